@@ -1,0 +1,49 @@
+package learner
+
+// Config says what is trained, and how.
+type Config struct {
+	Model     string    `yaml:"model"`   // mobilenet_v2 | squeezenet1_1
+	Width     float64   `yaml:"width"`   // MobileNetV2's width multiplier
+	Input     int       `yaml:"input"`   // side of the square input in pixels; images are resized to it
+	Batch     int       `yaml:"batch"`   // images per step
+	Threads   int       `yaml:"threads"` // worker threads; 0: one per CPU
+	Init      string    `yaml:"init"`    // he | xavier
+	Optimizer SGD       `yaml:"sgd"`
+	Schedule  Schedule  `yaml:"schedule"`
+	BatchNorm BatchNorm `yaml:"batch_norm"`
+}
+
+// SGD is stochastic gradient descent as PyTorch defines it: v = momentum·v + (g + decay·w); w -= rate·v, or with Nesterov
+// w -= rate·(g + decay·w + momentum·v).
+type SGD struct {
+	Rate        float64 `yaml:"rate"`
+	Momentum    float64 `yaml:"momentum"`
+	Nesterov    bool    `yaml:"nesterov"`
+	WeightDecay float64 `yaml:"weight_decay"`
+}
+
+// Schedule is the learning rate's course over the run, as a factor of SGD.Rate. Times are in rounds, so that members with
+// shards of different length agree.
+type Schedule struct {
+	Kind   string  `yaml:"kind"`   // constant | step | cosine
+	Warmup float64 `yaml:"warmup"` // rounds of linear warm-up
+	Every  float64 `yaml:"every"`  // step: rounds between drops
+	Gamma  float64 `yaml:"gamma"`  // step: factor of each drop
+	Floor  float64 `yaml:"floor"`  // cosine: last factor
+}
+
+// BatchNorm is how running statistics follow the batches: new = decay·old + (1-decay)·batch.
+type BatchNorm struct {
+	Decay   float64 `yaml:"decay"`
+	Epsilon float64 `yaml:"epsilon"`
+}
+
+// Defaults are the values of an absent configuration.
+func Defaults() Config {
+	return Config{
+		Model: "mobilenet_v2", Width: 0.5, Input: 32, Batch: 12, Init: "he",
+		Optimizer: SGD{Rate: 0.05, Momentum: 0.9, WeightDecay: 1e-4},
+		Schedule:  Schedule{Kind: "cosine", Warmup: 0.5, Gamma: 0.1, Every: 3},
+		BatchNorm: BatchNorm{Decay: 0.9, Epsilon: 1e-5},
+	}
+}
