@@ -1,0 +1,247 @@
+package roster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// gathering is what a coordinator knows of the answers to its poll.
+type gathering struct {
+	ready  map[ID]Message
+	busy   map[ID]time.Time // last word of a member still training
+	polled map[ID]time.Time // first asked at
+	gone   map[ID]string    // left out, and why
+	cut    time.Time        // when members still training were told to stop; zero: not yet
+	again  time.Time        // when to repeat the poll
+}
+
+func (g *gathering) expect(id ID, now time.Time) {
+	if _, known := g.polled[id]; !known {
+		g.polled[id] = now
+	}
+	delete(g.gone, id)
+}
+
+func (g *gathering) absent(id ID, why string) {
+	if _, known := g.polled[id]; known {
+		g.gone[id] = why
+		delete(g.ready, id)
+		delete(g.busy, id)
+	}
+}
+
+// await begins to wait for a ballot; after d this member campaigns for one of its own.
+func (m *Machine) await(d time.Duration) { m.enter(Waiting, d) }
+
+// candidates are the members alive that may coordinate: those of the last roster, and if none of them is left, all.
+func (m *Machine) candidates() []ID {
+	var placed []ID
+	for _, id := range m.alive {
+		if _, ok := m.st.Last.Roster.Rank(id); ok {
+			placed = append(placed, id)
+		}
+	}
+	if len(placed) == 0 {
+		return m.alive
+	}
+	return placed
+}
+
+// guest reports whether this member leaves coordination to others: it joined after the roster was pinned.
+func (m *Machine) guest() bool { return !slices.Contains(m.candidates(), m.self) }
+
+// backoff is how long this member leaves coordination to others: its place in the round's rendezvous order, in units of
+// Config.Backoff.
+func (m *Machine) backoff() time.Duration {
+	key := fmt.Sprintf("coordinator/%s/%d", m.st.Last.Lineage, m.st.Next)
+	place := slices.Index(Rendezvous(key, m.candidates()), m.self)
+	return time.Duration(max(place, 0)) * m.cfg.Backoff
+}
+
+// campaign makes this member coordinator of a new ballot.
+func (m *Machine) campaign() {
+	if m.guest() {
+		m.await(m.cfg.Gather)
+		return
+	}
+	if len(m.alive) < m.cfg.MinMembers {
+		m.note("waiting_for_members", fmt.Sprintf("%d of min_members %d", len(m.alive), m.cfg.MinMembers))
+		m.await(m.cfg.Gather)
+		return
+	}
+	view := m.outview + 1
+	if m.st.Promised.Round == m.st.Next {
+		view = max(view, m.st.Promised.View+1)
+	}
+	m.promise(Ballot{Round: m.st.Next, View: view, Coordinator: m.self})
+	m.poll = &gathering{ready: map[ID]Message{}, busy: map[ID]time.Time{}, polled: map[ID]time.Time{}, gone: map[ID]string{}}
+	m.enter(Polling, m.cfg.Gather/2)
+	m.poll.again = m.now.Add(m.cfg.Gather / 2)
+	for _, id := range m.alive {
+		m.poll.expect(id, m.now)
+	}
+	for _, id := range m.st.Last.Roster.Members {
+		if !m.isAlive(id) {
+			m.poll.expect(id, m.now)
+			m.poll.absent(id, m.absence(id))
+		}
+	}
+	m.poll.ready[m.self] = m.readyMessage()
+	m.tell(m.alive, m.pollMessage())
+	m.settle()
+}
+
+func (m *Machine) absence(id ID) string {
+	if slices.Contains(m.left, id) {
+		return "left"
+	}
+	return "not alive"
+}
+
+func (m *Machine) pollMessage() Message {
+	return Message{Kind: Poll, Ballot: m.st.Promised, Record: &m.st.Last, Cut: !m.poll.cut.IsZero()}
+}
+
+func (m *Machine) readyMessage() Message {
+	return Message{Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Took: m.took, Prepared: m.st.Prepared}
+}
+
+// answered takes an answer to this member's poll.
+func (m *Machine) answered(from ID, msg Message) {
+	if m.phase != Polling || msg.Ballot != m.st.Promised {
+		return
+	}
+	m.poll.expect(from, m.now)
+	if msg.Kind == Busy {
+		m.poll.busy[from] = m.now
+	} else {
+		m.poll.ready[from] = msg
+	}
+	m.settle()
+}
+
+// outbid steps down for a later ballot.
+func (m *Machine) outbid(b Ballot) {
+	if m.phase != Polling || b.Round != m.st.Next || b.Compare(m.st.Promised) <= 0 {
+		return
+	}
+	m.outview = b.View
+	m.retreat("outbid by " + b.String())
+}
+
+// settle decides the ballot's roster once every member alive answered, or the time for it is over.
+func (m *Machine) settle() {
+	g := m.poll
+	for id, at := range g.polled {
+		_, ready := g.ready[id]
+		heard, busy := g.busy[id]
+		patience := at.Add(m.cfg.Gather)
+		if busy {
+			patience = heard.Add(2 * m.cfg.Gather)
+			if !g.cut.IsZero() {
+				patience = g.cut.Add(m.cfg.Gather)
+			}
+		}
+		if !ready && g.gone[id] == "" && !m.now.Before(patience) {
+			g.absent(id, fmt.Sprintf("silent for %v", m.now.Sub(patience.Add(-m.cfg.Gather))))
+		}
+	}
+	open := 0
+	for id := range g.polled {
+		if _, ready := g.ready[id]; !ready && g.gone[id] == "" {
+			open++
+		}
+	}
+	if open == 0 {
+		m.decide()
+		return
+	}
+	if g.cut.IsZero() && m.st.Next > 0 && !m.now.Before(m.patience()) {
+		g.cut = m.now
+		m.tell(m.alive, m.pollMessage())
+		m.note("stragglers_cut", fmt.Sprintf("%d of %d still training", open, len(g.polled)))
+	}
+	if !m.now.Before(g.again) {
+		g.again = m.now.Add(m.cfg.Gather / 2)
+		m.tell(m.alive, m.pollMessage())
+	}
+	m.wake = m.now.Add(m.cfg.Gather / 8)
+}
+
+// patience is when members still training are told to stop.
+func (m *Machine) patience() time.Time {
+	if m.cfg.Deadline > 0 {
+		return m.began.Add(m.cfg.Deadline)
+	}
+	return m.since.Add(Patience(m.took, m.history) + m.cfg.Gather)
+}
+
+// decide closes the poll: a roster, what each brings, and what to adopt if anyone has prepared this round.
+func (m *Machine) decide() {
+	members := slices.Sorted(maps.Keys(m.poll.ready))
+	if len(members) < m.cfg.MinMembers {
+		m.note("waiting_for_members", fmt.Sprintf("%d of min_members %d", len(members), m.cfg.MinMembers))
+		m.retreatFor(m.cfg.Gather, "too few members")
+		return
+	}
+	s := Settled{Roster: nextRoster(m.st.Last.Roster, members), Lineage: nextLineage(m.st.Last, m.st.Promised, members, m.left)}
+	for _, id := range members {
+		answer := m.poll.ready[id]
+		s.Samples = append(s.Samples, answer.Samples)
+		s.Took = append(s.Took, answer.Took)
+	}
+	s.Missing = m.missing()
+	msg := Message{Kind: Begin, Ballot: m.st.Promised, Settled: &s}
+	msg.Prepared, msg.Holders = prepared(m.poll.ready)
+	m.tell(members, msg)
+	m.begin(m.self, msg)
+}
+
+// missing lists the members of the last roster that bring nothing, with the rule that left them out.
+func (m *Machine) missing() []Absence {
+	var out []Absence
+	for _, id := range m.st.Last.Roster.Members {
+		why := m.poll.gone[id]
+		if answer, ready := m.poll.ready[id]; ready && answer.Samples == 0 {
+			why = "trained no samples"
+		}
+		if why != "" && m.st.Next > 0 {
+			out = append(out, Absence{id, why})
+		}
+	}
+	return out
+}
+
+// prepared is the state that a ballot must adopt: of the latest ballot anyone stored one for, the hash that most hold,
+// and of equally many the smallest; with its holders, sorted.
+func prepared(answers map[ID]Message) (*Prepared, []ID) {
+	var best *Prepared
+	holders := map[string][]ID{}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		p := answers[id].Prepared
+		if p == nil {
+			continue
+		}
+		holders[p.Hash] = append(holders[p.Hash], id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		p := answers[id].Prepared
+		if p == nil {
+			continue
+		}
+		order := 1
+		if best != nil {
+			order = p.Ballot.Compare(best.Ballot)
+		}
+		more := best != nil && len(holders[p.Hash])-len(holders[best.Hash]) > 0
+		if order > 0 || order == 0 && p.Hash != best.Hash && (more || len(holders[p.Hash]) == len(holders[best.Hash]) && p.Hash < best.Hash) {
+			best = p
+		}
+	}
+	if best == nil {
+		return nil, nil
+	}
+	return best, holders[best.Hash]
+}

@@ -1,0 +1,214 @@
+package roster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// promise makes b the ballot this member takes part in, durably, and forgets what belonged to the one before.
+func (m *Machine) promise(b Ballot) {
+	m.forget()
+	m.st.Promised = b
+	m.persist()
+}
+
+// forget drops what belongs to the promised ballot only.
+func (m *Machine) forget() {
+	m.poll, m.settled, m.adopt, m.stored = nil, nil, nil, ""
+	clear(m.dones)
+}
+
+// abandon stops an exchange at work.
+func (m *Machine) abandon(why string) {
+	if m.phase == Reducing {
+		m.emit(Cancel{m.st.Promised})
+		m.note("ballot_abandoned", m.st.Promised.String()+": "+why)
+	}
+	if m.training && !m.cut {
+		m.cut = true
+		m.emit(Cut{})
+	}
+}
+
+// retreat goes back to waiting, with everything local kept.
+func (m *Machine) retreat(why string) { m.retreatFor(m.backoff()+m.cfg.Backoff, why) }
+
+func (m *Machine) retreatFor(d time.Duration, why string) {
+	m.note("ballot_failed", m.st.Promised.String()+": "+why)
+	if m.phase == Reducing {
+		m.emit(Cancel{m.st.Promised})
+	}
+	m.forget()
+	m.await(d)
+}
+
+// polled answers a coordinator's poll.
+func (m *Machine) polled(from ID, msg Message) {
+	b, base := msg.Ballot, *msg.Record
+	if b.Coordinator != from {
+		return
+	}
+	if m.phase == CatchingUp || m.phase == Adopting {
+		m.send(from, Message{Kind: Busy, Ballot: b, Reason: "catching up"})
+		return
+	}
+	if m.consider(from, base) {
+		m.send(from, Message{Kind: Busy, Ballot: b, Reason: "catching up"})
+		return
+	}
+	if b.Round != m.st.Next || base.Hash != m.st.Last.Hash {
+		m.send(from, Message{Kind: Head, Record: &m.st.Last})
+		return
+	}
+	switch order := b.Compare(m.st.Promised); {
+	case order < 0:
+		m.send(from, Message{Kind: Nack, Ballot: m.st.Promised})
+		return
+	case order > 0:
+		if m.phase == Reducing {
+			m.emit(Cancel{m.st.Promised})
+		}
+		m.promise(b)
+		if !m.training {
+			m.enter(Following, 3*m.cfg.Gather)
+		}
+	case m.phase == Reducing || m.phase == Preparing || m.phase == Polling:
+		return // a repeated poll of the ballot at work
+	}
+	m.heard = m.now
+	m.reply(msg.Cut)
+}
+
+// reply tells the coordinator of the promised ballot how far this member is.
+func (m *Machine) reply(cut bool) {
+	to := m.st.Promised.Coordinator
+	if m.training {
+		if cut && !m.cut {
+			m.cut = true
+			m.emit(Cut{})
+		}
+		m.send(to, Message{Kind: Busy, Ballot: m.st.Promised, Reason: "training"})
+		return
+	}
+	m.enter(Following, 3*m.cfg.Gather)
+	m.send(to, m.readyMessage())
+}
+
+// trained ends this member's local steps.
+func (m *Machine) trained(samples int64) {
+	if !m.training {
+		return
+	}
+	m.training = false
+	m.samples, m.took = samples, m.now.Sub(m.began)
+	if m.phase != Training {
+		return
+	}
+	b := m.st.Promised
+	if b.Round == m.st.Next && b.Coordinator != m.self && !m.heard.IsZero() && m.now.Sub(m.heard) < 2*m.cfg.Gather {
+		m.reply(false)
+		return
+	}
+	m.await(m.backoff())
+}
+
+// listen gives up on a coordinator that fell silent.
+func (m *Machine) listen() {
+	if quiet := m.now.Sub(m.heard); quiet >= 3*m.cfg.Gather {
+		m.retreat(fmt.Sprintf("coordinator silent for %v", quiet))
+		return
+	}
+	m.wake = m.heard.Add(3 * m.cfg.Gather)
+}
+
+// begin takes the coordinator's decision on the promised ballot.
+func (m *Machine) begin(from ID, msg Message) {
+	b, s := msg.Ballot, msg.Settled
+	expecting := m.phase == Following || m.phase == Polling && from == m.self
+	if !expecting || b != m.st.Promised || b.Coordinator != from || !slices.Contains(s.Roster.Members, m.self) {
+		return
+	}
+	m.settled, m.adopt, m.poll = s, msg.Prepared, nil
+	m.history = append(m.history, s.Took...)
+	m.history = m.history[max(0, len(m.history)-historyLen):]
+	m.phase, m.since, m.wake = Reducing, m.now, time.Time{}
+	switch {
+	case b.Round == 0 && m.adopt == nil:
+		m.prepare(m.initial)
+	case m.adopt == nil:
+		tag := Tag{Lineage: s.Lineage, Generation: s.Roster.Generation, Ballot: b}
+		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples})
+	case m.adopt.Hash == m.initial || slices.Contains(msg.Holders, m.self):
+		m.prepare(m.adopt.Hash)
+	default:
+		m.emit(Fetch{Hash: m.adopt.Hash, From: msg.Holders})
+	}
+}
+
+// reduced stores the outcome of the exchange.
+func (m *Machine) reduced(e Reduced) {
+	if m.phase == Reducing && e.Ballot == m.st.Promised && m.adopt == nil {
+		m.prepare(e.Hash)
+	}
+}
+
+// prepare promises hash for the round, durably, and tells the roster.
+func (m *Machine) prepare(hash string) {
+	p := Prepared{Ballot: m.st.Promised, Hash: hash, Lineage: m.settled.Lineage, Missing: m.settled.Missing}
+	for i, id := range m.settled.Roster.Members {
+		if n := m.settled.Samples[i]; n > 0 {
+			p.Shares = append(p.Shares, Share{id, n})
+		}
+	}
+	if m.adopt != nil { // what is adopted keeps its own shares; only the ballot under which it may commit is new
+		p.Shares, p.Missing = m.adopt.Shares, m.adopt.Missing
+	}
+	m.st.Prepared = &p
+	m.persist()
+	m.stored = hash
+	m.dones[m.self] = hash
+	m.enter(Preparing, 3*m.cfg.Gather)
+	m.tell(m.settled.Roster.Members, Message{Kind: Done, Ballot: m.st.Promised, Hash: hash})
+	m.unanimous()
+}
+
+// done takes a member's word that it stored a result of the promised ballot, which may come before our own, or even
+// before the coordinator's begin.
+func (m *Machine) done(from ID, msg Message) {
+	if msg.Ballot != m.st.Promised || msg.Ballot.Round != m.st.Next {
+		return
+	}
+	m.dones[from] = msg.Hash
+	m.unanimous()
+}
+
+// unanimous commits once every member of the roster stored the same hash.
+func (m *Machine) unanimous() {
+	if m.phase != Preparing {
+		return
+	}
+	for _, id := range m.settled.Roster.Members {
+		hash, told := m.dones[id]
+		if !told {
+			return
+		}
+		if hash != m.stored {
+			m.note("hash_mismatch", fmt.Sprintf("%s has %.12s, this member %.12s", id, hash, m.stored))
+			m.fail(m.st.Promised, "hashes differ", true)
+			return
+		}
+	}
+	m.commit(successor(m.st.Last, *m.st.Prepared, *m.settled), true)
+}
+
+// fail ends an attempt that cannot succeed; tell says that the others do not know yet.
+func (m *Machine) fail(b Ballot, why string, tell bool) {
+	if b != m.st.Promised || m.phase != Reducing && m.phase != Preparing {
+		return
+	}
+	if tell {
+		m.tell(m.settled.Roster.Members, Message{Kind: Abort, Ballot: b, Reason: why})
+	}
+	m.retreat(why)
+}

@@ -1,0 +1,161 @@
+package roster
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// askEvery is how often a member that waits for company asks the others where they are.
+const askEvery = 500 * time.Millisecond
+
+// lingerFor bounds how long a member that is through waits for those behind.
+const lingerFor = 20 * time.Second
+
+// ask asks every member alive for its head, now and then.
+func (m *Machine) ask() {
+	if m.now.Sub(m.asked) < askEvery {
+		return
+	}
+	m.asked = m.now
+	m.tell(m.alive, Message{Kind: Ask})
+}
+
+// join waits for company: before formation until the expected members are there, after a restart until one of the last
+// roster answered. Config.Form bounds both.
+func (m *Machine) join() {
+	if m.since.IsZero() {
+		m.since = m.now
+	}
+	m.phase, m.wake = Joining, m.now.Add(askEvery)
+	late := m.now.Sub(m.since) >= m.cfg.Form
+	if m.st.Next == 0 {
+		if len(m.alive) >= max(m.cfg.Expect, m.cfg.MinMembers) && (m.cfg.Expect > 0 || late) || late && len(m.alive) >= m.cfg.MinMembers {
+			m.unsure = false
+			m.await(m.backoff())
+		}
+		return
+	}
+	if !m.unsure || late || len(m.st.Last.Roster.Members) <= 1 {
+		m.unsure = false
+		m.proceed()
+	}
+}
+
+// head takes a peer's last record: it may be ahead of ours.
+func (m *Machine) head(from ID, r Record) {
+	m.heads[from] = r
+	if m.consider(from, r) {
+		return
+	}
+	if m.phase == Joining && m.st.Next > 0 && (r.Hash != "" || len(m.alive) >= len(m.st.Last.Roster.Members)) {
+		m.unsure = false
+		m.proceed()
+	}
+	if m.phase == Lingering {
+		m.linger()
+	}
+}
+
+// consider starts to catch up with r if it supersedes our last record, and reports whether it did.
+func (m *Machine) consider(from ID, r Record) bool {
+	if m.phase == CatchingUp || m.phase == Adopting {
+		return true
+	}
+	if !r.Ahead(m.st.Last) {
+		return false
+	}
+	m.abandon("caught up by " + string(from))
+	if r.Lineage != m.st.Last.Lineage && m.st.Last.Lineage != "" {
+		m.note("lineage_changed", fmt.Sprintf("%s round %d gives way to %s round %d", m.st.Last.Lineage, m.st.Last.Round, r.Lineage, r.Round))
+	}
+	m.target, m.targetOf = r, from
+	held := m.st.Prepared != nil && m.st.Prepared.Hash == r.Hash
+	if held || r.Hash == m.st.Last.Hash || r.Hash == m.initial {
+		m.commit(r, false)
+		return true
+	}
+	m.enter(CatchingUp, 10*m.cfg.Gather)
+	holders := []ID{from}
+	for _, id := range r.Roster.Members {
+		if id != from && id != m.self && m.isAlive(id) {
+			holders = append(holders, id)
+		}
+	}
+	m.emit(Fetch{Hash: r.Hash, From: holders})
+	return true
+}
+
+// fetched goes on with the state that was missing.
+func (m *Machine) fetched(hash string) {
+	switch {
+	case m.phase == CatchingUp && hash == m.target.Hash:
+		m.commit(m.target, false)
+	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == hash:
+		m.prepare(hash)
+	}
+}
+
+func (m *Machine) fetchFailed(e FetchFailed) {
+	switch {
+	case m.phase == CatchingUp && e.Hash == m.target.Hash:
+		m.note("catch_up_failed", e.Reason)
+		delete(m.heads, m.targetOf)
+		m.enter(Joining, askEvery)
+	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == e.Hash:
+		m.fail(m.st.Promised, "fetch: "+e.Reason, true)
+	}
+}
+
+// commit makes r the last record and has its state loaded. own says that this member took part to the end.
+func (m *Machine) commit(r Record, own bool) {
+	counted := m.samples > 0 && r.Samples[m.self] >= m.st.Last.Samples[m.self]+m.samples
+	m.st.Last, m.st.Next, m.st.Prepared, m.outview = r, r.Round+1, nil, 0
+	m.unsure = false
+	m.persist()
+	m.forget()
+	m.enter(Adopting, 0)
+	m.wake = time.Time{}
+	m.emit(Adopt{Record: r, Counted: counted, Own: own})
+}
+
+// adopted goes on to the next round from a loaded state.
+func (m *Machine) adopted(carry int64) {
+	if m.phase != Adopting {
+		return
+	}
+	m.samples = carry
+	m.proceed()
+}
+
+// proceed begins the next round: train if the roster has a place for this member, else wait to be taken in.
+func (m *Machine) proceed() {
+	if m.finished() {
+		m.enter(Lingering, askEvery)
+		m.linger()
+		return
+	}
+	_, placed := m.st.Last.Roster.Rank(m.self)
+	if m.st.Next > 0 && placed && m.st.Prepared == nil {
+		m.training, m.cut, m.began = true, false, m.now
+		m.enter(Training, 0)
+		m.wake = time.Time{}
+		m.emit(Train{Round: m.st.Next, Roster: m.st.Last.Roster})
+		return
+	}
+	m.await(m.backoff())
+}
+
+// linger ends the run once every member alive is through, or has had time.
+func (m *Machine) linger() {
+	m.wake = m.now.Add(askEvery)
+	behind := func(id ID) bool {
+		r, ok := m.heads[id]
+		return id != m.self && (!ok || r.Round < uint64(m.cfg.Count))
+	}
+	if m.now.Sub(m.since) < lingerFor && slices.ContainsFunc(m.alive, behind) {
+		return
+	}
+	m.phase, m.wake = Ended, time.Time{}
+	m.emit(Finish{})
+}

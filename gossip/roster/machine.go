@@ -1,0 +1,225 @@
+package roster
+
+import (
+	"slices"
+	"time"
+)
+
+// Machine decides for one member: it pins rosters, runs ballots, commits rounds and catches up, by write-all, read-one
+// commit. Inputs are events with a clock reading, outputs are effects; it does no I/O, starts nothing and reads no clock.
+// It is not safe for concurrent use.
+//
+// Invariant: a member commits a ballot only after every member of its roster stored the same hash for it, and a member
+// that stored one says so in every later ballot of the round, which then adopts it. So no two members of one lineage
+// commit different states for one round.
+type Machine struct {
+	cfg     Config
+	self    ID
+	initial string // hash of the state before any training
+
+	now    time.Time
+	out    []Effect
+	st     Stable
+	alive  []ID
+	left   []ID
+	phase  Phase
+	since  time.Time // of the phase
+	wake   time.Time // when the phase wants to act without an event; zero: never
+	asked  time.Time // when the heads of peers were last asked for
+	heads  map[ID]Record
+	unsure bool // restarted or new: must hear from a peer before acting alone
+
+	training bool      // a Train is not answered yet
+	cut      bool      // and was told to stop
+	began    time.Time // of the local steps
+	took     time.Duration
+	samples  int64 // in the local state, not in any committed one
+	history  []time.Duration
+
+	heard    time.Time // from the coordinator of the promised ballot
+	poll     *gathering
+	outview  uint64 // latest view of the round that outbid this member
+	settled  *Settled
+	adopt    *Prepared
+	stored   string        // hash this member reduced or fetched for the promised ballot
+	dones    map[ID]string // hashes told for the promised ballot
+	target   Record        // what CatchingUp fetches
+	targetOf ID
+}
+
+// NewMachine returns the machine of member self, which goes on from st. initial is the hash of the untrained state, which
+// every member makes from the configured seed.
+func NewMachine(cfg Config, self ID, initial string, st Stable) *Machine {
+	return &Machine{
+		cfg: cfg, self: self, initial: initial, st: st, alive: []ID{self},
+		phase: Joining, heads: map[ID]Record{}, dones: map[ID]string{}, unsure: true,
+	}
+}
+
+// Phase is what the machine is doing.
+func (m *Machine) Phase() Phase { return m.phase }
+
+// Coordinating reports whether this member coordinates the ballot at work.
+func (m *Machine) Coordinating() bool {
+	return m.phase != Joining && m.st.Promised.Coordinator == m.self
+}
+
+// Last is the last committed record, zero before formation.
+func (m *Machine) Last() Record { return m.st.Last }
+
+// Next is the round to be committed next.
+func (m *Machine) Next() uint64 { return m.st.Next }
+
+// Wake is when the machine wants a Tick, zero for never.
+func (m *Machine) Wake() time.Time { return m.wake }
+
+// Step takes one event at one clock reading and returns what is to be done, in order.
+func (m *Machine) Step(now time.Time, event Event) []Effect {
+	m.now, m.out = now, nil
+	switch e := event.(type) {
+	case Start:
+		m.join()
+	case ViewChange:
+		m.see(e)
+	case Unreachable:
+		m.lose(e.ID, "unreachable")
+	case Received:
+		if e.From != m.self {
+			m.receive(e.From, e.Message)
+		}
+	case Trained:
+		m.trained(e.Samples)
+	case Reduced:
+		m.reduced(e)
+	case Failed:
+		m.fail(e.Ballot, e.Reason, true)
+	case Fetched:
+		m.fetched(e.Hash)
+	case FetchFailed:
+		m.fetchFailed(e)
+	case Adopted:
+		m.adopted(e.Carry)
+	}
+	m.pass()
+	return m.out
+}
+
+func (m *Machine) emit(e Effect)             { m.out = append(m.out, e) }
+func (m *Machine) send(to ID, msg Message)   { m.emit(Send{To: to, Message: msg}) }
+func (m *Machine) persist()                  { m.emit(Persist{m.st}) }
+func (m *Machine) note(event, detail string) { m.emit(Note{event, detail}) }
+func (m *Machine) finished() bool            { return m.st.Next > uint64(m.cfg.Count) }
+func (m *Machine) isAlive(id ID) bool        { return slices.Contains(m.alive, id) }
+func (m *Machine) enter(p Phase, d time.Duration) {
+	m.phase, m.since, m.wake = p, m.now, m.now.Add(d)
+}
+
+// tell sends msg to every id but this member.
+func (m *Machine) tell(ids []ID, msg Message) {
+	for _, id := range ids {
+		if id != m.self {
+			m.send(id, msg)
+		}
+	}
+}
+
+// receive takes a message of a peer.
+func (m *Machine) receive(from ID, msg Message) {
+	switch msg.Kind {
+	case Ask:
+		m.send(from, Message{Kind: Head, Record: &m.st.Last})
+	case Head:
+		m.head(from, *msg.Record)
+	case Poll:
+		m.polled(from, msg)
+	case Ready, Busy:
+		m.answered(from, msg)
+	case Nack:
+		m.outbid(msg.Ballot)
+	case Begin:
+		m.begin(from, msg)
+	case Done:
+		m.done(from, msg)
+	case Abort:
+		m.fail(msg.Ballot, string(from)+": "+msg.Reason, false)
+	}
+}
+
+// see takes a new view. Members that are gone fail the ballot that needs them.
+func (m *Machine) see(v ViewChange) {
+	before := m.alive
+	m.alive, m.left = slices.Clone(v.Alive), slices.Clone(v.Departed)
+	if !m.isAlive(m.self) {
+		m.alive = append(m.alive, m.self)
+	}
+	slices.Sort(m.alive)
+	for _, id := range before {
+		if !m.isAlive(id) {
+			delete(m.heads, id)
+			m.lose(id, "gone from the view")
+		}
+	}
+	for _, id := range m.alive {
+		if !slices.Contains(before, id) {
+			m.welcome(id)
+		}
+	}
+}
+
+// welcome greets a member that appeared: whoever is behind learns it from the other's head.
+func (m *Machine) welcome(id ID) {
+	m.send(id, Message{Kind: Ask})
+	if m.phase == Polling {
+		m.poll.expect(id, m.now)
+		m.send(id, m.pollMessage())
+	}
+}
+
+// lose reacts to a member that cannot be reached.
+func (m *Machine) lose(id ID, why string) {
+	switch m.phase {
+	case Polling:
+		m.poll.absent(id, why)
+		m.settle()
+	case Following:
+		if id == m.st.Promised.Coordinator {
+			m.retreat("coordinator " + string(id) + " " + why)
+		}
+	case Reducing, Preparing:
+		if m.settled != nil && slices.Contains(m.settled.Roster.Members, id) {
+			m.fail(m.st.Promised, string(id)+" "+why, true)
+		}
+	case CatchingUp:
+		if id == m.targetOf {
+			m.fetchFailed(FetchFailed{m.target.Hash, why})
+		}
+	}
+}
+
+// pass acts on what only time can bring.
+func (m *Machine) pass() {
+	if m.phase == Joining || m.phase == Lingering {
+		m.ask()
+	}
+	if m.wake.IsZero() || m.now.Before(m.wake) {
+		return
+	}
+	switch m.phase {
+	case Joining:
+		m.join()
+	case Training:
+		m.wake = time.Time{}
+	case Waiting:
+		m.campaign()
+	case Polling:
+		m.settle()
+	case Following:
+		m.listen()
+	case Preparing:
+		m.fail(m.st.Promised, "no word from every member in time", true)
+	case CatchingUp:
+		m.fetchFailed(FetchFailed{m.target.Hash, "not in time"})
+	case Lingering:
+		m.linger()
+	}
+}
