@@ -1,0 +1,75 @@
+# Everything here works with Go alone; qemu-aarch64-static is needed for arm64, readelf for cross.
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 10s
+SEEDS    ?= 200
+QEMU     ?= qemu-aarch64-static
+LDFLAGS   = -s -w -X main.version=$(VERSION)
+CONCURRENT = ./agent/... ./gossip/... ./learner/... ./eval/... ./shards/...
+PORTABLE   = ./learner/kernel/... ./shards/...
+
+export CGO_ENABLED = 0
+
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos ci clean
+
+all: build
+
+build: ## the binary for this machine
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/shoal ./cmd/shoal
+
+test:
+	$(GO) test ./...
+
+race: ## the detector needs cgo, the binary does not
+	CGO_ENABLED=1 $(GO) test -race $(CONCURRENT)
+
+vet:
+	$(GO) vet ./...
+
+lint: vet
+	$(GO) tool staticcheck ./...
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+fmt-check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+
+floors:
+	$(GO) test -count=1 .
+
+cross: ## one static binary per kind of node
+	@set -e; for target in amd64 arm64 arm; do \
+	  out=dist/shoal-linux-$$target; \
+	  GOOS=linux GOARCH=$$target GOARM=7 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$out ./cmd/shoal; \
+	  headers=$$(readelf --program-headers --wide $$out); \
+	  case "$$headers" in *INTERP*|*DYNAMIC*) echo "$$out: not static"; exit 1;; esac; \
+	  echo "$$out: static, $$(wc -c <$$out) bytes"; \
+	done
+
+arm64: ## the kernels' NEON code and the shards' arithmetic, as a Pi runs them
+	GOARCH=arm64 $(GO) test -exec $(QEMU) $(PORTABLE)
+
+purego: ## without assembly
+	$(GO) test -tags purego ./learner/... ./gossip/collective/...
+
+fuzz: ## every fuzz test for FUZZTIME; go test takes one at a time
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$name"; \
+	    $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+simulate: ## whole clusters under kill, delay, loss and partition, from SEEDS seeds
+	SHOAL_SEEDS=$(SEEDS) $(GO) test -count=1 -run Simulat ./gossip/roster/... ./agent/...
+
+chaos: ## real agents, really killed
+	SHOAL_CHAOS=1 $(GO) test -count=1 -run Chaos ./agent/...
+
+ci:
+	.ci/run
+
+clean:
+	rm -rf dist
