@@ -1,5 +1,11 @@
 package learner
 
+// The models that there are.
+const (
+	MobileNetV2  = "mobilenet_v2"  // Sandler et al. 2018, as torchvision builds it
+	SqueezeNet11 = "squeezenet1_1" // Iandola et al. 2016, version 1.1, as torchvision builds it; no batch norm
+)
+
 // Config says what is trained, and how.
 type Config struct {
 	Model     string    `yaml:"model"`   // mobilenet_v2 | squeezenet1_1
@@ -41,7 +47,7 @@ type BatchNorm struct {
 // Defaults are the values of an absent configuration.
 func Defaults() Config {
 	return Config{
-		Model: "mobilenet_v2", Width: 0.5, Input: 32, Batch: 12, Init: "he",
+		Model: MobileNetV2, Width: 0.5, Input: 32, Batch: 12, Init: "he",
 		Optimizer: SGD{Rate: 0.05, Momentum: 0.9, WeightDecay: 1e-4},
 		Schedule:  Schedule{Kind: "cosine", Warmup: 0.5, Gamma: 0.1, Every: 3},
 		BatchNorm: BatchNorm{Decay: 0.9, Epsilon: 1e-5},
