@@ -1,0 +1,56 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// own are the paths and sections that members may set differently: they decide how this agent does its part, not what
+// comes out. Every other path is shared, so that a new key is shared until someone has thought about it.
+func own() []string {
+	return []string{
+		"name", "state", "keep",
+		"data.set", // members may keep the same images in different places; their hash is compared instead
+		"learner.threads",
+		"rounds.expect", "rounds.min_members", "rounds.form", "rounds.backoff", "rounds.gather", "rounds.deadline",
+		"averaging.deadline",
+		"gossip", "p2p", "http", "log",
+		"eval.batch",
+	}
+}
+
+// Agreement is what all members of a run must have the same, as path → value: everything that changes its results.
+func (c Config) Agreement() map[string]string {
+	shared := map[string]string{}
+	for _, f := range fields() {
+		section, _, _ := strings.Cut(f.path, ".")
+		if !slices.Contains(own(), f.path) && !slices.Contains(own(), section) {
+			shared[f.path] = yamlValue(f, &c)
+		}
+	}
+	return shared
+}
+
+// Differences lists what two agreements do not agree on, sorted, each as "learner.width: 0.5 here, 1 there", where a is
+// here and b is there.
+func Differences(a, b map[string]string) []string {
+	const none = "not known"
+	var list []string
+	for path, here := range a {
+		there, ok := b[path]
+		if !ok {
+			there = none
+		}
+		if !ok || here != there {
+			list = append(list, fmt.Sprintf("%s: %s here, %s there", path, here, there))
+		}
+	}
+	for path, there := range b {
+		if _, ok := a[path]; !ok {
+			list = append(list, fmt.Sprintf("%s: %s here, %s there", path, none, there))
+		}
+	}
+	slices.Sort(list)
+	return list
+}
