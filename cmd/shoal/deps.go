@@ -24,5 +24,3 @@ import (
 	_ "gorgonia.org/gorgonia"
 	_ "gorgonia.org/tensor"
 )
-
-func main() {}
