@@ -101,7 +101,8 @@ func (m *Machine) absence(id ID) string {
 }
 
 func (m *Machine) pollMessage() Message {
-	return Message{Kind: Poll, Ballot: m.st.Promised, Record: &m.st.Last, Cut: !m.poll.cut.IsZero()}
+	base := m.st.Last
+	return Message{Kind: Poll, Ballot: m.st.Promised, Record: &base, Cut: !m.poll.cut.IsZero()}
 }
 
 func (m *Machine) readyMessage() Message {

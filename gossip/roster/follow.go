@@ -58,7 +58,7 @@ func (m *Machine) polled(from ID, msg Message) {
 		return
 	}
 	if b.Round != m.st.Next || base.Hash != m.st.Last.Hash {
-		m.send(from, Message{Kind: Head, Record: &m.st.Last})
+		m.send(from, m.headMessage())
 		return
 	}
 	switch order := b.Compare(m.st.Promised); {

@@ -61,7 +61,7 @@ func (m *Machine) Phase() Phase { return m.phase }
 
 // Coordinating reports whether this member coordinates the ballot at work.
 func (m *Machine) Coordinating() bool {
-	return m.phase != Joining && m.st.Promised.Coordinator == m.self
+	return m.phase != Joining && m.st.Promised.Round == m.st.Next && m.st.Promised.Coordinator == m.self
 }
 
 // Last is the last committed record, zero before formation.
@@ -76,6 +76,9 @@ func (m *Machine) Wake() time.Time { return m.wake }
 // Step takes one event at one clock reading and returns what is to be done, in order.
 func (m *Machine) Step(now time.Time, event Event) []Effect {
 	m.now, m.out = now, nil
+	if m.phase == Ended {
+		return nil
+	}
 	switch e := event.(type) {
 	case Start:
 		m.join()
@@ -114,6 +117,12 @@ func (m *Machine) enter(p Phase, d time.Duration) {
 	m.phase, m.since, m.wake = p, m.now, m.now.Add(d)
 }
 
+// headMessage tells this member's last record. The record is a copy: a message outlives the step that made it.
+func (m *Machine) headMessage() Message {
+	last := m.st.Last
+	return Message{Kind: Head, Record: &last}
+}
+
 // tell sends msg to every id but this member.
 func (m *Machine) tell(ids []ID, msg Message) {
 	for _, id := range ids {
@@ -127,7 +136,7 @@ func (m *Machine) tell(ids []ID, msg Message) {
 func (m *Machine) receive(from ID, msg Message) {
 	switch msg.Kind {
 	case Ask:
-		m.send(from, Message{Kind: Head, Record: &m.st.Last})
+		m.send(from, m.headMessage())
 	case Head:
 		m.head(from, *msg.Record)
 	case Poll:
