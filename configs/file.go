@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxFileBytes    = 64 << 10 // a configuration with every key is 4 KiB; more is the wrong file
+	maxFileBytes    = 32 << 10 // a configuration with every key is 2 KiB; the parser is slow on large files that are no YAML
 	maxProblems     = 20       // of one file; the rest would scroll the first ones away
 	maxExcerptRunes = 120      // of a source line shown in a problem
 )

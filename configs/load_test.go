@@ -180,7 +180,7 @@ func TestLoadUnreadable(t *testing.T) {
 		t.Error("a directory was read")
 	}
 	_, _, err := Load(write(t, strings.Repeat("# padding\n", maxFileBytes/10+1)), nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "larger than 65536 bytes") {
+	if err == nil || !strings.Contains(err.Error(), "larger than 32768 bytes") {
 		t.Errorf("oversize file: %v", err)
 	}
 }
