@@ -1,0 +1,234 @@
+package eval
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// Journal is the record of a run as one agent knows it: a file of lines, appended to and never rewritten, and the same
+// in memory. A line is on the disk before the call that appends it returns. A Journal is safe for concurrent use; two of
+// them on one file are not.
+type Journal struct {
+	mu      sync.Mutex
+	file    *os.File
+	size    int64 // of the lines that are whole
+	lines   int
+	commits []Commit
+	scores  []Score
+	commit  map[commitKey]int // place in commits
+	score   map[scoreKey]bool
+}
+
+// commitKey is what there is one commit of, scoreKey one score.
+type (
+	commitKey struct {
+		lineage string
+		round   int
+	}
+	scoreKey struct {
+		round           int
+		hash, evaluator string
+	}
+)
+
+// OpenJournal opens the journal at path, or begins it. A last line that is torn, as a power cut leaves it, is taken off
+// the file, and dropped is its length. Any other bad line is an error: the file is not ours to repair.
+func OpenJournal(path string) (j *Journal, dropped int64, err error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, 0, fmt.Errorf("open journal: %w", err)
+	}
+	j = &Journal{file: file, commit: map[commitKey]int{}, score: map[scoreKey]bool{}}
+	if dropped, err = j.load(); err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("open journal %s: %w", path, err), file.Close())
+	}
+	return j, dropped, nil
+}
+
+// load reads the file and cuts off a torn last line.
+func (j *Journal) load() (dropped int64, err error) {
+	scanner := bufio.NewScanner(j.file)
+	scanner.Buffer(nil, maxLineBytes+1)
+	scanner.Split(wholeLines)
+	var bad error // of the line before, which is an error unless it was the last
+	for scanner.Scan() {
+		if bad != nil {
+			return 0, bad
+		}
+		l, err := decodeLine(bytes.TrimSuffix(scanner.Bytes(), []byte{'\n'}))
+		if err != nil {
+			bad = fmt.Errorf("line %d: %w; move the file away to begin a new one", j.lines+1, err)
+			continue
+		}
+		j.size += int64(len(scanner.Bytes()))
+		j.take(l)
+	}
+	if err := scanner.Err(); err != nil {
+		return 0, fmt.Errorf("line %d: %w; move the file away to begin a new one", j.lines+1, err)
+	}
+	info, err := j.file.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if dropped = info.Size() - j.size; dropped > 0 {
+		err = errors.Join(j.file.Truncate(j.size), j.file.Sync())
+	}
+	return dropped, err
+}
+
+// wholeLines splits after newlines; what follows the last is no line.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i+1], nil
+	}
+	if atEOF {
+		return len(data), nil, nil
+	}
+	return 0, nil, nil
+}
+
+// take adds a line that is on the disk to memory. A later commit of the same round takes the place of an earlier: only
+// AppendCommit writes one.
+func (j *Journal) take(l line) {
+	j.lines++
+	if s := l.Score; s != nil {
+		if !j.score[s.key()] {
+			j.score[s.key()] = true
+			j.scores = append(j.scores, *s)
+		}
+		return
+	}
+	if at, ok := j.commit[l.Commit.key()]; ok {
+		j.commits[at] = *l.Commit
+		return
+	}
+	j.commit[l.Commit.key()] = len(j.commits)
+	j.commits = append(j.commits, *l.Commit)
+}
+
+func (c Commit) key() commitKey { return commitKey{c.Lineage, c.Round} }
+
+func (s Score) key() scoreKey { return scoreKey{s.Round, s.StateHash, string(s.Evaluator)} }
+
+// AppendCommit records a round that this agent committed. It takes the place of what a peer said of the same round.
+func (j *Journal) AppendCommit(c Commit) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c.TrainLoss = finite(c.TrainLoss)
+	return j.append([]line{{Commit: &c}})
+}
+
+// AppendScore records a score, and returns true and does nothing if it is known.
+func (j *Journal) AppendScore(s Score) (known bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.score[s.key()] {
+		return true, nil
+	}
+	s.TestLoss = finite(s.TestLoss)
+	return false, j.append([]line{{Score: &s}})
+}
+
+// Merge records what a peer's journal holds and this one does not: its commits of rounds that are unknown here, and its
+// scores. If one of them is bad, none is taken.
+func (j *Journal) Merge(commits []Commit, scores []Score) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var fresh []line
+	seenCommit, seenScore := map[commitKey]bool{}, map[scoreKey]bool{}
+	for _, c := range commits {
+		if _, known := j.commit[c.key()]; !known && !seenCommit[c.key()] {
+			seenCommit[c.key()] = true
+			fresh = append(fresh, line{Commit: &c})
+		}
+	}
+	for _, s := range scores {
+		if !j.score[s.key()] && !seenScore[s.key()] {
+			seenScore[s.key()] = true
+			fresh = append(fresh, line{Score: &s})
+		}
+	}
+	return j.append(fresh)
+}
+
+// append writes lines to the disk, all or none, and then takes them.
+func (j *Journal) append(lines []line) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if j.lines+len(lines) > maxLines {
+		return fmt.Errorf("append to journal: it has %d lines, at most %d are kept", j.lines, maxLines)
+	}
+	var b bytes.Buffer
+	for _, l := range lines {
+		text, err := encodeLine(l)
+		if err == nil {
+			_, err = decodeLine(text) // Invariant: what is written can be read again.
+		}
+		if err != nil {
+			return fmt.Errorf("append to journal: %w", err)
+		}
+		b.Write(text)
+	}
+	_, err := j.file.Write(b.Bytes())
+	if err == nil {
+		err = j.file.Sync()
+	}
+	if err != nil {
+		// A part may be there, and would spoil the next line.
+		return fmt.Errorf("append to journal: %w", errors.Join(err, j.file.Truncate(j.size)))
+	}
+	j.size += int64(b.Len())
+	for _, l := range lines {
+		j.take(l)
+	}
+	return nil
+}
+
+// Commits are the rounds in the order in which they became known, one for each lineage and round.
+func (j *Journal) Commits() []Commit {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.commits)
+}
+
+// Scores are the scores in the order in which they became known, one for each round, state and evaluator.
+func (j *Journal) Scores() []Score {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.scores)
+}
+
+// Since is what the journal holds of the rounds after round: what a peer that has those up to round lacks.
+func (j *Journal) Since(round int) ([]Commit, []Score) {
+	return slices.DeleteFunc(j.Commits(), func(c Commit) bool { return c.Round <= round }),
+		slices.DeleteFunc(j.Scores(), func(s Score) bool { return s.Round <= round })
+}
+
+// Close closes the file; what was appended is on the disk already.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.file.Close(); err != nil {
+		return fmt.Errorf("close journal: %w", err)
+	}
+	return nil
+}
+
+// syncDir makes the name of a new file in dir survive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

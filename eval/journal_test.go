@@ -1,0 +1,256 @@
+package eval
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"shoal/gossip/roster"
+)
+
+func commitOf(lineage string, round int, agent roster.ID) Commit {
+	return Commit{
+		Round: round, Lineage: lineage, Generation: 1, Ballot: "1.1@a", Roster: []roster.ID{"a", "b"},
+		Contributors: []Contribution{{"a", 100}, {"b", 50}}, Missing: []Absence{{"c", "deadline"}},
+		StateHash: fmt.Sprintf("%s-%d", lineage, round), Plan: "ring", Attempts: 1, TrainLoss: 2.5, TrainRight: 0.25, Images: 100,
+		Sent: 1000, Received: 2000, Seconds: PhaseSeconds{Train: 2, Wait: 0.5, Average: 0.25, Evaluate: 1}, Agent: agent,
+		Time: "2026-01-02T03:04:05Z",
+	}
+}
+
+func scoreOf(lineage string, round int, evaluator roster.ID) Score {
+	return Score{
+		Round: round, Lineage: lineage, StateHash: fmt.Sprintf("%s-%d", lineage, round), Evaluator: evaluator,
+		TestAccuracy: float64(round) / 10, TestLoss: 3 - float64(round)/10, Images: 1000, Reestimated: 20, Seconds: 1,
+		Time: "2026-01-02T03:05:00Z",
+	}
+}
+
+func open(t testing.TB, path string, wantDropped int64) *Journal {
+	t.Helper()
+	j, dropped, err := OpenJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dropped != wantDropped {
+		t.Errorf("dropped %d bytes, want %d", dropped, wantDropped)
+	}
+	t.Cleanup(func() { _ = j.Close() }) // the second close of some tests
+	return j
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJournalIsThereAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.jsonl")
+	j := open(t, path, 0)
+	for round := 1; round <= 3; round++ {
+		must(t, j.AppendCommit(commitOf("x", round, "a")))
+		known, err := j.AppendScore(scoreOf("x", round, "b"))
+		if known || err != nil {
+			t.Fatal(known, err)
+		}
+	}
+	if known, err := j.AppendScore(scoreOf("x", 2, "b")); !known || err != nil {
+		t.Errorf("the same score again: %v, %v", known, err)
+	}
+	commits, scores := j.Since(1)
+	if len(commits) != 2 || len(scores) != 2 || commits[0].Round != 2 || scores[1].Round != 3 {
+		t.Errorf("since round 1: %v, %v", commits, scores)
+	}
+	before, err := os.ReadFile(path)
+	must(t, err)
+	if n := bytes.Count(before, []byte("\n")); n != 6 || !bytes.HasPrefix(before, []byte(`{"commit":{"round":1,`)) {
+		t.Errorf("%d lines: %s", n, before)
+	}
+	must(t, j.Close())
+	again := open(t, path, 0)
+	if !reflect.DeepEqual(again.Commits(), j.Commits()) || !reflect.DeepEqual(again.Scores(), j.Scores()) {
+		t.Errorf("got %v, %v", again.Commits(), again.Scores())
+	}
+}
+
+// TestATornLineIsDropped cuts the file at every byte, as a power cut may: every line that is whole is there again, and
+// the journal goes on.
+func TestATornLineIsDropped(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, filepath.Join(dir, "whole"), 0)
+	must(t, j.AppendCommit(commitOf("x", 1, "a")))
+	_, err := j.AppendScore(scoreOf("x", 1, "a"))
+	must(t, err)
+	whole, err := os.ReadFile(filepath.Join(dir, "whole"))
+	must(t, err)
+	first := bytes.IndexByte(whole, '\n') + 1
+	for _, tail := range []string{"", "\x00\x00\x00\n", "{\"commit\":{}}\n"} {
+		for cut := 0; cut <= len(whole); cut++ {
+			if tail != "" && cut != first {
+				continue
+			}
+			path := filepath.Join(dir, fmt.Sprint("cut", cut, len(tail)))
+			must(t, os.WriteFile(path, append(whole[:cut:cut], tail...), 0o600))
+			keep, commits, scores := 0, 0, 0
+			if cut >= first {
+				keep, commits = first, 1
+			}
+			if cut == len(whole) {
+				keep, scores = cut, 1
+			}
+			got := open(t, path, int64(cut+len(tail)-keep))
+			if len(got.Commits()) != commits || len(got.Scores()) != scores {
+				t.Fatalf("cut at %d: %d commits, %d scores", cut, len(got.Commits()), len(got.Scores()))
+			}
+			if cut%97 == 0 || tail != "" {
+				must(t, got.AppendCommit(commitOf("x", 2, "a")))
+				must(t, got.Close())
+				if again := open(t, path, 0); len(again.Commits()) != commits+1 {
+					t.Errorf("cut at %d: %d commits after one more", cut, len(again.Commits()))
+				}
+			}
+			_ = got.Close() // may be closed already
+		}
+	}
+}
+
+func TestABadLineInTheMiddleIsAnError(t *testing.T) {
+	good, err := encodeLine(line{Score: new(scoreOf("x", 1, "a"))})
+	must(t, err)
+	for _, c := range []struct{ want, bad string }{
+		{"line 2: ", "{"},
+		{"one commit or one score", "{}"},
+		{"one commit or one score", `{"commit":{"round":1},"score":{"round":1}}`},
+		{"rounds count from 1", `{"commit":{"round":0}}`},
+		{"a name of 0 bytes", `{"score":{"round":1}}`},
+		{"token too long", strings.Repeat(" ", maxLineBytes+2)},
+	} {
+		path := filepath.Join(t.TempDir(), "journal")
+		before := string(good) + c.bad + "\n" + string(good)
+		must(t, os.WriteFile(path, []byte(before), 0o600))
+		_, _, err := OpenJournal(path)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%.40s: %v", c.bad, err)
+		}
+		if after, err := os.ReadFile(path); err != nil || string(after) != before {
+			t.Errorf("%.40s: the file was changed: %v", c.bad, err)
+		}
+	}
+}
+
+func TestMergeTakesWhatIsUnknownAndKeepsOwn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path, 0)
+	must(t, j.AppendCommit(commitOf("x", 1, "own")))
+	_, err := j.AppendScore(scoreOf("x", 1, "b"))
+	must(t, err)
+	commits := []Commit{commitOf("x", 1, "peer"), commitOf("x", 2, "peer"), commitOf("y", 1, "peer"), commitOf("x", 2, "again")}
+	scores := []Score{scoreOf("x", 1, "b"), scoreOf("x", 1, "c"), scoreOf("x", 1, "c")}
+	for range 2 {
+		must(t, j.Merge(commits, scores))
+	}
+	check := func(j *Journal, want string) {
+		t.Helper()
+		var got []string
+		for _, c := range j.Commits() {
+			got = append(got, fmt.Sprintf("%s%d by %s", c.Lineage, c.Round, c.Agent))
+		}
+		for _, s := range j.Scores() {
+			got = append(got, fmt.Sprintf("%d of %s", s.Round, s.Evaluator))
+		}
+		if g := strings.Join(got, ", "); g != want {
+			t.Errorf("got %s\nwant %s", g, want)
+		}
+	}
+	check(j, "x1 by own, x2 by peer, y1 by peer, 1 of b, 1 of c")
+	must(t, j.AppendCommit(commitOf("x", 2, "own"))) // late, but ours
+	check(j, "x1 by own, x2 by own, y1 by peer, 1 of b, 1 of c")
+	bad := scoreOf("x", 3, "b")
+	bad.TestAccuracy = 2
+	if err := j.Merge([]Commit{commitOf("x", 3, "peer")}, []Score{bad}); err == nil {
+		t.Error("a bad line was merged")
+	}
+	must(t, j.Close())
+	check(open(t, path, 0), "x1 by own, x2 by own, y1 by peer, 1 of b, 1 of c")
+}
+
+func TestAppendRefusesWhatCannotBeReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path, 0)
+	nan := commitOf("x", 1, "a")
+	nan.Seconds.Train = math.NaN()
+	crowd := commitOf("x", 1, "a")
+	crowd.Roster = make([]roster.ID, maxMembers+1)
+	debt := commitOf("x", 1, "a")
+	debt.Contributors[0].Samples = -1
+	for name, c := range map[string]Commit{
+		"no round": commitOf("x", 0, "a"), "no lineage": commitOf("", 1, "a"), "no agent": commitOf("x", 1, ""),
+		"NaN": nan, "crowd": crowd, "debt": debt,
+	} {
+		if err := j.AppendCommit(c); err == nil || !strings.Contains(err.Error(), "append to journal") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	diverged := scoreOf("x", 1, "a")
+	diverged.TestLoss = math.Inf(1)
+	_, err := j.AppendScore(diverged)
+	must(t, err)
+	if got := open(t, path, 0).Scores(); len(got) != 1 || got[0].TestLoss != Diverged {
+		t.Errorf("got %v", got)
+	}
+}
+
+func FuzzDecodeLine(f *testing.F) {
+	for _, l := range []line{{Commit: new(commitOf("x", 1, "a"))}, {Score: new(scoreOf("x", 1, "a"))}} {
+		b, err := encodeLine(l)
+		must(f, err)
+		f.Add(b)
+	}
+	f.Add([]byte(`{"commit":null}`))
+	f.Add([]byte(`{"score":{"round":1e9,"test_accuracy":-0}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := decodeLine(b)
+		if err != nil {
+			return
+		}
+		text, err := encodeLine(first)
+		must(t, err)
+		second, err := decodeLine(text)
+		must(t, err)
+		again, err := encodeLine(second)
+		must(t, err)
+		if !bytes.Equal(text, again) {
+			t.Errorf("%s\nbecame %s", text, again)
+		}
+	})
+}
+
+// FuzzOpenJournal: a journal that opens is whole from then on, and holds the same.
+func FuzzOpenJournal(f *testing.F) {
+	good, err := encodeLine(line{Score: new(scoreOf("x", 1, "a"))})
+	must(f, err)
+	f.Add(good)
+	f.Add(append(good, good[:20]...))
+	f.Add(append(good, "{}\n"...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "journal")
+		must(t, os.WriteFile(path, b, 0o600))
+		first, _, err := OpenJournal(path)
+		if err != nil {
+			return
+		}
+		must(t, first.Close())
+		second := open(t, path, 0)
+		if !reflect.DeepEqual(first.Commits(), second.Commits()) || !reflect.DeepEqual(first.Scores(), second.Scores()) {
+			t.Error("the second time it holds something else")
+		}
+		must(t, second.Close())
+	})
+}
