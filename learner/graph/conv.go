@@ -1,0 +1,194 @@
+package graph
+
+import (
+	G "gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"shoal/learner/kernel"
+)
+
+// extent is the height, width and channels of a feature map (N, H, W, C).
+func extent(x *G.Node) (h, w, c int) {
+	s := x.Shape()
+	return s[1], s[2], s[3]
+}
+
+// conv adds a convolution to c channels, without bias.
+func (n *Net) conv(name string, x *G.Node, c, size, stride, pad int) *G.Node {
+	if n.err != nil {
+		return nil
+	}
+	h, w, in := extent(x)
+	filter := n.param(tensor.Shape{size * size * in, c}, Tensor{Name: name + ".weight", Shape: []int{c, in, size, size}, Kind: Filter})
+	g := kernel.NewWindow(h, w, size, stride, pad, false)
+	shape := tensor.Shape{n.spec.Batch, g.OutH, g.OutW, c}
+	if size == 1 && stride == 1 && pad == 0 {
+		return n.filtered("conv", name, x, filter, shape, h*w*in*c,
+			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c), newPointwiseDW(h*w, in, c))
+	}
+	return n.filtered("conv", name, x, filter, shape, g.OutH*g.OutW*size*size*in*c,
+		newDense(g, in, c), newDenseDX(g, in, c), newDenseDW(g, in, c))
+}
+
+// depthwise adds a 3×3 convolution, padding 1, of each channel with a filter of its own, without bias.
+func (n *Net) depthwise(name string, x *G.Node, stride int) *G.Node {
+	if n.err != nil {
+		return nil
+	}
+	h, w, c := extent(x)
+	filter := n.param(tensor.Shape{9, c}, Tensor{Name: name + ".weight", Shape: []int{c, 1, 3, 3}, Kind: Filter})
+	g := kernel.NewWindow(h, w, 3, stride, 1, false)
+	return n.filtered("depthwise", name, x, filter, tensor.Shape{n.spec.Batch, g.OutH, g.OutW, c}, g.OutH*g.OutW*9*c,
+		newDepthwise(g, c, depthwiseY), newDepthwise(g, c, depthwiseDX), newDepthwise(g, c, depthwiseDW))
+}
+
+// linear adds a matrix product of features (N, C) to c features, without bias.
+func (n *Net) linear(name string, x *G.Node, c int) *G.Node {
+	if n.err != nil {
+		return nil
+	}
+	in := x.Shape()[1]
+	weight := n.param(tensor.Shape{in, c}, Tensor{Name: name + ".weight", Shape: []int{c, in}, Kind: Filter})
+	return n.filtered("linear", name, x, weight, tensor.Shape{n.spec.Batch, c}, in*c,
+		newPointwise(1, in, c), newPointwiseDX(1, in, c), newPointwiseDW(1, in, c))
+}
+
+// filtered adds an operation that is linear in x and in w, and its gradients, each of which takes as many multiply-adds
+// an image. The images themselves need no gradient.
+func (n *Net) filtered(kind, name string, x, w *G.Node, shape tensor.Shape, macs int, y, dx, dw runner) *G.Node {
+	inner := x != n.images
+	flops := int64(n.spec.Batch) * int64(macs)
+	return n.apply(op{
+		kind: kind, name: name, shape: shape, kernel: y, flops: flops, wrt: []bool{inner, true},
+		diff: func(in G.Nodes, _, grad *G.Node) (G.Nodes, error) {
+			grads := make(G.Nodes, 2)
+			if inner {
+				grads[0] = n.apply(op{kind: kind + " dx", name: name, shape: x.Shape().Clone(), kernel: dx, flops: flops}, grad, in[1])
+			}
+			grads[1] = n.apply(op{kind: kind + " dw", name: name, shape: w.Shape().Clone(), kernel: dw, flops: flops}, in[0], grad)
+			return grads, n.err
+		},
+	}, x, w)
+}
+
+// product is a matrix product shared by a pool.
+type product struct {
+	c, a, b kernel.Matrix
+	depth   int
+	grid    grid
+	body    func(worker, item int)
+}
+
+func (p *product) bind() { p.body = p.tile }
+
+// of computes c = a·b, where c is (rows, cols).
+func (p *product) of(pool *Pool, c, a, b kernel.Matrix, rows, cols, depth int) {
+	p.c, p.a, p.b, p.depth, p.grid = c, a, b, depth, tiles(rows, cols, depth)
+	pool.Run(p.grid.items(), p.body)
+}
+
+func (p *product) tile(_, item int) {
+	r0, r1, c0, c1 := p.grid.at(item)
+	kernel.Gemm(p.c.From(r0, c0), p.a.From(r0, 0), p.b.From(0, c0), r1-r0, c1-c0, p.depth, false)
+}
+
+// pointwise is a 1×1 convolution: a product of pixels' channels with a matrix.
+type pointwise struct {
+	product
+	pixels, in, out int
+}
+
+func newPointwise(pixels, in, out int) *pointwise {
+	k := &pointwise{pixels: pixels, in: in, out: out}
+	k.bind()
+	return k
+}
+
+func (k *pointwise) scratch(int) int { return 0 }
+
+func (k *pointwise) run(f *frame, out []float32, in [][]float32, _ []float32) {
+	k.of(f.pool, kernel.Rows(out, k.out), kernel.Rows(in[0], k.in), kernel.Rows(in[1], k.out), f.n*k.pixels, k.out, k.in)
+}
+
+// pointwiseDX multiplies the gradient by the transposed matrix.
+type pointwiseDX struct{ pointwise }
+
+func newPointwiseDX(pixels, in, out int) *pointwiseDX {
+	k := &pointwiseDX{pointwise{pixels: pixels, in: in, out: out}}
+	k.bind()
+	return k
+}
+
+func (k *pointwiseDX) scratch(int) int { return k.in * k.out }
+
+func (k *pointwiseDX) run(f *frame, out []float32, in [][]float32, scratch []float32) {
+	kernel.Transpose(scratch, in[1], k.in, k.out)
+	k.of(f.pool, kernel.Rows(out, k.in), kernel.Rows(in[0], k.out), kernel.Rows(scratch, k.in), f.n*k.pixels, k.in, k.out)
+}
+
+// pointwiseDW multiplies the transposed input by the gradient.
+type pointwiseDW struct{ pointwise }
+
+func newPointwiseDW(pixels, in, out int) *pointwiseDW {
+	k := &pointwiseDW{pointwise{pixels: pixels, in: in, out: out}}
+	k.bind()
+	return k
+}
+
+func (k *pointwiseDW) run(f *frame, out []float32, in [][]float32, _ []float32) {
+	x := kernel.Rows(in[0], k.in).Transposed()
+	k.of(f.pool, kernel.Rows(out, k.out), x, kernel.Rows(in[1], k.out), k.in, k.out, f.n*k.pixels)
+}
+
+// depthwiseKernel runs one of the three depthwise kernels.
+type depthwiseKernel struct {
+	g    kernel.Window
+	c    int
+	what depthwisePart
+	grid grid
+	n    int
+
+	out, first, second []float32
+	body               func(worker, item int)
+}
+
+type depthwisePart int
+
+const (
+	depthwiseY depthwisePart = iota
+	depthwiseDX
+	depthwiseDW
+)
+
+func newDepthwise(g kernel.Window, c int, what depthwisePart) *depthwiseKernel {
+	k := &depthwiseKernel{g: g, c: c, what: what}
+	k.body = k.part
+	return k
+}
+
+func (k *depthwiseKernel) scratch(int) int { return 0 }
+
+func (k *depthwiseKernel) run(f *frame, out []float32, in [][]float32, _ []float32) {
+	k.n, k.out, k.first, k.second = f.n, out, in[0], in[1]
+	switch k.what {
+	case depthwiseY:
+		k.grid = strips(f.n*k.g.OutH, k.g.OutW*k.c, 9)
+	case depthwiseDX:
+		k.grid = strips(f.n*k.g.H, k.g.W*k.c, 9)
+	case depthwiseDW: // a run of channels each: a channel's sum is one worker's
+		k.grid = strips(ceil(k.c, 16), 16*k.g.OutH*k.g.OutW, 9*f.n)
+	}
+	f.pool.Run(k.grid.items(), k.body)
+}
+
+func (k *depthwiseKernel) part(_, item int) {
+	r0, r1, _, _ := k.grid.at(item)
+	switch k.what {
+	case depthwiseY:
+		kernel.Depthwise(k.out, k.first, k.second, k.g, k.c, r0, r1)
+	case depthwiseDX:
+		kernel.DepthwiseDX(k.out, k.first, k.second, k.g, k.c, r0, r1)
+	case depthwiseDW:
+		kernel.DepthwiseDW(k.out, k.first, k.second, k.g, k.c, k.n, 16*r0, min(16*r1, k.c))
+	}
+}
