@@ -1,0 +1,165 @@
+package learner
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"shoal/learner/graph"
+	"shoal/learner/safetensors"
+)
+
+// Names in a checkpoint beside torchvision's.
+const (
+	momentumPrefix = "momentum."
+	batchesSuffix  = "num_batches_tracked" // torchvision's count of a batch norm, which is not needed to go on
+)
+
+// Tensor is a named part of the shared vector: Len elements from Offset. Name and Shape are torchvision's; the elements
+// of a filter (out, in, height, width) are in the order (height, width, in, out).
+type Tensor struct {
+	Name        string
+	Shape       []int
+	Offset, Len int
+}
+
+// Tensors lists the parts of Shared(true), in order: parameters, running statistics, and momentum, whose names begin with
+// "momentum.".
+func (l *Learner) Tensors() []Tensor {
+	var list []Tensor
+	base := 0
+	add := func(prefix string, tensors []graph.Tensor, length int) {
+		for _, t := range tensors {
+			list = append(list, Tensor{Name: prefix + t.Name, Shape: slices.Clone(t.Shape), Offset: base + t.Offset, Len: t.Len()})
+		}
+		base += length
+	}
+	add("", l.net.Params, len(l.params))
+	add("", l.net.Running, len(l.running))
+	add(momentumPrefix, l.net.Params, len(l.momentum))
+	return list
+}
+
+// part is a tensor as it is stored, and where its values are.
+type part struct {
+	graph.Tensor
+	name   string
+	values []float32
+}
+
+// parts are the learner's tensors in the order of Tensors.
+func (l *Learner) parts() []part {
+	var list []part
+	add := func(prefix string, tensors []graph.Tensor, block []float32) {
+		for _, t := range tensors {
+			list = append(list, part{t, prefix + t.Name, block[t.Offset:][:t.Len()]})
+		}
+	}
+	add("", l.net.Params, l.params)
+	add("", l.net.Running, l.running)
+	add(momentumPrefix, l.net.Params, l.momentum)
+	return list
+}
+
+// Save writes a checkpoint in the safetensors format, replacing path at once or not at all. Tensors are named and laid out
+// as in torchvision, with the optimiser's under "momentum."; meta goes to the header, with the model's name, width,
+// input and classes where meta does not say otherwise.
+func (l *Learner) Save(path string, meta map[string]string) error {
+	file := &safetensors.File{Metadata: map[string]string{
+		"model": l.cfg.Model, "width": strconv.FormatFloat(l.cfg.Width, 'g', -1, 64),
+		"input": strconv.Itoa(l.cfg.Input), "classes": strconv.Itoa(l.classes),
+	}}
+	maps.Copy(file.Metadata, meta)
+	for _, p := range l.parts() {
+		values := make([]float32, p.Len())
+		p.Export(values, p.values)
+		file.Tensors = append(file.Tensors, safetensors.Floats(p.name, p.Shape, values))
+		if p.Kind == graph.Variance {
+			name := strings.TrimSuffix(p.name, "running_var") + batchesSuffix
+			file.Tensors = append(file.Tensors, safetensors.Ints(name, []int{}, []int64{l.steps}))
+		}
+	}
+	if err := safetensors.Write(path, file); err != nil {
+		return fmt.Errorf("save model: %w", err)
+	}
+	return nil
+}
+
+// Load reads what Save wrote, or a state dict of torchvision's, and returns the header's metadata. Momentum is zero where
+// the file has none. Every tensor must be there with its shape, and no other but counts of batches; otherwise nothing
+// changes.
+func (l *Learner) Load(path string) (meta map[string]string, err error) {
+	file, err := safetensors.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("load model: %w", err)
+	}
+	loaded, err := l.match(file)
+	if err != nil {
+		return nil, fmt.Errorf("load model %s: %w", path, err)
+	}
+	for i, p := range l.parts() {
+		if loaded[i] == nil {
+			clear(p.values)
+			continue
+		}
+		p.Import(p.values, loaded[i])
+	}
+	return file.Metadata, nil
+}
+
+// match reads the file's values for each part; nil for momentum that it does not have.
+func (l *Learner) match(file *safetensors.File) ([][]float32, error) {
+	found := make(map[string]safetensors.Tensor, len(file.Tensors))
+	slow := false // is there any momentum?
+	for _, t := range file.Tensors {
+		found[t.Name] = t
+		slow = slow || strings.HasPrefix(t.Name, momentumPrefix)
+	}
+	var errs []error
+	parts := l.parts()
+	loaded := make([][]float32, len(parts))
+	for i, p := range parts {
+		t, ok := found[p.name]
+		delete(found, p.name)
+		switch {
+		case !ok && (slow || !strings.HasPrefix(p.name, momentumPrefix)):
+			errs = append(errs, fmt.Errorf("tensor %q is missing", p.name))
+		case ok && !slices.Equal(t.Shape, p.Shape):
+			errs = append(errs, fmt.Errorf("tensor %q has shape %v; this model's is %v", p.name, t.Shape, p.Shape))
+		case ok:
+			values, err := t.Float32s()
+			if err != nil {
+				errs = append(errs, err)
+			}
+			loaded[i] = values
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if name != batchesSuffix && !strings.HasSuffix(name, "."+batchesSuffix) {
+			errs = append(errs, fmt.Errorf("tensor %q is not in this model", name))
+		}
+	}
+	return loaded, first(errs, l.describe())
+}
+
+// first reports a few errors of many: a file of another model differs everywhere.
+func first(errs []error, model string) error {
+	const most = 3
+	if len(errs) == 0 {
+		return nil
+	}
+	more := ""
+	if len(errs) > most {
+		more = fmt.Sprintf(" (and %d more)", len(errs)-most)
+		errs = errs[:most]
+	}
+	return fmt.Errorf("it does not fit %s%s: %w", model, more, errors.Join(errs...))
+}
+
+// describe names the model as its owner knows it.
+func (l *Learner) describe() string {
+	return fmt.Sprintf("%s of width %v for %d classes", l.cfg.Model, l.cfg.Width, l.classes)
+}

@@ -1,0 +1,51 @@
+package learner
+
+import (
+	"math"
+	"math/rand/v2"
+
+	"shoal/learner/graph"
+)
+
+// draw sets parameters and running statistics to where training begins, and the momentum to zero. Filters are uniform in
+// ±√(6/inputs) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010); only operations that round
+// the same everywhere are used.
+func (l *Learner) draw(seed uint64) {
+	for i, t := range l.net.Params {
+		values := l.params[t.Offset:][:t.Len()]
+		switch t.Kind {
+		case graph.Filter:
+			in, out := t.Fans()
+			fan := float64(in)
+			if l.cfg.Init == "xavier" {
+				fan = float64(in + out)
+			}
+			uniform(values, math.Sqrt(6/fan), rand.New(rand.NewPCG(seed, uint64(i))))
+		case graph.Scale:
+			fill(values, 1)
+		default:
+			clear(values)
+		}
+	}
+	for _, t := range l.net.Running {
+		value := float32(0)
+		if t.Kind == graph.Variance {
+			value = 1
+		}
+		fill(l.running[t.Offset:][:t.Len()], value)
+	}
+	clear(l.momentum)
+}
+
+// uniform draws from ±limit.
+func uniform(values []float32, limit float64, rng *rand.Rand) {
+	for i := range values {
+		values[i] = float32((2*rng.Float64() - 1) * limit)
+	}
+}
+
+func fill(values []float32, value float32) {
+	for i := range values {
+		values[i] = value
+	}
+}
