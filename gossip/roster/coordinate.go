@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// lonelyFor bounds how long a minority waits for members that may be there and do not answer: a failure detector on a slow
+// node needs some 15 s to make up its mind.
+const lonelyFor = 20 * time.Second
+
 // gathering is what a coordinator knows of the answers to its poll.
 type gathering struct {
 	ready  map[ID]Message
@@ -22,6 +26,16 @@ func (g *gathering) expect(id ID, now time.Time) {
 		g.polled[id] = now
 	}
 	delete(g.gone, id)
+}
+
+// excuse begins anew to wait for those who did not answer yet.
+func (g *gathering) excuse(now time.Time) {
+	for id := range g.polled {
+		g.polled[id] = now
+	}
+	for id := range g.busy {
+		g.busy[id] = now
+	}
 }
 
 func (g *gathering) absent(id ID, why string) {
@@ -63,6 +77,7 @@ func (m *Machine) backoff() time.Duration {
 // campaign makes this member coordinator of a new ballot.
 func (m *Machine) campaign() {
 	if m.guest() {
+		m.ask()
 		m.await(m.cfg.Gather)
 		return
 	}
@@ -71,10 +86,7 @@ func (m *Machine) campaign() {
 		m.await(m.cfg.Gather)
 		return
 	}
-	view := m.outview + 1
-	if m.st.Promised.Round == m.st.Next {
-		view = max(view, m.st.Promised.View+1)
-	}
+	view := max(m.outview, m.st.Promised.View) + 1
 	m.promise(Ballot{Round: m.st.Next, View: view, Coordinator: m.self})
 	m.poll = &gathering{ready: map[ID]Message{}, busy: map[ID]time.Time{}, polled: map[ID]time.Time{}, gone: map[ID]string{}}
 	m.enter(Polling, m.cfg.Gather/2)
@@ -176,28 +188,68 @@ func (m *Machine) patience() time.Time {
 	if m.cfg.Deadline > 0 {
 		return m.began.Add(m.cfg.Deadline)
 	}
-	return m.since.Add(Patience(m.took, m.history) + m.cfg.Gather)
+	own := m.took
+	for _, answer := range m.poll.ready {
+		own = max(own, answer.Took)
+	}
+	if own == 0 && len(m.history) == 0 {
+		return m.now.Add(m.cfg.Gather) // nobody knows yet how long it takes
+	}
+	return m.since.Add(Patience(own, m.history) + m.cfg.Gather)
 }
 
 // decide closes the poll: a roster, what each brings, and what to adopt if anyone has prepared this round.
 func (m *Machine) decide() {
 	members := slices.Sorted(maps.Keys(m.poll.ready))
-	if len(members) < m.cfg.MinMembers {
-		m.note("waiting_for_members", fmt.Sprintf("%d of min_members %d", len(members), m.cfg.MinMembers))
-		m.retreatFor(m.cfg.Gather, "too few members")
+	best, holders := prepared(m.poll.ready)
+	if why := m.premature(members, best != nil); why != "" {
+		m.retreatFor(m.cfg.Gather/2+m.backoff(), why)
 		return
 	}
-	s := Settled{Roster: nextRoster(m.st.Last.Roster, members), Lineage: nextLineage(m.st.Last, m.st.Promised, members, m.left)}
+	b := m.st.Promised
+	s := Settled{Roster: nextRoster(m.st.Last.Roster, members), Lineage: nextLineage(m.st.Last, b, members), Missing: m.missing()}
 	for _, id := range members {
 		answer := m.poll.ready[id]
 		s.Samples = append(s.Samples, answer.Samples)
 		s.Took = append(s.Took, answer.Took)
 	}
-	s.Missing = m.missing()
-	msg := Message{Kind: Begin, Ballot: m.st.Promised, Settled: &s}
-	msg.Prepared, msg.Holders = prepared(m.poll.ready)
+	msg := Message{Kind: Begin, Ballot: b, Settled: &s, Holders: holders}
+	if best != nil {
+		p := adoption(m.st.Last, *best, b, s)
+		msg.Prepared = &p
+	}
 	m.tell(members, msg)
 	m.begin(m.self, msg)
+}
+
+// premature says why the members that answered may not go on yet; empty if they may.
+func (m *Machine) premature(members []ID, stored bool) string {
+	switch {
+	case len(members) < m.cfg.MinMembers:
+		m.note("waiting_for_members", fmt.Sprintf("%d of min_members %d", len(members), m.cfg.MinMembers))
+		return "too few members"
+	case m.st.Next == 0:
+		if !stored && !m.enough(len(members)) {
+			return fmt.Sprintf("%d members of %d expected", len(members), m.cfg.Expect)
+		}
+	case !majority(m.st.Last.Roster, members):
+		return m.solitary(members)
+	}
+	return ""
+}
+
+// solitary says why a minority may not go on yet under a lineage of its own. Who is silent but in view is rather slow than
+// dead, and a member that came or returned just now may not see all the others yet: the failure detector decides, in time.
+func (m *Machine) solitary(members []ID) string {
+	if m.lonely.IsZero() {
+		m.lonely = m.now
+	}
+	_, placed := m.st.Last.Roster.Rank(m.self)
+	silent := slices.ContainsFunc(m.alive, func(id ID) bool { return m.poll.gone[id] != "" })
+	if (silent || !placed || m.now.Sub(m.born) < lonelyFor) && m.now.Sub(m.lonely) < lonelyFor {
+		return fmt.Sprintf("%d members are no majority of %d, and others may be there", len(members), m.st.Last.Roster.Size())
+	}
+	return ""
 }
 
 // missing lists the members of the last roster that bring nothing, with the rule that left them out.

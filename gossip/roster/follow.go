@@ -57,7 +57,7 @@ func (m *Machine) polled(from ID, msg Message) {
 		m.send(from, Message{Kind: Busy, Ballot: b, Reason: "catching up"})
 		return
 	}
-	if b.Round != m.st.Next || base.Hash != m.st.Last.Hash {
+	if b.Round != m.st.Next || m.st.Last.Ahead(base) || m.finished() {
 		m.send(from, m.headMessage())
 		return
 	}
@@ -100,7 +100,7 @@ func (m *Machine) trained(samples int64) {
 	if !m.training {
 		return
 	}
-	m.training = false
+	m.training, m.through = false, true
 	m.samples, m.took = samples, m.now.Sub(m.began)
 	if m.phase != Training {
 		return
@@ -125,9 +125,15 @@ func (m *Machine) listen() {
 // begin takes the coordinator's decision on the promised ballot.
 func (m *Machine) begin(from ID, msg Message) {
 	b, s := msg.Ballot, msg.Settled
-	expecting := m.phase == Following || m.phase == Polling && from == m.self
-	if !expecting || b != m.st.Promised || b.Coordinator != from || !slices.Contains(s.Roster.Members, m.self) {
+	if b.Coordinator != from || !slices.Contains(s.Roster.Members, m.self) {
 		return
+	}
+	if why := m.refuse(msg); why != "" {
+		m.tell(s.Roster.Members, Message{Kind: Abort, Ballot: b, Reason: why}) // they must not wait for this member
+		return
+	}
+	if m.phase != Following && m.phase != Polling {
+		return // a second time
 	}
 	m.settled, m.adopt, m.poll = s, msg.Prepared, nil
 	m.history = append(m.history, s.Took...)
@@ -138,11 +144,31 @@ func (m *Machine) begin(from ID, msg Message) {
 		m.prepare(m.initial)
 	case m.adopt == nil:
 		tag := Tag{Lineage: s.Lineage, Generation: s.Roster.Generation, Ballot: b}
+		m.mark()
 		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples})
 	case m.adopt.Hash == m.initial || slices.Contains(msg.Holders, m.self):
 		m.prepare(m.adopt.Hash)
 	default:
 		m.emit(Fetch{Hash: m.adopt.Hash, From: msg.Holders})
+	}
+}
+
+// refuse says why this member cannot do what a begin asks for; empty if it can, or does already.
+func (m *Machine) refuse(msg Message) string {
+	rank, _ := msg.Settled.Roster.Rank(m.self)
+	switch {
+	case msg.Ballot != m.st.Promised || m.phase != Following && m.phase != Polling && m.phase != Reducing && m.phase != Preparing:
+		return "not following"
+	case msg.Prepared == nil && msg.Settled.Samples[rank] != m.samples: // told by this member before it crashed
+		return fmt.Sprintf("counted for %d samples, holds %d", msg.Settled.Samples[rank], m.samples)
+	}
+	return ""
+}
+
+// mark remembers how a record will look that holds the local work, which is now brought to an exchange.
+func (m *Machine) mark() {
+	if mark := m.st.Last.Samples[m.self] + m.samples; m.samples > 0 && !slices.Contains(m.marks, mark) {
+		m.marks = append(m.marks, mark)
 	}
 }
 
@@ -155,14 +181,10 @@ func (m *Machine) reduced(e Reduced) {
 
 // prepare promises hash for the round, durably, and tells the roster.
 func (m *Machine) prepare(hash string) {
-	p := Prepared{Ballot: m.st.Promised, Hash: hash, Lineage: m.settled.Lineage, Missing: m.settled.Missing}
-	for i, id := range m.settled.Roster.Members {
-		if n := m.settled.Samples[i]; n > 0 {
-			p.Shares = append(p.Shares, Share{id, n})
-		}
-	}
-	if m.adopt != nil { // what is adopted keeps its own shares; only the ballot under which it may commit is new
-		p.Shares, p.Missing = m.adopt.Shares, m.adopt.Missing
+	p := m.settled.prepared(m.st.Promised, hash)
+	if m.adopt != nil { // only the ballot under which it may commit is new
+		p = *m.adopt
+		p.Ballot = m.st.Promised
 	}
 	m.st.Prepared = &p
 	m.persist()
@@ -171,6 +193,17 @@ func (m *Machine) prepare(hash string) {
 	m.enter(Preparing, 3*m.cfg.Gather)
 	m.tell(m.settled.Roster.Members, Message{Kind: Done, Ballot: m.st.Promised, Hash: hash})
 	m.unanimous()
+}
+
+// prepared is the outcome of reducing what the members bring.
+func (s Settled) prepared(b Ballot, hash string) Prepared {
+	p := Prepared{Ballot: b, Origin: b, Hash: hash, Lineage: s.Lineage, Roster: s.Roster, Missing: s.Missing}
+	for i, id := range s.Roster.Members {
+		if n := s.Samples[i]; n > 0 {
+			p.Shares = append(p.Shares, Share{id, n})
+		}
+	}
+	return p
 }
 
 // done takes a member's word that it stored a result of the promised ballot, which may come before our own, or even
@@ -199,7 +232,7 @@ func (m *Machine) unanimous() {
 			return
 		}
 	}
-	m.commit(successor(m.st.Last, *m.st.Prepared, *m.settled), true)
+	m.commit(successor(m.st.Last, *m.st.Prepared), true)
 }
 
 // fail ends an attempt that cannot succeed; tell says that the others do not know yet.

@@ -24,29 +24,40 @@ func (m *Machine) ask() {
 // join waits for company: before formation until the expected members are there, after a restart until one of the last
 // roster answered. Config.Form bounds both.
 func (m *Machine) join() {
-	if m.since.IsZero() {
-		m.since = m.now
+	if m.born.IsZero() {
+		m.born = m.now
 	}
-	m.phase, m.wake = Joining, m.now.Add(askEvery)
-	late := m.now.Sub(m.since) >= m.cfg.Form
+	m.enter(Joining, askEvery)
 	if m.st.Next == 0 {
-		if len(m.alive) >= max(m.cfg.Expect, m.cfg.MinMembers) && (m.cfg.Expect > 0 || late) || late && len(m.alive) >= m.cfg.MinMembers {
-			m.unsure = false
+		if m.enough(len(m.alive)) {
 			m.await(m.backoff())
 		}
 		return
 	}
-	if !m.unsure || late || len(m.st.Last.Roster.Members) <= 1 {
+	if !m.unsure || m.late() || m.st.Last.Roster.Size() <= 1 {
 		m.unsure = false
 		m.proceed()
 	}
 }
 
+// late reports whether this member waited for company as long as it should.
+func (m *Machine) late() bool { return m.now.Sub(m.born) >= m.cfg.Form }
+
+// enough reports whether n members may form the roster: as many as are expected, or whoever is there when it is late.
+func (m *Machine) enough(n int) bool {
+	return n >= m.cfg.MinMembers && (m.late() || m.cfg.Expect > 0 && n >= m.cfg.Expect)
+}
+
 // head takes a peer's last record: it may be ahead of ours.
 func (m *Machine) head(from ID, r Record) {
-	m.heads[from] = r
+	if m.isAlive(from) {
+		m.heads[from] = r
+	}
 	if m.consider(from, r) {
 		return
+	}
+	if m.st.Last.Ahead(r) {
+		m.send(from, m.headMessage())
 	}
 	if m.phase == Joining && m.st.Next > 0 && (r.Hash != "" || len(m.alive) >= len(m.st.Last.Roster.Members)) {
 		m.unsure = false
@@ -66,9 +77,6 @@ func (m *Machine) consider(from ID, r Record) bool {
 		return false
 	}
 	m.abandon("caught up by " + string(from))
-	if r.Lineage != m.st.Last.Lineage && m.st.Last.Lineage != "" {
-		m.note("lineage_changed", fmt.Sprintf("%s round %d gives way to %s round %d", m.st.Last.Lineage, m.st.Last.Round, r.Lineage, r.Round))
-	}
 	m.target, m.targetOf = r, from
 	held := m.st.Prepared != nil && m.st.Prepared.Hash == r.Hash
 	if held || r.Hash == m.st.Last.Hash || r.Hash == m.initial {
@@ -109,9 +117,16 @@ func (m *Machine) fetchFailed(e FetchFailed) {
 
 // commit makes r the last record and has its state loaded. own says that this member took part to the end.
 func (m *Machine) commit(r Record, own bool) {
-	counted := m.samples > 0 && r.Samples[m.self] >= m.st.Last.Samples[m.self]+m.samples
-	m.st.Last, m.st.Next, m.st.Prepared, m.outview = r, r.Round+1, nil, 0
-	m.unsure = false
+	if last := m.st.Last; r.Lineage != last.Lineage && last.Lineage != "" {
+		m.note("lineage_changed", fmt.Sprintf("%s round %d gives way to %s round %d", last.Lineage, last.Round, r.Lineage, r.Round))
+	}
+	counted := slices.Contains(m.marks, r.Samples[m.self])
+	if counted {
+		m.marks = nil
+	}
+	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
+	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
+	m.took, m.outview, m.through, m.unsure, m.lonely = 0, 0, false, false, time.Time{}
 	m.persist()
 	m.forget()
 	m.enter(Adopting, 0)
@@ -128,7 +143,8 @@ func (m *Machine) adopted(carry int64) {
 	m.proceed()
 }
 
-// proceed begins the next round: train if the roster has a place for this member, else wait to be taken in.
+// proceed begins the next round: train if the roster has a place for this member, else wait to be taken in. Work that an
+// exchange took whose end is not known here may yet turn out to be counted: it is not trained upon, only brought again.
 func (m *Machine) proceed() {
 	if m.finished() {
 		m.enter(Lingering, askEvery)
@@ -136,10 +152,13 @@ func (m *Machine) proceed() {
 		return
 	}
 	_, placed := m.st.Last.Roster.Rank(m.self)
-	if m.st.Next > 0 && placed && m.st.Prepared == nil {
-		m.training, m.cut, m.began = true, false, m.now
+	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && len(m.marks) == 0 {
 		m.enter(Training, 0)
 		m.wake = time.Time{}
+		if m.training { // still stopping, after a catch-up that failed
+			return
+		}
+		m.training, m.cut, m.began = true, false, m.now
 		m.emit(Train{Round: m.st.Next, Roster: m.st.Last.Roster})
 		return
 	}

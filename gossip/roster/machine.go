@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -25,20 +26,24 @@ type Machine struct {
 	phase  Phase
 	since  time.Time // of the phase
 	wake   time.Time // when the phase wants to act without an event; zero: never
+	born   time.Time // of this process
 	asked  time.Time // when the heads of peers were last asked for
 	heads  map[ID]Record
 	unsure bool // restarted or new: must hear from a peer before acting alone
 
 	training bool      // a Train is not answered yet
 	cut      bool      // and was told to stop
+	through  bool      // the local steps of the next round are done
 	began    time.Time // of the local steps
 	took     time.Duration
-	samples  int64 // in the local state, not in any committed one
+	samples  int64   // in the local state, not in any committed one
+	marks    []int64 // what this member's entry in a record must be if the local work is in it; one per base it was brought to
 	history  []time.Duration
 
 	heard    time.Time // from the coordinator of the promised ballot
 	poll     *gathering
-	outview  uint64 // latest view of the round that outbid this member
+	lonely   time.Time // since when only a minority answers; zero: not so
+	outview  uint64    // latest view of the round that outbid this member
 	settled  *Settled
 	adopt    *Prepared
 	stored   string        // hash this member reduced or fetched for the promised ballot
@@ -213,11 +218,13 @@ func (m *Machine) pass() {
 	if m.wake.IsZero() || m.now.Before(m.wake) {
 		return
 	}
+	if m.now.Sub(m.wake) > m.cfg.Gather {
+		m.oversleep()
+		return
+	}
 	switch m.phase {
 	case Joining:
 		m.join()
-	case Training:
-		m.wake = time.Time{}
 	case Waiting:
 		m.campaign()
 	case Polling:
@@ -231,4 +238,14 @@ func (m *Machine) pass() {
 	case Lingering:
 		m.linger()
 	}
+}
+
+// oversleep forgives the others a silence in which this process did not run: what they said is still to be read.
+func (m *Machine) oversleep() {
+	m.note("overslept", fmt.Sprintf("by %v", m.now.Sub(m.wake)))
+	m.heard = m.now
+	if m.poll != nil {
+		m.poll.excuse(m.now)
+	}
+	m.wake = m.now.Add(m.cfg.Gather / 2)
 }

@@ -52,11 +52,13 @@ type Settled struct {
 	Lineage string          `json:"lineage"`
 }
 
-// Prepared is a reduced state that is stored but not committed.
+// Prepared is a reduced state that is stored but not committed. All of it but Ballot is what gets committed.
 type Prepared struct {
-	Ballot  Ballot    `json:"ballot"`
+	Ballot  Ballot    `json:"ballot"` // the last one to store it
+	Origin  Ballot    `json:"origin"` // the one that reduced it
 	Hash    string    `json:"hash"`
 	Lineage string    `json:"lineage"`
+	Roster  Roster    `json:"roster"`
 	Shares  []Share   `json:"shares,omitempty"`
 	Missing []Absence `json:"missing,omitempty"`
 }

@@ -14,7 +14,7 @@ type Record struct {
 	Round   uint64       `json:"round"` // 0: the formation of the roster, before any training
 	Hash    string       `json:"hash"`  // SHA-256 of the shared state after the round
 	Lineage string       `json:"lineage"`
-	Ballot  Ballot       `json:"ballot"`            // under which it was committed
+	Ballot  Ballot       `json:"ballot"`            // under which it was reduced; a later one may have committed it
 	Roster  Roster       `json:"roster"`            // for the next round
 	Shares  []Share      `json:"shares,omitempty"`  // whose samples entered this round's mean
 	Missing []Absence    `json:"missing,omitempty"` // who was expected and did not enter it
@@ -42,22 +42,22 @@ func (r Record) total() int64 {
 	return sum
 }
 
-// Ahead reports whether r supersedes o: in one lineage the later round does, and of one round the later ballot; between
-// lineages the one with more samples does, and of equal ones the smaller name, so that all members choose alike.
+// Ahead reports whether r supersedes o: the one with more samples does, of equal ones the later round, then the smaller
+// lineage, then the smaller hash; any record supersedes none.
+//
+// Invariant: it is a strict total order, and what a member commits is ahead of what it committed before. So a member never
+// comes back to a record that it left, and what it promised on top of that one need not be kept.
 func (r Record) Ahead(o Record) bool {
 	if r.Hash == "" || o.Hash == "" {
-		return r.Hash != ""
+		return r.Hash != "" && o.Hash == ""
 	}
-	if r.Lineage == o.Lineage {
-		if r.Round != o.Round || r.Hash == o.Hash {
-			return cmp.Or(cmp.Compare(r.Round, o.Round), r.Ballot.Compare(o.Ballot)) > 0
-		}
-	}
-	return cmp.Or(cmp.Compare(r.total(), o.total()), cmp.Compare(o.Lineage, r.Lineage), cmp.Compare(o.Hash, r.Hash)) > 0
+	return cmp.Or(cmp.Compare(r.total(), o.total()), cmp.Compare(r.Round, o.Round), cmp.Compare(o.Lineage, r.Lineage),
+		cmp.Compare(o.Hash, r.Hash)) > 0
 }
 
-// successor is the record that follows last when the settled members commit what they prepared.
-func successor(last Record, p Prepared, s Settled) Record {
+// successor is the record that follows last when p is committed. It rests on p and last alone, not on the ballot that
+// commits, so that all who commit p hold the same record.
+func successor(last Record, p Prepared) Record {
 	samples := maps.Clone(last.Samples)
 	if samples == nil {
 		samples = map[ID]int64{}
@@ -66,8 +66,8 @@ func successor(last Record, p Prepared, s Settled) Record {
 		samples[share.ID] += share.Samples
 	}
 	return Record{
-		Round: p.Ballot.Round, Hash: p.Hash, Lineage: p.Lineage, Ballot: p.Ballot,
-		Shares: p.Shares, Missing: p.Missing, Samples: samples, Roster: s.Roster,
+		Round: p.Ballot.Round, Hash: p.Hash, Lineage: p.Lineage, Ballot: p.Origin,
+		Shares: p.Shares, Missing: p.Missing, Samples: samples, Roster: p.Roster,
 	}
 }
 
@@ -79,30 +79,39 @@ func nextRoster(last Roster, members []ID) Roster {
 	return Roster{Generation: last.Generation + 1, Members: members}
 }
 
-// nextLineage is the lineage of the round that members commit after last. It stays while the members that are left can
-// rule out that others of the last roster go on without them: they hold more than half of those that did not say
-// goodbye (departed), or exactly half with the first of them. Otherwise it is a new name that both sides of a partition form apart.
-func nextLineage(last Record, ballot Ballot, members, departed []ID) string {
-	if last.Lineage == "" {
-		return digest("genesis", ballot, members)
-	}
-	var rest []ID
-	for _, id := range last.Roster.Members {
-		if !slices.Contains(departed, id) || slices.Contains(members, id) {
-			rest = append(rest, id)
-		}
-	}
+// majority reports whether members can rule out that others of the last roster go on without them: they hold more than
+// half of it, or exactly half with the first of it. Any two majorities of a roster share a member. Those that left on
+// purpose still count: what one of them committed just before is not known here.
+func majority(last Roster, members []ID) bool {
 	here := 0
-	for _, id := range rest {
+	for _, id := range last.Members {
 		if slices.Contains(members, id) {
 			here++
 		}
 	}
-	first := len(rest) > 0 && slices.Contains(members, rest[0])
-	if 2*here > len(rest) || 2*here == len(rest) && (first || len(rest) == 0) {
+	return 2*here > last.Size() || 2*here == last.Size() && here > 0 && slices.Contains(members, last.Members[0])
+}
+
+// nextLineage is the lineage of what members reduce after last. A majority keeps it; otherwise it is a new name, which the
+// ballot makes unique, so that both sides of a partition tell each other apart.
+func nextLineage(last Record, ballot Ballot, members []ID) string {
+	switch {
+	case last.Lineage == "":
+		return digest("genesis", ballot, members)
+	case majority(last.Roster, members):
 		return last.Lineage
 	}
 	return digest(last.Lineage, ballot, members)
+}
+
+// adoption is what the settled members commit of p, which was prepared after last in an earlier ballot: p unchanged, so
+// that whoever committed it already holds the same record. Only if p claims the lineage of last, and the members are no
+// majority that could back the claim, it is born again under a new name.
+func adoption(last Record, p Prepared, b Ballot, s Settled) Prepared {
+	if p.Lineage == last.Lineage && !majority(last.Roster, s.Roster.Members) {
+		p.Origin, p.Lineage, p.Roster = b, s.Lineage, s.Roster
+	}
+	return p
 }
 
 // digest is the name of a lineage: 16 hexadecimal digits.

@@ -27,7 +27,7 @@ func (r Roster) Rank(id ID) (int, bool) { return slices.BinarySearch(r.Members, 
 // Ballot numbers one attempt to finish a round. Ballots are ordered by round, then view, then coordinator.
 type Ballot struct {
 	Round       uint64 `json:"round"`
-	View        uint64 `json:"view"` // attempt within the round, raised by every new coordinator
+	View        uint64 `json:"view"` // raised by every new coordinator and never reset, so that no ballot comes twice
 	Coordinator ID     `json:"coordinator"`
 }
 

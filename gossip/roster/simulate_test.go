@@ -1,0 +1,198 @@
+package roster
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Limits of a simulated world; each is some times what is seen without a fault.
+const (
+	stepLimit         = 400_000
+	busyLimit         = 2000
+	messagesPerSecond = 60 // of one member, times the members
+	progressIn        = 20 * time.Minute
+)
+
+// plan is what may happen in a world.
+type plan struct {
+	name    string
+	members int // at most
+	latency time.Duration
+	round   time.Duration // of local steps
+	fetch   time.Duration // at most
+	faults  time.Duration // for so long things go wrong
+	every   time.Duration // one of the faults
+	late    int           // members that join later
+
+	crash, blank, stop, suspicion, part, oneway, snap, leave float64 // of all faults, by weight
+	failing, flipping                                        float64 // exchanges that fail, results that differ
+	straggler                                                float64 // chance that a member is slow
+	forks                                                    bool    // two lineages may be alive
+	expect                                                   bool    // the first round waits for all
+}
+
+// plans are the kinds of worlds; a seed chooses one.
+func plans() []plan {
+	calm := plan{members: 6, latency: 20 * time.Millisecond, round: 3 * time.Second, fetch: time.Second, every: 4 * time.Second}
+	vary := func(name string, change func(*plan)) plan {
+		p := calm
+		p.name = name
+		change(&p)
+		return p
+	}
+	trouble := func(p *plan) { p.faults = 30 * time.Second }
+	return []plan{
+		vary("calm", func(p *plan) { p.members, p.expect = 8, true }),
+		vary("joiners", func(p *plan) { p.late, p.fetch = 3, 8*time.Second; trouble(p) }),
+		vary("stragglers", func(p *plan) { p.straggler, p.round = 0.4, 8*time.Second }),
+		vary("failing", func(p *plan) { p.failing, p.flipping, p.snap = 0.4, 0.05, 1; p.forks = true; trouble(p) }),
+		vary("crash", func(p *plan) { p.crash = 1; trouble(p) }),
+		vary("crash-fast", func(p *plan) {
+			p.crash, p.round, p.every, p.faults = 1, 300*time.Millisecond, 800*time.Millisecond, 12*time.Second
+		}),
+		vary("blank", func(p *plan) { p.crash, p.blank, p.late, p.forks = 1, 1, 1, true; trouble(p) }),
+		vary("stop", func(p *plan) { p.stop, p.forks = 1, true; p.faults = time.Minute }),
+		vary("suspicion", func(p *plan) { p.suspicion, p.forks = 1, true; trouble(p) }),
+		vary("partition", func(p *plan) { p.part, p.members, p.forks = 1, 5, true; trouble(p) }),
+		vary("oneway", func(p *plan) { p.oneway, p.part, p.forks = 2, 1, true; trouble(p) }),
+		vary("pair", func(p *plan) { p.members, p.part, p.crash, p.snap, p.forks = 2, 1, 1, 1, true; trouble(p) }),
+		vary("leave", func(p *plan) { p.leave, p.crash, p.late, p.forks = 1, 0.5, 2, true; trouble(p) }),
+		vary("chaos", func(p *plan) {
+			*p = plan{name: p.name, members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
+				faults: 40 * time.Second, every: 1500 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02,
+				crash: 3, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 0.5}
+		}),
+	}
+}
+
+func newWorld(seed uint64, p plan, log io.Writer) *world {
+	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 1)), plan: p, start: start, now: start, log: log,
+		byID: map[ID]*node{}, links: map[[2]ID]*link{}, exchanges: map[Tag]*exchange{},
+	}
+	w.ledger = newLedger(w)
+	w.cfg = Defaults()
+	w.cfg.Count, w.cfg.Form = 3+w.rng.IntN(3), 15*time.Second
+	n := 2 + w.rng.IntN(p.members-1)
+	if p.expect {
+		w.cfg.Expect = n
+	}
+	for range n {
+		m := w.add()
+		w.after(w.between(0, 2*time.Second), m.boot)
+	}
+	for range p.late {
+		m := w.add()
+		w.after(w.between(5*time.Second, 5*time.Second+p.faults), m.boot)
+	}
+	return w
+}
+
+// add makes a member that is not started yet.
+func (w *world) add() *node {
+	n := &node{w: w, id: ID(fmt.Sprintf("m%02d", len(w.nodes))), slow: 1}
+	if w.chance(w.plan.straggler) {
+		n.slow = 2 + 6*w.rng.Float64()
+	}
+	w.nodes = append(w.nodes, n)
+	w.byID[n.id] = n
+	return n
+}
+
+// simulate runs one world to its end and returns what went wrong.
+func simulate(w *world) []string {
+	w.calm = w.now.Add(w.plan.faults)
+	if w.plan.faults > 0 {
+		w.after(w.between(0, 2*w.plan.every), w.fault)
+		w.at(w.calm, w.heal)
+	}
+	over := func() bool {
+		return w.now.After(w.calm) && !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.running() || !n.born })
+	}
+	w.pass(w.calm.Add(progressIn), over)
+	if len(w.failures) == 0 && !over() {
+		w.violate("progress: not through %v after the last fault", progressIn)
+	}
+	for _, n := range w.nodes {
+		if n.ended && n.machine.Last().Round < uint64(w.cfg.Count) && !n.told() {
+			w.violate("progress: %s ended after round %d of %d", n.id, n.machine.Last().Round, w.cfg.Count)
+		}
+	}
+	if len(w.failures) > 0 {
+		for _, n := range w.nodes {
+			m := n.machine
+			if m != nil {
+				w.failures = append(w.failures, fmt.Sprintf("  %s running %v paused %v %s next %d of %s, alive %v", n.id, n.running(), n.paused, m.Phase(), m.Next(), m.Last().Lineage, m.alive))
+			}
+		}
+	}
+	return w.failures
+}
+
+func (n *node) told() bool { return n.machine.Phase() != Ended }
+
+// env reads a number for the simulation from the environment.
+func env(t *testing.T, name string) (uint64, bool) {
+	text := cmp.Or(os.Getenv("SHOAL_"+name), os.Getenv(name))
+	if text == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%q: give a number", name, text)
+	}
+	return n, true
+}
+
+func worldOf(seed uint64, log io.Writer) *world {
+	all := plans()
+	return newWorld(seed, all[seed%uint64(len(all))], log)
+}
+
+// TestSimulate runs whole clusters under faults, one per seed: SEEDS=10000 runs as many, SEED=7 runs one of them and
+// prints what happened.
+func TestSimulate(t *testing.T) {
+	if seed, ok := env(t, "SEED"); ok {
+		for _, failure := range simulate(worldOf(seed, os.Stdout)) {
+			t.Error(failure)
+		}
+		return
+	}
+	seeds := uint64(280)
+	if n, ok := env(t, "SEEDS"); ok {
+		seeds = n
+	}
+	var commits, catchups, switches, steps, bad int
+	took := map[string]time.Duration{}
+	for seed := range seeds {
+		w := worldOf(seed, nil)
+		failures := simulate(w)
+		commits, catchups, switches, steps = commits+w.ledger.commits, catchups+w.ledger.catchups, switches+w.ledger.switches, steps+w.steps
+		took[w.plan.name] = max(took[w.plan.name], w.now.Sub(w.calm))
+		if len(failures) > 0 {
+			if bad++; bad <= 10 {
+				t.Errorf("seed %d (%s): replay with SEED=%d\n%s", seed, w.plan.name, seed, fmt.Sprint(join(failures)))
+			}
+		}
+	}
+	if bad > 0 {
+		t.Errorf("%d of %d seeds failed", bad, seeds)
+	}
+	t.Logf("%d seeds, %d steps, %d commits, %d of them learned, %d changes of lineage, longest after the last fault %v", seeds, steps, commits, catchups, switches, took)
+}
+
+func join(lines []string) string {
+	var s string
+	for _, l := range lines {
+		s += "  " + l + "\n"
+	}
+	return s
+}

@@ -1,0 +1,45 @@
+package roster
+
+// tamper plants a fault between machine and world, to see whether the simulation finds it. Nil functions plant none.
+type tamper struct {
+	onMessage func(from *node, to ID, msg Message) (Message, bool)
+	onPersist func(before, next Stable) Stable
+	onCounted func(counted bool) bool
+	encode    bool // messages cross as bytes
+}
+
+func (p tamper) message(from *node, to ID, msg Message) (Message, bool) {
+	if p.onMessage == nil {
+		return msg, true
+	}
+	return p.onMessage(from, to, msg)
+}
+
+func (p tamper) persist(before, next Stable) Stable {
+	if p.onPersist == nil {
+		return next
+	}
+	return p.onPersist(before, next)
+}
+
+func (p tamper) forget(counted bool) bool {
+	if p.onCounted == nil {
+		return counted
+	}
+	return p.onCounted(counted)
+}
+
+// wire passes a message through its encoding.
+func (p tamper) wire(w *world, msg Message) Message {
+	if !p.encode {
+		return msg
+	}
+	b, err := msg.Encode()
+	if err == nil {
+		msg, err = Decode(b)
+	}
+	if err != nil {
+		w.violate("wire: %v", err)
+	}
+	return msg
+}
