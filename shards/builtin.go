@@ -53,8 +53,8 @@ type form struct {
 }
 
 func newForm(class int32, s *source) form {
-	f := form{class: class, s: s, noise: s.between(8, 40)}
-	f.x, f.y = s.between(10*unit, 22*unit), s.between(10*unit, 22*unit)
+	f := form{class: class, s: s, noise: s.between(4, 30)}
+	f.x, f.y = s.between(12*unit, 20*unit), s.between(12*unit, 20*unit)
 	f.a, f.b = s.between(-10, 10), 40 // slanted by up to 14 degrees
 	switch builtinClasses()[class] {
 	case "columns":
@@ -66,30 +66,24 @@ func newForm(class int32, s *source) form {
 		f.a, f.b = s.between(28, 40)*(2*s.between(0, 1)-1), s.between(28, 40)
 		f.size = s.between(6*unit, 10*unit)
 	case "checks":
-		f.size = s.between(9*unit, 13*unit)
+		f.size = s.between(12*unit, 16*unit)
 	case "dots":
-		f.size = s.between(8*unit, 11*unit)
+		f.size = s.between(10*unit, 13*unit)
 	case "rings":
 		f.size = s.between(6*unit, 9*unit)
 	default:
-		f.size = s.between(7*unit, 12*unit)
+		f.size = s.between(8*unit, 13*unit)
 	}
 	f.length = root(f.a*f.a + f.b*f.b)
 	f.dye()
 	return f
 }
 
-// dye picks two colours that differ enough to be seen, at random which is the lighter.
+// dye picks a dark and a light colour, at random which of them is the background.
 func (f *form) dye() {
-	for {
-		apart := 0
-		for c := range 3 {
-			f.colour[0][c], f.colour[1][c] = f.s.between(0, 255), f.s.between(0, 255)
-			apart += abs(f.colour[0][c] - f.colour[1][c])
-		}
-		if apart >= 200 {
-			return
-		}
+	light := f.s.between(0, 1)
+	for c := range 3 {
+		f.colour[light][c], f.colour[1-light][c] = f.s.between(140, 255), f.s.between(0, 115)
 	}
 }
 
@@ -125,8 +119,7 @@ func (f *form) covers(x, y int) bool {
 	case 1, 3, 8: // columns, diagonals, rows
 		return half(u, f.size)
 	case 2: // cross
-		arm := f.size / 3
-		return abs(u) < arm && abs(v) < f.size || abs(v) < arm && abs(u) < f.size
+		return min(abs(u), abs(v)) < f.size/4
 	case 4: // disc
 		return u*u+v*v < f.size*f.size
 	case 5: // dots

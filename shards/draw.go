@@ -114,29 +114,29 @@ func (p *pools) any(s *source) int32 {
 	panic("shards: pools lost count of its samples")
 }
 
-// dirichlet deals samples out one turn at a time. A rank's labels follow a Pólya urn [Blackwell1973]: with t labels
-// drawn, the next is fresh with probability αC/(αC+t) and otherwise that of an earlier draw chosen uniformly. Draws
-// from the urn are distributed as draws from a mixture that is itself drawn from Dir(α, …, α) over the C labels, and
-// need no logarithm, whose last bit depends on the machine.
+// dirichlet deals samples out one turn at a time, each of a label that its rank's urn gives while there are any.
 func dirichlet(p Partition, labels []int32, sizes []int) [][]int32 {
 	rng := newRand(p.Seed, streamDirichlet)
 	left := newPools(labels, rng)
-	classes := uint64(len(left.by))
-	fresh := uint64(p.Alpha*urnUnit) * classes
 	shards := empties(sizes)
 	for _, r := range turns(len(labels), sizes) {
-		var label int32
-		mine := shards[r]
-		u := rng.below(fresh + uint64(len(mine))*urnUnit)
-		if u < fresh {
-			label = int32(rng.below(classes))
-		} else {
-			label = labels[mine[(u-fresh)/urnUnit]]
-		}
+		label := urn(rng, p.Alpha, len(left.by), labels, shards[r])
 		if len(left.by[label]) == 0 {
 			label = left.any(rng)
 		}
-		shards[r] = append(mine, left.take(label))
+		shards[r] = append(shards[r], left.take(label))
 	}
 	return shards
+}
+
+// urn draws a label by Pólya's scheme [Blackwell1973]: it is fresh with probability αC/(αC+t), where t samples are
+// drawn, and otherwise that of a drawn sample chosen uniformly. Such draws are distributed as draws from a mixture that
+// is itself drawn from Dir(α, …, α) over the C labels, and need no logarithm, whose last bit depends on the machine.
+func urn(rng *source, alpha float64, classes int, labels, drawn []int32) int32 {
+	fresh := uint64(alpha*urnUnit) * uint64(classes)
+	u := rng.below(fresh + uint64(len(drawn))*urnUnit)
+	if u < fresh {
+		return int32(rng.below(uint64(classes)))
+	}
+	return labels[drawn[(u-fresh)/urnUnit]]
 }
