@@ -50,17 +50,20 @@ type part struct {
 	values []float32
 }
 
-// parts are the learner's tensors in the order of Tensors.
-func (l *Learner) parts() []part {
+// parts are the tensors of a state as Shared gives it, in the order of Tensors; those of momentum only if state has it.
+func (l *Learner) parts(state []float32) []part {
 	var list []part
+	running, momentum := len(l.params), len(l.params)+len(l.running)
 	add := func(prefix string, tensors []graph.Tensor, block []float32) {
 		for _, t := range tensors {
 			list = append(list, part{t, prefix + t.Name, block[t.Offset:][:t.Len()]})
 		}
 	}
-	add("", l.net.Params, l.params)
-	add("", l.net.Running, l.running)
-	add(momentumPrefix, l.net.Params, l.momentum)
+	add("", l.net.Params, state[:running])
+	add("", l.net.Running, state[running:momentum])
+	if len(state) > momentum {
+		add(momentumPrefix, l.net.Params, state[momentum:])
+	}
 	return list
 }
 
@@ -68,12 +71,18 @@ func (l *Learner) parts() []part {
 // as in torchvision, with the optimiser's under "momentum."; meta goes to the header, with the model's name, width,
 // input and classes where meta does not say otherwise.
 func (l *Learner) Save(path string, meta map[string]string) error {
+	return l.WriteState(path, l.Shared(true), meta)
+}
+
+// WriteState is Save of a state that need not be the learner's own, with the layout of Shared, with or without momentum.
+// It may be called while the learner trains.
+func (l *Learner) WriteState(path string, state []float32, meta map[string]string) error {
 	file := &safetensors.File{Metadata: map[string]string{
 		"model": l.cfg.Model, "width": strconv.FormatFloat(l.cfg.Width, 'g', -1, 64),
 		"input": strconv.Itoa(l.cfg.Input), "classes": strconv.Itoa(l.classes),
 	}}
 	maps.Copy(file.Metadata, meta)
-	for _, p := range l.parts() {
+	for _, p := range l.parts(state) {
 		values := make([]float32, p.Len())
 		p.Export(values, p.values)
 		file.Tensors = append(file.Tensors, safetensors.Floats(p.name, p.Shape, values))
@@ -92,15 +101,22 @@ func (l *Learner) Save(path string, meta map[string]string) error {
 // the file has none. Every tensor must be there with its shape, and no other but counts of batches; otherwise nothing
 // changes.
 func (l *Learner) Load(path string) (meta map[string]string, err error) {
+	return l.ReadState(path, l.Shared(true))
+}
+
+// ReadState is Load into a state that need not be the learner's own, with the layout of Shared. Without room for momentum
+// that of the file is left out. It may be called while the learner trains, if state is not the learner's.
+func (l *Learner) ReadState(path string, state []float32) (meta map[string]string, err error) {
 	file, err := safetensors.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w", err)
 	}
-	loaded, err := l.match(file)
+	parts := l.parts(state)
+	loaded, err := l.match(file, parts)
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
 	}
-	for i, p := range l.parts() {
+	for i, p := range parts {
 		if loaded[i] == nil {
 			clear(p.values)
 			continue
@@ -111,7 +127,7 @@ func (l *Learner) Load(path string) (meta map[string]string, err error) {
 }
 
 // match reads the file's values for each part; nil for momentum that it does not have.
-func (l *Learner) match(file *safetensors.File) ([][]float32, error) {
+func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, error) {
 	found := make(map[string]safetensors.Tensor, len(file.Tensors))
 	slow := false // is there any momentum?
 	for _, t := range file.Tensors {
@@ -119,7 +135,6 @@ func (l *Learner) match(file *safetensors.File) ([][]float32, error) {
 		slow = slow || strings.HasPrefix(t.Name, momentumPrefix)
 	}
 	var errs []error
-	parts := l.parts()
 	loaded := make([][]float32, len(parts))
 	for i, p := range parts {
 		t, ok := found[p.name]
@@ -138,6 +153,9 @@ func (l *Learner) match(file *safetensors.File) ([][]float32, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if param, slow := strings.CutPrefix(name, momentumPrefix); slow && slices.ContainsFunc(l.net.Params, func(t graph.Tensor) bool { return t.Name == param }) {
+			continue // there is no room for it
+		}
 		if name != batchesSuffix && !strings.HasSuffix(name, "."+batchesSuffix) {
 			errs = append(errs, fmt.Errorf("tensor %q is not in this model", name))
 		}
