@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"shoal/learner/kernel"
 )
 
 // exchange carries out one rank's part of a plan:
@@ -166,7 +168,7 @@ func (x *exchange) receive(ctx context.Context, t turn, segment []float32) error
 		return fmt.Errorf("receive from rank %d: %w", t.peer, err)
 	}
 	if t.op == Reduce {
-		add(segment, into)
+		kernel.Add(segment, into)
 	}
 	return nil
 }

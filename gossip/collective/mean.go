@@ -75,11 +75,3 @@ func scale(vec []float32, share float64) {
 		vec[i] = float32(float64(x) * share)
 	}
 }
-
-// add is dst += src, element by element.
-func add(dst, src []float32) {
-	src = src[:len(dst)]
-	for i, x := range src {
-		dst[i] += x
-	}
-}
