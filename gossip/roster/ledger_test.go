@@ -66,8 +66,8 @@ func (l *ledger) stepped(n *node, effects []Effect) {
 		note, ok := e.(Note)
 		return ok && note.Event == "lineage_changed"
 	})
-	if wake := n.machine.Wake(); !wake.IsZero() && wake.Before(l.w.now) {
-		l.w.violate("%s wants to be woken %v ago, in %s", n.id, l.w.now.Sub(wake), n.machine.Phase())
+	if wake := n.machine.Wake(); !wake.IsZero() && wake.Before(l.w.now.Add(n.skew)) {
+		l.w.violate("%s wants to be woken at %v, in %s", n.id, wake, n.machine.Phase())
 	}
 }
 
@@ -78,6 +78,9 @@ func (l *ledger) commit(n *node, prev, r Record) {
 	key := fmt.Sprintf("%s/%d", r.Lineage, r.Round)
 	if known, ok := l.committed[key]; ok && !sameRecord(known, r) {
 		w.violate("agreement: %s commits %+v, but %+v was committed", n.id, r, known)
+	}
+	if _, known := l.committed[key]; !known {
+		l.formed(n, r)
 	}
 	l.committed[key] = r
 	ended := slices.ContainsFunc(w.nodes, func(n *node) bool { return n.ended }) // who knew is gone: others may begin again
@@ -105,6 +108,15 @@ func (l *ledger) commit(n *node, prev, r Record) {
 		}
 	}
 	l.audit(n, r)
+}
+
+// formed checks that a roster is formed by whom the configuration awaits, or late.
+func (l *ledger) formed(n *node, r Record) {
+	w, from := l.w, l.w.byID[r.Ballot.Coordinator]
+	enough := r.Roster.Size() >= w.cfg.MinMembers && (r.Roster.Size() >= w.cfg.Expect && w.cfg.Expect > 0 || w.now.Sub(from.bootedAt) >= w.cfg.Form)
+	if r.Round == 0 && !enough && from.life == 1 {
+		w.violate("formation: %s begins with %v, and %d members are expected", n.id, r.Roster.Members, w.cfg.Expect)
+	}
 }
 
 func sameRecord(a, b Record) bool {

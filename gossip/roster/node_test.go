@@ -36,7 +36,9 @@ type node struct {
 	training *job
 	adopting *Adopt
 	exchange *exchange
-	slow     float64 // how much longer its steps take
+	slow     float64       // how much longer its steps take
+	skew     time.Duration // of its clock
+	bootedAt time.Time
 
 	second  time.Time // start of the second in which messages are counted
 	counted int
@@ -94,7 +96,7 @@ func (n *node) soon(d time.Duration, do func()) {
 // boot starts the process.
 func (n *node) boot() {
 	w := n.w
-	n.up, n.born = true, true
+	n.up, n.born, n.bootedAt = true, true, w.now
 	n.life++
 	n.view, n.departed = map[ID]bool{n.id: true}, map[ID]bool{}
 	n.local, n.training, n.adopting, n.exchange, n.tick = nil, nil, nil, nil, time.Time{}
@@ -192,7 +194,7 @@ func (n *node) feed(e Event) {
 		w.violate("%s took %d steps at one moment, the last for %T", n.id, n.idle, e)
 		return
 	}
-	effects := n.machine.Step(w.now, e)
+	effects := n.machine.Step(w.now.Add(n.skew), e)
 	if w.log != nil && (len(effects) > 0 || !tickOnly(e)) {
 		w.printf("%s %-8s <- %s", n.id, n.machine.Phase(), show(e))
 	}
@@ -200,12 +202,16 @@ func (n *node) feed(e Event) {
 	n.execute(effects)
 	if n.running() {
 		n.alarm()
+		w.tamper.reduced(n, e)
 	}
 }
 
 // alarm plans the tick that the machine wants.
 func (n *node) alarm() {
 	wake := n.machine.Wake()
+	if !wake.IsZero() {
+		wake = wake.Add(-n.skew)
+	}
 	if wake.IsZero() || wake.Equal(n.tick) {
 		return
 	}

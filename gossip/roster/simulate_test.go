@@ -6,7 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -36,6 +35,7 @@ type plan struct {
 	straggler                                                float64 // chance that a member is slow
 	forks                                                    bool    // two lineages may be alive
 	expect                                                   bool    // the first round waits for all
+	least                                                    int     // members of a round; 0: one
 }
 
 // plans are the kinds of worlds; a seed chooses one.
@@ -64,6 +64,8 @@ func plans() []plan {
 		vary("oneway", func(p *plan) { p.oneway, p.part, p.forks = 2, 1, true; trouble(p) }),
 		vary("pair", func(p *plan) { p.members, p.part, p.crash, p.snap, p.forks = 2, 1, 1, 1, true; trouble(p) }),
 		vary("leave", func(p *plan) { p.leave, p.crash, p.late, p.forks = 1, 0.5, 2, true; trouble(p) }),
+		vary("formation", func(p *plan) { p.expect, p.crash, p.snap, p.suspicion, p.forks = true, 1, 1, 1, true; trouble(p) }),
+		vary("minimum", func(p *plan) { p.least, p.crash, p.part, p.late, p.forks = 2, 1, 1, 1, true; trouble(p) }),
 		vary("chaos", func(p *plan) {
 			*p = plan{name: p.name, members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
 				faults: 40 * time.Second, every: 1500 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02,
@@ -85,9 +87,10 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 	if p.expect {
 		w.cfg.Expect = n
 	}
+	w.cfg.MinMembers = max(1, p.least)
 	for range n {
 		m := w.add()
-		w.after(w.between(0, 2*time.Second), m.boot)
+		w.after(w.between(0, 2*time.Second+w.plan.faults/2), m.boot)
 	}
 	for range p.late {
 		m := w.add()
@@ -98,7 +101,7 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 
 // add makes a member that is not started yet.
 func (w *world) add() *node {
-	n := &node{w: w, id: ID(fmt.Sprintf("m%02d", len(w.nodes))), slow: 1}
+	n := &node{w: w, id: ID(fmt.Sprintf("m%02d", len(w.nodes))), slow: 1, skew: w.between(-time.Hour, time.Hour)}
 	if w.chance(w.plan.straggler) {
 		n.slow = 2 + 6*w.rng.Float64()
 	}
@@ -115,7 +118,13 @@ func simulate(w *world) []string {
 		w.at(w.calm, w.heal)
 	}
 	over := func() bool {
-		return w.now.After(w.calm) && !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.running() || !n.born })
+		left := 0 // who can still do something
+		for _, n := range w.nodes {
+			if n.running() || !n.born {
+				left++
+			}
+		}
+		return w.now.After(w.calm) && left < w.cfg.MinMembers
 	}
 	w.pass(w.calm.Add(progressIn), over)
 	if len(w.failures) == 0 && !over() {
@@ -166,7 +175,7 @@ func TestSimulate(t *testing.T) {
 		}
 		return
 	}
-	seeds := uint64(280)
+	seeds := uint64(960)
 	if n, ok := env(t, "SEEDS"); ok {
 		seeds = n
 	}
@@ -174,6 +183,7 @@ func TestSimulate(t *testing.T) {
 	took := map[string]time.Duration{}
 	for seed := range seeds {
 		w := worldOf(seed, nil)
+		w.tamper.encode = seed%32 < 2
 		failures := simulate(w)
 		commits, catchups, switches, steps = commits+w.ledger.commits, catchups+w.ledger.catchups, switches+w.ledger.switches, steps+w.steps
 		took[w.plan.name] = max(took[w.plan.name], w.now.Sub(w.calm))

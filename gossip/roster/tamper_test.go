@@ -5,6 +5,7 @@ type tamper struct {
 	onMessage func(from *node, to ID, msg Message) (Message, bool)
 	onPersist func(before, next Stable) Stable
 	onCounted func(counted bool) bool
+	onReduced func(n *node, e Reduced)
 	encode    bool // messages cross as bytes
 }
 
@@ -27,6 +28,13 @@ func (p tamper) forget(counted bool) bool {
 		return counted
 	}
 	return p.onCounted(counted)
+}
+
+// reduced acts after a machine took the outcome of an exchange.
+func (p tamper) reduced(n *node, e Event) {
+	if r, ok := e.(Reduced); ok && p.onReduced != nil {
+		p.onReduced(n, r)
+	}
 }
 
 // wire passes a message through its encoding.
