@@ -143,7 +143,7 @@ func (w walk) run(ctx context.Context, x *exchange) error {
 			}
 			segment := x.vec[lo:min(lo+x.segment, t.hi)]
 			if err := w.move(ctx, t, segment); err != nil {
-				return fmt.Errorf("step %d, elements [%d, %d): %w", t.step, lo, lo+len(segment), err)
+				return fmt.Errorf("step %d with rank %d, elements [%d, %d): %w", t.step, t.peer, lo, lo+len(segment), err)
 			}
 			*w.bytes += int64(4 * len(segment))
 			w.after.pass()
@@ -153,10 +153,7 @@ func (w walk) run(ctx context.Context, x *exchange) error {
 }
 
 func (x *exchange) send(ctx context.Context, t turn, segment []float32) error {
-	if err := x.link.Send(t.peer, wireBytes(segment), x.until(ctx)); err != nil {
-		return fmt.Errorf("send to rank %d: %w", t.peer, err)
-	}
-	return nil
+	return x.link.Send(t.peer, wireBytes(segment), x.until(ctx))
 }
 
 func (x *exchange) receive(ctx context.Context, t turn, segment []float32) error {
@@ -165,7 +162,7 @@ func (x *exchange) receive(ctx context.Context, t turn, segment []float32) error
 		into = x.scratch[:len(segment)]
 	}
 	if err := x.link.Recv(t.peer, wireBytes(into), x.until(ctx)); err != nil {
-		return fmt.Errorf("receive from rank %d: %w", t.peer, err)
+		return err
 	}
 	if t.op == Reduce {
 		kernel.Add(segment, into)
