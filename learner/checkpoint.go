@@ -88,7 +88,7 @@ func (l *Learner) WriteState(path string, state []float32, meta map[string]strin
 		file.Tensors = append(file.Tensors, safetensors.Floats(p.name, p.Shape, values))
 		if p.Kind == graph.Variance {
 			name := strings.TrimSuffix(p.name, "running_var") + batchesSuffix
-			file.Tensors = append(file.Tensors, safetensors.Ints(name, []int{}, []int64{l.steps}))
+			file.Tensors = append(file.Tensors, safetensors.Ints(name, []int{}, []int64{l.steps.Load()}))
 		}
 	}
 	if err := safetensors.Write(path, file); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"shoal/learner/graph"
 	"shoal/learner/kernel"
@@ -43,7 +44,7 @@ type Learner struct {
 	running  []float32
 	momentum []float32
 	grads    []float32
-	steps    int64 // batches that the running statistics have seen here
+	steps    atomic.Int64 // batches that the running statistics have seen here
 
 	rate    float32 // of the step that the workers are in
 	descend func(worker, item int)
@@ -120,7 +121,7 @@ func (l *Learner) Step(x []float32, labels []int32, rate float64) (Result, error
 	}
 	l.rate = float32(rate)
 	l.pool.Run((len(l.params)+descendLen-1)/descendLen, l.descend)
-	l.steps++
+	l.steps.Add(1)
 	return Result(got), nil
 }
 

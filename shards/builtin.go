@@ -54,7 +54,7 @@ type form struct {
 
 func newForm(class int32, s *source) form {
 	f := form{class: class, s: s, noise: s.between(4, 30)}
-	f.x, f.y = s.between(12*unit, 20*unit), s.between(12*unit, 20*unit)
+	f.x, f.y = s.between(8*unit, 24*unit), s.between(8*unit, 24*unit)
 	f.a, f.b = s.between(-10, 10), 40 // slanted by up to 14 degrees
 	switch builtinClasses()[class] {
 	case "columns":

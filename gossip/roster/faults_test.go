@@ -17,6 +17,7 @@ func (w *world) fault() {
 	}{
 		{w.plan.crash, w.crash}, {w.plan.blank, w.wipe}, {w.plan.stop, w.stop}, {w.plan.suspicion, w.slander},
 		{w.plan.part, w.part}, {w.plan.oneway, w.deafen}, {w.plan.snap, w.tear}, {w.plan.leave, w.leave},
+		{w.plan.ambush, w.lurk},
 	}
 	var total float64
 	for _, f := range faults {
@@ -27,6 +28,60 @@ func (w *world) fault() {
 		if draw -= f.weight; draw < 0 {
 			f.do(n)
 			return
+		}
+	}
+}
+
+// ambush is a fault that waits for the moment at which it hurts most.
+type ambush struct {
+	moment func(e Effect) bool
+	skip   int // so many moments pass first
+	do     func()
+}
+
+func sends(kind Kind) func(Effect) bool {
+	return func(e Effect) bool { s, ok := e.(Send); return ok && s.Message.Kind == kind }
+}
+
+// lurk lays an ambush for a member: it will die, stop or be cut off amid a ballot.
+func (w *world) lurk(n *node) {
+	moments := []func(Effect) bool{
+		sends(Done), sends(Done), sends(Begin), sends(Ready),
+		func(e Effect) bool { p, ok := e.(Persist); return ok && p.Stable.Prepared != nil },
+		func(e Effect) bool { _, ok := e.(Adopt); return ok },
+	}
+	actions := []func(){
+		func() { n.crash(); w.after(w.between(50*time.Millisecond, 2*time.Second), func() { w.revive(n) }) },
+		func() { n.crash(); w.after(w.between(2*time.Second, 15*time.Second), func() { w.revive(n) }) },
+		func() { w.isolate(n, w.between(500*time.Millisecond, 15*time.Second)) },
+		func() { w.stop(n) },
+	}
+	n.ambush = &ambush{moments[w.rng.IntN(len(moments))], w.rng.IntN(4), actions[w.rng.IntN(len(actions))]}
+}
+
+// spring lets an ambush happen if its moment has come.
+func (w *world) spring(n *node, e Effect) {
+	a := n.ambush
+	if a == nil || !a.moment(e) {
+		return
+	}
+	if a.skip--; a.skip < 0 {
+		n.ambush = nil
+		if w.now.Before(w.calm) {
+			a.do()
+		}
+	}
+}
+
+// isolate cuts a member off from all or some of the others.
+func (w *world) isolate(n *node, long time.Duration) {
+	w.printf("network: %s is cut off", n.id)
+	silent, share := w.chance(0.5), w.rng.Float64()+0.3
+	for _, o := range w.nodes {
+		if o != n && w.chance(share) && w.open(n.id, o.id) {
+			w.block(n.id, o.id, silent)
+			w.block(o.id, n.id, silent)
+			w.after(long, func() { w.unblock(n.id, o.id); w.unblock(o.id, n.id) })
 		}
 	}
 }
@@ -149,7 +204,7 @@ func (w *world) heal() {
 		l.blocked = false
 	}
 	for _, n := range w.nodes {
-		n.crashIn = 0
+		n.crashIn, n.ambush = 0, nil
 		w.revive(n)
 		n.resume()
 	}

@@ -164,3 +164,20 @@ func (l *ledger) adopted(n *node, a *Adopt) {
 		l.w.violate("twice: %s is to carry over %d pieces that round %d holds", n.id, held, a.Record.Round)
 	}
 }
+
+// kept checks that the work of a process is in the state it loads or still carried; only a lineage that gives way may
+// take committed work with it.
+func (l *ledger) kept(n *node, r Record) {
+	content := l.contents[r.Hash]
+	var made []unit
+	for _, u := range n.made {
+		gaveWay := r.Lineage != n.lineage && slices.Contains(l.contents[n.base], u)
+		switch {
+		case slices.Contains(content, u) || slices.Contains(n.local, u):
+			made = append(made, u)
+		case !gaveWay:
+			l.w.violate("lost: %+v is neither in round %d nor carried", u, r.Round)
+		}
+	}
+	n.made = made
+}

@@ -22,7 +22,8 @@ type node struct {
 	pausedAt time.Time
 	inbox    []func() // while paused
 	crashIn  int      // effects until it dies; 0: not planned
-	noted    bool     // the step at work tells of a change of lineage
+	ambush   *ambush
+	noted    bool // the step at work tells of a change of lineage
 	born     bool
 
 	view     map[ID]bool
@@ -32,7 +33,9 @@ type node struct {
 	stepped  time.Time
 
 	base     string // state that local work is on top of
+	lineage  string // of it
 	local    []unit // work that no committed state holds, as far as this agent was told
+	made     []unit // work of this process, wherever it is now
 	training *job
 	adopting *Adopt
 	exchange *exchange
@@ -99,8 +102,8 @@ func (n *node) boot() {
 	n.up, n.born, n.bootedAt = true, true, w.now
 	n.life++
 	n.view, n.departed = map[ID]bool{n.id: true}, map[ID]bool{}
-	n.local, n.training, n.adopting, n.exchange, n.tick = nil, nil, nil, nil, time.Time{}
-	n.base = n.disk.stable.Last.Hash
+	n.local, n.made, n.training, n.adopting, n.exchange, n.tick = nil, nil, nil, nil, nil, time.Time{}
+	n.base, n.lineage = n.disk.stable.Last.Hash, n.disk.stable.Last.Lineage
 	n.machine = NewMachine(w.cfg, n.id, untrained, n.disk.stable)
 	if !n.disk.has(untrained) {
 		n.disk.states = append(n.disk.states, untrained)
@@ -116,7 +119,7 @@ func (n *node) crash() {
 		return
 	}
 	n.w.printf("%s: crashes", n.id)
-	n.up, n.paused, n.inbox, n.crashIn = false, false, nil, 0
+	n.up, n.paused, n.inbox, n.crashIn, n.ambush = false, false, nil, 0, nil
 	n.life++
 	if n.exchange != nil {
 		x := n.exchange
@@ -186,7 +189,9 @@ func (n *node) feed(e Event) {
 		return
 	}
 	w := n.w
-	w.steps++
+	if w.steps++; !w.tamper.hears(e) {
+		return
+	}
 	if n.idle++; !n.stepped.Equal(w.now) {
 		n.idle, n.stepped = 0, w.now
 	}
@@ -232,6 +237,7 @@ func (n *node) execute(effects []Effect) {
 				n.crash()
 			}
 		}
+		n.w.spring(n, e)
 		if n.life != life || !n.running() {
 			return
 		}
@@ -308,7 +314,8 @@ func (n *node) trained(j *job) {
 	j.over, n.training = true, nil
 	share := min(1, n.w.now.Sub(j.began).Seconds()/j.long.Seconds())
 	if samples := int64(share * float64(j.total)); samples > 0 {
-		n.local = append(n.local, n.w.ledger.unit(n.id, samples))
+		u := n.w.ledger.unit(n.id, samples)
+		n.local, n.made = append(n.local, u), append(n.made, u)
 	}
 	n.feed(Trained{sum(n.local)})
 	if n.running() && n.adopting != nil {
@@ -352,10 +359,11 @@ func (n *node) load() {
 			n.w.violate("%s adopts %s, which it has not stored", n.id, e.Record.Hash)
 		}
 		n.w.ledger.adopted(n, e)
-		n.base = e.Record.Hash
 		if n.w.tamper.forget(e.Counted) {
 			n.local = nil
 		}
+		n.w.ledger.kept(n, e.Record)
+		n.base, n.lineage = e.Record.Hash, e.Record.Lineage
 		n.feed(Adopted{sum(n.local)})
 	})
 }

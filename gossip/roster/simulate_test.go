@@ -30,12 +30,12 @@ type plan struct {
 	every   time.Duration // one of the faults
 	late    int           // members that join later
 
-	crash, blank, stop, suspicion, part, oneway, snap, leave float64 // of all faults, by weight
-	failing, flipping                                        float64 // exchanges that fail, results that differ
-	straggler                                                float64 // chance that a member is slow
-	forks                                                    bool    // two lineages may be alive
-	expect                                                   bool    // the first round waits for all
-	least                                                    int     // members of a round; 0: one
+	crash, blank, stop, suspicion, part, oneway, snap, leave, ambush float64 // of all faults, by weight
+	failing, flipping                                                float64 // exchanges that fail, results that differ
+	straggler                                                        float64 // chance that a member is slow
+	forks                                                            bool    // two lineages may be alive
+	expect                                                           bool    // the first round waits for all
+	least                                                            int     // members of a round; 0: one
 }
 
 // plans are the kinds of worlds; a seed chooses one.
@@ -66,10 +66,18 @@ func plans() []plan {
 		vary("leave", func(p *plan) { p.leave, p.crash, p.late, p.forks = 1, 0.5, 2, true; trouble(p) }),
 		vary("formation", func(p *plan) { p.expect, p.crash, p.snap, p.suspicion, p.forks = true, 1, 1, 1, true; trouble(p) }),
 		vary("minimum", func(p *plan) { p.least, p.crash, p.part, p.late, p.forks = 2, 1, 1, 1, true; trouble(p) }),
+		vary("ambush", func(p *plan) {
+			p.ambush, p.members, p.forks = 1, 5, true
+			p.round, p.every, p.faults = 400*time.Millisecond, 700*time.Millisecond, 25*time.Second
+		}),
+		vary("ambush-three", func(p *plan) {
+			p.ambush, p.members, p.forks, p.late, p.straggler, p.failing = 1, 3, true, 1, 0.3, 0.1
+			p.round, p.every, p.faults = 300*time.Millisecond, 400*time.Millisecond, 25*time.Second
+		}),
 		vary("chaos", func(p *plan) {
 			*p = plan{name: p.name, members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
 				faults: 40 * time.Second, every: 1500 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02,
-				crash: 3, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 0.5}
+				crash: 3, ambush: 2, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 0.5}
 		}),
 	}
 }
@@ -83,6 +91,9 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 	w.ledger = newLedger(w)
 	w.cfg = Defaults()
 	w.cfg.Count, w.cfg.Form = 3+w.rng.IntN(3), 15*time.Second
+	if p.ambush > 0 {
+		w.cfg.Count, w.cfg.Form = 8+w.rng.IntN(10), 3*time.Second
+	}
 	n := 2 + w.rng.IntN(p.members-1)
 	if p.expect {
 		w.cfg.Expect = n
@@ -164,6 +175,16 @@ func env(t *testing.T, name string) (uint64, bool) {
 func worldOf(seed uint64, log io.Writer) *world {
 	all := plans()
 	return newWorld(seed, all[seed%uint64(len(all))], log)
+}
+
+// worldIn is a world of one kind.
+func worldIn(seed uint64, kind string) *world {
+	for _, p := range plans() {
+		if p.name == kind {
+			return newWorld(seed, p, nil)
+		}
+	}
+	panic("no plan is called " + kind)
 }
 
 // TestSimulate runs whole clusters under faults, one per seed: SEEDS=10000 runs as many, SEED=7 runs one of them and

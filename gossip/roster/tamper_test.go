@@ -6,7 +6,8 @@ type tamper struct {
 	onPersist func(before, next Stable) Stable
 	onCounted func(counted bool) bool
 	onReduced func(n *node, e Reduced)
-	encode    bool // messages cross as bytes
+	onEvent   func(e Event) bool // whether the machine hears of it
+	encode    bool               // messages cross as bytes
 }
 
 func (p tamper) message(from *node, to ID, msg Message) (Message, bool) {
@@ -36,6 +37,8 @@ func (p tamper) reduced(n *node, e Event) {
 		p.onReduced(n, r)
 	}
 }
+
+func (p tamper) hears(e Event) bool { return p.onEvent == nil || p.onEvent(e) }
 
 // wire passes a message through its encoding.
 func (p tamper) wire(w *world, msg Message) Message {

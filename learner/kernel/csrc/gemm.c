@@ -1,8 +1,9 @@
-// c = a·b or c += a·b for one panel of at most NVMAX vectors of columns and at most DEEP products, which are summed in
-// order by one accumulator whatever the tile, so that a tile's size cannot be seen in the result.
+// c = a·b or c += a·b for one panel of at most NVMAX vectors of columns and at most DEEP products. One accumulator sums an
+// element in order of k whatever the tile, so that how the matrix was cut into tiles cannot be seen in the result.
 #include "simd.h"
 
 #define DEEP 256
+#define NVMAX (VL == 8 ? 2 : 4)
 
 struct gemm {
 	const float *a, *b;
@@ -10,33 +11,126 @@ struct gemm {
 	word m, n, k, arow, acol, brow, crow, add;
 };
 
-// ROWS(v) is how many rows a tile of v vectors has: as many accumulators as registers allow.
-#if VL == 16
-#define NVMAX 4
-#elif VL == 8
-#define NVMAX 2
+// STEP is how many rows of a share a pointer; the others are reached by a stride.
+#if VL == 4
+#define STEP 1
 #else
-#define NVMAX 4
+#define STEP 3
 #endif
 
-// storeRow writes n of the nv vectors' columns.
-INLINE void store_row(float *c, const vec *acc, const int nv, word n, word add) {
-	const word last = n - (nv - 1) * VL;
-	UNROLL for (int j = 0; j < nv; j++) {
-		vec x = acc[j];
-		if (j < nv - 1 || last == VL) {
-			if (add) x += LOAD(vec, c + j * VL);
-			STORE(vec, c + j * VL, x);
-			continue;
+#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
+
+// tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors.
+INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge) {
+	vec acc[16][4];
+	EACH(i, mr) EACH(j, nv) acc[i][j] = 0;
+	word arow = g->arow, acol = g->acol, p = g->k;
+#if VL == 4
+	if (arow == 1 && mr % 4 == 0) { // four rows in one vector: multiplied by lane
+		ROLLED for (; p > 0; p--, a += acol, b += brow) {
+			vec x[4];
+			EACH(i, mr / 4) x[i] = LOAD(vec, a + 4 * i);
+			EACH(j, nv) {
+				vec y = LOAD(vec, b + j * VL);
+				EACH(i, mr) acc[i][j] = FMA((vec)(x[i / 4][i % 4]), y, acc[i][j]);
+			}
 		}
-#if VL == 16
-		typedef float fixed __attribute__((vector_size(64)));
-		const unsigned short mask = (unsigned short)((1u << last) - 1);
-		float *at = c + j * VL;
-		vec y = 0;
-		__asm__("kmovw %2, %%k1\n\tvmovups %1, %0%{%%k1%}%{z%}" : "=v"(*(fixed *)&y) : "m"(*at), "r"((unsigned)mask) : "k1");
-		(void)y;
+	}
 #endif
-		for (word l = 0; l < last; l++) c[j * VL + l] = add ? c[j * VL + l] + x[l] : x[l];
+	const float *at[(16 + STEP - 1) / STEP];
+	EACH(i, (mr + STEP - 1) / STEP) {
+		at[i] = a + i * STEP * arow;
+		HIDE(at[i]);
+	}
+	HIDE(arow);
+	HIDE(acol);
+#if VL == 4
+	if (acol == 1) { // four products of a row in one vector
+		ROLLED for (; p >= 4; p -= 4) {
+			vec x[16];
+			EACH(i, mr) {
+				x[i] = LOAD(vec, at[i]);
+				at[i] += 4;
+			}
+			EACH(l, 4) {
+				EACH(j, nv) {
+					vec y = LOAD(vec, b + j * VL);
+					EACH(i, mr) acc[i][j] = FMA((vec)(x[i][l]), y, acc[i][j]);
+				}
+				b += brow;
+			}
+		}
+	}
+#endif
+	ROLLED for (; p > 0; p--, b += brow) {
+		vec y[4];
+		EACH(j, nv) y[j] = LOAD(vec, b + j * VL);
+		EACH(i, mr) {
+			vec x = (vec)(at[i / STEP][i % STEP * arow]);
+			EACH(j, nv) acc[i][j] = FMA(x, y[j], acc[i][j]);
+		}
+		EACH(i, (mr + STEP - 1) / STEP) at[i] += acol;
+	}
+	const word add = g->add, crow = g->crow;
+	EACH(i, mr) {
+		float *row = c + i * crow;
+		EACH(j, nv) {
+			float *at = row + j * VL;
+			if (j < nv - 1 || edge == VL) {
+				STORE(vec, at, add ? LOAD(vec, at) + acc[i][j] : acc[i][j]);
+			} else {
+				store_some(at, add ? load_some(at, edge) + acc[i][j] : acc[i][j], edge);
+			}
+		}
+	}
+}
+
+// pack copies the panel, with zeros for the columns that it lacks.
+INLINE void pack(float *to, const struct gemm *g, const int nv, word edge) {
+	const float *b = g->b;
+	for (word p = 0; p < g->k; p++, b += g->brow, to += nv * VL) {
+		EACH(j, nv - 1) STORE(vec, to + j * VL, LOAD(vec, b + j * VL));
+		const float *last = b + (nv - 1) * VL;
+		STORE(vec, to + (nv - 1) * VL, edge == VL ? LOAD(vec, last) : load_some(last, edge));
+	}
+}
+
+// panel is the whole of it: tiles of mr rows, then of 4, 2 and 1. A few rows do not pay for packing.
+INLINE void panel(const struct gemm *g, const int nv, const int mr) {
+	float packed[DEEP * NVMAX * VL] __attribute__((aligned(64)));
+	const word edge = g->n - (nv - 1) * VL;
+	const float *a = g->a, *b = g->b;
+	float *c = g->c;
+	word brow = g->brow, m = g->m;
+	if (edge < VL || (brow != nv * VL && m > 3 * mr)) {
+		pack(packed, g, nv, edge);
+		b = packed;
+		brow = nv * VL;
+	}
+#define TILES(rows) \
+	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) tile(g, a, b, c, rows, nv, brow, edge);
+	TILES(mr)
+	if (mr > 8) { TILES(8) }
+	if (mr > 4) { TILES(4) }
+	TILES(2)
+	TILES(1)
+}
+
+void gemm(const struct gemm *g) {
+	switch ((g->n + VL - 1) / VL) {
+#if VL == 16
+	case 1: panel(g, 1, 16); break;
+	case 2: panel(g, 2, 12); break;
+	case 3: panel(g, 3, 8); break;
+	case 4: panel(g, 4, 6); break;
+#elif VL == 8
+	case 1: panel(g, 1, 8); break;
+	case 2: panel(g, 2, 6); break;
+#else
+	case 1: panel(g, 1, 12); break;
+	case 2: panel(g, 2, 8); break;
+	case 3: panel(g, 3, 6); break;
+	case 4: panel(g, 4, 4); break;
+#endif
 	}
 }

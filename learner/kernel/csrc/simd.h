@@ -1,9 +1,10 @@
-// One source for every instruction set: vectors are clang's, VL floats wide, and the compiler's target gives VL. Products are
-// fused by name only (-ffp-contract=off), so that an element has the same bits whether a vector or a scalar computed it.
+// One source for every instruction set: vectors are clang's, VL floats wide, and the compiler's target gives VL. Products
+// are fused by name only (-ffp-contract=off), so that an element has the same bits whether a vector or a scalar made it.
 #pragma once
 
 #if defined(__AVX512F__)
 #define VL 16
+#include <immintrin.h>
 #elif defined(__AVX2__)
 #define VL 8
 #else
@@ -12,12 +13,37 @@
 
 #define VECTOR(n) __attribute__((ext_vector_type(n), aligned(4))) // loads and stores need no alignment
 typedef float vec VECTOR(VL);
-typedef int ivec VECTOR(VL);
 typedef long word;
 
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable) vectorize(disable)")
 
 #define LOAD(T, p) (*(const T *)(p))
 #define STORE(T, p, x) (*(T *)(p) = (x))
 #define FMA(x, y, z) __builtin_elementwise_fma(x, y, z)
+
+// HIDE keeps the compiler from knowing how a pointer or a stride was computed: it would chain the sums of an address.
+#define HIDE(x) __asm__("" : "+r"(x))
+
+// load_some and store_some are the first n of VL floats; what load_some did not load is 0.
+INLINE vec load_some(const float *p, word n) {
+#if VL == 16
+	return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+	float some[VL];
+	STORE(vec, some, (vec)0);
+	ROLLED for (word i = 0; i < n; i++) some[i] = p[i];
+	return LOAD(vec, some);
+#endif
+}
+
+INLINE void store_some(float *p, vec x, word n) {
+#if VL == 16
+	_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#else
+	float some[VL];
+	STORE(vec, some, x);
+	ROLLED for (word i = 0; i < n; i++) p[i] = some[i];
+#endif
+}
