@@ -189,7 +189,7 @@ func (n *node) feed(e Event) {
 		return
 	}
 	w := n.w
-	if w.steps++; !w.tamper.hears(e) {
+	if w.steps++; !w.tamper.hears(n, e) {
 		return
 	}
 	if n.idle++; !n.stepped.Equal(w.now) {

@@ -6,8 +6,8 @@ type tamper struct {
 	onPersist func(before, next Stable) Stable
 	onCounted func(counted bool) bool
 	onReduced func(n *node, e Reduced)
-	onEvent   func(e Event) bool // whether the machine hears of it
-	encode    bool               // messages cross as bytes
+	onEvent   func(n *node, e Event) bool // whether the machine hears of it
+	encode    bool                        // messages cross as bytes
 }
 
 func (p tamper) message(from *node, to ID, msg Message) (Message, bool) {
@@ -38,7 +38,7 @@ func (p tamper) reduced(n *node, e Event) {
 	}
 }
 
-func (p tamper) hears(e Event) bool { return p.onEvent == nil || p.onEvent(e) }
+func (p tamper) hears(n *node, e Event) bool { return p.onEvent == nil || p.onEvent(n, e) }
 
 // wire passes a message through its encoding.
 func (p tamper) wire(w *world, msg Message) Message {
