@@ -2,15 +2,23 @@ package roster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 )
 
 // MaxMessageBytes bounds an encoded message: a record names every member a few times, some 60 bytes each.
 const MaxMessageBytes = 1 << 20
+
+// MaxMembers bounds the members that a message may name: what fits into MaxMessageBytes.
+const MaxMembers = 4096
+
+// maxSamples bounds the samples of one member, so that the sum over MaxMembers fits an int64.
+const maxSamples = 1 << 50
 
 // Kind says what a message asks or tells.
 type Kind string
@@ -81,36 +89,57 @@ func Decode(b []byte) (Message, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
-		return m, fmt.Errorf("decode message: %w", err)
+		return Message{}, fmt.Errorf("decode message: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return Message{}, fmt.Errorf("decode %q message: more behind it at byte %d of %d", m.Kind, d.InputOffset(), len(b))
 	}
 	if err := m.check(); err != nil {
-		return m, fmt.Errorf("decode %q message: %w", m.Kind, err)
+		return Message{}, fmt.Errorf("decode %q message: %w", m.Kind, err)
 	}
 	return m, nil
 }
 
 func (m Message) check() error {
+	if len(m.Holders) > MaxMembers {
+		return fmt.Errorf("%d holders, more than the limit of %d", len(m.Holders), MaxMembers)
+	}
+	if m.Samples < 0 || m.Samples > maxSamples || m.Took < 0 {
+		return fmt.Errorf("%d samples in %v", m.Samples, m.Took)
+	}
 	if m.Record != nil {
 		if err := m.Record.check(); err != nil {
-			return err
+			return fmt.Errorf("record: %w", err)
 		}
 	}
+	if m.Prepared != nil {
+		if err := m.Prepared.check(); err != nil {
+			return fmt.Errorf("prepared: %w", err)
+		}
+	}
+	if m.Settled != nil {
+		if err := m.Settled.check(); err != nil {
+			return fmt.Errorf("settled: %w", err)
+		}
+	}
+	return m.complete()
+}
+
+// complete checks that what a kind of message needs is there.
+func (m Message) complete() error {
 	switch m.Kind {
-	case Ask, Nack, Busy, Abort:
-		return nil
+	case Ask, Ready, Nack, Busy, Abort:
 	case Head, Poll:
 		if m.Record == nil {
 			return errors.New("no record")
-		}
-	case Ready:
-		if m.Samples < 0 || m.Took < 0 {
-			return fmt.Errorf("%d samples in %v", m.Samples, m.Took)
 		}
 	case Begin:
 		if m.Settled == nil {
 			return errors.New("no roster")
 		}
-		return m.Settled.check()
+		if m.Prepared != nil && len(m.Holders) == 0 {
+			return errors.New("nobody holds what is to be adopted")
+		}
 	case Done:
 		if m.Hash == "" {
 			return errors.New("no hash")
@@ -122,40 +151,63 @@ func (m Message) check() error {
 }
 
 func (r Record) check() error {
-	if !ordered(r.Roster.Members) {
-		return errors.New("members of the record are not sorted and distinct")
+	if r.Hash == "" {
+		if r.Round != 0 || r.Lineage != "" || r.Roster.Size() != 0 || len(r.Samples) != 0 {
+			return errors.New("no hash")
+		}
+		return nil
+	}
+	if r.Lineage == "" || r.Roster.Size() == 0 {
+		return errors.New("no lineage or no members")
+	}
+	if len(r.Samples) > MaxMembers {
+		return fmt.Errorf("samples of %d members, more than the limit of %d", len(r.Samples), MaxMembers)
 	}
 	for id, n := range r.Samples {
-		if n < 0 {
+		if n < 0 || n > maxSamples {
 			return fmt.Errorf("%d samples of %s", n, id)
 		}
 	}
-	for _, s := range r.Shares {
-		if s.Samples < 0 {
-			return fmt.Errorf("%d samples of %s", s.Samples, s.ID)
-		}
+	return cmp.Or(r.Roster.check(), checkShares(r.Shares, r.Missing))
+}
+
+func (p Prepared) check() error {
+	if p.Hash == "" || p.Lineage == "" || p.Roster.Size() == 0 {
+		return errors.New("no hash, no lineage or no members")
 	}
-	return nil
+	return cmp.Or(p.Roster.check(), checkShares(p.Shares, p.Missing))
 }
 
 func (s Settled) check() error {
 	if n := len(s.Roster.Members); n == 0 || len(s.Samples) != n || len(s.Took) != n {
 		return fmt.Errorf("%d members, %d samples, %d times", n, len(s.Samples), len(s.Took))
 	}
-	if !ordered(s.Roster.Members) {
-		return errors.New("members are not sorted and distinct")
+	if slices.Min(s.Samples) < 0 || slices.Max(s.Samples) > maxSamples || slices.Min(s.Took) < 0 {
+		return errors.New("samples or times out of bounds")
 	}
-	if slices.Min(s.Samples) < 0 || slices.Min(s.Took) < 0 {
-		return errors.New("negative samples or time")
+	return cmp.Or(s.Roster.check(), checkShares(nil, s.Missing))
+}
+
+func (r Roster) check() error {
+	if r.Size() > MaxMembers {
+		return fmt.Errorf("%d members, more than the limit of %d", r.Size(), MaxMembers)
+	}
+	for i := 1; i < r.Size(); i++ {
+		if r.Members[i-1] >= r.Members[i] {
+			return fmt.Errorf("members are not sorted and distinct at rank %d", i)
+		}
 	}
 	return nil
 }
 
-func ordered(ids []ID) bool {
-	for i := 1; i < len(ids); i++ {
-		if ids[i-1] >= ids[i] {
-			return false
+func checkShares(shares []Share, missing []Absence) error {
+	if len(shares) > MaxMembers || len(missing) > MaxMembers {
+		return fmt.Errorf("%d shares and %d absences, more than the limit of %d", len(shares), len(missing), MaxMembers)
+	}
+	for _, s := range shares {
+		if s.Samples < 0 || s.Samples > maxSamples {
+			return fmt.Errorf("%d samples of %s", s.Samples, s.ID)
 		}
 	}
-	return true
+	return nil
 }
