@@ -76,7 +76,7 @@ func TestNothingHidden(t *testing.T) {
 				t.Errorf("%s: math/rand has global state; use a *rand.Rand of math/rand/v2 made from the configured seed", s.at(spec))
 			}
 		}
-		command := s.pkg == "cmd/shoal"
+		command := s.syntax.Name.Name == "main"
 		ast.Inspect(s.syntax, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.FuncDecl:

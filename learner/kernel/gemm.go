@@ -38,7 +38,16 @@ func Gemm(c, a, b Matrix, m, n, k int, add bool) {
 		zeroRows(c, m, n, add)
 		return
 	}
-	gemmGeneric(c, a, b, m, n, k, add)
+	gemm(active(), c, a, b, m, n, k, add)
+}
+
+func gemm(s set, c, a, b Matrix, m, n, k int, add bool) {
+	if s == generic {
+		gemmGeneric(c, a, b, m, n, k, add)
+		return
+	}
+	_, _, _ = a.Data[(m-1)*a.Row+(k-1)*a.Col], b.Data[(k-1)*b.Row+n-1], c.Data[(m-1)*c.Row+n-1] // vector code checks nothing
+	gemmVector(s, c, a, b, m, n, k, add)
 }
 
 // zeroRows is a product of no terms.

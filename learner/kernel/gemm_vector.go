@@ -1,0 +1,48 @@
+package kernel
+
+// gemmArgs is struct gemm of csrc/gemm.c.
+type gemmArgs struct {
+	a, b, c                              *float32
+	m, n, k, aRow, aCol, bRow, cRow, add int
+}
+
+// gemmBlock is how many elements of a are multiplied by one panel of b: they stay in the second cache, and the call is
+// short enough for the scheduler (assembly is not preempted).
+const gemmBlock = 48 << 10
+
+// gemmVector is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b.
+func gemmVector(s set, c, a, b Matrix, m, n, k int, add bool) {
+	width := s.lanes()
+	vectors := (n + width - 1) / width
+	panels := (vectors + s.panel() - 1) / s.panel()
+	block := max(gemmBlock/min(k, tileDeep)/48, 1) * 48 // a multiple of every tile's rows
+	for i := 0; i < m; i += block {
+		for p := 0; p < k; p += tileDeep {
+			from := 0
+			for j := range panels {
+				to := min(vectors*(j+1)/panels*width, n)
+				args := gemmArgs{
+					a: &a.Data[i*a.Row+p*a.Col], b: &b.Data[p*b.Row+from], c: &c.Data[i*c.Row+from],
+					m: min(m-i, block), n: to - from, k: min(k-p, tileDeep),
+					aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
+				}
+				if add || p > 0 {
+					args.add = 1
+				}
+				s.gemm(&args)
+				from = to
+			}
+		}
+	}
+}
+
+// lanes are the floats in a vector.
+func (s set) lanes() int { return [...]int{generic: 1, avx2: 8, avx512: 16, neon: 4}[s] }
+
+// panel is how many vectors of columns a call of gemm takes.
+func (s set) panel() int {
+	if s == avx2 {
+		return 2
+	}
+	return 4
+}
