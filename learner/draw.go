@@ -3,13 +3,15 @@ package learner
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 
 	"shoal/learner/graph"
 )
 
 // draw sets parameters and running statistics to where training begins, and the momentum to zero. Filters are uniform in
-// ±√(6/inputs) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010); only operations that round
-// the same everywhere are used.
+// ±√(6/inputs) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010), scales are 1 and biases 0;
+// only operations that round the same everywhere are used. Under he the classifier begins near zero, as in torchvision: it feeds no ReLU, and large
+// first logits cost the first hundred steps.
 func (l *Learner) draw(seed uint64) {
 	for i, t := range l.net.Params {
 		values := l.params[t.Offset:][:t.Len()]
@@ -20,9 +22,18 @@ func (l *Learner) draw(seed uint64) {
 			if l.cfg.Init == "xavier" {
 				fan = float64(in + out)
 			}
-			uniform(values, math.Sqrt(6/fan), rand.New(rand.NewPCG(seed, uint64(i))))
+			limit := math.Sqrt(6 / fan)
+			if l.cfg.Init == "he" && strings.HasPrefix(t.Name, "classifier.") {
+				limit = 0.01 * math.Sqrt(3)
+			}
+			uniform(values, limit, rand.New(rand.NewPCG(seed, uint64(i))))
 		case graph.Scale:
 			fill(values, 1)
+		case graph.Bias:
+			clear(values)
+			if l.cfg.Model == SqueezeNet11 && l.cfg.Init == "he" && t.Name == "classifier.1.bias" {
+				fill(values, 1) // before a ReLU: a class whose logits are all 0 could never learn, and softmax ignores what is common
+			}
 		default:
 			clear(values)
 		}

@@ -1,0 +1,221 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"shoal/configs"
+	"shoal/eval"
+	"shoal/gossip"
+	"shoal/gossip/p2p"
+	"shoal/gossip/roster"
+	"shoal/learner"
+	"shoal/shards"
+)
+
+// Agent is one running member. One goroutine, loop, owns everything that is not marked otherwise; work that takes long
+// runs beside it and answers with an event.
+type Agent struct {
+	cfg     configs.Config
+	version string
+	log     zerolog.Logger
+	started time.Time
+
+	store     *store
+	host      *p2p.Host
+	gossip    *gossip.Gossip
+	announcer *gossip.Announcer
+	journal   *eval.Journal
+	trainer   *trainer
+	machine   *roster.Machine
+	outbox    *outbox
+
+	events  chan any      // answers to the loop
+	quit    chan struct{} // closed when the loop has ended: nobody listens to events any more
+	working sync.WaitGroup
+
+	members map[roster.ID]*member
+	view    gossip.View
+	round   roundWork
+	scores  scoreWork
+	ending  ending
+	shown   shown // what HTTP shows
+}
+
+// eventQueue bounds the answers that wait for the loop: senders block, they do not lose.
+const eventQueue = 256
+
+// Run is the life of one agent: it joins, trains its rounds and leaves. It returns nil when the run is finished, or when
+// ctx ended and the agent left in good order.
+func Run(ctx context.Context, cfg configs.Config, version string, log zerolog.Logger) error {
+	a := &Agent{
+		cfg: cfg, version: version, log: log, started: time.Now(),
+		events: make(chan any, eventQueue), quit: make(chan struct{}), members: map[roster.ID]*member{},
+	}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	err := a.open(work)
+	if err == nil {
+		err = a.loop(ctx, work)
+	}
+	close(a.quit)
+	stop()
+	return errors.Join(err, a.close())
+}
+
+// open builds the parts from the bottom up: state directory, data, learner, streams, membership, HTTP.
+func (a *Agent) open(ctx context.Context) (err error) {
+	if a.store, err = openStore(a.cfg.State); err != nil {
+		return err
+	}
+	if err = a.openJournal(); err != nil {
+		return err
+	}
+	set, err := shards.Open(ctx, a.cfg.Data, a.cfg.Learner.Input, a.cfg.Seed)
+	if err != nil {
+		return fmt.Errorf("%w: open data set: %w", ErrData, err)
+	}
+	l, err := learner.New(a.cfg.Learner, len(set.Classes), a.cfg.Seed)
+	if err != nil {
+		return fmt.Errorf("make learner: %w", err)
+	}
+	a.trainer = newTrainer(a.cfg, l, set)
+	if err = a.resume(); err != nil {
+		return err
+	}
+	a.start(func() { a.trainer.run(ctx) })
+	if err = a.connect(ctx); err != nil {
+		return err
+	}
+	return a.serveHTTP(ctx)
+}
+
+func (a *Agent) openJournal() (err error) {
+	var dropped int64
+	a.journal, dropped, err = eval.OpenJournal(a.store.path("journal.jsonl"))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	if dropped > 0 {
+		a.log.Warn().Str("event", "journal_repaired").Int64("bytes_dropped", dropped).Msg("the journal ended in a torn line")
+	}
+	return nil
+}
+
+// resume goes on from what the state directory holds.
+func (a *Agent) resume() error {
+	a.round.initial = hashOf(a.trainer.local())
+	st, err := a.store.stable()
+	if err != nil {
+		return err
+	}
+	if st.Last.Hash == "" {
+		err := a.writeState(a.round.initial, a.trainer.base, roster.Tag{})
+		a.round.stable = st
+		return err
+	}
+	{
+		if err := a.readState(st.Last.Hash, a.trainer.base); err != nil {
+			return fmt.Errorf("%w: resume round %d: %w; move the state directory away to start as a new member", ErrState, st.Last.Round, err)
+		}
+		copy(a.trainer.local(), a.trainer.base)
+		a.log.Info().Str("event", "resumed").Uint64("round", st.Last.Round).Str("state_hash", st.Last.Hash).Msg("resumed from checkpoint")
+	}
+	a.round.resumeStep = a.resumeLocal(st)
+	a.round.stable = st
+	return nil
+}
+
+// connect opens streams and membership.
+func (a *Agent) connect(ctx context.Context) error {
+	identity, err := p2p.LoadIdentity(a.store.path("identity.key"))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	key, err := gossip.ReadKey(a.cfg.Gossip.KeyFile)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if a.host, err = p2p.New(a.cfg.P2P, identity); err != nil {
+		return busy(err)
+	}
+	a.machine = roster.NewMachine(a.cfg.Rounds, a.host.ID(), a.round.initial, a.round.stable)
+	a.outbox = newOutbox(ctx, a)
+	a.scratch()
+	a.show()
+	a.handle()
+	record, err := a.host.Record()
+	if err != nil {
+		return fmt.Errorf("sign peer record: %w", err)
+	}
+	self := gossip.Node{ID: a.host.ID(), Name: a.cfg.Name, Record: record}
+	if a.announcer, err = gossip.NewAnnouncer(ctx, a.host.Libp2p(), "shoal/scores"); err != nil {
+		return fmt.Errorf("open announcements: %w", err)
+	}
+	if a.gossip, err = gossip.Start(ctx, a.cfg.Gossip, key, self, a.host.Admit, a.log); err != nil {
+		return busy(err)
+	}
+	return nil
+}
+
+// busy marks an address in use.
+func busy(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	return err
+}
+
+// start runs f beside the loop; close waits for it.
+func (a *Agent) start(f func()) { a.working.Go(f) }
+
+// post gives the loop an event. It blocks while the queue is full, and drops the event when the loop has ended.
+func (a *Agent) post(e any) {
+	select {
+	case a.events <- e:
+	case <-a.quit:
+	}
+}
+
+// close takes everything down, in the reverse order of open.
+func (a *Agent) close() error {
+	var errs []error
+	if a.gossip != nil {
+		errs = append(errs, a.gossip.Close())
+	}
+	if a.announcer != nil {
+		a.announcer.Close()
+	}
+	if a.host != nil {
+		errs = append(errs, a.host.Close())
+	}
+	a.working.Wait()
+	if a.trainer != nil {
+		a.trainer.learner.Close()
+	}
+	if a.journal != nil {
+		errs = append(errs, a.journal.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.close())
+	}
+	return errors.Join(errs...)
+}
+
+// listen is net.Listen on a TCP address.
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, busy(fmt.Errorf("listen on %s: %w; give another with --set http.listen=HOST:PORT", addr, err))
+	}
+	return l, nil
+}
+
+func (a *Agent) file(name string) string { return filepath.Join(a.store.dir, name) }

@@ -1,0 +1,181 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip/roster"
+)
+
+// goodbyeWithin bounds telling the others that this agent leaves on purpose.
+const goodbyeWithin = 3 * time.Second
+
+// scoreWithin bounds how long a finished agent waits for the score of the last round.
+const scoreWithin = 10 * time.Minute
+
+// look does what time brings: elections, repeated announcements, the end.
+func (a *Agent) look(ctx context.Context) {
+	a.elect(ctx)
+	a.retell(ctx)
+	switch {
+	case a.ending.leaving:
+		a.leave()
+	case a.ending.finished && !a.ending.saving && (a.lastScored() || time.Since(a.ending.since) > scoreWithin):
+		a.finish(ctx)
+	case a.ending.finished && !a.ending.saving:
+		a.start(func() { a.swapAll(ctx, nil) })
+	}
+}
+
+// lastScored reports whether the last round has its score.
+func (a *Agent) lastScored() bool {
+	last := a.machine.Last()
+	return slices.ContainsFunc(a.journal.Scores(), func(s eval.Score) bool { return s.StateHash == last.Hash })
+}
+
+// finish hands the last page of the record to the others, saves model and report, and ends the agent.
+func (a *Agent) finish(ctx context.Context) {
+	a.ending.saving, a.ending.parts = true, 2
+	last := a.machine.Last()
+	mine := a.pageSince(0)
+	a.start(func() {
+		a.swapAll(ctx, &mine)
+		a.post(saved{})
+	})
+	a.trainer.jobs <- func() {
+		if err := a.saveModel(last); err != nil {
+			a.post(failure{err})
+		}
+		a.post(saved{})
+	}
+}
+
+// saved says that one part of what an end needs is done.
+type saved struct{}
+
+// saved ends the agent once all parts are done.
+func (a *Agent) saved() {
+	if a.ending.parts--; a.ending.parts > 0 {
+		return
+	}
+	a.show()
+	if err := a.saveReport(); err != nil {
+		a.ending.fail(err)
+	}
+	a.goodbye()
+	a.ending.over = true
+}
+
+// swapAll exchanges pages with every peer alive.
+func (a *Agent) swapAll(ctx context.Context, mine *page) {
+	for _, id := range a.shown.peers() {
+		a.swap(ctx, id, mine)
+	}
+}
+
+// saveModel writes the final model with batch-norm statistics as they were scored.
+func (a *Agent) saveModel(last roster.Record) error {
+	t := a.trainer
+	return t.with(func(state []float32) error { return a.readState(last.Hash, state) }, func() error {
+		if a.cfg.Eval.Reestimate > 0 {
+			if err := eval.Reestimate(t.learner, t.loader, t.set, a.cfg.Eval, a.cfg.Learner); err != nil {
+				return err
+			}
+		}
+		meta := map[string]string{
+			"model": a.cfg.Learner.Model, "state_hash": last.Hash, "lineage": last.Lineage, "round": strconv.FormatUint(last.Round, 10),
+		}
+		return t.learner.Save(a.file("model.safetensors"), meta)
+	})
+}
+
+// saveReport writes the whole record as a report.
+func (a *Agent) saveReport() error {
+	b, err := json.MarshalIndent(a.report(), "", "  ")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return a.store.write("report.json", b)
+}
+
+// report is the record of the run as this agent knows it.
+func (a *Agent) report() eval.Report {
+	return eval.Assemble(a.journal.Commits(), a.journal.Scores(), a.shown.summaries())
+}
+
+// leave ends an agent that was told to stop: it finishes an exchange at work, keeps unfinished local work, and says
+// goodbye.
+func (a *Agent) leave() {
+	if !a.ending.leaving {
+		a.ending.leaving, a.ending.by = true, time.Now().Add(leaveWithin)
+		a.log.Info().Str("event", "leaving").Str("phase", string(a.machine.Phase())).Msg("told to stop; leaving in good order")
+	}
+	switch a.machine.Phase() {
+	case roster.Reducing, roster.Preparing, roster.Adopting:
+		if time.Now().Before(a.ending.by) {
+			return
+		}
+	}
+	if a.ending.saving {
+		return
+	}
+	a.ending.saving = true
+	a.trainer.cut.Store(true)
+	last := a.machine.Last()
+	a.trainer.jobs <- func() {
+		if err := a.saveLocal(last); err != nil {
+			a.post(failure{err})
+		}
+		a.post(saved{})
+	}
+	a.ending.parts = 1
+}
+
+// localFile holds unfinished local work.
+const localFile = "local.safetensors"
+
+// saveLocal keeps the local state with how far it is, so that a restart goes on from the same step.
+func (a *Agent) saveLocal(last roster.Record) error {
+	p := a.trainer.progress.Load()
+	if a.trainer.samples == 0 || last.Hash == "" {
+		return nil
+	}
+	return a.trainer.learner.Save(a.file(localFile), map[string]string{
+		"base": last.Hash, "generation": strconv.FormatUint(last.Roster.Generation, 10),
+		"samples": strconv.FormatInt(a.trainer.samples, 10), "step": strconv.Itoa(p.Step),
+	})
+}
+
+// resumeLocal loads unfinished local work if it continues the last record, and returns the step to go on from.
+func (a *Agent) resumeLocal(st roster.Stable) int {
+	defer a.store.remove(localFile)
+	if !a.store.exists(localFile) {
+		return 0
+	}
+	meta, err := a.trainer.learner.Load(a.file(localFile))
+	samples, serr := strconv.ParseInt(meta["samples"], 10, 64)
+	step, kerr := strconv.Atoi(meta["step"])
+	if err != nil || serr != nil || kerr != nil || meta["base"] != st.Last.Hash {
+		a.log.Warn().Str("event", "local_work_dropped").Err(err).Msg("unfinished local work does not continue the checkpoint")
+		copy(a.trainer.local(), a.trainer.base)
+		return 0
+	}
+	a.trainer.samples = samples
+	a.log.Info().Str("event", "local_work_resumed").Int64("samples", samples).Int("step", step).Msg("unfinished local work goes on")
+	if meta["generation"] != strconv.FormatUint(st.Last.Roster.Generation, 10) {
+		return 0
+	}
+	return step
+}
+
+// goodbye tells the others that this agent leaves on purpose.
+func (a *Agent) goodbye() {
+	if err := a.gossip.Leave(goodbyeWithin); err != nil {
+		a.log.Warn().Str("event", "goodbye_failed").Err(err).Msg("the others will find out by themselves")
+	}
+}

@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"shoal/gossip"
+	"shoal/gossip/roster"
+)
+
+// tickEvery is how often the agent looks after what only time brings: scores that are overdue, figures to show.
+const tickEvery = 500 * time.Millisecond
+
+// leaveWithin bounds how long an agent that was told to stop finishes an exchange at work.
+const leaveWithin = 10 * time.Second
+
+// loop takes everything that happens, one at a time, until the run is finished, fails, or ctx ends. work ends with the
+// agent, not with ctx.
+func (a *Agent) loop(ctx, work context.Context) error {
+	a.step(work, roster.Start{})
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
+	done := ctx.Done()
+	for a.ending.err == nil && !a.ending.over {
+		if at := a.machine.Wake(); !at.IsZero() {
+			wake.Reset(max(time.Until(at), time.Millisecond))
+		}
+		select {
+		case <-done:
+			done = nil
+			a.leave()
+		case v := <-a.gossip.Views():
+			a.see(work, v)
+		case c := <-a.gossip.Conflicts():
+			a.conflict(c)
+		case err := <-a.gossip.Refused():
+			a.refused(err)
+		case n := <-a.announcer.Received():
+			a.heard(n)
+		case e := <-a.events:
+			a.take(work, e)
+		case <-wake.C:
+			a.step(work, roster.Tick{})
+		case <-tick.C:
+			a.look(work)
+		}
+		a.show()
+	}
+	return a.ending.err
+}
+
+// take handles an answer of work that ran beside the loop.
+func (a *Agent) take(ctx context.Context, e any) {
+	switch e := e.(type) {
+	case moved:
+		a.round.sent += e.sent
+		a.round.received += e.received
+		a.step(ctx, e.Event)
+	case roster.Event:
+		a.step(ctx, e)
+	case greeting:
+		a.greeted(ctx, e)
+	case scored:
+		a.tookScore(e)
+	case lines:
+		a.merge(e)
+	case saved:
+		a.saved()
+	case failure:
+		a.ending.fail(e.err)
+	default:
+		panic(fmt.Sprintf("agent: unknown event %T", e))
+	}
+}
+
+// failure ends the agent: something that it cannot go on without.
+type failure struct{ err error }
+
+// step gives the machine one event and carries out what it decides, in order.
+func (a *Agent) step(ctx context.Context, e roster.Event) {
+	now := time.Now()
+	a.round.account(now)
+	for _, effect := range a.machine.Step(now, e) {
+		if a.ending.err != nil {
+			return
+		}
+		a.carryOut(ctx, effect)
+	}
+	a.round.phase = a.machine.Phase()
+}
+
+// conflict handles a second agent with this identity or name of ours: whoever finds itself to be the copy stops.
+func (a *Agent) conflict(c gossip.Conflict) {
+	a.log.Error().Str("event", "identity_conflict").Str("id", string(c.ID)).Str("here", c.Here).Str("there", c.There).
+		Msg("two agents use one identity: copied state directory?")
+	if c.ID == a.host.ID() && a.machine.Last().Hash == "" {
+		a.ending.fail(fmt.Errorf("%w: identity %s is in use at %s; remove %s to get one of its own", ErrRefused, c.ID, c.There, a.file("identity.key")))
+	}
+}
+
+// refused handles the word of membership that a seed does not let us in.
+func (a *Agent) refused(err error) {
+	if err == nil {
+		return
+	}
+	a.log.Error().Str("event", "join_refused").Err(err).Msg("a seed refuses this agent")
+	if len(a.view.Members) <= 1 {
+		a.ending.fail(fmt.Errorf("%w: %w", ErrRefused, err))
+	}
+}
+
+// ending is how the agent comes to its end.
+type ending struct {
+	err      error
+	over     bool
+	leaving  bool      // told to stop
+	by       time.Time // when leaving must be over
+	saving   bool
+	parts    int  // of saving that are not done
+	finished bool // the machine is through; what remains is the last score
+	since    time.Time
+}
+
+func (e *ending) fail(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}

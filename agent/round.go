@@ -1,0 +1,299 @@
+// The life of a round, in the order of the functions below:
+//
+//  1. train: the machine pins the roster; local steps on this member's shard of it
+//  2. reduce: copy the local state, average it with the roster's over streams, store the mean under its hash
+//  3. fetch: or get the mean by hash from a member that holds it
+//  4. adopt: the round is committed; load its state, write the journal's line
+//  5. score: if elected, evaluate that state and announce the result (score.go)
+//
+// What is decided in between, and by whom, is gossip/roster's machine: here its effects are carried out, and everything
+// that takes long runs beside the loop.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip/collective"
+	"shoal/gossip/roster"
+)
+
+// roundWork is what the agent knows of the round at work.
+type roundWork struct {
+	initial    string // hash of the untrained state
+	stable     roster.Stable
+	resumeStep int       // step to go on from, after leaving in the middle of a round
+	mean       []float32 // where an exchange averages
+	exchange   context.CancelFunc
+	exchanged  chan struct{} // closed when the last exchange has ended
+	ballot     roster.Ballot
+
+	phase    roster.Phase
+	since    time.Time
+	seconds  eval.PhaseSeconds
+	attempts int
+	sent     int64
+	received int64
+	noted    string
+}
+
+// moved is an exchange's volume, told with its outcome.
+type moved struct {
+	roster.Event
+	sent, received int64
+}
+
+func (a *Agent) scratch() {
+	a.round.mean = make([]float32, len(a.trainer.base))
+	a.round.exchanged = make(chan struct{})
+	close(a.round.exchanged)
+}
+
+// account adds the time since the last event to the phase the machine was in.
+func (w *roundWork) account(now time.Time) {
+	if !w.since.IsZero() {
+		took := now.Sub(w.since).Seconds()
+		switch w.phase {
+		case roster.Training:
+			w.seconds.Train += took
+		case roster.Reducing, roster.Preparing, roster.Adopting:
+			w.seconds.Average += took
+		case roster.Waiting, roster.Polling, roster.Following, roster.CatchingUp:
+			w.seconds.Wait += took
+		}
+	}
+	w.since = now
+}
+
+// carryOut does what the machine decided. Whatever takes long answers with an event.
+func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
+	switch e := effect.(type) {
+	case roster.Persist:
+		a.round.stable = e.Stable
+		if err := a.store.keepStable(e.Stable); err != nil {
+			a.ending.fail(err)
+		}
+	case roster.Send:
+		a.outbox.send(e.To, e.Message)
+	case roster.Train:
+		a.train(e)
+	case roster.Cut:
+		a.trainer.cut.Store(true)
+	case roster.Reduce:
+		a.reduce(ctx, e)
+	case roster.Cancel:
+		if a.round.exchange != nil {
+			a.round.exchange()
+		}
+	case roster.Fetch:
+		a.start(func() { a.fetch(ctx, e) })
+	case roster.Adopt:
+		a.adopt(e)
+	case roster.Finish:
+		a.ending.finished, a.ending.since = true, time.Now()
+	case roster.Note:
+		a.note(e)
+	}
+}
+
+// note logs what the machine says, once as long as it says the same.
+func (a *Agent) note(n roster.Note) {
+	level := a.log.Info()
+	if a.round.noted == n.Event+n.Detail {
+		level = a.log.Debug()
+	}
+	a.round.noted = n.Event + n.Detail
+	level.Str("event", n.Event).Uint64("round", a.machine.Next()).Msg(n.Detail)
+}
+
+// train begins the local steps.
+func (a *Agent) train(e roster.Train) {
+	rank, _ := e.Roster.Rank(a.host.ID())
+	from := a.round.resumeStep
+	a.round.resumeStep = 0
+	a.round.attempts = 0
+	a.trainer.cut.Store(false)
+	a.log.Info().Str("event", "round_begun").Uint64("round", e.Round).Int("rank", rank).Int("size", e.Roster.Size()).
+		Uint64("generation", e.Roster.Generation).Int("from_step", from).Msg("training")
+	a.trainer.jobs <- func() {
+		samples, err := a.trainer.train(int(e.Round), rank, e.Roster.Size(), from)
+		if err != nil {
+			a.log.Error().Str("event", "training_failed").Err(err).Msg("local steps failed")
+		}
+		a.post(roster.Trained{Samples: samples})
+	}
+}
+
+// reduce averages the local states of the roster. The copy is made by the trainer, so that it is of a state at rest.
+func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
+	ctx, cancel := context.WithCancel(ctx)
+	before, ended := a.round.exchanged, make(chan struct{})
+	a.round.exchange, a.round.exchanged, a.round.ballot = cancel, ended, e.Tag.Ballot
+	a.round.attempts++
+	a.trainer.jobs <- func() {
+		<-before // an exchange that was cancelled still holds the buffer
+		copy(a.round.mean, a.trainer.local())
+		a.start(func() {
+			defer close(ended)
+			defer cancel()
+			a.post(a.average(ctx, e))
+		})
+	}
+}
+
+// average runs the exchange of one ballot and stores its result.
+func (a *Agent) average(ctx context.Context, e roster.Reduce) moved {
+	failed := func(err error) moved {
+		return moved{Event: roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}}
+	}
+	rank, placed := e.Roster.Rank(a.host.ID())
+	if !placed {
+		return failed(fmt.Errorf("this member is not in the roster of %s", e.Tag.Ballot))
+	}
+	plan, err := collective.New(a.cfg.Averaging.Plan, e.Roster.Size())
+	if err != nil {
+		return failed(err)
+	}
+	links, err := a.host.Links(ctx, e.Tag, e.Roster)
+	if err != nil {
+		return failed(fmt.Errorf("open links: %w", err))
+	}
+	r, err := collective.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), a.round.mean, links, a.cfg.Averaging)
+	if err != nil {
+		links.Abort()
+		return failed(fmt.Errorf("average: %w", err))
+	}
+	if err := links.Close(); err != nil {
+		a.log.Debug().Str("event", "links_close").Err(err).Msg("close links")
+	}
+	hash := hashOf(a.round.mean)
+	if !finite(a.round.mean) {
+		return failed(fmt.Errorf("the mean is not finite"))
+	}
+	if err := a.writeState(hash, a.round.mean, e.Tag); err != nil {
+		a.post(failure{err})
+		return failed(err)
+	}
+	return moved{Event: roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}, sent: r.Sent, received: r.Received}
+}
+
+// weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.
+func weights(samples []int64, rule string) []float64 {
+	w := make([]float64, len(samples))
+	for i, n := range samples {
+		if n > 0 {
+			w[i] = float64(n)
+			if rule == "equal" {
+				w[i] = 1
+			}
+		}
+	}
+	if !slices.ContainsFunc(w, func(x float64) bool { return x > 0 }) {
+		for i := range w {
+			w[i] = 1
+		}
+	}
+	return w
+}
+
+// fetch gets a state by its hash from one of the members.
+func (a *Agent) fetch(ctx context.Context, e roster.Fetch) {
+	var err error
+	for _, from := range e.From {
+		if from == a.host.ID() {
+			continue
+		}
+		if err = a.fetchFrom(ctx, e.Hash, from); err == nil {
+			a.post(roster.Fetched{Hash: e.Hash})
+			a.pull(ctx, from)
+			return
+		}
+		a.log.Warn().Str("event", "fetch_failed").Str("peer", string(from)).Str("state_hash", e.Hash).Err(err).Msg("cannot fetch the state")
+	}
+	if err == nil {
+		err = fmt.Errorf("nobody to ask")
+	}
+	a.post(roster.FetchFailed{Hash: e.Hash, Reason: err.Error()})
+}
+
+// adopt loads the state of a committed round, after the local steps at work have stopped.
+func (a *Agent) adopt(e roster.Adopt) {
+	r := e.Record
+	a.trainer.cut.Store(true)
+	a.recordCommit(e)
+	a.trainer.jobs <- func() {
+		state := a.trainer.spare
+		if err := a.readState(r.Hash, state); err != nil {
+			a.post(failure{fmt.Errorf("load the state of round %d: %w", r.Round, err)})
+			return
+		}
+		a.trainer.adopt(state, e.Counted)
+		a.post(roster.Adopted{Carry: a.trainer.samples})
+	}
+	need := []string{r.Hash}
+	if r.Round <= 1 {
+		need = append(need, a.round.initial)
+	}
+	if err := a.store.prune(a.cfg.Keep, need...); err != nil {
+		a.log.Warn().Str("event", "prune_failed").Err(err).Msg("old checkpoints stay")
+	}
+	a.scores.due(r, a.cfg.Eval.Every, a.cfg.Rounds.Count)
+	a.log.Info().Str("event", "round_committed").Uint64("round", r.Round).Str("lineage", r.Lineage).Str("ballot", r.Ballot.String()).
+		Int("members", r.Roster.Size()).Int("contributors", len(r.Shares)).Interface("missing", r.Missing).
+		Str("state_hash", r.Hash).Bool("took_part", e.Own).Msg("round committed")
+}
+
+// recordCommit writes the journal's line. Formation is not a round of training.
+func (a *Agent) recordCommit(e roster.Adopt) {
+	r := e.Record
+	seconds := a.round.seconds
+	a.round.seconds = eval.PhaseSeconds{}
+	sent, received := a.round.sent, a.round.received
+	a.round.sent, a.round.received = 0, 0
+	if r.Round == 0 {
+		return
+	}
+	c := eval.Commit{
+		Round: int(r.Round), Lineage: r.Lineage, Generation: r.Roster.Generation, Ballot: r.Ballot.String(),
+		Roster: r.Roster.Members, StateHash: r.Hash, Plan: a.cfg.Averaging.Plan, Attempts: a.round.attempts,
+		Sent: sent, Received: received, Seconds: seconds, Agent: a.host.ID(), Time: time.Now().UTC().Format(time.RFC3339),
+	}
+	for _, s := range r.Shares {
+		c.Contributors = append(c.Contributors, eval.Contribution{ID: s.ID, Samples: s.Samples})
+	}
+	for _, m := range r.Missing {
+		c.Missing = append(c.Missing, eval.Absence{ID: m.ID, Reason: m.Reason})
+	}
+	if p := a.trainer.progress.Load(); e.Own && p.Images > 0 {
+		c.TrainLoss, c.TrainRight, c.Images = p.LossSum/float64(p.Images), float64(p.Correct)/float64(p.Images), p.Images
+	}
+	if err := a.journal.AppendCommit(c); err != nil {
+		a.ending.fail(err)
+	}
+}
+
+// writeState stores a shared state under its hash, durably.
+func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
+	meta := map[string]string{
+		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
+	}
+	if err := a.trainer.learner.WriteState(a.store.statePath(hash), state, meta); err != nil {
+		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
+	}
+	return nil
+}
+
+// readState loads the state with hash from the state directory into state, and checks it.
+func (a *Agent) readState(hash string, state []float32) error {
+	if _, err := a.trainer.learner.ReadState(a.store.statePath(hash), state); err != nil {
+		return err
+	}
+	if got := hashOf(state); got != hash {
+		return fmt.Errorf("read %s: its state hashes to %s", a.store.statePath(hash), got)
+	}
+	return nil
+}

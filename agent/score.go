@@ -1,0 +1,167 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip"
+	"shoal/gossip/roster"
+)
+
+// scoreWork is which rounds want a score, and what this agent does about it.
+type scoreWork struct {
+	pending []pendingScore
+	running bool
+	newest  *eval.Score // of our own; told again and again, since announcements get lost
+	retold  time.Time
+}
+
+// pendingScore is a committed round without a score.
+type pendingScore struct {
+	record roster.Record
+	since  time.Time
+}
+
+// evaluatorPatience is how long the elected evaluator may take before the next one does the work, too.
+const evaluatorPatience = 5 * time.Minute
+
+// pendingScores bounds the rounds that wait for a score; older ones go without.
+const pendingScores = 2
+
+// retellEvery is how often an evaluator repeats its newest score.
+const retellEvery = 2 * time.Second
+
+// scoreKind names scores among the announcements.
+const scoreKind = "score"
+
+// scored is the outcome of an evaluation here.
+type scored struct {
+	score eval.Score
+	err   error
+}
+
+// due notes a committed round that is to be scored.
+func (w *scoreWork) due(r roster.Record, every, count int) {
+	if r.Round == 0 || int(r.Round)%every != 0 && int(r.Round) != count {
+		return
+	}
+	w.pending = append(w.pending, pendingScore{r, time.Now()})
+	w.pending = w.pending[max(0, len(w.pending)-pendingScores):]
+}
+
+// settled drops a round that has its score.
+func (w *scoreWork) settled(s eval.Score) {
+	w.pending = slices.DeleteFunc(w.pending, func(p pendingScore) bool { return p.record.Hash == s.StateHash })
+}
+
+// elect starts the evaluation of rounds for which this agent is the evaluator.
+func (a *Agent) elect(ctx context.Context) {
+	for _, p := range a.scores.pending {
+		if a.scores.running {
+			return
+		}
+		late := int(time.Since(p.since) / evaluatorPatience)
+		candidates := p.record.Roster.Members
+		for range late {
+			who, any := eval.Evaluator(p.record.Lineage, int(p.record.Round), candidates, a.isHere)
+			if !any {
+				break
+			}
+			candidates = slices.DeleteFunc(slices.Clone(candidates), func(id roster.ID) bool { return id == who })
+		}
+		who, any := eval.Evaluator(p.record.Lineage, int(p.record.Round), candidates, a.isHere)
+		if any && who == a.host.ID() {
+			a.evaluate(ctx, p.record)
+		}
+	}
+}
+
+func (a *Agent) isHere(id roster.ID) bool {
+	m := a.members[id]
+	return id == a.host.ID() || m != nil && m.greeted && here(m.State)
+}
+
+// evaluate scores the state of a round beside training, between two steps.
+func (a *Agent) evaluate(ctx context.Context, r roster.Record) {
+	a.scores.running = true
+	a.log.Info().Str("event", "evaluation_begun").Uint64("round", r.Round).Msg("this agent is the evaluator")
+	a.trainer.between <- func() {
+		start := time.Now()
+		s := eval.Score{Round: int(r.Round), Lineage: r.Lineage, StateHash: r.Hash, Evaluator: a.host.ID()}
+		err := a.trainer.with(func(state []float32) error { return a.readState(r.Hash, state) }, func() error {
+			result, err := a.trainer.score(ctx)
+			s.TestAccuracy, s.TestLoss, s.Images, s.Reestimated = result.Accuracy, result.Loss, result.Images, result.Reestimated
+			return err
+		})
+		s.Seconds = time.Since(start).Seconds()
+		s.Time = time.Now().UTC().Format(time.RFC3339)
+		a.post(scored{s, err})
+	}
+}
+
+// tookScore records and announces a score of our own.
+func (a *Agent) tookScore(e scored) {
+	a.scores.running = false
+	if e.err != nil {
+		a.log.Error().Str("event", "evaluation_failed").Int("round", e.score.Round).Err(e.err).Msg("no score")
+		return
+	}
+	a.scores.newest, a.scores.retold = &e.score, time.Time{}
+	a.record(e.score)
+}
+
+// record keeps a score and shows it.
+func (a *Agent) record(s eval.Score) {
+	a.scores.settled(s)
+	if known, err := a.journal.AppendScore(s); err != nil {
+		a.ending.fail(err)
+		return
+	} else if known {
+		return
+	}
+	a.shown.score(s)
+	a.log.Info().Str("event", "round_scored").Int("round", s.Round).Str("evaluator", string(s.Evaluator)).
+		Float64("test_accuracy", s.TestAccuracy).Float64("test_loss", s.TestLoss).Float64("seconds", s.Seconds).Msg("score")
+}
+
+// heard takes an announcement.
+func (a *Agent) heard(n gossip.Announcement) {
+	var s eval.Score
+	if n.Kind != scoreKind {
+		return
+	}
+	if err := json.Unmarshal(n.Body, &s); err != nil || s.Evaluator != n.From || !(s.TestAccuracy >= 0 && s.TestAccuracy <= 1) {
+		a.log.Warn().Str("event", "bad_announcement").Str("peer", string(n.From)).Err(err).Msg("announcement refused")
+		return
+	}
+	if a.isHere(n.From) {
+		a.record(s)
+	}
+}
+
+// retell announces our newest score.
+func (a *Agent) retell(ctx context.Context) {
+	if a.scores.newest == nil || time.Since(a.scores.retold) < retellEvery {
+		return
+	}
+	a.scores.retold = time.Now()
+	body, err := json.Marshal(a.scores.newest)
+	if err == nil {
+		err = a.announcer.Publish(ctx, scoreKind, body)
+	}
+	if err != nil {
+		a.log.Debug().Str("event", "announce_failed").Err(err).Msg("score not announced")
+	}
+}
+
+// score evaluates the state that is loaded.
+func (t *trainer) score(ctx context.Context) (eval.Result, error) {
+	if t.set.Test.N == 0 {
+		return eval.Result{}, fmt.Errorf("the data set %s has no test images", t.set.Name)
+	}
+	return eval.ScoreModel(ctx, t.learner, t.loader, t.set, t.cfg.Eval, t.cfg.Learner)
+}

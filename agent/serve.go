@@ -1,0 +1,147 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip/roster"
+)
+
+// fetchWithin bounds the transfer of one state; pageWithin that of a page of the journal.
+const (
+	fetchWithin = 2 * time.Minute
+	pageWithin  = 10 * time.Second
+)
+
+// page is a part of a journal on the wire, with a word about who sends it.
+type page struct {
+	Commits []eval.Commit     `json:"commits,omitempty"`
+	Scores  []eval.Score      `json:"scores,omitempty"`
+	Agent   eval.AgentSummary `json:"agent"`
+}
+
+// lines is a page that a peer sent.
+type lines struct {
+	from roster.ID
+	page page
+}
+
+// handle answers peers. Everything here runs beside the loop.
+func (a *Agent) handle() {
+	a.host.OnMessage(func(from roster.ID, kind string, body []byte) {
+		m, err := roster.Decode(body)
+		if kind != messageKind || err != nil {
+			a.log.Warn().Str("event", "bad_message").Str("peer", string(from)).Str("kind", kind).Err(err).Msg("message refused")
+			return
+		}
+		a.post(roster.Received{From: from, Message: m})
+	})
+	a.host.HandleCall("hello", func(context.Context, roster.ID, []byte) ([]byte, error) {
+		return json.Marshal(a.shown.greeting())
+	})
+	a.host.HandleCall("state", func(_ context.Context, _ roster.ID, body []byte) ([]byte, error) {
+		return a.serveState(string(body))
+	})
+	a.host.HandleCall("journal", func(_ context.Context, from roster.ID, body []byte) ([]byte, error) {
+		return a.serveJournal(from, body)
+	})
+}
+
+// serveState answers with the file of a state.
+func (a *Agent) serveState(hash string) ([]byte, error) {
+	if !a.store.has(hash) {
+		return nil, fmt.Errorf("no state %q here", hash)
+	}
+	return os.ReadFile(a.store.statePath(hash))
+}
+
+// serveJournal takes a peer's page, and answers with our own from the round the peer asks for.
+func (a *Agent) serveJournal(from roster.ID, body []byte) ([]byte, error) {
+	var ask struct {
+		Since int   `json:"since"`
+		Page  *page `json:"page,omitempty"`
+	}
+	if err := json.Unmarshal(body, &ask); err != nil {
+		return nil, fmt.Errorf("read journal request: %w", err)
+	}
+	if ask.Page != nil {
+		a.post(lines{from, *ask.Page})
+	}
+	return json.Marshal(a.pageSince(ask.Since))
+}
+
+func (a *Agent) pageSince(round int) page {
+	commits, scores := a.journal.Since(round)
+	return page{Commits: commits, Scores: scores, Agent: a.shown.summary()}
+}
+
+// fetchFrom gets the file of a state from one peer, checks it and keeps it.
+func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) error {
+	if !hashPattern.MatchString(hash) {
+		return fmt.Errorf("%q is no state hash", hash)
+	}
+	if a.store.has(hash) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
+	defer cancel()
+	file, err := a.host.Call(ctx, from, "state", []byte(hash))
+	if err != nil {
+		return err
+	}
+	name := "incoming-" + hash + ".safetensors"
+	if err := a.store.write(name, file); err != nil {
+		return err
+	}
+	state := make([]float32, len(a.trainer.base))
+	_, err = a.trainer.learner.ReadState(a.store.path(name), state)
+	if got := hashOf(state); err == nil && got != hash {
+		err = fmt.Errorf("the state sent hashes to %s", got)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(a.store.path(name)))
+	}
+	return os.Rename(a.store.path(name), a.store.statePath(hash))
+}
+
+// pull gets the part of the record that this agent missed.
+func (a *Agent) pull(ctx context.Context, from roster.ID) { a.swap(ctx, from, nil) }
+
+// swap gives a peer our page, and takes the peer's.
+func (a *Agent) swap(ctx context.Context, with roster.ID, mine *page) {
+	ctx, cancel := context.WithTimeout(ctx, pageWithin)
+	defer cancel()
+	ask, err := json.Marshal(map[string]any{"since": 0, "page": mine})
+	if err != nil {
+		return
+	}
+	body, err := a.host.Call(ctx, with, "journal", ask)
+	var p page
+	if err == nil {
+		err = json.Unmarshal(body, &p)
+	}
+	if err != nil {
+		a.log.Debug().Str("event", "journal_failed").Str("peer", string(with)).Err(err).Msg("no page of the journal")
+		return
+	}
+	a.post(lines{with, p})
+}
+
+// merge takes a page into our own journal.
+func (a *Agent) merge(l lines) {
+	if l.page.Agent.ID == l.from {
+		a.shown.peer(l.page.Agent)
+	}
+	if err := a.journal.Merge(l.page.Commits, l.page.Scores); err != nil {
+		a.log.Warn().Str("event", "journal_merge").Str("peer", string(l.from)).Err(err).Msg("page of the journal refused")
+	}
+	for _, s := range l.page.Scores {
+		a.scores.settled(s)
+		a.shown.score(s)
+	}
+}

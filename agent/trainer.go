@@ -1,0 +1,241 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"shoal/configs"
+	"shoal/learner"
+	"shoal/shards"
+)
+
+// trainer owns the learner: one goroutine runs the jobs given to it, one after another, so nothing else ever touches the
+// model while it changes. Jobs of kind score also run between two training steps.
+type trainer struct {
+	cfg     configs.Config
+	learner *learner.Learner
+	loader  *shards.Loader
+	set     *shards.Set
+	jobs    chan func()
+	between chan func() // run between steps while training, else as a job
+
+	base    []float32 // the last committed shared state
+	spare   []float32 // the local state while another is scored
+	samples int64     // in the local state, not in base
+	images  []float32
+	labels  []int32
+
+	cut      atomic.Bool
+	progress atomic.Pointer[progress]
+}
+
+// progress is how far the local steps are, and how they went.
+type progress struct {
+	Step, Steps     int
+	Images, Correct int
+	LossSum         float64 // over Images
+	Loss            float64 // of the last steps, smoothed
+	Seconds         float64
+	Final           bool
+}
+
+// jobQueue bounds the jobs waiting: the loop gives one for each effect that needs the learner, and they answer it.
+const jobQueue = 16
+
+func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *trainer {
+	side, batch := cfg.Learner.Input, cfg.Learner.Batch
+	t := &trainer{
+		cfg: cfg, learner: l, set: set, loader: shards.NewLoader(set, cfg.Data, side, cfg.Seed),
+		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue),
+		images: make([]float32, batch*side*side*3), labels: make([]int32, batch),
+	}
+	t.base = append(t.base, t.local()...)
+	t.spare = make([]float32, len(t.base))
+	t.progress.Store(&progress{})
+	return t
+}
+
+// local is the state that is averaged: it aliases the learner's memory.
+func (t *trainer) local() []float32 { return t.learner.Shared(t.cfg.Averaging.Momentum) }
+
+// run carries out jobs until ctx ends.
+func (t *trainer) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case job := <-t.jobs:
+			job()
+		case job := <-t.between:
+			job()
+		}
+	}
+}
+
+// shard is the order in which rank of size trains on its samples in an epoch.
+func (t *trainer) shard(rank, size, epoch int) ([]int32, error) {
+	weights := make([]float64, size)
+	for i := range weights {
+		weights[i] = 1
+	}
+	p := shards.Partition{Kind: t.cfg.Data.Partition, Alpha: t.cfg.Data.Alpha, Labels: t.cfg.Data.Labels, Seed: t.cfg.Seed}
+	parts, err := shards.Split(p, t.set.Train.N, t.set.Train.Labels, weights, epoch)
+	if err != nil {
+		return nil, fmt.Errorf("split %d samples for %d members: %w", t.set.Train.N, size, err)
+	}
+	shards.Order(parts[rank], t.cfg.Seed, epoch, rank)
+	return parts[rank], nil
+}
+
+// stretch is the local steps of one round: lists of sample indices, one a step.
+type stretch struct {
+	batches [][]int32
+	epochs  []int // by batch
+}
+
+// plan lays out the steps of a round: one pass over the shard, or with Rounds.Steps the next so many batches of the
+// passes that follow each other. A pass has as many steps on every rank; a rank whose shard is shorter skips the rest.
+func (t *trainer) plan(round, rank, size int) (stretch, error) {
+	var s stretch
+	batch, steps := t.cfg.Learner.Batch, t.cfg.Rounds.Steps
+	perEpoch := (ceilDiv(t.set.Train.N, size) + batch - 1) / batch
+	first, last := (round-1)*perEpoch, round*perEpoch
+	if steps > 0 {
+		first, last = (round-1)*steps, round*steps
+	}
+	epoch, indices := -1, []int32(nil)
+	for step := first; step < last; step++ {
+		if e := step / perEpoch; e != epoch {
+			var err error
+			if indices, err = t.shard(rank, size, e); err != nil {
+				return s, err
+			}
+			epoch = e
+		}
+		if lo := (step % perEpoch) * batch; lo < len(indices) {
+			s.batches = append(s.batches, indices[lo:min(lo+batch, len(indices))])
+			s.epochs = append(s.epochs, epoch)
+		}
+	}
+	return s, nil
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// train runs the local steps of a round from step on, until done or cut, and returns the samples that the local state
+// holds beyond base. A step that is not finite undoes the local work: it must not reach anybody else.
+func (t *trainer) train(round, rank, size, from int) (int64, error) {
+	s, err := t.plan(round, rank, size)
+	if err != nil {
+		return t.samples, err
+	}
+	p := progress{Steps: len(s.batches), Step: min(from, len(s.batches))}
+	t.progress.Store(new(p))
+	for k := p.Step; k < len(s.batches) && !t.cut.Load(); k++ {
+		t.runBetween()
+		start := time.Now()
+		indices := s.batches[k]
+		n := len(indices)
+		t.loader.Train(t.images[:n*t.pixels()], t.labels[:n], indices, s.epochs[k])
+		at := float64(round-1) + float64(k)/float64(len(s.batches))
+		rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(at, t.cfg.Rounds.Count)
+		r, err := t.learner.Step(t.images[:n*t.pixels()], t.labels[:n], rate)
+		if err != nil {
+			return t.samples, fmt.Errorf("train round %d step %d: %w", round, k, err)
+		}
+		t.samples += int64(n)
+		p = p.after(r, time.Since(start))
+		t.progress.Store(new(p))
+	}
+	p.Final = true
+	t.progress.Store(new(p))
+	if !finite(t.local()) {
+		copy(t.local(), t.base)
+		t.samples = 0
+		return 0, fmt.Errorf("train round %d: parameters are no longer finite; the round's work is dropped: lower learner.sgd.rate", round)
+	}
+	return t.samples, nil
+}
+
+func (t *trainer) pixels() int { return t.cfg.Learner.Input * t.cfg.Learner.Input * 3 }
+
+func (t *trainer) runBetween() {
+	for {
+		select {
+		case job := <-t.between:
+			job()
+		default:
+			return
+		}
+	}
+}
+
+// after is the progress one step later.
+func (p progress) after(r learner.Result, took time.Duration) progress {
+	p.Step++
+	p.Images += r.N
+	p.Correct += r.Correct
+	p.LossSum += r.Loss * float64(r.N)
+	p.Seconds += took.Seconds()
+	const recent = 0.1 // weight of the newest step
+	if p.Loss == 0 {
+		p.Loss = r.Loss
+	}
+	p.Loss += recent * (r.Loss - p.Loss)
+	return p
+}
+
+// adopt makes state the shared one. Local work that is not counted in it is carried over: the delta since base is added
+// on top.
+func (t *trainer) adopt(state []float32, counted bool) {
+	local := t.local()
+	if counted || t.samples == 0 {
+		copy(local, state)
+		t.samples = 0
+	} else {
+		for i := range local {
+			local[i] = state[i] + (local[i] - t.base[i])
+		}
+	}
+	copy(t.base, state)
+}
+
+// with runs f on the state that load gives, and leaves the local one as it was.
+func (t *trainer) with(load func([]float32) error, f func() error) error {
+	local := t.local()
+	copy(t.spare, local)
+	defer copy(local, t.spare)
+	if err := load(local); err != nil {
+		return err
+	}
+	return f()
+}
+
+// hashOf is the SHA-256 of a state's little-endian bytes, in hexadecimal.
+func hashOf(state []float32) string {
+	sum := sha256.Sum256(floatBytes(state))
+	return hex.EncodeToString(sum[:])
+}
+
+// floatBytes is the memory of v. Every platform we build for is little-endian.
+func floatBytes(v []float32) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+}
+
+func finite(v []float32) bool {
+	for _, x := range v {
+		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"shoal/agent"
+	"shoal/configs"
+)
+
+// newRunCmd is shoal run: one agent in the foreground.
+func newRunCmd(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "Run one agent: join the cluster, train the rounds, leave",
+		Long: "Run one agent in the foreground, until the last round is scored or it is told to stop.\n\n" +
+			"The first SIGINT or SIGTERM makes it finish an exchange at work, keep unfinished work, and say goodbye; the second\n" +
+			"ends it at once. Started again with the same state directory it goes on where it was.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := o.load(nil)
+			if err != nil {
+				return err
+			}
+			return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, newLogger(cfg.Log, os.Stderr)))
+		},
+	}
+}
+
+// agentError puts the exit code to what ended an agent.
+func agentError(err error) error {
+	switch {
+	case errors.Is(err, agent.ErrBusy):
+		return fail(exitBusy, err)
+	case errors.Is(err, agent.ErrData):
+		return fail(exitData, err)
+	case errors.Is(err, agent.ErrRefused):
+		return fail(exitRefused, err)
+	}
+	return err
+}
+
+// newLogger logs to w: for people on a terminal, as JSON lines elsewhere, unless the configuration says which.
+func newLogger(cfg configs.Log, w *os.File) zerolog.Logger {
+	level, err := zerolog.ParseLevel(cfg.Level)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	var out io.Writer = w
+	if cfg.Format == "console" || cfg.Format == "auto" && term.IsTerminal(int(w.Fd())) {
+		_, plain := os.LookupEnv("NO_COLOR")
+		out = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: plain || !term.IsTerminal(int(w.Fd()))}
+	}
+	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+}
