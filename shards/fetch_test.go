@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,5 +234,24 @@ func TestFetchNamesItsURL(t *testing.T) {
 	err := Fetch(t.Context(), "nonsense://x", CIFAR10SHA256, filepath.Join(t.TempDir(), "no", "such", "dir"), nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "fetch nonsense://x: ") {
 		t.Errorf("got %v, want the URL named", err)
+	}
+}
+
+// Over a real connection, with ranges as net/http serves them.
+func TestFetchOverHTTP(t *testing.T) {
+	body := bytes.Repeat([]byte("shoal"), 100000)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "set", time.Time{}, bytes.NewReader(body))
+	}))
+	defer web.Close()
+	for _, left := range [][]byte{nil, body[:77777]} {
+		dest := filepath.Join(t.TempDir(), "set")
+		write(t, dest+".part", left)
+		if err := Fetch(t.Context(), web.URL, sha(body), dest, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.ReadFile(dest); !bytes.Equal(got, body) {
+			t.Errorf("after %d bytes: got %d, want %d", len(left), len(got), len(body))
+		}
 	}
 }

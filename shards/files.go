@@ -137,10 +137,14 @@ func (t *tarFiles) walk(ctx context.Context, fn func(e entry, r io.Reader) error
 	if err != nil {
 		return damaged(err)
 	}
-	r := tar.NewReader(&cancelReader{ctx: ctx, r: z, left: maxArchiveBytes, limited: true})
+	all := &cancelReader{ctx: ctx, r: z, left: maxArchiveBytes, limited: true}
+	r := tar.NewReader(all)
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if err == io.EOF { // the checksum comes after what a tar needs
+			if _, err := io.Copy(io.Discard, all); err != nil {
+				return damaged(err)
+			}
 			return nil
 		}
 		if err != nil {
