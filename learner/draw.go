@@ -10,8 +10,8 @@ import (
 
 // draw sets parameters and running statistics to where training begins, and the momentum to zero. Filters are uniform in
 // ±√(6/inputs) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010), scales are 1 and biases 0;
-// only operations that round the same everywhere are used. Under he the classifier begins near zero, as in torchvision: it feeds no ReLU, and large
-// first logits cost the first hundred steps.
+// only operations that round the same everywhere are used. Under he the classifier begins near zero, as in torchvision:
+// large first logits cost the first hundred steps.
 func (l *Learner) draw(seed uint64) {
 	for i, t := range l.net.Params {
 		values := l.params[t.Offset:][:t.Len()]
