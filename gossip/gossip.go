@@ -1,0 +1,194 @@
+// Package gossip says who is in the cluster: memberlist beneath, views above.
+//
+// A member's name in memberlist is its peer ID, its metadata is a name for people and the libp2p peer record that it
+// signed. Both are checked before a member is let in. Everything is encrypted with the cluster key, so that who lacks
+// it sees and changes nothing. Announcements over pubsub are for what is periodic and superseded.
+//
+// A view is this agent's opinion and is late by design: a dead member shows here after several seconds. Streams and
+// deadlines tell sooner.
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"shoal/gossip/roster"
+)
+
+const (
+	// maxRefused and maxConflicts bound what waits to be read; older events are dropped.
+	maxRefused   = 16
+	maxConflicts = 16
+)
+
+// Node is this agent as it presents itself.
+type Node struct {
+	ID     roster.ID
+	Name   string // for people, at most 64 bytes
+	Record []byte // the signed libp2p peer record, at most 440 bytes
+}
+
+// tuning is how fast things go: made for Pis on a LAN, faster in tests.
+type tuning struct {
+	probeInterval, probeTimeout, gossipInterval, pushPullInterval time.Duration
+	rejoinFirst, rejoinEvery                                      time.Duration // pauses of the rejoin loop
+	quiet, restless                                               time.Duration // of a view: publish after, and at the latest after
+	readmit                                                       time.Duration
+	conflictAfter                                                 time.Duration
+}
+
+// pi is the profile of a Pi on a LAN. With a probe interval of 1.5 s and a multiplier of 4 a dead member is declared so
+// after 6 to 9 s. A probe may take 1 s, and another half over TCP, because training takes every core: a node that got
+// 20 % of its CPU caused no suspicion in trials.
+func pi() tuning {
+	return tuning{
+		probeInterval: 1500 * time.Millisecond, probeTimeout: time.Second,
+		gossipInterval: 200 * time.Millisecond, pushPullInterval: 15 * time.Second,
+		rejoinFirst: 250 * time.Millisecond, rejoinEvery: 10 * time.Second,
+		quiet: 50 * time.Millisecond, restless: 500 * time.Millisecond,
+		readmit: time.Second, conflictAfter: 10 * time.Second,
+	}
+}
+
+// Gossip is this agent's part in membership. All its methods may be called at once.
+type Gossip struct {
+	list    *memberlist.Memberlist
+	table   *table
+	addr    string
+	seeds   []string
+	tuning  tuning
+	log     *log.Logger
+	views   chan View
+	refused chan error
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	working sync.WaitGroup
+
+	mu   sync.Mutex // orders Leave and Close
+	shut bool
+}
+
+// Start listens at cfg.Listen and looks for the seeds until one answers; that none does yet is no error. admit is called
+// with name and record of every member before it is let in, again whenever it is heard of, and at once from several
+// goroutines; it must be quick, and its error keeps the member out. The log gets memberlist's lines, one per Write. ctx
+// bounds the start only: membership ends with Close.
+func Start(ctx context.Context, cfg Config, key Key, self Node, admit func(name string, record []byte) error, log io.Writer) (*Gossip, error) {
+	return start(ctx, cfg, key, self, admit, log, pi())
+}
+
+func start(ctx context.Context, cfg Config, key Key, self Node, admit func(string, []byte) error, out io.Writer, tune tuning) (*Gossip, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("start membership: %w", err)
+	}
+	meta, err := encodeMeta(self.Name, self.Record)
+	if err != nil {
+		return nil, fmt.Errorf("start membership as %q: %w", self.Name, err)
+	}
+	bind, err := resolveListen(cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if out == nil {
+		out = io.Discard
+	}
+	g := &Gossip{
+		table: newTable(self, meta, admit, tune.conflictAfter), seeds: cfg.Seeds, tuning: tune,
+		views: make(chan View, 1), refused: make(chan error, maxRefused),
+	}
+	g.log = newLogger(out, g.table)
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	conf := settings(tune, key, g.log)
+	conf.Name = string(self.ID)
+	g.table.attach(conf)
+	if g.addr, err = listen(g.ctx, conf, bind); err == nil {
+		g.list, err = memberlist.Create(conf)
+	}
+	if err != nil {
+		g.cancel()
+		return nil, fmt.Errorf("start membership at gossip.listen %q: %w", cfg.Listen, err)
+	}
+	g.working.Go(g.publish)
+	g.working.Go(g.rejoin)
+	return g, nil
+}
+
+// Views gives the newest view whenever membership changed and has been quiet for a moment. A reader that is slow misses
+// those between. Reading from it is for one goroutine. It is never closed.
+func (g *Gossip) Views() <-chan View { return g.views }
+
+// Conflicts tells of two agents that use one identity.
+func (g *Gossip) Conflicts() <-chan Conflict { return g.table.conflicts }
+
+// Refused tells of seeds that this agent cannot join: a *KeyError for each that has another cluster key.
+func (g *Gossip) Refused() <-chan error { return g.refused }
+
+// Addr is the host:port at which others join this agent.
+func (g *Gossip) Addr() string { return g.addr }
+
+// Leave tells everybody that this agent goes on purpose, and returns when that is on its way or after timeout. Others
+// then show it as Left, not Dead. Close is still to be called.
+func (g *Gossip) Leave(timeout time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return errors.New("leave the cluster: membership is closed")
+	}
+	deadline := time.Now().Add(timeout)
+	g.sayGoodbye(timeout / 2)
+	if err := g.list.Leave(max(time.Until(deadline), time.Millisecond)); err != nil {
+		return fmt.Errorf("leave the cluster within %v: %w", timeout, err)
+	}
+	return nil
+}
+
+// sayGoodbye tells every live member over TCP, because memberlist's own news of a leave does not reach the application
+// as such.
+func (g *Gossip) sayGoodbye(timeout time.Duration) {
+	text := encodeGoodbye(g.table.self.ID)
+	var sent sync.WaitGroup
+	turns := make(chan struct{}, maxJoins)
+	for _, addr := range g.table.live() {
+		to, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			continue // memberlist's addresses are numbers
+		}
+		sent.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			// A member that does not hear it shows us as dead.
+			_ = g.list.SendReliable(&memberlist.Node{Addr: to.Addr().AsSlice(), Port: to.Port()}, text)
+		})
+	}
+	done := make(chan struct{})
+	g.working.Go(func() { sent.Wait(); close(done) })
+	select {
+	case <-done:
+	case <-time.After(timeout):
+	}
+}
+
+// Close stops at once, which to others looks like death unless Leave came before.
+func (g *Gossip) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return nil
+	}
+	g.shut = true
+	g.cancel()
+	err := g.list.Shutdown()
+	g.working.Wait()
+	if err != nil {
+		return fmt.Errorf("stop membership: %w", err)
+	}
+	return nil
+}
