@@ -144,7 +144,7 @@ func (m *Machine) begin(from ID, msg Message) {
 		m.prepare(m.initial)
 	case m.adopt == nil:
 		tag := Tag{Lineage: s.Lineage, Generation: s.Roster.Generation, Ballot: b}
-		m.mark()
+		m.offer()
 		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples})
 	case m.adopt.Hash == m.initial || slices.Contains(msg.Holders, m.self):
 		m.prepare(m.adopt.Hash)
@@ -165,11 +165,32 @@ func (m *Machine) refuse(msg Message) string {
 	return ""
 }
 
-// mark remembers how a record will look that holds the local work, which is now brought to an exchange.
-func (m *Machine) mark() {
-	if mark := m.st.Last.Samples[m.self] + m.samples; m.samples > 0 && !slices.Contains(m.marks, mark) {
-		m.marks = append(m.marks, mark)
+// offer is an exchange that this member's local work was brought to.
+type offer struct {
+	ballot  Ballot
+	samples int64 // of this member in the record that comes of it
+}
+
+// offersLen bounds the remembered exchanges of one piece of work: more fail only where nothing succeeds.
+const offersLen = 256
+
+// offer remembers how a record will look that holds the local work, which is now brought to an exchange.
+func (m *Machine) offer() {
+	if m.samples > 0 {
+		m.offers = append(m.offers, offer{m.st.Promised, m.st.Last.Samples[m.self] + m.samples})
+		m.offers = m.offers[max(0, len(m.offers)-offersLen):]
 	}
+}
+
+// counts reports whether this member's local work is in r: of the same round the exchange says so, of a later one the
+// version vector.
+func (m *Machine) counts(r Record) bool {
+	return slices.ContainsFunc(m.offers, func(o offer) bool {
+		if o.ballot.Round == r.Round {
+			return o.ballot == r.Ballot
+		}
+		return o.samples == r.Samples[m.self]
+	})
 }
 
 // reduced stores the outcome of the exchange.

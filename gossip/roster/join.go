@@ -120,9 +120,9 @@ func (m *Machine) commit(r Record, own bool) {
 	if last := m.st.Last; r.Lineage != last.Lineage && last.Lineage != "" {
 		m.note("lineage_changed", fmt.Sprintf("%s round %d gives way to %s round %d", last.Lineage, last.Round, r.Lineage, r.Round))
 	}
-	counted := slices.Contains(m.marks, r.Samples[m.self])
+	counted := m.counts(r)
 	if counted {
-		m.marks = nil
+		m.offers = nil
 	}
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
@@ -152,7 +152,7 @@ func (m *Machine) proceed() {
 		return
 	}
 	_, placed := m.st.Last.Roster.Rank(m.self)
-	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && len(m.marks) == 0 {
+	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && len(m.offers) == 0 {
 		m.enter(Training, 0)
 		m.wake = time.Time{}
 		if m.training { // still stopping, after a catch-up that failed

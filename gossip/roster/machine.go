@@ -37,7 +37,7 @@ type Machine struct {
 	began    time.Time // of the local steps
 	took     time.Duration
 	samples  int64   // in the local state, not in any committed one
-	marks    []int64 // what this member's entry in a record must be if the local work is in it; one per base it was brought to
+	offers   []offer // exchanges that the local work was brought to
 	history  []time.Duration
 
 	heard    time.Time // from the coordinator of the promised ballot

@@ -105,11 +105,15 @@ func nextLineage(last Record, ballot Ballot, members []ID) string {
 }
 
 // adoption is what the settled members commit of p, which was prepared after last in an earlier ballot: p unchanged, so
-// that whoever committed it already holds the same record. Only if p claims the lineage of last, and the members are no
-// majority that could back the claim, it is born again under a new name.
+// that whoever committed it already holds the same record. Only if the members are no majority of those who could have
+// committed it, it is born again under a new name.
 func adoption(last Record, p Prepared, b Ballot, s Settled) Prepared {
-	if p.Lineage == last.Lineage && !majority(last.Roster, s.Roster.Members) {
-		p.Origin, p.Lineage, p.Roster = b, s.Lineage, s.Roster
+	voters := last.Roster
+	if p.Lineage != last.Lineage {
+		voters = p.Roster
+	}
+	if !majority(voters, s.Roster.Members) {
+		p.Lineage, p.Roster = digest(last.Lineage, b, s.Roster.Members), s.Roster
 	}
 	return p
 }
