@@ -61,7 +61,7 @@ func (a *Agent) see(ctx context.Context, v gossip.View) {
 			m = &member{}
 			a.members[seen.ID] = m
 		}
-		if m.State != seen.State {
+		if m.ID == "" || m.State != seen.State {
 			a.log.Info().Str("event", "member_"+strings.ToLower(seen.State.String())).Str("peer", string(seen.ID)).Str("name", seen.Name).Msg("membership changed")
 		}
 		m.Member = seen

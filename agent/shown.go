@@ -97,7 +97,10 @@ func (a *Agent) show() {
 		Name: a.cfg.Name, ID: string(a.host.ID()), Version: a.version, Lineage: last.Lineage, Generation: last.Roster.Generation,
 		Round: min(int(a.machine.Next()), a.cfg.Rounds.Count), Rounds: a.cfg.Rounds.Count, Phase: phase, Role: role,
 		Step: p.Step, Steps: p.Steps, Loss: p.Loss, StateHash: last.Hash, PeakRSSBytes: peakRSS(), Score: score,
-		Members: []MemberStatus{},
+		Streams: a.host.Addrs(), Members: []MemberStatus{},
+	}
+	if a.gossip != nil {
+		s.status.Gossip = a.gossip.Addr()
 	}
 	if p.Seconds > 0 {
 		s.status.ImagesPerSecond = float64(p.Images) / p.Seconds

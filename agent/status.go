@@ -18,6 +18,8 @@ type Status struct {
 	ImagesPerSecond float64        `json:"images_per_second"`
 	StateHash       string         `json:"state_hash"` // of the last committed shared state
 	PeakRSSBytes    uint64         `json:"peak_rss_bytes"`
+	Gossip          string         `json:"gossip"`  // host:port of membership
+	Streams         []string       `json:"streams"` // multiaddresses of streams
 	Members         []MemberStatus `json:"members"`
 	Score           *ScoreStatus   `json:"score,omitempty"` // the newest score heard of
 }
