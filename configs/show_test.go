@@ -179,45 +179,6 @@ func slowDistance(a, b string) int {
 	return d
 }
 
-// Whatever a section refuses is refused with its origin and whole path.
-func TestValidatePlacesSections(t *testing.T) {
-	errs := errors.Join(errors.New("sgd.rate: -1; give more"), errors.Join(errors.New("width: 9"), errors.New("no key")))
-	origins := Origins{"learner.sgd.rate": "a.yaml:3:9", "learner.width": "--set learner.width"}
-	var got []string
-	for _, err := range flatten(errs) {
-		got = append(got, place(err, "learner", origins).Error())
-	}
-	want := []string{"a.yaml:3:9: learner.sgd.rate: -1; give more", "--set learner.width: 9", "learner.no key"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// Every section checks itself, and its complaints carry the origin.
-func TestValidateEverySection(t *testing.T) {
-	d := Defaults()
-	for path, v := range map[string]struct {
-		section any
-		value   string
-	}{
-		"data.partition": {d.Data, "stridden"}, "learner.model": {d.Learner, "resnet"}, "rounds.count": {d.Rounds, "0"},
-		"averaging.plan": {d.Averaging, "rign"}, "gossip.listen": {d.Gossip, "nowhere"}, "p2p.listen": {d.P2P, "nowhere"},
-		"eval.every": {d.Eval, "-1"}, "http.listen": {d.HTTP, "nowhere"}, "log.level": {d.Log, "loud"},
-	} {
-		c, origins, err := Load("", nil, map[string]string{path: v.value})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := v.section.(interface{ Validate() error }); !ok {
-			continue // nothing to be placed yet
-		}
-		err = c.Validate(origins)
-		if err == nil || !strings.HasPrefix(err.Error(), "--set "+path+": ") {
-			t.Errorf("%s: got %v", path, err)
-		}
-	}
-}
-
 // No text makes decode panic or take long; what it accepts, Load applies or refuses in words, and YAML writes back.
 func FuzzDecode(f *testing.F) {
 	for _, name := range Presets() {

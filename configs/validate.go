@@ -23,15 +23,14 @@ func (c Config) Validate(origins Origins) error {
 		err     error
 	}{
 		{"", c.validateOwn()},
-		{"data", validate(c.Data)},
-		{"learner", validate(c.Learner)},
-		{"rounds", validate(c.Rounds)},
-		{"averaging", validate(c.Averaging)},
-		{"gossip", validate(c.Gossip)},
-		{"p2p", validate(c.P2P)},
-		{"eval", validate(c.Eval)},
-		{"http", validate(c.HTTP)},
-		{"log", validate(c.Log)},
+		{"data", c.Data.Validate()},
+		{"learner", c.Learner.Validate()},
+		{"rounds", c.Rounds.Validate()},
+		{"averaging", c.Averaging.Validate()},
+		{"eval", c.Eval.Validate()},
+		{"http", c.HTTP.Validate()},
+		{"log", c.Log.Validate()},
+		{"", c.validateAddresses()},
 		{"", c.validateTogether()},
 	} {
 		for _, err := range flatten(s.err) {
@@ -39,14 +38,6 @@ func (c Config) Validate(origins Origins) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// validate checks a section that can check itself.
-func validate(section any) error {
-	if v, ok := section.(interface{ Validate() error }); ok {
-		return v.Validate()
-	}
-	return nil
 }
 
 // flatten lists the errors that err joins.
@@ -173,4 +164,40 @@ func oneOf(key, value string, list ...string) error {
 		return fmt.Errorf("%s: %q is unknown; did you mean %s?", key, value, meant)
 	}
 	return fmt.Errorf("%s: %q is unknown; give one of %s", key, value, strings.Join(list, ", "))
+}
+
+// validateAddresses checks the addresses of membership and streams, which their packages take as text.
+func (c Config) validateAddresses() error {
+	errs := []error{checkListen("gossip.listen", c.Gossip.Listen), checkMultiaddress("p2p.listen", c.P2P.Listen)}
+	for _, seed := range c.Gossip.Seeds {
+		host, port, err := net.SplitHostPort(seed)
+		if n, errPort := strconv.ParseUint(port, 10, 16); err != nil || errPort != nil || n == 0 || host == "" {
+			errs = append(errs, fmt.Errorf("gossip.seeds: %q is not host:port; give gossip.listen's port of a member, such as 192.168.1.11:7946", seed))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkListen refuses what is no host:port to listen on.
+func checkListen(path, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if _, errPort := strconv.ParseUint(port, 10, 16); err != nil || errPort != nil {
+		return fmt.Errorf("%s: %q is not host:port; give one such as 0.0.0.0:7946, with port 0 for any free one", path, address)
+	}
+	return nil
+}
+
+// checkMultiaddress refuses what is no TCP port of an IP address in the form /ip4/0.0.0.0/tcp/7947.
+func checkMultiaddress(path, address string) error {
+	wrong := fmt.Errorf("%s: %q is not a TCP multiaddress; give one such as /ip4/0.0.0.0/tcp/7947, with port 0 for any free one", path, address)
+	parts := strings.Split(address, "/")
+	if len(parts) != 5 || parts[0] != "" || parts[3] != "tcp" {
+		return wrong
+	}
+	ip, err := netip.ParseAddr(parts[2])
+	_, errPort := strconv.ParseUint(parts[4], 10, 16)
+	if err != nil || errPort != nil || parts[1] == "ip4" != ip.Is4() || parts[1] == "ip6" != ip.Is6() || ip.Zone() != "" {
+		return wrong
+	}
+	return nil
 }
