@@ -50,15 +50,8 @@ func readFolder(ctx context.Context, src files, entries []entry, cfg Config, inp
 	if err != nil {
 		return nil, err
 	}
-	train, test := a.all.divide(len(f.train))
-	return &Set{Classes: f.classes, Train: train, Test: test}, nil
-}
-
-// divide cuts images in two, which share their memory.
-func (m Images) divide(n int) (a, b Images) {
-	size := n * m.H * m.W * 3
-	a = Images{N: n, H: m.H, W: m.W, Pixels: m.Pixels[:size:size], Labels: m.Labels[:n:n]}
-	return a, Images{N: m.N - n, H: m.H, W: m.W, Pixels: m.Pixels[size:], Labels: m.Labels[n:]}
+	n := len(f.train)
+	return &Set{Classes: f.classes, Train: a.all.part(0, n), Test: a.all.part(n, a.all.N)}, nil
 }
 
 // planFolder sorts image files into classes and portions by their paths, …/train/<class>/<image> or …/<class>/<image>.

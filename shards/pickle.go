@@ -18,42 +18,51 @@ const (
 	maxOpcodes    = 1 << 18
 )
 
-// readPython reads the python distribution, whose batches say only inside how many images they hold.
+// readPython reads the python distribution. Its batches say only inside how many images they hold, but not more than
+// their size allows: each is read to where it would begin if all were that full, and then moved up.
 func (b *batches) readPython(ctx context.Context, src files, cfg Config, set *Set) error {
-	parts := make([]Images, len(b.names))
-	err := src.each(ctx, b.names, func(i int, r io.Reader) error {
-		data, err := readAll(r, maxBatchBytes)
+	first, counts, room := make([]int, len(b.names)), make([]int, len(b.names)), 0
+	for i, size := range b.sizes {
+		first[i] = room
+		room += int(min(size, maxBatchBytes) / cifarPixels)
+	}
+	all, err := newImages(room, cifarSide, cifarSide)
+	if err != nil {
+		return err
+	}
+	err = src.each(ctx, b.names, func(i int, r io.Reader) error {
+		data, err := readAll(r, min(b.sizes[i], maxBatchBytes))
 		if err != nil {
-			return err
+			return damaged(err)
 		}
-		parts[i], err = decodeBatch(data, len(set.Classes))
+		m, err := decodeBatch(data, len(set.Classes))
+		counts[i] = m.N
+		all.move(first[i], m)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	last := len(parts) - 1
-	if set.Train, err = joinImages(parts[:last], cfg.Limit); err != nil {
-		return err
+	n, last := 0, len(b.names)-1
+	for i := range last {
+		all.move(n, all.part(first[i], first[i]+counts[i]))
+		n += counts[i]
 	}
-	set.Test, err = joinImages(parts[last:], cfg.TestLimit)
-	return err
+	set.Train = all.part(0, limited(n, cfg.Limit))
+	set.Test = all.part(first[last], first[last]+limited(counts[last], cfg.TestLimit))
+	return nil
 }
 
-func joinImages(parts []Images, limit int) (Images, error) {
-	n := 0
-	for _, p := range parts {
-		n += p.N
-	}
-	all, err := newImages(limited(n, limit), cifarSide, cifarSide)
-	if err != nil {
-		return all, err
-	}
-	pixels, labels := all.Pixels, all.Labels
-	for _, p := range parts {
-		pixels, labels = pixels[copy(pixels, p.Pixels):], labels[copy(labels, p.Labels):]
-	}
-	return all, nil
+// move copies images to i, i+1, …; they may overlap.
+func (m Images) move(i int, from Images) {
+	copy(m.Pixels[i*m.H*m.W*3:], from.Pixels)
+	copy(m.Labels[i:], from.Labels)
+}
+
+// part is the images [lo, hi), in the same memory.
+func (m Images) part(lo, hi int) Images {
+	size := m.H * m.W * 3
+	return Images{N: hi - lo, H: m.H, W: m.W, Pixels: m.Pixels[lo*size : hi*size : hi*size], Labels: m.Labels[lo:hi:hi]}
 }
 
 // decodeBatch reads the pickled dictionary of a batch: data, a numpy array (N, 3072) of uint8 or its bytes, and

@@ -387,3 +387,49 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("partition: got %+v", p)
 	}
 }
+
+// FuzzPlanFolder: whatever the paths, a refusal or a plan that names each image at most once and has no empty class.
+func FuzzPlanFolder(f *testing.F) {
+	f.Add("train/a/1.png\ntrain/b/1.png\ntest/a/1.png\ntest/b/1.png")
+	f.Add("a/1.png\na/2.png\nb/1.jpg\nb/2.jpg\nc/")
+	f.Add("/\n..\n../x/1.png\ntrain/train/1.png\n.png")
+	f.Fuzz(func(t *testing.T, names string) {
+		var entries []entry
+		for name := range strings.SplitSeq(names, "\n") {
+			trimmed := strings.TrimSuffix(name, "/")
+			entries = append(entries, entry{name: trimmed, dir: trimmed != name})
+		}
+		plan, err := planFolder(entries, 1)
+		if err != nil {
+			return
+		}
+		counts := make([]int, len(plan.classes))
+		for _, p := range slices.Concat(plan.train, plan.test) {
+			counts[p.class]++
+		}
+		if len(plan.train)+len(plan.test) > len(entries) || len(plan.train) == 0 || len(plan.test) == 0 || slices.Contains(counts, 0) {
+			t.Errorf("%d for training and %d for testing of %d files, per class %v", len(plan.train), len(plan.test), len(entries), counts)
+		}
+	})
+}
+
+// FuzzOpenArchive: whatever the bytes of an archive, an error or a whole set.
+func FuzzOpenArchive(f *testing.F) {
+	small := tree{"a/1.png": pngOf(1, 1, 0), "a/2.png": pngOf(1, 1, 1), "b/1.png": pngOf(1, 1, 2), "b/2.png": pngOf(1, 1, 3)}
+	f.Add(small.tarBytes())
+	zipped, err := os.ReadFile(small.zip(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(zipped)
+	f.Add(zipped[:len(zipped)/2])
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(dir, "archive")
+		write(t, path, data)
+		set, err := openAt(path, Config{}, 8)
+		if err == nil && (len(set.Train.Labels) != set.Train.N || len(set.Train.Pixels) != set.Train.N*set.Train.H*set.Train.W*3) {
+			t.Errorf("got %+v", Describe(set))
+		}
+	})
+}
