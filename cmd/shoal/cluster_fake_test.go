@@ -71,31 +71,45 @@ func fakeAgent(args []string, script string) int {
 	if part == "stubborn" {
 		signal.Ignore(syscall.SIGTERM)
 	}
-	var status atomic.Pointer[agent.Status]
-	status.Store(&agent.Status{Name: cfg.Name, Phase: "form"})
-	if err := fakeServe(cfg, &status); err != nil {
+	var shown fakeStatus
+	shown.now.Store(&agent.Status{Name: cfg.Name, Phase: "form"})
+	if err := fakeServe(cfg, &shown); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitFailure
 	}
-	return fakeLife(cfg, part, &status, stop)
+	return fakeLife(cfg, part, &shown, stop)
+}
+
+// fakeStatus is what the agent says of itself, and the last round in which somebody asked.
+type fakeStatus struct {
+	now  atomic.Pointer[agent.Status]
+	seen atomic.Int64
+}
+
+func (f *fakeStatus) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	s := f.now.Load()
+	_ = json.NewEncoder(w).Encode(s)
+	f.seen.Store(int64(s.Round))
 }
 
 // fakeServe answers /v1/status and /v1/report, and says where.
-func fakeServe(cfg configs.Config, status *atomic.Pointer[agent.Status]) error {
+func fakeServe(cfg configs.Config, shown *fakeStatus) error {
 	listener, err := net.Listen("tcp", cfg.HTTP.Listen)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(status.Load()) })
-	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, _ *http.Request) { _ = eval.WriteJSON(w, fakeReport(cfg, *status.Load())) })
+	mux.Handle("GET /v1/status", shown)
+	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, _ *http.Request) {
+		_ = eval.WriteJSON(w, fakeReport(cfg, *shown.now.Load()))
+	})
 	go func() { _ = http.Serve(listener, mux) }()
 	return os.WriteFile(filepath.Join(cfg.State, agentHTTPFile), []byte(listener.Addr().String()+"\n"), 0o600)
 }
 
-// fakeLife goes through the rounds, each with ten steps.
-func fakeLife(cfg configs.Config, part string, status *atomic.Pointer[agent.Status], stop <-chan os.Signal) int {
-	s := *status.Load()
+// fakeLife goes through the rounds, each with ten steps. No round passes unseen, however busy the machine is.
+func fakeLife(cfg configs.Config, part string, shown *fakeStatus, stop <-chan os.Signal) int {
+	s := *shown.now.Load()
 	s.ID, s.Role, s.Rounds, s.Steps, s.ImagesPerSecond = "id-of-"+cfg.Name, "member", cfg.Rounds.Count, 10, 100
 	s.PeakRSSBytes, s.StateHash = 64<<20, "5ea5"
 	if part == "differs" {
@@ -109,6 +123,10 @@ func fakeLife(cfg configs.Config, part string, status *atomic.Pointer[agent.Stat
 			return exitOK
 		case <-tick.C:
 		}
+		if moment > 0 && moment%10 == 0 && shown.seen.Load() < int64(s.Round) {
+			moment--
+			continue
+		}
 		s.Round, s.Step, s.Phase, s.Loss = min(1+moment/10, s.Rounds), moment%10, "train", 2.3/float64(1+moment/10)
 		if s.Round > 1 {
 			s.Score = &agent.ScoreStatus{Round: s.Round - 1, TestAccuracy: 0.2 * float64(s.Round-1), TestLoss: s.Loss}
@@ -118,13 +136,13 @@ func fakeLife(cfg configs.Config, part string, status *atomic.Pointer[agent.Stat
 			s.Phase = "done"
 		}
 		now := s
-		status.Store(&now)
+		shown.now.Store(&now)
 		switch {
 		case over:
 			return fakeEnd(cfg, part, s)
-		case part == "killed" && moment == 12:
+		case part == "killed" && shown.seen.Load() > 1:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		case part == "panics" && moment == 12:
+		case part == "panics" && shown.seen.Load() > 1:
 			panic("a promise was broken")
 		}
 	}

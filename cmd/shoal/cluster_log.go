@@ -29,6 +29,9 @@ func lastWords(path string) []string {
 	if err != nil {
 		return []string{err.Error()}
 	}
+	if len(text) == 0 {
+		return []string{"(nothing)"}
+	}
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	from := max(0, len(lines)-tailLines)
 	if panicked := slices.IndexFunc(lines, startsPanic); panicked >= 0 {

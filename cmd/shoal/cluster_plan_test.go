@@ -129,7 +129,7 @@ func TestLastWords(t *testing.T) {
 		log  string
 		want []string
 	}{
-		"empty":  {"", []string{""}},
+		"empty":  {"", []string{"(nothing)"}},
 		"few":    {line("a") + line("b"), []string{"info a", "info b"}},
 		"many":   {long + line("last"), []string{"info earlier", "info earlier", "info earlier", "info earlier", "info earlier", "info last"}},
 		"panic":  {line("a") + "panic: p\n\ngoroutine 1:\nf()\n" + strings.Repeat("\tx\n", 50), []string{"panic: p", "", "goroutine 1:", "f()", "\tx", "\tx"}},

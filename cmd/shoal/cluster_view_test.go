@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -238,7 +237,7 @@ func FuzzStatus(f *testing.F) {
 		width = 1 + int(uint(width)%200)
 		for line := range strings.SplitSeq(drawn(s, width), "\n") {
 			if lipgloss.Width(line) > width {
-				t.Error(fmt.Sprintf("%d columns on a terminal of %d: %q", lipgloss.Width(line), width, line))
+				t.Errorf("%d columns on a terminal of %d: %q", lipgloss.Width(line), width, line)
 			}
 		}
 	})
