@@ -124,6 +124,7 @@ func (m *Machine) readyMessage() Message {
 // answered takes an answer to this member's poll.
 func (m *Machine) answered(from ID, msg Message) {
 	if m.phase != Polling || msg.Ballot != m.st.Promised {
+		m.remind(from, msg.Ballot)
 		return
 	}
 	m.poll.expect(from, m.now)
@@ -133,6 +134,18 @@ func (m *Machine) answered(from ID, msg Message) {
 		m.poll.ready[from] = msg
 	}
 	m.settle()
+}
+
+// remind repeats to a member what it seems to have missed: it still waits for a ballot of this one.
+func (m *Machine) remind(to ID, b Ballot) {
+	switch {
+	case b.Round < m.st.Next:
+		m.send(to, m.headMessage())
+	case b == m.st.Promised && m.begun != nil && (m.phase == Reducing || m.phase == Preparing):
+		m.send(to, *m.begun)
+	case m.phase != Waiting: // when waiting it will try again, else it knows nothing of the ballot any more
+		m.send(to, Message{Kind: Abort, Ballot: b, Reason: "coordinator started again"})
+	}
 }
 
 // outbid steps down for a later ballot.
@@ -202,7 +215,7 @@ func (m *Machine) patience() time.Time {
 func (m *Machine) decide() {
 	members := slices.Sorted(maps.Keys(m.poll.ready))
 	best, holders := prepared(m.poll.ready)
-	if why := m.premature(members, best != nil); why != "" {
+	if why := m.premature(members, best); why != "" {
 		m.retreatFor(m.cfg.Gather/2+m.backoff(), why)
 		return
 	}
@@ -220,16 +233,18 @@ func (m *Machine) decide() {
 	}
 	m.tell(members, msg)
 	m.begin(m.self, msg)
+	m.begun = &msg
 }
 
-// premature says why the members that answered may not go on yet; empty if they may.
-func (m *Machine) premature(members []ID, stored bool) string {
+// premature says why the members that answered may not go on yet with what is to be adopted, if anything is; empty if they may.
+func (m *Machine) premature(members []ID, adopt *Prepared) string {
 	switch {
 	case len(members) < m.cfg.MinMembers:
 		m.note("waiting_for_members", fmt.Sprintf("%d of min_members %d", len(members), m.cfg.MinMembers))
 		return "too few members"
 	case m.st.Next == 0:
-		if !stored && !m.enough(len(members)) {
+		formed := adopt != nil && majority(adopt.Roster, members)
+		if !formed && !m.enough(len(members)) {
 			return fmt.Sprintf("%d members of %d expected", len(members), m.cfg.Expect)
 		}
 	case !majority(m.st.Last.Roster, members):
@@ -239,14 +254,15 @@ func (m *Machine) premature(members []ID, stored bool) string {
 }
 
 // solitary says why a minority may not go on yet under a lineage of its own. Who is silent but in view is rather slow than
-// dead, and a member that came or returned just now may not see all the others yet: the failure detector decides, in time.
+// dead, and whom this process never saw may be there: the failure detector decides, in time.
 func (m *Machine) solitary(members []ID) string {
 	if m.lonely.IsZero() {
 		m.lonely = m.now
 	}
 	_, placed := m.st.Last.Roster.Rank(m.self)
 	silent := slices.ContainsFunc(m.alive, func(id ID) bool { return m.poll.gone[id] != "" })
-	if (silent || !placed || m.now.Sub(m.born) < lonelyFor) && m.now.Sub(m.lonely) < lonelyFor {
+	unseen := slices.ContainsFunc(m.st.Last.Roster.Members, func(id ID) bool { return !m.met[id] })
+	if (silent || !placed || unseen) && m.now.Sub(m.lonely) < lonelyFor {
 		return fmt.Sprintf("%d members are no majority of %d, and others may be there", len(members), m.st.Last.Roster.Size())
 	}
 	return ""

@@ -53,7 +53,9 @@ func (w *world) lurk(n *node) {
 	actions := []func(){
 		func() { n.crash(); w.after(w.between(50*time.Millisecond, 2*time.Second), func() { w.revive(n) }) },
 		func() { n.crash(); w.after(w.between(2*time.Second, 15*time.Second), func() { w.revive(n) }) },
-		func() { w.isolate(n, w.between(500*time.Millisecond, 15*time.Second)) },
+		func() {
+			w.isolate(n, w.between(500*time.Millisecond, 15*time.Second), w.rng.Float64()+0.3, w.chance(0.5))
+		},
 		func() { w.stop(n) },
 	}
 	n.ambush = &ambush{moments[w.rng.IntN(len(moments))], w.rng.IntN(4), actions[w.rng.IntN(len(actions))]}
@@ -67,16 +69,13 @@ func (w *world) spring(n *node, e Effect) {
 	}
 	if a.skip--; a.skip < 0 {
 		n.ambush = nil
-		if w.now.Before(w.calm) {
-			a.do()
-		}
+		a.do()
 	}
 }
 
-// isolate cuts a member off from all or some of the others.
-func (w *world) isolate(n *node, long time.Duration) {
+// isolate cuts a member off from a share of the others.
+func (w *world) isolate(n *node, long time.Duration, share float64, silent bool) {
 	w.printf("network: %s is cut off", n.id)
-	silent, share := w.chance(0.5), w.rng.Float64()+0.3
 	for _, o := range w.nodes {
 		if o != n && w.chance(share) && w.open(n.id, o.id) {
 			w.block(n.id, o.id, silent)

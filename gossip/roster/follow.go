@@ -15,7 +15,7 @@ func (m *Machine) promise(b Ballot) {
 
 // forget drops what belongs to the promised ballot only.
 func (m *Machine) forget() {
-	m.poll, m.settled, m.adopt, m.stored = nil, nil, nil, ""
+	m.poll, m.begun, m.settled, m.adopt, m.stored = nil, nil, nil, nil, ""
 	clear(m.dones)
 }
 
@@ -71,7 +71,7 @@ func (m *Machine) polled(from ID, msg Message) {
 		}
 		m.promise(b)
 		if !m.training {
-			m.enter(Following, 3*m.cfg.Gather)
+			m.enter(Following, m.cfg.Gather)
 		}
 	case m.phase == Reducing || m.phase == Preparing || m.phase == Polling:
 		return // a repeated poll of the ballot at work
@@ -91,7 +91,7 @@ func (m *Machine) reply(cut bool) {
 		m.send(to, Message{Kind: Busy, Ballot: m.st.Promised, Reason: "training"})
 		return
 	}
-	m.enter(Following, 3*m.cfg.Gather)
+	m.enter(Following, m.cfg.Gather)
 	m.send(to, m.readyMessage())
 }
 
@@ -113,13 +113,14 @@ func (m *Machine) trained(samples int64) {
 	m.await(m.backoff())
 }
 
-// listen gives up on a coordinator that fell silent.
+// listen speaks to a coordinator that fell silent, to see whether it can be reached, and gives up on it in time.
 func (m *Machine) listen() {
 	if quiet := m.now.Sub(m.heard); quiet >= 3*m.cfg.Gather {
 		m.retreat(fmt.Sprintf("coordinator silent for %v", quiet))
 		return
 	}
-	m.wake = m.heard.Add(3 * m.cfg.Gather)
+	m.send(m.st.Promised.Coordinator, m.readyMessage())
+	m.wake = m.now.Add(m.cfg.Gather / 2)
 }
 
 // begin takes the coordinator's decision on the promised ballot.
@@ -211,9 +212,23 @@ func (m *Machine) prepare(hash string) {
 	m.persist()
 	m.stored = hash
 	m.dones[m.self] = hash
-	m.enter(Preparing, 3*m.cfg.Gather)
+	m.enter(Preparing, m.cfg.Gather/2)
 	m.tell(m.settled.Roster.Members, Message{Kind: Done, Ballot: m.st.Promised, Hash: hash})
 	m.unanimous()
+}
+
+// insist repeats its own word to those who have not said theirs, and gives up on them in time.
+func (m *Machine) insist() {
+	if m.now.Sub(m.since) >= 3*m.cfg.Gather {
+		m.fail(m.st.Promised, "no word from every member in time", true)
+		return
+	}
+	for _, id := range m.settled.Roster.Members {
+		if _, told := m.dones[id]; !told {
+			m.send(id, Message{Kind: Done, Ballot: m.st.Promised, Hash: m.stored})
+		}
+	}
+	m.wake = m.now.Add(m.cfg.Gather / 2)
 }
 
 // prepared is the outcome of reducing what the members bring.
@@ -230,7 +245,11 @@ func (s Settled) prepared(b Ballot, hash string) Prepared {
 // done takes a member's word that it stored a result of the promised ballot, which may come before our own, or even
 // before the coordinator's begin.
 func (m *Machine) done(from ID, msg Message) {
-	if msg.Ballot != m.st.Promised || msg.Ballot.Round != m.st.Next {
+	if msg.Ballot.Round < m.st.Next { // committed here; the other missed a word
+		m.send(from, m.headMessage())
+		return
+	}
+	if msg.Ballot != m.st.Promised {
 		return
 	}
 	m.dones[from] = msg.Hash
@@ -254,6 +273,16 @@ func (m *Machine) unanimous() {
 		}
 	}
 	m.commit(successor(m.st.Last, *m.st.Prepared), true)
+}
+
+// aborted takes a member's word that a ballot cannot succeed.
+func (m *Machine) aborted(from ID, msg Message) {
+	why := string(from) + ": " + msg.Reason
+	if m.phase == Following && msg.Ballot == m.st.Promised && from == msg.Ballot.Coordinator {
+		m.retreat(why)
+		return
+	}
+	m.fail(msg.Ballot, why, false)
 }
 
 // fail ends an attempt that cannot succeed; tell says that the others do not know yet.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // untrained is the hash of the state before any training, in the simulated world.
@@ -32,9 +33,17 @@ type ledger struct {
 	contents  map[string][]unit // by hash of a state
 	committed map[string]Record // by lineage and round
 	rounds    map[uint64]string // hash, where no fork is allowed
+	stamps    []stamp
 	commits   int
 	catchups  int
 	switches  int
+}
+
+// stamp is one member's commit.
+type stamp struct {
+	member ID
+	at     time.Time
+	record Record
 }
 
 func newLedger(w *world) ledger {
@@ -75,6 +84,7 @@ func (l *ledger) stepped(n *node, effects []Effect) {
 func (l *ledger) commit(n *node, prev, r Record) {
 	w := l.w
 	l.commits++
+	l.stamps = append(l.stamps, stamp{n.id, w.now, r})
 	key := fmt.Sprintf("%s/%d", r.Lineage, r.Round)
 	if known, ok := l.committed[key]; ok && !sameRecord(known, r) {
 		w.violate("agreement: %s commits %+v, but %+v was committed", n.id, r, known)

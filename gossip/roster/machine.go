@@ -29,7 +29,8 @@ type Machine struct {
 	born   time.Time // of this process
 	asked  time.Time // when the heads of peers were last asked for
 	heads  map[ID]Record
-	unsure bool // restarted or new: must hear from a peer before acting alone
+	met    map[ID]bool // members that this process saw alive, of the last roster and the view
+	unsure bool        // restarted or new: must hear from a peer before acting alone
 
 	training bool      // a Train is not answered yet
 	cut      bool      // and was told to stop
@@ -44,6 +45,7 @@ type Machine struct {
 	poll     *gathering
 	lonely   time.Time // since when only a minority answers; zero: not so
 	outview  uint64    // latest view of the round that outbid this member
+	begun    *Message  // as coordinator: what the ballot at work began with
 	settled  *Settled
 	adopt    *Prepared
 	stored   string        // hash this member reduced or fetched for the promised ballot
@@ -57,7 +59,7 @@ type Machine struct {
 func NewMachine(cfg Config, self ID, initial string, st Stable) *Machine {
 	return &Machine{
 		cfg: cfg, self: self, initial: initial, st: st, alive: []ID{self},
-		phase: Joining, heads: map[ID]Record{}, dones: map[ID]string{}, unsure: true,
+		phase: Joining, heads: map[ID]Record{}, met: map[ID]bool{self: true}, dones: map[ID]string{}, unsure: true,
 	}
 }
 
@@ -155,7 +157,7 @@ func (m *Machine) receive(from ID, msg Message) {
 	case Done:
 		m.done(from, msg)
 	case Abort:
-		m.fail(msg.Ballot, string(from)+": "+msg.Reason, false)
+		m.aborted(from, msg)
 	}
 }
 
@@ -174,6 +176,7 @@ func (m *Machine) see(v ViewChange) {
 		}
 	}
 	for _, id := range m.alive {
+		m.met[id] = true
 		if !slices.Contains(before, id) {
 			m.welcome(id)
 		}
@@ -232,7 +235,7 @@ func (m *Machine) pass() {
 	case Following:
 		m.listen()
 	case Preparing:
-		m.fail(m.st.Promised, "no word from every member in time", true)
+		m.insist()
 	case CatchingUp:
 		m.fetchFailed(FetchFailed{m.target.Hash, "not in time"})
 	case Lingering:

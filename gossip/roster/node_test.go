@@ -23,6 +23,7 @@ type node struct {
 	inbox    []func() // while paused
 	crashIn  int      // effects until it dies; 0: not planned
 	ambush   *ambush
+	executed int  // effects
 	noted    bool // the step at work tells of a change of lineage
 	born     bool
 
@@ -121,11 +122,8 @@ func (n *node) crash() {
 	n.w.printf("%s: crashes", n.id)
 	n.up, n.paused, n.inbox, n.crashIn, n.ambush = false, false, nil, 0, nil
 	n.life++
-	if n.exchange != nil {
-		x := n.exchange
-		n.exchange = nil
-		n.w.ruin(x, 200*time.Millisecond)
-	}
+	n.exchange = nil
+	n.w.died(n)
 	n.w.noticed(n)
 }
 
@@ -232,6 +230,7 @@ func (n *node) alarm() {
 func (n *node) execute(effects []Effect) {
 	life := n.life
 	for _, e := range effects {
+		n.executed++
 		if n.crashIn > 0 {
 			if n.crashIn--; n.crashIn == 0 {
 				n.crash()

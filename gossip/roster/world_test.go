@@ -237,6 +237,11 @@ func (w *world) reduce(n *node, e Reduce) {
 	x.parts[n.id] = append([]unit{}, n.local...)
 	n.exchange = x
 	n.soon(w.between(4*time.Second, 10*time.Second), func() { w.miss(x, n, "deadline") })
+	for _, id := range x.roster.Members {
+		if !w.byID[id].running() { // nobody answers there
+			w.ruin(x, 200*time.Millisecond)
+		}
+	}
 	if len(x.parts) == x.roster.Size() {
 		w.run(x)
 	}
@@ -262,6 +267,15 @@ func (w *world) run(x *exchange) {
 			n.disk.store(own)
 			n.feed(Reduced{x.tag.Ballot, own})
 		})
+	}
+}
+
+// died ruins the exchanges that wait for a member.
+func (w *world) died(n *node) {
+	for _, o := range w.nodes {
+		if x := o.exchange; x != nil && slices.Contains(x.roster.Members, n.id) && !x.finished[n.id] {
+			w.ruin(x, 200*time.Millisecond)
+		}
 	}
 }
 
