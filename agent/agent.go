@@ -203,6 +203,8 @@ func (a *Agent) post(e any) {
 
 // close takes everything down, in the reverse order of open.
 func (a *Agent) close() error {
+	a.log.Debug().Str("event", "closing").Msg("closing")
+	defer a.log.Debug().Str("event", "closed").Msg("closed")
 	var errs []error
 	if a.gossip != nil {
 		errs = append(errs, a.gossip.Close())

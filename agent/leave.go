@@ -13,7 +13,7 @@ import (
 )
 
 // goodbyeWithin bounds telling the others that this agent leaves on purpose.
-const goodbyeWithin = 3 * time.Second
+const goodbyeWithin = 1500 * time.Millisecond
 
 // scoreWithin bounds how long a finished agent waits for the score of the last round.
 const scoreWithin = 10 * time.Minute
@@ -67,6 +67,7 @@ func (a *Agent) saved() {
 	if err := a.saveReport(); err != nil {
 		a.ending.fail(err)
 	}
+	a.log.Info().Str("event", "run_ended").Uint64("round", a.machine.Last().Round).Msg("saved model and report")
 	a.goodbye()
 	a.ending.over = true
 }

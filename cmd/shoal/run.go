@@ -57,5 +57,13 @@ func newLogger(cfg configs.Log, w *os.File) zerolog.Logger {
 		_, plain := os.LookupEnv("NO_COLOR")
 		out = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: plain || !term.IsTerminal(int(w.Fd()))}
 	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger()
+	return zerolog.New(out).Level(level).Hook(clock{})
+}
+
+// clock puts the time to every line, with milliseconds.
+type clock struct{}
+
+// Run is called by zerolog for each line.
+func (clock) Run(e *zerolog.Event, _ zerolog.Level, _ string) {
+	e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00"))
 }
