@@ -19,7 +19,8 @@ import (
 // Limits of an image file.
 const (
 	maxImageBytes = 32 << 20 // encoded
-	maxImageSize  = 16 << 20 // pixels: 64 MiB once decoded, per decoder
+	maxImageSide  = 1 << 14  // pixels
+	maxImageSize  = 16 << 20 // pixels in all: 64 MiB once decoded, per decoder
 	maxDecoders   = 4        // at once
 )
 
@@ -111,8 +112,9 @@ func decodeImage(data []byte) (*image.RGBA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode image: %w: replace it or take it away", err)
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width > maxImageSize/c.Height {
-		return nil, fmt.Errorf("image of %d×%d pixels, want 1 to %d in all: make it smaller", c.Width, c.Height, maxImageSize)
+	if min(c.Width, c.Height) < 1 || max(c.Width, c.Height) > maxImageSide || c.Width > maxImageSize/c.Height {
+		return nil, fmt.Errorf("image of %d×%d pixels, want at most %d a side and %d in all: make it smaller",
+			c.Width, c.Height, maxImageSide, maxImageSize)
 	}
 	img, err := decode(bytes.NewReader(data))
 	if err != nil {
@@ -167,11 +169,11 @@ func triangle(i, size, n int) (lo int, weights []int, sum int) {
 // blend writes the weighted mean of pixels that are step bytes apart.
 func blend(dst, src []byte, step int, weights []int, sum int) {
 	for c := range 3 {
-		v := sum / 2
+		v := int64(sum / 2)
 		for k, weight := range weights {
-			v += weight * int(src[k*step+c])
+			v += int64(weight) * int64(src[k*step+c])
 		}
-		dst[c] = byte(v / sum)
+		dst[c] = byte(v / int64(sum))
 	}
 }
 

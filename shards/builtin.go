@@ -10,8 +10,8 @@ const (
 	builtinTest  = 1000
 	builtinSide  = 32
 
-	unit     = 16       // coordinates are in sixteenths of a pixel
-	builtin0 = 20240917 // what all of it is drawn from; another number is another set
+	unit        = 16       // coordinates are in sixteenths of a pixel
+	builtinSeed = 20240917 // what all of it is drawn from; another number is another set
 )
 
 func builtinClasses() []string {
@@ -32,10 +32,10 @@ func drawImages(total, n int, portion uint64) Images {
 	for i := range m.Labels {
 		m.Labels[i] = int32(i % len(builtinClasses()))
 	}
-	shuffle(m.Labels, newRand(builtin0, streamBuiltin, portion))
+	shuffle(m.Labels, newRand(builtinSeed, streamBuiltin, portion))
 	m.Labels = m.Labels[:n:n]
 	for i, label := range m.Labels {
-		paint(m.image(i), newForm(label, newRand(builtin0, streamBuiltin, portion, uint64(i))))
+		paint(m.image(i), newForm(label, newRand(builtinSeed, streamBuiltin, portion, uint64(i))))
 	}
 	return m
 }

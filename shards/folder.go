@@ -56,28 +56,8 @@ func readFolder(ctx context.Context, src files, entries []entry, cfg Config, inp
 
 // planFolder sorts image files into classes and portions by their paths, …/train/<class>/<image> or …/<class>/<image>.
 func planFolder(entries []entry, seed uint64) (*folder, error) {
-	portions, root := map[string][]entry{}, ""
-	for _, e := range entries {
-		ok, err := isImage(e)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		portion, above, err := place(e.name)
-		if err != nil {
-			return nil, err
-		}
-		if len(portions) == 0 {
-			root = above
-		}
-		if above != root {
-			return nil, fmt.Errorf("%s: a class under %q, while others are under %q: keep one tree of classes", e.name, above, root)
-		}
-		portions[portion] = append(portions[portion], e)
-	}
-	if err := checkPortions(portions); err != nil {
+	portions, root, err := sortImages(entries)
+	if err != nil {
 		return nil, err
 	}
 	f := &folder{}
@@ -103,6 +83,43 @@ func planFolder(entries []entry, seed uint64) (*folder, error) {
 	}
 	f.train, f.test = f.pictures(portions["train"]), f.pictures(portions[held])
 	return f, nil
+}
+
+// sortImages finds the image files of every portion, all under one root.
+func sortImages(entries []entry) (portions map[string][]entry, root string, err error) {
+	portions = map[string][]entry{}
+	for _, e := range entries {
+		if ok, err := isImage(e); err != nil {
+			return nil, "", err
+		} else if !ok {
+			continue
+		}
+		portion, above, err := place(e.name)
+		if err != nil {
+			return nil, "", err
+		}
+		if len(portions) == 0 {
+			root = above
+		}
+		if above != root {
+			return nil, "", fmt.Errorf("%s: a class under %q, while others are under %q: keep one tree of classes", e.name, above, root)
+		}
+		portions[portion] = append(portions[portion], e)
+	}
+	if len(portions) == 0 {
+		return nil, "", nothing(entries)
+	}
+	return portions, root, checkPortions(portions)
+}
+
+// nothing says that there are no images, and where they may be instead.
+func nothing(entries []entry) error {
+	for _, e := range entries {
+		if ext := path.Ext(e.name); !e.dir && (ext == ".gz" || ext == ".tgz" || ext == ".zip") {
+			return fmt.Errorf("neither CIFAR-10 nor folders of images, but %s: give the path of that", e.name)
+		}
+	}
+	return errors.New("neither CIFAR-10 nor a JPEG or PNG in a folder per class: give the folder or archive that has them")
 }
 
 // isImage tells image files from others, and refuses those that it would be wrong to pass over.
@@ -137,8 +154,6 @@ func place(name string) (portion, above string, err error) {
 func checkPortions(portions map[string][]entry) error {
 	has := func(p string) bool { return len(portions[p]) > 0 }
 	switch {
-	case len(portions) == 0:
-		return errors.New("neither CIFAR-10 nor a JPEG or PNG in a folder per class: give the folder or archive that has them")
 	case has("") && len(portions) > 1:
 		return fmt.Errorf("%s: outside of train/ and test/, where others are", portions[""][0].name)
 	case has("test") && has("val"):

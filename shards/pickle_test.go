@@ -126,7 +126,7 @@ func TestDecodeBatchForms(t *testing.T) {
 			op(binary.LittleEndian.AppendUint64(nil, uint64(len(planes))), planes).
 			op("\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02u1\x89\x88\x87R(K\x03\x8c\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb").
 			op("K\x02M\x00\x0c\x86\x8c\x01Ct\x94R")},
-		{"numpy 2", start("\x02").op(strings.ReplaceAll(string((&pickler{}).array(2, cifarPixels, "|u1", planes).Bytes()), "numpy.core", "numpy._core"))},
+		{"numpy 2", start("\x02").op(strings.ReplaceAll((&pickler{}).array(2, cifarPixels, "|u1", planes).String(), "numpy.core", "numpy._core"))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m, err := decodeBatch(tt.p.op("u.").Bytes(), 10)

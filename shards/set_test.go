@@ -7,11 +7,6 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
-	"image"
-	"image/color"
-	"image/jpeg"
-	"image/png"
 	"maps"
 	"os"
 	"path/filepath"
@@ -82,7 +77,7 @@ func (f tree) tarBytes() []byte {
 	return buf.Bytes()
 }
 
-// everyway opens a tree as a directory, a zip and a tar, and checks that it makes no difference.
+// open opens a tree as a directory, a zip and a tar, and checks that it makes no difference.
 func (f tree) open(t testing.TB, cfg Config, input int) *Set {
 	t.Helper()
 	var sets []*Set
@@ -177,90 +172,6 @@ func TestMomentsAgainstTwoPasses(t *testing.T) {
 	}
 }
 
-// pngOf and jpegOf draw an image that is darker to the right and redder below.
-func drawn(w, h, tint int) image.Image {
-	img := image.NewNRGBA(image.Rect(0, 0, w, h))
-	for i := range w * h {
-		x, y := i%w, i/w
-		img.Set(x, y, color.NRGBA{byte(255 * y / h), byte(255 - 255*x/w), byte(tint), 255})
-	}
-	return img
-}
-
-func pngOf(w, h, tint int) []byte {
-	var buf bytes.Buffer
-	png.Encode(&buf, drawn(w, h, tint))
-	return buf.Bytes()
-}
-
-func jpegOf(w, h, tint int) []byte {
-	var buf bytes.Buffer
-	jpeg.Encode(&buf, drawn(w, h, tint), nil)
-	return buf.Bytes()
-}
-
-func TestOpenFolder(t *testing.T) {
-	f := tree{
-		"pets/train/dog/1.png": pngOf(8, 6, 1), "pets/train/dog/2.JPG": jpegOf(8, 6, 2), "pets/train/cat/1.jpeg": jpegOf(8, 6, 3),
-		"pets/test/cat/9.png": pngOf(8, 6, 4), "pets/test/dog/9.png": pngOf(8, 6, 5), "pets/README.md": []byte("pets"),
-		"pets/.git/config": []byte("x"), "__MACOSX/pets/train/dog/._1.png": []byte("x"),
-	}
-	set := f.open(t, Config{}, 8)
-	if !slices.Equal(set.Classes, []string{"cat", "dog"}) || set.Train.N != 3 || set.Test.N != 2 || set.Train.H != 6 || set.Train.W != 8 {
-		t.Fatalf("got %+v", Describe(set))
-	}
-	for i, label := range set.Test.Labels {
-		if blue := set.Test.image(i)[2]; int32(blue) != 4+label {
-			t.Errorf("test image %d of class %d has tint %d", i, label, blue)
-		}
-	}
-	if p := set.Test.image(0); p[0] != 0 || p[1] != 255 || p[(5*8+7)*3] != 212 || p[(5*8+7)*3+1] != 32 {
-		t.Errorf("corners: got % v and % v", p[:3], p[(5*8+7)*3:])
-	}
-	if set, err := openAt(f.dir(t), Config{Limit: 1, TestLimit: 1}, 8); err != nil || set.Train.N != 1 || set.Test.N != 1 {
-		t.Errorf("limited to one: %v", err)
-	}
-	small := f.open(t, Config{}, 4)
-	if small.Train.H != 4 || small.Train.W != 4 {
-		t.Errorf("8×6 at input 4: got %d×%d, want 4×4", small.Train.W, small.Train.H)
-	}
-	f["pets/train/cat/2.png"] = pngOf(30, 20, 7)
-	if mixed := f.open(t, Config{}, 64); mixed.Train.H != 64 || mixed.Train.W != 64 || mixed.Train.N != 4 {
-		t.Errorf("mixed sizes at input 64: got %d of %d×%d", mixed.Train.N, mixed.Train.W, mixed.Train.H)
-	}
-}
-
-func TestOpenFolderHoldsOut(t *testing.T) {
-	f := tree{}
-	for i := range 20 {
-		f[fmt.Sprintf("a/%d.png", i)] = pngOf(2, 2, i)
-		f[fmt.Sprintf("b/%d.png", i)] = pngOf(2, 2, 100+i)
-		if i < 3 {
-			f[fmt.Sprintf("c/%d.png", i)] = pngOf(2, 2, 200+i)
-		}
-	}
-	set := f.open(t, Config{}, 2)
-	d := Describe(set)
-	if !slices.Equal(d.Train.PerClass, []int{16, 16, 2}) || !slices.Equal(d.Test.PerClass, []int{4, 4, 1}) {
-		t.Errorf("got %v for training and %v for testing, want one in five held out", d.Train.PerClass, d.Test.PerClass)
-	}
-	seen := map[byte]bool{}
-	for _, m := range []Images{set.Train, set.Test} {
-		for i := range m.N {
-			seen[m.image(i)[2]] = true
-		}
-	}
-	if len(seen) != 43 {
-		t.Errorf("%d distinct images, want 43", len(seen))
-	}
-	cfg := Defaults()
-	cfg.Set = f.dir(t)
-	other, err := Open(t.Context(), cfg, 2, 2)
-	if err != nil || other.Hash == set.Hash {
-		t.Errorf("seeds 1 and 2 hold the same images out (%v)", err)
-	}
-}
-
 func TestOpenRefuses(t *testing.T) {
 	bin := func(change func(f tree)) tree {
 		f, _, _ := binaryTree()
@@ -288,7 +199,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"only a test batch", bin(func(f tree) { delete(f, dir+"data_batch_1.bin"); delete(f, dir+"data_batch_10.bin") }), "no data_batch_1"},
 		{"two copies", bin(func(f tree) { f["copy/data_batch_1.bin"] = f[dir+"data_batch_1.bin"] }), "two copies of one batch"},
 		{"no class names", bin(func(f tree) { f[dir+"batches.meta.txt"] = []byte("\n \n") }), "batches.meta.txt: names 0 classes"},
-		{"nothing", tree{"a.txt": nil}, "neither CIFAR-10 nor"},
+		{"nothing", tree{"a.txt": nil}, "neither CIFAR-10 nor a JPEG"},
+		{"an archive", tree{"x/cifar-10-binary.tar.gz": nil}, "but x/cifar-10-binary.tar.gz: give the path of that"},
 		{"image without a class", tree{"x.png": img}, "x.png: not in a folder named for its class"},
 		{"flat portions", tree{"train/x.png": img, "test/y.png": img}, "not in a folder named for its class"},
 		{"one class", tree{"a/1.png": img, "a/2.png": img}, "1 classes ([a]), want 2"},
@@ -366,51 +278,6 @@ func TestOpenStopsWithItsContext(t *testing.T) {
 			t.Errorf("%s: got %v, want it cancelled", path, err)
 		}
 	}
-}
-
-func TestConfigValidate(t *testing.T) {
-	if err := Defaults().Validate(); err != nil {
-		t.Errorf("defaults: %v", err)
-	}
-	bad := Config{Set: " ", Partition: "x", Crop: -1, Limit: -1, TestLimit: -1, Mean: []float64{1, 2}, Std: []float64{1, 0, 1}}
-	err := bad.Validate()
-	if err == nil {
-		t.Fatal("all is accepted")
-	}
-	lines := strings.Split(err.Error(), "\n")
-	for i, key := range []string{"set: ", "partition: ", "crop: -1", "limit: -1", "test_limit: -1", "mean: 2 values", "std: 0 is outside"} {
-		if i >= len(lines) || !strings.HasPrefix(lines[i], key) {
-			t.Errorf("line %d of %q: want it to begin with %q", i, lines, key)
-		}
-	}
-	if p := NewPartition(Config{Partition: Dirichlet, Alpha: 2, Labels: 3}, 4); p != (Partition{Dirichlet, 2, 3, 4}) {
-		t.Errorf("partition: got %+v", p)
-	}
-}
-
-// FuzzPlanFolder: whatever the paths, a refusal or a plan that names each image at most once and has no empty class.
-func FuzzPlanFolder(f *testing.F) {
-	f.Add("train/a/1.png\ntrain/b/1.png\ntest/a/1.png\ntest/b/1.png")
-	f.Add("a/1.png\na/2.png\nb/1.jpg\nb/2.jpg\nc/")
-	f.Add("/\n..\n../x/1.png\ntrain/train/1.png\n.png")
-	f.Fuzz(func(t *testing.T, names string) {
-		var entries []entry
-		for name := range strings.SplitSeq(names, "\n") {
-			trimmed := strings.TrimSuffix(name, "/")
-			entries = append(entries, entry{name: trimmed, dir: trimmed != name})
-		}
-		plan, err := planFolder(entries, 1)
-		if err != nil {
-			return
-		}
-		counts := make([]int, len(plan.classes))
-		for _, p := range slices.Concat(plan.train, plan.test) {
-			counts[p.class]++
-		}
-		if len(plan.train)+len(plan.test) > len(entries) || len(plan.train) == 0 || len(plan.test) == 0 || slices.Contains(counts, 0) {
-			t.Errorf("%d for training and %d for testing of %d files, per class %v", len(plan.train), len(plan.test), len(entries), counts)
-		}
-	})
 }
 
 // FuzzOpenArchive: whatever the bytes of an archive, an error or a whole set.
