@@ -33,7 +33,7 @@ func (v *lineView) show(s *clusterState, now time.Time) {
 	if o.round == 0 && o.phase == "start" {
 		return
 	}
-	key := fmt.Sprint(o.round, o.phase, o.running)
+	key := fmt.Sprint(o.round, o.phase, o.present)
 	due := o.round != v.round || len(s.scores) != v.count ||
 		key != v.said && now.Sub(v.last) >= phaseSpacing || now.Sub(v.last) >= lineSpacing
 	if !due {
@@ -57,7 +57,7 @@ func overviewLine(s *clusterState, o overview) string {
 	case o.phase != "train":
 		parts[0] = fmt.Sprintf("round %d of %d: %s", o.round, o.rounds, o.phase)
 	}
-	parts = append(parts, fmt.Sprintf("%d of %d agents", o.running, o.size))
+	parts = append(parts, fmt.Sprintf("%d of %d agents", o.present, o.size))
 	if o.speed > 0 {
 		parts = append(parts, fmt.Sprintf("%.0f images/s", o.speed))
 	}

@@ -148,7 +148,7 @@ func (s *clusterState) unfinished() string {
 	var b strings.Builder
 	b.WriteString("run the cluster: no agent came to the end")
 	for _, a := range s.agents {
-		fmt.Fprintf(&b, "\n    %s %v", a.name, a.exit)
+		b.WriteString("\n    " + a.end())
 	}
 	return b.String()
 }
@@ -210,7 +210,7 @@ func writeTo(path string, write func(io.Writer) error) error {
 func (s *clusterState) verdict(stderr io.Writer, report eval.Report) error {
 	for _, a := range s.agents {
 		if a.gone() {
-			fmt.Fprintf(stderr, "%s %v in round %d; the others finished without it\n", a.name, a.exit, a.status.Round)
+			fmt.Fprintf(stderr, "%s; the others finished without it\n", a.end())
 		}
 	}
 	if report.ModelsEqual {

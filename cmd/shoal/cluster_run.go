@@ -140,11 +140,7 @@ func (c *cluster) ended(s *clusterState, i int) error {
 // story is how an agent ended too early, with the last of its log.
 func (c *cluster) story(a agentState, i int) string {
 	log := c.plan.agents[i].file(agentLogFile)
-	when := "before round 1"
-	if underway(a.status) {
-		when = fmt.Sprintf("in round %d", a.status.Round)
-	}
-	head := fmt.Sprintf("%s %v %s; the last of its log, %s:", a.name, a.exit, when, log)
+	head := fmt.Sprintf("%s; the last of its log, %s:", a.end(), log)
 	return strings.Join(append([]string{head}, lastWords(log)...), "\n    ")
 }
 

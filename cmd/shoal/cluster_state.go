@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -33,6 +34,14 @@ func (a agentState) back() bool { return a.afterwards > 1 }
 
 // finished reports whether the agent came to the end of the run and ended in order.
 func (a agentState) finished() bool { return a.exit != nil && a.exit.code == 0 && a.whole }
+
+// end is how and when the agent's process ended: "agent-2 left in round 3". It has ended.
+func (a agentState) end() string {
+	if underway(a.status) {
+		return fmt.Sprintf("%s %v in round %d", a.name, a.exit, a.status.Round)
+	}
+	return fmt.Sprintf("%s %v before round 1", a.name, a.exit)
+}
 
 // clusterState is all that is known of a running cluster. It is fed sightings and exits, and has no clock of its own.
 type clusterState struct {
@@ -108,7 +117,7 @@ func (s *clusterState) stalled(now time.Time) bool { return now.Sub(s.changed) >
 type overview struct {
 	round, rounds int
 	phase         string
-	running, size int           // agents
+	present, size int           // agents that run or have finished, of all
 	speed         float64       // images per second, all agents together
 	loss          float64       // mean over the agents; 0 before the first
 	done          float64       // share of the run, 0..1
@@ -121,11 +130,11 @@ func (s *clusterState) overview(now time.Time) overview {
 	o := overview{rounds: s.plan.rounds, size: len(s.agents), phase: "start"}
 	var here []agent.Status
 	for _, a := range s.agents {
-		runs := a.exit == nil || a.back()
-		if runs {
-			o.running++
+		if a.gone() {
+			continue
 		}
-		if a.gone() || a.status.Phase == "" {
+		o.present++
+		if a.status.Phase == "" {
 			continue
 		}
 		switch {
@@ -134,7 +143,7 @@ func (s *clusterState) overview(now time.Time) overview {
 		case a.status.Round == o.round:
 			here = append(here, a.status)
 		}
-		if runs && a.status.Phase == "train" {
+		if a.status.Phase == "train" {
 			o.speed += a.status.ImagesPerSecond
 		}
 	}

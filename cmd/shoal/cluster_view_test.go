@@ -110,7 +110,7 @@ func TestScreenRuns(t *testing.T) {
 func TestOverview(t *testing.T) {
 	s := midway()
 	o := s.overview(dawn.Add(time.Minute))
-	want := overview{round: 3, rounds: 6, phase: "train", running: 2, size: 3, speed: 210, loss: 1.25, done: (2.5/6 + 3.0/6) / 2}
+	want := overview{round: 3, rounds: 6, phase: "train", present: 2, size: 3, speed: 210, loss: 1.25, done: (2.5/6 + 3.0/6) / 2}
 	want.left = timeLeft(want.done, time.Minute, true)
 	o.done, want.done = float64(int(o.done*1e9)), float64(int(want.done*1e9))
 	o.left, want.left = o.left.Round(time.Millisecond), want.left.Round(time.Millisecond)
@@ -133,7 +133,7 @@ func TestAgentThatIsStartedAgain(t *testing.T) {
 		t.Error("one late answer is no life")
 	}
 	s.see(again, dawn)
-	if o := s.overview(dawn); s.agents[2].gone() || o.running != 3 {
+	if o := s.overview(dawn); s.agents[2].gone() || o.present != 3 {
 		t.Errorf("an agent that answers again counts: %+v", o)
 	}
 }
