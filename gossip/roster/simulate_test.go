@@ -196,7 +196,7 @@ func TestSimulate(t *testing.T) {
 		}
 		return
 	}
-	seeds := uint64(960)
+	seeds := uint64(512)
 	if n, ok := env(t, "SEEDS"); ok {
 		seeds = n
 	}
