@@ -3,7 +3,7 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 10s
-SEEDS    ?= 200
+SEEDS    ?= 5000
 QEMU     ?= qemu-aarch64-static
 LDFLAGS   = -s -w -X main.version=$(VERSION)
 CONCURRENT = ./agent/... ./gossip/... ./learner/... ./eval/... ./shards/...
@@ -62,11 +62,11 @@ fuzz: ## every fuzz test for FUZZTIME; go test takes one at a time
 	  done; \
 	done
 
-simulate: ## whole clusters under kill, delay, loss and partition, from SEEDS seeds
-	SHOAL_SEEDS=$(SEEDS) $(GO) test -count=1 -run Simulat ./gossip/roster/... ./agent/...
+simulate: ## whole clusters under kill, delay, loss and partition, from SEEDS seeds; SEED=7 replays one and says what happened
+	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run '^TestSimulate$$' ./gossip/roster
 
 chaos: ## real agents, really killed
-	SHOAL_CHAOS=1 $(GO) test -count=1 -run Chaos ./agent/...
+	SHOAL_CHAOS=1 $(GO) test -count=1 -v -run '^TestChaos' ./agent
 
 ci:
 	.ci/run
