@@ -185,6 +185,9 @@ func (w *world) leave(n *node) {
 		return
 	}
 	w.printf("%s: leaves", n.id)
+	if n.training == nil && !n.machine.Offered() {
+		n.disk.local, n.disk.base = n.local, n.base
+	}
 	n.crash()
 	n.ended = true
 	w.noticed(n)

@@ -77,6 +77,10 @@ func (m *Machine) Last() Record { return m.st.Last }
 // Next is the round to be committed next.
 func (m *Machine) Next() uint64 { return m.st.Next }
 
+// Offered reports whether an exchange took the local work and its end is not known here: a record may hold the work, so
+// a process that ends now must not keep it for its next life.
+func (m *Machine) Offered() bool { return len(m.offers) > 0 }
+
 // Wake is when the machine wants a Tick, zero for never.
 func (m *Machine) Wake() time.Time { return m.wake }
 

@@ -52,6 +52,8 @@ type node struct {
 type disk struct {
 	stable Stable
 	states []string // hashes, oldest first
+	local  []unit   // unfinished work of an agent that left in good order
+	base   string   // of it
 }
 
 // statesKept is how many states an agent keeps beside those its machine may need.
@@ -105,6 +107,11 @@ func (n *node) boot() {
 	n.view, n.departed = map[ID]bool{n.id: true}, map[ID]bool{}
 	n.local, n.made, n.training, n.adopting, n.exchange, n.tick = nil, nil, nil, nil, nil, time.Time{}
 	n.base, n.lineage = n.disk.stable.Last.Hash, n.disk.stable.Last.Lineage
+	if n.disk.base == n.base {
+		n.local = n.disk.local
+		n.made = slices.Clone(n.local)
+	}
+	n.disk.local = nil
 	n.machine = NewMachine(w.cfg, n.id, untrained, n.disk.stable)
 	if !n.disk.has(untrained) {
 		n.disk.states = append(n.disk.states, untrained)

@@ -77,7 +77,7 @@ func plans() []plan {
 		vary("chaos", func(p *plan) {
 			*p = plan{name: p.name, members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
 				faults: 40 * time.Second, every: 1500 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02,
-				crash: 3, ambush: 2, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 0.5}
+				crash: 3, ambush: 2, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 1}
 		}),
 	}
 }

@@ -229,12 +229,14 @@ func (w *world) reduce(n *node, e Reduce) {
 		w.violate("%s begins %v with another roster", n.id, e.Tag)
 	case x.base != n.base:
 		w.violate("%s begins %v from another state", n.id, e.Tag)
-	case e.Samples[rank] != sum(n.local):
+	case e.Samples[rank] != sum(n.local) && e.Samples[rank] != 0: // kept from an earlier life, and not told yet
 		w.violate("%s is counted for %d samples and holds %d", n.id, e.Samples[rank], sum(n.local))
 	case x.parts[n.id] != nil:
 		w.violate("%s begins %v twice", n.id, e.Tag)
 	}
-	x.parts[n.id] = append([]unit{}, n.local...)
+	if x.parts[n.id] = []unit{}; e.Samples[rank] > 0 {
+		x.parts[n.id] = slices.Clone(n.local)
+	}
 	n.exchange = x
 	n.soon(w.between(4*time.Second, 10*time.Second), func() { w.miss(x, n, "deadline") })
 	for _, id := range x.roster.Members {
