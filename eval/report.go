@@ -69,8 +69,8 @@ type Row struct {
 	StateHash     string         `json:"state_hash"`
 }
 
-// Total is the time of a round.
-func (p PhaseSeconds) Total() float64 { return p.Train + p.Wait + p.Average + p.Evaluate }
+// Total is the time of a round. Its evaluation is not in it: that runs beside the next round, on the evaluator alone.
+func (p PhaseSeconds) Total() float64 { return p.Train + p.Wait + p.Average }
 
 // Assemble makes the report of a run from what the journal holds and what the agents say of themselves. The same lines in
 // another order give the same report.
@@ -102,7 +102,7 @@ func Assemble(commits []Commit, scores []Score, agents []AgentSummary) Report {
 		}
 	}
 	r.Rounds, r.Epochs, r.Lineage, r.StateHash = main.Round, float64(main.Round), main.Lineage, main.StateHash
-	if busy := r.Phases.Total() - r.Phases.Evaluate; busy > 0 {
+	if busy := r.Phases.Total(); busy > 0 {
 		r.ImagesPerSecond = float64(r.Images) / busy
 	}
 	return r
@@ -135,6 +135,7 @@ func newRow(c Commit, scored map[stateKey]Score) Row {
 	}
 	if s, ok := scored[stateKey{c.Round, c.StateHash}]; ok {
 		row.TestAccuracy, row.TestLoss, row.Evaluator = &s.TestAccuracy, &s.TestLoss, s.Evaluator
+		row.Seconds.Evaluate = s.Seconds
 	}
 	return row
 }

@@ -3,6 +3,7 @@ package eval
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"shoal/gossip/roster"
@@ -54,6 +55,7 @@ func writeScores(b *strings.Builder, r Report, names map[roster.ID]string) {
 		for _, c := range row.Contributors {
 			who = append(who, name(c.ID, names))
 		}
+		slices.Sort(who)
 		if len(who) > maxShownNames {
 			who = []string{plural(len(who), "agent")}
 		}
