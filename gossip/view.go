@@ -7,7 +7,7 @@ import (
 )
 
 // State is what this agent believes of a member.
-type State uint8
+type State int
 
 // States of a member. A member that left on purpose is Left if this agent heard its goodbye, else Dead.
 const (

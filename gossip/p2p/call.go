@@ -47,7 +47,7 @@ func (h *Host) Call(ctx context.Context, to roster.ID, kind string, body []byte)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	left := binary.BigEndian.AppendUint64(nil, uint64(max(0, time.Until(deadline).Milliseconds())))
-	s, err := h.open(ctx, to, openPatience, purposeCall, left)
+	s, err := h.open(ctx, to, purposeCall, left)
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", kind, err)
 	}

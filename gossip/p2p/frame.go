@@ -18,6 +18,7 @@ const (
 	purposeCall     = "call"
 	purposeLink     = "link"
 
+	kindTaken   = "taken"
 	kindAnswer  = "answer"
 	kindError   = "error"
 	kindRefused = "refused"
@@ -170,6 +171,32 @@ func end(s network.Stream, err error) {
 		return
 	}
 	refuse(s, err.Error())
+}
+
+// take tells the peer that its stream has come to where it is read, and clears the read deadline.
+func take(s network.Stream) error {
+	frame, err := appendFrame(nil, kindTaken, nil)
+	if err != nil {
+		return err
+	}
+	_ = s.SetDeadline(time.Now().Add(frameTimeout)) // fails only on a closed stream, which the write notices
+	if _, err := s.Write(frame); err != nil {
+		return errors.Join(err, s.Reset())
+	}
+	return s.SetDeadline(time.Time{})
+}
+
+// awaitTaken reads what take wrote.
+func awaitTaken(s network.Stream, from roster.ID) error {
+	switch kind, body, err := readFrame(s, maxReasonBytes); {
+	case err != nil:
+		return noEOF(err)
+	case kind == kindRefused:
+		return &RefusedError{from, string(body)}
+	case kind != kindTaken:
+		return fmt.Errorf("peer %s answered %q to a new stream", from, kind)
+	}
+	return nil
 }
 
 // awaitRefusal reads the peer's side of a stream on which it never writes but to refuse: the reason, or how the stream

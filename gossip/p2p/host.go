@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
@@ -46,9 +48,9 @@ const (
 	keepAlive = 10 * time.Second
 	// dialTimeout bounds one attempt to connect; a Pi under load answers within a second or two.
 	dialTimeout = 5 * time.Second
-	// openPatience bounds the retries of a stream that a member refuses because it has not admitted us yet:
-	// membership reaches both sides within a few gossip intervals of 200 ms.
-	openPatience = time.Second
+	// patience bounds the retries of a stream to a member that has not admitted us yet, and is how long a peer without
+	// a connection may take to come back: membership reaches both sides within a few gossip intervals of 200 ms.
+	patience = time.Second
 	// maxStreamsPerPeer bounds the streams that one peer may hold open here, whatever their purpose.
 	maxStreamsPerPeer = 64
 )
@@ -81,6 +83,8 @@ func New(cfg Config, key crypto.PrivKey) (*Host, error) {
 	if err := tryListen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen on p2p.listen %q: %w (take a free port, or stop the agent that holds this one)", cfg.Listen, err)
 	}
+	// libp2p writes failed dials and closing listeners to standard error; what matters comes back as an error.
+	gologshim.SetDefaultHandler(slog.DiscardHandler)
 	gate := newGate()
 	mux := *yamux.DefaultTransport
 	mux.InitialStreamWindowSize = streamWindowBytes
@@ -171,9 +175,10 @@ func decode(id roster.ID) (peer.ID, error) {
 	return p, nil
 }
 
-// open dials the peer if need be, opens a stream and writes its first frame. A member that does not admit us yet is
-// asked again until patience is over; zero patience asks once.
-func (h *Host) open(ctx context.Context, to roster.ID, patience time.Duration, purpose string, body []byte) (network.Stream, error) {
+// open dials the peer if need be, opens a stream, writes its first frame and waits until the peer has taken it, so that
+// nothing is lost on a connection that the peer is about to close. A member that does not admit us yet is asked again
+// until patience is over.
+func (h *Host) open(ctx context.Context, to roster.ID, purpose string, body []byte) (network.Stream, error) {
 	p, err := decode(to)
 	if err != nil {
 		return nil, err
@@ -188,9 +193,9 @@ func (h *Host) open(ctx context.Context, to roster.ID, patience time.Duration, p
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for pause := 20 * time.Millisecond; ; pause *= 2 {
-		s, err := h.openOnce(ctx, p, head)
-		if err == nil {
-			return s, nil
+		s, err := h.openOnce(ctx, p, to, head)
+		if err == nil || errors.As(err, new(*RefusedError)) {
+			return s, err
 		}
 		select {
 		case <-patient.Done():
@@ -200,19 +205,23 @@ func (h *Host) open(ctx context.Context, to roster.ID, patience time.Duration, p
 	}
 }
 
-func (h *Host) openOnce(ctx context.Context, p peer.ID, head []byte) (network.Stream, error) {
+func (h *Host) openOnce(ctx context.Context, p peer.ID, to roster.ID, head []byte) (network.Stream, error) {
 	h.backoff.Clear(p) // the swarm would refuse to dial for 5 s after one refusal
 	s, err := h.host.NewStream(network.WithDialPeerTimeout(ctx, dialTimeout), p, Protocol)
 	if err != nil {
 		return nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = s.SetWriteDeadline(deadline) // fails only on a closed stream, which the write reports
+	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
+	defer stop()
+	_, err = s.Write(head)
+	if err == nil {
+		err = awaitTaken(s, to)
 	}
-	if _, err := s.Write(head); err != nil {
-		return nil, errors.Join(err, s.Reset())
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	_ = s.Reset() // it may be gone already
+	return nil, errors.Join(err, ctx.Err())
 }
 
 // serve reads the first frame of a stream that a peer opened, and hands the stream to its purpose.
@@ -230,7 +239,13 @@ func (h *Host) serve(s network.Stream) {
 		end(s, err)
 		return
 	}
-	_ = s.SetReadDeadline(time.Time{})
+	if purpose != purposeMessages && purpose != purposeCall && purpose != purposeLink {
+		refuse(s, fmt.Sprintf("purpose %q is unknown", purpose))
+		return
+	}
+	if take(s) != nil {
+		return
+	}
 	switch purpose {
 	case purposeMessages:
 		h.serveMessages(s, p, from)
@@ -238,8 +253,6 @@ func (h *Host) serve(s network.Stream) {
 		h.serveCall(s, from, body)
 	case purposeLink:
 		h.serveLink(s, p, body)
-	default:
-		refuse(s, fmt.Sprintf("purpose %q is unknown", purpose))
 	}
 }
 
@@ -271,13 +284,4 @@ func (h *Host) leave(p peer.ID) {
 		delete(h.streams, p)
 	}
 	h.working.Done()
-}
-
-// disconnected tells running attempts that a peer is gone with its last connection.
-func (h *Host) disconnected(n network.Network, c network.Conn) {
-	if p := c.RemotePeer(); n.Connectedness(p) != network.Connected {
-		for _, l := range h.parking.attempts() {
-			l.lost(p)
-		}
-	}
 }

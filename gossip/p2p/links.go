@@ -233,7 +233,7 @@ func (l *Links) outgoing(to int, deadline time.Time) (network.Stream, error) {
 	}
 	ctx, cancel := context.WithDeadline(l.host.ctx, deadline)
 	defer cancel()
-	if s, err = l.host.open(ctx, l.r.Members[to], 0, purposeLink, head); err != nil {
+	if s, err = l.host.open(ctx, l.r.Members[to], purposeLink, head); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()

@@ -149,6 +149,9 @@ func TestAbortUnblocksASenderWithAFullWindow(t *testing.T) {
 	hosts, r := newCluster(t, 2)
 	links := openAll(t, hosts, tagOf(r, 1), r)
 	segment := make([]byte, 1<<20)
+	if err := errors.Join(links[0].Send(1, segment, soon()), links[1].Recv(0, segment, soon())); err != nil {
+		t.Fatal(err) // from here on the stream is the attempt's
+	}
 	done := make(chan error, 1)
 	go func() {
 		for {
@@ -260,5 +263,40 @@ func TestExpelledPeerFailsAtOnce(t *testing.T) {
 	}
 	if err := links[0].Send(1, b, soon()); !errors.Is(err, ErrNotAdmitted) {
 		t.Errorf("send to an expelled peer: %v, want ErrNotAdmitted", err)
+	}
+}
+
+// BenchmarkLinks sends 2.8 MB each way between two hosts, as a ring of two does with 700,000 parameters.
+func BenchmarkLinks(b *testing.B) {
+	hosts, r := newCluster(b, 2)
+	links := openAll(b, hosts, tagOf(r, 1), r)
+	const segment, segments = 64 << 10, 43
+	b.SetBytes(2 * segment * segments)
+	b.ReportAllocs()
+	for b.Loop() {
+		done := make(chan error, 4)
+		for rank, l := range links {
+			go func() {
+				buf := make([]byte, segment)
+				var err error
+				for i := 0; i < segments && err == nil; i++ {
+					err = l.Send(1-rank, buf, soon())
+				}
+				done <- err
+			}()
+			go func() {
+				buf := make([]byte, segment)
+				var err error
+				for i := 0; i < segments && err == nil; i++ {
+					err = l.Recv(1-rank, buf, soon())
+				}
+				done <- err
+			}()
+		}
+		for range cap(done) {
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+		}
 	}
 }

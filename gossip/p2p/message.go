@@ -93,7 +93,7 @@ func (h *Host) sendFrame(ctx context.Context, box *outbox, to roster.ID, frame [
 			return errors.Join(reason, ctx.Err())
 		}
 	}
-	s, err := h.open(ctx, to, openPatience, purposeMessages, nil)
+	s, err := h.open(ctx, to, purposeMessages, nil)
 	if err != nil {
 		return err
 	}

@@ -203,7 +203,7 @@ func TestBadFrameClosesItsStreamOnly(t *testing.T) {
 	a, b := hosts[0], hosts[1]
 	got := make(chan string, 1)
 	b.OnMessage(func(_ roster.ID, _ string, body []byte) { got <- string(body) })
-	s, err := a.open(within(t, 5*time.Second), b.ID(), openPatience, purposeMessages, nil)
+	s, err := a.open(within(t, 5*time.Second), b.ID(), purposeMessages, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,13 +225,9 @@ func TestBadFrameClosesItsStreamOnly(t *testing.T) {
 
 func TestUnknownPurposeIsRefused(t *testing.T) {
 	hosts, _ := newCluster(t, 2)
-	s, err := hosts[0].open(within(t, 5*time.Second), hosts[1].ID(), openPatience, "torrent", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Reset()
+	_, err := hosts[0].open(within(t, 5*time.Second), hosts[1].ID(), "torrent", nil)
 	var refused *RefusedError
-	if err := awaitRefusal(s, hosts[1].ID()); !errors.As(err, &refused) || refused.Reason != `purpose "torrent" is unknown` {
+	if !errors.As(err, &refused) || refused.Reason != `purpose "torrent" is unknown` {
 		t.Errorf("got %v", err)
 	}
 }

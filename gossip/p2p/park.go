@@ -234,3 +234,25 @@ func (l *Links) lost(p peer.ID) {
 		i.mu.Unlock()
 	}
 }
+
+// disconnected tells running attempts that a peer is gone with its last connection, unless it is back in a moment: the
+// first connections to a member that has not admitted us yet come and go. Streams that are open fail by themselves.
+func (h *Host) disconnected(n network.Network, c network.Conn) {
+	p := c.RemotePeer()
+	gone := func() bool { return n.Connectedness(p) != network.Connected }
+	if !gone() || len(h.parking.attempts()) == 0 {
+		return
+	}
+	h.start(func() {
+		select {
+		case <-time.After(patience):
+		case <-h.ctx.Done():
+			return
+		}
+		if gone() {
+			for _, l := range h.parking.attempts() {
+				l.lost(p)
+			}
+		}
+	})
+}

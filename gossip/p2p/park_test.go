@@ -66,7 +66,7 @@ func refusal(t *testing.T, from, to *Host, head linkHead) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := from.open(within(t, 5*time.Second), to.ID(), openPatience, purposeLink, text)
+	s, err := from.open(within(t, 5*time.Second), to.ID(), purposeLink, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestParkedStreamsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := hosts[0].open(within(t, 5*time.Second), hosts[1].ID(), openPatience, purposeLink, text)
+		s, err := hosts[0].open(within(t, 5*time.Second), hosts[1].ID(), purposeLink, text)
 		if err != nil {
 			t.Fatal(err)
 		}
