@@ -196,21 +196,6 @@ func (m *Machine) settle() {
 	m.wake = m.now.Add(m.cfg.Gather / 8)
 }
 
-// patience is when members still training are told to stop.
-func (m *Machine) patience() time.Time {
-	if m.cfg.Deadline > 0 {
-		return m.began.Add(m.cfg.Deadline)
-	}
-	own := m.took
-	for _, answer := range m.poll.ready {
-		own = max(own, answer.Took)
-	}
-	if own == 0 && len(m.history) == 0 {
-		return m.now.Add(m.cfg.Gather) // nobody knows yet how long it takes
-	}
-	return m.since.Add(Patience(own, m.history) + m.cfg.Gather)
-}
-
 // decide closes the poll: a roster, what each brings, and what to adopt if anyone has prepared this round.
 func (m *Machine) decide() {
 	members := slices.Sorted(maps.Keys(m.poll.ready))
@@ -281,36 +266,4 @@ func (m *Machine) missing() []Absence {
 		}
 	}
 	return out
-}
-
-// prepared is the state that a ballot must adopt: of the latest ballot anyone stored one for, the hash that most hold,
-// and of equally many the smallest; with its holders, sorted.
-func prepared(answers map[ID]Message) (*Prepared, []ID) {
-	var best *Prepared
-	holders := map[string][]ID{}
-	for _, id := range slices.Sorted(maps.Keys(answers)) {
-		p := answers[id].Prepared
-		if p == nil {
-			continue
-		}
-		holders[p.Hash] = append(holders[p.Hash], id)
-	}
-	for _, id := range slices.Sorted(maps.Keys(answers)) {
-		p := answers[id].Prepared
-		if p == nil {
-			continue
-		}
-		order := 1
-		if best != nil {
-			order = p.Ballot.Compare(best.Ballot)
-		}
-		more := best != nil && len(holders[p.Hash])-len(holders[best.Hash]) > 0
-		if order > 0 || order == 0 && p.Hash != best.Hash && (more || len(holders[p.Hash]) == len(holders[best.Hash]) && p.Hash < best.Hash) {
-			best = p
-		}
-	}
-	if best == nil {
-		return nil, nil
-	}
-	return best, holders[best.Hash]
 }

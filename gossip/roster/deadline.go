@@ -31,3 +31,22 @@ func median(d []time.Duration) time.Duration {
 	s := slices.Sorted(slices.Values(d))
 	return s[len(s)/2]
 }
+
+// patience is when members still training are told to stop.
+func (m *Machine) patience() time.Time {
+	if m.cfg.Deadline > 0 {
+		began := m.since
+		if m.took > 0 { // it trained this round itself
+			began = m.began
+		}
+		return began.Add(m.cfg.Deadline)
+	}
+	own := m.took
+	for _, answer := range m.poll.ready {
+		own = max(own, answer.Took)
+	}
+	if own == 0 && len(m.history) == 0 {
+		return m.now.Add(m.cfg.Gather) // nobody knows yet how long it takes
+	}
+	return m.since.Add(Patience(own, m.history) + m.cfg.Gather)
+}

@@ -231,17 +231,6 @@ func (m *Machine) insist() {
 	m.wake = m.now.Add(m.cfg.Gather / 2)
 }
 
-// prepared is the outcome of reducing what the members bring.
-func (s Settled) prepared(b Ballot, hash string) Prepared {
-	p := Prepared{Ballot: b, Origin: b, Hash: hash, Lineage: s.Lineage, Roster: s.Roster, Missing: s.Missing}
-	for i, id := range s.Roster.Members {
-		if n := s.Samples[i]; n > 0 {
-			p.Shares = append(p.Shares, Share{id, n})
-		}
-	}
-	return p
-}
-
 // done takes a member's word that it stored a result of the promised ballot, which may come before our own, or even
 // before the coordinator's begin.
 func (m *Machine) done(from ID, msg Message) {

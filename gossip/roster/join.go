@@ -10,6 +10,9 @@ import (
 // askEvery is how often a member that waits for company asks the others where they are.
 const askEvery = 500 * time.Millisecond
 
+// catchUpFor bounds a fetch that is not answered: a large state over a slow link takes a minute.
+const catchUpFor = 2 * time.Minute
+
 // lingerFor bounds how long a member that is through waits for those behind.
 const lingerFor = 20 * time.Second
 
@@ -84,7 +87,7 @@ func (m *Machine) consider(from ID, r Record) bool {
 		m.commit(r, false)
 		return true
 	}
-	m.enter(CatchingUp, 10*m.cfg.Gather)
+	m.enter(CatchingUp, catchUpFor)
 	holders := []ID{from}
 	for _, id := range r.Roster.Members {
 		if id != from && id != m.self && m.isAlive(id) {

@@ -26,6 +26,7 @@ type Machine struct {
 	phase  Phase
 	since  time.Time // of the phase
 	wake   time.Time // when the phase wants to act without an event; zero: never
+	slept  bool      // the last wake came far too late
 	born   time.Time // of this process
 	asked  time.Time // when the heads of peers were last asked for
 	heads  map[ID]Record
@@ -225,10 +226,11 @@ func (m *Machine) pass() {
 	if m.wake.IsZero() || m.now.Before(m.wake) {
 		return
 	}
-	if m.now.Sub(m.wake) > m.cfg.Gather {
+	if m.now.Sub(m.wake) > max(m.cfg.Gather, sleptFor) && !m.slept {
 		m.oversleep()
 		return
 	}
+	m.slept = false
 	switch m.phase {
 	case Joining:
 		m.join()
@@ -247,8 +249,12 @@ func (m *Machine) pass() {
 	}
 }
 
+// sleptFor is how late a process is woken that was stopped, rather than only busy.
+const sleptFor = 2 * time.Second
+
 // oversleep forgives the others a silence in which this process did not run: what they said is still to be read.
 func (m *Machine) oversleep() {
+	m.slept = true
 	m.note("overslept", fmt.Sprintf("by %v", m.now.Sub(m.wake)))
 	m.heard = m.now
 	if m.poll != nil {

@@ -55,6 +55,17 @@ func (r Record) Ahead(o Record) bool {
 		cmp.Compare(o.Hash, r.Hash)) > 0
 }
 
+// prepared is the outcome of reducing what the members bring.
+func (s Settled) prepared(b Ballot, hash string) Prepared {
+	p := Prepared{Ballot: b, Origin: b, Hash: hash, Lineage: s.Lineage, Roster: s.Roster, Missing: s.Missing}
+	for i, id := range s.Roster.Members {
+		if n := s.Samples[i]; n > 0 {
+			p.Shares = append(p.Shares, Share{id, n})
+		}
+	}
+	return p
+}
+
 // successor is the record that follows last when p is committed. It rests on p and last alone, not on the ballot that
 // commits, so that all who commit p hold the same record.
 func successor(last Record, p Prepared) Record {
@@ -102,6 +113,38 @@ func nextLineage(last Record, ballot Ballot, members []ID) string {
 		return last.Lineage
 	}
 	return digest(last.Lineage, ballot, members)
+}
+
+// prepared is the state that a ballot must adopt: of the latest ballot anyone stored one for, the hash that most hold,
+// and of equally many the smallest; with its holders, sorted.
+func prepared(answers map[ID]Message) (*Prepared, []ID) {
+	var best *Prepared
+	holders := map[string][]ID{}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		p := answers[id].Prepared
+		if p == nil {
+			continue
+		}
+		holders[p.Hash] = append(holders[p.Hash], id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		p := answers[id].Prepared
+		if p == nil {
+			continue
+		}
+		order := 1
+		if best != nil {
+			order = p.Ballot.Compare(best.Ballot)
+		}
+		more := best != nil && len(holders[p.Hash])-len(holders[best.Hash]) > 0
+		if order > 0 || order == 0 && p.Hash != best.Hash && (more || len(holders[p.Hash]) == len(holders[best.Hash]) && p.Hash < best.Hash) {
+			best = p
+		}
+	}
+	if best == nil {
+		return nil, nil
+	}
+	return best, holders[best.Hash]
 }
 
 // adoption is what the settled members commit of p, which was prepared after last in an earlier ballot: p unchanged, so
