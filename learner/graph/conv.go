@@ -57,15 +57,15 @@ func (n *Net) linear(name string, x *G.Node, c int) *G.Node {
 // an image. The images themselves need no gradient.
 func (n *Net) filtered(kind, name string, x, w *G.Node, shape tensor.Shape, macs int, y, dx, dw runner) *G.Node {
 	inner := x != n.images
-	flops := int64(n.spec.Batch) * int64(macs)
+	total := int64(n.spec.Batch) * int64(macs)
 	return n.apply(op{
-		kind: kind, name: name, shape: shape, kernel: y, flops: flops, wrt: []bool{inner, true},
+		kind: kind, name: name, shape: shape, kernel: y, macs: total, wrt: []bool{inner, true},
 		diff: func(in G.Nodes, _, grad *G.Node) (G.Nodes, error) {
 			grads := make(G.Nodes, 2)
 			if inner {
-				grads[0] = n.apply(op{kind: kind + " dx", name: name, shape: x.Shape().Clone(), kernel: dx, flops: flops}, grad, in[1])
+				grads[0] = n.apply(op{kind: kind + " dx", name: name, shape: x.Shape().Clone(), kernel: dx, macs: total}, grad, in[1])
 			}
-			grads[1] = n.apply(op{kind: kind + " dw", name: name, shape: w.Shape().Clone(), kernel: dw, flops: flops}, in[0], grad)
+			grads[1] = n.apply(op{kind: kind + " dw", name: name, shape: w.Shape().Clone(), kernel: dw, macs: total}, in[0], grad)
 			return grads, n.err
 		},
 	}, x, w)

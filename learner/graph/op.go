@@ -43,7 +43,7 @@ type op struct {
 	inPlace bool                                                 // the output may take the memory of the first input
 	wrt     []bool                                               // inputs that diff gives a gradient for
 	diff    func(in G.Nodes, out, grad *G.Node) (G.Nodes, error) // nil in operations that are gradients themselves
-	flops   int64                                                // multiply-adds of a whole batch, 0 where memory is what it costs
+	macs    int64                                                // multiply-adds of a whole batch, 0 where memory is what it costs
 }
 
 var (

@@ -18,7 +18,7 @@ type step struct {
 	in      []*buffer
 	scratch *buffer // nil where none is needed
 	inPlace bool
-	flops   int64
+	macs    int64
 }
 
 // buffer is memory for one or more values, each of which takes the place of the one before. It is needed from step first
@@ -107,7 +107,7 @@ func (p *planner) add(node *G.Node) error {
 	}
 	switch o := node.Op().(type) {
 	case *op:
-		s.kernel, s.inPlace, s.flops = o.kernel, o.inPlace, o.flops
+		s.kernel, s.inPlace, s.macs = o.kernel, o.inPlace, o.macs
 	default: // Gorgonia adds the gradients of a value that is used twice
 		if o.String() != "+ false" || len(s.in) != 2 {
 			return fmt.Errorf("plan %v: operation %v is none of ours", node, o)

@@ -49,7 +49,27 @@ type bound struct {
 	out     []float32
 	in      [][]float32
 	scratch []float32
-	flops   int64
+	macs    int64
+}
+
+// Cost is what a step of a whole batch takes: multiply-adds of convolutions and products, and the bytes of its operands,
+// each counted once.
+type Cost struct {
+	Name        string // of the layer, and what it does
+	MACs, Bytes int64
+}
+
+// Costs lists the steps in their order, those of evaluation first.
+func (p *Program) Costs() []Cost {
+	costs := make([]Cost, len(p.steps))
+	for i, s := range p.steps {
+		n := len(s.out)
+		for _, in := range s.in {
+			n += len(in)
+		}
+		costs[i] = Cost{Name: s.name, MACs: s.macs, Bytes: 4 * int64(n)}
+	}
+	return costs
 }
 
 // Compile plans a net for a pool, in memory of the caller's and an arena of its own.
@@ -108,7 +128,7 @@ func (p *Program) bind(plan *planner) {
 		gradients[node] = true
 	}
 	for _, s := range plan.steps {
-		b := bound{name: s.node.Op().String(), kernel: s.kernel, out: s.out.memory(p.arena), flops: s.flops}
+		b := bound{name: s.node.Op().String(), kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs}
 		for _, in := range s.in {
 			b.in = append(b.in, in.memory(p.arena))
 		}
