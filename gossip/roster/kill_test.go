@@ -76,10 +76,7 @@ func killEverywhere(t *testing.T, members int, back time.Duration, cut bool) (ga
 			for _, failure := range simulate(w) {
 				t.Fatalf("%s struck after %d effects: %s", v.id, after, failure)
 			}
-			if d := longestGap(w, v.id); d > gap {
-				t.Logf("%s struck after %d effects: %v", v.id, after, d)
-				gap = d
-			}
+			gap = max(gap, longestGap(w, v.id))
 			if !killed.IsZero() && back > 0 && !trainsAgain(w, v.id, killed.Add(back)) {
 				t.Fatalf("%s struck after %d effects: it did not take part again", v.id, after)
 			}
@@ -120,4 +117,36 @@ func trainsAgain(w *world, victim ID, killed time.Time) bool {
 		}
 	}
 	return false
+}
+
+// TestStragglerCostsPatienceOnly lets one member be twenty times slower: rounds last as long as the deadline says, or as
+// long as was learned from the first, and what the straggler has done by then counts.
+func TestStragglerCostsPatienceOnly(t *testing.T) {
+	gather := Defaults().Gather
+	tests := []struct {
+		name     string
+		deadline time.Duration
+		limit    time.Duration
+	}{
+		{"a fixed deadline", 4 * time.Second, 4*time.Second + gather},
+		{"an adaptive one", 0, 3*time.Second + 3*gather},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := quiet(4, 5)
+			w.cfg.Deadline = test.deadline
+			slow := w.nodes[2]
+			slow.slow = 20
+			for _, failure := range simulate(w) {
+				t.Fatal(failure)
+			}
+			if gap := longestGap(w, ""); gap > test.limit {
+				t.Errorf("%v between two rounds, more than %v", gap, test.limit)
+			}
+			last := slow.machine.Last()
+			if len(last.Shares) != 4 || last.Samples[slow.id] == 0 || last.Samples[slow.id] >= last.Samples["m00"] {
+				t.Errorf("the last round has shares %v, all rounds samples %v", last.Shares, last.Samples)
+			}
+		})
+	}
 }

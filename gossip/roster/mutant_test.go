@@ -16,7 +16,7 @@ func TestMutantsAreFound(t *testing.T) {
 			next.Promised, next.Prepared = Ballot{}, nil
 			return next
 		}}},
-		{"nobody says what is prepared", "ambush-three", "agreement", tamper{onMessage: func(_ *node, _ ID, msg Message) (Message, bool) {
+		{"nobody says what is prepared", "ambush", "agreement", tamper{onMessage: func(_ *node, _ ID, msg Message) (Message, bool) {
 			if msg.Kind == Ready {
 				msg.Prepared = nil
 			}
@@ -27,7 +27,7 @@ func TestMutantsAreFound(t *testing.T) {
 				n.feed(Received{id, Message{Kind: Done, Ballot: e.Ballot, Hash: e.Hash}})
 			}
 		}}},
-		{"a poll makes forget what is prepared", "ambush-three", "agreement", tamper{onEvent: func(n *node, e Event) bool {
+		{"a poll makes forget what is prepared", "ambush", "agreement", tamper{onEvent: func(n *node, e Event) bool {
 			if r, ok := e.(Received); ok && r.Message.Kind == Poll {
 				if m := n.machine; r.Message.Ballot.Compare(m.st.Promised) > 0 {
 					m.st.Prepared = nil

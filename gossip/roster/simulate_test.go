@@ -30,12 +30,13 @@ type plan struct {
 	every   time.Duration // one of the faults
 	late    int           // members that join later
 
-	crash, blank, stop, suspicion, part, oneway, snap, leave, ambush float64 // of all faults, by weight
-	failing, flipping                                                float64 // exchanges that fail, results that differ
-	straggler                                                        float64 // chance that a member is slow
-	forks                                                            bool    // two lineages may be alive
-	expect                                                           bool    // the first round waits for all
-	least                                                            int     // members of a round; 0: one
+	crash, blank, stop, suspicion, part, oneway, snap, leave, ambush float64       // of all faults, by weight
+	failing, flipping                                                float64       // exchanges that fail, results that differ
+	straggler                                                        float64       // chance that a member is slow
+	forks                                                            bool          // two lineages may be alive
+	expect                                                           bool          // the first round waits for all
+	least                                                            int           // members of a round; 0: one
+	deadline                                                         time.Duration // 0: adaptive
 }
 
 // plans are the kinds of worlds; a seed chooses one.
@@ -52,6 +53,7 @@ func plans() []plan {
 		vary("calm", func(p *plan) { p.members, p.expect = 8, true }),
 		vary("joiners", func(p *plan) { p.late, p.fetch = 3, 8*time.Second; trouble(p) }),
 		vary("stragglers", func(p *plan) { p.straggler, p.round = 0.4, 8*time.Second }),
+		vary("deadline", func(p *plan) { p.straggler, p.deadline, p.crash, p.late = 0.5, 4*time.Second, 1, 1; trouble(p) }),
 		vary("failing", func(p *plan) { p.failing, p.flipping, p.snap = 0.4, 0.05, 1; p.forks = true; trouble(p) }),
 		vary("crash", func(p *plan) { p.crash = 1; trouble(p) }),
 		vary("crash-fast", func(p *plan) {
@@ -98,7 +100,7 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 	if p.expect {
 		w.cfg.Expect = n
 	}
-	w.cfg.MinMembers = max(1, p.least)
+	w.cfg.MinMembers, w.cfg.Deadline = max(1, p.least), p.deadline
 	for range n {
 		m := w.add()
 		w.after(w.between(0, 2*time.Second+w.plan.faults/2), m.boot)
