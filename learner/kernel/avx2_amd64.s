@@ -5,11 +5,4447 @@
 #include "funcdata.h"
 #include "textflag.h"
 
-TEXT ·gemmAVX2(SB), 0, $16816-8
+TEXT ·depthwiseAVX2(SB), 0, $1072-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 16704(SP), SP
+	LEAQ 960(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x08ec8148; WORD $0x0003; BYTE $0x00 // subq $0x308, %rsp
+	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x505f3b48 // cmpq 0x50(%rdi), %rbx
+	LONG $0x1b138d0f; WORD $0x0000 // jge 0x1b37 <depthwise+0x1b37>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x18508b48 // movq 0x18(%rax), %rdx
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0xcaaf0f48 // imulq %rdx, %rcx
+	QUAD $0x0000008824b48948 // movq %rsi, 0x88(%rsp)
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	LONG $0xbf048d4c // leaq (%rdi,%rdi,4), %r8
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	WORD $0x2aeb // jmp 0xe2 <depthwise+0xe2>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x00000178249c8b48 // movq 0x178(%rsp), %rbx
+	QUAD $0x0000009824bc0148 // addq %rdi, 0x98(%rsp)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	LONG $0x50583b48 // cmpq 0x50(%rax), %rbx
+	LONG $0x1a558d0f; WORD $0x0000 // jge 0x1b37 <depthwise+0x1b37>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x8b48; BYTE $0x01 // movq (%rcx), %rax
+	LONG $0x30498b48 // movq 0x30(%rcx), %rcx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0e74 // je 0x110 <depthwise+0x110>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x0aeb // jmp 0x116 <depthwise+0x116>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0xd889 // movl %ebx, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x0000bf41; WORD $0x0000 // movl $0x0, %r15d
+	LONG $0x0000bc41; WORD $0x0000 // movl $0x0, %r12d
+	QUAD $0x00000178249c8948 // movq %rbx, 0x178(%rsp)
+	LONG $0x404a8b49 // movq 0x40(%r10), %rcx
+	LONG $0x205a8b4d // movq 0x20(%r10), %r11
+	LONG $0x28728b49 // movq 0x28(%r10), %rsi
+	LONG $0xd1af0f48 // imulq %rcx, %rdx
+	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	LONG $0xff438d4d // leaq -0x1(%r11), %r8
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0xff6a8d4c // leaq -0x1(%rdx), %r13
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	LONG $0xf1af0f48 // imulq %rcx, %rsi
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	LONG $0xc19f0f41 // setg %r9b
+	LONG $0xe84f0f4d // cmovgq %r8, %r13
+	QUAD $0x0000015024849d0f // setge 0x150(%rsp)
+	LONG $0xe84d0f49 // cmovgeq %r8, %rbp
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xc69e0f41 // setle %r14b
+	LONG $0xef480f49 // cmovsq %r15, %rbp
+	LONG $0xec4e0f4d // cmovleq %r12, %r13
+	LONG $0xc4980f41 // sets %r12b
+	QUAD $0x0000015024a40a44 // orb 0x150(%rsp), %r12b
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x0845; BYTE $0xce // orb %r9b, %r14b
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x24748844; BYTE $0x0e // movb %r14b, 0xe(%rsp)
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0x246c8948; BYTE $0x70 // movq %rbp, 0x70(%rsp)
+	LONG $0xd5af0f4c // imulq %rbp, %r10
+	QUAD $0x000000a024ac8b48 // movq 0xa0(%rsp), %rbp
+	LONG $0xcdaf0f4d // imulq %r13, %r9
+	LONG $0x246c894c; BYTE $0x78 // movq %r13, 0x78(%rsp)
+	LONG $0x016a8d4c // leaq 0x1(%rdx), %r13
+	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
+	LONG $0x105e8b4d // movq 0x10(%r14), %r11
+	LONG $0xe84d0f4d // cmovgeq %r8, %r13
+	LONG $0x24648844; BYTE $0x0d // movb %r12b, 0xd(%rsp)
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0x384e8b49 // movq 0x38(%r14), %rcx
+	LONG $0x8d448d4e; BYTE $0x00 // leaq (%rbp,%r9,4), %r8
+	LONG $0xc19d0f41 // setge %r9b
+	LONG $0xfffa8348 // cmpq $-0x1, %rdx
+	LONG $0x95548d4e; BYTE $0x00 // leaq (%rbp,%r10,4), %r10
+	LONG $0xef4c0f4d // cmovlq %r15, %r13
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0844; BYTE $0xca // orb %r9b, %dl
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0xf5af0f49 // imulq %r13, %rsi
+	LONG $0x0f245488 // movb %dl, 0xf(%rsp)
+	QUAD $0x0000010024ac894c // movq %r13, 0x100(%rsp)
+	LONG $0xb5448d48; BYTE $0x00 // leaq (%rbp,%rsi,4), %rax
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0xc4af0f49 // imulq %r12, %rax
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	QUAD $0x0000013024bc8348; BYTE $0x01 // cmpq $0x1, 0x130(%rsp)
+	LONG $0x83048d49 // leaq (%r11,%rax,4), %rax
+	QUAD $0x0000011824848948 // movq %rax, 0x118(%rsp)
+	LONG $0x012c850f; WORD $0x0000 // jne 0x380 <depthwise+0x380>
+	LONG $0x247c8348; WORD $0x0830 // cmpq $0x8, 0x30(%rsp)
+	LONG $0x02408d0f; WORD $0x0000 // jge 0x4a0 <depthwise+0x4a0>
+	LONG $0x6cb60f44; WORD $0x0d24 // movzbl 0xd(%rsp), %r13d
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	WORD $0x2948; BYTE $0xc6 // subq %rax, %rsi
+	LONG $0xfe428e0f; WORD $0xffff // jle 0xc0 <depthwise+0xc0>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x08410348 // addq 0x8(%rcx), %rax
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x00b3850f; WORD $0x0000 // jne 0x360 <depthwise+0x360>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x10168e0f; WORD $0x0000 // jle 0x12d2 <depthwise+0x12d2>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x2c0 <depthwise+0x2c0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0fee850f; WORD $0x0000 // jne 0x12d2 <depthwise+0x12d2>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x0fdf8e0f; WORD $0x0000 // jle 0x12d2 <depthwise+0x12d2>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x880c8d48 // leaq (%rax,%rcx,4), %rcx
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x300 <depthwise+0x300>
+	LONG $0x5c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm3
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0fb2850f; WORD $0x0000 // jne 0x12d6 <depthwise+0x12d6>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x2d7e // jle 0x360 <depthwise+0x360>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x340 <depthwise+0x340>
+	LONG $0x6410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm4
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	WORD $0x8445; BYTE $0xed // testb %r13b, %r13b
+	LONG $0x0f7a840f; WORD $0x0000 // je 0x12ec <depthwise+0x12ec>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x001134e9; BYTE $0x00 // jmp 0x14b3 <depthwise+0x14b3>
+	BYTE $0x90 // nop
+	LONG $0x247c8348; WORD $0x0830 // cmpq $0x8, 0x30(%rsp)
+	QUAD $0x00000170248c8948 // movq %rcx, 0x170(%rsp)
+	LONG $0x073c8d0f; WORD $0x0000 // jge 0xad0 <depthwise+0xad0>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	WORD $0x294c; BYTE $0xde // subq %r11, %rsi
+	LONG $0xfd1b8e0f; WORD $0xffff // jle 0xc0 <depthwise+0xc0>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x000000009d048d4a // leaq (,%r11,4), %rax
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x08410348 // addq 0x8(%rcx), %rax
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0f72850f; WORD $0x0000 // jne 0x1343 <depthwise+0x1343>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x0f5b8e0f; WORD $0x0000 // jle 0x133b <depthwise+0x133b>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x3f0 <depthwise+0x3f0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0f27850f; WORD $0x0000 // jne 0x133b <depthwise+0x133b>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x0f188e0f; WORD $0x0000 // jle 0x133b <depthwise+0x133b>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x880c8d48 // leaq (%rax,%rcx,4), %rcx
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x430 <depthwise+0x430>
+	LONG $0x5c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm3
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0eeb850f; WORD $0x0000 // jne 0x133f <depthwise+0x133f>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x0edc8e0f; WORD $0x0000 // jle 0x1343 <depthwise+0x1343>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x480 <depthwise+0x480>
+	LONG $0x6410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm4
+	LONG $0x000ea5e9; BYTE $0x00 // jmp 0x1343 <depthwise+0x1343>
+	WORD $0x9066 // nop
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	QUAD $0x000098248caf0f48; BYTE $0x00 // imulq 0x98(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x6cb60f44; WORD $0x0d24 // movzbl 0xd(%rsp), %r13d
+	QUAD $0x000000902484c748; LONG $0x00000000 // movq $0x0, 0x90(%rsp)
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0xd0af0f48 // imulq %rax, %rdx
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	QUAD $0x0000010824bc894c // movq %r15, 0x108(%rsp)
+	LONG $0x107a8d48 // leaq 0x10(%rdx), %rdi
+	LONG $0x0c528d4c // leaq 0xc(%rdx), %r10
+	LONG $0x087a8d4c // leaq 0x8(%rdx), %r15
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xd0af0f49 // imulq %r8, %rdx
+	LONG $0xf8af0f49 // imulq %r8, %rdi
+	LONG $0xd0af0f4d // imulq %r8, %r10
+	LONG $0xf8af0f4d // imulq %r8, %r15
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
+	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	QUAD $0x000000d024bc8948 // movq %rdi, 0xd0(%rsp)
+	QUAD $0x000000c82494894c // movq %r10, 0xc8(%rsp)
+	QUAD $0x000000e024bc894c // movq %r15, 0xe0(%rsp)
+	LONG $0xd0af0f48 // imulq %rax, %rdx
+	QUAD $0x0001002484af0f48; BYTE $0x00 // imulq 0x100(%rsp), %rax
+	LONG $0x105a8d48 // leaq 0x10(%rdx), %rbx
+	LONG $0x0c4a8d4c // leaq 0xc(%rdx), %r9
+	LONG $0x08728d4c // leaq 0x8(%rdx), %r14
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xd0af0f49 // imulq %r8, %rdx
+	LONG $0xd8af0f49 // imulq %r8, %rbx
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	LONG $0xf0af0f4d // imulq %r8, %r14
+	LONG $0x10688d48 // leaq 0x10(%rax), %rbp
+	LONG $0x0c588d4c // leaq 0xc(%rax), %r11
+	LONG $0x08608d4c // leaq 0x8(%rax), %r12
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf6 // addq %rsi, %r14
+	LONG $0xe8af0f49 // imulq %r8, %rbp
+	LONG $0xd8af0f4d // imulq %r8, %r11
+	LONG $0xe0af0f4d // imulq %r8, %r12
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	QUAD $0x000000f824b4894c // movq %r14, 0xf8(%rsp)
+	QUAD $0x000000f0249c8948 // movq %rbx, 0xf0(%rsp)
+	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	QUAD $0x00000120249c894c // movq %r11, 0x120(%rsp)
+	QUAD $0x0000011024a4894c // movq %r12, 0x110(%rsp)
+	QUAD $0x0000012824ac8948 // movq %rbp, 0x128(%rsp)
+	WORD $0x2ceb // jmp 0x60d <depthwise+0x60d>
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000009024848348; BYTE $0x20 // addq $0x20, 0x90(%rsp)
+	LONG $0x08568d48 // leaq 0x8(%rsi), %rdx
+	LONG $0x117c41c4; BYTE $0x13 // vmovups %ymm10, (%r11)
+	LONG $0x24543b48; BYTE $0x30 // cmpq 0x30(%rsp), %rdx
+	LONG $0xfc5b8f0f; WORD $0xffff // jg 0x268 <depthwise+0x268>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	QUAD $0x000000009d048d4c // leaq (,%rbx,4), %r8
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x0840034c // addq 0x8(%rax), %r8
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	WORD $0x1675 // jne 0x652 <depthwise+0x652>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x107cc1c4; BYTE $0x18 // vmovups (%r8), %ymm3
+	LONG $0x107cc1c4; WORD $0x8014 // vmovups (%r8,%rax,4), %ymm2
+	LONG $0x107c41c4; WORD $0xc034 // vmovups (%r8,%rax,8), %ymm14
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xed // testb %r13b, %r13b
+	WORD $0x2775 // jne 0x686 <depthwise+0x686>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x102c // vmovups (%r8,%rdx), %ymm5
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x100c // vmovups (%r8,%rdx), %ymm1
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x1034 // vmovups (%r8,%rdx), %ymm6
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x2a75 // jne 0x6ca <depthwise+0x6ca>
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x107c41c4; WORD $0x1004 // vmovups (%r8,%rdx), %ymm8
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x103c // vmovups (%r8,%rdx), %ymm7
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x107c41c4; WORD $0x100c // vmovups (%r8,%rdx), %ymm9
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	QUAD $0x0000011824bc8b48 // movq 0x118(%rsp), %rdi
+	LONG $0x28508b48 // movq 0x28(%rax), %rdx
+	LONG $0x9f1c8d4c // leaq (%rdi,%rbx,4), %r11
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xff088e0f; WORD $0xffff // jle 0x5f0 <depthwise+0x5f0>
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0xd2287cc5 // vmovaps %ymm2, %ymm10
+	LONG $0x2c107cc5; BYTE $0x98 // vmovups (%rax,%rbx,4), %ymm13
+	LONG $0x24107cc5; BYTE $0x99 // vmovups (%rcx,%rbx,4), %ymm12
+	LONG $0x1c107cc5; BYTE $0x9f // vmovups (%rdi,%rbx,4), %ymm11
+	LONG $0xa81542c4; BYTE $0xd7 // vfmadd213ps %ymm15, %ymm13, %ymm10
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb82562c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm11, %ymm10
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	LONG $0xfecd840f; WORD $0xffff // je 0x5f0 <depthwise+0x5f0>
+	LONG $0xeb5914c5 // vmulps %ymm3, %ymm13, %ymm13
+	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
+	LONG $0xfec28348 // addq $-0x2, %rdx
+	LONG $0xa85542c4; BYTE $0xe5 // vfmadd213ps %ymm13, %ymm5, %ymm12
+	LONG $0xa83d42c4; BYTE $0xdc // vfmadd213ps %ymm12, %ymm8, %ymm11
+	LONG $0x03fa8348 // cmpq $0x3, %rdx
+	WORD $0x2a73 // jae 0x769 <depthwise+0x769>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x9a148d4c // leaq (%rdx,%rbx,4), %r10
+	LONG $0x99248d4c // leaq (%rcx,%rbx,4), %r12
+	LONG $0x981c8d48 // leaq (%rax,%rbx,4), %rbx
+	LONG $0x03e08341 // andl $0x3, %r8d
+	LONG $0x02ed850f; WORD $0x0000 // jne 0xa51 <depthwise+0xa51>
+	LONG $0xfffe87e9; BYTE $0xff // jmp 0x5f0 <depthwise+0x5f0>
+	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
+	QUAD $0x0000010824a48b4c // movq 0x108(%rsp), %r12
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	LONG $0x246c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbp
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	QUAD $0x0000012024b48b4c // movq 0x120(%rsp), %r14
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0xfce38349 // andq $-0x4, %r11
+	QUAD $0x00015024bc11fcc5; BYTE $0x00 // vmovups %ymm7, 0x150(%rsp)
+	QUAD $0x0002402484117cc5; BYTE $0x00 // vmovups %ymm8, 0x240(%rsp)
+	QUAD $0x000220248c117cc5; BYTE $0x00 // vmovups %ymm9, 0x220(%rsp)
+	QUAD $0x00013024ac11fcc5; BYTE $0x00 // vmovups %ymm5, 0x130(%rsp)
+	QUAD $0x0002e024b411fcc5; BYTE $0x00 // vmovups %ymm6, 0x2e0(%rsp)
+	QUAD $0x000260249411fcc5; BYTE $0x00 // vmovups %ymm2, 0x260(%rsp)
+	QUAD $0x0002c0248c11fcc5; BYTE $0x00 // vmovups %ymm1, 0x2c0(%rsp)
+	QUAD $0x0002a0249c11fcc5; BYTE $0x00 // vmovups %ymm3, 0x2a0(%rsp)
+	QUAD $0x00028024b4117cc5; BYTE $0x00 // vmovups %ymm14, 0x280(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107c21c4; WORD $0x1564; BYTE $0x00 // vmovups (%rbp,%r10), %ymm12
+	QUAD $0x000280248c10fcc5; BYTE $0x00 // vmovups 0x280(%rsp), %ymm1
+	LONG $0x107c01c4; WORD $0x156c; BYTE $0x00 // vmovups (%r13,%r10), %ymm13
+	QUAD $0x0002e024b410fcc5; BYTE $0x00 // vmovups 0x2e0(%rsp), %ymm6
+	LONG $0x107c21c4; WORD $0x1634 // vmovups (%rsi,%r10), %ymm14
+	QUAD $0x000220248c107cc5; BYTE $0x00 // vmovups 0x220(%rsp), %ymm9
+	QUAD $0x000260249410fcc5; BYTE $0x00 // vmovups 0x260(%rsp), %ymm2
+	QUAD $0x0002a024ac10fcc5; BYTE $0x00 // vmovups 0x2a0(%rsp), %ymm5
+	QUAD $0x0002c0249c10fcc5; BYTE $0x00 // vmovups 0x2c0(%rsp), %ymm3
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	QUAD $0x00015024bc10fcc5; BYTE $0x00 // vmovups 0x150(%rsp), %ymm7
+	QUAD $0x000130248410fcc5; BYTE $0x00 // vmovups 0x130(%rsp), %ymm0
+	QUAD $0x0002402484107cc5; BYTE $0x00 // vmovups 0x240(%rsp), %ymm8
+	LONG $0x141c8d4b // leaq (%r12,%r10), %rbx
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb81d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm12, %ymm11
+	LONG $0xb81562c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm13, %ymm10
+	LONG $0xb81562c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm13, %ymm11
+	LONG $0xb80d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm14, %ymm10
+	LONG $0xb80d62c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm14, %ymm11
+	LONG $0x117c01c4; WORD $0x1414 // vmovups %ymm10, (%r12,%r10)
+	LONG $0xd5591cc5 // vmulps %ymm5, %ymm12, %ymm10
+	LONG $0x107c01c4; WORD $0x1124 // vmovups (%r9,%r10), %ymm12
+	QUAD $0x000000f8248c8b4c // movq 0xf8(%rsp), %r9
+	LONG $0xb87d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm0, %ymm10
+	LONG $0x107c01c4; WORD $0x112c // vmovups (%r9,%r10), %ymm13
+	QUAD $0x000000e8248c8b4c // movq 0xe8(%rsp), %r9
+	LONG $0xb83d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm8, %ymm10
+	LONG $0x107c21c4; WORD $0x1034 // vmovups (%rax,%r10), %ymm14
+	LONG $0xb81d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm12, %ymm11
+	LONG $0xb81d62c4; BYTE $0xd2 // vfmadd231ps %ymm2, %ymm12, %ymm10
+	LONG $0xb81562c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm13, %ymm11
+	LONG $0xb81562c4; BYTE $0xd3 // vfmadd231ps %ymm3, %ymm13, %ymm10
+	LONG $0xb80d42c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm14, %ymm11
+	LONG $0xb80d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm14, %ymm10
+	LONG $0x1c117cc5; BYTE $0x1a // vmovups %ymm11, (%rdx,%rbx)
+	LONG $0xdd591cc5 // vmulps %ymm5, %ymm12, %ymm11
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	LONG $0x107c01c4; WORD $0x1724 // vmovups (%r15,%r10), %ymm12
+	LONG $0xb87d42c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm0, %ymm11
+	LONG $0x107c01c4; WORD $0x112c // vmovups (%r9,%r10), %ymm13
+	QUAD $0x000000f0248c8b4c // movq 0xf0(%rsp), %r9
+	LONG $0xb83d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm8, %ymm11
+	LONG $0x107c01c4; WORD $0x1634 // vmovups (%r14,%r10), %ymm14
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb81d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm12, %ymm11
+	LONG $0xb81562c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm13, %ymm10
+	LONG $0xb81562c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm13, %ymm11
+	LONG $0xb80d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm14, %ymm10
+	LONG $0xb80d62c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm14, %ymm11
+	LONG $0x14117cc5; BYTE $0x1a // vmovups %ymm10, (%rdx,%rbx)
+	LONG $0xd5591cc5 // vmulps %ymm5, %ymm12, %ymm10
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	LONG $0x107c21c4; WORD $0x113c // vmovups (%rcx,%r10), %ymm15
+	LONG $0x107c81c4; WORD $0x1104 // vmovups (%r9,%r10), %ymm0
+	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
+	LONG $0x107c81c4; WORD $0x1124 // vmovups (%r9,%r10), %ymm4
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0xfcc38349 // addq $-0x4, %r11
+	LONG $0xb80562c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm15, %ymm11
+	LONG $0xb87d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm0, %ymm11
+	QUAD $0x00013024b410fcc5; BYTE $0x00 // vmovups 0x130(%rsp), %ymm6
+	LONG $0xb85d42c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm4, %ymm11
+	LONG $0xb84d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm6, %ymm10
+	LONG $0x1c117cc5; BYTE $0x1a // vmovups %ymm11, (%rdx,%rbx)
+	LONG $0xdd5904c5 // vmulps %ymm5, %ymm15, %ymm11
+	LONG $0xb84d62c4; BYTE $0xd8 // vfmadd231ps %ymm0, %ymm6, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm8, %ymm10
+	LONG $0xb83d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm8, %ymm11
+	LONG $0xb80562c4; BYTE $0xd2 // vfmadd231ps %ymm2, %ymm15, %ymm10
+	LONG $0xb87d62c4; BYTE $0xd3 // vfmadd231ps %ymm3, %ymm0, %ymm10
+	LONG $0xb85d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm4, %ymm10
+	LONG $0xfe58850f; WORD $0xffff // jne 0x820 <depthwise+0x820>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	QUAD $0x00028024b4107cc5; BYTE $0x00 // vmovups 0x280(%rsp), %ymm14
+	QUAD $0x0002a0249c10fcc5; BYTE $0x00 // vmovups 0x2a0(%rsp), %ymm3
+	QUAD $0x0002c0248c10fcc5; BYTE $0x00 // vmovups 0x2c0(%rsp), %ymm1
+	QUAD $0x000260249410fcc5; BYTE $0x00 // vmovups 0x260(%rsp), %ymm2
+	QUAD $0x0002e024b410fcc5; BYTE $0x00 // vmovups 0x2e0(%rsp), %ymm6
+	QUAD $0x00013024ac10fcc5; BYTE $0x00 // vmovups 0x130(%rsp), %ymm5
+	QUAD $0x000220248c107cc5; BYTE $0x00 // vmovups 0x220(%rsp), %ymm9
+	QUAD $0x0002402484107cc5; BYTE $0x00 // vmovups 0x240(%rsp), %ymm8
+	QUAD $0x00015024bc10fcc5; BYTE $0x00 // vmovups 0x150(%rsp), %ymm7
+	LONG $0x141c8d4f // leaq (%r12,%r10), %r11
+	LONG $0x6cb60f44; WORD $0x0d24 // movzbl 0xd(%rsp), %r13d
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x121c8d4a // leaq (%rdx,%r10), %rbx
+	LONG $0x10248d4e // leaq (%rax,%r10), %r12
+	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
+	LONG $0x03e08341 // andl $0x3, %r8d
+	LONG $0xfb9f840f; WORD $0xffff // je 0x5f0 <depthwise+0x5f0>
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fcc5; BYTE $0x13 // vmovups (%rbx,%rdx), %ymm0
+	LONG $0x107cc1c4; WORD $0x1424 // vmovups (%r12,%rdx), %ymm4
+	LONG $0x107c41c4; WORD $0x1224 // vmovups (%r10,%rdx), %ymm12
+	LONG $0xb87d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm0, %ymm10
+	LONG $0xb87d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm0, %ymm11
+	LONG $0xb85d62c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm4, %ymm10
+	LONG $0xb85d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm4, %ymm11
+	LONG $0xb81d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm10
+	LONG $0x117c41c4; WORD $0x1314 // vmovups %ymm10, (%r11,%rdx)
+	LONG $0x287c41c4; BYTE $0xd3 // vmovaps %ymm11, %ymm10
+	LONG $0xdb597cc5 // vmulps %ymm3, %ymm0, %ymm11
+	LONG $0xb81d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm12, %ymm10
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb85562c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm5, %ymm11
+	LONG $0xb83d42c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm8, %ymm11
+	WORD $0xb075 // jne 0xa70 <depthwise+0xa70>
+	LONG $0xfffb1ce9; BYTE $0xff // jmp 0x5e1 <depthwise+0x5e1>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	QUAD $0x000098248caf0f48; BYTE $0x00 // imulq 0x98(%rsp), %rcx
+	LONG $0x54b60f44; WORD $0x0d24 // movzbl 0xd(%rsp), %r10d
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x0000010824bc894c // movq %r15, 0x108(%rsp)
+	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	QUAD $0x0001002494af0f48; BYTE $0x00 // imulq 0x100(%rsp), %rdx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x4caf0f4c; WORD $0x7024 // imulq 0x70(%rsp), %r9
+	LONG $0x74af0f4c; WORD $0x7824 // imulq 0x78(%rsp), %r14
+	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
+	QUAD $0x00000210248c8948 // movq %rcx, 0x210(%rsp)
+	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
+	LONG $0x1c728d48 // leaq 0x1c(%rdx), %rsi
+	LONG $0x1c5e8d49 // leaq 0x1c(%r14), %rbx
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	LONG $0xd8af0f49 // imulq %r8, %rbx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	QUAD $0x000001f824b48948 // movq %rsi, 0x1f8(%rsp)
+	LONG $0x18728d48 // leaq 0x18(%rdx), %rsi
+	QUAD $0x000001a8249c8948 // movq %rbx, 0x1a8(%rsp)
+	LONG $0x145e8d49 // leaq 0x14(%r14), %rbx
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	LONG $0xd8af0f49 // imulq %r8, %rbx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	QUAD $0x000001f024b48948 // movq %rsi, 0x1f0(%rsp)
+	LONG $0x14728d48 // leaq 0x14(%rdx), %rsi
+	QUAD $0x00000198249c8948 // movq %rbx, 0x198(%rsp)
+	LONG $0x0c5e8d49 // leaq 0xc(%r14), %rbx
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	LONG $0xd8af0f49 // imulq %r8, %rbx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	QUAD $0x000001e824b48948 // movq %rsi, 0x1e8(%rsp)
+	LONG $0x10728d48 // leaq 0x10(%rdx), %rsi
+	QUAD $0x00000188249c8948 // movq %rbx, 0x188(%rsp)
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x000001e024b48948 // movq %rsi, 0x1e0(%rsp)
+	LONG $0x0c728d48 // leaq 0xc(%rdx), %rsi
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x000001d824b48948 // movq %rsi, 0x1d8(%rsp)
+	LONG $0x08728d48 // leaq 0x8(%rdx), %rsi
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	LONG $0xd0af0f49 // imulq %r8, %rdx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	QUAD $0x000001d024b48948 // movq %rsi, 0x1d0(%rsp)
+	LONG $0x1c718d49 // leaq 0x1c(%r9), %rsi
+	QUAD $0x0000020024948948 // movq %rdx, 0x200(%rsp)
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x000001c024b48948 // movq %rsi, 0x1c0(%rsp)
+	LONG $0x14718d49 // leaq 0x14(%r9), %rsi
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x000001b824b48948 // movq %rsi, 0x1b8(%rsp)
+	LONG $0x0c718d49 // leaq 0xc(%r9), %rsi
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x000001c8248c894c // movq %r9, 0x1c8(%rsp)
+	LONG $0x184e8d4d // leaq 0x18(%r14), %r9
+	QUAD $0x000001b024b48948 // movq %rsi, 0x1b0(%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
+	LONG $0x104e8d4d // leaq 0x10(%r14), %r9
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	QUAD $0x00000190248c894c // movq %r9, 0x190(%rsp)
+	LONG $0x084e8d4d // leaq 0x8(%r14), %r9
+	LONG $0x04c68349 // addq $0x4, %r14
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	LONG $0xf0af0f4d // imulq %r8, %r14
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	QUAD $0x00000180248c894c // movq %r9, 0x180(%rsp)
+	QUAD $0x0000020824b4894c // movq %r14, 0x208(%rsp)
+	WORD $0x17eb // jmp 0xca3 <depthwise+0xca3>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	LONG $0x20c68348 // addq $0x20, %rsi
+	LONG $0x244c3b48; BYTE $0x30 // cmpq 0x30(%rsp), %rcx
+	LONG $0xf6f48f0f; WORD $0xffff // jg 0x397 <depthwise+0x397>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x084a0348 // addq 0x8(%rdx), %rcx
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	WORD $0x1375 // jne 0xce4 <depthwise+0xce4>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x1910fcc5 // vmovups (%rcx), %ymm3
+	LONG $0x1410fcc5; BYTE $0x91 // vmovups (%rcx,%rdx,4), %ymm2
+	LONG $0x2410fcc5; BYTE $0xd1 // vmovups (%rcx,%rdx,8), %ymm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xd2 // testb %r10b, %r10b
+	WORD $0x2475 // jne 0xd15 <depthwise+0xd15>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x2c10fcc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm5
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0c10fcc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm1
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x3410fcc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm6
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x2775 // jne 0xd51 <depthwise+0xd51>
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x04107cc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm8
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0x3c10fcc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm7
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x0c107cc5; BYTE $0x11 // vmovups (%rcx,%rdx), %ymm9
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x38598b48 // movq 0x38(%rcx), %rbx
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xff2d8e0f; WORD $0xffff // jle 0xc90 <depthwise+0xc90>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x28498b48 // movq 0x28(%rcx), %rcx
+	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
+	LONG $0x04fb8348 // cmpq $0x4, %rbx
+	WORD $0x4673 // jae 0xdc0 <depthwise+0xdc0>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	QUAD $0x00000118248c8b48 // movq 0x118(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x822c8d48 // leaq (%rdx,%rax,4), %rbp
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x810c8d48 // leaq (%rcx,%rax,4), %rcx
+	LONG $0x802c8d4d // leaq (%r8,%rax,4), %r13
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	LONG $0x82348d4c // leaq (%rdx,%rax,4), %r14
+	WORD $0xe383; BYTE $0x03 // andl $0x3, %ebx
+	LONG $0x0489850f; WORD $0x0000 // jne 0x1243 <depthwise+0x1243>
+	LONG $0xfffed1e9; BYTE $0xff // jmp 0xc90 <depthwise+0xc90>
+	BYTE $0x90 // nop
+	QUAD $0x00000198248c8b48 // movq 0x198(%rsp), %rcx
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	QUAD $0xfffffffffffcb848; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rax
+	QUAD $0x00000218249c8948 // movq %rbx, 0x218(%rsp)
+	QUAD $0x00000110249c894c // movq %r11, 0x110(%rsp)
+	QUAD $0x0000021024bc8b48 // movq 0x210(%rsp), %rdi
+	QUAD $0x00000208248c8b4c // movq 0x208(%rsp), %r9
+	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	QUAD $0x00000190249c8b4c // movq 0x190(%rsp), %r11
+	QUAD $0x000001a024a48b4c // movq 0x1a0(%rsp), %r12
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	QUAD $0x000001f024ac8b48 // movq 0x1f0(%rsp), %rbp
+	QUAD $0x000001f824b48b4c // movq 0x1f8(%rsp), %r14
+	LONG $0x0007bf41; WORD $0x0000 // movl $0x7, %r15d
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x2148; BYTE $0xc3 // andq %rax, %rbx
+	QUAD $0x000001d024848b48 // movq 0x1d0(%rsp), %rax
+	QUAD $0x00000120249c8948 // movq %rbx, 0x120(%rsp)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
+	QUAD $0x000001c8248c8b48 // movq 0x1c8(%rsp), %rcx
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	QUAD $0x0000015024bc8948 // movq %rdi, 0x150(%rsp)
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
+	QUAD $0x0000024024948948 // movq %rdx, 0x240(%rsp)
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x00000200248c8b48 // movq 0x200(%rsp), %rcx
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	QUAD $0x000001c024948b48 // movq 0x1c0(%rsp), %rdx
+	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
+	QUAD $0x000001d8248c8b48 // movq 0x1d8(%rsp), %rcx
+	QUAD $0x0000022024948948 // movq %rdx, 0x220(%rsp)
+	QUAD $0x000001e824948b48 // movq 0x1e8(%rsp), %rdx
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x000001e0248c8b48 // movq 0x1e0(%rsp), %rcx
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	LONG $0x0000f1e9; BYTE $0x00 // jmp 0xfeb <depthwise+0xfeb>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x0000015024bc8b48 // movq 0x150(%rsp), %rdi
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	QUAD $0x00000260249c8b48 // movq 0x260(%rsp), %rbx
+	LONG $0x08c78349 // addq $0x8, %r15
+	LONG $0x247c0348; BYTE $0x60 // addq 0x60(%rsp), %rdi
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	QUAD $0x000000c824940148 // addq %rdx, 0xc8(%rsp)
+	QUAD $0x000000d024940148 // addq %rdx, 0xd0(%rsp)
+	QUAD $0x000000d824940148 // addq %rdx, 0xd8(%rsp)
+	QUAD $0x0000009024940148 // addq %rdx, 0x90(%rsp)
+	QUAD $0x000000e024940148 // addq %rdx, 0xe0(%rsp)
+	QUAD $0x000000e824940148 // addq %rdx, 0xe8(%rsp)
+	QUAD $0x000000f024940148 // addq %rdx, 0xf0(%rsp)
+	QUAD $0x000000f824940148 // addq %rdx, 0xf8(%rsp)
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0x117c01c4; WORD $0x011c // vmovups %ymm11, (%r9,%r8)
+	QUAD $0x000002c0248c8b4c // movq 0x2c0(%rsp), %r9
+	QUAD $0x000002e024848b4c // movq 0x2e0(%rsp), %r8
+	QUAD $0x0000015024bc8948 // movq %rdi, 0x150(%rsp)
+	QUAD $0x000002a024bc8b48 // movq 0x2a0(%rsp), %rdi
+	QUAD $0x00000220249c894c // movq %r11, 0x220(%rsp)
+	QUAD $0x00000128249c8b4c // movq 0x128(%rsp), %r11
+	QUAD $0x000002402494894c // movq %r10, 0x240(%rsp)
+	QUAD $0x0000028024948b4c // movq 0x280(%rsp), %r10
+	LONG $0x04c18349 // addq $0x4, %r9
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	QUAD $0x00000120248c394c // cmpq %r9, 0x120(%rsp)
+	LONG $0x0215840f; WORD $0x0000 // je 0x1200 <depthwise+0x1200>
+	LONG $0x107c41c4; WORD $0x301c // vmovups (%r8,%rsi), %ymm11
+	QUAD $0x000002c0248c894c // movq %r9, 0x2c0(%rsp)
+	LONG $0xfa4f8d4d // leaq -0x6(%r15), %r9
+	QUAD $0x000002e02484894c // movq %r8, 0x2e0(%rsp)
+	QUAD $0x00000260249c8948 // movq %rbx, 0x260(%rsp)
+	QUAD $0x000002a024bc8948 // movq %rdi, 0x2a0(%rsp)
+	LONG $0x982d62c4; BYTE $0xda // vfmadd132ps %ymm2, %ymm10, %ymm11
+	LONG $0xb87542c4; WORD $0x355c; BYTE $0x00 // vfmadd231ps (%r13,%rsi), %ymm1, %ymm11
+	LONG $0xb84562c4; WORD $0x331c // vfmadd231ps (%rbx,%rsi), %ymm7, %ymm11
+	QUAD $0x00000130248c3b4c // cmpq 0x130(%rsp), %r9
+	WORD $0x3c7d // jge 0x106d <depthwise+0x106d>
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x0410fcc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm0
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x24107cc5; BYTE $0x32 // vmovups (%rdx,%rsi), %ymm12
+	LONG $0x2c107cc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm13
+	LONG $0xb87d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm0, %ymm11
+	LONG $0xd3597cc5 // vmulps %ymm3, %ymm0, %ymm10
+	LONG $0xb81d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm12, %ymm11
+	LONG $0xb85542c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm5, %ymm10
+	LONG $0xb81542c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm8, %ymm10
+	QUAD $0x0000015024bc8b48 // movq 0x150(%rsp), %rdi
+	LONG $0x355c8d49; BYTE $0x00 // leaq (%r13,%rsi), %rbx
+	LONG $0xfc478d4d // leaq -0x4(%r15), %r8
+	LONG $0x370c8d4c // leaq (%rdi,%rsi), %r9
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	LONG $0x117c41c4; BYTE $0x19 // vmovups %ymm11, (%r9)
+	LONG $0x107c41c4; WORD $0x321c // vmovups (%r10,%rsi), %ymm11
+	LONG $0x982d62c4; BYTE $0xda // vfmadd132ps %ymm2, %ymm10, %ymm11
+	LONG $0xb87562c4; WORD $0x3b1c // vfmadd231ps (%rbx,%rdi), %ymm1, %ymm11
+	LONG $0xb84562c4; WORD $0x301c // vfmadd231ps (%rax,%rsi), %ymm7, %ymm11
+	QUAD $0x0000013024843b4c // cmpq 0x130(%rsp), %r8
+	WORD $0x457d // jge 0x10f2 <depthwise+0x10f2>
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
+	LONG $0x0410fcc5; BYTE $0x32 // vmovups (%rdx,%rsi), %ymm0
+	LONG $0x107c41c4; WORD $0x3024 // vmovups (%r8,%rsi), %ymm12
+	LONG $0x2c107cc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm13
+	LONG $0xb87d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm0, %ymm11
+	LONG $0xd3597cc5 // vmulps %ymm3, %ymm0, %ymm10
+	LONG $0xb85542c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm5, %ymm10
+	LONG $0xb81d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm12, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm8, %ymm10
+	LONG $0xb81542c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm11
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	QUAD $0x000002802494894c // movq %r10, 0x280(%rsp)
+	LONG $0x117c01c4; WORD $0x011c // vmovups %ymm11, (%r9,%r8)
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0xfe478d4d // leaq -0x2(%r15), %r8
+	LONG $0x107c41c4; WORD $0x331c // vmovups (%r11,%rsi), %ymm11
+	LONG $0x982d62c4; BYTE $0xda // vfmadd132ps %ymm2, %ymm10, %ymm11
+	LONG $0xb87562c4; WORD $0x3b1c // vfmadd231ps (%rbx,%rdi), %ymm1, %ymm11
+	LONG $0xb84562c4; WORD $0x311c // vfmadd231ps (%rcx,%rsi), %ymm7, %ymm11
+	QUAD $0x0000013024843b4c // cmpq 0x130(%rsp), %r8
+	WORD $0x457d // jge 0x1177 <depthwise+0x1177>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	QUAD $0x000000c824bc8b48 // movq 0xc8(%rsp), %rdi
+	LONG $0x0410fcc5; BYTE $0x32 // vmovups (%rdx,%rsi), %ymm0
+	LONG $0x107c41c4; WORD $0x3024 // vmovups (%r8,%rsi), %ymm12
+	LONG $0x2c107cc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm13
+	LONG $0xb87d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm0, %ymm11
+	LONG $0xd3597cc5 // vmulps %ymm3, %ymm0, %ymm10
+	LONG $0xb85542c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm5, %ymm10
+	LONG $0xb81d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm12, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm8, %ymm10
+	LONG $0xb81542c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm11
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	QUAD $0x0000024024948b4c // movq 0x240(%rsp), %r10
+	QUAD $0x0000022024948b48 // movq 0x220(%rsp), %rdx
+	QUAD $0x00000128249c894c // movq %r11, 0x128(%rsp)
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0x117c01c4; WORD $0x011c // vmovups %ymm11, (%r9,%r8)
+	LONG $0x107c41c4; WORD $0x341c // vmovups (%r12,%rsi), %ymm11
+	LONG $0x982d62c4; BYTE $0xda // vfmadd132ps %ymm2, %ymm10, %ymm11
+	LONG $0xb87562c4; WORD $0x3b1c // vfmadd231ps (%rbx,%rdi), %ymm1, %ymm11
+	LONG $0xb84562c4; WORD $0x355c; BYTE $0x00 // vfmadd231ps (%rbp,%rsi), %ymm7, %ymm11
+	QUAD $0x0000013024bc3b4c // cmpq 0x130(%rsp), %r15
+	LONG $0xfd358d0f; WORD $0xffff // jge 0xf00 <depthwise+0xf00>
+	LONG $0x107cc1c4; WORD $0x3204 // vmovups (%r10,%rsi), %ymm0
+	LONG $0x24107cc5; BYTE $0x32 // vmovups (%rdx,%rsi), %ymm12
+	LONG $0x107c41c4; WORD $0x362c // vmovups (%r14,%rsi), %ymm13
+	LONG $0xb87d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm0, %ymm11
+	LONG $0xd3597cc5 // vmulps %ymm3, %ymm0, %ymm10
+	LONG $0xb85542c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm5, %ymm10
+	LONG $0xb81d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm12, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm8, %ymm10
+	LONG $0xb81542c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm11
+	LONG $0xfffd02e9; BYTE $0xff // jmp 0xf00 <depthwise+0xf00>
+	WORD $0x9066 // nop
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	QUAD $0x0000015024b40148 // addq %rsi, 0x150(%rsp)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	QUAD $0x0000010824bc8b4c // movq 0x108(%rsp), %r15
+	LONG $0x54b60f44; WORD $0x0d24 // movzbl 0xd(%rsp), %r10d
+	QUAD $0x00000110249c8b4c // movq 0x110(%rsp), %r11
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
+	QUAD $0x00000218249c8b48 // movq 0x218(%rsp), %rbx
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	WORD $0xe383; BYTE $0x03 // andl $0x3, %ebx
+	LONG $0xfa4d840f; WORD $0xffff // je 0xc90 <depthwise+0xc90>
+	LONG $0x09448d4b; BYTE $0x01 // leaq 0x1(%r9,%r9), %rax
+	LONG $0x3d4c8d48; BYTE $0x00 // leaq (%rbp,%rdi), %rcx
+	LONG $0x3d548d49; BYTE $0x00 // leaq (%r13,%rdi), %rdx
+	LONG $0x3e0c8d4d // leaq (%r14,%rdi), %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x23eb // jmp 0x127e <depthwise+0x127e>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x0000015024a48b4c // movq 0x150(%rsp), %r12
+	LONG $0x02c08348 // addq $0x2, %rax
+	LONG $0x117c01c4; WORD $0x041c // vmovups %ymm11, (%r12,%r8)
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0xfa12840f; WORD $0xffff // je 0xc90 <depthwise+0xc90>
+	LONG $0x107c01c4; WORD $0x461c // vmovups (%r14,%r8,2), %ymm11
+	LONG $0x982d62c4; BYTE $0xda // vfmadd132ps %ymm2, %ymm10, %ymm11
+	LONG $0xb87502c4; WORD $0x455c; BYTE $0x00 // vfmadd231ps (%r13,%r8,2), %ymm1, %ymm11
+	LONG $0xb84522c4; WORD $0x455c; BYTE $0x00 // vfmadd231ps (%rbp,%r8,2), %ymm7, %ymm11
+	QUAD $0x0000013024843b48 // cmpq 0x130(%rsp), %rax
+	WORD $0xbf7d // jge 0x1260 <depthwise+0x1260>
+	LONG $0x107c81c4; WORD $0x4104 // vmovups (%r9,%r8,2), %ymm0
+	LONG $0x107c21c4; WORD $0x4224 // vmovups (%rdx,%r8,2), %ymm12
+	LONG $0x107c21c4; WORD $0x412c // vmovups (%rcx,%r8,2), %ymm13
+	LONG $0xb87d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm0, %ymm11
+	LONG $0xd3597cc5 // vmulps %ymm3, %ymm0, %ymm10
+	LONG $0xb85542c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm5, %ymm10
+	LONG $0xb81d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm12, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm8, %ymm10
+	LONG $0xb81542c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm11
+	WORD $0x8eeb // jmp 0x1260 <depthwise+0x1260>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	WORD $0x8445; BYTE $0xed // testb %r13b, %r13b
+	LONG $0xf086850f; WORD $0xffff // jne 0x372 <depthwise+0x372>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01228e0f; WORD $0x0000 // jle 0x141d <depthwise+0x141d>
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1310 <depthwise+0x1310>
+	LONG $0x6c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm5
+	WORD $0x8445; BYTE $0xed // testb %r13b, %r13b
+	LONG $0x0106840f; WORD $0x0000 // je 0x1438 <depthwise+0x1438>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x000178e9; BYTE $0x00 // jmp 0x14b3 <depthwise+0x14b3>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x28518b4c // movq 0x28(%rcx), %r10
+	LONG $0x38718b4c // movq 0x38(%rcx), %r14
+	WORD $0x6774 // je 0x13be <depthwise+0x13be>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x0501850f; WORD $0x0000 // jne 0x1870 <depthwise+0x1870>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00a88e0f; WORD $0x0000 // jle 0x1426 <depthwise+0x1426>
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1390 <depthwise+0x1390>
+	LONG $0x7c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm7
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x0394840f; WORD $0x0000 // je 0x1748 <depthwise+0x1748>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x0004bbe9; BYTE $0x00 // jmp 0x1879 <depthwise+0x1879>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x667e // jle 0x142f <depthwise+0x142f>
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x13e0 <depthwise+0x13e0>
+	LONG $0x6c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm5
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x03d9840f; WORD $0x0000 // je 0x17dd <depthwise+0x17dd>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x0458850f; WORD $0x0000 // jne 0x1870 <depthwise+0x1870>
+	LONG $0xffff52e9; BYTE $0xff // jmp 0x136f <depthwise+0x136f>
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x000085e9; BYTE $0x00 // jmp 0x14ab <depthwise+0x14ab>
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x00039fe9; BYTE $0x00 // jmp 0x17ce <depthwise+0x17ce>
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x0006e2e9; BYTE $0x00 // jmp 0x1b1a <depthwise+0x1b1a>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x687e // jle 0x14ab <depthwise+0x14ab>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1450 <depthwise+0x1450>
+	LONG $0x7410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm6
+	WORD $0x8445; BYTE $0xed // testb %r13b, %r13b
+	WORD $0x4575 // jne 0x14b3 <depthwise+0x14b3>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x367e // jle 0x14b3 <depthwise+0x14b3>
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1490 <depthwise+0x1490>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	WORD $0x08eb // jmp 0x14b3 <depthwise+0x14b3>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x00c4850f; WORD $0x0000 // jne 0x1595 <depthwise+0x1595>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00ab8e0f; WORD $0x0000 // jle 0x158b <depthwise+0x158b>
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x14f0 <depthwise+0x14f0>
+	LONG $0x7c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm7
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	WORD $0x7b75 // jne 0x158b <depthwise+0x158b>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x707e // jle 0x158b <depthwise+0x158b>
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1530 <depthwise+0x1530>
+	LONG $0x4c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm9
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	WORD $0x4075 // jne 0x1590 <depthwise+0x1590>
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x54117cc5; WORD $0x1024 // vmovups %ymm10, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x357e // jle 0x1595 <depthwise+0x1595>
+	QUAD $0x0000008824840348 // addq 0x88(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x1570 <depthwise+0x1570>
+	LONG $0x54107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm10
+	WORD $0x0aeb // jmp 0x1595 <depthwise+0x1595>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
+	LONG $0x80048d4a // leaq (%rax,%r8,4), %rax
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01668e0f; WORD $0x0000 // jle 0x1710 <depthwise+0x1710>
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x810c8d4a // leaq (%rcx,%r8,4), %rcx
+	LONG $0x82148d4a // leaq (%rdx,%r8,4), %rdx
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x901c8d4f // leaq (%r8,%r10,4), %r11
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x47eb // jmp 0x161e <depthwise+0x161e>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xb81d62c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm12, %ymm11
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0xb81562c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm13, %ymm11
+	LONG $0x287c41c4; BYTE $0xc3 // vmovaps %ymm11, %ymm8
+	LONG $0xd9591cc5 // vmulps %ymm1, %ymm12, %ymm11
+	LONG $0xb80d42c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm14, %ymm8
+	LONG $0xb85542c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm5, %ymm11
+	LONG $0xb84542c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm7, %ymm11
+	WORD $0x394d; BYTE $0xc8 // cmpq %r9, %r8
+	LONG $0x00f2840f; WORD $0x0000 // je 0x1710 <depthwise+0x1710>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00838e0f; WORD $0x0000 // jle 0x16b0 <depthwise+0x16b0>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x107a81c4; WORD $0x9304 // vmovss (%r11,%r10,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9444; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xeb75 // jne 0x1630 <depthwise+0x1630>
+	LONG $0x64107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm12
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x5f7e // jle 0x16b5 <depthwise+0x16b5>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9204 // vmovss (%rdx,%r10,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9444; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xeb75 // jne 0x1660 <depthwise+0x1660>
+	LONG $0x6c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x347e // jle 0x16bf <depthwise+0x16bf>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x9104 // vmovss (%rcx,%r10,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9444; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xeb75 // jne 0x1690 <depthwise+0x1690>
+	LONG $0x74107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm14
+	WORD $0x12eb // jmp 0x16bf <depthwise+0x16bf>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xff18840f; WORD $0xffff // je 0x15e0 <depthwise+0x15e0>
+	LONG $0xb81d62c4; BYTE $0xc4 // vfmadd231ps %ymm4, %ymm12, %ymm8
+	LONG $0xb81562c4; BYTE $0xc2 // vfmadd231ps %ymm2, %ymm13, %ymm8
+	LONG $0xb80d42c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm14, %ymm8
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x237e // jle 0x1705 <depthwise+0x1705>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9444; BYTE $0x10 // vmovss 0x10(%rsp,%r10,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9004 // vmovss %xmm0, (%rax,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xeb75 // jne 0x16f0 <depthwise+0x16f0>
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0xfffed4e9; BYTE $0xff // jmp 0x15e3 <depthwise+0x15e3>
+	BYTE $0x90 // nop
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xe9a18e0f; WORD $0xffff // jle 0xc0 <depthwise+0xc0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x1730 <depthwise+0x1730>
+	LONG $0xffe978e9; BYTE $0xff // jmp 0xc0 <depthwise+0xc0>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x7b7e // jle 0x17ce <depthwise+0x17ce>
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1760 <depthwise+0x1760>
+	LONG $0x4c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm9
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x00f5850f; WORD $0x0000 // jne 0x1879 <depthwise+0x1879>
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00e18e0f; WORD $0x0000 // jle 0x1879 <depthwise+0x1879>
+	QUAD $0x0000008824840348 // addq 0x88(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x17b0 <depthwise+0x17b0>
+	LONG $0x44107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm8
+	LONG $0x0000abe9; BYTE $0x00 // jmp 0x1879 <depthwise+0x1879>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x00009ce9; BYTE $0x00 // jmp 0x1879 <depthwise+0x1879>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x032e8e0f; WORD $0x0000 // jle 0x1b1a <depthwise+0x1b1a>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1800 <depthwise+0x1800>
+	LONG $0x7410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm6
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	WORD $0x4075 // jne 0x1860 <depthwise+0x1860>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x317e // jle 0x1860 <depthwise+0x1860>
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed75 // jne 0x1840 <depthwise+0x1840>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xfaff840f; WORD $0xffff // je 0x136f <depthwise+0x136f>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xe83e8e0f; WORD $0xffff // jle 0xc0 <depthwise+0xc0>
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	LONG $0x990c8d4a // leaq (%rcx,%r11,4), %rcx
+	LONG $0x9a148d4a // leaq (%rdx,%r11,4), %rdx
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0xccaf0f4d // imulq %r12, %r9
+	LONG $0x991c8d4b // leaq (%r9,%r11,4), %rbx
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	LONG $0xc8af0f4d // imulq %r8, %r9
+	QUAD $0x0001002484af0f4c; BYTE $0x00 // imulq 0x100(%rsp), %r8
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0xccaf0f4d // imulq %r12, %r9
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0xa90c8d4f // leaq (%r9,%r13,4), %r9
+	LONG $0xc4af0f4d // imulq %r12, %r8
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0xa8148d4f // leaq (%r8,%r13,4), %r10
+	QUAD $0x0000017024848b4c // movq 0x170(%rsp), %r8
+	QUAD $0x0000982484af0f4c; BYTE $0x00 // imulq 0x98(%rsp), %r8
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0xa8048d4f // leaq (%r8,%r13,4), %r8
+	QUAD $0x0000013024ac8b4c // movq 0x130(%rsp), %r13
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x33eb // jmp 0x1966 <depthwise+0x1966>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
+	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x394d; BYTE $0xf0 // cmpq %r14, %r8
+	LONG $0xe75a840f; WORD $0xffff // je 0xc0 <depthwise+0xc0>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x008b8e0f; WORD $0x0000 // jle 0x1a00 <depthwise+0x1a00>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9a04 // vmovss (%rdx,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x1980 <depthwise+0x1980>
+	LONG $0x54107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm10
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x5f7e // jle 0x1a05 <depthwise+0x1a05>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9904 // vmovss (%rcx,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x19b0 <depthwise+0x19b0>
+	LONG $0x64107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x6c117cc5; WORD $0x1024 // vmovups %ymm13, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x347e // jle 0x1a0f <depthwise+0x1a0f>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x9804 // vmovss (%rax,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x19e0 <depthwise+0x19e0>
+	LONG $0x6c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm13
+	WORD $0x12eb // jmp 0x1a0f <depthwise+0x1a0f>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0xa86542c4; BYTE $0xd3 // vfmadd213ps %ymm11, %ymm3, %ymm10
+	LONG $0x005c8d4f; BYTE $0x01 // leaq 0x1(%r8,%r8), %r11
+	LONG $0xb84d42c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm6, %ymm10
+	LONG $0xb83542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm9, %ymm10
+	WORD $0x394d; BYTE $0xeb // cmpq %r13, %r11
+	LONG $0x00bd8d0f; WORD $0x0000 // jge 0x1ae9 <depthwise+0x1ae9>
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00828e0f; WORD $0x0000 // jle 0x1abd <depthwise+0x1abd>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x9b04 // vmovss (%rbx,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x1a40 <depthwise+0x1a40>
+	LONG $0x5c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm11
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x5c7e // jle 0x1ac2 <depthwise+0x1ac2>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x9904 // vmovss (%r9,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x1a70 <depthwise+0x1a70>
+	LONG $0x64107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x6c117cc5; WORD $0x1024 // vmovups %ymm13, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x317e // jle 0x1acc <depthwise+0x1acc>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0x9a04 // vmovss (%r10,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x1aa0 <depthwise+0x1aa0>
+	LONG $0x6c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm13
+	WORD $0x0feb // jmp 0x1acc <depthwise+0x1acc>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0xb82562c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm11, %ymm10
+	LONG $0xd95924c5 // vmulps %ymm1, %ymm11, %ymm11
+	LONG $0xb85542c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm5, %ymm11
+	LONG $0xb81d62c4; BYTE $0xd2 // vfmadd231ps %ymm2, %ymm12, %ymm10
+	LONG $0xb84542c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm7, %ymm11
+	LONG $0xb81542c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm13, %ymm10
+	LONG $0x54117cc5; WORD $0x1024 // vmovups %ymm10, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfe488e0f; WORD $0xffff // jle 0x1940 <depthwise+0x1940>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss 0x10(%rsp,%r11,4), %xmm0
+	LONG $0x117a81c4; WORD $0x9f04 // vmovss %xmm0, (%r15,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x1b00 <depthwise+0x1b00>
+	LONG $0xfffe26e9; BYTE $0xff // jmp 0x1940 <depthwise+0x1940>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x0f247c80; BYTE $0x00 // cmpb $0x0, 0xf(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xfd3e850f; WORD $0xffff // jne 0x1870 <depthwise+0x1870>
+	LONG $0xfff838e9; BYTE $0xff // jmp 0x136f <depthwise+0x136f>
+	LONG $0x08c48148; WORD $0x0003; BYTE $0x00 // addq $0x308, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·depthwiseDXAVX2(SB), 0, $944-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 832(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseDXAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
+	LONG $0x504f3b4c // cmpq 0x50(%rdi), %r9
+	LONG $0x16988d0f; WORD $0x0000 // jge 0x16a6 <depthwiseDX+0x16a6>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x88ec8148; WORD $0x0002; BYTE $0x00 // subq $0x288, %rsp
+	LONG $0x186f8b48 // movq 0x18(%rdi), %rbp
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	QUAD $0x0000012824bc8948 // movq %rdi, 0x128(%rsp)
+	LONG $0x6d448d48; BYTE $0x00 // leaq (%rbp,%rbp,2), %rax
+	QUAD $0x00000000ed248d4c // leaq (,%rbp,8), %r12
+	WORD $0x8948; BYTE $0xee // movq %rbp, %rsi
+	LONG $0xddaf0f4c // imulq %rbp, %r11
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	WORD $0x8949; BYTE $0xea // movq %rbp, %r10
+	WORD $0xf749; BYTE $0xda // negq %r10
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x0000012024ac8948 // movq %rbp, 0x120(%rsp)
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	WORD $0x8948; BYTE $0xee // movq %rbp, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
+	QUAD $0x000001182494894c // movq %r10, 0x118(%rsp)
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	LONG $0xed448d48; BYTE $0x00 // leaq (%rbp,%rbp,8), %rax
+	LONG $0x64148d4b // leaq (%r12,%r12,2), %rdx
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	QUAD $0x000000f824a4894c // movq %r12, 0xf8(%rsp)
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000010024948948 // movq %rdx, 0x100(%rsp)
+	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
+	WORD $0x0148; BYTE $0xe8 // addq %rbp, %rax
+	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
+	QUAD $0x00000000ad048d48 // leaq (,%rbp,4), %rax
+	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
+	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	WORD $0xf748; BYTE $0xdb // negq %rbx
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	QUAD $0x000000b0249c8948 // movq %rbx, 0xb0(%rsp)
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	QUAD $0x0000017024b48948 // movq %rsi, 0x170(%rsp)
+	WORD $0x3aeb // jmp 0x13c <depthwiseDX+0x13c>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000198248c8b4c // movq 0x198(%rsp), %r9
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	QUAD $0x000000b0249c8b48 // movq 0xb0(%rsp), %rbx
+	LONG $0x24440348; BYTE $0x30 // addq 0x30(%rsp), %rax
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0x504f3b4c // cmpq 0x50(%rdi), %r9
+	LONG $0x15598d0f; WORD $0x0000 // jge 0x1695 <depthwiseDX+0x1695>
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1474 // je 0x160 <depthwiseDX+0x160>
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	WORD $0x11eb // jmp 0x16a <depthwiseDX+0x16a>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xd3 // movl %edx, %r11d
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	QUAD $0x00000198248c894c // movq %r9, 0x198(%rsp)
+	LONG $0xceaf0f48 // imulq %rsi, %rcx
+	LONG $0x407f8348; BYTE $0x01 // cmpq $0x1, 0x40(%rdi)
+	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	LONG $0x8a0c8d48 // leaq (%rdx,%rcx,4), %rcx
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	LONG $0x01e7850f; WORD $0x0000 // jne 0x390 <depthwiseDX+0x390>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0xff638d4d // leaq -0x1(%r11), %r12
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0xc2af0f48 // imulq %rdx, %rax
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	LONG $0xff4a8d48 // leaq -0x1(%rdx), %rcx
+	LONG $0xc69f0f40 // setg %sil
+	LONG $0xe14f0f4c // cmovgq %rcx, %r12
+	LONG $0xc19d0f41 // setge %r9b
+	LONG $0xe94d0f4c // cmovgeq %rcx, %r13
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xc79e0f41 // setle %r15b
+	LONG $0xe24e0f4d // cmovleq %r10, %r12
+	WORD $0x980f; BYTE $0xc3 // sets %bl
+	LONG $0xea480f4d // cmovsq %r10, %r13
+	WORD $0x0841; BYTE $0xf7 // orb %sil, %r15b
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x0844; BYTE $0xcb // orb %r9b, %bl
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x247c8844; BYTE $0x50 // movb %r15b, 0x50(%rsp)
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x20245c88 // movb %bl, 0x20(%rsp)
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x01638d4d // leaq 0x1(%r11), %r12
+	LONG $0xf6af0f49 // imulq %r14, %rsi
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0xceaf0f4d // imulq %r14, %r9
+	WORD $0x3949; BYTE $0xd4 // cmpq %rdx, %r12
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
+	LONG $0xfffb8349 // cmpq $-0x1, %r11
+	LONG $0xe24c0f4d // cmovlq %r10, %r12
+	WORD $0x9c0f; BYTE $0xc1 // setl %cl
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0xd108 // orb %dl, %cl
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	LONG $0x58244c88 // movb %cl, 0x58(%rsp)
+	LONG $0xb00c8d49 // leaq (%r8,%rsi,4), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x880c8d4b // leaq (%r8,%r9,4), %rcx
+	LONG $0x0000b941; WORD $0x0000 // movl $0x0, %r9d
+	LONG $0x80048d49 // leaq (%r8,%rax,4), %rax
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x08fd8348 // cmpq $0x8, %rbp
+	LONG $0x01818d0f; WORD $0x0000 // jge 0x3f0 <depthwiseDX+0x3f0>
+	QUAD $0x000000f824a48b4c // movq 0xf8(%rsp), %r12
+	WORD $0x8949; BYTE $0xea // movq %rbp, %r10
+	WORD $0x294d; BYTE $0xca // subq %r9, %r10
+	LONG $0xfe8d8e0f; WORD $0xffff // jle 0x110 <depthwiseDX+0x110>
+	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
+	LONG $0x08470348 // addq 0x8(%rdi), %rax
+	LONG $0x50247c80; BYTE $0x00 // cmpb $0x0, 0x50(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x00c6850f; WORD $0x0000 // jne 0x370 <depthwiseDX+0x370>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x0da38e0f; WORD $0x0000 // jle 0x105b <depthwiseDX+0x105b>
+	QUAD $0x000000e8248c8b48 // movq 0xe8(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xee75 // jne 0x2d0 <depthwiseDX+0x2d0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x50247c80; BYTE $0x00 // cmpb $0x0, 0x50(%rsp)
+	LONG $0x0d69850f; WORD $0x0000 // jne 0x105b <depthwiseDX+0x105b>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x0d5b8e0f; WORD $0x0000 // jle 0x105b <depthwiseDX+0x105b>
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xee75 // jne 0x310 <depthwiseDX+0x310>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x50247c80; BYTE $0x00 // cmpb $0x0, 0x50(%rsp)
+	LONG $0x0d2d850f; WORD $0x0000 // jne 0x105f <depthwiseDX+0x105f>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x307e // jle 0x370 <depthwiseDX+0x370>
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xee75 // jne 0x350 <depthwiseDX+0x350>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x20247c80; BYTE $0x00 // cmpb $0x0, 0x20(%rsp)
+	LONG $0x0cf3840f; WORD $0x0000 // je 0x1072 <depthwiseDX+0x1072>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x001075e9; BYTE $0x00 // jmp 0x1401 <depthwiseDX+0x1401>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x30778b4c // movq 0x30(%rdi), %r14
+	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
+	WORD $0x8944; BYTE $0xd9 // movl %r11d, %ecx
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0xd148; BYTE $0xfa // sarq %rdx
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0xe180; BYTE $0x01 // andb $0x1, %cl
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0xc0af0f4c // imulq %rax, %r8
+	WORD $0xd348; BYTE $0xe6 // shlq %cl, %rsi
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	LONG $0xd24d0f49 // cmovgeq %r10, %rdx
+	LONG $0xf24d0f49 // cmovgeq %r10, %rsi
+	QUAD $0x0000015024849c0f // setl 0x150(%rsp)
+	WORD $0xc984 // testb %cl, %cl
+	LONG $0x05ed850f; WORD $0x0000 // jne 0x9c0 <depthwiseDX+0x9c0>
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	QUAD $0x00000000282444c7 // movl $0x0, 0x28(%rsp)
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	LONG $0x0005f8e9; BYTE $0x00 // jmp 0x9e8 <depthwiseDX+0x9e8>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x000000282444c748; BYTE $0x00 // movq $0x0, 0x28(%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x44af0f48; WORD $0x7024 // imulq 0x70(%rsp), %rax
+	LONG $0xfaaf0f4c // imulq %rdx, %r15
+	LONG $0xe2af0f4c // imulq %rdx, %r12
+	LONG $0xdaaf0f48 // imulq %rdx, %rbx
+	LONG $0x104f8d49 // leaq 0x10(%r15), %rcx
+	LONG $0x0c778d49 // leaq 0xc(%r15), %rsi
+	LONG $0x08778d4d // leaq 0x8(%r15), %r14
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0x24548d49; BYTE $0x08 // leaq 0x8(%r12), %rdx
+	LONG $0x105b8d4c // leaq 0x10(%rbx), %r11
+	LONG $0x086b8d4c // leaq 0x8(%rbx), %r13
+	LONG $0x24548d4d; BYTE $0x0c // leaq 0xc(%r12), %r10
+	QUAD $0x0000008024840148 // addq %rax, 0x80(%rsp)
+	LONG $0x24448d49; BYTE $0x10 // leaq 0x10(%r12), %rax
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0xfdaf0f4c // imulq %rbp, %r15
+	LONG $0xd5af0f48 // imulq %rbp, %rdx
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0xf5af0f48 // imulq %rbp, %rsi
+	LONG $0xf5af0f4c // imulq %rbp, %r14
+	LONG $0xddaf0f4c // imulq %rbp, %r11
+	LONG $0xedaf0f4c // imulq %rbp, %r13
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	LONG $0xd5af0f4c // imulq %rbp, %r10
+	LONG $0xe5af0f4c // imulq %rbp, %r12
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	WORD $0x014d; BYTE $0xc6 // addq %r8, %r14
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
+	LONG $0x0c7b8d4c // leaq 0xc(%rbx), %r15
+	LONG $0x04c38348 // addq $0x4, %rbx
+	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
+	QUAD $0x000000e024ac894c // movq %r13, 0xe0(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	QUAD $0x000000d0249c894c // movq %r11, 0xd0(%rsp)
+	QUAD $0x000000c824b4894c // movq %r14, 0xc8(%rsp)
+	LONG $0xfdaf0f4c // imulq %rbp, %r15
+	LONG $0xddaf0f48 // imulq %rbp, %rbx
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	QUAD $0x000000a8249c8948 // movq %rbx, 0xa8(%rsp)
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	WORD $0x3ceb // jmp 0x52f <depthwiseDX+0x52f>
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000c0248c8b4c // movq 0xc0(%rsp), %r9
+	LONG $0x24448348; WORD $0x2028 // addq $0x20, 0x28(%rsp)
+	QUAD $0x0000012024ac8b48 // movq 0x120(%rsp), %rbp
+	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	LONG $0x08518d49 // leaq 0x8(%r9), %rdx
+	WORD $0x3948; BYTE $0xea // cmpq %rbp, %rdx
+	LONG $0xfd408f0f; WORD $0xffff // jg 0x26f <depthwiseDX+0x26f>
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	QUAD $0x000000008d0c8d4e // leaq (,%r9,4), %r9
+	LONG $0x084f034c // addq 0x8(%rdi), %r9
+	LONG $0x50247c80; BYTE $0x00 // cmpb $0x0, 0x50(%rsp)
+	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x2a75 // jne 0x588 <depthwiseDX+0x588>
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x111c // vmovups (%r9,%rdx), %ymm3
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x1114 // vmovups (%r9,%rdx), %ymm2
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0x107c41c4; WORD $0x1134 // vmovups (%r9,%rdx), %ymm14
+	LONG $0x20247c80; BYTE $0x00 // cmpb $0x0, 0x20(%rsp)
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x2775 // jne 0x5be <depthwiseDX+0x5be>
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x112c // vmovups (%r9,%rdx), %ymm5
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x110c // vmovups (%r9,%rdx), %ymm1
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x107cc1c4; WORD $0x9134 // vmovups (%r9,%rdx,4), %ymm6
+	LONG $0x58247c80; BYTE $0x00 // cmpb $0x0, 0x58(%rsp)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x1175 // jne 0x5e9 <depthwiseDX+0x5e9>
+	LONG $0x107c41c4; WORD $0xe904 // vmovups (%r9,%rbp,8), %ymm8
+	LONG $0x107cc1c4; WORD $0xa93c // vmovups (%r9,%rbp,4), %ymm7
+	LONG $0x107c41c4; BYTE $0x09 // vmovups (%r9), %ymm9
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	LONG $0x801c8d4a // leaq (%rax,%r8,4), %rbx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfefe8e0f; WORD $0xffff // jle 0x500 <depthwiseDX+0x500>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xd2287cc5 // vmovaps %ymm2, %ymm10
+	LONG $0x107c21c4; WORD $0x802c // vmovups (%rax,%r8,4), %ymm13
+	LONG $0x107c01c4; WORD $0x8124 // vmovups (%r9,%r8,4), %ymm12
+	LONG $0x107c21c4; WORD $0x871c // vmovups (%rdi,%r8,4), %ymm11
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0xa81542c4; BYTE $0xd7 // vfmadd213ps %ymm15, %ymm13, %ymm10
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb82562c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm11, %ymm10
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	LONG $0xfebb840f; WORD $0xffff // je 0x500 <depthwiseDX+0x500>
+	LONG $0xeb5914c5 // vmulps %ymm3, %ymm13, %ymm13
+	LONG $0xff4a8d4c // leaq -0x1(%rdx), %r9
+	LONG $0xfec28348 // addq $-0x2, %rdx
+	LONG $0xa85542c4; BYTE $0xe5 // vfmadd213ps %ymm13, %ymm5, %ymm12
+	LONG $0xa83d42c4; BYTE $0xdc // vfmadd213ps %ymm12, %ymm8, %ymm11
+	LONG $0x03fa8348 // cmpq $0x3, %rdx
+	WORD $0x2a73 // jae 0x68b <depthwiseDX+0x68b>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x82148d4e // leaq (%rdx,%r8,4), %r10
+	LONG $0x832c8d4b // leaq (%r11,%r8,4), %rbp
+	LONG $0x80048d4e // leaq (%rax,%r8,4), %r8
+	LONG $0x03e18341 // andl $0x3, %r9d
+	LONG $0x02c5850f; WORD $0x0000 // jne 0x94b <depthwiseDX+0x94b>
+	LONG $0xfffe75e9; BYTE $0xff // jmp 0x500 <depthwiseDX+0x500>
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x0000008024ac8b48 // movq 0x80(%rsp), %rbp
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xfce08349 // andq $-0x4, %r8
+	QUAD $0x0001e024bc11fcc5; BYTE $0x00 // vmovups %ymm7, 0x1e0(%rsp)
+	QUAD $0x0002602484117cc5; BYTE $0x00 // vmovups %ymm8, 0x260(%rsp)
+	QUAD $0x000240248c117cc5; BYTE $0x00 // vmovups %ymm9, 0x240(%rsp)
+	QUAD $0x0001c024ac11fcc5; BYTE $0x00 // vmovups %ymm5, 0x1c0(%rsp)
+	QUAD $0x00022024b411fcc5; BYTE $0x00 // vmovups %ymm6, 0x220(%rsp)
+	QUAD $0x000200249411fcc5; BYTE $0x00 // vmovups %ymm2, 0x200(%rsp)
+	QUAD $0x000150248c11fcc5; BYTE $0x00 // vmovups %ymm1, 0x150(%rsp)
+	QUAD $0x0001a0249c11fcc5; BYTE $0x00 // vmovups %ymm3, 0x1a0(%rsp)
+	QUAD $0x00013024b4117cc5; BYTE $0x00 // vmovups %ymm14, 0x130(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107c21c4; WORD $0x1124 // vmovups (%rcx,%r10), %ymm12
+	QUAD $0x000130248c10fcc5; BYTE $0x00 // vmovups 0x130(%rsp), %ymm1
+	LONG $0x107c01c4; WORD $0x142c // vmovups (%r12,%r10), %ymm13
+	QUAD $0x00022024b410fcc5; BYTE $0x00 // vmovups 0x220(%rsp), %ymm6
+	LONG $0x107c21c4; WORD $0x1634 // vmovups (%rsi,%r10), %ymm14
+	QUAD $0x000240248c107cc5; BYTE $0x00 // vmovups 0x240(%rsp), %ymm9
+	QUAD $0x000200249410fcc5; BYTE $0x00 // vmovups 0x200(%rsp), %ymm2
+	QUAD $0x0001a0248410fcc5; BYTE $0x00 // vmovups 0x1a0(%rsp), %ymm0
+	QUAD $0x000150249c10fcc5; BYTE $0x00 // vmovups 0x150(%rsp), %ymm3
+	QUAD $0x000000c8249c8b4c // movq 0xc8(%rsp), %r11
+	QUAD $0x0001e024bc10fcc5; BYTE $0x00 // vmovups 0x1e0(%rsp), %ymm7
+	QUAD $0x0001c024ac10fcc5; BYTE $0x00 // vmovups 0x1c0(%rsp), %ymm5
+	QUAD $0x0002602484107cc5; BYTE $0x00 // vmovups 0x260(%rsp), %ymm8
+	LONG $0x155c8d4a; BYTE $0x00 // leaq (%rbp,%r10), %rbx
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb81d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm12, %ymm11
+	LONG $0xb81562c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm13, %ymm10
+	LONG $0xb81562c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm13, %ymm11
+	LONG $0xb80d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm14, %ymm10
+	LONG $0xb80d62c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm14, %ymm11
+	LONG $0x117c21c4; WORD $0x1554; BYTE $0x00 // vmovups %ymm10, (%rbp,%r10)
+	LONG $0xd0591cc5 // vmulps %ymm0, %ymm12, %ymm10
+	LONG $0x107c01c4; WORD $0x1324 // vmovups (%r11,%r10), %ymm12
+	QUAD $0x000000e0249c8b4c // movq 0xe0(%rsp), %r11
+	LONG $0xb85542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm5, %ymm10
+	LONG $0x107c01c4; WORD $0x132c // vmovups (%r11,%r10), %ymm13
+	LONG $0x245c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r11
+	LONG $0xb83d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm8, %ymm10
+	LONG $0x107c01c4; WORD $0x1734 // vmovups (%r15,%r10), %ymm14
+	LONG $0xb81d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm12, %ymm11
+	LONG $0xb81d62c4; BYTE $0xd2 // vfmadd231ps %ymm2, %ymm12, %ymm10
+	LONG $0xb81562c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm13, %ymm11
+	LONG $0xb81562c4; BYTE $0xd3 // vfmadd231ps %ymm3, %ymm13, %ymm10
+	LONG $0xb80d42c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm14, %ymm11
+	LONG $0xb80d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm14, %ymm10
+	LONG $0x1c117cc5; BYTE $0x1f // vmovups %ymm11, (%rdi,%rbx)
+	LONG $0xd8591cc5 // vmulps %ymm0, %ymm12, %ymm11
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0x107c01c4; WORD $0x1624 // vmovups (%r14,%r10), %ymm12
+	LONG $0xb85542c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm5, %ymm11
+	LONG $0x107c01c4; WORD $0x132c // vmovups (%r11,%r10), %ymm13
+	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
+	LONG $0xb83d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm8, %ymm11
+	LONG $0x107c21c4; WORD $0x1034 // vmovups (%rax,%r10), %ymm14
+	LONG $0xb81d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm12, %ymm10
+	LONG $0xb81d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm12, %ymm11
+	LONG $0xb81562c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm13, %ymm10
+	LONG $0xb81562c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm13, %ymm11
+	LONG $0xb80d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm14, %ymm10
+	LONG $0xb80d62c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm14, %ymm11
+	LONG $0x14117cc5; BYTE $0x1f // vmovups %ymm10, (%rdi,%rbx)
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0x107c01c4; WORD $0x157c; BYTE $0x00 // vmovups (%r13,%r10), %ymm15
+	LONG $0x107c81c4; WORD $0x1304 // vmovups (%r11,%r10), %ymm0
+	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
+	LONG $0x107c81c4; WORD $0x1324 // vmovups (%r11,%r10), %ymm4
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0xfcc08349 // addq $-0x4, %r8
+	LONG $0xb80562c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm15, %ymm11
+	LONG $0xb87d62c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm0, %ymm11
+	QUAD $0x0001a024b410fcc5; BYTE $0x00 // vmovups 0x1a0(%rsp), %ymm6
+	LONG $0xb85d42c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm4, %ymm11
+	LONG $0xd6591cc5 // vmulps %ymm6, %ymm12, %ymm10
+	LONG $0x1c117cc5; BYTE $0x1f // vmovups %ymm11, (%rdi,%rbx)
+	LONG $0xde5904c5 // vmulps %ymm6, %ymm15, %ymm11
+	LONG $0xb85542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm5, %ymm10
+	LONG $0xb85562c4; BYTE $0xd8 // vfmadd231ps %ymm0, %ymm5, %ymm11
+	LONG $0xb83d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm8, %ymm10
+	LONG $0xb83d62c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm8, %ymm11
+	LONG $0xb80562c4; BYTE $0xd2 // vfmadd231ps %ymm2, %ymm15, %ymm10
+	LONG $0xb87d62c4; BYTE $0xd3 // vfmadd231ps %ymm3, %ymm0, %ymm10
+	LONG $0xb85d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm4, %ymm10
+	LONG $0xfe5a850f; WORD $0xffff // jne 0x720 <depthwiseDX+0x720>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	QUAD $0x00013024b4107cc5; BYTE $0x00 // vmovups 0x130(%rsp), %ymm14
+	QUAD $0x0001a0249c10fcc5; BYTE $0x00 // vmovups 0x1a0(%rsp), %ymm3
+	QUAD $0x000150248c10fcc5; BYTE $0x00 // vmovups 0x150(%rsp), %ymm1
+	QUAD $0x000200249410fcc5; BYTE $0x00 // vmovups 0x200(%rsp), %ymm2
+	QUAD $0x00022024b410fcc5; BYTE $0x00 // vmovups 0x220(%rsp), %ymm6
+	QUAD $0x0001c024ac10fcc5; BYTE $0x00 // vmovups 0x1c0(%rsp), %ymm5
+	QUAD $0x000240248c107cc5; BYTE $0x00 // vmovups 0x240(%rsp), %ymm9
+	QUAD $0x0002602484107cc5; BYTE $0x00 // vmovups 0x260(%rsp), %ymm8
+	QUAD $0x0001e024bc10fcc5; BYTE $0x00 // vmovups 0x1e0(%rsp), %ymm7
+	LONG $0x155c8d4a; BYTE $0x00 // leaq (%rbp,%r10), %rbx
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0x12048d4e // leaq (%rdx,%r10), %r8
+	LONG $0x102c8d4a // leaq (%rax,%r10), %rbp
+	LONG $0x2454034c; BYTE $0x38 // addq 0x38(%rsp), %r10
+	LONG $0x03e18341 // andl $0x3, %r9d
+	LONG $0xfbb5840f; WORD $0xffff // je 0x500 <depthwiseDX+0x500>
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x1004 // vmovups (%r8,%rdx), %ymm0
+	LONG $0x6410fcc5; WORD $0x0015 // vmovups (%rbp,%rdx), %ymm4
+	LONG $0x107c41c4; WORD $0x1224 // vmovups (%r10,%rdx), %ymm12
+	LONG $0xb87d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm0, %ymm10
+	LONG $0xb87d62c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm0, %ymm11
+	LONG $0xb85d62c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm4, %ymm10
+	LONG $0xb85d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm4, %ymm11
+	LONG $0xb81d42c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm10
+	LONG $0x14117cc5; BYTE $0x13 // vmovups %ymm10, (%rbx,%rdx)
+	LONG $0x287c41c4; BYTE $0xd3 // vmovaps %ymm11, %ymm10
+	LONG $0xdb597cc5 // vmulps %ymm3, %ymm0, %ymm11
+	LONG $0xb81d62c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm12, %ymm10
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0xb85562c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm5, %ymm11
+	LONG $0xb83d42c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm8, %ymm11
+	WORD $0xb075 // jne 0x960 <depthwiseDX+0x960>
+	LONG $0xfffb3ee9; BYTE $0xff // jmp 0x4f3 <depthwiseDX+0x4f3>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0xd149; BYTE $0xfb // sarq %r11
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	LONG $0xda4d0f4d // cmovgeq %r10, %r11
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	WORD $0x9c0f; BYTE $0xc0 // setl %al
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	LONG $0x28244489 // movl %eax, 0x28(%rsp)
+	LONG $0xdaaf0f4d // imulq %r10, %r11
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0xd2af0f49 // imulq %r10, %rdx
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x91348d4c // leaq (%rcx,%rdx,4), %r14
+	LONG $0x81148d48 // leaq (%rcx,%rax,4), %rdx
+	LONG $0xb2348d49 // leaq (%r10,%rsi,4), %rsi
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
+	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	LONG $0x08fd8348 // cmpq $0x8, %rbp
+	LONG $0x010f8d0f; WORD $0x0000 // jge 0xb30 <depthwiseDX+0xb30>
+	LONG $0x244c8b44; BYTE $0x28 // movl 0x28(%rsp), %r9d
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x8948; BYTE $0xeb // movq %rbp, %rbx
+	WORD $0x294c; BYTE $0xdb // subq %r11, %rbx
+	LONG $0xf6db8e0f; WORD $0xffff // jle 0x110 <depthwiseDX+0x110>
+	QUAD $0x000000015024bc80 // cmpb $0x0, 0x150(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x0670840f; WORD $0x0000 // je 0x10c3 <depthwiseDX+0x10c3>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x065a8e0f; WORD $0x0000 // jle 0x10bb <depthwiseDX+0x10bb>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0xa70 <depthwiseDX+0xa70>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	QUAD $0x000000015024bc80 // cmpb $0x0, 0x150(%rsp)
+	LONG $0x0626840f; WORD $0x0000 // je 0x10bb <depthwiseDX+0x10bb>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x06188e0f; WORD $0x0000 // jle 0x10bb <depthwiseDX+0x10bb>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0xac0 <depthwiseDX+0xac0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	QUAD $0x000000015024bc80 // cmpb $0x0, 0x150(%rsp)
+	LONG $0x05da840f; WORD $0x0000 // je 0x10bf <depthwiseDX+0x10bf>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x05cc8e0f; WORD $0x0000 // jle 0x10c3 <depthwiseDX+0x10c3>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0xb10 <depthwiseDX+0xb10>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x000597e9; BYTE $0x00 // jmp 0x10c3 <depthwiseDX+0x10c3>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0xae0c8d4c // leaq (%rsi,%rbp,4), %r9
+	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0xaa1c8d4d // leaq (%r10,%rbp,4), %r11
+	QUAD $0x0000f02484af0f4c; BYTE $0x00 // imulq 0xf0(%rsp), %r8
+	QUAD $0x000000d024b48948 // movq %rsi, 0xd0(%rsp)
+	LONG $0x22348d4b // leaq (%r10,%r12), %rsi
+	LONG $0x7caf0f4c; WORD $0x7024 // imulq 0x70(%rsp), %r15
+	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	QUAD $0x000000e0249c894c // movq %r11, 0xe0(%rsp)
+	LONG $0x211c8d4e // leaq (%rcx,%r12), %r11
+	LONG $0x32148d4c // leaq (%rdx,%rsi), %r10
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	LONG $0x31148d4c // leaq (%rcx,%rsi), %r10
+	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x82148d48 // leaq (%rdx,%rax,4), %rdx
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x82148d48 // leaq (%rdx,%rax,4), %rdx
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	LONG $0x83148d49 // leaq (%r11,%rax,4), %rdx
+	LONG $0x82048d49 // leaq (%r10,%rax,4), %rax
+	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	LONG $0x0c408d49 // leaq 0xc(%r8), %rax
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
+	LONG $0x08408d49 // leaq 0x8(%r8), %rax
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x244c8b44; BYTE $0x28 // movl 0x28(%rsp), %r9d
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	WORD $0x27eb // jmp 0xc6c <depthwiseDX+0xc6c>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000001c024b48b48 // movq 0x1c0(%rsp), %rsi
+	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0xfdbd8f0f; WORD $0xffff // jg 0xa29 <depthwiseDX+0xa29>
+	QUAD $0x000000015024bc80 // cmpb $0x0, 0x150(%rsp)
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x1e74 // je 0xca7 <depthwiseDX+0xca7>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x107cc1c4; WORD $0x8014 // vmovups (%r8,%rax,4), %ymm2
+	LONG $0x1c10fcc5; BYTE $0x81 // vmovups (%rcx,%rax,4), %ymm3
+	LONG $0x107cc1c4; WORD $0x8224 // vmovups (%r10,%rax,4), %ymm4
+	QUAD $0x000001c024b48948 // movq %rsi, 0x1c0(%rsp)
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8545; BYTE $0xc9 // testl %r9d, %r9d
+	WORD $0x2874 // je 0xce4 <depthwiseDX+0xce4>
+	QUAD $0x00000130248c8b48 // movq 0x130(%rsp), %rcx
+	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x2c10fcc5; BYTE $0x81 // vmovups (%rcx,%rax,4), %ymm5
+	LONG $0x107cc1c4; WORD $0x820c // vmovups (%r10,%rax,4), %ymm1
+	LONG $0x3410fcc5; BYTE $0x86 // vmovups (%rsi,%rax,4), %ymm6
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x386f8b4c // movq 0x38(%rdi), %r13
+	LONG $0x86348d48 // leaq (%rsi,%rax,4), %rsi
+	QUAD $0x00000220248c8948 // movq %rcx, 0x220(%rsp)
+	QUAD $0x0000020024ac894c // movq %r13, 0x200(%rsp)
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0x637e // jle 0xd70 <depthwiseDX+0xd70>
+	LONG $0x107cc1c4; WORD $0x863c // vmovups (%r14,%rax,4), %ymm7
+	LONG $0x0410fcc5; BYTE $0x82 // vmovups (%rdx,%rax,4), %ymm0
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0xc25944c5 // vmulps %ymm2, %ymm7, %ymm8
+	LONG $0xfc59c4c5 // vmulps %ymm4, %ymm7, %ymm7
+	LONG $0xb87d62c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm0, %ymm8
+	LONG $0xb84de2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm6, %ymm7
+	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
+	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
+	LONG $0x01fd8349 // cmpq $0x1, %r13
+	LONG $0x02f2840f; WORD $0x0000 // je 0x1030 <depthwiseDX+0x1030>
+	LONG $0xff698d4c // leaq -0x1(%rcx), %r13
+	LONG $0xfec18348 // addq $-0x2, %rcx
+	LONG $0x03f98348 // cmpq $0x3, %rcx
+	WORD $0x2d73 // jae 0xd79 <depthwiseDX+0xd79>
+	LONG $0x82148d4c // leaq (%rdx,%rax,4), %r10
+	LONG $0x863c8d4d // leaq (%r14,%rax,4), %r15
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x03e58341 // andl $0x3, %r13d
+	LONG $0x027f850f; WORD $0x0000 // jne 0xfe2 <depthwiseDX+0xfe2>
+	LONG $0x0002c8e9; BYTE $0x00 // jmp 0x1030 <depthwiseDX+0x1030>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x0002b7e9; BYTE $0x00 // jmp 0x1030 <depthwiseDX+0x1030>
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	QUAD $0x000000c024ac894c // movq %r13, 0xc0(%rsp)
+	LONG $0xfce58349 // andq $-0x4, %r13
+	QUAD $0x000000c8249c894c // movq %r11, 0xc8(%rsp)
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x245c8b48; BYTE $0x50 // movq 0x50(%rsp), %rbx
+	QUAD $0x00000178248c8b4c // movq 0x178(%rsp), %r9
+	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
+	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
+	QUAD $0x0000019024bc8b4c // movq 0x190(%rsp), %r15
+	QUAD $0x0000009824b48b4c // movq 0x98(%rsp), %r14
+	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	QUAD $0x000000a824ac8b48 // movq 0xa8(%rsp), %rbp
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	QUAD $0x000001c0249c8b4c // movq 0x1c0(%rsp), %r11
+	QUAD $0x000001e024ac894c // movq %r13, 0x1e0(%rsp)
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000001a0248c8948 // movq %rcx, 0x1a0(%rsp)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ca1c4; WORD $0x1b04 // vmovups (%rbx,%r11), %ymm0
+	LONG $0x107c01c4; WORD $0x1f04 // vmovups (%r15,%r11), %ymm8
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	QUAD $0x000001a024b48b48 // movq 0x1a0(%rsp), %rsi
+	QUAD $0x0000026024a4894c // movq %r12, 0x260(%rsp)
+	QUAD $0x0000024024ac8948 // movq %rbp, 0x240(%rsp)
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	LONG $0x1e248d4e // leaq (%rsi,%r11), %r12
+	LONG $0xb87de2c4; BYTE $0xfb // vfmadd231ps %ymm3, %ymm0, %ymm7
+	LONG $0xb83de2c4; BYTE $0xfd // vfmadd231ps %ymm5, %ymm8, %ymm7
+	LONG $0x117ca1c4; WORD $0x1e3c // vmovups %ymm7, (%rsi,%r11)
+	LONG $0xfa59fcc5 // vmulps %ymm2, %ymm0, %ymm7
+	LONG $0xc459fcc5 // vmulps %ymm4, %ymm0, %ymm0
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	LONG $0xb83de2c4; BYTE $0xf9 // vfmadd231ps %ymm1, %ymm8, %ymm7
+	LONG $0xb84dc2c4; BYTE $0xc0 // vfmadd231ps %ymm8, %ymm6, %ymm0
+	QUAD $0x000001a02494014c // addq %r10, 0x1a0(%rsp)
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	QUAD $0x000001e024948b4c // movq 0x1e0(%rsp), %r10
+	LONG $0x117ca1c4; WORD $0x213c // vmovups %ymm7, (%rcx,%r12)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x107c81c4; WORD $0x193c // vmovups (%r9,%r11), %ymm7
+	LONG $0x107c01c4; WORD $0x1e04 // vmovups (%r14,%r11), %ymm8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0xb845e2c4; BYTE $0xc3 // vfmadd231ps %ymm3, %ymm7, %ymm0
+	LONG $0xb83de2c4; BYTE $0xc5 // vfmadd231ps %ymm5, %ymm8, %ymm0
+	LONG $0x117ca1c4; WORD $0x2104 // vmovups %ymm0, (%rcx,%r12)
+	LONG $0xc259c4c5 // vmulps %ymm2, %ymm7, %ymm0
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0xb83de2c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm8, %ymm0
+	LONG $0x117ca1c4; WORD $0x2104 // vmovups %ymm0, (%rcx,%r12)
+	LONG $0xc459c4c5 // vmulps %ymm4, %ymm7, %ymm0
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x107ca1c4; WORD $0x1f3c // vmovups (%rdi,%r11), %ymm7
+	LONG $0xb84dc2c4; BYTE $0xc0 // vfmadd231ps %ymm8, %ymm6, %ymm0
+	LONG $0x107c01c4; WORD $0x1804 // vmovups (%r8,%r11), %ymm8
+	LONG $0xb845e2c4; BYTE $0xc3 // vfmadd231ps %ymm3, %ymm7, %ymm0
+	LONG $0xb83de2c4; BYTE $0xc5 // vfmadd231ps %ymm5, %ymm8, %ymm0
+	LONG $0x117ca1c4; WORD $0x2104 // vmovups %ymm0, (%rcx,%r12)
+	LONG $0xc259c4c5 // vmulps %ymm2, %ymm7, %ymm0
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0xb83de2c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm8, %ymm0
+	LONG $0x117ca1c4; WORD $0x2104 // vmovups %ymm0, (%rcx,%r12)
+	LONG $0xc459c4c5 // vmulps %ymm4, %ymm7, %ymm0
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x107ca1c4; WORD $0x183c // vmovups (%rax,%r11), %ymm7
+	LONG $0xb84dc2c4; BYTE $0xc0 // vfmadd231ps %ymm8, %ymm6, %ymm0
+	LONG $0x107c21c4; WORD $0x1d44; BYTE $0x00 // vmovups (%rbp,%r11), %ymm8
+	WORD $0x894c; BYTE $0xc5 // movq %r8, %rbp
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	WORD $0x8949; BYTE $0xe8 // movq %rbp, %r8
+	QUAD $0x0000024024ac8b48 // movq 0x240(%rsp), %rbp
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xb845e2c4; BYTE $0xc3 // vfmadd231ps %ymm3, %ymm7, %ymm0
+	LONG $0xca5944c5 // vmulps %ymm2, %ymm7, %ymm9
+	LONG $0xfc59c4c5 // vmulps %ymm4, %ymm7, %ymm7
+	LONG $0xb83d62c4; BYTE $0xc9 // vfmadd231ps %ymm1, %ymm8, %ymm9
+	LONG $0xb84dc2c4; BYTE $0xf8 // vfmadd231ps %ymm8, %ymm6, %ymm7
+	LONG $0xb83de2c4; BYTE $0xc5 // vfmadd231ps %ymm5, %ymm8, %ymm0
+	LONG $0x117ca1c4; WORD $0x2104 // vmovups %ymm0, (%rcx,%r12)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x117c21c4; WORD $0x210c // vmovups %ymm9, (%rcx,%r12)
+	QUAD $0x0000026024a48b4c // movq 0x260(%rsp), %r12
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0xfcc28349 // addq $-0x4, %r10
+	QUAD $0x000001e02494894c // movq %r10, 0x1e0(%rsp)
+	LONG $0xfe7c850f; WORD $0xffff // jne 0xe00 <depthwiseDX+0xe00>
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
+	QUAD $0x0000012024ac8b48 // movq 0x120(%rsp), %rbp
+	QUAD $0x000000b0249c8b48 // movq 0xb0(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x244c8b44; BYTE $0x28 // movl 0x28(%rsp), %r9d
+	QUAD $0x000000c8249c8b4c // movq 0xc8(%rsp), %r11
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	QUAD $0x000000f824a48b4c // movq 0xf8(%rsp), %r12
+	QUAD $0x000000c024ac8b4c // movq 0xc0(%rsp), %r13
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x03e58341 // andl $0x3, %r13d
+	WORD $0x4e74 // je 0x1030 <depthwiseDX+0x1030>
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x0704 // vmovups (%r15,%rax), %ymm0
+	LONG $0x107c41c4; WORD $0x0204 // vmovups (%r10,%rax), %ymm8
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0xb87de2c4; BYTE $0xfb // vfmadd231ps %ymm3, %ymm0, %ymm7
+	LONG $0xb83de2c4; BYTE $0xfd // vfmadd231ps %ymm5, %ymm8, %ymm7
+	LONG $0x3c11fcc5; BYTE $0x1e // vmovups %ymm7, (%rsi,%rbx)
+	LONG $0xfa59fcc5 // vmulps %ymm2, %ymm0, %ymm7
+	LONG $0xb83de2c4; BYTE $0xf9 // vfmadd231ps %ymm1, %ymm8, %ymm7
+	LONG $0x3e11fcc5 // vmovups %ymm7, (%rsi)
+	LONG $0xfc59fcc5 // vmulps %ymm4, %ymm0, %ymm7
+	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
+	WORD $0xff49; BYTE $0xcd // decq %r13
+	LONG $0xb84dc2c4; BYTE $0xf8 // vfmadd231ps %ymm8, %ymm6, %ymm7
+	WORD $0xc475 // jne 0xff0 <depthwiseDX+0xff0>
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x0000020024848b48 // movq 0x200(%rsp), %rax
+	WORD $0x0148; BYTE $0xc0 // addq %rax, %rax
+	QUAD $0x0000022024843b48 // cmpq 0x220(%rsp), %rax
+	LONG $0xfc078f0f; WORD $0xffff // jg 0xc50 <depthwiseDX+0xc50>
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
+	LONG $0x3c11fcc5; BYTE $0x86 // vmovups %ymm7, (%rsi,%rax,4)
+	LONG $0xfffbf5e9; BYTE $0xff // jmp 0xc50 <depthwiseDX+0xc50>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x20247c80; BYTE $0x00 // cmpb $0x0, 0x20(%rsp)
+	LONG $0xf30d850f; WORD $0xffff // jne 0x37f <depthwiseDX+0x37f>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02f98e0f; WORD $0x0000 // jle 0x1379 <depthwiseDX+0x1379>
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x1090 <depthwiseDX+0x1090>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x20247c80; BYTE $0x00 // cmpb $0x0, 0x20(%rsp)
+	LONG $0x02cd840f; WORD $0x0000 // je 0x137f <depthwiseDX+0x137f>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x000346e9; BYTE $0x00 // jmp 0x1401 <depthwiseDX+0x1401>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
+	WORD $0x8545; BYTE $0xc9 // testl %r9d, %r9d
+	LONG $0x00e3840f; WORD $0x0000 // je 0x11ba <depthwiseDX+0x11ba>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x01328e0f; WORD $0x0000 // jle 0x1217 <depthwiseDX+0x1217>
+	QUAD $0x0000013024848b48 // movq 0x130(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0x1100 <depthwiseDX+0x1100>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	WORD $0x8545; BYTE $0xc9 // testl %r9d, %r9d
+	LONG $0x0557840f; WORD $0x0000 // je 0x1677 <depthwiseDX+0x1677>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x00ed8e0f; WORD $0x0000 // jle 0x121b <depthwiseDX+0x121b>
+	QUAD $0x0000013024848b48 // movq 0x130(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0x1140 <depthwiseDX+0x1140>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	WORD $0x8545; BYTE $0xc9 // testl %r9d, %r9d
+	LONG $0x00c3840f; WORD $0x0000 // je 0x1223 <depthwiseDX+0x1223>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x00b18e0f; WORD $0x0000 // jle 0x1223 <depthwiseDX+0x1223>
+	QUAD $0x0000013024848b48 // movq 0x130(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0x1190 <depthwiseDX+0x1190>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x900c8d4a // leaq (%rax,%r10,4), %rcx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x7c7f // jg 0x1234 <depthwiseDX+0x1234>
+	WORD $0x19eb // jmp 0x11d3 <depthwiseDX+0x11d3>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x900c8d4a // leaq (%rax,%r10,4), %rcx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x617f // jg 0x1234 <depthwiseDX+0x1234>
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x014d; BYTE $0xdb // addq %r11, %r11
+	WORD $0x3949; BYTE $0xf3 // cmpq %rsi, %r11
+	LONG $0xef2d8f0f; WORD $0xffff // jg 0x110 <depthwiseDX+0x110>
+	LONG $0x3c11fcc5; BYTE $0x24 // vmovups %ymm7, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xef1f8e0f; WORD $0xffff // jle 0x110 <depthwiseDX+0x110>
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
+	LONG $0x81048d48 // leaq (%rcx,%rax,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xee75 // jne 0x1200 <depthwiseDX+0x1200>
+	LONG $0xffeef9e9; BYTE $0xff // jmp 0x110 <depthwiseDX+0x110>
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x900c8d4a // leaq (%rax,%r10,4), %rcx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x9f7e // jle 0x11d3 <depthwiseDX+0x11d3>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x92148d4a // leaq (%rdx,%r10,4), %rdx
+	LONG $0x960c8d4f // leaq (%r14,%r10,4), %r9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x44af0f48; WORD $0x7024 // imulq 0x70(%rsp), %rax
+	QUAD $0x000000b02484034c // addq 0xb0(%rsp), %r8
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x32eb // jmp 0x129a <depthwiseDX+0x129a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc459b4c5 // vmulps %ymm4, %ymm9, %ymm0
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0xa86de2c4; BYTE $0xf8 // vfmadd213ps %ymm0, %ymm2, %ymm7
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0xc7287cc5 // vmovaps %ymm7, %ymm8
+	WORD $0x394d; BYTE $0xda // cmpq %r11, %r10
+	LONG $0xff3d840f; WORD $0xffff // je 0x11d7 <depthwiseDX+0x11d7>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x5c7e // jle 0x1300 <depthwiseDX+0x1300>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8104 // vmovss (%r9,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc3 // cmpq %r8, %rbx
+	WORD $0xec75 // jne 0x12b0 <depthwiseDX+0x12b0>
+	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x3c11fcc5; BYTE $0x24 // vmovups %ymm7, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x227e // jle 0x12f9 <depthwiseDX+0x12f9>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8204 // vmovss (%rdx,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc3 // cmpq %r8, %rbx
+	WORD $0xec75 // jne 0x12e0 <depthwiseDX+0x12e0>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x1075 // jne 0x130e <depthwiseDX+0x130e>
+	WORD $0x44eb // jmp 0x1344 <depthwiseDX+0x1344>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x3674 // je 0x1344 <depthwiseDX+0x1344>
+	LONG $0xb83562c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm9, %ymm8
+	LONG $0xb84562c4; BYTE $0xc5 // vfmadd231ps %ymm5, %ymm7, %ymm8
+	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x227e // jle 0x1344 <depthwiseDX+0x1344>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8404 // vmovss (%rsp,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8004 // vmovss %xmm0, (%rax,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc3 // cmpq %r8, %rbx
+	WORD $0xec75 // jne 0x1330 <depthwiseDX+0x1330>
+	LONG $0xc359b4c5 // vmulps %ymm3, %ymm9, %ymm0
+	LONG $0xb845e2c4; BYTE $0xc6 // vfmadd231ps %ymm6, %ymm7, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xff158e0f; WORD $0xffff // jle 0x1270 <depthwiseDX+0x1270>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8404 // vmovss (%rsp,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8104 // vmovss %xmm0, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc3 // cmpq %r8, %rbx
+	WORD $0xec75 // jne 0x1360 <depthwiseDX+0x1360>
+	LONG $0xfffef7e9; BYTE $0xff // jmp 0x1270 <depthwiseDX+0x1270>
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	WORD $0x7aeb // jmp 0x13f9 <depthwiseDX+0x13f9>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x707e // jle 0x13f9 <depthwiseDX+0x13f9>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x13a0 <depthwiseDX+0x13a0>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x20247c80; BYTE $0x00 // cmpb $0x0, 0x20(%rsp)
+	WORD $0x4375 // jne 0x1401 <depthwiseDX+0x1401>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x357e // jle 0x1401 <depthwiseDX+0x1401>
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x90148d48 // leaq (%rax,%rdx,4), %rdx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x13e0 <depthwiseDX+0x13e0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x08eb // jmp 0x1401 <depthwiseDX+0x1401>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x58247c80; BYTE $0x00 // cmpb $0x0, 0x58(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x00a4850f; WORD $0x0000 // jne 0x14c3 <depthwiseDX+0x14c3>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x008c8e0f; WORD $0x0000 // jle 0x14b9 <depthwiseDX+0x14b9>
+	LONG $0x20148d4a // leaq (%rax,%r12), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x1440 <depthwiseDX+0x1440>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x58247c80; BYTE $0x00 // cmpb $0x0, 0x58(%rsp)
+	WORD $0x5b75 // jne 0x14b9 <depthwiseDX+0x14b9>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x517e // jle 0x14b9 <depthwiseDX+0x14b9>
+	LONG $0xa8148d48 // leaq (%rax,%rbp,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x1470 <depthwiseDX+0x1470>
+	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
+	LONG $0x58247c80; BYTE $0x00 // cmpb $0x0, 0x58(%rsp)
+	WORD $0x3075 // jne 0x14be <depthwiseDX+0x14be>
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x267e // jle 0x14c3 <depthwiseDX+0x14c3>
+	WORD $0xd231 // xorl %edx, %edx
+	BYTE $0x90 // nop
+	LONG $0x0410fac5; BYTE $0x90 // vmovss (%rax,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xee75 // jne 0x14a0 <depthwiseDX+0x14a0>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	WORD $0x0aeb // jmp 0x14c3 <depthwiseDX+0x14c3>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x88048d4a // leaq (%rax,%r9,4), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01788e0f; WORD $0x0000 // jle 0x1650 <depthwiseDX+0x1650>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x8a148d4a // leaq (%rdx,%r9,4), %rdx
+	LONG $0x8e348d4a // leaq (%rsi,%r9,4), %rsi
+	LONG $0x881c8d4f // leaq (%r8,%r9,4), %r11
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x51eb // jmp 0x1553 <depthwiseDX+0x1553>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xb81d62c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm12, %ymm11
+	LONG $0x80048d4a // leaq (%rax,%r8,4), %rax
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0xb81562c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm13, %ymm11
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0x287c41c4; BYTE $0xc3 // vmovaps %ymm11, %ymm8
+	LONG $0xd9591cc5 // vmulps %ymm1, %ymm12, %ymm11
+	LONG $0xb80d42c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm14, %ymm8
+	LONG $0xb85542c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm5, %ymm11
+	LONG $0xb84542c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm7, %ymm11
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	LONG $0x00fd840f; WORD $0x0000 // je 0x1650 <depthwiseDX+0x1650>
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x008f8e0f; WORD $0x0000 // jle 0x15f0 <depthwiseDX+0x15f0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8304 // vmovss (%r11,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x1570 <depthwiseDX+0x1570>
+	LONG $0x24107cc5; BYTE $0x24 // vmovups (%rsp), %ymm12
+	LONG $0x3c117cc5; BYTE $0x24 // vmovups %ymm15, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x627e // jle 0x15f5 <depthwiseDX+0x15f5>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8604 // vmovss (%rsi,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x15a0 <depthwiseDX+0x15a0>
+	LONG $0x2c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x377e // jle 0x15ff <depthwiseDX+0x15ff>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8204 // vmovss (%rdx,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x15d0 <depthwiseDX+0x15d0>
+	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
+	WORD $0x14eb // jmp 0x15ff <depthwiseDX+0x15ff>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xff08840f; WORD $0xffff // je 0x1510 <depthwiseDX+0x1510>
+	LONG $0xb81d62c4; BYTE $0xc4 // vfmadd231ps %ymm4, %ymm12, %ymm8
+	LONG $0xb81562c4; BYTE $0xc2 // vfmadd231ps %ymm2, %ymm13, %ymm8
+	LONG $0xb80d42c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm14, %ymm8
+	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x237e // jle 0x1644 <depthwiseDX+0x1644>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8404 // vmovss (%rsp,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8004 // vmovss %xmm0, (%rax,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x1630 <depthwiseDX+0x1630>
+	WORD $0x8949; BYTE $0xe8 // movq %rbp, %r8
+	LONG $0xfffec7e9; BYTE $0xff // jmp 0x1513 <depthwiseDX+0x1513>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xeab28e0f; WORD $0xffff // jle 0x110 <depthwiseDX+0x110>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	WORD $0xee75 // jne 0x1660 <depthwiseDX+0x1660>
+	LONG $0xffea99e9; BYTE $0xff // jmp 0x110 <depthwiseDX+0x110>
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x900c8d4a // leaq (%rax,%r10,4), %rcx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfba48f0f; WORD $0xffff // jg 0x1234 <depthwiseDX+0x1234>
+	LONG $0xfffb3ee9; BYTE $0xff // jmp 0x11d3 <depthwiseDX+0x11d3>
+	LONG $0x88c48148; WORD $0x0002; BYTE $0x00 // addq $0x288, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·depthwiseDWAVX2(SB), 0, $896-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 832(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseDWAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseDWAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x58ec8148; WORD $0x0002; BYTE $0x00 // subq $0x258, %rsp
+	LONG $0x48778b4c // movq 0x48(%rdi), %r14
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x50773b4c // cmpq 0x50(%rdi), %r14
+	LONG $0x21148d0f; WORD $0x0000 // jge 0x2138 <depthwiseDW+0x2138>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x18798b48 // movq 0x18(%rcx), %rdi
+	QUAD $0x00000000fd0c8d48 // leaq (,%rdi,8), %rcx
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	WORD $0xf748; BYTE $0xda // negq %rdx
+	LONG $0xff048d48 // leaq (%rdi,%rdi,8), %rax
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	QUAD $0x0000014824948948 // movq %rdx, 0x148(%rsp)
+	QUAD $0x00000000bd148d48 // leaq (,%rdi,4), %rdx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	LONG $0xcfaf0f48 // imulq %rdi, %rcx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	QUAD $0x000000c024b48948 // movq %rsi, 0xc0(%rsp)
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
+	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	WORD $0x2ceb // jmp 0xef <depthwiseDW+0xef>
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000020824b48b4c // movq 0x208(%rsp), %r14
+	LONG $0x2454014c; BYTE $0x70 // addq %r10, 0x70(%rsp)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x50703b4c // cmpq 0x50(%rax), %r14
+	LONG $0x20498d0f; WORD $0x0000 // jge 0x2138 <depthwiseDW+0x2138>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	WORD $0x8b48; BYTE $0x01 // movq (%rcx), %rax
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x30498b48 // movq 0x30(%rcx), %rcx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	QUAD $0x000000f824848948 // movq %rax, 0xf8(%rsp)
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1974 // je 0x130 <depthwiseDW+0x130>
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	WORD $0x15eb // jmp 0x139 <depthwiseDW+0x139>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xf0 // movl %r14d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0xd389 // movl %edx, %ebx
+	LONG $0x404f8b49 // movq 0x40(%r15), %rcx
+	LONG $0x207f8b49 // movq 0x20(%r15), %rdi
+	LONG $0x28778b49 // movq 0x28(%r15), %rsi
+	LONG $0x08578b49 // movq 0x8(%r15), %rdx
+	LONG $0x0000bc41; WORD $0x0000 // movl $0x0, %r12d
+	QUAD $0x0000020824b4894c // movq %r14, 0x208(%rsp)
+	LONG $0xd9af0f48 // imulq %rcx, %rbx
+	QUAD $0x0000014024b48948 // movq %rsi, 0x140(%rsp)
+	LONG $0xf1af0f49 // imulq %r9, %rsi
+	LONG $0xc7af0f48 // imulq %rdi, %rax
+	LONG $0xff478d4c // leaq -0x1(%rdi), %r8
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x3948; BYTE $0xfb // cmpq %rdi, %rbx
+	LONG $0xff5b8d4c // leaq -0x1(%rbx), %r11
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0xc19f0f41 // setg %r9b
+	LONG $0xd84f0f4d // cmovgq %r8, %r11
+	LONG $0xc29d0f41 // setge %r10b
+	LONG $0xd04d0f49 // cmovgeq %r8, %rdx
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xdc4e0f4d // cmovleq %r12, %r11
+	LONG $0xc59e0f41 // setle %r13b
+	LONG $0xc5980f40 // sets %bpl
+	LONG $0xd4480f49 // cmovsq %r12, %rdx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0845; BYTE $0xcd // orb %r9b, %r13b
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	WORD $0x0844; BYTE $0xd5 // orb %r10b, %bpl
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x01538d4c // leaq 0x1(%rbx), %r10
+	QUAD $0x00000108249c894c // movq %r11, 0x108(%rsp)
+	LONG $0xcbaf0f4d // imulq %r11, %r9
+	QUAD $0x000000f8249c8b4c // movq 0xf8(%rsp), %r11
+	QUAD $0x0000013824948948 // movq %rdx, 0x138(%rsp)
+	LONG $0x246c8844; BYTE $0x0e // movb %r13b, 0xe(%rsp)
+	LONG $0x246c8840; BYTE $0x0d // movb %bpl, 0xd(%rsp)
+	LONG $0x8b0c8d4f // leaq (%r11,%r9,4), %r9
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0xcaaf0f4c // imulq %rdx, %r9
+	WORD $0x3949; BYTE $0xfa // cmpq %rdi, %r10
+	LONG $0xd04d0f4d // cmovgeq %r8, %r10
+	LONG $0xc79d0f40 // setge %dil
+	LONG $0xfffb8348 // cmpq $-0x1, %rbx
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	LONG $0x38538b48 // movq 0x38(%rbx), %rdx
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0xd44c0f4d // cmovlq %r12, %r10
+	LONG $0xc79c0f41 // setl %r15b
+	LONG $0xf1af0f4c // imulq %rcx, %r14
+	LONG $0x58638b4c // movq 0x58(%rbx), %r12
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0841; BYTE $0xff // orb %dil, %r15b
+	LONG $0x8b0c8d4f // leaq (%r11,%r9,4), %r9
+	LONG $0xf2af0f49 // imulq %r10, %rsi
+	LONG $0x247c8844; BYTE $0x0f // movb %r15b, 0xf(%rsp)
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	LONG $0xf2af0f4c // imulq %rdx, %r14
+	LONG $0x247c8348; WORD $0x0138 // cmpq $0x1, 0x38(%rsp)
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
+	LONG $0xb3048d49 // leaq (%r11,%rsi,4), %rax
+	LONG $0x24748d49; BYTE $0x08 // leaq 0x8(%r12), %rsi
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0x60438b48 // movq 0x60(%rbx), %rax
+	LONG $0xb00c8d4b // leaq (%r8,%r14,4), %rcx
+	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	LONG $0x0229850f; WORD $0x0000 // jne 0x4a0 <depthwiseDW+0x4a0>
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0x073b8e0f; WORD $0x0000 // jle 0x9c0 <depthwiseDW+0x9c0>
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x294c; BYTE $0xe8 // subq %r13, %rax
+	LONG $0xfe3f8e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x104a8b48 // movq 0x10(%rdx), %rcx
+	LONG $0x28528b48 // movq 0x28(%rdx), %rdx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x3a7e // jle 0x2e9 <depthwiseDW+0x2e9>
+	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x74af0f48; WORD $0x7024 // imulq 0x70(%rsp), %rsi
+	LONG $0xae348d4a // leaq (%rsi,%r13,4), %rsi
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xed75 // jne 0x2d0 <depthwiseDW+0x2d0>
+	LONG $0x54107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm10
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x0c1c8e0f; WORD $0x0000 // jle 0xf30 <depthwiseDW+0xf30>
+	QUAD $0x000000b8248c8b4c // movq 0xb8(%rsp), %r9
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
+	LONG $0x2454034c; BYTE $0x50 // addq 0x50(%rsp), %r10
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x4caf0f4c; WORD $0x7024 // imulq 0x70(%rsp), %r9
+	LONG $0xae348d4a // leaq (%rsi,%r13,4), %rsi
+	LONG $0xaf3c8d4a // leaq (%rdi,%r13,4), %rdi
+	LONG $0xa8048d4f // leaq (%r8,%r13,4), %r8
+	LONG $0xa90c8d4f // leaq (%r9,%r13,4), %r9
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x5beb // jmp 0x3bb <depthwiseDW+0x3bb>
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
+	LONG $0xb81542c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm13, %ymm9
+	LONG $0xb81542c4; BYTE $0xc3 // vfmadd231ps %ymm11, %ymm13, %ymm8
+	LONG $0xb81dc2c4; BYTE $0xfd // vfmadd231ps %ymm13, %ymm12, %ymm7
+	LONG $0xb80dc2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm14, %ymm6
+	LONG $0xb80dc2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm14, %ymm5
+	LONG $0xb81dc2c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm12, %ymm4
+	LONG $0xb805c2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm15, %ymm3
+	LONG $0xb805c2c4; BYTE $0xd3 // vfmadd231ps %ymm11, %ymm15, %ymm2
+	LONG $0xb805c2c4; BYTE $0xcc // vfmadd231ps %ymm12, %ymm15, %ymm1
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	LONG $0x0b75840f; WORD $0x0000 // je 0xf30 <depthwiseDW+0xf30>
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x287c41c4; BYTE $0xe3 // vmovaps %ymm11, %ymm12
+	LONG $0x287c41c4; BYTE $0xda // vmovaps %ymm10, %ymm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0x297d // jge 0x3fb <depthwiseDW+0x3fb>
+	LONG $0x54117cc5; WORD $0x1024 // vmovups %ymm10, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1e7e // jle 0x3fb <depthwiseDW+0x3fb>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x107a81c4; WORD $0x9904 // vmovss (%r9,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xeb75 // jne 0x3e0 <depthwiseDW+0x3e0>
+	LONG $0x54107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm10
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff568e0f; WORD $0xffff // jle 0x360 <depthwiseDW+0x360>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9e04 // vmovss (%rsi,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xeb75 // jne 0x410 <depthwiseDW+0x410>
+	LONG $0x6c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm13
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff2b8e0f; WORD $0xffff // jle 0x365 <depthwiseDW+0x365>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9f04 // vmovss (%rdi,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xeb75 // jne 0x440 <depthwiseDW+0x440>
+	LONG $0x74107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x7c117cc5; WORD $0x1024 // vmovups %ymm15, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff008e0f; WORD $0xffff // jle 0x36f <depthwiseDW+0x36f>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9804 // vmovss (%r8,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xeb75 // jne 0x480 <depthwiseDW+0x480>
+	LONG $0x7c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm15
+	LONG $0xfffecfe9; BYTE $0xff // jmp 0x36f <depthwiseDW+0x36f>
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0x0bda8e0f; WORD $0x0000 // jle 0x1090 <depthwiseDW+0x1090>
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	WORD $0x2948; BYTE $0xf8 // subq %rdi, %rax
+	LONG $0xfc0e8e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	QUAD $0x0000010024bc8948 // movq %rdi, 0x100(%rsp)
+	LONG $0x104a8b48 // movq 0x10(%rdx), %rcx
+	LONG $0x38528b48 // movq 0x38(%rdx), %rdx
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x15058e0f; WORD $0x0000 // jle 0x19ef <depthwiseDW+0x19ef>
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	QUAD $0x0000014024a48b4c // movq 0x140(%rsp), %r12
+	QUAD $0x00000138249c8b48 // movq 0x138(%rsp), %rbx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xba1c8d4c // leaq (%rdx,%rdi,4), %r11
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0xb9348d4c // leaq (%rcx,%rdi,4), %r14
+	LONG $0x284e8b48 // movq 0x28(%rsi), %rcx
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	LONG $0x54af0f48; WORD $0x7024 // imulq 0x70(%rsp), %rdx
+	LONG $0xdcaf0f49 // imulq %r12, %rbx
+	QUAD $0x00013024a4af0f4c; BYTE $0x00 // imulq 0x130(%rsp), %r12
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0xbe2c8d48 // leaq (%rsi,%rdi,4), %rbp
+	LONG $0xfc738d48 // leaq -0x4(%rbx), %rsi
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0xba0c8d48 // leaq (%rdx,%rdi,4), %rcx
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xdaaf0f48 // imulq %rdx, %rbx
+	LONG $0xf2af0f48 // imulq %rdx, %rsi
+	LONG $0xbb3c8d4c // leaq (%rbx,%rdi,4), %r15
+	LONG $0x245c8d49; BYTE $0xfc // leaq -0x4(%r12), %rbx
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0xbe0c8d4c // leaq (%rsi,%rdi,4), %r9
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	LONG $0xe2af0f4c // imulq %rdx, %r12
+	LONG $0xdaaf0f48 // imulq %rdx, %rbx
+	LONG $0xbb2c8d4c // leaq (%rbx,%rdi,4), %r13
+	LONG $0xbc248d4d // leaq (%r12,%rdi,4), %r12
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x3aeb // jmp 0x5fd <depthwiseDW+0x5fd>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xb825c2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm11, %ymm1
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x24743b48; BYTE $0x60 // cmpq 0x60(%rsp), %rsi
+	LONG $0x1418840f; WORD $0x0000 // je 0x1a15 <depthwiseDW+0x1a15>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00f48e0f; WORD $0x0000 // jle 0x700 <depthwiseDW+0x700>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0x8804 // vmovss (%r8,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x610 <depthwiseDW+0x610>
+	LONG $0x54107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm10
+	LONG $0x367c8d48; BYTE $0x01 // leaq 0x1(%rsi,%rsi), %rdi
+	LONG $0x247c3b48; BYTE $0x38 // cmpq 0x38(%rsp), %rdi
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00fa8e0f; WORD $0x0000 // jle 0x740 <depthwiseDW+0x740>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x008d // vmovss (%rbp,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x650 <depthwiseDW+0x650>
+	LONG $0xb82d62c4; WORD $0x2444; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm8
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00d6840f; WORD $0x0000 // je 0x74a <depthwiseDW+0x74a>
+	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x02f88e0f; WORD $0x0000 // jle 0x983 <depthwiseDW+0x983>
+	LONG $0x8d4c8d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x6a0 <depthwiseDW+0x6a0>
+	LONG $0xb82d62c4; WORD $0x244c; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm9
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x247c3b48; BYTE $0x38 // cmpq 0x38(%rsp), %rdi
+	LONG $0x008d8c0f; WORD $0x0000 // jl 0x754 <depthwiseDW+0x754>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x246c0348; BYTE $0x48 // addq 0x48(%rsp), %rbp
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00c78f0f; WORD $0x0000 // jg 0x7a4 <depthwiseDW+0x7a4>
+	LONG $0xb82dc2c4; BYTE $0xee // vfmadd231ps %ymm14, %ymm10, %ymm5
+	WORD $0xc984 // testb %cl, %cl
+	LONG $0x01a6840f; WORD $0x0000 // je 0x890 <depthwiseDW+0x890>
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0x02ba840f; WORD $0x0000 // je 0x9ac <depthwiseDW+0x9ac>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	WORD $0x01b1 // movb $0x1, %cl
+	LONG $0x0001b2e9; BYTE $0x00 // jmp 0x8b0 <depthwiseDW+0x8b0>
+	WORD $0x9066 // nop
+	LONG $0x364c8d48; BYTE $0x01 // leaq 0x1(%rsi,%rsi), %rcx
+	LONG $0x244c3b48; BYTE $0x38 // cmpq 0x38(%rsp), %rcx
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x583c41c4; BYTE $0xc2 // vaddps %ymm10, %ymm8, %ymm8
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x2e74 // je 0x74a <depthwiseDW+0x74a>
+	LONG $0xb82d42c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm10, %ymm9
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0x0153840f; WORD $0x0000 // je 0x87c <depthwiseDW+0x87c>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x57eb // jmp 0x789 <depthwiseDW+0x789>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xb82d42c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm10, %ymm8
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0xd275 // jne 0x71c <depthwiseDW+0x71c>
+	WORD $0x01b1 // movb $0x1, %cl
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xff73840f; WORD $0xffff // je 0x6c7 <depthwiseDW+0x6c7>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0x789 <depthwiseDW+0x789>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x95548d48; BYTE $0x00 // leaq (%rbp,%rdx,4), %rdx
+	LONG $0x0410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xed75 // jne 0x770 <depthwiseDW+0x770>
+	LONG $0x5c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm11
+	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
+	WORD $0x01b2 // movb $0x1, %dl
+	LONG $0x246c0348; BYTE $0x48 // addq 0x48(%rsp), %rbp
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff398e0f; WORD $0xffff // jle 0x6dd <depthwiseDW+0x6dd>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbb04 // vmovss (%r11,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xec75 // jne 0x7b0 <depthwiseDW+0x7b0>
+	LONG $0xb82de2c4; WORD $0x246c; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm5
+	WORD $0xc984 // testb %cl, %cl
+	WORD $0x4174 // je 0x810 <depthwiseDW+0x810>
+	WORD $0x01b1 // movb $0x1, %cl
+	WORD $0xd284 // testb %dl, %dl
+	WORD $0x7a74 // je 0x84f <depthwiseDW+0x84f>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00c78e0f; WORD $0x0000 // jle 0x8b0 <depthwiseDW+0x8b0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9704 // vmovss (%r15,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x7f0 <depthwiseDW+0x7f0>
+	LONG $0x5c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm11
+	LONG $0x0000a1e9; BYTE $0x00 // jmp 0x8b0 <depthwiseDW+0x8b0>
+	BYTE $0x90 // nop
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01508e0f; WORD $0x0000 // jle 0x96f <depthwiseDW+0x96f>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb904 // vmovss (%r9,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xec75 // jne 0x830 <depthwiseDW+0x830>
+	LONG $0xb82de2c4; WORD $0x2474; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm6
+	WORD $0xd284 // testb %dl, %dl
+	WORD $0x8675 // jne 0x7d5 <depthwiseDW+0x7d5>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x667f // jg 0x8c2 <depthwiseDW+0x8c2>
+	LONG $0xb82dc2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm10, %ymm2
+	WORD $0xc984 // testb %cl, %cl
+	WORD $0x0575 // jne 0x86a <depthwiseDW+0x86a>
+	LONG $0xb82dc2c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm10, %ymm3
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xfd63840f; WORD $0xffff // je 0x5d5 <depthwiseDW+0x5d5>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0xfffd54e9; BYTE $0xff // jmp 0x5d0 <depthwiseDW+0x5d0>
+	LONG $0x246c0348; BYTE $0x48 // addq 0x48(%rsp), %rbp
+	LONG $0xb82dc2c4; BYTE $0xee // vfmadd231ps %ymm14, %ymm10, %ymm5
+	LONG $0xb82dc2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm10, %ymm6
+	LONG $0x0000d0e9; BYTE $0x00 // jmp 0x960 <depthwiseDW+0x960>
+	LONG $0xb82dc2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm10, %ymm6
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0x00c3840f; WORD $0x0000 // je 0x960 <depthwiseDW+0x960>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xb82dc2c4; BYTE $0xe3 // vfmadd231ps %ymm11, %ymm10, %ymm4
+	WORD $0x01b2 // movb $0x1, %dl
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x9a7e // jle 0x85c <depthwiseDW+0x85c>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbe04 // vmovss (%r14,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xec75 // jne 0x8d0 <depthwiseDW+0x8d0>
+	LONG $0xb82de2c4; WORD $0x2454; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm2
+	WORD $0xc984 // testb %cl, %cl
+	WORD $0x2d75 // jne 0x91c <depthwiseDW+0x91c>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x009c8e0f; WORD $0x0000 // jle 0x99a <depthwiseDW+0x99a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x107ac1c4; WORD $0x8d44; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xeb75 // jne 0x900 <depthwiseDW+0x900>
+	LONG $0xb82de2c4; WORD $0x245c; BYTE $0x10 // vfmadd231ps 0x10(%rsp), %ymm10, %ymm3
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xfcb1840f; WORD $0xffff // je 0x5d5 <depthwiseDW+0x5d5>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc988e0f; WORD $0xffff // jle 0x5d0 <depthwiseDW+0x5d0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8c04 // vmovss (%r12,%rcx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x108c // vmovss %xmm0, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x940 <depthwiseDW+0x940>
+	LONG $0x5c107cc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm11
+	LONG $0xfffc71e9; BYTE $0xff // jmp 0x5d0 <depthwiseDW+0x5d0>
+	BYTE $0x90 // nop
+	LONG $0xb82dc2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm10, %ymm2
+	LONG $0xb80dc2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm14, %ymm3
+	LONG $0xfffc66e9; BYTE $0xff // jmp 0x5d5 <depthwiseDW+0x5d5>
+	LONG $0xb82dc2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm10, %ymm6
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xfed1840f; WORD $0xffff // je 0x84f <depthwiseDW+0x84f>
+	LONG $0xfffe52e9; BYTE $0xff // jmp 0x7d5 <depthwiseDW+0x7d5>
+	LONG $0xb82d42c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm10, %ymm9
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x247c3b48; BYTE $0x38 // cmpq 0x38(%rsp), %rdi
+	LONG $0xfd328d0f; WORD $0xffff // jge 0x6c7 <depthwiseDW+0x6c7>
+	LONG $0xfffdbae9; BYTE $0xff // jmp 0x754 <depthwiseDW+0x754>
+	LONG $0xb82dc2c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm10, %ymm3
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xfc2e840f; WORD $0xffff // je 0x5d5 <depthwiseDW+0x5d5>
+	LONG $0xffff78e9; BYTE $0xff // jmp 0x924 <depthwiseDW+0x924>
+	LONG $0xb80dc2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm14, %ymm2
+	LONG $0xfffc1fe9; BYTE $0xff // jmp 0x5d5 <depthwiseDW+0x5d5>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x246c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbp
+	QUAD $0x00000000a50c8d4a // leaq (,%r12,4), %rcx
+	LONG $0x7caf0f48; WORD $0x7024 // imulq 0x70(%rsp), %rdi
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x17148d4a // leaq (%rdi,%r10), %rdx
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	WORD $0x58eb // jmp 0xa97 <depthwiseDW+0xa97>
+	BYTE $0x90 // nop
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000b024848348; BYTE $0x20 // addq $0x20, 0xb0(%rsp)
+	QUAD $0x000000a824848348; BYTE $0x20 // addq $0x20, 0xa8(%rsp)
+	QUAD $0x000000a024848348; BYTE $0x20 // addq $0x20, 0xa0(%rsp)
+	QUAD $0x0000009824848348; BYTE $0x20 // addq $0x20, 0x98(%rsp)
+	QUAD $0x000000c824848348; BYTE $0x20 // addq $0x20, 0xc8(%rsp)
+	QUAD $0x0000009024848348; BYTE $0x20 // addq $0x20, 0x90(%rsp)
+	LONG $0x08758d49 // leaq 0x8(%r13), %rsi
+	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x20c58348 // addq $0x20, %rbp
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x60408b48 // movq 0x60(%rax), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0xf7f18f0f; WORD $0xffff // jg 0x288 <depthwiseDW+0x288>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x0000012024a4894c // movq %r12, 0x120(%rsp)
+	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x000000d024ac8948 // movq %rbp, 0xd0(%rsp)
+	LONG $0x28408b48 // movq 0x28(%rax), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x008d8e0f; WORD $0x0000 // jle 0xb50 <depthwiseDW+0xb50>
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x107c21c4; WORD $0xa214 // vmovups (%rdx,%r12,4), %ymm10
+	LONG $0x04f88348 // cmpq $0x4, %rax
+	LONG $0x00a5830f; WORD $0x0000 // jae 0xb80 <depthwiseDW+0xb80>
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xa72c8d4e // leaq (%rdi,%r12,4), %r13
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0xa22c8d4a // leaq (%rdx,%r12,4), %rbp
+	LONG $0xa6348d4a // leaq (%rsi,%r12,4), %rsi
+	LONG $0xa7248d4e // leaq (%rdi,%r12,4), %r12
+	WORD $0xc289 // movl %eax, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0x028c850f; WORD $0x0000 // jne 0xdcd <depthwiseDW+0xdcd>
+	LONG $0x00030ae9; BYTE $0x00 // jmp 0xe50 <depthwiseDW+0xe50>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x0002d5e9; BYTE $0x00 // jmp 0xe50 <depthwiseDW+0xe50>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
+	QUAD $0x000000c824ac8b4c // movq 0xc8(%rsp), %r13
+	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
+	QUAD $0x000000a0248c8b4c // movq 0xa0(%rsp), %r9
+	QUAD $0x000000a8249c8b4c // movq 0xa8(%rsp), %r11
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0x78eb // jmp 0xc70 <depthwiseDW+0xc70>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	LONG $0x107c21c4; WORD $0x122c // vmovups (%rdx,%r10), %ymm13
+	LONG $0x107c81c4; WORD $0x1604 // vmovups (%r14,%r10), %ymm0
+	LONG $0x107c21c4; WORD $0x1734 // vmovups (%rdi,%r10), %ymm14
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xb87d42c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm0, %ymm9
+	LONG $0xb87d42c4; BYTE $0xc3 // vfmadd231ps %ymm11, %ymm0, %ymm8
+	LONG $0xb81de2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm12, %ymm7
+	LONG $0xb815c2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm13, %ymm6
+	LONG $0xb815c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm13, %ymm5
+	LONG $0xb81dc2c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm12, %ymm4
+	LONG $0xb80dc2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm14, %ymm3
+	LONG $0xb80dc2c4; BYTE $0xd3 // vfmadd231ps %ymm11, %ymm14, %ymm2
+	LONG $0xb80dc2c4; BYTE $0xcc // vfmadd231ps %ymm12, %ymm14, %ymm1
+	LONG $0x2444394c; BYTE $0x38 // cmpq %r8, 0x38(%rsp)
+	LONG $0x0140840f; WORD $0x0000 // je 0xdb0 <depthwiseDW+0xdb0>
+	LONG $0x01508d49 // leaq 0x1(%r8), %rdx
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x057d // jge 0xc83 <depthwiseDW+0xc83>
+	LONG $0x2c107cc5; BYTE $0x0b // vmovups (%rbx,%rcx), %ymm13
+	LONG $0x0d748d4d; BYTE $0x00 // leaq (%r13,%rcx), %r14
+	LONG $0x0c148d49 // leaq (%r12,%rcx), %rdx
+	LONG $0x0d7c8d48; BYTE $0x00 // leaq (%rbp,%rcx), %rdi
+	LONG $0x02508d4d // leaq 0x2(%r8), %r10
+	LONG $0x107c41c4; BYTE $0x26 // vmovups (%r14), %ymm12
+	LONG $0x32107cc5 // vmovups (%rdx), %ymm14
+	LONG $0x3f107cc5 // vmovups (%rdi), %ymm15
+	LONG $0xb81d42c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm12, %ymm9
+	LONG $0xb81d42c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm12, %ymm8
+	LONG $0xb825c2c4; BYTE $0xfc // vfmadd231ps %ymm12, %ymm11, %ymm7
+	LONG $0xb80dc2c4; BYTE $0xf5 // vfmadd231ps %ymm13, %ymm14, %ymm6
+	LONG $0xb80dc2c4; BYTE $0xea // vfmadd231ps %ymm10, %ymm14, %ymm5
+	LONG $0xb825c2c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm11, %ymm4
+	LONG $0xb805c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm15, %ymm1
+	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
+	LONG $0xb805c2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm15, %ymm2
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
+	WORD $0x067d // jge 0xce4 <depthwiseDW+0xce4>
+	LONG $0x107c41c4; WORD $0x0924 // vmovups (%r9,%rcx), %ymm12
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x107c01c4; WORD $0x1634 // vmovups (%r14,%r10), %ymm14
+	LONG $0x107c21c4; WORD $0x123c // vmovups (%rdx,%r10), %ymm15
+	LONG $0x107ca1c4; WORD $0x1704 // vmovups (%rdi,%r10), %ymm0
+	LONG $0x03508d4d // leaq 0x3(%r8), %r10
+	LONG $0xb80d42c4; BYTE $0xcc // vfmadd231ps %ymm12, %ymm14, %ymm9
+	LONG $0xb80d42c4; BYTE $0xc5 // vfmadd231ps %ymm13, %ymm14, %ymm8
+	LONG $0xb82dc2c4; BYTE $0xfe // vfmadd231ps %ymm14, %ymm10, %ymm7
+	LONG $0xb805c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm15, %ymm6
+	LONG $0xb805c2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm15, %ymm5
+	LONG $0xb82dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm10, %ymm4
+	LONG $0xb87dc2c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm0, %ymm3
+	LONG $0xb87dc2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm0, %ymm2
+	LONG $0xb87dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm0, %ymm1
+	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
+	WORD $0x067d // jge 0xd37 <depthwiseDW+0xd37>
+	LONG $0x107c41c4; WORD $0x0b1c // vmovups (%r11,%rcx), %ymm11
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	LONG $0x107c81c4; WORD $0x1604 // vmovups (%r14,%r10), %ymm0
+	LONG $0x107c21c4; WORD $0x1214 // vmovups (%rdx,%r10), %ymm10
+	LONG $0x107c21c4; WORD $0x1734 // vmovups (%rdi,%r10), %ymm14
+	LONG $0xb87d42c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm0, %ymm9
+	LONG $0xb87d42c4; BYTE $0xc4 // vfmadd231ps %ymm12, %ymm0, %ymm8
+	LONG $0xb815e2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm13, %ymm7
+	LONG $0xb82dc2c4; BYTE $0xf3 // vfmadd231ps %ymm11, %ymm10, %ymm6
+	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
+	LONG $0xb815c2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm13, %ymm4
+	LONG $0xb80dc2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm14, %ymm3
+	LONG $0xb80dc2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm14, %ymm2
+	LONG $0xb80dc2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm14, %ymm1
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	LONG $0xfe6a8d0f; WORD $0xffff // jge 0xc00 <depthwiseDW+0xc00>
+	LONG $0x107c41c4; WORD $0x0f14 // vmovups (%r15,%rcx), %ymm10
+	LONG $0xfffe5fe9; BYTE $0xff // jmp 0xc00 <depthwiseDW+0xc00>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7cb60f44; WORD $0x0f24 // movzbl 0xf(%rsp), %r15d
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0x0148; BYTE $0xcd // addq %rcx, %rbp
+	WORD $0xc289 // movl %eax, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0x0083840f; WORD $0x0000 // je 0xe50 <depthwiseDW+0xe50>
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x59eb // jmp 0xe30 <depthwiseDW+0xe30>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x3d44; BYTE $0x00 // vmovups (%r13,%rdi), %ymm0
+	LONG $0x107c41c4; WORD $0x3c2c // vmovups (%r12,%rdi), %ymm13
+	LONG $0x74107cc5; WORD $0x003d // vmovups (%rbp,%rdi), %ymm14
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0xb87d42c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm0, %ymm9
+	LONG $0xb87d42c4; BYTE $0xc4 // vfmadd231ps %ymm12, %ymm0, %ymm8
+	LONG $0xb825e2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm11, %ymm7
+	LONG $0xb815c2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm13, %ymm6
+	LONG $0xb815c2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm13, %ymm5
+	LONG $0xb825c2c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm11, %ymm4
+	LONG $0xb80dc2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm14, %ymm1
+	LONG $0xb80dc2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm14, %ymm3
+	LONG $0xb80dc2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm14, %ymm2
+	LONG $0x287c41c4; BYTE $0xdc // vmovaps %ymm12, %ymm11
+	WORD $0x2074 // je 0xe50 <depthwiseDW+0xe50>
+	LONG $0x287c41c4; BYTE $0xe2 // vmovaps %ymm10, %ymm12
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0xa17d // jge 0xde0 <depthwiseDW+0xde0>
+	LONG $0x14107cc5; BYTE $0x3e // vmovups (%rsi,%rdi), %ymm10
+	WORD $0x9aeb // jmp 0xde0 <depthwiseDW+0xde0>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x10408b48 // movq 0x10(%rax), %rax
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	WORD $0x2175 // jne 0xe8d <depthwiseDW+0xe8d>
+	LONG $0x0058b4c5 // vaddps (%rax), %ymm9, %ymm0
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x0011fcc5 // vmovups %ymm0, (%rax)
+	LONG $0x0458bcc5; BYTE $0x90 // vaddps (%rax,%rdx,4), %ymm8, %ymm0
+	LONG $0x0411fcc5; BYTE $0x90 // vmovups %ymm0, (%rax,%rdx,4)
+	LONG $0x0458c4c5; BYTE $0xd0 // vaddps (%rax,%rdx,8), %ymm7, %ymm0
+	LONG $0x0411fcc5; BYTE $0xd0 // vmovups %ymm0, (%rax,%rdx,8)
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	QUAD $0x000000d024ac8b48 // movq 0xd0(%rsp), %rbp
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x3375 // jne 0xee6 <depthwiseDW+0xee6>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x0458ccc5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm6, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x0458d4c5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm5, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x0458dcc5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm4, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	WORD $0x8445; BYTE $0xff // testb %r15b, %r15b
+	LONG $0xfb51850f; WORD $0xffff // jne 0xa40 <depthwiseDW+0xa40>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x0458e4c5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm3, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x0458ecc5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm2, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x0458f4c5; BYTE $0x10 // vaddps (%rax,%rdx), %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x10 // vmovups %ymm0, (%rax,%rdx)
+	LONG $0xfffb16e9; BYTE $0xff // jmp 0xa40 <depthwiseDW+0xa40>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x247cb60f; BYTE $0x0f // movzbl 0xf(%rsp), %edi
+	LONG $0xa90c8d4a // leaq (%rcx,%r13,4), %rcx
+	LONG $0x0c47850f; WORD $0x0000 // jne 0x1b90 <depthwiseDW+0x1b90>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0c388e0f; WORD $0x0000 // jle 0x1b90 <depthwiseDW+0x1b90>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xf60 <depthwiseDW+0xf60>
+	LONG $0x4458b4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0bf08e0f; WORD $0x0000 // jle 0x1b78 <depthwiseDW+0x1b78>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xf90 <depthwiseDW+0xf90>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0be2850f; WORD $0x0000 // jne 0x1b90 <depthwiseDW+0x1b90>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0bd38e0f; WORD $0x0000 // jle 0x1b90 <depthwiseDW+0x1b90>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x91148d48 // leaq (%rcx,%rdx,4), %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0xfd0 <depthwiseDW+0xfd0>
+	LONG $0x4458bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0b808e0f; WORD $0x0000 // jle 0x1b78 <depthwiseDW+0x1b78>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1000 <depthwiseDW+0x1000>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0b72850f; WORD $0x0000 // jne 0x1b90 <depthwiseDW+0x1b90>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0b638e0f; WORD $0x0000 // jle 0x1b90 <depthwiseDW+0x1b90>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1040 <depthwiseDW+0x1040>
+	LONG $0x4458c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0b288e0f; WORD $0x0000 // jle 0x1b90 <depthwiseDW+0x1b90>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1070 <depthwiseDW+0x1070>
+	LONG $0x000b08e9; BYTE $0x00 // jmp 0x1b90 <depthwiseDW+0x1b90>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000014024848b48 // movq 0x140(%rsp), %rax
+	QUAD $0x0000010824ac8b48 // movq 0x108(%rsp), %rbp
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0xedaf0f49 // imulq %r13, %rbp
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	QUAD $0x00013824b4af0f4c; BYTE $0x00 // imulq 0x138(%rsp), %r14
+	QUAD $0x00013024acaf0f4c; BYTE $0x00 // imulq 0x130(%rsp), %r13
+	LONG $0x105d8d4c // leaq 0x10(%rbp), %r11
+	LONG $0x087d8d48 // leaq 0x8(%rbp), %rdi
+	LONG $0x14558d48 // leaq 0x14(%rbp), %rdx
+	LONG $0x0c4d8d48 // leaq 0xc(%rbp), %rcx
+	LONG $0x04c58348 // addq $0x4, %rbp
+	LONG $0xd9af0f4d // imulq %r9, %r11
+	LONG $0xf9af0f49 // imulq %r9, %rdi
+	LONG $0xd1af0f49 // imulq %r9, %rdx
+	LONG $0xc9af0f49 // imulq %r9, %rcx
+	LONG $0xe9af0f49 // imulq %r9, %rbp
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	QUAD $0x000001d0249c894c // movq %r11, 0x1d0(%rsp)
+	LONG $0x0c5e8d4d // leaq 0xc(%r14), %r11
+	QUAD $0x000001c824bc8948 // movq %rdi, 0x1c8(%rsp)
+	LONG $0x147e8d49 // leaq 0x14(%r14), %rdi
+	LONG $0xd9af0f49 // imulq %r9, %rbx
+	QUAD $0x000001d8248c8948 // movq %rcx, 0x1d8(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0xd9af0f4d // imulq %r9, %r11
+	LONG $0xf9af0f49 // imulq %r9, %rdi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	QUAD $0x000001a8249c8948 // movq %rbx, 0x1a8(%rsp)
+	QUAD $0x000001b0249c894c // movq %r11, 0x1b0(%rsp)
+	LONG $0x085e8d4d // leaq 0x8(%r14), %r11
+	QUAD $0x000001b824bc8948 // movq %rdi, 0x1b8(%rsp)
+	LONG $0x147d8d49 // leaq 0x14(%r13), %rdi
+	LONG $0x04c68349 // addq $0x4, %r14
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0xd9af0f4d // imulq %r9, %r11
+	LONG $0xf9af0f49 // imulq %r9, %rdi
+	LONG $0xf1af0f4d // imulq %r9, %r14
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	QUAD $0x000001a0249c894c // movq %r11, 0x1a0(%rsp)
+	LONG $0x0c5d8d4d // leaq 0xc(%r13), %r11
+	QUAD $0x0000019824bc8948 // movq %rdi, 0x198(%rsp)
+	LONG $0x107d8d49 // leaq 0x10(%r13), %rdi
+	QUAD $0x000001c024b4894c // movq %r14, 0x1c0(%rsp)
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	LONG $0xd9af0f4d // imulq %r9, %r11
+	LONG $0xf9af0f49 // imulq %r9, %rdi
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	QUAD $0x00000190249c894c // movq %r11, 0x190(%rsp)
+	LONG $0x085d8d4d // leaq 0x8(%r13), %r11
+	LONG $0x04c58349 // addq $0x4, %r13
+	QUAD $0x0000018824bc8948 // movq %rdi, 0x188(%rsp)
+	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
+	LONG $0xd9af0f4d // imulq %r9, %r11
+	LONG $0xe9af0f4d // imulq %r9, %r13
+	LONG $0x7caf0f48; WORD $0x7024 // imulq 0x70(%rsp), %rdi
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	QUAD $0x00000000a5048d4a // leaq (,%r12,4), %rax
+	QUAD $0x00000180249c894c // movq %r11, 0x180(%rsp)
+	QUAD $0x0000020024848948 // movq %rax, 0x200(%rsp)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	QUAD $0x0000017824bc8948 // movq %rdi, 0x178(%rsp)
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	QUAD $0x0000016824bc8948 // movq %rdi, 0x168(%rsp)
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	QUAD $0x0000015824bc8948 // movq %rdi, 0x158(%rsp)
+	LONG $0x0000cee9; BYTE $0x00 // jmp 0x1317 <depthwiseDW+0x1317>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x0000015024848348; BYTE $0x20 // addq $0x20, 0x150(%rsp)
+	QUAD $0x000001d824848348; BYTE $0x20 // addq $0x20, 0x1d8(%rsp)
+	QUAD $0x000001d024848348; BYTE $0x20 // addq $0x20, 0x1d0(%rsp)
+	QUAD $0x000001c824848348; BYTE $0x20 // addq $0x20, 0x1c8(%rsp)
+	QUAD $0x0000015824848348; BYTE $0x20 // addq $0x20, 0x158(%rsp)
+	QUAD $0x000001b824848348; BYTE $0x20 // addq $0x20, 0x1b8(%rsp)
+	QUAD $0x000001b024848348; BYTE $0x20 // addq $0x20, 0x1b0(%rsp)
+	QUAD $0x000001a824848348; BYTE $0x20 // addq $0x20, 0x1a8(%rsp)
+	QUAD $0x000001a024848348; BYTE $0x20 // addq $0x20, 0x1a0(%rsp)
+	QUAD $0x000001c024848348; BYTE $0x20 // addq $0x20, 0x1c0(%rsp)
+	QUAD $0x0000016024848348; BYTE $0x20 // addq $0x20, 0x160(%rsp)
+	QUAD $0x0000019824848348; BYTE $0x20 // addq $0x20, 0x198(%rsp)
+	QUAD $0x0000019024848348; BYTE $0x20 // addq $0x20, 0x190(%rsp)
+	QUAD $0x0000018824848348; BYTE $0x20 // addq $0x20, 0x188(%rsp)
+	QUAD $0x0000018024848348; BYTE $0x20 // addq $0x20, 0x180(%rsp)
+	QUAD $0x0000017824848348; BYTE $0x20 // addq $0x20, 0x178(%rsp)
+	QUAD $0x0000017024848348; BYTE $0x20 // addq $0x20, 0x170(%rsp)
+	QUAD $0x0000016824848348; BYTE $0x20 // addq $0x20, 0x168(%rsp)
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x20c58348 // addq $0x20, %rbp
+	LONG $0x20c58349 // addq $0x20, %r13
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x60408b48 // movq 0x60(%rax), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0xf1a28f0f; WORD $0xffff // jg 0x4b9 <depthwiseDW+0x4b9>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00908e0f; WORD $0x0000 // jle 0x13c0 <depthwiseDW+0x13c0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	QUAD $0x00000088248c8b4c // movq 0x88(%rsp), %r9
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	LONG $0x28718b48 // movq 0x28(%rcx), %rsi
+	LONG $0xa30c8d4a // leaq (%rbx,%r12,4), %rcx
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
+	LONG $0xa10c8d4f // leaq (%r9,%r12,4), %r9
+	LONG $0xa31c8d4f // leaq (%r11,%r12,4), %r11
+	LONG $0xa3348d4e // leaq (%rbx,%r12,4), %r14
+	QUAD $0x000001f824b48948 // movq %rsi, 0x1f8(%rsp)
+	LONG $0x107cc1c4; BYTE $0x26 // vmovups (%r14), %ymm4
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x747e // jle 0x13f0 <depthwiseDW+0x13f0>
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x107cc1c4; BYTE $0x13 // vmovups (%r11), %ymm2
+	LONG $0x1910fcc5 // vmovups (%rcx), %ymm3
+	LONG $0x107cc1c4; WORD $0xb12c // vmovups (%r9,%rsi,4), %ymm5
+	LONG $0x107cc1c4; WORD $0xb33c // vmovups (%r11,%rsi,4), %ymm7
+	LONG $0x3410fcc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm6
+	LONG $0x980de2c4; BYTE $0xd4 // vfmadd132ps %ymm4, %ymm14, %ymm2
+	LONG $0x980de2c4; BYTE $0xdc // vfmadd132ps %ymm4, %ymm14, %ymm3
+	LONG $0x980de2c4; BYTE $0xec // vfmadd132ps %ymm4, %ymm14, %ymm5
+	LONG $0x980de2c4; BYTE $0xfc // vfmadd132ps %ymm4, %ymm14, %ymm7
+	LONG $0x980de2c4; BYTE $0xf4 // vfmadd132ps %ymm4, %ymm14, %ymm6
+	WORD $0x59eb // jmp 0x140f <depthwiseDW+0x140f>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x000539e9; BYTE $0x00 // jmp 0x1920 <depthwiseDW+0x1920>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x13 // vmovups (%r11), %ymm2
+	LONG $0x1910fcc5 // vmovups (%rcx), %ymm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x9855e2c4; BYTE $0xd4 // vfmadd132ps %ymm4, %ymm5, %ymm2
+	LONG $0x9855e2c4; BYTE $0xdc // vfmadd132ps %ymm4, %ymm5, %ymm3
+	LONG $0x980dc2c4; BYTE $0x21 // vfmadd132ps (%r9), %ymm14, %ymm4
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x1075 // jne 0x1430 <depthwiseDW+0x1430>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x0004f1e9; BYTE $0x00 // jmp 0x1920 <depthwiseDW+0x1920>
+	BYTE $0x90 // nop
+	LONG $0xff488d4c // leaq -0x1(%rax), %r9
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	WORD $0x1e75 // jne 0x1458 <depthwiseDW+0x1458>
+	LONG $0x000001b8; BYTE $0x00 // movl $0x1, %eax
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x042b850f; WORD $0x0000 // jne 0x187e <depthwiseDW+0x187e>
+	LONG $0x0004c8e9; BYTE $0x00 // jmp 0x1920 <depthwiseDW+0x1920>
+	QUAD $0x0000010024bc8948 // movq %rdi, 0x100(%rsp)
+	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
+	QUAD $0x00000188248c8b48 // movq 0x188(%rsp), %rcx
+	QUAD $0x00000210248c894c // movq %r9, 0x210(%rsp)
+	LONG $0xfee18349 // andq $-0x2, %r9
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	QUAD $0x0000016824b48b48 // movq 0x168(%rsp), %rsi
+	QUAD $0x0000017824bc8b4c // movq 0x178(%rsp), %r15
+	QUAD $0x00000190249c8b48 // movq 0x190(%rsp), %rbx
+	QUAD $0x000001b024b48b4c // movq 0x1b0(%rsp), %r14
+	QUAD $0x000001c8249c8b4c // movq 0x1c8(%rsp), %r11
+	QUAD $0x000001d024848b4c // movq 0x1d0(%rsp), %r8
+	QUAD $0x0000021824948948 // movq %rdx, 0x218(%rsp)
+	QUAD $0x0000012824948948 // movq %rdx, 0x128(%rsp)
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	QUAD $0x0000012024a4894c // movq %r12, 0x120(%rsp)
+	LONG $0x0001ba41; WORD $0x0000 // movl $0x1, %r10d
+	LONG $0x0005bc41; WORD $0x0000 // movl $0x5, %r12d
+	QUAD $0x0000022024ac894c // movq %r13, 0x220(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	QUAD $0x0000010824ac8948 // movq %rbp, 0x108(%rsp)
+	QUAD $0x000000c824ac8948 // movq %rbp, 0xc8(%rsp)
+	WORD $0xf749; BYTE $0xd9 // negq %r9
+	QUAD $0x00000228248c894c // movq %r9, 0x228(%rsp)
+	QUAD $0x00000200248c8b4c // movq 0x200(%rsp), %r9
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x0000019824bc8b48 // movq 0x198(%rsp), %rdi
+	QUAD $0x00000160248c8b48 // movq 0x160(%rsp), %rcx
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x000001e024948948 // movq %rdx, 0x1e0(%rsp)
+	QUAD $0x000000b024bc8948 // movq %rdi, 0xb0(%rsp)
+	QUAD $0x000001f0248c8948 // movq %rcx, 0x1f0(%rsp)
+	QUAD $0x000001c024bc8b48 // movq 0x1c0(%rsp), %rdi
+	QUAD $0x000001a0248c8b48 // movq 0x1a0(%rsp), %rcx
+	QUAD $0x000000a824bc8948 // movq %rdi, 0xa8(%rsp)
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x000001a824bc8b48 // movq 0x1a8(%rsp), %rdi
+	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
+	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	QUAD $0x00000158248c8b48 // movq 0x158(%rsp), %rcx
+	QUAD $0x000001d824bc8b48 // movq 0x1d8(%rsp), %rdi
+	QUAD $0x000001e8248c8948 // movq %rcx, 0x1e8(%rsp)
+	LONG $0x000142e9; BYTE $0x00 // jmp 0x16f3 <depthwiseDW+0x16f3>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0xb82d22c4; WORD $0x0b04 // vfmadd231ps (%rbx,%r9), %ymm10, %ymm8
+	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
+	QUAD $0x000000b0249c8b48 // movq 0xb0(%rsp), %rbx
+	LONG $0xb82d82c4; WORD $0x0d6c; BYTE $0x00 // vfmadd231ps (%r13,%r9), %ymm10, %ymm5
+	LONG $0xb82da2c4; WORD $0x0914 // vfmadd231ps (%rcx,%r9), %ymm10, %ymm2
+	LONG $0xb82d82c4; WORD $0x0e0c // vfmadd231ps (%r14,%r9), %ymm10, %ymm1
+	LONG $0xb82da2c4; WORD $0x083c // vfmadd231ps (%rax,%r9), %ymm10, %ymm7
+	LONG $0xb82d82c4; WORD $0x0a1c // vfmadd231ps (%r10,%r9), %ymm10, %ymm3
+	LONG $0xb82da2c4; WORD $0x0b34 // vfmadd231ps (%rbx,%r9), %ymm10, %ymm6
+	QUAD $0x0000024024a48b4c // movq 0x240(%rsp), %r12
+	LONG $0xb82d82c4; WORD $0x0824 // vfmadd231ps (%r8,%r9), %ymm10, %ymm4
+	LONG $0xb82d22c4; WORD $0x0f0c // vfmadd231ps (%rdi,%r9), %ymm10, %ymm9
+	LONG $0x24548d49; BYTE $0x02 // leaq 0x2(%r12), %rdx
+	QUAD $0x0000023024948948 // movq %rdx, 0x230(%rsp)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	QUAD $0x000001e024940148 // addq %rdx, 0x1e0(%rsp)
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	QUAD $0x000000c824940148 // addq %rdx, 0xc8(%rsp)
+	QUAD $0x000001e824940148 // addq %rdx, 0x1e8(%rsp)
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	QUAD $0x000000a024940148 // addq %rdx, 0xa0(%rsp)
+	QUAD $0x000000a824940148 // addq %rdx, 0xa8(%rsp)
+	QUAD $0x000001f024940148 // addq %rdx, 0x1f0(%rsp)
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0x24540148; BYTE $0x58 // addq %rdx, 0x58(%rsp)
+	LONG $0x24540148; BYTE $0x60 // addq %rdx, 0x60(%rsp)
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x00000228248c8b48 // movq 0x228(%rsp), %rcx
+	QUAD $0x000000b0249c8948 // movq %rbx, 0xb0(%rsp)
+	QUAD $0x0000012824ac894c // movq %r13, 0x128(%rsp)
+	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
+	WORD $0x8948; BYTE $0xeb // movq %rbp, %rbx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x21548d4a; BYTE $0x02 // leaq 0x2(%rcx,%r12), %rdx
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	QUAD $0x0000024824b48b48 // movq 0x248(%rsp), %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	QUAD $0x0000023824848b48 // movq 0x238(%rsp), %rax
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	QUAD $0x0000023024848b48 // movq 0x230(%rsp), %rax
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	LONG $0x0117840f; WORD $0x0000 // je 0x180a <depthwiseDW+0x180a>
+	LONG $0x107c21c4; WORD $0x0e14 // vmovups (%rsi,%r9), %ymm10
+	QUAD $0x0000025024bc894c // movq %r15, 0x250(%rsp)
+	QUAD $0x000001f824bc8b4c // movq 0x1f8(%rsp), %r15
+	LONG $0x24548d49; BYTE $0xfe // leaq -0x2(%r12), %rdx
+	QUAD $0x0000024824b48948 // movq %rsi, 0x248(%rsp)
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	WORD $0x357d // jge 0x1750 <depthwiseDW+0x1750>
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0xb82da2c4; WORD $0x0f2c // vfmadd231ps (%rdi,%r9), %ymm10, %ymm5
+	LONG $0xb82d82c4; WORD $0x0e3c // vfmadd231ps (%r14,%r9), %ymm10, %ymm7
+	LONG $0xb82da2c4; WORD $0x0b34 // vfmadd231ps (%rbx,%r9), %ymm10, %ymm6
+	WORD $0x21eb // jmp 0x1765 <depthwiseDW+0x1765>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0xb82da2c4; WORD $0x080c // vfmadd231ps (%rax,%r9), %ymm10, %ymm1
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0xb82da2c4; WORD $0x0e14 // vfmadd231ps (%rsi,%r9), %ymm10, %ymm2
+	LONG $0xb82da2c4; WORD $0x091c // vfmadd231ps (%rcx,%r9), %ymm10, %ymm3
+	LONG $0xb82d22c4; WORD $0x0804 // vfmadd231ps (%rax,%r9), %ymm10, %ymm8
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0xb82d82c4; WORD $0x0b24 // vfmadd231ps (%r11,%r9), %ymm10, %ymm4
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	QUAD $0x0000012824ac8b4c // movq 0x128(%rsp), %r13
+	QUAD $0x000002402494894c // movq %r10, 0x240(%rsp)
+	QUAD $0x0000023824a4894c // movq %r12, 0x238(%rsp)
+	LONG $0xb82d22c4; WORD $0x0a0c // vfmadd231ps (%rdx,%r9), %ymm10, %ymm9
+	LONG $0x107c21c4; WORD $0x0e14 // vmovups (%rsi,%r9), %ymm10
+	WORD $0x394d; BYTE $0xfc // cmpq %r15, %r12
+	QUAD $0x0000025024bc8b4c // movq 0x250(%rsp), %r15
+	LONG $0xfde68c0f; WORD $0xffff // jl 0x15c0 <depthwiseDW+0x15c0>
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0xb82da2c4; WORD $0x0914 // vfmadd231ps (%rcx,%r9), %ymm10, %ymm2
+	LONG $0xb82d82c4; WORD $0x0e0c // vfmadd231ps (%r14,%r9), %ymm10, %ymm1
+	LONG $0xb82d22c4; WORD $0x0b04 // vfmadd231ps (%rbx,%r9), %ymm10, %ymm8
+	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
+	QUAD $0x000000b0249c8b48 // movq 0xb0(%rsp), %rbx
+	LONG $0xb82d82c4; WORD $0x0a1c // vfmadd231ps (%r10,%r9), %ymm10, %ymm3
+	LONG $0xfffdf4e9; BYTE $0xff // jmp 0x15fe <depthwiseDW+0x15fe>
+	QUAD $0x000001e024b48b48 // movq 0x1e0(%rsp), %rsi
+	QUAD $0x000001e824b48b4c // movq 0x1e8(%rsp), %r14
+	QUAD $0x000001f0248c8b48 // movq 0x1f0(%rsp), %rcx
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
+	QUAD $0x0000012024a48b4c // movq 0x120(%rsp), %r12
+	QUAD $0x0000010824ac8b48 // movq 0x108(%rsp), %rbp
+	QUAD $0x0000022024ac8b4c // movq 0x220(%rsp), %r13
+	QUAD $0x0000021824948b48 // movq 0x218(%rsp), %rdx
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	LONG $0x7cb60f44; WORD $0x0f24 // movzbl 0xf(%rsp), %r15d
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
+	QUAD $0x00000210248c8b4c // movq 0x210(%rsp), %r9
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x00a2840f; WORD $0x0000 // je 0x1920 <depthwiseDW+0x1920>
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x107c21c4; WORD $0x9b14 // vmovups (%rbx,%r11,4), %ymm10
+	LONG $0x125c8d48; BYTE $0x01 // leaq 0x1(%rdx,%rdx), %rbx
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0xb82d82c4; WORD $0xdf24 // vfmadd231ps (%r15,%r11,8), %ymm10, %ymm4
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0xb82d62c4; WORD $0x900c // vfmadd231ps (%rax,%rdx,4), %ymm10, %ymm9
+	QUAD $0x000001f8249c3b48 // cmpq 0x1f8(%rsp), %rbx
+	WORD $0x2a7d // jge 0x18f3 <depthwiseDW+0x18f3>
+	LONG $0xb82da2c4; WORD $0x982c // vfmadd231ps (%rax,%r11,4), %ymm10, %ymm5
+	LONG $0xb82dc2c4; BYTE $0x11 // vfmadd231ps (%r9), %ymm10, %ymm2
+	LONG $0xb82dc2c4; WORD $0x910c // vfmadd231ps (%r9,%rdx,4), %ymm10, %ymm1
+	LONG $0xb82d82c4; WORD $0x993c // vfmadd231ps (%r9,%r11,4), %ymm10, %ymm7
+	LONG $0xb82dc2c4; BYTE $0x1e // vfmadd231ps (%r14), %ymm10, %ymm3
+	LONG $0xb82d42c4; WORD $0x9604 // vfmadd231ps (%r14,%rdx,4), %ymm10, %ymm8
+	LONG $0xb82d82c4; WORD $0x9e34 // vfmadd231ps (%r14,%r11,4), %ymm10, %ymm6
+	WORD $0x16eb // jmp 0x1909 <depthwiseDW+0x1909>
+	LONG $0xb82dc2c4; BYTE $0x11 // vfmadd231ps (%r9), %ymm10, %ymm2
+	LONG $0xb82dc2c4; WORD $0x910c // vfmadd231ps (%r9,%rdx,4), %ymm10, %ymm1
+	LONG $0xb82dc2c4; BYTE $0x1e // vfmadd231ps (%r14), %ymm10, %ymm3
+	LONG $0xb82d42c4; WORD $0x9604 // vfmadd231ps (%r14,%rdx,4), %ymm10, %ymm8
+	LONG $0x7cb60f44; WORD $0x0f24 // movzbl 0xf(%rsp), %r15d
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x10408b48 // movq 0x10(%rax), %rax
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	WORD $0x1c74 // je 0x1950 <depthwiseDW+0x1950>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	WORD $0x3d74 // je 0x1978 <depthwiseDW+0x1978>
+	WORD $0x8445; BYTE $0xff // testb %r15b, %r15b
+	LONG $0xf90c850f; WORD $0xffff // jne 0x1250 <depthwiseDW+0x1250>
+	WORD $0x6eeb // jmp 0x19b4 <depthwiseDW+0x19b4>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0058b4c5 // vaddps (%rax), %ymm9, %ymm0
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x0011fcc5 // vmovups %ymm0, (%rax)
+	LONG $0x0458dcc5; BYTE $0x88 // vaddps (%rax,%rcx,4), %ymm4, %ymm0
+	LONG $0x0411fcc5; BYTE $0x88 // vmovups %ymm0, (%rax,%rcx,4)
+	LONG $0x0458d4c5; BYTE $0xc8 // vaddps (%rax,%rcx,8), %ymm5, %ymm0
+	LONG $0x0411fcc5; BYTE $0xc8 // vmovups %ymm0, (%rax,%rcx,8)
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	WORD $0xc375 // jne 0x193b <depthwiseDW+0x193b>
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x0458f4c5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x0458ecc5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm2, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	LONG $0x0458c4c5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm7, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	WORD $0x8445; BYTE $0xff // testb %r15b, %r15b
+	LONG $0xf89c850f; WORD $0xffff // jne 0x1250 <depthwiseDW+0x1250>
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x0458bcc5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm8, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	QUAD $0x000000e8248c8b48 // movq 0xe8(%rsp), %rcx
+	LONG $0x0458e4c5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm3, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	QUAD $0x000000e0248c8b48 // movq 0xe0(%rsp), %rcx
+	LONG $0x0458ccc5; BYTE $0x08 // vaddps (%rax,%rcx), %ymm6, %ymm0
+	LONG $0x0411fcc5; BYTE $0x08 // vmovups %ymm0, (%rax,%rcx)
+	LONG $0xfff861e9; BYTE $0xff // jmp 0x1250 <depthwiseDW+0x1250>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x247cb60f; BYTE $0x0f // movzbl 0xf(%rsp), %edi
+	LONG $0x8a0c8d48 // leaq (%rdx,%rcx,4), %rcx
+	LONG $0x042a850f; WORD $0x0000 // jne 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x041b8e0f; WORD $0x0000 // jle 0x1e60 <depthwiseDW+0x1e60>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1a50 <depthwiseDW+0x1a50>
+	LONG $0x4458b4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03d08e0f; WORD $0x0000 // jle 0x1e48 <depthwiseDW+0x1e48>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1a80 <depthwiseDW+0x1a80>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x03c2850f; WORD $0x0000 // jne 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03b38e0f; WORD $0x0000 // jle 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x91148d48 // leaq (%rcx,%rdx,4), %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1ac0 <depthwiseDW+0x1ac0>
+	LONG $0x4458bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03608e0f; WORD $0x0000 // jle 0x1e48 <depthwiseDW+0x1e48>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1af0 <depthwiseDW+0x1af0>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0352850f; WORD $0x0000 // jne 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03438e0f; WORD $0x0000 // jle 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1b30 <depthwiseDW+0x1b30>
+	LONG $0x4458c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03088e0f; WORD $0x0000 // jle 0x1e60 <depthwiseDW+0x1e60>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1b60 <depthwiseDW+0x1b60>
+	LONG $0x0002e8e9; BYTE $0x00 // jmp 0x1e60 <depthwiseDW+0x1e60>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0162850f; WORD $0x0000 // jne 0x1ce5 <depthwiseDW+0x1ce5>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x0155850f; WORD $0x0000 // jne 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01468e0f; WORD $0x0000 // jle 0x1cf0 <depthwiseDW+0x1cf0>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1bc0 <depthwiseDW+0x1bc0>
+	LONG $0x4458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00fd8e0f; WORD $0x0000 // jle 0x1ce5 <depthwiseDW+0x1ce5>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1bf0 <depthwiseDW+0x1bf0>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x00e2850f; WORD $0x0000 // jne 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00d38e0f; WORD $0x0000 // jle 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1c30 <depthwiseDW+0x1c30>
+	LONG $0x4458d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x04c08e0f; WORD $0x0000 // jle 0x2118 <depthwiseDW+0x2118>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1c60 <depthwiseDW+0x1c60>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	WORD $0x7675 // jne 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x6b7e // jle 0x1cf0 <depthwiseDW+0x1cf0>
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1ca0 <depthwiseDW+0x1ca0>
+	LONG $0x4458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2c7e // jle 0x1cf0 <depthwiseDW+0x1cf0>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1cd0 <depthwiseDW+0x1cd0>
+	WORD $0x0beb // jmp 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe3d7850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe3c88e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1d20 <depthwiseDW+0x1d20>
+	LONG $0x4458e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe37b8e0f; WORD $0xffff // jle 0xc3 <depthwiseDW+0xc3>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1d50 <depthwiseDW+0x1d50>
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe364850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe3558e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1d90 <depthwiseDW+0x1d90>
+	LONG $0x4458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe30b8e0f; WORD $0xffff // jle 0xc3 <depthwiseDW+0xc3>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1dc0 <depthwiseDW+0x1dc0>
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe2f4850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe2e58e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000e0248c0348 // addq 0xe0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1e00 <depthwiseDW+0x1e00>
+	LONG $0x4458f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe2a88e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1e30 <depthwiseDW+0x1e30>
+	LONG $0xffe288e9; BYTE $0xff // jmp 0xd0 <depthwiseDW+0xd0>
+	LONG $0x0e247c80; BYTE $0x00 // cmpb $0x0, 0xe(%rsp)
+	LONG $0x0162850f; WORD $0x0000 // jne 0x1fb5 <depthwiseDW+0x1fb5>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x0155850f; WORD $0x0000 // jne 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01468e0f; WORD $0x0000 // jle 0x1fc0 <depthwiseDW+0x1fc0>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1e90 <depthwiseDW+0x1e90>
+	LONG $0x4458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00fd8e0f; WORD $0x0000 // jle 0x1fb5 <depthwiseDW+0x1fb5>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1ec0 <depthwiseDW+0x1ec0>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x00e2850f; WORD $0x0000 // jne 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00d38e0f; WORD $0x0000 // jle 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1f00 <depthwiseDW+0x1f00>
+	LONG $0x4458d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x02008e0f; WORD $0x0000 // jle 0x2128 <depthwiseDW+0x2128>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1f30 <depthwiseDW+0x1f30>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	WORD $0x7675 // jne 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x6b7e // jle 0x1fc0 <depthwiseDW+0x1fc0>
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1f70 <depthwiseDW+0x1f70>
+	LONG $0x4458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2c7e // jle 0x1fc0 <depthwiseDW+0x1fc0>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1fa0 <depthwiseDW+0x1fa0>
+	WORD $0x0beb // jmp 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe107850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe0f88e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x1ff0 <depthwiseDW+0x1ff0>
+	LONG $0x4458e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe0ab8e0f; WORD $0xffff // jle 0xc3 <depthwiseDW+0xc3>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x2020 <depthwiseDW+0x2020>
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe094850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe0858e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x2060 <depthwiseDW+0x2060>
+	LONG $0x4458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe03b8e0f; WORD $0xffff // jle 0xc3 <depthwiseDW+0xc3>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb2 // vmovss %xmm0, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x2090 <depthwiseDW+0x2090>
+	WORD $0x8440; BYTE $0xff // testb %dil, %dil
+	LONG $0xe024850f; WORD $0xffff // jne 0xd0 <depthwiseDW+0xd0>
+	LONG $0x74117cc5; WORD $0x1024 // vmovups %ymm14, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xe0158e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	QUAD $0x000000e0248c0348 // addq 0xe0(%rsp), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x20d0 <depthwiseDW+0x20d0>
+	LONG $0x4458f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xdfd88e0f; WORD $0xffff // jle 0xd0 <depthwiseDW+0xd0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2100 <depthwiseDW+0x2100>
+	LONG $0xffdfb8e9; BYTE $0xff // jmp 0xd0 <depthwiseDW+0xd0>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0xfbcd840f; WORD $0xffff // je 0x1cf0 <depthwiseDW+0x1cf0>
+	LONG $0xffdf9be9; BYTE $0xff // jmp 0xc3 <depthwiseDW+0xc3>
+	LONG $0x0d247c80; BYTE $0x00 // cmpb $0x0, 0xd(%rsp)
+	LONG $0xdf90850f; WORD $0xffff // jne 0xc3 <depthwiseDW+0xc3>
+	LONG $0xfffe88e9; BYTE $0xff // jmp 0x1fc0 <depthwiseDW+0x1fc0>
+	LONG $0x58c48148; WORD $0x0002; BYTE $0x00 // addq $0x258, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·gemmAVX2(SB), 0, $15920-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 15808(SP), SP
 	ANDQ $~63, SP
 	CALL gemmAVX2body<>(SB)
 	MOVQ R12, SP
@@ -24,593 +4460,647 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0xc0ec8148; WORD $0x0040; BYTE $0x00 // subq $0x40c0, %rsp
+	LONG $0x40ec8148; WORD $0x003d; BYTE $0x00 // subq $0x3d40, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
 	LONG $0x07508d48 // leaq 0x7(%rax), %rdx
 	LONG $0x0e488d48 // leaq 0xe(%rax), %rcx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
 	LONG $0xca490f48 // cmovnsq %rdx, %rcx
 	LONG $0x03f9c148 // sarq $0x3, %rcx
 	LONG $0x02f98348 // cmpq $0x2, %rcx
-	LONG $0x00fb840f; WORD $0x0000 // je 0x13c <gemm+0x13c>
+	LONG $0x008a840f; WORD $0x0000 // je 0xcb <gemm+0xcb>
 	LONG $0x01f98348 // cmpq $0x1, %rcx
-	LONG $0x1a19850f; WORD $0x0000 // jne 0x1a64 <gemm+0x1a64>
-	LONG $0x241c8b49 // movq (%r12), %rbx
-	LONG $0x244c8b4d; BYTE $0x08 // movq 0x8(%r12), %r9
-	LONG $0x246c8b4d; BYTE $0x10 // movq 0x10(%r12), %r13
-	LONG $0x24548b4d; BYTE $0x40 // movq 0x40(%r12), %r10
-	LONG $0x24748b49; BYTE $0x18 // movq 0x18(%r12), %rsi
+	LONG $0x26be850f; WORD $0x0000 // jne 0x2709 <gemm+0x2709>
+	LONG $0x104f8b49 // movq 0x10(%r15), %rcx
+	WORD $0x8b4d; BYTE $0x27 // movq (%r15), %r12
+	LONG $0x08778b4d // movq 0x8(%r15), %r14
+	LONG $0x187f8b49 // movq 0x18(%r15), %rdi
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x404f8b49 // movq 0x40(%r15), %rcx
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x197c // jl 0x82 <gemm+0x82>
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x19fe8348 // cmpq $0x19, %rsi
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x0fc8850f; WORD $0x0000 // jne 0x104a <gemm+0x104a>
-	LONG $0x247c8b4d; BYTE $0x28 // movq 0x28(%r12), %r15
-	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x01b68e0f; WORD $0x0000 // jle 0x24b <gemm+0x24b>
-	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
-	WORD $0x8944; BYTE $0xfe // movl %r15d, %esi
-	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
-	QUAD $0x0000008024b48d4c // leaq 0x80(%rsp), %r14
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	LONG $0x246c894c; BYTE $0x58 // movq %r13, 0x58(%rsp)
-	LONG $0x04ff8349 // cmpq $0x4, %r15
-	LONG $0x0fc8830f; WORD $0x0000 // jae 0x1082 <gemm+0x1082>
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	WORD $0x1c7c // jl 0x85 <gemm+0x85>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x950f; BYTE $0xc2 // setne %dl
+	LONG $0x19ff8348 // cmpq $0x19, %rdi
+	LONG $0xc69d0f40 // setge %sil
+	WORD $0x2040; BYTE $0xd6 // andb %dl, %sil
+	LONG $0x01fe8040 // cmpb $0x1, %sil
+	LONG $0x107a850f; WORD $0x0000 // jne 0x10ff <gemm+0x10ff>
+	LONG $0x28778b49 // movq 0x28(%r15), %rsi
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x1353840f; WORD $0x0000 // je 0x141e <gemm+0x141e>
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x1deb // jmp 0xfd <gemm+0xfd>
-	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
-	LONG $0x117cc1c4; BYTE $0x06 // vmovups %ymm0, (%r14)
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0x20c68349 // addq $0x20, %r14
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	LONG $0x132b840f; WORD $0x0000 // je 0x1428 <gemm+0x1428>
+	LONG $0x00a88e0f; WORD $0x0000 // jle 0x147 <gemm+0x147>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0xdd74 // je 0xe0 <gemm+0xe0>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xd37e // jle 0xe5 <gemm+0xe5>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9104 // vmovss (%r9,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x2094 // vmovss %xmm0, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x120 <gemm+0x120>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	WORD $0xa9eb // jmp 0xe5 <gemm+0xe5>
-	LONG $0x242c8b4d // movq (%r12), %r13
-	LONG $0x24548b4d; BYTE $0x08 // movq 0x8(%r12), %r10
-	LONG $0x244c8b49; BYTE $0x10 // movq 0x10(%r12), %rcx
-	LONG $0x245c8b4d; BYTE $0x40 // movq 0x40(%r12), %r11
-	LONG $0x244c8b4d; BYTE $0x18 // movq 0x18(%r12), %r9
-	LONG $0xf8508d48 // leaq -0x8(%rax), %rdx
-	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x1d7c // jl 0x17b <gemm+0x17b>
-	LONG $0x10fb8349 // cmpq $0x10, %r11
-	LONG $0xc6950f40 // setne %sil
-	LONG $0x13f98349 // cmpq $0x13, %r9
-	LONG $0xc79d0f40 // setge %dil
-	WORD $0x2040; BYTE $0xf7 // andb %sil, %dil
-	LONG $0x01ff8040 // cmpb $0x1, %dil
-	LONG $0x0eeb850f; WORD $0x0000 // jne 0x1066 <gemm+0x1066>
-	LONG $0x247c8b49; BYTE $0x28 // movq 0x28(%r12), %rdi
-	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x07d98e0f; WORD $0x0000 // jle 0x968 <gemm+0x968>
-	WORD $0xfe89 // movl %edi, %esi
-	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
-	QUAD $0x0000008024bc8d4c // leaq 0x80(%rsp), %r15
-	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
-	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
-	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
-	LONG $0x04ff8348 // cmpq $0x4, %rdi
-	LONG $0x107a830f; WORD $0x0000 // jae 0x122f <gemm+0x122f>
-	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x14fc840f; WORD $0x0000 // je 0x16ca <gemm+0x16ca>
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x24eb // jmp 0x1ff <gemm+0x1ff>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107cc1c4; WORD $0x2042 // vmovups 0x20(%r10), %ymm0
-	LONG $0x117cc1c4; WORD $0x2047 // vmovups %ymm0, 0x20(%r15)
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	LONG $0x40c78349 // addq $0x40, %r15
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	LONG $0x14d0840f; WORD $0x0000 // je 0x16cf <gemm+0x16cf>
-	LONG $0x107cc1c4; BYTE $0x02 // vmovups (%r10), %ymm0
-	LONG $0x117cc1c4; BYTE $0x07 // vmovups %ymm0, (%r15)
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0xd174 // je 0x1e0 <gemm+0x1e0>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0xc77c // jl 0x1e6 <gemm+0x1e6>
-	LONG $0x000008bf; BYTE $0x00 // movl $0x8, %edi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xba04 // vmovss (%r10,%rdi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xbc // vmovss %xmm0, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
-	WORD $0xed75 // jne 0x230 <gemm+0x230>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	WORD $0x9beb // jmp 0x1e6 <gemm+0x1e6>
-	QUAD $0x00000080248c8d4c // leaq 0x80(%rsp), %r9
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x1916850f; WORD $0x0000 // jne 0x19bf <gemm+0x19bf>
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0xf789 // movl %esi, %edi
+	WORD $0xe783; BYTE $0x07 // andl $0x7, %edi
+	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
 	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x11e28c0f; WORD $0x0000 // jl 0x1449 <gemm+0x1449>
-	LONG $0x24548b49; BYTE $0x30 // movq 0x30(%r12), %rdx
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	LONG $0x1a47830f; WORD $0x0000 // jae 0x1b0a <gemm+0x1b0a>
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x001b0ee9; BYTE $0x00 // jmp 0x1bd9 <gemm+0x1bd9>
+	WORD $0x8b49; BYTE $0x1f // movq (%r15), %rbx
+	LONG $0x086f8b4d // movq 0x8(%r15), %r13
+	LONG $0x10778b49 // movq 0x10(%r15), %rsi
+	LONG $0x407f8b49 // movq 0x40(%r15), %rdi
+	LONG $0x184f8b4d // movq 0x18(%r15), %r9
+	LONG $0xf8488d48 // leaq -0x8(%rax), %rcx
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x1c7c // jl 0x104 <gemm+0x104>
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	WORD $0x950f; BYTE $0xc2 // setne %dl
+	LONG $0x13f98349 // cmpq $0x13, %r9
+	LONG $0xc09d0f41 // setge %r8b
+	WORD $0x2041; BYTE $0xd0 // andb %dl, %r8b
+	LONG $0x01f88041 // cmpb $0x1, %r8b
+	LONG $0x1899850f; WORD $0x0000 // jne 0x199d <gemm+0x199d>
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x08628e0f; WORD $0x0000 // jle 0x979 <gemm+0x979>
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x1926850f; WORD $0x0000 // jne 0x1a4c <gemm+0x1a4c>
+	WORD $0x8945; BYTE $0xc1 // movl %r8d, %r9d
+	LONG $0x07e18341 // andl $0x7, %r9d
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x1c20830f; WORD $0x0000 // jae 0x1d5f <gemm+0x1d5f>
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x001d82e9; BYTE $0x00 // jmp 0x1ec9 <gemm+0x1ec9>
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x0fb88d0f; WORD $0x0000 // jge 0x1119 <gemm+0x1119>
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	LONG $0x04038c0f; WORD $0x0000 // jl 0x571 <gemm+0x571>
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x287f8b49 // movq 0x28(%r15), %rdi
+	LONG $0x485f8b4d // movq 0x48(%r15), %r11
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x38778b49 // movq 0x38(%r15), %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x03c88e0f; WORD $0x0000 // jle 0x55d <gemm+0x55d>
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x31eb // jmp 0x2ab <gemm+0x2ab>
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	LONG $0x05e6c149 // shlq $0x5, %r14
-	LONG $0xf85f8d4c // leaq -0x8(%rdi), %r11
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x0fff8348 // cmpq $0xf, %rdi
-	LONG $0x11a18e0f; WORD $0x0000 // jle 0x144c <gemm+0x144c>
-	LONG $0x24448b4d; BYTE $0x28 // movq 0x28(%r12), %r8
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	LONG $0x245c8b4d; BYTE $0x38 // movq 0x38(%r12), %r11
-	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
-	LONG $0x246c894c; BYTE $0x58 // movq %r13, 0x58(%rsp)
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x955c8d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rbx
+	LONG $0xd57c8d4d; BYTE $0x00 // leaq (%r13,%rdx,8), %r15
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x014c; BYTE $0xea // addq %r13, %rdx
+	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	WORD $0x2beb // jmp 0x232 <gemm+0x232>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0c11fcc5; BYTE $0x11 // vmovups %ymm1, (%rcx,%rdx)
+	LONG $0x246c034c; BYTE $0x48 // addq 0x48(%rsp), %r13
+	LONG $0xd0578d48 // leaq -0x30(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x03168e0f; WORD $0x0000 // jle 0x548 <gemm+0x548>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x8b3c8d4c // leaq (%rbx,%rcx,4), %r15
-	LONG $0xcb248d4c // leaq (%rbx,%rcx,8), %r12
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00978e0f; WORD $0x0000 // jle 0x39c <gemm+0x39c>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x8c3c8d49 // leaq (%r12,%rcx,4), %rdi
-	LONG $0xcf2c8d4d // leaq (%r15,%rcx,8), %r13
-	LONG $0x8f0c8d4d // leaq (%r15,%rcx,4), %r9
-	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
-	LONG $0x8e148d49 // leaq (%r14,%rcx,4), %rdx
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0e107cc5 // vmovups (%rsi), %ymm9
-	LONG $0x187d62c4; WORD $0x0a1c // vbroadcastss (%rdx,%rcx), %ymm11
-	LONG $0x187d62c4; WORD $0x0b24 // vbroadcastss (%rbx,%rcx), %ymm12
-	LONG $0x187d42c4; WORD $0x0e14 // vbroadcastss (%r14,%rcx), %ymm10
-	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
-	LONG $0x187d42c4; WORD $0x0f1c // vbroadcastss (%r15,%rcx), %ymm11
-	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
-	LONG $0x187d42c4; WORD $0x0924 // vbroadcastss (%r9,%rcx), %ymm12
-	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
-	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
-	LONG $0x187d42c4; WORD $0x0d5c; BYTE $0x00 // vbroadcastss (%r13,%rcx), %ymm11
-	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
-	LONG $0x187d42c4; WORD $0x0c24 // vbroadcastss (%r12,%rcx), %ymm12
-	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
-	LONG $0x187d62c4; WORD $0x0f1c // vbroadcastss (%rdi,%rcx), %ymm11
-	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
-	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
-	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0x9477 // ja 0x330 <gemm+0x330>
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x24748b4d; BYTE $0x48 // movq 0x48(%r12), %r14
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
+	LONG $0xd7420f48 // cmovbq %rdi, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x2b // vmovups (%r11), %ymm5
+	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
+	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
+	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
+	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
+	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
+	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0xbf77 // ja 0x260 <gemm+0x260>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x009b850f; WORD $0x0000 // jne 0x450 <gemm+0x450>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0393840f; WORD $0x0000 // je 0x751 <gemm+0x751>
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x760c8d4b // leaq (%r14,%r14,2), %rcx
-	LONG $0xf6348d4b // leaq (%r14,%r14,8), %rsi
-	LONG $0xb6148d4b // leaq (%r14,%r14,4), %rdx
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
-	LONG $0x583c41c4; WORD $0x0045 // vaddps (%r13), %ymm8, %ymm8
-	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
-	LONG $0x584481c4; WORD $0xb57c; BYTE $0x00 // vaddps (%r13,%r14,4), %ymm7, %ymm7
-	LONG $0x117c81c4; WORD $0xb57c; BYTE $0x00 // vmovups %ymm7, (%r13,%r14,4)
-	LONG $0x584c81c4; WORD $0xf574; BYTE $0x00 // vaddps (%r13,%r14,8), %ymm6, %ymm6
-	LONG $0x117c81c4; WORD $0xf574; BYTE $0x00 // vmovups %ymm6, (%r13,%r14,8)
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x5854c1c4; WORD $0x8d6c; BYTE $0x00 // vaddps (%r13,%rcx,4), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x8d6c; BYTE $0x00 // vmovups %ymm5, (%r13,%rcx,4)
-	LONG $0x585c81c4; WORD $0x3564; BYTE $0x00 // vaddps (%r13,%r14), %ymm4, %ymm4
-	LONG $0x117c81c4; WORD $0x3564; BYTE $0x00 // vmovups %ymm4, (%r13,%r14)
-	LONG $0x35748d4d; BYTE $0x00 // leaq (%r13,%rsi), %r14
-	LONG $0x5864c1c4; WORD $0x955c; BYTE $0x00 // vaddps (%r13,%rdx,4), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x955c; BYTE $0x00 // vmovups %ymm3, (%r13,%rdx,4)
-	LONG $0x586cc1c4; WORD $0xcd54; BYTE $0x00 // vaddps (%r13,%rcx,8), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0xcd54; BYTE $0x00 // vmovups %ymm2, (%r13,%rcx,8)
-	LONG $0x5874c1c4; WORD $0x354c; BYTE $0x00 // vaddps (%r13,%rsi), %ymm1, %ymm1
-	LONG $0x000358e9; BYTE $0x00 // jmp 0x7a3 <gemm+0x7a3>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0368840f; WORD $0x0000 // je 0x7c1 <gemm+0x7c1>
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	WORD $0x2475 // jne 0x2d0 <gemm+0x2d0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00bb850f; WORD $0x0000 // jne 0x370 <gemm+0x370>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	LONG $0x00b3840f; WORD $0x0000 // je 0x37b <gemm+0x37b>
+	LONG $0x0000b3e9; BYTE $0x00 // jmp 0x380 <gemm+0x380>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00e7840f; WORD $0x0000 // je 0x3c0 <gemm+0x3c0>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe0d8e0f; WORD $0xffff // jle 0x27a <gemm+0x27a>
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0xff388e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a41c4; WORD $0x8d4c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x208c // vmovss %xmm9, 0x20(%rsp,%rcx,4)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x480 <gemm+0x480>
-	LONG $0x44583cc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm8, %ymm8
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdda8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
+	WORD $0xed75 // jne 0x2f0 <gemm+0x2f0>
 	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x310 <gemm+0x310>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x330 <gemm+0x330>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x44107ac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm8
-	LONG $0x117a41c4; WORD $0x8d44; BYTE $0x00 // vmovss %xmm8, (%r13,%rcx,4)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x4b0 <gemm+0x4b0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb08e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xb54c8d4b; BYTE $0x00 // leaq (%r13,%r14,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x04107ac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm8
-	LONG $0x44117ac5; WORD $0x2094 // vmovss %xmm8, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x4e0 <gemm+0x4e0>
-	LONG $0x7c58c4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm7, %ymm7
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd7c8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x91 // vmovss %xmm7, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x510 <gemm+0x510>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd528e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xf54c8d4b; BYTE $0x00 // leaq (%r13,%r14,8), %rcx
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xed75 // jne 0x350 <gemm+0x350>
+	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x21a <gemm+0x21a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	WORD $0x0575 // jne 0x380 <gemm+0x380>
+	LONG $0x1c58e4c5; BYTE $0x91 // vaddps (%rcx,%rdx,4), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x91 // vmovups %ymm3, (%rcx,%rdx,4)
+	WORD $0x1975 // jne 0x3a0 <gemm+0x3a0>
+	LONG $0x1458ecc5; BYTE $0xd1 // vaddps (%rcx,%rdx,8), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe79850f; WORD $0xffff // jne 0x210 <gemm+0x210>
+	WORD $0x12eb // jmp 0x3ab <gemm+0x3ab>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x3c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x2094 // vmovss %xmm7, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x540 <gemm+0x540>
-	LONG $0x7458ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm6
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd1c8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe65850f; WORD $0xffff // jne 0x210 <gemm+0x210>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0c58f4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm1, %ymm1
+	LONG $0xfffe5be9; BYTE $0xff // jmp 0x215 <gemm+0x215>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x91 // vmovss %xmm6, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x570 <gemm+0x570>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfcf28e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0x76048d4f // leaq (%r14,%r14,2), %r8
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x854c8d4b; BYTE $0x00 // leaq (%r13,%r8,4), %rcx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x3410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x2094 // vmovss %xmm6, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x5a0 <gemm+0x5a0>
-	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfcbc8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x91 // vmovss %xmm5, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x5d0 <gemm+0x5d0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc928e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	WORD $0x9066 // nop
-	LONG $0x2c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x2094 // vmovss %xmm5, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x600 <gemm+0x600>
-	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc5c8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x91 // vmovss %xmm4, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x630 <gemm+0x630>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc328e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xb60c8d4b // leaq (%r14,%r14,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x8d4c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rcx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x2410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x2094 // vmovss %xmm4, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x660 <gemm+0x660>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbfc8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x5c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x91 // vmovss %xmm3, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x68a <gemm+0x68a>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbd88e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xc54c8d4b; BYTE $0x00 // leaq (%r13,%r8,8), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x1c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x2094 // vmovss %xmm3, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x6b3 <gemm+0x6b3>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfba98e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x5410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x6dd <gemm+0x6dd>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb858e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xf60c8d4b // leaq (%r14,%r14,8), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x2094 // vmovss %xmm2, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x70f <gemm+0x70f>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb4d8e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x4c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x739 <gemm+0x739>
-	LONG $0xfffb33e9; BYTE $0xff // jmp 0x284 <gemm+0x284>
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x760c8d4b // leaq (%r14,%r14,2), %rcx
-	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
-	LONG $0x117c81c4; WORD $0xb57c; BYTE $0x00 // vmovups %ymm7, (%r13,%r14,4)
-	LONG $0x117c81c4; WORD $0xf574; BYTE $0x00 // vmovups %ymm6, (%r13,%r14,8)
-	LONG $0x117cc1c4; WORD $0x8d6c; BYTE $0x00 // vmovups %ymm5, (%r13,%rcx,4)
-	LONG $0x117cc1c4; WORD $0x1564; BYTE $0x00 // vmovups %ymm4, (%r13,%rdx)
-	LONG $0xb6148d4b // leaq (%r14,%r14,4), %rdx
-	LONG $0x117cc1c4; WORD $0x955c; BYTE $0x00 // vmovups %ymm3, (%r13,%rdx,4)
-	LONG $0x117cc1c4; WORD $0xcd54; BYTE $0x00 // vmovups %ymm2, (%r13,%rcx,8)
-	LONG $0xf60c8d4b // leaq (%r14,%r14,8), %rcx
-	WORD $0x014d; BYTE $0xee // addq %r13, %r14
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x117cc1c4; BYTE $0x0e // vmovups %ymm1, (%r14)
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x24548b49; BYTE $0x30 // movq 0x30(%r12), %rdx
-	LONG $0x24748b4d; BYTE $0x48 // movq 0x48(%r12), %r14
-	LONG $0xfffac8e9; BYTE $0xff // jmp 0x289 <gemm+0x289>
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfaa58e0f; WORD $0xffff // jle 0x27a <gemm+0x27a>
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0xfe4b8e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x44107ac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm8
-	LONG $0x117a41c4; WORD $0x8d44; BYTE $0x00 // vmovss %xmm8, (%r13,%rcx,4)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x7f0 <gemm+0x7f0>
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
+	WORD $0xed75 // jne 0x3e0 <gemm+0x3e0>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa708e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xb54c8d4b; BYTE $0x00 // leaq (%r13,%r14,4), %rcx
+	LONG $0xfe128e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x410 <gemm+0x410>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfde88e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x440 <gemm+0x440>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb28e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x470 <gemm+0x470>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd888e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x4a0 <gemm+0x4a0>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd518e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x4d0 <gemm+0x4d0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd278e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x500 <gemm+0x500>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfcf28e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x530 <gemm+0x530>
+	LONG $0xfffcd2e9; BYTE $0xff // jmp 0x21a <gemm+0x21a>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x485f8b4d // movq 0x48(%r15), %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfcc68349 // addq $-0x4, %r14
+	LONG $0x245c014c; BYTE $0x38 // addq %r11, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x028d8c0f; WORD $0x0000 // jl 0x808 <gemm+0x808>
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x44eb // jmp 0x5e8 <gemm+0x5e8>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
+	LONG $0xfe468d4d // leaq -0x2(%r14), %r8
+	LONG $0xf90c8d4d // leaq (%r9,%rdi,8), %r9
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x02238e0f; WORD $0x0000 // jle 0x80b <gemm+0x80b>
+	LONG $0x28578b4d // movq 0x28(%r15), %r10
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x38478b4d // movq 0x38(%r15), %r8
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xca7e // jle 0x5c5 <gemm+0x5c5>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	QUAD $0x000000b824bc8b4c // movq 0xb8(%rsp), %r15
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0xbb1c8d48 // leaq (%rbx,%rdi,4), %rbx
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x2eeb // jmp 0x650 <gemm+0x650>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c58f4c5; BYTE $0xba // vaddps (%rdx,%rdi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xba // vmovups %ymm1, (%rdx,%rdi,4)
+	LONG $0xd0628d4d // leaq -0x30(%r10), %r12
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0xff608e0f; WORD $0xffff // jle 0x5b0 <gemm+0x5b0>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe2420f4d // cmovbq %r10, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0x005d // vmovups (%r13), %ymm3
+	LONG $0x187dc2c4; BYTE $0x21 // vbroadcastss (%r9), %ymm4
+	LONG $0x187d82c4; WORD $0x992c // vbroadcastss (%r9,%r11,4), %ymm5
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
+	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0xd677 // ja 0x670 <gemm+0x670>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2075 // jne 0x6c0 <gemm+0x6c0>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b75 // jne 0x720 <gemm+0x720>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	WORD $0x8175 // jne 0x635 <gemm+0x635>
+	LONG $0xffff77e9; BYTE $0xff // jmp 0x630 <gemm+0x630>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b74 // je 0x740 <gemm+0x740>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff678e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x6e0 <gemm+0x6e0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x700 <gemm+0x700>
+	LONG $0xffff22e9; BYTE $0xff // jmp 0x63a <gemm+0x63a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xff06850f; WORD $0xffff // jne 0x635 <gemm+0x635>
+	LONG $0xfffefce9; BYTE $0xff // jmp 0x630 <gemm+0x630>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee68e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x941c // vmovss (%r12,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x760 <gemm+0x760>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb18e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x91 // vmovss %xmm7, (%rcx,%rdx,4)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x820 <gemm+0x820>
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
+	WORD $0xec75 // jne 0x790 <gemm+0x790>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa428e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xf54c8d4b; BYTE $0x00 // leaq (%r13,%r14,8), %rcx
+	LONG $0xfe878e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x7410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x91 // vmovss %xmm6, (%rcx,%rdx,4)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x850 <gemm+0x850>
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
+	WORD $0xed75 // jne 0x7c0 <gemm+0x7c0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa128e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0x760c8d4b // leaq (%r14,%r14,2), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x8d548d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x6c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0xb2 // vmovss %xmm5, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x880 <gemm+0x880>
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9e28e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x014c; BYTE $0xea // addq %r13, %rdx
-	WORD $0x9066 // nop
-	LONG $0x6410fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm4
-	LONG $0x2411fac5; BYTE $0xb2 // vmovss %xmm4, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x8b0 <gemm+0x8b0>
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9b28e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xb6148d4b // leaq (%r14,%r14,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x95548d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rdx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x8e0 <gemm+0x8e0>
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9828e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xcd4c8d49; BYTE $0x00 // leaq (%r13,%rcx,8), %rcx
+	LONG $0xfe528e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x5410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x910 <gemm+0x910>
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9528e0f; WORD $0xffff // jle 0x284 <gemm+0x284>
-	LONG $0xf60c8d4b // leaq (%r14,%r14,8), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x950 <gemm+0x950>
-	LONG $0xfff91ce9; BYTE $0xff // jmp 0x284 <gemm+0x284>
-	QUAD $0x0000008024948d4c // leaq 0x80(%rsp), %r10
-	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x0d6c8c0f; WORD $0x0000 // jl 0x16f0 <gemm+0x16f0>
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
-	LONG $0x207a8d49 // leaq 0x20(%r10), %rdi
+	WORD $0xed75 // jne 0x7f0 <gemm+0x7f0>
+	LONG $0xfffe32e9; BYTE $0xff // jmp 0x63a <gemm+0x63a>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x1ee58e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x28778b49 // movq 0x28(%r15), %rsi
+	LONG $0x384f8b49 // movq 0x38(%r15), %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x1ed48e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
-	LONG $0x00008de9; BYTE $0x00 // jmp 0xa30 <gemm+0xa30>
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0x9b3c8d4b // leaq (%r11,%r11,4), %rdi
-	LONG $0x21117cc5 // vmovups %ymm12, (%rcx)
-	LONG $0x59117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rcx)
-	LONG $0x117c21c4; WORD $0x9914 // vmovups %ymm10, (%rcx,%r11,4)
-	LONG $0x117c21c4; WORD $0x994c; BYTE $0x20 // vmovups %ymm9, 0x20(%rcx,%r11,4)
-	LONG $0x117ca1c4; WORD $0xd93c // vmovups %ymm7, (%rcx,%r11,8)
-	LONG $0x117c21c4; WORD $0xd944; BYTE $0x20 // vmovups %ymm8, 0x20(%rcx,%r11,8)
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
-	LONG $0x7411fcc5; WORD $0x20b1 // vmovups %ymm6, 0x20(%rcx,%rsi,4)
-	LONG $0x117ca1c4; WORD $0x191c // vmovups %ymm3, (%rcx,%r11)
-	LONG $0x117ca1c4; WORD $0x1964; BYTE $0x20 // vmovups %ymm4, 0x20(%rcx,%r11)
-	LONG $0x1411fcc5; BYTE $0xb9 // vmovups %ymm2, (%rcx,%rdi,4)
-	LONG $0x4c11fcc5; WORD $0x20b9 // vmovups %ymm1, 0x20(%rcx,%rdi,4)
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x247c8b49; BYTE $0x48 // movq 0x48(%r12), %rdi
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0xfa598d4d // leaq -0x6(%r9), %r11
-	LONG $0x76048d4c // leaq (%rsi,%rsi,2), %r8
-	LONG $0x7f3c8d48 // leaq (%rdi,%rdi,2), %rdi
-	LONG $0xc56c8d4f; BYTE $0x00 // leaq (%r13,%r8,8), %r13
-	LONG $0xf90c8d48 // leaq (%rcx,%rdi,8), %rcx
+	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x29eb // jmp 0x87f <gemm+0x87f>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x0a11fcc5 // vmovups %ymm1, (%rdx)
+	LONG $0xd0468d4c // leaq -0x30(%rsi), %r8
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x1e8a8e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc6420f4c // cmovbq %rsi, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x187dc2c4; WORD $0x2414 // vbroadcastss (%r12), %ymm2
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb86dc2c4; BYTE $0x09 // vfmadd231ps (%r9), %ymm2, %ymm1
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe677 // ja 0x8a0 <gemm+0x8a0>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x1075 // jne 0x8d0 <gemm+0x8d0>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x9b75 // jne 0x860 <gemm+0x860>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
+	WORD $0x95eb // jmp 0x865 <gemm+0x865>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x3b74 // je 0x910 <gemm+0x910>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x847e // jle 0x869 <gemm+0x869>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x8f0 <gemm+0x8f0>
+	LONG $0xffff60e9; BYTE $0xff // jmp 0x869 <gemm+0x869>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff4a8e0f; WORD $0xffff // jle 0x869 <gemm+0x869>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9014 // vmovss (%r8,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x930 <gemm+0x930>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff108e0f; WORD $0xffff // jle 0x869 <gemm+0x869>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x960 <gemm+0x960>
+	LONG $0xfffef0e9; BYTE $0xff // jmp 0x869 <gemm+0x869>
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x17778c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x48478b4d // movq 0x48(%r15), %r8
+	QUAD $0x0000000095348d4e // leaq (,%r10,4), %r14
+	LONG $0x207d8d49 // leaq 0x20(%r13), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000000c824bc8948 // movq %rdi, 0xc8(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	WORD $0x3beb // jmp 0xa08 <gemm+0xa08>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x48478b4d // movq 0x48(%r15), %r8
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
+	LONG $0xfa618d4d // leaq -0x6(%r9), %r12
+	LONG $0xfb1c8d48 // leaq (%rbx,%rdi,8), %rbx
+	LONG $0x403c8d4b // leaq (%r8,%r8,2), %rdi
+	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
 	LONG $0x0bf98349 // cmpq $0xb, %r9
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	LONG $0x0cc38e0f; WORD $0x0000 // jle 0x16f3 <gemm+0x16f3>
-	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
-	LONG $0x244c8b4d; BYTE $0x28 // movq 0x28(%r12), %r9
-	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x245c8b4d; BYTE $0x38 // movq 0x38(%r12), %r11
-	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x170d8e0f; WORD $0x0000 // jle 0x2115 <gemm+0x2115>
+	LONG $0x286f8b4d // movq 0x28(%r15), %r13
+	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x385f8b4d // movq 0x38(%r15), %r11
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0xbb1c8d48 // leaq (%rbx,%rdi,4), %rbx
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0xba7e // jle 0x9e2 <gemm+0x9e2>
+	LONG $0xc6148d4a // leaq (%rsi,%r8,8), %rdx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
+	LONG $0x523c8d4c // leaq (%rdx,%rdx,2), %r15
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x3e148d4a // leaq (%rsi,%r15), %rdx
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	LONG $0x3e548d4a; BYTE $0x20 // leaq 0x20(%rsi,%r15), %rdx
+	LONG $0x3e7c8d4c; BYTE $0x20 // leaq 0x20(%rsi,%rdi), %r15
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	QUAD $0x000000d824bc894c // movq %r15, 0xd8(%rsp)
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	LONG $0x163c8d48 // leaq (%rsi,%rdx), %rdi
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	LONG $0x16548d48; BYTE $0x20 // leaq 0x20(%rsi,%rdx), %rdx
+	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
+	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
+	WORD $0x7deb // jmp 0xb53 <gemm+0xb53>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
+	LONG $0x14117cc5; BYTE $0x96 // vmovups %ymm10, (%rsi,%rdx,4)
+	LONG $0x4c117cc5; WORD $0x2096 // vmovups %ymm9, 0x20(%rsi,%rdx,4)
+	LONG $0x3c11fcc5; BYTE $0xd6 // vmovups %ymm7, (%rsi,%rdx,8)
+	LONG $0x44117cc5; WORD $0x20d6 // vmovups %ymm8, 0x20(%rsi,%rdx,8)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x2c11fcc5; BYTE $0x16 // vmovups %ymm5, (%rsi,%rdx)
+	LONG $0x7411fcc5; WORD $0x2016 // vmovups %ymm6, 0x20(%rsi,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x1c11fcc5; BYTE $0x16 // vmovups %ymm3, (%rsi,%rdx)
+	LONG $0x6411fcc5; WORD $0x2016 // vmovups %ymm4, 0x20(%rsi,%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x1411fcc5; BYTE $0x16 // vmovups %ymm2, (%rsi,%rdx)
+	LONG $0x4c11fcc5; WORD $0x2016 // vmovups %ymm1, 0x20(%rsi,%rdx)
+	LONG $0x247c034c; BYTE $0x38 // addq 0x38(%rsp), %r15
+	LONG $0xd0558d49 // leaq -0x30(%r13), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x30fd8349 // cmpq $0x30, %r13
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	LONG $0xfe7d8e0f; WORD $0xffff // jle 0x9d0 <gemm+0x9d0>
+	LONG $0x30fd8349 // cmpq $0x30, %r13
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -622,904 +5112,1502 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xbd648d4d; BYTE $0x00 // leaq (%r13,%rdi,4), %r12
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x009b8e0f; WORD $0x0000 // jle 0xb29 <gemm+0xb29>
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0xf72c8d4d // leaq (%r15,%rsi,8), %r13
-	LONG $0xb71c8d49 // leaq (%r15,%rsi,4), %rbx
-	LONG $0xf4148d4d // leaq (%r12,%rsi,8), %r10
-	LONG $0xb4348d49 // leaq (%r12,%rsi,4), %rsi
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xd5420f49 // cmovbq %r13, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x6f107cc5; BYTE $0xe0 // vmovups -0x20(%rdi), %ymm13
 	LONG $0x37107cc5 // vmovups (%rdi), %ymm14
-	LONG $0x187d02c4; WORD $0x073c // vbroadcastss (%r15,%r8), %ymm15
+	LONG $0x187d42c4; WORD $0x243c // vbroadcastss (%r12), %ymm15
 	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	WORD $0xff49; BYTE $0xc9 // decq %r9
+	WORD $0xff48; BYTE $0xca // decq %rdx
 	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
 	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
-	LONG $0x187d22c4; WORD $0x033c // vbroadcastss (%rbx,%r8), %ymm15
+	LONG $0x187d02c4; WORD $0x943c // vbroadcastss (%r12,%r10,4), %ymm15
 	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
 	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
-	LONG $0x187d02c4; WORD $0x057c; BYTE $0x00 // vbroadcastss (%r13,%r8), %ymm15
+	LONG $0x187d02c4; WORD $0xd43c // vbroadcastss (%r12,%r10,8), %ymm15
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
 	LONG $0xb805c2c4; BYTE $0xfd // vfmadd231ps %ymm13, %ymm15, %ymm7
 	LONG $0xb80d42c4; BYTE $0xc7 // vfmadd231ps %ymm15, %ymm14, %ymm8
-	LONG $0x187d02c4; WORD $0x043c // vbroadcastss (%r12,%r8), %ymm15
+	LONG $0x187d62c4; BYTE $0x3b // vbroadcastss (%rbx), %ymm15
 	LONG $0xb805c2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm15, %ymm5
 	LONG $0xb80dc2c4; BYTE $0xf7 // vfmadd231ps %ymm15, %ymm14, %ymm6
-	LONG $0x187d22c4; WORD $0x063c // vbroadcastss (%rsi,%r8), %ymm15
+	LONG $0x187d22c4; WORD $0x933c // vbroadcastss (%rbx,%r10,4), %ymm15
 	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
 	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
-	LONG $0x187d02c4; WORD $0x023c // vbroadcastss (%r10,%r8), %ymm15
-	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x187d22c4; WORD $0xd33c // vbroadcastss (%rbx,%r10,8), %ymm15
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
 	LONG $0xb805c2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm2
 	LONG $0xb805c2c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm15, %ymm1
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x8777 // ja 0xab0 <gemm+0xab0>
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x245c8b4d; BYTE $0x48 // movq 0x48(%r12), %r11
-	LONG $0x247c8b4d; BYTE $0x50 // movq 0x50(%r12), %r15
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0x00ae850f; WORD $0x0000 // jne 0xbf0 <gemm+0xbf0>
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe58840f; WORD $0xffff // je 0x9a3 <gemm+0x9a3>
-	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0x21117cc5 // vmovups %ymm12, (%rcx)
-	LONG $0x595824c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm11, %ymm11
-	LONG $0x59117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rcx)
-	LONG $0x582c21c4; WORD $0x9914 // vaddps (%rcx,%r11,4), %ymm10, %ymm10
-	LONG $0x117c21c4; WORD $0x9914 // vmovups %ymm10, (%rcx,%r11,4)
-	LONG $0x583421c4; WORD $0x994c; BYTE $0x20 // vaddps 0x20(%rcx,%r11,4), %ymm9, %ymm9
-	LONG $0x117c21c4; WORD $0x994c; BYTE $0x20 // vmovups %ymm9, 0x20(%rcx,%r11,4)
-	LONG $0x5844a1c4; WORD $0xd93c // vaddps (%rcx,%r11,8), %ymm7, %ymm7
-	LONG $0x117ca1c4; WORD $0xd93c // vmovups %ymm7, (%rcx,%r11,8)
-	LONG $0x583ca1c4; WORD $0xd97c; BYTE $0x20 // vaddps 0x20(%rcx,%r11,8), %ymm8, %ymm7
-	LONG $0x117ca1c4; WORD $0xd97c; BYTE $0x20 // vmovups %ymm7, 0x20(%rcx,%r11,8)
-	LONG $0x2c58d4c5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
-	LONG $0x6c58ccc5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm6, %ymm5
-	LONG $0x6c11fcc5; WORD $0x20b1 // vmovups %ymm5, 0x20(%rcx,%rsi,4)
-	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	LONG $0x5864a1c4; WORD $0x191c // vaddps (%rcx,%r11), %ymm3, %ymm3
-	LONG $0x117ca1c4; WORD $0x191c // vmovups %ymm3, (%rcx,%r11)
-	LONG $0x585ca1c4; WORD $0x195c; BYTE $0x20 // vaddps 0x20(%rcx,%r11), %ymm4, %ymm3
-	LONG $0x117ca1c4; WORD $0x195c; BYTE $0x20 // vmovups %ymm3, 0x20(%rcx,%r11)
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
-	LONG $0x4c58f4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x20b1 // vmovups %ymm1, 0x20(%rcx,%rsi,4)
-	LONG $0xfffe0de9; BYTE $0xff // jmp 0x9f5 <gemm+0x9f5>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x5d74 // je 0xc52 <gemm+0xc52>
-	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
-	LONG $0x21117cc5 // vmovups %ymm12, (%rcx)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x00eb8c0f; WORD $0x0000 // jl 0xcf8 <gemm+0xcf8>
-	WORD $0xf631 // xorl %esi, %esi
-	BYTE $0x90 // nop
-	LONG $0x64107ac5; WORD $0x20b1 // vmovss 0x20(%rcx,%rsi,4), %xmm12
-	LONG $0x64117ac5; WORD $0x20b4 // vmovss %xmm12, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xec75 // jne 0xc10 <gemm+0xc10>
-	LONG $0x5c5824c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm11, %ymm11
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x307d // jge 0xc70 <gemm+0xc70>
-	LONG $0x99348d4a // leaq (%rcx,%r11,4), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x00b9850f; WORD $0x0000 // jne 0xd06 <gemm+0xd06>
-	LONG $0x000127e9; BYTE $0x00 // jmp 0xd79 <gemm+0xd79>
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x21117cc5 // vmovups %ymm12, (%rcx)
-	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x01058e0f; WORD $0x0000 // jle 0xd75 <gemm+0xd75>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c107ac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm11
-	LONG $0x5c117ac5; WORD $0x20b1 // vmovss %xmm11, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xec75 // jne 0xc80 <gemm+0xc80>
-	LONG $0x99348d4a // leaq (%rcx,%r11,4), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x00e1840f; WORD $0x0000 // je 0xd82 <gemm+0xd82>
-	LONG $0x16582cc5 // vaddps (%rsi), %ymm10, %ymm10
-	LONG $0x16117cc5 // vmovups %ymm10, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x597c // jl 0xd0e <gemm+0xd0e>
-	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x8677 // ja 0xba0 <gemm+0xba0>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00ac850f; WORD $0x0000 // jne 0xcd0 <gemm+0xcd0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfeb2850f; WORD $0xffff // jne 0xae0 <gemm+0xae0>
+	LONG $0x26581cc5 // vaddps (%rsi), %ymm12, %ymm12
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x5e5824c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm11, %ymm11
+	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
+	LONG $0x14582cc5; BYTE $0x96 // vaddps (%rsi,%rdx,4), %ymm10, %ymm10
+	LONG $0x14117cc5; BYTE $0x96 // vmovups %ymm10, (%rsi,%rdx,4)
+	LONG $0x4c5834c5; WORD $0x2096 // vaddps 0x20(%rsi,%rdx,4), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x2096 // vmovups %ymm9, 0x20(%rsi,%rdx,4)
+	LONG $0x3c58c4c5; BYTE $0xd6 // vaddps (%rsi,%rdx,8), %ymm7, %ymm7
+	LONG $0x3c11fcc5; BYTE $0xd6 // vmovups %ymm7, (%rsi,%rdx,8)
+	LONG $0x7c58bcc5; WORD $0x20d6 // vaddps 0x20(%rsi,%rdx,8), %ymm8, %ymm7
+	LONG $0x7c11fcc5; WORD $0x20d6 // vmovups %ymm7, 0x20(%rsi,%rdx,8)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x2c58d4c5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x16 // vmovups %ymm5, (%rsi,%rdx)
+	LONG $0x6c58ccc5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm6, %ymm5
+	LONG $0x6c11fcc5; WORD $0x2016 // vmovups %ymm5, 0x20(%rsi,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x1c58e4c5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x16 // vmovups %ymm3, (%rsi,%rdx)
+	LONG $0x5c58dcc5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x2016 // vmovups %ymm3, 0x20(%rsi,%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x1458ecc5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x16 // vmovups %ymm2, (%rsi,%rdx)
+	LONG $0x4c58f4c5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm1, %ymm1
+	LONG $0xfffe6de9; BYTE $0xff // jmp 0xb34 <gemm+0xb34>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x54107ac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm10
-	LONG $0x54117ac5; WORD $0x20bc // vmovss %xmm10, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xcc0 <gemm+0xcc0>
-	LONG $0x4c5834c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm9, %ymm9
-	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x00ac8d0f; WORD $0x0000 // jge 0xd96 <gemm+0xd96>
-	LONG $0xd9348d4a // leaq (%rcx,%r11,8), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x1f75 // jne 0xd12 <gemm+0xd12>
-	LONG $0x000129e9; BYTE $0x00 // jmp 0xe21 <gemm+0xe21>
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x99348d4a // leaq (%rcx,%r11,4), %rsi
-	LONG $0x2658acc5 // vaddps (%rsi), %ymm10, %ymm4
-	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
-	LONG $0xd9348d4a // leaq (%rcx,%r11,8), %rsi
-	LONG $0x2658c4c5 // vaddps (%rsi), %ymm7, %ymm4
-	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
-	LONG $0x2658d4c5 // vaddps (%rsi), %ymm5, %ymm4
-	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	LONG $0x1e58e4c5 // vaddps (%rsi), %ymm3, %ymm3
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
-	LONG $0xb13c8d48 // leaq (%rcx,%rsi,4), %rdi
-	LONG $0x1758ecc5 // vaddps (%rdi), %ymm2, %ymm2
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfc948c0f; WORD $0xffff // jl 0xa04 <gemm+0xa04>
-	LONG $0x0000f2e9; BYTE $0x00 // jmp 0xe67 <gemm+0xe67>
-	LONG $0x99348d4a // leaq (%rcx,%r11,4), %rsi
-	LONG $0x16117cc5 // vmovups %ymm10, (%rsi)
-	LONG $0x00009be9; BYTE $0x00 // jmp 0xe1d <gemm+0xe1d>
-	LONG $0x16117cc5 // vmovups %ymm10, (%rsi)
-	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x2574 // je 0xd00 <gemm+0xd00>
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x00878e0f; WORD $0x0000 // jle 0xe1d <gemm+0xe1d>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x4c107ac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x20be // vmovss %xmm9, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xda0 <gemm+0xda0>
-	LONG $0xd9348d4a // leaq (%rcx,%r11,8), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x00c7840f; WORD $0x0000 // je 0xe88 <gemm+0xe88>
-	LONG $0x3e58c4c5 // vaddps (%rsi), %ymm7, %ymm7
-	LONG $0x3e11fcc5 // vmovups %ymm7, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xff418c0f; WORD $0xffff // jl 0xd1a <gemm+0xd1a>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20bc // vmovss %xmm7, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xde0 <gemm+0xde0>
-	LONG $0x7c58bcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm8, %ymm7
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x008e8d0f; WORD $0x0000 // jge 0xe98 <gemm+0xe98>
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xff07850f; WORD $0xffff // jne 0xd22 <gemm+0xd22>
-	WORD $0x10eb // jmp 0xe2d <gemm+0xe2d>
-	LONG $0xd9348d4a // leaq (%rcx,%r11,8), %rsi
-	LONG $0x3e11fcc5 // vmovups %ymm7, (%rsi)
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
-	LONG $0xb13c8d48 // leaq (%rcx,%rsi,4), %rdi
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfb9d8c0f; WORD $0xffff // jl 0xa04 <gemm+0xa04>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xbe // vmovss %xmm1, (%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xed75 // jne 0xe70 <gemm+0xe70>
-	LONG $0xfffb7ce9; BYTE $0xff // jmp 0xa04 <gemm+0xa04>
-	LONG $0x3e11fcc5 // vmovups %ymm7, (%rsi)
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x8d7e // jle 0xe25 <gemm+0xe25>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20be // vmovss %xmm7, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xea0 <gemm+0xea0>
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x5d74 // je 0xf1e <gemm+0xf1e>
-	LONG $0x2e58d4c5 // vaddps (%rsi), %ymm5, %ymm5
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfe518c0f; WORD $0xffff // jl 0xd2a <gemm+0xd2a>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x20bc // vmovss %xmm5, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xee0 <gemm+0xee0>
-	LONG $0x6c58ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm5
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2c7d // jge 0xf32 <gemm+0xf32>
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe1b850f; WORD $0xffff // jne 0xd34 <gemm+0xd34>
-	LONG $0xffff1de9; BYTE $0xff // jmp 0xe3b <gemm+0xe3b>
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfeff8e0f; WORD $0xffff // jle 0xe31 <gemm+0xe31>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x20be // vmovss %xmm5, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xf40 <gemm+0xf40>
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x5e74 // je 0xfc1 <gemm+0xfc1>
-	LONG $0x1e58e4c5 // vaddps (%rsi), %ymm3, %ymm3
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfdc18c0f; WORD $0xffff // jl 0xd3c <gemm+0xd3c>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x20bc // vmovss %xmm3, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xf80 <gemm+0xf80>
-	LONG $0x5c58dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2f7d // jge 0xfd5 <gemm+0xfd5>
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
-	LONG $0xb13c8d48 // leaq (%rcx,%rsi,4), %rdi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfd8d850f; WORD $0xffff // jne 0xd49 <gemm+0xd49>
-	LONG $0xfffe8be9; BYTE $0xff // jmp 0xe4c <gemm+0xe4c>
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfe6a8e0f; WORD $0xffff // jle 0xe3f <gemm+0xe3f>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x20be // vmovss %xmm3, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0xfe0 <gemm+0xfe0>
-	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
-	LONG $0xb13c8d48 // leaq (%rcx,%rsi,4), %rdi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe42840f; WORD $0xffff // je 0xe47 <gemm+0xe47>
-	LONG $0x1758ecc5 // vaddps (%rdi), %ymm2, %ymm2
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x20778d48 // leaq 0x20(%rdi), %rsi
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfd328c0f; WORD $0xffff // jl 0xd5c <gemm+0xd5c>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x1410fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xed75 // jne 0x102c <gemm+0x102c>
-	LONG $0x5410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm2
-	LONG $0xfffd12e9; BYTE $0xff // jmp 0xd5c <gemm+0xd5c>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0xf2068d0f; WORD $0xffff // jge 0x267 <gemm+0x267>
-	LONG $0x0003e3e9; BYTE $0x00 // jmp 0x1449 <gemm+0x1449>
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
-	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x06738c0f; WORD $0x0000 // jl 0x16f0 <gemm+0x16f0>
-	LONG $0xfff902e9; BYTE $0xff // jmp 0x984 <gemm+0x984>
-	QUAD $0xfffffffffffcb948; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rcx
-	LONG $0x912c8d4f // leaq (%r9,%r10,4), %r13
-	LONG $0xd11c8d4b // leaq (%r9,%r10,8), %rbx
-	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	QUAD $0x0000008024b48d4c // leaq 0x80(%rsp), %r14
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x2149; BYTE $0xcf // andq %rcx, %r15
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	LONG $0x89048d4d // leaq (%r9,%rcx,4), %r8
-	WORD $0x36eb // jmp 0x10e9 <gemm+0x10e9>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ca1c4; WORD $0x9104 // vmovups (%rcx,%r10,4), %ymm0
-	LONG $0x117cc1c4; WORD $0x6046 // vmovups %ymm0, 0x60(%r14)
-	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
-	LONG $0x80ee8349 // subq $-0x80, %r14
-	LONG $0x04c38349 // addq $0x4, %r11
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
-	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
-	WORD $0x394d; BYTE $0xfb // cmpq %r15, %r11
-	LONG $0xefd1840f; WORD $0xffff // je 0xba <gemm+0xba>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x1175 // jne 0x1100 <gemm+0x1100>
-	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
-	WORD $0x44eb // jmp 0x113a <gemm+0x113a>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x2b7e // jle 0x113a <gemm+0x113a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8904 // vmovss (%r9,%rcx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x208c // vmovss %xmm0, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x1120 <gemm+0x1120>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x910c8d4b // leaq (%r9,%r10,4), %rcx
-	LONG $0x117cc1c4; BYTE $0x06 // vmovups %ymm0, (%r14)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0775 // jne 0x1150 <gemm+0x1150>
-	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
-	WORD $0x3ceb // jmp 0x118b <gemm+0x118b>
-	BYTE $0x90 // nop
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x2c7e // jle 0x118b <gemm+0x118b>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9544; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x2094 // vmovss %xmm0, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xeb75 // jne 0x1170 <gemm+0x1170>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x910c8d4a // leaq (%rcx,%r10,4), %rcx
-	LONG $0x117cc1c4; WORD $0x2046 // vmovups %ymm0, 0x20(%r14)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x1575 // jne 0x11b0 <gemm+0x11b0>
-	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
-	WORD $0x48eb // jmp 0x11e9 <gemm+0x11e9>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x2a7e // jle 0x11e9 <gemm+0x11e9>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x2094 // vmovss %xmm0, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x11d0 <gemm+0x11d0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x117cc1c4; WORD $0x4046 // vmovups %ymm0, 0x40(%r14)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfec7840f; WORD $0xffff // je 0x10c0 <gemm+0x10c0>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeba8e0f; WORD $0xffff // jle 0x10c6 <gemm+0x10c6>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x9066 // nop
-	LONG $0x107ac1c4; WORD $0x8804 // vmovss (%r8,%rcx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x208c // vmovss %xmm0, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x1210 <gemm+0x1210>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0xfffe97e9; BYTE $0xff // jmp 0x10c6 <gemm+0x10c6>
-	QUAD $0xfffffffffffcbe48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rsi
-	LONG $0x9a748d4f; BYTE $0x20 // leaq 0x20(%r10,%r11,4), %r14
-	LONG $0xda4c8d4f; BYTE $0x20 // leaq 0x20(%r10,%r11,8), %r9
-	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	QUAD $0x0000008024bc8d4c // leaq 0x80(%rsp), %r15
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x2148; BYTE $0xf7 // andq %rsi, %rdi
-	LONG $0x5b348d4b // leaq (%r11,%r11,2), %rsi
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	LONG $0xb25c8d49; BYTE $0x20 // leaq 0x20(%r10,%rsi,4), %rbx
-	WORD $0x3aeb // jmp 0x12a0 <gemm+0x12a0>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ca1c4; WORD $0x9e44; BYTE $0x20 // vmovups 0x20(%rsi,%r11,4), %ymm0
-	QUAD $0x0000e087117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r15)
-	WORD $0x014d; BYTE $0xea // addq %r13, %r10
-	LONG $0x00c78149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r15
-	LONG $0x04c48349 // addq $0x4, %r12
-	WORD $0x014d; BYTE $0xee // addq %r13, %r14
-	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
-	WORD $0x014c; BYTE $0xeb // addq %r13, %rbx
-	WORD $0x3949; BYTE $0xfc // cmpq %rdi, %r12
-	LONG $0xef15840f; WORD $0xffff // je 0x1b5 <gemm+0x1b5>
-	LONG $0x107cc1c4; BYTE $0x02 // vmovups (%r10), %ymm0
-	LONG $0x117cc1c4; BYTE $0x07 // vmovups %ymm0, (%r15)
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x1075 // jne 0x12c0 <gemm+0x12c0>
-	LONG $0x107cc1c4; WORD $0x2042 // vmovups 0x20(%r10), %ymm0
-	WORD $0x41eb // jmp 0x12f9 <gemm+0x12f9>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x297c // jl 0x12f9 <gemm+0x12f9>
-	LONG $0x000008be; BYTE $0x00 // movl $0x8, %esi
+	WORD $0x5f7f // jg 0xd4a <gemm+0xd4a>
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
+	LONG $0x00008ae9; BYTE $0x00 // jmp 0xd7f <gemm+0xd7f>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb204 // vmovss (%r10,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	LONG $0x26581cc5 // vaddps (%rsi), %ymm12, %ymm12
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x013a8c0f; WORD $0x0000 // jl 0xe52 <gemm+0xe52>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x64107ac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm12
+	LONG $0x64117ac5; WORD $0x1094 // vmovss %xmm12, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xd20 <gemm+0xd20>
+	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00fe8c0f; WORD $0x0000 // jl 0xe48 <gemm+0xe48>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm11
+	LONG $0x5c117ac5; WORD $0x2096 // vmovss %xmm11, 0x20(%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xd50 <gemm+0xd50>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x5074 // je 0xdba <gemm+0xdba>
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x008c8f0f; WORD $0x0000 // jg 0xe0b <gemm+0xe0b>
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfd858c0f; WORD $0xffff // jl 0xb3a <gemm+0xb3a>
+	LONG $0x0000f0e9; BYTE $0x00 // jmp 0xeaa <gemm+0xeaa>
+	LONG $0x582c41c4; BYTE $0x11 // vaddps (%r9), %ymm10, %ymm10
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00888c0f; WORD $0x0000 // jl 0xe5c <gemm+0xe5c>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x9154; BYTE $0x20 // vmovss 0x20(%r9,%rdx,4), %xmm10
+	LONG $0x54117ac5; WORD $0x1094 // vmovss %xmm10, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0xde0 <gemm+0xde0>
+	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x01428c0f; WORD $0x0000 // jl 0xf4d <gemm+0xf4d>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm9
+	LONG $0x117a41c4; WORD $0x914c; BYTE $0x20 // vmovss %xmm9, 0x20(%r9,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0xe10 <gemm+0xe10>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0x0099840f; WORD $0x0000 // je 0xec8 <gemm+0xec8>
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0xff408e0f; WORD $0xffff // jle 0xd83 <gemm+0xd83>
+	LONG $0x0000c2e9; BYTE $0x00 // jmp 0xf0a <gemm+0xf0a>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfe99850f; WORD $0xffff // jne 0xceb <gemm+0xceb>
+	LONG $0x582cc1c4; BYTE $0x21 // vaddps (%r9), %ymm10, %ymm4
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x2758c4c5 // vaddps (%rdi), %ymm7, %ymm4
+	LONG $0x2711fcc5 // vmovups %ymm4, (%rdi)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x2258d4c5 // vaddps (%rdx), %ymm5, %ymm4
+	LONG $0x2211fcc5 // vmovups %ymm4, (%rdx)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x1a58e4c5 // vaddps (%rdx), %ymm3, %ymm3
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfc908c0f; WORD $0xffff // jl 0xb3a <gemm+0xb3a>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xba // vmovss %xmm1, (%rdx,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0xeb0 <gemm+0xeb0>
+	LONG $0xfffc72e9; BYTE $0xff // jmp 0xb3a <gemm+0xb3a>
+	LONG $0x3f58c4c5 // vaddps (%rdi), %ymm7, %ymm7
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x887c // jl 0xe64 <gemm+0xe64>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x7c10fac5; WORD $0x2097 // vmovss 0x20(%rdi,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xee0 <gemm+0xee0>
+	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00f28c0f; WORD $0x0000 // jl 0xffc <gemm+0xffc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x2097 // vmovss %xmm7, 0x20(%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xf10 <gemm+0xf10>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x3274 // je 0xf5c <gemm+0xf5c>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0xfe418e0f; WORD $0xffff // jle 0xd8c <gemm+0xd8c>
+	WORD $0x6ceb // jmp 0xfb9 <gemm+0xfb9>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfe28850f; WORD $0xffff // jne 0xd7f <gemm+0xd7f>
+	LONG $0xffff00e9; BYTE $0xff // jmp 0xe5c <gemm+0xe5c>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
+	LONG $0x2a58d4c5 // vaddps (%rdx), %ymm5, %ymm5
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfef08c0f; WORD $0xffff // jl 0xe71 <gemm+0xe71>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0xf90 <gemm+0xf90>
+	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x01288c0f; WORD $0x0000 // jl 0x10e1 <gemm+0x10e1>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x97 // vmovss %xmm5, (%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0xfc0 <gemm+0xfc0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x3274 // je 0x100b <gemm+0x100b>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0xfd9b8e0f; WORD $0xffff // jle 0xd95 <gemm+0xd95>
+	WORD $0x6deb // jmp 0x1069 <gemm+0x1069>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfd7d850f; WORD $0xffff // jne 0xd83 <gemm+0xd83>
+	LONG $0xfffe59e9; BYTE $0xff // jmp 0xe64 <gemm+0xe64>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x1a58e4c5 // vaddps (%rdx), %ymm3, %ymm3
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfe4e8c0f; WORD $0xffff // jl 0xe7e <gemm+0xe7e>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x1040 <gemm+0x1040>
+	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00878c0f; WORD $0x0000 // jl 0x10f0 <gemm+0x10f0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x97 // vmovss %xmm3, (%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x1070 <gemm+0x1070>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfd08850f; WORD $0xffff // jne 0xd95 <gemm+0xd95>
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfdda8c0f; WORD $0xffff // jl 0xe96 <gemm+0xe96>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x1410fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x10c0 <gemm+0x10c0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0xfffdb5e9; BYTE $0xff // jmp 0xe96 <gemm+0xe96>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfca1850f; WORD $0xffff // jne 0xd8c <gemm+0xd8c>
+	LONG $0xfffd81e9; BYTE $0xff // jmp 0xe71 <gemm+0xe71>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfc9b850f; WORD $0xffff // jne 0xd95 <gemm+0xd95>
+	LONG $0xfffd7fe9; BYTE $0xff // jmp 0xe7e <gemm+0xe7e>
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xf0488c0f; WORD $0xffff // jl 0x161 <gemm+0x161>
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x48778b49 // movq 0x48(%r15), %rsi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000951c8d4c // leaq (,%rdx,4), %r11
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x000000e0248c8948 // movq %rcx, 0xe0(%rsp)
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	WORD $0x4aeb // jmp 0x1199 <gemm+0x1199>
+	BYTE $0x90 // nop
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	WORD $0x8948; BYTE $0xff // movq %rdi, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x247c0148; BYTE $0x38 // addq %rdi, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0xf8768d4c // leaq -0x8(%rsi), %r14
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0x0ffe8348 // cmpq $0xf, %rsi
+	LONG $0xefcb8e0f; WORD $0xffff // jle 0x164 <gemm+0x164>
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	LONG $0x38778b4d // movq 0x38(%r15), %r14
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	LONG $0x942c8d4d // leaq (%r12,%rdx,4), %r13
+	LONG $0xd40c8d4d // leaq (%r12,%rdx,8), %r9
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x07c98e0f; WORD $0x0000 // jle 0x1990 <gemm+0x1990>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x9e0c8d48 // leaq (%rsi,%rbx,4), %rcx
+	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
+	LONG $0xc4940f41 // sete %r12b
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
+	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
+	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	LONG $0x03e7c148 // shlq $0x3, %rdi
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	WORD $0x39eb // jmp 0x12e1 <gemm+0x12e1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x5874a1c4; WORD $0x120c // vaddps (%rdx,%r10), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0x120c // vmovups %ymm1, (%rdx,%r10)
+	QUAD $0x000000e0249c0348 // addq 0xe0(%rsp), %rbx
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0xd0488d49 // leaq -0x30(%r8), %rcx
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0xfe6f8e0f; WORD $0xffff // jle 0x1150 <gemm+0x1150>
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0x24648944; BYTE $0x60 // movl %r12d, 0x60(%rsp)
+	LONG $0x3d648d4d; BYTE $0x00 // leaq (%r13,%rdi), %r12
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	LONG $0x3f3c8d49 // leaq (%r15,%rdi), %rdi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xd0420f4d // cmovbq %r8, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x09348d49 // leaq (%r9,%rcx), %rsi
+	LONG $0x0d448d4d; BYTE $0x00 // leaq (%r13,%rcx), %r8
+	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0b107cc5 // vmovups (%rbx), %ymm9
+	LONG $0x187d62c4; WORD $0x0a1c // vbroadcastss (%rdx,%rcx), %ymm11
+	LONG $0x187d62c4; WORD $0x0f24 // vbroadcastss (%rdi,%rcx), %ymm12
+	LONG $0x187d42c4; WORD $0x0f14 // vbroadcastss (%r15,%rcx), %ymm10
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
+	LONG $0x187d42c4; WORD $0x0d5c; BYTE $0x00 // vbroadcastss (%r13,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
+	LONG $0x187d42c4; WORD $0x0824 // vbroadcastss (%r8,%rcx), %ymm12
+	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
+	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
+	LONG $0x187d42c4; WORD $0x0c1c // vbroadcastss (%r12,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
+	LONG $0x187d42c4; WORD $0x0924 // vbroadcastss (%r9,%rcx), %ymm12
+	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
+	LONG $0x187d62c4; WORD $0x0e1c // vbroadcastss (%rsi,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
+	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x9477 // ja 0x1350 <gemm+0x1350>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x4e75 // jne 0x1410 <gemm+0x1410>
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x01c7850f; WORD $0x0000 // jne 0x15b0 <gemm+0x15b0>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x02583cc5 // vaddps (%rdx), %ymm8, %ymm8
+	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
+	LONG $0x01bf840f; WORD $0x0000 // je 0x15bb <gemm+0x15bb>
+	LONG $0x0001bfe9; BYTE $0x00 // jmp 0x15c0 <gemm+0x15c0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x0256840f; WORD $0x0000 // je 0x1680 <gemm+0x1680>
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe848e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1440 <gemm+0x1440>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1470 <gemm+0x1470>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x14a0 <gemm+0x14a0>
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x14d0 <gemm+0x14d0>
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1500 <gemm+0x1500>
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1530 <gemm+0x1530>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1560 <gemm+0x1560>
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1590 <gemm+0x1590>
+	LONG $0xfffd14e9; BYTE $0xff // jmp 0x12bc <gemm+0x12bc>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
+	WORD $0x0575 // jne 0x15c0 <gemm+0x15c0>
+	LONG $0x3c58c4c5; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %ymm7, %ymm7
+	LONG $0x3c11fcc5; BYTE $0xb2 // vmovups %ymm7, (%rdx,%rsi,4)
+	WORD $0x6975 // jne 0x1630 <gemm+0x1630>
+	LONG $0x3458ccc5; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %ymm6, %ymm6
+	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
+	WORD $0x6474 // je 0x1637 <gemm+0x1637>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
+	WORD $0x6975 // jne 0x164b <gemm+0x164b>
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0x2458dcc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
+	WORD $0x6475 // jne 0x1657 <gemm+0x1657>
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x1c58e4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
+	WORD $0x5f75 // jne 0x1663 <gemm+0x1663>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x1458ecc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
+	LONG $0xfc9a850f; WORD $0xffff // jne 0x12b6 <gemm+0x12b6>
+	LONG $0xfffc8fe9; BYTE $0xff // jmp 0x12b0 <gemm+0x12b0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
+	WORD $0x9c75 // jne 0x15d3 <gemm+0x15d3>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	LONG $0x2c58d4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
+	WORD $0x9774 // je 0x15e2 <gemm+0x15e2>
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
+	WORD $0x9c74 // je 0x15f3 <gemm+0x15f3>
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
+	WORD $0xa174 // je 0x1604 <gemm+0x1604>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
+	LONG $0xfc40850f; WORD $0xffff // jne 0x12b6 <gemm+0x12b6>
+	LONG $0xfffc35e9; BYTE $0xff // jmp 0x12b0 <gemm+0x12b0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc288e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x1094 // vmovss %xmm9, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x16a0 <gemm+0x16a0>
+	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbf48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x16d0 <gemm+0x16d0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbca8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x04107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm8
+	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1700 <gemm+0x1700>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb948e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1730 <gemm+0x1730>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb6a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x3c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1760 <gemm+0x1760>
+	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb348e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1790 <gemm+0x1790>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb0a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x3410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm6
+	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x17c0 <gemm+0x17c0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfad48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x17f0 <gemm+0x17f0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfaaa8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1820 <gemm+0x1820>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa748e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1850 <gemm+0x1850>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa4a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1880 <gemm+0x1880>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa148e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x18b0 <gemm+0x18b0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9ea8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x18e0 <gemm+0x18e0>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9b48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1910 <gemm+0x1910>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf98a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1940 <gemm+0x1940>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9548e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1970 <gemm+0x1970>
+	LONG $0xfff934e9; BYTE $0xff // jmp 0x12bc <gemm+0x12bc>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0xfff7c8e9; BYTE $0xff // jmp 0x1165 <gemm+0x1165>
+	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x07588c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
+	LONG $0xffefdce9; BYTE $0xff // jmp 0x99b <gemm+0x99b>
+	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	WORD $0xf789 // movl %esi, %edi
+	WORD $0xe783; BYTE $0x03 // andl $0x3, %edi
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	LONG $0x04fe8348 // cmpq $0x4, %rsi
+	LONG $0x0246830f; WORD $0x0000 // jae 0x1c24 <gemm+0x1c24>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x06c5840f; WORD $0x0000 // je 0x20af <gemm+0x20af>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x21eb // jmp 0x1a18 <gemm+0x1a18>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x01 // vmovups %ymm0, (%r9)
+	LONG $0x20c18349 // addq $0x20, %r9
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	LONG $0x069c840f; WORD $0x0000 // je 0x20b4 <gemm+0x20b4>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd97e // jle 0x1a00 <gemm+0x1a00>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x12e0 <gemm+0x12e0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x117cc1c4; WORD $0x2047 // vmovups %ymm0, 0x20(%r15)
-	LONG $0x9a3c8d4b // leaq (%r10,%r11,4), %rdi
-	LONG $0x107c81c4; WORD $0x9a04 // vmovups (%r10,%r11,4), %ymm0
-	LONG $0x117cc1c4; WORD $0x4047 // vmovups %ymm0, 0x40(%r15)
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x0b75 // jne 0x1320 <gemm+0x1320>
-	LONG $0x4710fcc5; BYTE $0x20 // vmovups 0x20(%rdi), %ymm0
-	WORD $0x3eeb // jmp 0x135a <gemm+0x135a>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2a7c // jl 0x135a <gemm+0x135a>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb604 // vmovss (%r14,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xec75 // jne 0x1340 <gemm+0x1340>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x117cc1c4; WORD $0x6047 // vmovups %ymm0, 0x60(%r15)
-	LONG $0x9f348d4a // leaq (%rdi,%r11,4), %rsi
-	LONG $0x107ca1c4; WORD $0x9f04 // vmovups (%rdi,%r11,4), %ymm0
-	QUAD $0x00008087117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r15)
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x0775 // jne 0x1380 <gemm+0x1380>
-	LONG $0x4610fcc5; BYTE $0x20 // vmovups 0x20(%rsi), %ymm0
-	WORD $0x3aeb // jmp 0x13ba <gemm+0x13ba>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2a7c // jl 0x13ba <gemm+0x13ba>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb904 // vmovss (%r9,%rdi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20bc // vmovss %xmm0, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0x13a0 <gemm+0x13a0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	QUAD $0x0000a087117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r15)
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	LONG $0x107ca1c4; WORD $0x9e04 // vmovups (%rsi,%r11,4), %ymm0
-	QUAD $0x0000c087117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r15)
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0xfe91840f; WORD $0xffff // je 0x1270 <gemm+0x1270>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfe848c0f; WORD $0xffff // jl 0x1277 <gemm+0x1277>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xed75 // jne 0x1400 <gemm+0x1400>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0xfffe59e9; BYTE $0xff // jmp 0x1277 <gemm+0x1277>
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	QUAD $0x00000080248c8d4c // leaq 0x80(%rsp), %r9
-	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0xee1e8d0f; WORD $0xffff // jge 0x267 <gemm+0x267>
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0x04fb8349 // cmpq $0x4, %r11
-	LONG $0x00d18c0f; WORD $0x0000 // jl 0x1527 <gemm+0x1527>
-	LONG $0x244c8b4d; BYTE $0x30 // movq 0x30(%r12), %r9
-	LONG $0x24548b49; BYTE $0x28 // movq 0x28(%r12), %rdx
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x247c8b49; BYTE $0x38 // movq 0x38(%r12), %rdi
-	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
-	LONG $0x8b348d48 // leaq (%rbx,%rcx,4), %rsi
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x01ae8e0f; WORD $0x0000 // jle 0x162a <gemm+0x162a>
-	LONG $0x24548b4c; BYTE $0x68 // movq 0x68(%rsp), %r10
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	LONG $0xc80c8d4b // leaq (%r8,%r9,8), %rcx
-	LONG $0x880c8d4f // leaq (%r8,%r9,4), %r9
+	WORD $0xec75 // jne 0x1a30 <gemm+0x1a30>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	WORD $0xb4eb // jmp 0x1a00 <gemm+0x1a00>
+	WORD $0x8944; BYTE $0xc2 // movl %r8d, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x049f830f; WORD $0x0000 // jae 0x1f0d <gemm+0x1f0d>
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x065c840f; WORD $0x0000 // je 0x20db <gemm+0x20db>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
 	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1beb // jmp 0x1ab5 <gemm+0x1ab5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; WORD $0x2043 // vmovups %ymm0, 0x20(%r11)
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x40c38349 // addq $0x40, %r11
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0x4874 // je 0x1afd <gemm+0x1afd>
+	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
+	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	QUAD $0x0000000095148d4e // leaq (,%r10,4), %r10
-	BYTE $0x90 // nop
-	LONG $0x107cc1c4; BYTE $0x26 // vmovups (%r14), %ymm4
-	LONG $0x187dc2c4; WORD $0x1934 // vbroadcastss (%r9,%rbx), %ymm6
-	LONG $0x187dc2c4; WORD $0x182c // vbroadcastss (%r8,%rbx), %ymm5
-	LONG $0x187de2c4; WORD $0x193c // vbroadcastss (%rcx,%rbx), %ymm7
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0xb85de2c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm4, %ymm2
-	LONG $0x187de2c4; WORD $0x1e34 // vbroadcastss (%rsi,%rbx), %ymm6
-	LONG $0xb85de2c4; BYTE $0xdd // vfmadd231ps %ymm5, %ymm4, %ymm3
-	LONG $0xb85de2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm4, %ymm1
-	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
-	LONG $0xb85de2c4; BYTE $0xc6 // vfmadd231ps %ymm6, %ymm4, %ymm0
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xc077 // ja 0x14b0 <gemm+0x14b0>
-	LONG $0x24548b4d; BYTE $0x48 // movq 0x48(%r12), %r10
-	LONG $0x244c8b4d; BYTE $0x50 // movq 0x50(%r12), %r9
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x014a850f; WORD $0x0000 // jne 0x164e <gemm+0x164e>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0674 // je 0x150f <gemm+0x150f>
-	LONG $0x5864c1c4; WORD $0x005d // vaddps (%r13), %ymm3, %ymm3
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0x957c8d4b; BYTE $0x00 // leaq (%r13,%r10,4), %rdi
-	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
-	LONG $0x117cc1c4; WORD $0x005d // vmovups %ymm3, (%r13)
-	LONG $0x00058de9; BYTE $0x00 // jmp 0x1ab4 <gemm+0x1ab4>
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0x05dc8d0f; WORD $0x0000 // jge 0x1b12 <gemm+0x1b12>
-	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x05228e0f; WORD $0x0000 // jle 0x1a64 <gemm+0x1a64>
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x597e // jle 0x15aa <gemm+0x15aa>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0xd17c // jl 0x1aa0 <gemm+0x1aa0>
+	LONG $0x0008b841; WORD $0x0000 // movl $0x8, %r8d
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x187de2c4; BYTE $0x0b // vbroadcastss (%rbx), %ymm1
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0xb875e2c4; BYTE $0x06 // vfmadd231ps (%rsi), %ymm1, %ymm0
-	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xe777 // ja 0x1570 <gemm+0x1570>
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2575 // jne 0x15b9 <gemm+0x15b9>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0674 // je 0x159f <gemm+0x159f>
-	LONG $0x587cc1c4; WORD $0x0045 // vaddps (%r13), %ymm0, %ymm0
-	LONG $0x117cc1c4; WORD $0x0045 // vmovups %ymm0, (%r13)
-	LONG $0x0004bae9; BYTE $0x00 // jmp 0x1a64 <gemm+0x1a64>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0xdb74 // je 0x1594 <gemm+0x1594>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0439840f; WORD $0x0000 // je 0x19fb <gemm+0x19fb>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x048f8e0f; WORD $0x0000 // jle 0x1a64 <gemm+0x1a64>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8d4c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x208c // vmovss %xmm1, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x15e0 <gemm+0x15e0>
-	LONG $0x4458fcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm0, %ymm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x045a8e0f; WORD $0x0000 // jle 0x1a64 <gemm+0x1a64>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm0
-	LONG $0x117ac1c4; WORD $0x8d44; BYTE $0x00 // vmovss %xmm0, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1610 <gemm+0x1610>
-	LONG $0x00043ae9; BYTE $0x00 // jmp 0x1a64 <gemm+0x1a64>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x24548b4d; BYTE $0x48 // movq 0x48(%r12), %r10
-	LONG $0x244c8b4d; BYTE $0x50 // movq 0x50(%r12), %r9
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfeb6840f; WORD $0xffff // je 0x1504 <gemm+0x1504>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x041f840f; WORD $0x0000 // je 0x1a76 <gemm+0x1a76>
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x04338e0f; WORD $0x0000 // jle 0x1aa5 <gemm+0x1aa5>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8d64; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x208c // vmovss %xmm4, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1680 <gemm+0x1680>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x03fb8e0f; WORD $0x0000 // jle 0x1aa5 <gemm+0x1aa5>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x8d5c; BYTE $0x00 // vmovss %xmm3, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x16b0 <gemm+0x16b0>
-	LONG $0x0003dbe9; BYTE $0x00 // jmp 0x1aa5 <gemm+0x1aa5>
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	QUAD $0x0000008024948d4c // leaq 0x80(%rsp), %r10
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0xf2948d0f; WORD $0xffff // jge 0x984 <gemm+0x984>
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	LONG $0x04fb8349 // cmpq $0x4, %r11
-	LONG $0x014f8c0f; WORD $0x0000 // jl 0x184c <gemm+0x184c>
-	LONG $0x24448b4d; BYTE $0x30 // movq 0x30(%r12), %r8
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	LONG $0x403c8d4b // leaq (%r8,%r8,2), %rdi
-	LONG $0xbd548d4d; BYTE $0x00 // leaq (%r13,%rdi,4), %r10
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x022c8e0f; WORD $0x0000 // jle 0x1952 <gemm+0x1952>
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0xc13c8d4b // leaq (%r9,%r8,8), %rdi
-	LONG $0x81048d4f // leaq (%r9,%r8,4), %r8
-	QUAD $0x00000000b5348d4e // leaq (,%r14,4), %r14
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x20c38348 // addq $0x20, %rbx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x43107cc5; BYTE $0xe0 // vmovups -0x20(%rbx), %ymm8
-	LONG $0x0b107cc5 // vmovups (%rbx), %ymm9
-	LONG $0x187d02c4; WORD $0x381c // vbroadcastss (%r8,%r15), %ymm11
-	LONG $0x187d02c4; WORD $0x3914 // vbroadcastss (%r9,%r15), %ymm10
-	LONG $0x187d22c4; WORD $0x3f24 // vbroadcastss (%rdi,%r15), %ymm12
-	WORD $0x014c; BYTE $0xf3 // addq %r14, %rbx
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0xb825c2c4; BYTE $0xe8 // vfmadd231ps %ymm8, %ymm11, %ymm5
-	LONG $0xb835c2c4; BYTE $0xe3 // vfmadd231ps %ymm11, %ymm9, %ymm4
-	LONG $0x187d02c4; WORD $0x3a1c // vbroadcastss (%r10,%r15), %ymm11
-	LONG $0xb82dc2c4; BYTE $0xf8 // vfmadd231ps %ymm8, %ymm10, %ymm7
-	LONG $0xb835c2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm9, %ymm6
-	LONG $0xb81dc2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm12, %ymm2
-	LONG $0xb835c2c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm9, %ymm3
-	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
-	LONG $0xb825c2c4; BYTE $0xc8 // vfmadd231ps %ymm8, %ymm11, %ymm1
-	LONG $0xb825c2c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xa877 // ja 0x1770 <gemm+0x1770>
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x244c8b4d; BYTE $0x50 // movq 0x50(%r12), %r9
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0x01aa850f; WORD $0x0000 // jne 0x1986 <gemm+0x1986>
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x05a9840f; WORD $0x0000 // je 0x1d98 <gemm+0x1d98>
-	LONG $0x3958c4c5 // vaddps (%rcx), %ymm7, %ymm7
-	LONG $0x3911fcc5 // vmovups %ymm7, (%rcx)
-	LONG $0x7158ccc5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm6, %ymm6
-	LONG $0x7111fcc5; BYTE $0x20 // vmovups %ymm6, 0x20(%rcx)
-	LONG $0x2c58d4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0x81 // vmovups %ymm5, (%rcx,%rax,4)
-	LONG $0x6458dcc5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x2081 // vmovups %ymm4, 0x20(%rcx,%rax,4)
-	LONG $0x1458ecc5; BYTE $0xc1 // vaddps (%rcx,%rax,8), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xc1 // vmovups %ymm2, (%rcx,%rax,8)
-	LONG $0x5458e4c5; WORD $0x20c1 // vaddps 0x20(%rcx,%rax,8), %ymm3, %ymm2
-	LONG $0x5411fcc5; WORD $0x20c1 // vmovups %ymm2, 0x20(%rcx,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x81 // vmovups %ymm1, (%rcx,%rax,4)
-	LONG $0x4458fcc5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm0, %ymm0
-	LONG $0x4411fcc5; WORD $0x2081 // vmovups %ymm0, 0x20(%rcx,%rax,4)
-	LONG $0x0007c7e9; BYTE $0x00 // jmp 0x2013 <gemm+0x2013>
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0x07de8d0f; WORD $0x0000 // jge 0x2039 <gemm+0x2039>
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01fd8e0f; WORD $0x0000 // jle 0x1a64 <gemm+0x1a64>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x757e // jle 0x18eb <gemm+0x18eb>
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x107a81c4; WORD $0x8104 // vmovss (%r9,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8444; BYTE $0xf0 // vmovss %xmm0, -0x10(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xeb75 // jne 0x1ae0 <gemm+0x1ae0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	WORD $0xa3eb // jmp 0x1aa0 <gemm+0x1aa0>
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x0005e9e9; BYTE $0x00 // jmp 0x20f3 <gemm+0x20f3>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x121c8d4f // leaq (%r10,%r10), %r11
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x187dc2c4; WORD $0x0055 // vbroadcastss (%r13), %ymm2
-	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0xb86de2c4; WORD $0xe04f // vfmadd231ps -0x20(%rdi), %ymm2, %ymm1
-	LONG $0xb86de2c4; BYTE $0x07 // vfmadd231ps (%rdi), %ymm2, %ymm0
-	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xe077 // ja 0x18a0 <gemm+0x18a0>
-	LONG $0x24448b49; BYTE $0x50 // movq 0x50(%r12), %rax
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x3375 // jne 0x18fe <gemm+0x18fe>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x0153840f; WORD $0x0000 // je 0x1a27 <gemm+0x1a27>
-	LONG $0x0958f4c5 // vaddps (%rcx), %ymm1, %ymm1
-	LONG $0x0911fcc5 // vmovups %ymm1, (%rcx)
-	LONG $0x4158fcc5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm0, %ymm0
-	LONG $0x4111fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rcx)
-	LONG $0x000179e9; BYTE $0x00 // jmp 0x1a64 <gemm+0x1a64>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x107cc1c4; BYTE $0x06 // vmovups (%r14), %ymm0
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; BYTE $0x01 // vmovups %ymm0, (%r9)
+	LONG $0x107ca1c4; WORD $0x1304 // vmovups (%rbx,%r10), %ymm0
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; WORD $0x4041 // vmovups %ymm0, 0x40(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; WORD $0x6041 // vmovups %ymm0, 0x60(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x00008081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x0000a081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x0000c081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	QUAD $0x0000e081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r9)
+	LONG $0x00c18149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r9
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xff6d850f; WORD $0xffff // jne 0x1b40 <gemm+0x1b40>
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x2974 // je 0x1c07 <gemm+0x1c07>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0xe7c1; BYTE $0x05 // shll $0x5, %edi
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x06 // vmovups (%r14), %ymm0
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x117cc1c4; WORD $0x1104 // vmovups %ymm0, (%r9,%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xe975 // jne 0x1bf0 <gemm+0x1bf0>
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xe5428c0f; WORD $0xffff // jl 0x161 <gemm+0x161>
+	LONG $0xfff4f5e9; BYTE $0xff // jmp 0x1119 <gemm+0x1119>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0x8e1c8d4d // leaq (%r14,%rcx,4), %r11
+	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0x96348d4d // leaq (%r14,%rdx,4), %r14
+	WORD $0x27eb // jmp 0x1c83 <gemm+0x1c83>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x117cc1c4; WORD $0x6041 // vmovups %ymm0, 0x60(%r9)
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	LONG $0x80e98349 // subq $-0x80, %r9
+	LONG $0x04c78349 // addq $0x4, %r15
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	LONG $0xfd5e840f; WORD $0xffff // je 0x19e1 <gemm+0x19e1>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24448b49; BYTE $0x50 // movq 0x50(%r12), %rax
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0xcd74 // je 0x18cb <gemm+0x18cb>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x012b840f; WORD $0x0000 // je 0x1a32 <gemm+0x1a32>
-	LONG $0x0958f4c5 // vaddps (%rcx), %ymm1, %ymm1
-	LONG $0x0911fcc5 // vmovups %ymm1, (%rcx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x1c7e // jle 0x193a <gemm+0x193a>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0x1cbb <gemm+0x1cbb>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x954c; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xeb75 // jne 0x1ca0 <gemm+0x1ca0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1f7e // jle 0x1cea <gemm+0x1cea>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9304 // vmovss (%r11,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1cd0 <gemm+0x1cd0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x267e // jle 0x1d29 <gemm+0x1d29>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1d10 <gemm+0x1d10>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; WORD $0x4049 // vmovups %ymm1, 0x40(%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff228e0f; WORD $0xffff // jle 0x1c60 <gemm+0x1c60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x107ac1c4; WORD $0x9604 // vmovss (%r14,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1d40 <gemm+0x1d40>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xffff01e9; BYTE $0xff // jmp 0x1c60 <gemm+0x1c60>
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	QUAD $0x00000000bd1c8d48 // leaq (,%rdi,4), %rbx
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x1b348d4c // leaq (%rbx,%rbx), %r14
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
+	LONG $0x107cc1c4; WORD $0x2045 // vmovups 0x20(%r13), %ymm0
+	LONG $0x117cc1c4; WORD $0x2043 // vmovups %ymm0, 0x20(%r11)
+	LONG $0x107cc1c4; WORD $0x1d44; BYTE $0x00 // vmovups (%r13,%rbx), %ymm0
+	LONG $0x117cc1c4; WORD $0x4043 // vmovups %ymm0, 0x40(%r11)
+	LONG $0x107cc1c4; WORD $0x1d44; BYTE $0x20 // vmovups 0x20(%r13,%rbx), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	LONG $0x117cc1c4; WORD $0x6043 // vmovups %ymm0, 0x60(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00008083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	QUAD $0x0000a083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x0000c083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	QUAD $0x0000e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00010083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x100(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	QUAD $0x00012083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x120(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x00014083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x140(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	QUAD $0x00016083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x160(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00018083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x180(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	QUAD $0x0001a083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1a0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x0001c083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1c0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
+	QUAD $0x0001e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1e0(%r11)
+	LONG $0x00c38149; WORD $0x0002; BYTE $0x00 // addq $0x200, %r11
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0xfee3850f; WORD $0xffff // jne 0x1d90 <gemm+0x1d90>
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x3774 // je 0x1f05 <gemm+0x1f05>
+	LONG $0x20c58349 // addq $0x20, %r13
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x06e1c141 // shll $0x6, %r9d
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0xe045 // vmovups -0x20(%r13), %ymm0
+	LONG $0x117cc1c4; WORD $0x1304 // vmovups %ymm0, (%r11,%rdx)
+	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x117cc1c4; WORD $0x1344; BYTE $0x20 // vmovups %ymm0, 0x20(%r11,%rdx)
+	LONG $0x40c28348 // addq $0x40, %rdx
+	WORD $0x3949; BYTE $0xd1 // cmpq %rdx, %r9
+	WORD $0xdb75 // jne 0x1ee0 <gemm+0x1ee0>
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	LONG $0x0001e6e9; BYTE $0x00 // jmp 0x20f3 <gemm+0x20f3>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0xbd748d4d; BYTE $0x20 // leaq 0x20(%r13,%rdi,4), %r14
+	LONG $0xfd7c8d4d; BYTE $0x20 // leaq 0x20(%r13,%rdi,8), %r15
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	LONG $0x7f148d48 // leaq (%rdi,%rdi,2), %rdx
+	LONG $0x95648d4d; BYTE $0x20 // leaq 0x20(%r13,%rdx,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x34eb // jmp 0x1f7c <gemm+0x1f7c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	QUAD $0x0000e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r11)
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	LONG $0x00c38149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r11
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
+	WORD $0x394d; BYTE $0xc5 // cmpq %r8, %r13
+	LONG $0xfaf5840f; WORD $0xffff // je 0x1a71 <gemm+0x1a71>
+	LONG $0x107cc1c4; BYTE $0x02 // vmovups (%r10), %ymm0
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x2d7c // jl 0x1fca <gemm+0x1fca>
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x920c // vmovss (%r10,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0xf094 // vmovss %xmm1, -0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1fb0 <gemm+0x1fb0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; WORD $0x204b // vmovups %ymm1, 0x20(%r11)
+	LONG $0x107cc1c4; WORD $0xb90c // vmovups (%r9,%rdi,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x117cc1c4; WORD $0x404b // vmovups %ymm1, 0x40(%r11)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x227c // jl 0x200a <gemm+0x200a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9604 // vmovss (%r14,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x1ff0 <gemm+0x1ff0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xb9148d49 // leaq (%r9,%rdi,4), %rdx
+	LONG $0x117cc1c4; WORD $0x6043 // vmovups %ymm0, 0x60(%r11)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0410fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm0
+	QUAD $0x00008083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r11)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x257c // jl 0x205b <gemm+0x205b>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x970c // vmovss (%r15,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x944c; BYTE $0x10 // vmovss %xmm1, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	WORD $0xeb75 // jne 0x2040 <gemm+0x2040>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	QUAD $0x0000a08b117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xa0(%r11)
+	LONG $0x0c10fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000c08b117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xc0(%r11)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfeca8c0f; WORD $0xffff // jl 0x1f50 <gemm+0x1f50>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9404 // vmovss (%r12,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x2090 <gemm+0x2090>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xfffea1e9; BYTE $0xff // jmp 0x1f50 <gemm+0x1f50>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xf0438d0f; WORD $0xffff // jge 0x1119 <gemm+0x1119>
+	LONG $0xffe086e9; BYTE $0xff // jmp 0x161 <gemm+0x161>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0xe8898d0f; WORD $0xffff // jge 0x99b <gemm+0x99b>
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0x04fc8349 // cmpq $0x4, %r12
+	LONG $0x046d8c0f; WORD $0x0000 // jl 0x258c <gemm+0x258c>
+	LONG $0x30478b49 // movq 0x30(%r15), %rax
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
+	LONG $0x486f8b4d // movq 0x48(%r15), %r13
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x387f8b49 // movq 0x38(%r15), %rdi
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	LONG $0x93148d4c // leaq (%rbx,%rdx,4), %r10
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x05e28e0f; WORD $0x0000 // jle 0x273d <gemm+0x273d>
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0xae3c8d4e // leaq (%rsi,%r13,4), %r15
+	LONG $0xee248d4e // leaq (%rsi,%r13,8), %r12
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x20768d4d // leaq 0x20(%r14), %r14
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x166c8d4c; BYTE $0x20 // leaq 0x20(%rsi,%rdx), %r13
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	QUAD $0x000000009d2c8d4e // leaq (,%r11,4), %r13
+	WORD $0x5beb // jmp 0x221c <gemm+0x221c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
+	LONG $0x7e11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rsi)
+	LONG $0x3411fcc5; BYTE $0x86 // vmovups %ymm6, (%rsi,%rax,4)
+	LONG $0x6c11fcc5; WORD $0x2086 // vmovups %ymm5, 0x20(%rsi,%rax,4)
+	LONG $0x2411fcc5; BYTE $0xc6 // vmovups %ymm4, (%rsi,%rax,8)
+	LONG $0x5c11fcc5; WORD $0x20c6 // vmovups %ymm3, 0x20(%rsi,%rax,8)
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x1411fcc5; BYTE $0x06 // vmovups %ymm2, (%rsi,%rax)
+	LONG $0x4c11fcc5; WORD $0x2006 // vmovups %ymm1, 0x20(%rsi,%rax)
+	LONG $0x2474034c; BYTE $0x38 // addq 0x38(%rsp), %r14
+	LONG $0xd0508d49 // leaq -0x30(%r8), %rdx
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4c10fac5; WORD $0x2081 // vmovss 0x20(%rcx,%rax,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x2084 // vmovss %xmm1, 0x20(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xec75 // jne 0x1920 <gemm+0x1920>
-	LONG $0x4c10fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm1
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x00f48f0f; WORD $0x0000 // jg 0x1a41 <gemm+0x1a41>
-	LONG $0x000112e9; BYTE $0x00 // jmp 0x1a64 <gemm+0x1a64>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x04ff8e0f; WORD $0x0000 // jle 0x271b <gemm+0x271b>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x244c8b4d; BYTE $0x50 // movq 0x50(%r12), %r9
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0xfe56840f; WORD $0xffff // je 0x17dc <gemm+0x17dc>
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x0432840f; WORD $0x0000 // je 0x1dcb <gemm+0x1dcb>
-	LONG $0x3958c4c5 // vaddps (%rcx), %ymm7, %ymm7
-	LONG $0x3911fcc5 // vmovups %ymm7, (%rcx)
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x04a38e0f; WORD $0x0000 // jle 0x1e57 <gemm+0x1e57>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xd0420f49 // cmovbq %r8, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x107c41c4; WORD $0xe04b // vmovups -0x20(%r11), %ymm9
+	LONG $0x107c41c4; BYTE $0x13 // vmovups (%r11), %ymm10
+	LONG $0x187d42c4; WORD $0x9924 // vbroadcastss (%r9,%rbx,4), %ymm12
+	LONG $0x187d42c4; BYTE $0x19 // vbroadcastss (%r9), %ymm11
+	LONG $0x187d42c4; WORD $0xd92c // vbroadcastss (%r9,%rbx,8), %ymm13
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
+	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
+	LONG $0x187d42c4; BYTE $0x22 // vbroadcastss (%r10), %ymm12
+	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
+	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
+	LONG $0xb815c2c4; BYTE $0xe1 // vfmadd231ps %ymm9, %ymm13, %ymm4
+	LONG $0xb82dc2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm10, %ymm3
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
+	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0xa577 // ja 0x2250 <gemm+0x2250>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x6f75 // jne 0x2320 <gemm+0x2320>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0xff17850f; WORD $0xffff // jne 0x21d0 <gemm+0x21d0>
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
+	LONG $0x7e58c4c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm7, %ymm7
+	LONG $0x7e11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rsi)
+	LONG $0x3458ccc5; BYTE $0x86 // vaddps (%rsi,%rax,4), %ymm6, %ymm6
+	LONG $0x3411fcc5; BYTE $0x86 // vmovups %ymm6, (%rsi,%rax,4)
+	LONG $0x6c58d4c5; WORD $0x2086 // vaddps 0x20(%rsi,%rax,4), %ymm5, %ymm5
+	LONG $0x6c11fcc5; WORD $0x2086 // vmovups %ymm5, 0x20(%rsi,%rax,4)
+	LONG $0x2458dcc5; BYTE $0xc6 // vaddps (%rsi,%rax,8), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0xc6 // vmovups %ymm4, (%rsi,%rax,8)
+	LONG $0x5c58e4c5; WORD $0x20c6 // vaddps 0x20(%rsi,%rax,8), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x20c6 // vmovups %ymm3, 0x20(%rsi,%rax,8)
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x1458ecc5; BYTE $0x06 // vaddps (%rsi,%rax), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x06 // vmovups %ymm2, (%rsi,%rax)
+	LONG $0x4c58f4c5; WORD $0x2006 // vaddps 0x20(%rsi,%rax), %ymm1, %ymm1
+	LONG $0xfffee8e9; BYTE $0xff // jmp 0x21fe <gemm+0x21fe>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x20b1 // vmovss 0x20(%rcx,%rsi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20b4 // vmovss %xmm7, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xec75 // jne 0x19c0 <gemm+0x19c0>
-	LONG $0x7458ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm6
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x03f58f0f; WORD $0x0000 // jg 0x1dde <gemm+0x1dde>
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x0465850f; WORD $0x0000 // jne 0x1e5b <gemm+0x1e5b>
-	LONG $0x0005d5e9; BYTE $0x00 // jmp 0x1fd0 <gemm+0x1fd0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x5e7e // jle 0x1a64 <gemm+0x1a64>
-	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x1474 // je 0x2340 <gemm+0x2340>
+	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4e7f // jg 0x2389 <gemm+0x2389>
+	LONG $0x0001b3e9; BYTE $0x00 // jmp 0x24f3 <gemm+0x24f3>
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01c48e0f; WORD $0x0000 // jle 0x251b <gemm+0x251b>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x44107ac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm8
+	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x2360 <gemm+0x2360>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01668e0f; WORD $0x0000 // jle 0x24ef <gemm+0x24ef>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x2096 // vmovss %xmm7, 0x20(%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x2390 <gemm+0x2390>
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x1574 // je 0x23bd <gemm+0x23bd>
+	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x527f // jg 0x240a <gemm+0x240a>
+	LONG $0x00013be9; BYTE $0x00 // jmp 0x24f8 <gemm+0x24f8>
+	LONG $0x584cc1c4; BYTE $0x37 // vaddps (%r15), %ymm6, %ymm6
+	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x014f8e0f; WORD $0x0000 // jle 0x2525 <gemm+0x2525>
+	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x4410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm0
-	LONG $0x117ac1c4; WORD $0x8d44; BYTE $0x00 // vmovss %xmm0, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1a10 <gemm+0x1a10>
-	WORD $0x3deb // jmp 0x1a64 <gemm+0x1a64>
-	LONG $0x0911fcc5 // vmovups %ymm1, (%rcx)
-	LONG $0x4111fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rcx)
-	WORD $0x32eb // jmp 0x1a64 <gemm+0x1a64>
-	LONG $0x0911fcc5 // vmovups %ymm1, (%rcx)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x237e // jle 0x1a64 <gemm+0x1a64>
+	LONG $0x107ac1c4; WORD $0x9774; BYTE $0x20 // vmovss 0x20(%r15,%rdx,4), %xmm6
+	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x23e0 <gemm+0x23e0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x016e8e0f; WORD $0x0000 // jle 0x2578 <gemm+0x2578>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x976c; BYTE $0x20 // vmovss %xmm5, 0x20(%r15,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x2410 <gemm+0x2410>
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x1674 // je 0x243f <gemm+0x243f>
+	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x507f // jg 0x248a <gemm+0x248a>
+	LONG $0x0000bfe9; BYTE $0x00 // jmp 0x24fe <gemm+0x24fe>
+	LONG $0x585cc1c4; WORD $0x2424 // vaddps (%r12), %ymm4, %ymm4
+	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00d78e0f; WORD $0x0000 // jle 0x2531 <gemm+0x2531>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9464; BYTE $0x20 // vmovss 0x20(%r12,%rdx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x2460 <gemm+0x2460>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00f88e0f; WORD $0x0000 // jle 0x2582 <gemm+0x2582>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x945c; BYTE $0x20 // vmovss %xmm3, 0x20(%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x2490 <gemm+0x2490>
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x5575 // jne 0x24fe <gemm+0x24fe>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7e7e // jle 0x2546 <gemm+0x2546>
 	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm0
-	LONG $0x4411fac5; WORD $0x2081 // vmovss %xmm0, 0x20(%rcx,%rax,4)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8314 // vmovss (%r11,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xec75 // jne 0x1a50 <gemm+0x1a50>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xec75 // jne 0x24d0 <gemm+0x24d0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x57eb // jmp 0x2546 <gemm+0x2546>
+	WORD $0x01a8 // testb $0x1, %al
+	WORD $0x2874 // je 0x251b <gemm+0x251b>
+	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
+	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x437f // jg 0x2559 <gemm+0x2559>
+	LONG $0xfffce9e9; BYTE $0xff // jmp 0x2204 <gemm+0x2204>
+	LONG $0x584cc1c4; BYTE $0x1f // vaddps (%r15), %ymm6, %ymm3
+	LONG $0x117cc1c4; BYTE $0x1f // vmovups %ymm3, (%r15)
+	LONG $0x585cc1c4; WORD $0x241c // vaddps (%r12), %ymm4, %ymm3
+	LONG $0x117cc1c4; WORD $0x241c // vmovups %ymm3, (%r12)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfcab8e0f; WORD $0xffff // jle 0x2204 <gemm+0x2204>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x90 // vmovss %xmm1, (%rax,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x2560 <gemm+0x2560>
+	LONG $0xfffc8ce9; BYTE $0xff // jmp 0x2204 <gemm+0x2204>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0xff78850f; WORD $0xffff // jne 0x24f8 <gemm+0x24f8>
+	WORD $0xa3eb // jmp 0x2525 <gemm+0x2525>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0xff74850f; WORD $0xffff // jne 0x24fe <gemm+0x24fe>
+	WORD $0xa5eb // jmp 0x2531 <gemm+0x2531>
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0x02fc8349 // cmpq $0x2, %r12
+	LONG $0x01b88d0f; WORD $0x0000 // jge 0x275e <gemm+0x275e>
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01478e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x287f8b49 // movq 0x28(%r15), %rdi
+	LONG $0x38478b49 // movq 0x38(%r15), %rax
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01368e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x20c68349 // addq $0x20, %r14
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x2beb // jmp 0x261f <gemm+0x261f>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
+	LONG $0x4611fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi)
+	LONG $0xd04f8d4c // leaq -0x30(%rdi), %r9
+	WORD $0x014d; BYTE $0xc6 // addq %r8, %r14
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x00ea8e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xcf420f4c // cmovbq %rdi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x187de2c4; BYTE $0x13 // vbroadcastss (%rbx), %ymm2
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0xb86dc2c4; WORD $0xe04a // vfmadd231ps -0x20(%r10), %ymm2, %ymm1
+	LONG $0xb86dc2c4; BYTE $0x02 // vfmadd231ps (%r10), %ymm2, %ymm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xe177 // ja 0x2640 <gemm+0x2640>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x1b75 // jne 0x2680 <gemm+0x2680>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x9675 // jne 0x2600 <gemm+0x2600>
+	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
+	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
+	LONG $0x4658fcc5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm0, %ymm0
+	WORD $0x8beb // jmp 0x2604 <gemm+0x2604>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x1b74 // je 0x26a0 <gemm+0x26a0>
+	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x597f // jg 0x26ed <gemm+0x26ed>
+	LONG $0xffff70e9; BYTE $0xff // jmp 0x2609 <gemm+0x2609>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
+	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x237e // jle 0x26da <gemm+0x26da>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x26c0 <gemm+0x26c0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x2609 <gemm+0x2609>
+	WORD $0xd231 // xorl %edx, %edx
+	BYTE $0x90 // nop
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x2096 // vmovss %xmm0, 0x20(%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x26f0 <gemm+0x26f0>
+	LONG $0xffff00e9; BYTE $0xff // jmp 0x2609 <gemm+0x2609>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -1529,553 +6617,2909 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1c7e // jle 0x1aa5 <gemm+0x1aa5>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x8d5c; BYTE $0x00 // vmovss %xmm3, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1a90 <gemm+0x1a90>
-	LONG $0x957c8d4b; BYTE $0x00 // leaq (%r13,%r10,4), %rdi
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x0274850f; WORD $0x0000 // jne 0x1d28 <gemm+0x1d28>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0474 // je 0x1abd <gemm+0x1abd>
-	LONG $0x1758ecc5 // vaddps (%rdi), %ymm2, %ymm2
-	LONG $0xd5548d4b; BYTE $0x00 // leaq (%r13,%r10,8), %rdx
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0474 // je 0x1acf <gemm+0x1acf>
-	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	LONG $0x117c81c4; WORD $0xd54c; BYTE $0x00 // vmovups %ymm1, (%r13,%r10,8)
-	LONG $0x8d7c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0474 // je 0x1ae8 <gemm+0x1ae8>
-	LONG $0x0758fcc5 // vaddps (%rdi), %ymm0, %ymm0
-	LONG $0x0711fcc5 // vmovups %ymm0, (%rdi)
-	LONG $0x244c8b49; BYTE $0x30 // movq 0x30(%r12), %rcx
-	LONG $0x24548b49; BYTE $0x48 // movq 0x48(%r12), %rdx
-	LONG $0xfcc38349 // addq $-0x4, %r11
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0xfa248c0f; WORD $0xffff // jl 0x1536 <gemm+0x1536>
-	LONG $0x24548b4d; BYTE $0x30 // movq 0x30(%r12), %r10
-	QUAD $0x00000000b50c8d4e // leaq (,%r14,4), %r9
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x54eb // jmp 0x1b79 <gemm+0x1b79>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x017f840f; WORD $0x0000 // je 0x1cb8 <gemm+0x1cb8>
-	LONG $0x586cc1c4; WORD $0x0055 // vaddps (%r13), %ymm2, %ymm2
-	LONG $0x854c8d4b; BYTE $0x00 // leaq (%r13,%r8,4), %rcx
-	LONG $0x117cc1c4; WORD $0x0055 // vmovups %ymm2, (%r13)
-	LONG $0x587481c4; WORD $0x854c; BYTE $0x00 // vaddps (%r13,%r8,4), %ymm1, %ymm1
-	LONG $0x0911fcc5 // vmovups %ymm1, (%rcx)
-	LONG $0x24548b4d; BYTE $0x30 // movq 0x30(%r12), %r10
-	LONG $0x24448b4d; BYTE $0x48 // movq 0x48(%r12), %r8
-	LONG $0xd31c8d4a // leaq (%rbx,%r10,8), %rbx
-	LONG $0xc56c8d4f; BYTE $0x00 // leaq (%r13,%r8,8), %r13
-	LONG $0xfe4b8d49 // leaq -0x2(%r11), %rcx
-	LONG $0x03fb8349 // cmpq $0x3, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xf9c08e0f; WORD $0xffff // jle 0x1539 <gemm+0x1539>
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x437e // jle 0x1bd9 <gemm+0x1bd9>
-	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; BYTE $0x18 // vmovups (%r8), %ymm3
-	LONG $0x187de2c4; BYTE $0x26 // vbroadcastss (%rsi), %ymm4
-	LONG $0x187de2c4; WORD $0xbe2c // vbroadcastss (%rsi,%rdi,4), %ymm5
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
-	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xd777 // ja 0x1bb0 <gemm+0x1bb0>
-	LONG $0x24448b4d; BYTE $0x48 // movq 0x48(%r12), %r8
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xff43840f; WORD $0xffff // je 0x1b30 <gemm+0x1b30>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00d2840f; WORD $0x0000 // je 0x1cc8 <gemm+0x1cc8>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff5a8e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8d5c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x208c // vmovss %xmm3, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1c10 <gemm+0x1c10>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff258e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8d54; BYTE $0x00 // vmovss %xmm2, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1c40 <gemm+0x1c40>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfefb8e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	LONG $0x854c8d4b; BYTE $0x00 // leaq (%r13,%r8,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x2094 // vmovss %xmm2, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1c70 <gemm+0x1c70>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfec78e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1ca0 <gemm+0x1ca0>
-	LONG $0xfffea7e9; BYTE $0xff // jmp 0x1b5f <gemm+0x1b5f>
-	LONG $0x854c8d4b; BYTE $0x00 // leaq (%r13,%r8,4), %rcx
-	LONG $0x117cc1c4; WORD $0x0055 // vmovups %ymm2, (%r13)
-	LONG $0xfffe89e9; BYTE $0xff // jmp 0x1b51 <gemm+0x1b51>
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe888e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8d54; BYTE $0x00 // vmovss %xmm2, (%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xeb75 // jne 0x1ce0 <gemm+0x1ce0>
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe5b8e0f; WORD $0xffff // jle 0x1b5f <gemm+0x1b5f>
-	LONG $0x854c8d4b; BYTE $0x00 // leaq (%r13,%r8,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1d10 <gemm+0x1d10>
-	LONG $0xfffe37e9; BYTE $0xff // jmp 0x1b5f <gemm+0x1b5f>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x0171840f; WORD $0x0000 // je 0x1ea2 <gemm+0x1ea2>
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x017f8e0f; WORD $0x0000 // jle 0x1ec3 <gemm+0x1ec3>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x8f // vmovss (%rdi,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x208c // vmovss %xmm3, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1d50 <gemm+0x1d50>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x014b8e0f; WORD $0x0000 // jle 0x1ec3 <gemm+0x1ec3>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8f // vmovss %xmm2, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1d80 <gemm+0x1d80>
-	LONG $0x00012be9; BYTE $0x00 // jmp 0x1ec3 <gemm+0x1ec3>
-	LONG $0x3911fcc5 // vmovups %ymm7, (%rcx)
-	LONG $0x7111fcc5; BYTE $0x20 // vmovups %ymm6, 0x20(%rcx)
-	LONG $0x2c11fcc5; BYTE $0x81 // vmovups %ymm5, (%rcx,%rax,4)
-	LONG $0x6411fcc5; WORD $0x2081 // vmovups %ymm4, 0x20(%rcx,%rax,4)
-	LONG $0x1411fcc5; BYTE $0xc1 // vmovups %ymm2, (%rcx,%rax,8)
-	LONG $0x5c11fcc5; WORD $0x20c1 // vmovups %ymm3, 0x20(%rcx,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x0c11fcc5; BYTE $0x81 // vmovups %ymm1, (%rcx,%rax,4)
-	LONG $0x4411fcc5; WORD $0x2081 // vmovups %ymm0, 0x20(%rcx,%rax,4)
-	LONG $0x000248e9; BYTE $0x00 // jmp 0x2013 <gemm+0x2013>
-	LONG $0x3911fcc5 // vmovups %ymm7, (%rcx)
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x01ee8e0f; WORD $0x0000 // jle 0x1fcc <gemm+0x1fcc>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x7410fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm6
-	LONG $0x7411fac5; WORD $0x20b1 // vmovss %xmm6, 0x20(%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xec75 // jne 0x1de0 <gemm+0x1de0>
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x0131840f; WORD $0x0000 // je 0x1f32 <gemm+0x1f32>
-	LONG $0x2e58d4c5 // vaddps (%rsi), %ymm5, %ymm5
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x4b7e // jle 0x1e63 <gemm+0x1e63>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x20bc // vmovss %xmm5, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0x1e20 <gemm+0x1e20>
-	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x00fc8f0f; WORD $0x0000 // jg 0x1f45 <gemm+0x1f45>
-	LONG $0xc1348d48 // leaq (%rcx,%rax,8), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x1575 // jne 0x1e67 <gemm+0x1e67>
-	LONG $0x000181e9; BYTE $0x00 // jmp 0x1fd8 <gemm+0x1fd8>
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	LONG $0x1e58d4c5 // vaddps (%rsi), %ymm5, %ymm3
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0xc1348d48 // leaq (%rcx,%rax,8), %rsi
-	LONG $0x1658ecc5 // vaddps (%rsi), %ymm2, %ymm2
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
-	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
-	LONG $0x20c68348 // addq $0x20, %rsi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x015d8f0f; WORD $0x0000 // jg 0x1ffa <gemm+0x1ffa>
-	LONG $0x000171e9; BYTE $0x00 // jmp 0x2013 <gemm+0x2013>
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x167e // jle 0x1ec3 <gemm+0x1ec3>
-	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8f // vmovss %xmm2, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1eb0 <gemm+0x1eb0>
-	LONG $0xd5548d4b; BYTE $0x00 // leaq (%r13,%r10,8), %rdx
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfbf4840f; WORD $0xffff // je 0x1ac6 <gemm+0x1ac6>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x038d840f; WORD $0x0000 // je 0x2268 <gemm+0x2268>
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x039a8e0f; WORD $0x0000 // jle 0x2288 <gemm+0x2288>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x208c // vmovss %xmm2, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1ef0 <gemm+0x1ef0>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x03708e0f; WORD $0x0000 // jle 0x2288 <gemm+0x2288>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1f1a <gemm+0x1f1a>
-	LONG $0x000356e9; BYTE $0x00 // jmp 0x2288 <gemm+0x2288>
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x008f8e0f; WORD $0x0000 // jle 0x1fd4 <gemm+0x1fd4>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm4
-	LONG $0x6411fac5; WORD $0x20be // vmovss %xmm4, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0x1f50 <gemm+0x1f50>
-	LONG $0xc1348d48 // leaq (%rcx,%rax,8), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x038a840f; WORD $0x0000 // je 0x22fb <gemm+0x22fb>
-	LONG $0x1658ecc5 // vaddps (%rsi), %ymm2, %ymm2
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfee38e0f; WORD $0xffff // jle 0x1e6f <gemm+0x1e6f>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x5410fac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0x1f90 <gemm+0x1f90>
-	LONG $0x5458e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x03558f0f; WORD $0x0000 // jg 0x230e <gemm+0x230e>
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xfead850f; WORD $0xffff // jne 0x1e77 <gemm+0x1e77>
-	WORD $0x18eb // jmp 0x1fe4 <gemm+0x1fe4>
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0xc1348d48 // leaq (%rcx,%rax,8), %rsi
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
-	LONG $0x20c68348 // addq $0x20, %rsi
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x197e // jle 0x2013 <gemm+0x2013>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4410fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb0 // vmovss %xmm0, (%rax,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xed75 // jne 0x2000 <gemm+0x2000>
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x24748b49; BYTE $0x48 // movq 0x48(%r12), %rsi
-	LONG $0xfcc38349 // addq $-0x4, %r11
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0x30478b49 // movq 0x30(%r15), %rax
+	LONG $0x486f8b4d // movq 0x48(%r15), %r13
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0xf8228c0f; WORD $0xffff // jl 0x185b <gemm+0x185b>
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0x20428d49 // leaq 0x20(%r10), %rax
-	QUAD $0x00000000b5148d4e // leaq (,%r14,4), %r10
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0xfcc48349 // addq $-0x4, %r12
+	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x02fc8349 // cmpq $0x2, %r12
+	LONG $0xfe488c0f; WORD $0xffff // jl 0x25a6 <gemm+0x25a6>
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x484f8b4d // movq 0x48(%r15), %r9
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	QUAD $0x000000009d048d4e // leaq (,%r11,4), %r8
+	LONG $0x207e8d49 // leaq 0x20(%r14), %rdi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x55eb // jmp 0x20a5 <gemm+0x20a5>
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x013f840f; WORD $0x0000 // je 0x2198 <gemm+0x2198>
-	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x5958e4c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm3, %ymm3
-	LONG $0x5911fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rcx)
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
-	LONG $0x4c58f4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x20b1 // vmovups %ymm1, 0x20(%rcx,%rsi,4)
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0x24448b4d; BYTE $0x48 // movq 0x48(%r12), %r8
-	LONG $0xfe7b8d49 // leaq -0x2(%r11), %rdi
-	LONG $0xf56c8d4d; BYTE $0x00 // leaq (%r13,%rsi,8), %r13
-	LONG $0xc10c8d4a // leaq (%rcx,%r8,8), %rcx
-	LONG $0x03fb8349 // cmpq $0x3, %r11
-	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
-	LONG $0xf7b98e0f; WORD $0xffff // jle 0x185e <gemm+0x185e>
-	LONG $0x247c8b49; BYTE $0x28 // movq 0x28(%r12), %rdi
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x24448b4d; BYTE $0x38 // movq 0x38(%r12), %r8
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	WORD $0x39eb // jmp 0x27c1 <gemm+0x27c1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x484f8b4d // movq 0x48(%r15), %r9
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0xce348d4a // leaq (%rsi,%r9,8), %rsi
+	LONG $0x247c8d49; BYTE $0xfe // leaq -0x2(%r12), %rdi
+	LONG $0xd31c8d48 // leaq (%rbx,%rdx,8), %rbx
+	LONG $0x03fc8349 // cmpq $0x3, %r12
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0xfde88e0f; WORD $0xffff // jle 0x25a9 <gemm+0x25a9>
+	LONG $0x28778b4d // movq 0x28(%r15), %r14
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x38578b4d // movq 0x38(%r15), %r10
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x02538e0f; WORD $0x0000 // jle 0x2a30 <gemm+0x2a30>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x8e148d4a // leaq (%rsi,%r9,4), %rdx
+	LONG $0x8e6c8d4e; BYTE $0x20 // leaq 0x20(%rsi,%r9,4), %r13
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0xc3940f41 // sete %r11b
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x39eb // jmp 0x283d <gemm+0x283d>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
+	LONG $0x5e11fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rsi)
+	LONG $0x117ca1c4; WORD $0x8e14 // vmovups %ymm2, (%rsi,%r9,4)
+	LONG $0x117ca1c4; WORD $0x8e4c; BYTE $0x20 // vmovups %ymm1, 0x20(%rsi,%r9,4)
+	LONG $0xd0568d49 // leaq -0x30(%r14), %rdx
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0xff538e0f; WORD $0xffff // jle 0x2790 <gemm+0x2790>
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x507e // jle 0x2117 <gemm+0x2117>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6b10fcc5; BYTE $0xe0 // vmovups -0x20(%rbx), %ymm5
-	LONG $0x3310fcc5 // vmovups (%rbx), %ymm6
-	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
-	LONG $0x187d42c4; WORD $0xb104 // vbroadcastss (%r9,%rsi,4), %ymm8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0xd6420f49 // cmovbq %r14, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x6f10fcc5; BYTE $0xe0 // vmovups -0x20(%rdi), %ymm5
+	LONG $0x3710fcc5 // vmovups (%rdi), %ymm6
+	LONG $0x187de2c4; BYTE $0x3b // vbroadcastss (%rbx), %ymm7
+	LONG $0x187d22c4; WORD $0xbb04 // vbroadcastss (%rbx,%r15,4), %ymm8
 	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	WORD $0xff48; BYTE $0xcf // decq %rdi
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	WORD $0xff48; BYTE $0xca // decq %rdx
 	LONG $0xb845e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm7, %ymm4
 	LONG $0xb84de2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm6, %ymm3
 	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
 	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xc977 // ja 0x20e0 <gemm+0x20e0>
-	LONG $0x24748b49; BYTE $0x48 // movq 0x48(%r12), %rsi
-	LONG $0x247c8b49; BYTE $0x50 // movq 0x50(%r12), %rdi
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	LONG $0xff25840f; WORD $0xffff // je 0x2050 <gemm+0x2050>
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x7b74 // je 0x21ab <gemm+0x21ab>
-	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0xc977 // ja 0x2860 <gemm+0x2860>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x4375 // jne 0x28e0 <gemm+0x28e0>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xff69850f; WORD $0xffff // jne 0x2810 <gemm+0x2810>
+	LONG $0x2658dcc5 // vaddps (%rsi), %ymm4, %ymm4
+	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
+	LONG $0x5e58e4c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm3, %ymm3
+	LONG $0x5e11fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rsi)
+	LONG $0x586ca1c4; WORD $0x8e14 // vaddps (%rsi,%r9,4), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0x8e14 // vmovups %ymm2, (%rsi,%r9,4)
+	LONG $0x5874a1c4; WORD $0x8e4c; BYTE $0x20 // vaddps 0x20(%rsi,%r9,4), %ymm1, %ymm1
+	LONG $0xffff4ee9; BYTE $0xff // jmp 0x281f <gemm+0x281f>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x1a74 // je 0x2900 <gemm+0x2900>
+	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x547f // jg 0x2949 <gemm+0x2949>
+	WORD $0x73eb // jmp 0x296a <gemm+0x296a>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x2658dcc5 // vaddps (%rsi), %ymm4, %ymm4
+	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00ce8e0f; WORD $0x0000 // jle 0x29e5 <gemm+0x29e5>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x6410fac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x2920 <gemm+0x2920>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00968e0f; WORD $0x0000 // jle 0x29df <gemm+0x29df>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x2096 // vmovss %xmm3, 0x20(%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x2950 <gemm+0x2950>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x1d74 // je 0x2987 <gemm+0x2987>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00878f0f; WORD $0x0000 // jg 0x2a09 <gemm+0x2a09>
+	LONG $0xfffe9fe9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x287e // jle 0x29cb <gemm+0x29cb>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9554; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x29b0 <gemm+0x29b0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x2f7f // jg 0x2a09 <gemm+0x2a09>
+	LONG $0xfffe47e9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x8575 // jne 0x296a <gemm+0x296a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfe1d8e0f; WORD $0xffff // jle 0x2826 <gemm+0x2826>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x954c; BYTE $0x00 // vmovss %xmm1, (%r13,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0x2a10 <gemm+0x2a10>
+	LONG $0xfffdfce9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0xfffd6ae9; BYTE $0xff // jmp 0x27a2 <gemm+0x27a2>
+	MOVQ R12, SP
+	RET
+
+TEXT ·normalizeAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normalizeAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normalizeAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	LONG $0x01d8840f; WORD $0x0000 // je 0x1e7 <normalize+0x1e7>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x04fb8e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1ceb // jmp 0x44 <normalize+0x44>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x04d38d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x0c7d // jge 0x60 <normalize+0x60>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x61eb // jmp 0xba <normalize+0xba>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x107cc1c4; WORD $0xb314 // vmovups (%r11,%rsi,4), %ymm2
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x107cc1c4; WORD $0xb10c // vmovups (%r9,%rsi,4), %ymm1
+	LONG $0xa875c2c4; WORD $0xb214 // vfmadd213ps (%r10,%rsi,4), %ymm1, %ymm2
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x586cc1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm2, %ymm1
+	LONG $0x117cc1c4; WORD $0xb00c // vmovups %ymm1, (%r8,%rsi,4)
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0xb67e // jle 0x70 <normalize+0x70>
+	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
+	LONG $0xff6d8e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xff5b8e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x80348d49 // leaq (%r8,%rax,4), %rsi
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	WORD $0xec75 // jne 0xf0 <normalize+0xf0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff128e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	WORD $0xec75 // jne 0x130 <normalize+0x130>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x1847034c // addq 0x18(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfed58e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xec75 // jne 0x160 <normalize+0x160>
+	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfea48e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xec75 // jne 0x1a0 <normalize+0x1a0>
+	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfe698e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xee75 // jne 0x1d0 <normalize+0x1d0>
+	LONG $0xfffe49e9; BYTE $0xff // jmp 0x30 <normalize+0x30>
+	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x01a1840f; WORD $0x0000 // je 0x397 <normalize+0x397>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03188e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
+	LONG $0x187de2c4; WORD $0x4047 // vbroadcastss 0x40(%rdi), %ymm0
+	LONG $0x187de2c4; WORD $0x444f // vbroadcastss 0x44(%rdi), %ymm1
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x1deb // jmp 0x234 <normalize+0x234>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x02e38d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x250 <normalize+0x250>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x5deb // jmp 0x2a5 <normalize+0x2a5>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x107c81c4; WORD $0x8324 // vmovups (%r11,%r8,4), %ymm4
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x107c81c4; WORD $0x811c // vmovups (%r9,%r8,4), %ymm3
+	LONG $0xa86582c4; WORD $0x8224 // vfmadd213ps (%r10,%r8,4), %ymm3, %ymm4
+	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x117ca1c4; WORD $0x861c // vmovups %ymm3, (%rsi,%r8,4)
+	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0xbb7e // jle 0x260 <normalize+0x260>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0xff728e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0xff608e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x2d0 <normalize+0x2d0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff228e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x310 <normalize+0x310>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x18770348 // addq 0x18(%rdi), %rsi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee58e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8e2c // vmovss (%rsi,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x340 <normalize+0x340>
+	LONG $0xa865e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm3, %ymm4
+	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb08e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x380 <normalize+0x380>
+	LONG $0xfffe89e9; BYTE $0xff // jmp 0x220 <normalize+0x220>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01778e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x18eb // jmp 0x3c4 <normalize+0x3c4>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x01538d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x3e0 <normalize+0x3e0>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x55eb // jmp 0x42d <normalize+0x42d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x107c81c4; WORD $0x8314 // vmovups (%r11,%r8,4), %ymm2
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x107c81c4; WORD $0x810c // vmovups (%r9,%r8,4), %ymm1
+	LONG $0xa87582c4; WORD $0x8214 // vfmadd213ps (%r10,%r8,4), %ymm1, %ymm2
+	LONG $0x117ca1c4; WORD $0x8614 // vmovups %ymm2, (%rsi,%r8,4)
+	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0xc37e // jle 0x3f0 <normalize+0x3f0>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0xff7a8e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xff688e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x460 <normalize+0x460>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff228e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x4a0 <normalize+0x4a0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x18770348 // addq 0x18(%rdi), %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee58e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8e1c // vmovss (%rsi,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x4d0 <normalize+0x4d0>
+	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb88e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x500 <normalize+0x500>
+	LONG $0xfffe99e9; BYTE $0xff // jmp 0x3b0 <normalize+0x3b0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·biasAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL biasAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x014e8e0f; WORD $0x0000 // jle 0x15b <bias+0x15b>
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
+	LONG $0x187de2c4; WORD $0x2c4f // vbroadcastss 0x2c(%rdi), %ymm1
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x1beb // jmp 0x44 <bias+0x44>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x01138d0f; WORD $0x0000 // jge 0x157 <bias+0x157>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x60 <bias+0x60>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x53eb // jmp 0xab <bias+0xab>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x107c81c4; WORD $0x811c // vmovups (%r9,%r8,4), %ymm3
+	LONG $0x586481c4; WORD $0x821c // vaddps (%r10,%r8,4), %ymm3, %ymm3
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x117ca1c4; WORD $0x861c // vmovups %ymm3, (%rsi,%r8,4)
+	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0xc57e // jle 0x70 <bias+0x70>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x807e // jle 0x30 <bias+0x30>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0xff6e8e0f; WORD $0xffff // jle 0x30 <bias+0x30>
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0xd0 <bias+0xd0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x08770348 // addq 0x8(%rdi), %rsi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff358e0f; WORD $0xffff // jle 0x30 <bias+0x30>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8e24 // vmovss (%rsi,%r9,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8c24 // vmovss %xmm4, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x100 <bias+0x100>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff018e0f; WORD $0xffff // jle 0x30 <bias+0x30>
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x140 <bias+0x140>
+	LONG $0xfffed9e9; BYTE $0xff // jmp 0x30 <bias+0x30>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·normSumsAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normSumsAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	LONG $0x02e4840f; WORD $0x0000 // je 0x2f7 <normSums+0x2f7>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x04fb8e0f; WORD $0x0000 // jle 0x517 <normSums+0x517>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1ceb // jmp 0x44 <normSums+0x44>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x04d38d0f; WORD $0x0000 // jge 0x517 <normSums+0x517>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x60 <normSums+0x60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x000090e9; BYTE $0x00 // jmp 0xeb <normSums+0xeb>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x107c81c4; WORD $0x8214 // vmovups (%r10,%r8,4), %ymm2
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xa87582c4; WORD $0x8314 // vfmadd213ps (%r11,%r8,4), %ymm1, %ymm2
+	LONG $0x5c7481c4; WORD $0x810c // vsubps (%r9,%r8,4), %ymm1, %ymm1
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
+	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
+	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
+	LONG $0x546ca1c4; WORD $0x8214 // vandps (%rdx,%r8,4), %ymm2, %ymm2
+	LONG $0xa86d82c4; WORD $0x820c // vfmadd213ps (%r10,%r8,4), %ymm2, %ymm1
+	LONG $0x117c81c4; WORD $0x820c // vmovups %ymm1, (%r10,%r8,4)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x586ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x857e // jle 0x70 <normSums+0x70>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xff3c8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00c88e0f; WORD $0x0000 // jle 0x1cb <normSums+0x1cb>
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x120 <normSums+0x120>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00858e0f; WORD $0x0000 // jle 0x1cf <normSums+0x1cf>
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x107a81c4; WORD $0x8114 // vmovss (%r9,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x150 <normSums+0x150>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x597e // jle 0x1d3 <normSums+0x1d3>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x180 <normSums+0x180>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x20770348 // addq 0x20(%rdi), %rsi
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x307e // jle 0x1db <normSums+0x1db>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x1b0 <normSums+0x1b0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0x10eb // jmp 0x1db <normSums+0x1db>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe2f8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	LONG $0xa875e2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm1, %ymm3
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xe3c2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm4
+	LONG $0xddc2e4c5; BYTE $0x02 // vcmpleps %ymm5, %ymm3, %ymm3
+	LONG $0xdc54e4c5 // vandps %ymm4, %ymm3, %ymm3
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x220 <normSums+0x220>
+	LONG $0x0c5cf4c5; BYTE $0x24 // vsubps (%rsp), %ymm1, %ymm1
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfde98e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x250 <normSums+0x250>
+	LONG $0xa86de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb88e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x860c // vmovss %xmm1, (%rsi,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x280 <normSums+0x280>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd8a8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x2b0 <normSums+0x2b0>
+	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd5b8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x2e0 <normSums+0x2e0>
+	LONG $0xfffd39e9; BYTE $0xff // jmp 0x30 <normSums+0x30>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x02178e0f; WORD $0x0000 // jle 0x517 <normSums+0x517>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x18eb // jmp 0x324 <normSums+0x324>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x01f38d0f; WORD $0x0000 // jge 0x517 <normSums+0x517>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x340 <normSums+0x340>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x6beb // jmp 0x3a3 <normSums+0x3a3>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x107c81c4; WORD $0x8114 // vmovups (%r9,%r8,4), %ymm2
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
+	LONG $0x5c7481c4; WORD $0x820c // vsubps (%r10,%r8,4), %ymm1, %ymm1
+	LONG $0xa86d82c4; WORD $0x810c // vfmadd213ps (%r9,%r8,4), %ymm2, %ymm1
+	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x586ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xad7e // jle 0x350 <normSums+0x350>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xff648e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xff558e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x3d0 <normSums+0x3d0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff168e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0xf631 // xorl %esi, %esi
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x400 <normSums+0x400>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfedc8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x440 <normSums+0x440>
+	LONG $0x145cecc5; BYTE $0x24 // vsubps (%rsp), %ymm2, %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfea98e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x470 <normSums+0x470>
+	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe788e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8414 // vmovss (%rsp,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8614 // vmovss %xmm2, (%rsi,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x4a0 <normSums+0x4a0>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe4a8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x4d0 <normSums+0x4d0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe1b8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x500 <normSums+0x500>
+	LONG $0xfffdf9e9; BYTE $0xff // jmp 0x310 <normSums+0x310>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·normDXAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normDXAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	LONG $0x02a4840f; WORD $0x0000 // je 0x2b7 <normDX+0x2b7>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x04ac8e0f; WORD $0x0000 // jle 0x4c8 <normDX+0x4c8>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1ceb // jmp 0x44 <normDX+0x44>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x04848d0f; WORD $0x0000 // jge 0x4c8 <normDX+0x4c8>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x60 <normDX+0x60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x000091e9; BYTE $0x00 // jmp 0xec <normDX+0xec>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x107c81c4; WORD $0x8114 // vmovups (%r9,%r8,4), %ymm2
+	LONG $0x107c81c4; WORD $0x821c // vmovups (%r10,%r8,4), %ymm3
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0xb875e2c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm1, %ymm3
+	LONG $0xebc2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm5
+	LONG $0xdcc2e4c5; BYTE $0x02 // vcmpleps %ymm4, %ymm3, %ymm3
+	LONG $0xdd54e4c5 // vandps %ymm5, %ymm3, %ymm3
+	LONG $0x107c81c4; WORD $0x812c // vmovups (%r9,%r8,4), %ymm5
+	LONG $0x5464a1c4; WORD $0x821c // vandps (%rdx,%r8,4), %ymm3, %ymm3
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0xa87582c4; WORD $0x822c // vfmadd213ps (%r10,%r8,4), %ymm1, %ymm5
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0xb86de2c4; BYTE $0xeb // vfmadd231ps %ymm3, %ymm2, %ymm5
+	LONG $0x117ca1c4; WORD $0x822c // vmovups %ymm5, (%rdx,%r8,4)
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x847e // jle 0x70 <normDX+0x70>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xff3b8e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00c78e0f; WORD $0x0000 // jle 0x1cb <normDX+0x1cb>
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x120 <normDX+0x120>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00858e0f; WORD $0x0000 // jle 0x1cf <normDX+0x1cf>
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x107a81c4; WORD $0x8114 // vmovss (%r9,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x150 <normDX+0x150>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x597e // jle 0x1d3 <normDX+0x1d3>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x180 <normDX+0x180>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x18770348 // addq 0x18(%rdi), %rsi
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x307e // jle 0x1db <normDX+0x1db>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x1b0 <normDX+0x1b0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0x10eb // jmp 0x1db <normDX+0x1db>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe328e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
+	LONG $0xb875e2c4; BYTE $0xe2 // vfmadd231ps %ymm2, %ymm1, %ymm4
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xf4c2fcc5; BYTE $0x01 // vcmpltps %ymm4, %ymm0, %ymm6
+	LONG $0xe5c2dcc5; BYTE $0x02 // vcmpleps %ymm5, %ymm4, %ymm4
+	LONG $0xe654dcc5 // vandps %ymm6, %ymm4, %ymm4
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8824 // vmovss (%r8,%r9,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8c24 // vmovss %xmm4, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x220 <normDX+0x220>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfde28e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x260 <normDX+0x260>
+	LONG $0xa875e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm1, %ymm4
+	LONG $0xa865e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfda38e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
+	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x2a0 <normDX+0x2a0>
+	LONG $0xfffd79e9; BYTE $0xff // jmp 0x30 <normDX+0x30>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x02088e0f; WORD $0x0000 // jle 0x4c8 <normDX+0x4c8>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x18eb // jmp 0x2e4 <normDX+0x2e4>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x01e48d0f; WORD $0x0000 // jge 0x4c8 <normDX+0x4c8>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x0c7d // jge 0x300 <normDX+0x300>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x6ceb // jmp 0x364 <normDX+0x364>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x107c81c4; WORD $0x821c // vmovups (%r10,%r8,4), %ymm3
+	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xa87582c4; WORD $0x831c // vfmadd213ps (%r11,%r8,4), %ymm1, %ymm3
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x107ca1c4; WORD $0x8214 // vmovups (%rdx,%r8,4), %ymm2
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0xb86d82c4; WORD $0x811c // vfmadd231ps (%r9,%r8,4), %ymm2, %ymm3
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x117ca1c4; WORD $0x821c // vmovups %ymm3, (%rdx,%r8,4)
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xac7e // jle 0x310 <normDX+0x310>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xff638e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xff548e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x390 <normDX+0x390>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff168e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x3c0 <normDX+0x3c0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee28e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x400 <normDX+0x400>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x30478b4c // movq 0x30(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe9e8e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xec75 // jne 0x440 <normDX+0x440>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x28570348 // addq 0x28(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe658e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8a2c // vmovss (%rdx,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x470 <normDX+0x470>
+	LONG $0xa875e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm1, %ymm4
+	LONG $0xa86de2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm2, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe338e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x4b0 <normDX+0x4b0>
+	LONG $0xfffe08e9; BYTE $0xff // jmp 0x2d0 <normDX+0x2d0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·columnsAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL columnsAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x53 // pushq %rbx
+	LONG $0x20ec8348 // subq $0x20, %rsp
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x02b28e0f; WORD $0x0000 // jle 0x2d0 <columns+0x2d0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x029e8d0f; WORD $0x0000 // jge 0x2c7 <columns+0x2c7>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x15eb // jmp 0x44 <columns+0x44>
+	BYTE $0x90 // nop
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x02838d0f; WORD $0x0000 // jge 0x2c7 <columns+0x2c7>
+	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	WORD $0x0b74 // je 0x60 <columns+0x60>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	WORD $0x257d // jge 0x80 <columns+0x80>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x75eb // jmp 0xd4 <columns+0xd4>
+	BYTE $0x90 // nop
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x00f48d0f; WORD $0x0000 // jge 0x15e <columns+0x15e>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00012be9; BYTE $0x00 // jmp 0x19c <columns+0x19c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x596c81c4; WORD $0x8214 // vmulps (%r10,%r8,4), %ymm2, %ymm2
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x107ca1c4; WORD $0x800c // vmovups (%rax,%r8,4), %ymm1
+	LONG $0x08408d49 // leaq 0x8(%r8), %rax
+	LONG $0xca5cf4c5 // vsubps %ymm2, %ymm1, %ymm1
+	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
+	LONG $0x587481c4; WORD $0x810c // vaddps (%r9,%r8,4), %ymm1, %ymm1
+	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xbc7e // jle 0x90 <columns+0x90>
+	WORD $0x2948; BYTE $0xc6 // subq %rax, %rsi
+	LONG $0xff538e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x015c8e0f; WORD $0x0000 // jle 0x247 <columns+0x247>
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x910c8d4c // leaq (%rcx,%rdx,4), %r9
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0x100 <columns+0x100>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01208e0f; WORD $0x0000 // jle 0x24f <columns+0x24f>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8114 // vmovss (%rcx,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x140 <columns+0x140>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0000f1e9; BYTE $0x00 // jmp 0x24f <columns+0x24f>
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x107c81c4; WORD $0x810c // vmovups (%r9,%r8,4), %ymm1
+	LONG $0x5874a1c4; WORD $0x800c // vaddps (%rax,%r8,4), %ymm1, %ymm1
+	LONG $0x08408d49 // leaq 0x8(%r8), %rax
+	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xd47e // jle 0x170 <columns+0x170>
+	WORD $0x2948; BYTE $0xc6 // subq %rax, %rsi
+	LONG $0xfe8b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xfe7d8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x1d0 <columns+0x1d0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x10470348 // addq 0x10(%rdi), %rax
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfe358e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x200 <columns+0x200>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfe0b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x230 <columns+0x230>
+	LONG $0xfffde9e9; BYTE $0xff // jmp 0x30 <columns+0x30>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x10470348 // addq 0x10(%rdi), %rax
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfdc58e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	LONG $0xd359ecc5 // vmulps %ymm3, %ymm2, %ymm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xca5cf4c5 // vsubps %ymm2, %ymm1, %ymm1
+	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x280 <columns+0x280>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x2b0 <columns+0x2b0>
+	LONG $0xfffd69e9; BYTE $0xff // jmp 0x30 <columns+0x30>
+	LONG $0x20c48348 // addq $0x20, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x20eb // jmp 0x2f8 <columns+0x2f8>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	LONG $0x81148d48 // leaq (%rcx,%rax,4), %rdx
+	LONG $0xc1048d4c // leaq (%rcx,%rax,8), %r8
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	LONG $0xfd288f0f; WORD $0xffff // jg 0x20 <columns+0x20>
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	WORD $0x1174 // je 0x310 <columns+0x310>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2b7d // jge 0x330 <columns+0x330>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0000bee9; BYTE $0x00 // jmp 0x3ca <columns+0x3ca>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x02048d0f; WORD $0x0000 // jge 0x51e <columns+0x51e>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00025ce9; BYTE $0x00 // jmp 0x57e <columns+0x57e>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x187de2c4; WORD $0x286f // vbroadcastss 0x28(%rdi), %ymm5
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x820c8d4e // leaq (%rdx,%r8,4), %r9
+	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	LONG $0x107cc1c4; WORD $0x9124 // vmovups (%r9,%rdx,4), %ymm4
+	LONG $0x107cc1c4; WORD $0x8114 // vmovups (%r9,%rax,4), %ymm2
+	LONG $0x107cc1c4; WORD $0xc11c // vmovups (%r9,%rax,8), %ymm3
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x595481c4; WORD $0x812c // vmulps (%r9,%r8,4), %ymm5, %ymm5
+	LONG $0xcd5cf4c5 // vsubps %ymm5, %ymm1, %ymm1
+	LONG $0xd55cecc5 // vsubps %ymm5, %ymm2, %ymm2
+	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
+	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0xd55ce4c5 // vsubps %ymm5, %ymm3, %ymm2
+	LONG $0xdd5cdcc5 // vsubps %ymm5, %ymm4, %ymm3
+	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
+	LONG $0xdb59e4c5 // vmulps %ymm3, %ymm3, %ymm3
+	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x5874a1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x10c08349 // addq $0x10, %r8
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0xff768e0f; WORD $0xffff // jle 0x340 <columns+0x340>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
+	LONG $0xff0a8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x03158e0f; WORD $0x0000 // jle 0x6f9 <columns+0x6f9>
+	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x88148d4d // leaq (%r8,%rcx,4), %r10
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9a0c // vmovss (%r10,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x9c0c // vmovss %xmm1, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x400 <columns+0x400>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02d68e0f; WORD $0x0000 // jle 0x6fd <columns+0x6fd>
+	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x8a1c8d4d // leaq (%r10,%rcx,4), %r11
+	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xed75 // jne 0x440 <columns+0x440>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x029b8e0f; WORD $0x0000 // jle 0x701 <columns+0x701>
+	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
+	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xed75 // jne 0x480 <columns+0x480>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x025f8e0f; WORD $0x0000 // jle 0x705 <columns+0x705>
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x8a148d4d // leaq (%r10,%rcx,4), %r10
+	LONG $0x92148d4d // leaq (%r10,%rdx,4), %r10
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x4c0 <columns+0x4c0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x0847034c // addq 0x8(%rdi), %r8
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x021e8e0f; WORD $0x0000 // jle 0x70d <columns+0x70d>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0x500 <columns+0x500>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x0001efe9; BYTE $0x00 // jmp 0x70d <columns+0x70d>
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
+	LONG $0x107cc1c4; WORD $0xb00c // vmovups (%r8,%rsi,4), %ymm1
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	LONG $0x107cc1c4; WORD $0xc114 // vmovups (%r9,%rax,8), %ymm2
+	LONG $0x5874c1c4; WORD $0x810c // vaddps (%r9,%rax,4), %ymm1, %ymm1
+	LONG $0x586c81c4; WORD $0x8114 // vaddps (%r9,%r8,4), %ymm2, %ymm2
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x5874c1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0xb20c // vmovups %ymm1, (%r10,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0xb27e // jle 0x530 <columns+0x530>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x294c; BYTE $0xc2 // subq %r8, %rdx
+	LONG $0xfd568e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xfd488e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x8e148d4c // leaq (%rsi,%rcx,4), %r10
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9a0c // vmovss (%r10,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x9c0c // vmovss %xmm1, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	WORD $0xec75 // jne 0x5b0 <columns+0x5b0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x3d7e // jle 0x2180 <gemm+0x2180>
+	LONG $0xfd098e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x8a1c8d4d // leaq (%r10,%rcx,4), %r11
+	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
+	WORD $0xed75 // jne 0x5f0 <columns+0x5f0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfcca8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
+	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
+	WORD $0xed75 // jne 0x630 <columns+0x630>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfc8a8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x8a148d4d // leaq (%r10,%rcx,4), %r10
+	LONG $0x82048d4f // leaq (%r10,%r8,4), %r8
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8124 // vmovss (%r9,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	WORD $0xec75 // jne 0x670 <columns+0x670>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x10770348 // addq 0x10(%rdi), %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfc458e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x862c // vmovss (%rsi,%r8,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x842c // vmovss %xmm5, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	WORD $0xec75 // jne 0x6a0 <columns+0x6a0>
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0xdc58e4c5 // vaddps %ymm4, %ymm3, %ymm3
+	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfc0d8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%rcx,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8464; BYTE $0x20 // vmovss %xmm4, 0x20(%rsp,%r8,4)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x860c // vmovss %xmm1, (%rsi,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xea75 // jne 0x2150 <gemm+0x2150>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x437f // jg 0x21ba <gemm+0x21ba>
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x00ad840f; WORD $0x0000 // je 0x222d <gemm+0x222d>
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
-	LONG $0xb1748d48; BYTE $0x20 // leaq 0x20(%rcx,%rsi,4), %rsi
+	WORD $0xec75 // jne 0x6e0 <columns+0x6e0>
+	LONG $0xfffbe7e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x000081e9; BYTE $0x00 // jmp 0x2219 <gemm+0x2219>
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x5911fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rcx)
-	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
-	LONG $0xfffed0e9; BYTE $0xff // jmp 0x207b <gemm+0x207b>
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x737e // jle 0x222d <gemm+0x222d>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x187de2c4; WORD $0x2877 // vbroadcastss 0x28(%rdi), %ymm6
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x10570348 // addq 0x10(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfbb78e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	LONG $0xee59d4c5 // vmulps %ymm6, %ymm5, %ymm5
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x845c; BYTE $0x20 // vmovss 0x20(%rsp,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm3, 0x20(%rcx,%r8,4)
+	LONG $0xcd5cf4c5 // vsubps %ymm5, %ymm1, %ymm1
+	LONG $0xd55cecc5 // vsubps %ymm5, %ymm2, %ymm2
+	LONG $0xdd5ce4c5 // vsubps %ymm5, %ymm3, %ymm3
+	LONG $0xe55cdcc5 // vsubps %ymm5, %ymm4, %ymm4
+	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
+	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
+	LONG $0xdb59e4c5 // vmulps %ymm3, %ymm3, %ymm3
+	LONG $0xe459dcc5 // vmulps %ymm4, %ymm4, %ymm4
+	LONG $0x107aa1c4; WORD $0x822c // vmovss (%rdx,%r8,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x842c // vmovss %xmm5, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x750 <columns+0x750>
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0xdc58e4c5 // vaddps %ymm4, %ymm3, %ymm3
+	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfb5d8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x790 <columns+0x790>
+	LONG $0xfffb37e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxPoolAVX2(SB), 0, $400-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 320(SP), SP
+	ANDQ $~63, SP
+	CALL maxPoolAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxPoolAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x68ec8348 // subq $0x68, %rsp
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x02cb8d0f; WORD $0x0000 // jge 0x2ec <maxPool+0x2ec>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
+	LONG $0x05728e0f; WORD $0x0000 // jle 0x5a2 <maxPool+0x5a2>
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x802c8d4a // leaq (%rax,%r8,4), %rbp
+	WORD $0x267e // jle 0x68 <maxPool+0x68>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x0095 // vmovss (%rbp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x50 <maxPool+0x50>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x206f8b4c // movq 0x20(%rdi), %r13
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x04ef8e0f; WORD $0x0000 // jle 0x569 <maxPool+0x569>
+	LONG $0x28778b4c // movq 0x28(%rdi), %r14
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x04e28e0f; WORD $0x0000 // jle 0x569 <maxPool+0x569>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x04758e0f; WORD $0x0000 // jle 0x505 <maxPool+0x505>
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
+	QUAD $0x000000008d248d4e // leaq (,%r9,4), %r12
+	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
+	QUAD $0xfffffffffff8bb48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rbx
+	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
+	WORD $0x8945; BYTE $0xf3 // movl %r14d, %r11d
+	LONG $0x03e38341 // andl $0x3, %r11d
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x246c8948; BYTE $0x50 // movq %rbp, 0x50(%rsp)
+	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x04cb8348 // orq $0x4, %rbx
+	LONG $0x84048d4f // leaq (%r12,%r8,4), %r8
+	WORD $0x214c; BYTE $0xf3 // andq %r14, %rbx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	LONG $0xce148d4a // leaq (%rsi,%r9,8), %rdx
+	LONG $0xbe0c8d4c // leaq (%rsi,%rdi,4), %r9
+	WORD $0x8948; BYTE $0xee // movq %rbp, %rsi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x29eb // jmp 0x132 <maxPool+0x132>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x394d; BYTE $0xea // cmpq %r13, %r10
+	LONG $0x0437840f; WORD $0x0000 // je 0x569 <maxPool+0x569>
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	WORD $0x2373 // jae 0x160 <maxPool+0x160>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0x87048d4c // leaq (%rdi,%rax,4), %r8
+	LONG $0x000130e9; BYTE $0x00 // jmp 0x284 <maxPool+0x284>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	BYTE $0x90 // nop
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb814 // vmovss (%r8,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0x180 <maxPool+0x180>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbd54; BYTE $0x00 // vmovss (%r13,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xec75 // jne 0x1c0 <maxPool+0x1c0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x00bd // vmovss (%rbp,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0x200 <maxPool+0x200>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb8 // vmovss (%rax,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xee75 // jne 0x240 <maxPool+0x240>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	LONG $0x04c68349 // addq $0x4, %r14
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
+	WORD $0x3949; BYTE $0xde // cmpq %rbx, %r14
+	LONG $0xfeec850f; WORD $0xffff // jne 0x170 <maxPool+0x170>
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfe79840f; WORD $0xffff // je 0x110 <maxPool+0x110>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb814 // vmovss (%r8,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0x2b0 <maxPool+0x2b0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xb975 // jne 0x2a0 <maxPool+0x2a0>
+	LONG $0xfffe24e9; BYTE $0xff // jmp 0x110 <maxPool+0x110>
+	LONG $0x000008b8; BYTE $0x00 // movl $0x8, %eax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x36eb // jmp 0x332 <maxPool+0x332>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x08408d49 // leaq 0x8(%r8), %rax
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	LONG $0xfcf28f0f; WORD $0xffff // jg 0x24 <maxPool+0x24>
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x107cc1c4; WORD $0x900c // vmovups (%r8,%rdx,4), %ymm1
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xaa7e // jle 0x300 <maxPool+0x300>
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xa17e // jle 0x300 <maxPool+0x300>
+	LONG $0x18778b4c // movq 0x18(%rdi), %r14
+	WORD $0x894c; BYTE $0xcd // movq %r9, %rbp
+	LONG $0x901c8d49 // leaq (%r8,%rdx,4), %rbx
+	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x8945; BYTE $0xdf // movl %r11d, %r15d
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x07e78341 // andl $0x7, %r15d
+	LONG $0x05e5c148 // shlq $0x5, %rbp
+	WORD $0x2148; BYTE $0xc7 // andq %rax, %rdi
+	LONG $0x090c8d4b // leaq (%r9,%r9), %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00000000b52c8d4e // leaq (,%r14,4), %r13
+	WORD $0x13eb // jmp 0x3af <maxPool+0x3af>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	LONG $0xff51840f; WORD $0xffff // je 0x300 <maxPool+0x300>
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x1b73 // jae 0x3d0 <maxPool+0x3d0>
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0xd0af0f48 // imulq %rax, %rdx
+	LONG $0x93148d48 // leaq (%rbx,%rdx,4), %rdx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x0113850f; WORD $0x0000 // jne 0x4dc <maxPool+0x4dc>
+	WORD $0xd5eb // jmp 0x3a0 <maxPool+0x3a0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1610fcc5 // vmovups (%rsi), %ymm2
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x107ca1c4; WORD $0x0a2c // vmovups (%rdx,%r9), %ymm5
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
+	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
+	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ce // vblendvps %ymm3, %ymm6, %ymm1, %ymm1
+	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
+	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
+	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
+	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ce // vblendvps %ymm3, %ymm6, %ymm1, %ymm1
+	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
+	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
+	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0xf8c48349 // addq $-0x8, %r12
+	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
+	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ce // vblendvps %ymm3, %ymm6, %ymm1, %ymm1
+	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
+	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
+	LONG $0xff10850f; WORD $0xffff // jne 0x3e0 <maxPool+0x3e0>
+	WORD $0x0148; BYTE $0xea // addq %rbp, %rdx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfec4840f; WORD $0xffff // je 0x3a0 <maxPool+0x3a0>
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	BYTE $0x90 // nop
+	LONG $0x1210fcc5 // vmovups (%rdx), %ymm2
+	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	WORD $0xe075 // jne 0x4e0 <maxPool+0x4e0>
+	LONG $0xfffe9be9; BYTE $0xff // jmp 0x3a0 <maxPool+0x3a0>
+	LONG $0x01fd8349 // cmpq $0x1, %r13
+	LONG $0x00a5850f; WORD $0x0000 // jne 0x5b4 <maxPool+0x5b4>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	WORD $0x5474 // je 0x569 <maxPool+0x569>
+	WORD $0x8944; BYTE $0xf0 // movl %r14d, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x08fe8349 // cmpq $0x8, %r14
+	WORD $0x2972 // jb 0x54a <maxPool+0x54a>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x2149; BYTE $0xd6 // andq %rdx, %r14
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
+	LONG $0xf8c68349 // addq $-0x8, %r14
+	WORD $0xf675 // jne 0x540 <maxPool+0x540>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1a74 // je 0x569 <maxPool+0x569>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	WORD $0xf775 // jne 0x560 <maxPool+0x560>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x08500348 // addq 0x8(%rax), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x1d7e // jle 0x5a2 <maxPool+0x5a2>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xee75 // jne 0x590 <maxPool+0x590>
+	LONG $0x68c48348 // addq $0x68, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
+	WORD $0x8944; BYTE $0xf6 // movl %r14d, %esi
+	WORD $0xe683; BYTE $0x07 // andl $0x7, %esi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x06508d48 // leaq 0x6(%rax), %rdx
+	WORD $0x214c; BYTE $0xf0 // andq %r14, %rax
+	WORD $0x214c; BYTE $0xea // andq %r13, %rdx
+	WORD $0x17eb // jmp 0x5ed <maxPool+0x5ed>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x02c78348 // addq $0x2, %rdi
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	LONG $0xff22840f; WORD $0xffff // je 0x50f <maxPool+0x50f>
+	LONG $0x08fe8349 // cmpq $0x8, %r14
+	WORD $0x1772 // jb 0x60a <maxPool+0x60a>
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	WORD $0xf675 // jne 0x600 <maxPool+0x600>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x1a74 // je 0x629 <maxPool+0x629>
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	WORD $0xf775 // jne 0x620 <maxPool+0x620>
+	LONG $0x08fe8349 // cmpq $0x8, %r14
+	WORD $0x1772 // jb 0x646 <maxPool+0x646>
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	WORD $0xfa75 // jne 0x640 <maxPool+0x640>
+	LONG $0x07c6f641 // testb $0x7, %r14b
+	WORD $0x9474 // je 0x5e0 <maxPool+0x5e0>
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	BYTE $0x90 // nop
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	WORD $0xfb75 // jne 0x650 <maxPool+0x650>
+	WORD $0x89eb // jmp 0x5e0 <maxPool+0x5e0>
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxPoolDXAVX2(SB), 0, $400-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 320(SP), SP
+	ANDQ $~63, SP
+	CALL maxPoolDXAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxPoolDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x68ec8348 // subq $0x68, %rsp
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x077d // jge 0x1f <maxPoolDX+0x1f>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x0000dfe9; BYTE $0x00 // jmp 0xfe <maxPoolDX+0xfe>
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00b88e0f; WORD $0x0000 // jle 0xe4 <maxPoolDX+0xe4>
+	LONG $0x000008be; BYTE $0x00 // movl $0x8, %esi
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x18eb // jmp 0x4d <maxPoolDX+0x4d>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x08738d48 // leaq 0x8(%rbx), %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x00b18f0f; WORD $0x0000 // jg 0xfe <maxPoolDX+0xfe>
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xe87e // jle 0x40 <maxPoolDX+0x40>
+	LONG $0x38478b4c // movq 0x38(%rdi), %r8
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xdf7e // jle 0x40 <maxPoolDX+0x40>
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0xd276edc5 // vpcmpeqd %ymm2, %ymm2, %ymm2
+	LONG $0x0410fcc5; BYTE $0x96 // vmovups (%rsi,%rdx,4), %ymm0
+	LONG $0x107cc1c4; WORD $0x910c // vmovups (%r9,%rdx,4), %ymm1
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0ceb // jmp 0x88 <maxPoolDX+0x88>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xb87d // jge 0x40 <maxPoolDX+0x40>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xf37e // jle 0x80 <maxPoolDX+0x80>
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xc6af0f48 // imulq %rsi, %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x107cc1c4; WORD $0x8024 // vmovups (%r8,%rax,4), %ymm4
+	LONG $0x1cc2fcc5; WORD $0x0081 // vcmpeqps (%rcx,%rax,4), %ymm0, %ymm3
+	LONG $0xec58f4c5 // vaddps %ymm4, %ymm1, %ymm5
+	LONG $0xda54e4c5 // vandps %ymm2, %ymm3, %ymm3
+	LONG $0xd257e4c5 // vxorps %ymm2, %ymm3, %ymm2
+	LONG $0x4a5de3c4; WORD $0x30e5 // vblendvps %ymm3, %ymm5, %ymm4, %ymm4
+	LONG $0x117cc1c4; WORD $0x8024 // vmovups %ymm4, (%r8,%rax,4)
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x38478b4c // movq 0x38(%rdi), %r8
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xc27c // jl 0xa0 <maxPoolDX+0xa0>
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	WORD $0x9ceb // jmp 0x80 <maxPoolDX+0x80>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00000fb8; BYTE $0x00 // movl $0xf, %eax
+	QUAD $0xfffffffffff8bb48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rbx
+	LONG $0xc1430f48 // cmovaeq %rcx, %rax
+	WORD $0x2148; BYTE $0xc3 // andq %rax, %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0x03a68e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	QUAD $0x000000009d048d48 // leaq (,%rbx,4), %rax
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x2948; BYTE $0xda // subq %rbx, %rdx
+	WORD $0x757e // jle 0x19c <maxPoolDX+0x19c>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8604 // vmovss (%rsi,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xea75 // jne 0x21c0 <gemm+0x21c0>
-	LONG $0xb1048d4c // leaq (%rcx,%rsi,4), %r8
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x5274 // je 0x2231 <gemm+0x2231>
-	LONG $0x586cc1c4; BYTE $0x10 // vaddps (%r8), %ymm2, %ymm2
-	LONG $0x20708d49 // leaq 0x20(%r8), %rsi
-	LONG $0x117cc1c4; BYTE $0x10 // vmovups %ymm2, (%r8)
+	WORD $0xec75 // jne 0x130 <maxPoolDX+0x130>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x2b7e // jle 0x189 <maxPoolDX+0x189>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x860c // vmovss (%rsi,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	WORD $0xec75 // jne 0x170 <maxPoolDX+0x170>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x1b7f // jg 0x1b2 <maxPoolDX+0x1b2>
+	LONG $0x000311e9; BYTE $0x00 // jmp 0x4ad <maxPoolDX+0x4ad>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02fb8e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x38778b4c // movq 0x38(%rdi), %r14
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x02ee8e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x02e58e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	QUAD $0xfffffffffff8bb49; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r11
+	LONG $0x883c8d48 // leaq (%rax,%rcx,4), %rdi
+	QUAD $0x00000000cd3c8d4c // leaq (,%rcx,8), %r15
+	LONG $0xdb76e5c5 // vpcmpeqd %ymm3, %ymm3, %ymm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x1d7e // jle 0x2219 <gemm+0x2219>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x1410fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x20bc // vmovss %xmm2, 0x20(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xed75 // jne 0x2200 <gemm+0x2200>
-	LONG $0x5410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm2
-	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x227f // jg 0x224a <gemm+0x224a>
-	LONG $0xfffe54e9; BYTE $0xff // jmp 0x2081 <gemm+0x2081>
-	LONG $0xb1048d4c // leaq (%rcx,%rsi,4), %r8
-	LONG $0x117cc1c4; BYTE $0x10 // vmovups %ymm2, (%r8)
-	LONG $0xb1748d48; BYTE $0x20 // leaq 0x20(%rcx,%rsi,4), %rsi
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfe378e0f; WORD $0xffff // jle 0x2081 <gemm+0x2081>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xbe // vmovss %xmm1, (%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xed75 // jne 0x2250 <gemm+0x2250>
-	LONG $0xfffe19e9; BYTE $0xff // jmp 0x2081 <gemm+0x2081>
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x157e // jle 0x2288 <gemm+0x2288>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2275 <gemm+0x2275>
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	LONG $0x8d7c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdi
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	LONG $0x2474894c; BYTE $0x48 // movq %r14, 0x48(%rsp)
+	LONG $0x06cb8349 // orq $0x6, %r11
+	WORD $0x214d; BYTE $0xf3 // andq %r14, %r11
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
+	LONG $0x99248d4d // leaq (%r9,%rbx,4), %r12
+	LONG $0x9a048d4d // leaq (%r10,%rbx,4), %r8
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	LONG $0x39348d49 // leaq (%r9,%rdi), %rsi
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x34eb // jmp 0x269 <maxPoolDX+0x269>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x245c8b48; BYTE $0x50 // movq 0x50(%rsp), %rbx
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	WORD $0x014c; BYTE $0xcf // addq %r9, %rdi
+	LONG $0x24543b4c; BYTE $0x58 // cmpq 0x58(%rsp), %r10
+	LONG $0x0244840f; WORD $0x0000 // je 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	LONG $0xcaaf0f4d // imulq %r10, %r9
+	WORD $0x0149; BYTE $0xd9 // addq %rbx, %r9
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	LONG $0x0171840f; WORD $0x0000 // je 0x3f5 <maxPoolDX+0x3f5>
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0x8948; BYTE $0xf5 // movq %rsi, %rbp
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xec75 // jne 0x2b0 <maxPoolDX+0x2b0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb42c // vmovss (%r12,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xec75 // jne 0x2e0 <maxPoolDX+0x2e0>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
+	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
+	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb42c // vmovss (%rsp,%r14,4), %xmm5
+	LONG $0x117a81c4; WORD $0xb42c // vmovss %xmm5, (%r12,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xec75 // jne 0x320 <maxPoolDX+0x320>
+	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb564; BYTE $0x00 // vmovss (%rbp,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xeb75 // jne 0x350 <maxPoolDX+0x350>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb56c; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xeb75 // jne 0x380 <maxPoolDX+0x380>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
+	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
+	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb42c // vmovss (%rsp,%r14,4), %xmm5
+	LONG $0x117a81c4; WORD $0xb56c; BYTE $0x00 // vmovss %xmm5, (%r13,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xeb75 // jne 0x3c0 <maxPoolDX+0x3c0>
+	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x02c08348 // addq $0x2, %rax
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	LONG $0xfeab850f; WORD $0xffff // jne 0x2a0 <maxPoolDX+0x2a0>
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xfe3c840f; WORD $0xffff // je 0x240 <maxPoolDX+0x240>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x88048d4a // leaq (%rax,%r9,4), %rax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x2410fac5; BYTE $0x98 // vmovss (%rax,%rbx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x9c // vmovss %xmm4, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
+	WORD $0xee75 // jne 0x420 <maxPoolDX+0x420>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x88048d4a // leaq (%rax,%r9,4), %rax
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x882c // vmovss (%rax,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
+	WORD $0xec75 // jne 0x450 <maxPoolDX+0x450>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
+	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
+	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c2c // vmovss (%rsp,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x882c // vmovss %xmm5, (%rax,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
+	WORD $0xec75 // jne 0x490 <maxPoolDX+0x490>
+	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
+	LONG $0xfffd93e9; BYTE $0xff // jmp 0x240 <maxPoolDX+0x240>
+	LONG $0x68c48348 // addq $0x68, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xf844840f; WORD $0xffff // je 0x1adf <gemm+0x1adf>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x00d0840f; WORD $0x0000 // je 0x2374 <gemm+0x2374>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf8358e0f; WORD $0xffff // jle 0x1aec <gemm+0x1aec>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c10fac5; BYTE $0x8f // vmovss (%rdi,%rcx,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x208c // vmovss %xmm1, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x22b9 <gemm+0x22b9>
-	LONG $0x4458fcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm0, %ymm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf80b8e0f; WORD $0xffff // jle 0x1aec <gemm+0x1aec>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8f // vmovss %xmm0, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x22e3 <gemm+0x22e3>
-	LONG $0xfff7f1e9; BYTE $0xff // jmp 0x1aec <gemm+0x1aec>
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfcce8e0f; WORD $0xffff // jle 0x1fdc <gemm+0x1fdc>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x5410fac5; WORD $0x20bc // vmovss 0x20(%rsp,%rdi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x20be // vmovss %xmm2, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xec75 // jne 0x2310 <gemm+0x2310>
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xfcaf840f; WORD $0xffff // je 0x1fe4 <gemm+0x1fe4>
-	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
-	LONG $0x20468d48 // leaq 0x20(%rsi), %rax
-	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfb368e0f; WORD $0xffff // jle 0x1e8a <gemm+0x1e8a>
+	WORD $0x047d // jge 0x12 <sum+0x12>
 	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0c10fac5; BYTE $0xb0 // vmovss (%rax,%rsi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x20b4 // vmovss %xmm1, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	WORD $0xed75 // jne 0x2356 <gemm+0x2356>
-	LONG $0x4c10fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm1
-	LONG $0xfffb16e9; BYTE $0xff // jmp 0x1e8a <gemm+0x1e8a>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf7698e0f; WORD $0xffff // jle 0x1aec <gemm+0x1aec>
+	WORD $0x3ceb // jmp 0x4e <sum+0x4e>
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8f // vmovss %xmm0, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2385 <gemm+0x2385>
-	LONG $0xfff74fe9; BYTE $0xff // jmp 0x1aec <gemm+0x1aec>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x0410fcc5; BYTE $0x8a // vmovups (%rdx,%rcx,4), %ymm0
+	LONG $0x0458fcc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm0, %ymm0
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x0411fcc5; BYTE $0x88 // vmovups %ymm0, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xd27e // jle 0x20 <sum+0x20>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x009b8e0f; WORD $0x0000 // jle 0xf2 <sum+0xf2>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x787e // jle 0xf2 <sum+0xf2>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x80 <sum+0x80>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x487e // jle 0xf2 <sum+0xf2>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xb0 <sum+0xb0>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0xf2 <sum+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xe0 <sum+0xe0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·axpyAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL axpyAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT axpyAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <axpy+0x18>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x33eb // jmp 0x4b <axpy+0x4b>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x0c10fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm1
+	LONG $0xa87de2c4; WORD $0x8a0c // vfmadd213ps (%rdx,%rcx,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x8a // vmovups %ymm1, (%rdx,%rcx,4)
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xd57e // jle 0x20 <axpy+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0x009e8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x007a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x80 <axpy+0x80>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x4d7e // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x94 // vmovss %xmm2, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xb0 <axpy+0xb0>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x207e // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xe0 <axpy+0xe0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·scaleAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL scaleAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT scaleAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x1047 // vbroadcastss 0x10(%rdi), %ymm0
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <scale+0x18>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x29eb // jmp 0x41 <scale+0x41>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0x0c59fcc5; BYTE $0x88 // vmulps (%rax,%rcx,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xdf7e // jle 0x20 <scale+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x6c7e // jle 0xb2 <scale+0xb2>
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x537e // jle 0xb2 <scale+0xb2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x70 <scale+0x70>
+	LONG $0x0459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0xb2 <scale+0xb2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xa0 <scale+0xa0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·descendAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL descendAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT descendAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x0a74 // je 0x19 <descend+0x19>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x157d // jge 0x2a <descend+0x2a>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x76eb // jmp 0x8f <descend+0x8f>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x01a48d0f; WORD $0x0000 // jge 0x1c7 <descend+0x1c7>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0001fae9; BYTE $0x00 // jmp 0x224 <descend+0x224>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
+	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
+	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
+	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
+	LONG $0xac65e2c4; BYTE $0xd0 // vfnmadd213ps %ymm0, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xa17e // jle 0x30 <descend+0x30>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x02aa8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x028a8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xc0 <descend+0xc0>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x024c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x100 <descend+0x100>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x020c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x140 <descend+0x140>
+	LONG $0x9875e2c4; WORD $0x2414 // vfmadd132ps (%rsp), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x170 <descend+0x170>
+	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
+	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
+	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
+	LONG $0xac6de2c4; BYTE $0xd8 // vfnmadd213ps %ymm0, %ymm2, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x019c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x1b0 <descend+0x1b0>
+	LONG $0x00017be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
+	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
+	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xac7e // jle 0x1d0 <descend+0x1d0>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x01158e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00f58e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	BYTE $0x90 // nop
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x250 <descend+0x250>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x290 <descend+0x290>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x007c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
+	LONG $0xb86de2c4; WORD $0x240c // vfmadd231ps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x507e // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x300 <descend+0x300>
+	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
+	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1b7e // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x330 <descend+0x330>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maskAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x2047 // vbroadcastss 0x20(%rdi), %ymm0
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <mask+0x18>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x44eb // jmp 0x5c <mask+0x5c>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x9066 // nop
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x1410fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm2
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1454ecc5; BYTE $0x8a // vandps (%rdx,%rcx,4), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xc47e // jle 0x20 <mask+0x20>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x00ad8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00868e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x90 <mask+0x90>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x587e // jle 0x112 <mask+0x112>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xc0 <mask+0xc0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
+	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1b7e // jle 0x112 <mask+0x112>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x100 <mask+0x100>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET

@@ -5,11 +5,5495 @@
 #include "funcdata.h"
 #include "textflag.h"
 
-TEXT ·gemmAVX512(SB), 0, $65968-8
+TEXT ·depthwiseAVX512(SB), 0, $736-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 65856(SP), SP
+	LEAQ 640(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x48478b48 // movq 0x48(%rdi), %rax
+	LONG $0x50473b48 // cmpq 0x50(%rdi), %rax
+	LONG $0x278a8d0f; WORD $0x0000 // jge 0x2798 <depthwise+0x2798>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xb8ec8148; WORD $0x0001; BYTE $0x00 // subq $0x1b8, %rsp
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	QUAD $0x000000008d248d4c // leaq (,%rcx,4), %r12
+	QUAD $0x00000000cd2c8d48 // leaq (,%rcx,8), %rbp
+	LONG $0xc9048d48 // leaq (%rcx,%rcx,8), %rax
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	QUAD $0x0000011024b48948 // movq %rsi, 0x110(%rsp)
+	LONG $0x64148d4b // leaq (%r12,%r12,2), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	QUAD $0x000000e824ac8948 // movq %rbp, 0xe8(%rsp)
+	QUAD $0x0000013024948948 // movq %rdx, 0x130(%rsp)
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	LONG $0xa4148d4b // leaq (%r12,%r12,4), %rdx
+	QUAD $0x0000011824848948 // movq %rax, 0x118(%rsp)
+	QUAD $0x0000012824948948 // movq %rdx, 0x128(%rsp)
+	LONG $0x6d548d48; BYTE $0x00 // leaq (%rbp,%rbp,2), %rdx
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0xd1af0f48 // imulq %rcx, %rdx
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	WORD $0x28eb // jmp 0xe4 <depthwise+0xe4>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x00000178249c8b48 // movq 0x178(%rsp), %rbx
+	QUAD $0x0000008824a4014c // addq %r12, 0x88(%rsp)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	LONG $0x505f3b48 // cmpq 0x50(%rdi), %rbx
+	LONG $0x26a38d0f; WORD $0x0000 // jge 0x2787 <depthwise+0x2787>
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	QUAD $0x00000178249c8948 // movq %rbx, 0x178(%rsp)
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1974 // je 0x120 <depthwise+0x120>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x15eb // jmp 0x126 <depthwise+0x126>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xd889 // movl %ebx, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	LONG $0x404f8b48 // movq 0x40(%rdi), %rcx
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x0000bf41; WORD $0x0000 // movl $0x0, %r15d
+	LONG $0x0000bd41; WORD $0x0000 // movl $0x0, %r13d
+	LONG $0xd1af0f48 // imulq %rcx, %rdx
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	QUAD $0x0000c824b4af0f48; BYTE $0x00 // imulq 0xc8(%rsp), %rsi
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0xff438d4d // leaq -0x1(%r11), %r8
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	LONG $0xff5a8d48 // leaq -0x1(%rdx), %rbx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0xc19f0f41 // setg %r9b
+	LONG $0xd84f0f49 // cmovgq %r8, %rbx
+	LONG $0xc29d0f41 // setge %r10b
+	LONG $0xc84d0f49 // cmovgeq %r8, %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xc69e0f41 // setle %r14b
+	LONG $0xdf4e0f49 // cmovleq %r15, %rbx
+	LONG $0xc7980f41 // sets %r15b
+	LONG $0xcd480f49 // cmovsq %r13, %rcx
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x0845; BYTE $0xce // orb %r9b, %r14b
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0845; BYTE $0xd7 // orb %r10b, %r15b
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x24748844; BYTE $0x07 // movb %r14b, 0x7(%rsp)
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0xd1af0f4c // imulq %rcx, %r10
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	QUAD $0x000000f8249c8948 // movq %rbx, 0xf8(%rsp)
+	LONG $0x015a8d48 // leaq 0x1(%rdx), %rbx
+	LONG $0x247c8844; BYTE $0x05 // movb %r15b, 0x5(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	WORD $0x394c; BYTE $0xdb // cmpq %r11, %rbx
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0xd84d0f49 // cmovgeq %r8, %rbx
+	LONG $0x96048d4f // leaq (%r14,%r10,4), %r8
+	LONG $0xc29d0f41 // setge %r10b
+	LONG $0xfffa8348 // cmpq $-0x1, %rdx
+	LONG $0x8e0c8d4f // leaq (%r14,%r9,4), %r9
+	LONG $0xdd4c0f49 // cmovlq %r13, %rbx
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
+	WORD $0x0844; BYTE $0xd2 // orb %r10b, %dl
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0xf3af0f48 // imulq %rbx, %rsi
+	LONG $0x245c8948; BYTE $0x68 // movq %rbx, 0x68(%rsp)
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	LONG $0x06245488 // movb %dl, 0x6(%rsp)
+	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
+	LONG $0xb6148d4d // leaq (%r14,%rsi,4), %r10
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	QUAD $0x000000f024948948 // movq %rdx, 0xf0(%rsp)
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0xc2af0f48 // imulq %rdx, %rax
+	LONG $0x247c8348; WORD $0x0108 // cmpq $0x1, 0x8(%rsp)
+	LONG $0x83048d49 // leaq (%r11,%rax,4), %rax
+	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
+	LONG $0x01d7850f; WORD $0x0000 // jne 0x430 <depthwise+0x430>
+	LONG $0x20fb8348 // cmpq $0x20, %rbx
+	LONG $0x031d8d0f; WORD $0x0000 // jge 0x580 <depthwise+0x580>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x10c88348 // orq $0x10, %rax
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	LONG $0x08488e0f; WORD $0x0000 // jle 0xac0 <depthwise+0xac0>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x74b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r14d
+	LONG $0x7cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r15d
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	WORD $0x394c; BYTE $0xeb // cmpq %r13, %rbx
+	LONG $0xfe2b8e0f; WORD $0xffff // jle 0xc7 <depthwise+0xc7>
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	QUAD $0x00000000ad048d4a // leaq (,%r13,4), %rax
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xd989 // movl %ebx, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0x1475 // jne 0x2e8 <depthwise+0x2e8>
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x9a // vmovups (%rdx,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xff // testb %r15b, %r15b
+	WORD $0x2a75 // jne 0x31f <depthwise+0x31f>
+	QUAD $0x00000130248c8b48 // movq 0x130(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm5 {%k1} {z}
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm1 {%k1} {z}
+	QUAD $0x00000128248c8b48 // movq 0x128(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm6 {%k1} {z}
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x8445; BYTE $0xf6 // testb %r14b, %r14b
+	WORD $0x2d75 // jne 0x364 <depthwise+0x364>
+	QUAD $0x00000120248c8b48 // movq 0x120(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm8 {%k1} {z}
+	QUAD $0x00000118248c8b48 // movq 0x118(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm7 {%k1} {z}
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x0c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm9 {%k1} {z}
+	QUAD $0x00000138248c8b48 // movq 0x138(%rsp), %rcx
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0xa9148d4a // leaq (%rcx,%r13,4), %rdx
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	QUAD $0x000000f824ac8b4c // movq 0xf8(%rsp), %r13
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfd398e0f; WORD $0xffff // jle 0xc1 <depthwise+0xc1>
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x8a // vmovups (%r10,%rcx,4), %zmm11 {%k1} {z}
+	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
+	QUAD $0x00000168248c8948 // movq %rcx, 0x168(%rsp)
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x8f // vmovups (%rdi,%rcx,4), %zmm13 {%k1} {z}
+	LONG $0x48157262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm13, %zmm10
+	LONG $0x481d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm12, %zmm10
+	LONG $0x48257262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm11, %zmm10
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xfcf0840f; WORD $0xffff // je 0xbc <depthwise+0xbc>
+	LONG $0x48147162; WORD $0xeb59 // vmulps %zmm3, %zmm13, %zmm13
+	LONG $0xff768d4c // leaq -0x1(%rsi), %r14
+	LONG $0xfec68348 // addq $-0x2, %rsi
+	LONG $0x48555262; WORD $0xe5a8 // vfmadd213ps %zmm13, %zmm5, %zmm12
+	LONG $0x483d5262; WORD $0xdca8 // vfmadd213ps %zmm12, %zmm8, %zmm11
+	LONG $0x03fe8348 // cmpq $0x3, %rsi
+	LONG $0x1fa2830f; WORD $0x0000 // jae 0x2392 <depthwise+0x2392>
+	QUAD $0x0000016824bc8b48 // movq 0x168(%rsp), %rdi
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0xb8348d48 // leaq (%rax,%rdi,4), %rsi
+	LONG $0xba0c8d4d // leaq (%r10,%rdi,4), %r9
+	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x03e68341 // andl $0x3, %r14d
+	LONG $0x22c1850f; WORD $0x0000 // jne 0x26de <depthwise+0x26de>
+	LONG $0xfffc9fe9; BYTE $0xff // jmp 0xc1 <depthwise+0xc1>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x20fb8348 // cmpq $0x20, %rbx
+	LONG $0x0de68d0f; WORD $0x0000 // jge 0x1220 <depthwise+0x1220>
+	LONG $0x44b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r8d
+	LONG $0x5cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r11d
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	LONG $0x10c88348 // orq $0x10, %rax
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	LONG $0x15578e0f; WORD $0x0000 // jle 0x19b0 <depthwise+0x19b0>
+	WORD $0x394c; BYTE $0xfb // cmpq %r15, %rbx
+	LONG $0xfc658e0f; WORD $0xffff // jle 0xc7 <depthwise+0xc7>
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	QUAD $0x00000000bd048d4a // leaq (,%r15,4), %rax
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xd989 // movl %ebx, %ecx
+	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0x1475 // jne 0x4ae <depthwise+0x4ae>
+	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x9a // vmovups (%rdx,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x8445; BYTE $0xdb // testb %r11b, %r11b
+	WORD $0x2a75 // jne 0x4e6 <depthwise+0x4e6>
+	QUAD $0x00000130248c8b48 // movq 0x130(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm8 {%k1} {z}
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm1 {%k1} {z}
+	QUAD $0x00000128248c8b48 // movq 0x128(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm4 {%k1} {z}
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xc0 // testb %r8b, %r8b
+	WORD $0x2d75 // jne 0x525 <depthwise+0x525>
+	QUAD $0x00000120248c8b48 // movq 0x120(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x0c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm9 {%k1} {z}
+	QUAD $0x00000118248c8b48 // movq 0x118(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm5 {%k1} {z}
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm6 {%k1} {z}
+	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xfb958e0f; WORD $0xffff // jle 0xc7 <depthwise+0xc7>
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	LONG $0x1a86850f; WORD $0x0000 // jne 0x1fc6 <depthwise+0x1fc6>
+	QUAD $0x0000013824848b48 // movq 0x138(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xba348d4b // leaq (%r10,%r15,4), %rsi
+	LONG $0xb90c8d4f // leaq (%r9,%r15,4), %r9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	LONG $0xb90c8d4a // leaq (%rcx,%r15,4), %rcx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfb59840f; WORD $0xffff // je 0xc7 <depthwise+0xc7>
+	LONG $0x001dbbe9; BYTE $0x00 // jmp 0x232e <depthwise+0x232e>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000882484af0f48; BYTE $0x00 // imulq 0x88(%rsp), %rax
+	LONG $0x24440348; BYTE $0x30 // addq 0x30(%rsp), %rax
+	QUAD $0x000000008d0c8d4c // leaq (,%rcx,4), %r9
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	QUAD $0x0000f82494af0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rdx
+	LONG $0xc5af0f4d // imulq %r13, %r8
+	LONG $0x4caf0f4c; WORD $0x6824 // imulq 0x68(%rsp), %r9
+	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xf3af0f48 // imulq %rbx, %rsi
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0x026c8d4f; BYTE $0x40 // leaq 0x40(%r10,%r8), %r13
+	LONG $0x08418d4d // leaq 0x8(%r9), %r8
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0x32748d49; BYTE $0x40 // leaq 0x40(%r10,%rsi), %rsi
+	LONG $0xcbaf0f48 // imulq %rbx, %rcx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	LONG $0x0a4c8d49; BYTE $0x40 // leaq 0x40(%r10,%rcx), %rcx
+	LONG $0x12548d49; BYTE $0x40 // leaq 0x40(%r10,%rdx), %rdx
+	LONG $0x02448d4f; BYTE $0x40 // leaq 0x40(%r10,%r8), %r8
+	LONG $0x0a4c8d4f; BYTE $0x40 // leaq 0x40(%r10,%r9), %r9
+	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
+	WORD $0x2aeb // jmp 0x649 <depthwise+0x649>
+	BYTE $0x90 // nop
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x20578d4c // leaq 0x20(%rdi), %r10
+	LONG $0x80eb8349 // subq $-0x80, %r11
+	LONG $0x487cc162; WORD $0x1e11 // vmovups %zmm19, (%r14)
+	LONG $0x487c5162; WORD $0x5e11; BYTE $0x01 // vmovups %zmm11, 0x40(%r14)
+	WORD $0x3949; BYTE $0xda // cmpq %rbx, %r10
+	LONG $0xfc1c8f0f; WORD $0xffff // jg 0x265 <depthwise+0x265>
+	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	QUAD $0x00000000bd148d4e // leaq (,%r15,4), %r10
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x0856034d // addq 0x8(%r14), %r10
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0x2b75 // jne 0x6b0 <depthwise+0x6b0>
+	LONG $0x487c5162; WORD $0x3210 // vmovups (%r10), %zmm14
+	LONG $0x487c5162; WORD $0x6a10; BYTE $0x01 // vmovups 0x40(%r10), %zmm13
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x9a // vmovups (%r10,%rbx,4), %zmm4
+	QUAD $0x019a4c10487cd162 // vmovups 0x40(%r10,%rbx,4), %zmm1
+	LONG $0x487cd162; WORD $0x2c10; BYTE $0xda // vmovups (%r10,%rbx,8), %zmm5
+	QUAD $0x01da5c10487cd162 // vmovups 0x40(%r10,%rbx,8), %zmm3
+	LONG $0x05247c80; BYTE $0x00 // cmpb $0x0, 0x5(%rsp)
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x4275 // jne 0x712 <depthwise+0x712>
+	QUAD $0x0000013024b48b4c // movq 0x130(%rsp), %r14
+	LONG $0x487c8162; WORD $0x1410; BYTE $0x32 // vmovups (%r10,%r14), %zmm18
+	QUAD $0x01324c10487c8162 // vmovups 0x40(%r10,%r14), %zmm17
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x32 // vmovups (%r10,%r14), %zmm2
+	QUAD $0x01327410487c9162 // vmovups 0x40(%r10,%r14), %zmm6
+	QUAD $0x0000012824b48b4c // movq 0x128(%rsp), %r14
+	LONG $0x487c1162; WORD $0x0c10; BYTE $0x32 // vmovups (%r10,%r14), %zmm9
+	QUAD $0x01327c10487c9162 // vmovups 0x40(%r10,%r14), %zmm7
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0x4575 // jne 0x783 <depthwise+0x783>
+	QUAD $0x0000012024b48b4c // movq 0x120(%rsp), %r14
+	LONG $0x487c8162; WORD $0x3410; BYTE $0x32 // vmovups (%r10,%r14), %zmm22
+	QUAD $0x01326c10487c8162 // vmovups 0x40(%r10,%r14), %zmm21
+	QUAD $0x0000011824b48b4c // movq 0x118(%rsp), %r14
+	LONG $0x487c1162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm8
+	QUAD $0x01325410487c1162 // vmovups 0x40(%r10,%r14), %zmm10
+	QUAD $0x0000011024b48b4c // movq 0x110(%rsp), %r14
+	LONG $0x487c1162; WORD $0x3c10; BYTE $0x32 // vmovups (%r10,%r14), %zmm15
+	QUAD $0x01326410487c1162 // vmovups 0x40(%r10,%r14), %zmm12
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	QUAD $0x0000013824b48b4c // movq 0x138(%rsp), %r14
+	LONG $0x28528b4d // movq 0x28(%r10), %r10
+	LONG $0xbe348d4f // leaq (%r14,%r15,4), %r14
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xfe7f8e0f; WORD $0xffff // jle 0x620 <depthwise+0x620>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x487ce162; WORD $0xdc28 // vmovaps %zmm4, %zmm19
+	LONG $0x487c7162; WORD $0xd928 // vmovaps %zmm1, %zmm11
+	LONG $0x487c0162; WORD $0x0410; BYTE $0xbc // vmovups (%r12,%r15,4), %zmm24
+	QUAD $0x01bc5410487c0162 // vmovups 0x40(%r12,%r15,4), %zmm26
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x487c8162; WORD $0x3c10; BYTE $0xbc // vmovups (%r12,%r15,4), %zmm23
+	QUAD $0x01bc4c10487c0162 // vmovups 0x40(%r12,%r15,4), %zmm25
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x403de262; WORD $0xd8a8 // vfmadd213ps %zmm0, %zmm24, %zmm19
+	LONG $0x402d7262; WORD $0xd8a8 // vfmadd213ps %zmm0, %zmm26, %zmm11
+	LONG $0x487c8162; WORD $0x2410; BYTE $0xbc // vmovups (%r12,%r15,4), %zmm20
+	QUAD $0x01bc4410487c8162 // vmovups 0x40(%r12,%r15,4), %zmm16
+	LONG $0x4045e262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm23, %zmm19
+	LONG $0x40357262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm25, %zmm11
+	LONG $0x405dc262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm20, %zmm19
+	LONG $0x407d5262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm16, %zmm11
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	LONG $0xfe0f840f; WORD $0xffff // je 0x626 <depthwise+0x626>
+	LONG $0x402c4162; WORD $0xd559 // vmulps %zmm13, %zmm26, %zmm26
+	LONG $0x403c4162; WORD $0xc659 // vmulps %zmm14, %zmm24, %zmm24
+	LONG $0xff5a8d49 // leaq -0x1(%r10), %rbx
+	LONG $0x245c8948; BYTE $0x08 // movq %rbx, 0x8(%rsp)
+	LONG $0x40750262; WORD $0xcaa8 // vfmadd213ps %zmm26, %zmm17, %zmm25
+	LONG $0x406d8262; WORD $0xf8a8 // vfmadd213ps %zmm24, %zmm18, %zmm23
+	LONG $0x40558262; WORD $0xc1a8 // vfmadd213ps %zmm25, %zmm21, %zmm16
+	LONG $0x404da262; WORD $0xe7a8 // vfmadd213ps %zmm23, %zmm22, %zmm20
+	LONG $0x02fa8349 // cmpq $0x2, %r10
+	WORD $0x3375 // jne 0x87d <depthwise+0x87d>
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0xbb248d4e // leaq (%rbx,%r15,4), %r12
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0xba148d4f // leaq (%r10,%r15,4), %r10
+	LONG $0xbb3c8d4e // leaq (%rbx,%r15,4), %r15
+	LONG $0x082444f6; BYTE $0x01 // testb $0x1, 0x8(%rsp)
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	LONG $0xfdae840f; WORD $0xffff // je 0x626 <depthwise+0x626>
+	LONG $0x0001a2e9; BYTE $0x00 // jmp 0xa1f <depthwise+0xa1f>
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	LONG $0xfee68349 // andq $-0x2, %r14
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0xff127c10487ca162 // vmovups -0x40(%rdx,%r10), %zmm23
+	QUAD $0xff154410487c0162 // vmovups -0x40(%r13,%r10), %zmm24
+	QUAD $0xff114c10487c0162 // vmovups -0x40(%r9,%r10), %zmm25
+	LONG $0x103c8d4e // leaq (%rax,%r10), %r15
+	LONG $0x4045e262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm23, %zmm19
+	LONG $0x4045e262; WORD $0xe4b8 // vfmadd231ps %zmm4, %zmm23, %zmm20
+	LONG $0x403dc262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm24, %zmm19
+	LONG $0x403de262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm24, %zmm20
+	LONG $0x4035c262; WORD $0xdfb8 // vfmadd231ps %zmm15, %zmm25, %zmm19
+	LONG $0x4035c262; WORD $0xe0b8 // vfmadd231ps %zmm8, %zmm25, %zmm20
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm19, (%rax,%r10)
+	LONG $0x487ca162; WORD $0x1c10; BYTE $0x12 // vmovups (%rdx,%r10), %zmm19
+	QUAD $0x00155410487c0162 // vmovups (%r13,%r10), %zmm26
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0x11 // vmovups (%r9,%r10), %zmm27
+	LONG $0x40657262; WORD $0xdbb8 // vfmadd231ps %zmm3, %zmm19, %zmm11
+	LONG $0x4065e262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm19, %zmm16
+	LONG $0x402d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm26, %zmm11
+	LONG $0x402de262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm26, %zmm16
+	LONG $0x40255262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm27, %zmm11
+	LONG $0x4025c262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm27, %zmm16
+	QUAD $0x01105c11487c3162 // vmovups %zmm11, 0x40(%rax,%r10)
+	LONG $0x40645162; WORD $0xdd59 // vmulps %zmm13, %zmm19, %zmm11
+	LONG $0x4044c162; WORD $0xde59 // vmulps %zmm14, %zmm23, %zmm19
+	QUAD $0xff117c10487ca162 // vmovups -0x40(%rcx,%r10), %zmm23
+	LONG $0x406d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm18, %zmm19
+	QUAD $0xff164410487c2162 // vmovups -0x40(%rsi,%r10), %zmm24
+	LONG $0x40751262; WORD $0xdab8 // vfmadd231ps %zmm26, %zmm17, %zmm11
+	LONG $0x404d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm22, %zmm19
+	QUAD $0xff104c10487c0162 // vmovups -0x40(%r8,%r10), %zmm25
+	LONG $0x40551262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm21, %zmm11
+	LONG $0x4045e262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm23, %zmm20
+	LONG $0x4045e262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm23, %zmm19
+	LONG $0x403dc262; WORD $0xe1b8 // vfmadd231ps %zmm9, %zmm24, %zmm20
+	LONG $0x403de262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm24, %zmm19
+	LONG $0x4035c262; WORD $0xe7b8 // vfmadd231ps %zmm15, %zmm25, %zmm20
+	LONG $0x4035c262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm25, %zmm19
+	LONG $0x487c8162; WORD $0x2411; BYTE $0x3c // vmovups %zmm20, (%r12,%r15)
+	LONG $0x487ca162; WORD $0x2410; BYTE $0x11 // vmovups (%rcx,%r10), %zmm20
+	LONG $0x487c2162; WORD $0x1410; BYTE $0x16 // vmovups (%rsi,%r10), %zmm26
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0x10 // vmovups (%r8,%r10), %zmm27
+	WORD $0x0149; BYTE $0xea // addq %rbp, %r10
+	LONG $0xfec68349 // addq $-0x2, %r14
+	LONG $0x405de262; WORD $0xc3b8 // vfmadd231ps %zmm3, %zmm20, %zmm16
+	LONG $0x405d7262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm20, %zmm11
+	LONG $0x402de262; WORD $0xc7b8 // vfmadd231ps %zmm7, %zmm26, %zmm16
+	LONG $0x402d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm26, %zmm11
+	LONG $0x4025c262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm27, %zmm16
+	LONG $0x40255262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm27, %zmm11
+	QUAD $0x013c4411487c8162 // vmovups %zmm16, 0x40(%r12,%r15)
+	LONG $0x405cc162; WORD $0xc559 // vmulps %zmm13, %zmm20, %zmm16
+	LONG $0x4044c162; WORD $0xe659 // vmulps %zmm14, %zmm23, %zmm20
+	LONG $0x40758262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm17, %zmm16
+	LONG $0x406d8262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm18, %zmm20
+	LONG $0x40558262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm21, %zmm16
+	LONG $0x404d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm22, %zmm20
+	LONG $0xfe9e850f; WORD $0xffff // jne 0x890 <depthwise+0x890>
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x10348d4e // leaq (%rax,%r10), %r14
+	LONG $0x133c8d4e // leaq (%rbx,%r10), %r15
+	WORD $0x014d; BYTE $0xd4 // addq %r10, %r12
+	LONG $0x2454034c; BYTE $0x48 // addq 0x48(%rsp), %r10
+	LONG $0x082444f6; BYTE $0x01 // testb $0x1, 0x8(%rsp)
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	LONG $0xfc07840f; WORD $0xffff // je 0x626 <depthwise+0x626>
+	LONG $0x487c5162; WORD $0x2c10; BYTE $0x9f // vmovups (%r15,%rbx,4), %zmm13
+	LONG $0x487c5162; WORD $0x3410; BYTE $0x9c // vmovups (%r12,%rbx,4), %zmm14
+	LONG $0x487cc162; WORD $0x0c10; BYTE $0x9a // vmovups (%r10,%rbx,4), %zmm17
+	LONG $0x4815b262; WORD $0xeba8 // vfmadd213ps %zmm19, %zmm13, %zmm5
+	LONG $0x4815b262; WORD $0xe4a8 // vfmadd213ps %zmm20, %zmm13, %zmm4
+	LONG $0x480d7262; WORD $0xcda8 // vfmadd213ps %zmm5, %zmm14, %zmm9
+	LONG $0x480df262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm14, %zmm2
+	LONG $0x40755262; WORD $0xf9a8 // vfmadd213ps %zmm9, %zmm17, %zmm15
+	LONG $0x40757262; WORD $0xc2a8 // vfmadd213ps %zmm2, %zmm17, %zmm8
+	LONG $0x487c5162; WORD $0x3e11 // vmovups %zmm15, (%r14)
+	LONG $0x487cc162; WORD $0xd828 // vmovaps %zmm8, %zmm19
+	QUAD $0x019f5410487cd162 // vmovups 0x40(%r15,%rbx,4), %zmm2
+	QUAD $0x019c6410487cd162 // vmovups 0x40(%r12,%rbx,4), %zmm4
+	QUAD $0x019a6c10487cd162 // vmovups 0x40(%r10,%rbx,4), %zmm5
+	LONG $0x486dd262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm2, %zmm3
+	LONG $0x486db262; WORD $0xc8a8 // vfmadd213ps %zmm16, %zmm2, %zmm1
+	LONG $0x485df262; WORD $0xfba8 // vfmadd213ps %zmm3, %zmm4, %zmm7
+	LONG $0x485df262; WORD $0xf1a8 // vfmadd213ps %zmm1, %zmm4, %zmm6
+	LONG $0x48557262; WORD $0xe7a8 // vfmadd213ps %zmm7, %zmm5, %zmm12
+	LONG $0x48557262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm5, %zmm10
+	LONG $0x487c5162; WORD $0x6611; BYTE $0x01 // vmovups %zmm12, 0x40(%r14)
+	LONG $0x9e348d4d // leaq (%r14,%rbx,4), %r14
+	LONG $0x487c5162; WORD $0xda28 // vmovaps %zmm10, %zmm11
+	LONG $0xfffb70e9; BYTE $0xff // jmp 0x626 <depthwise+0x626>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x74b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r14d
+	LONG $0x7cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r15d
+	QUAD $0x00000000ad348d4a // leaq (,%r13,4), %rsi
+	QUAD $0x000088248caf0f48; BYTE $0x00 // imulq 0x88(%rsp), %rcx
+	LONG $0x244c0348; BYTE $0x30 // addq 0x30(%rsp), %rcx
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	QUAD $0x0000f824bcaf0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rdi
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	QUAD $0x0000d0249caf0f4c; BYTE $0x00 // imulq 0xd0(%rsp), %r11
+	LONG $0x54af0f48; WORD $0x6824 // imulq 0x68(%rsp), %rdx
+	LONG $0x10478d4c // leaq 0x10(%rdi), %r8
+	LONG $0x084f8d4c // leaq 0x8(%rdi), %r9
+	LONG $0x0c578d4c // leaq 0xc(%rdi), %r10
+	LONG $0x04c78348 // addq $0x4, %rdi
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	LONG $0xd3af0f4c // imulq %rbx, %r10
+	LONG $0xfbaf0f48 // imulq %rbx, %rdi
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
+	LONG $0x08438d4d // leaq 0x8(%r11), %r8
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	LONG $0x104b8d4d // leaq 0x10(%r11), %r9
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
+	LONG $0x0c538d4d // leaq 0xc(%r11), %r10
+	LONG $0x04c38349 // addq $0x4, %r11
+	QUAD $0x000000b024bc8948 // movq %rdi, 0xb0(%rsp)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	LONG $0xd3af0f4c // imulq %rbx, %r10
+	LONG $0xdbaf0f4c // imulq %rbx, %r11
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	QUAD $0x000001702484894c // movq %r8, 0x170(%rsp)
+	LONG $0x10428d4c // leaq 0x10(%rdx), %r8
+	QUAD $0x00000108248c894c // movq %r9, 0x108(%rsp)
+	LONG $0x0c4a8d4c // leaq 0xc(%rdx), %r9
+	QUAD $0x000001002494894c // movq %r10, 0x100(%rsp)
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	QUAD $0x000001a82484894c // movq %r8, 0x1a8(%rsp)
+	LONG $0x08428d4c // leaq 0x8(%rdx), %r8
+	LONG $0x04c28348 // addq $0x4, %rdx
+	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	QUAD $0x000001902494894c // movq %r10, 0x190(%rsp)
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	QUAD $0x000001982484894c // movq %r8, 0x198(%rsp)
+	QUAD $0x00000188248c894c // movq %r9, 0x188(%rsp)
+	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	LONG $0x0000b4e9; BYTE $0x00 // jmp 0xcee <depthwise+0xcee>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x10458d49 // leaq 0x10(%r13), %rax
+	LONG $0x487c7162; WORD $0x1311 // vmovups %zmm10, (%rbx)
+	QUAD $0x000000c024848348; BYTE $0x40 // addq $0x40, 0xc0(%rsp)
+	QUAD $0x0000018024848348; BYTE $0x40 // addq $0x40, 0x180(%rsp)
+	QUAD $0x000000a824848348; BYTE $0x40 // addq $0x40, 0xa8(%rsp)
+	QUAD $0x000000a024848348; BYTE $0x40 // addq $0x40, 0xa0(%rsp)
+	QUAD $0x0000009824848348; BYTE $0x40 // addq $0x40, 0x98(%rsp)
+	QUAD $0x000000b024848348; BYTE $0x40 // addq $0x40, 0xb0(%rsp)
+	QUAD $0x0000018824848348; BYTE $0x40 // addq $0x40, 0x188(%rsp)
+	QUAD $0x0000010824848348; BYTE $0x40 // addq $0x40, 0x108(%rsp)
+	QUAD $0x0000010024848348; BYTE $0x40 // addq $0x40, 0x100(%rsp)
+	QUAD $0x0000017024848348; BYTE $0x40 // addq $0x40, 0x170(%rsp)
+	QUAD $0x0000008024848348; BYTE $0x40 // addq $0x40, 0x80(%rsp)
+	QUAD $0x0000019024848348; BYTE $0x40 // addq $0x40, 0x190(%rsp)
+	QUAD $0x000001a824848348; BYTE $0x40 // addq $0x40, 0x1a8(%rsp)
+	QUAD $0x000001a024848348; BYTE $0x40 // addq $0x40, 0x1a0(%rsp)
+	QUAD $0x0000019824848348; BYTE $0x40 // addq $0x40, 0x198(%rsp)
+	QUAD $0x000000b824848348; BYTE $0x40 // addq $0x40, 0xb8(%rsp)
+	WORD $0x8948; BYTE $0xeb // movq %rbp, %rbx
+	WORD $0x3948; BYTE $0xe8 // cmpq %rbp, %rax
+	QUAD $0x000000e824ac8b48 // movq 0xe8(%rsp), %rbp
+	LONG $0xf5a58f0f; WORD $0xffff // jg 0x293 <depthwise+0x293>
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	QUAD $0x000000008d048d48 // leaq (,%rcx,4), %rax
+	LONG $0x08470348 // addq 0x8(%rdi), %rax
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x1475 // jne 0xd2b <depthwise+0xd2b>
+	LONG $0x487cf162; WORD $0x1810 // vmovups (%rax), %zmm3
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x98 // vmovups (%rax,%rbx,4), %zmm2
+	LONG $0x487cf162; WORD $0x2410; BYTE $0xd8 // vmovups (%rax,%rbx,8), %zmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xff // testb %r15b, %r15b
+	WORD $0x2a75 // jne 0xd62 <depthwise+0xd62>
+	QUAD $0x0000013024948b48 // movq 0x130(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm5
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm1
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3410; BYTE $0x10 // vmovups (%rax,%rdx), %zmm6
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
+	WORD $0x8445; BYTE $0xf6 // testb %r14b, %r14b
+	WORD $0x2d75 // jne 0xdaa <depthwise+0xdaa>
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0410; BYTE $0x10 // vmovups (%rax,%rdx), %zmm8
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm7
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm9
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x8a1c8d48 // leaq (%rdx,%rcx,4), %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe7d8e0f; WORD $0xffff // jle 0xc40 <depthwise+0xc40>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x2410; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm12
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x8a // vmovups (%r10,%rcx,4), %zmm11
+	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm13
+	LONG $0x48157262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm13, %zmm10
+	LONG $0x481d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm12, %zmm10
+	LONG $0x48257262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm11, %zmm10
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xfe41840f; WORD $0xffff // je 0xc40 <depthwise+0xc40>
+	LONG $0x48147162; WORD $0xeb59 // vmulps %zmm3, %zmm13, %zmm13
+	LONG $0xff508d48 // leaq -0x1(%rax), %rdx
+	LONG $0xfec08348 // addq $-0x2, %rax
+	LONG $0x48555262; WORD $0xe5a8 // vfmadd213ps %zmm13, %zmm5, %zmm12
+	LONG $0x483d5262; WORD $0xdca8 // vfmadd213ps %zmm12, %zmm8, %zmm11
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x2273 // jae 0xe41 <depthwise+0xe41>
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x8a048d49 // leaq (%r10,%rcx,4), %rax
+	LONG $0x89048d4d // leaq (%r9,%rcx,4), %r8
+	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0x0361850f; WORD $0x0000 // jne 0x119d <depthwise+0x119d>
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0xc40 <depthwise+0xc40>
+	QUAD $0x000001a824bc8b48 // movq 0x1a8(%rsp), %rdi
+	QUAD $0x000001b024948948 // movq %rdx, 0x1b0(%rsp)
+	LONG $0xfce28348 // andq $-0x4, %rdx
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x00000198248c8b48 // movq 0x198(%rsp), %rcx
+	QUAD $0x0000017024ac8b48 // movq 0x170(%rsp), %rbp
+	QUAD $0x0000018824b48b4c // movq 0x188(%rsp), %r14
+	QUAD $0x000000b0248c8b4c // movq 0xb0(%rsp), %r9
+	QUAD $0x0000018024bc8b4c // movq 0x180(%rsp), %r15
+	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	QUAD $0x0000016824ac894c // movq %r13, 0x168(%rsp)
+	QUAD $0x0000014024948948 // movq %rdx, 0x140(%rsp)
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0x247c8948; BYTE $0x10 // movq %rdi, 0x10(%rsp)
+	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
+	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
+	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
+	QUAD $0x000000e024bc8948 // movq %rdi, 0xe0(%rsp)
+	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
+	LONG $0x487c5162; WORD $0x2410; BYTE $0x31 // vmovups (%r9,%rsi), %zmm12
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm13
+	LONG $0x487c5162; WORD $0x3410; BYTE $0x34 // vmovups (%r12,%rsi), %zmm14
+	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
+	QUAD $0x0000015824bc894c // movq %r15, 0x158(%rsp)
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	QUAD $0x0000014824948948 // movq %rdx, 0x148(%rsp)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x0000016024b4894c // movq %r14, 0x160(%rsp)
+	LONG $0x37348d4c // leaq (%rdi,%rsi), %r14
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r13
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	QUAD $0x0000015024a4894c // movq %r12, 0x150(%rsp)
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0x24448b4c; BYTE $0x10 // movq 0x10(%rsp), %r8
+	WORD $0x014d; BYTE $0xd4 // addq %r10, %r12
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	QUAD $0x000000d82494014c // addq %r10, 0xd8(%rsp)
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x487c7162; WORD $0x1411; BYTE $0x37 // vmovups %zmm10, (%rdi,%rsi)
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	LONG $0x487c5162; WORD $0x2410; BYTE $0x33 // vmovups (%r11,%rsi), %zmm12
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	LONG $0x245c894c; BYTE $0x50 // movq %r11, 0x50(%rsp)
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	QUAD $0x00356c10487c7162 // vmovups (%rbp,%rsi), %zmm13
+	WORD $0x014c; BYTE $0xd5 // addq %r10, %rbp
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	LONG $0x487c7162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%rsi), %zmm14
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x481d7262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm12, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	LONG $0x48157262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm13, %zmm10
+	LONG $0x480d5262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm14, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x37 // vmovups %zmm11, (%r15,%r14)
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm12
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm13
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	LONG $0x245c8948; BYTE $0x18 // movq %rbx, 0x18(%rsp)
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	QUAD $0x00357410487c5162 // vmovups (%r13,%rsi), %zmm14
+	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	LONG $0x246c894c; BYTE $0x08 // movq %r13, 0x8(%rsp)
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x37 // vmovups %zmm10, (%r15,%r14)
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	LONG $0x487c7162; WORD $0x3c10; BYTE $0x30 // vmovups (%rax,%rsi), %zmm15
+	LONG $0x487ce162; WORD $0x0410; BYTE $0x31 // vmovups (%rcx,%rsi), %zmm16
+	LONG $0x487cc162; WORD $0x0c10; BYTE $0x30 // vmovups (%r8,%rsi), %zmm17
+	WORD $0x014c; BYTE $0xd1 // addq %r10, %rcx
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	QUAD $0x0000015024a48b4c // movq 0x150(%rsp), %r12
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	LONG $0x2444894c; BYTE $0x10 // movq %r8, 0x10(%rsp)
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	WORD $0x014d; BYTE $0xd4 // addq %r10, %r12
+	LONG $0x48057262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm15, %zmm11
+	LONG $0x48057262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm15, %zmm10
+	LONG $0x407d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm16, %zmm11
+	LONG $0x407d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm16, %zmm10
+	LONG $0x40755262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm17, %zmm11
+	LONG $0x40757262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm17, %zmm10
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x37 // vmovups %zmm11, (%r15,%r14)
+	QUAD $0x0000015824bc8b4c // movq 0x158(%rsp), %r15
+	QUAD $0x0000016024b48b4c // movq 0x160(%rsp), %r14
+	LONG $0x48047162; WORD $0xdb59 // vmulps %zmm3, %zmm15, %zmm11
+	LONG $0x48553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm5, %zmm11
+	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x0000014024848348; BYTE $0xfc // addq $-0x4, 0x140(%rsp)
+	LONG $0x483d3262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm8, %zmm11
+	LONG $0xfdd1850f; WORD $0xffff // jne 0xf10 <depthwise+0xf10>
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x0149; BYTE $0xf6 // addq %rsi, %r14
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x000000c824ac8b48 // movq 0xc8(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	QUAD $0x0000016824ac8b4c // movq 0x168(%rsp), %r13
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0x74b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r14d
+	LONG $0x7cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r15d
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0xfaa3840f; WORD $0xffff // je 0xc40 <depthwise+0xc40>
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487c5162; WORD $0x2410; BYTE $0x03 // vmovups (%r11,%rax), %zmm12
+	LONG $0x487c5162; WORD $0x2c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm13
+	LONG $0x487c7162; WORD $0x3410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm14
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x487c7162; WORD $0x1411; BYTE $0x03 // vmovups %zmm10, (%rbx,%rax)
+	LONG $0x487c5162; WORD $0xd328 // vmovaps %zmm11, %zmm10
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	WORD $0xa075 // jne 0x11b0 <depthwise+0x11b0>
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0xfffa28e9; BYTE $0xff // jmp 0xc40 <depthwise+0xc40>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	QUAD $0x000000f024848b4c // movq 0xf0(%rsp), %r8
+	LONG $0x5cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r11d
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x0000882484af0f4c; BYTE $0x00 // imulq 0x88(%rsp), %r8
+	LONG $0x2444034c; BYTE $0x30 // addq 0x30(%rsp), %r8
+	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x4caf0f48; WORD $0x6824 // imulq 0x68(%rsp), %rcx
+	QUAD $0x000001482484894c // movq %r8, 0x148(%rsp)
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	LONG $0x0c518d48 // leaq 0xc(%rcx), %rdx
+	LONG $0x04c18348 // addq $0x4, %rcx
+	LONG $0xcbaf0f48 // imulq %rbx, %rcx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0xcdaf0f49 // imulq %r13, %rcx
+	QUAD $0x0000014024948948 // movq %rdx, 0x140(%rsp)
+	QUAD $0x0000f82484af0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rax
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
+	LONG $0x0c518d48 // leaq 0xc(%rcx), %rdx
+	LONG $0x04c18348 // addq $0x4, %rcx
+	LONG $0xcbaf0f48 // imulq %rbx, %rcx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
+	LONG $0xcbaf0f48 // imulq %rbx, %rcx
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x200c8d4b // leaq (%r8,%r12), %rcx
+	LONG $0x44b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r8d
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	LONG $0x0c488d48 // leaq 0xc(%rax), %rcx
+	LONG $0x04c08348 // addq $0x4, %rax
+	LONG $0xcbaf0f48 // imulq %rbx, %rcx
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x0000010024848948 // movq %rax, 0x100(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	LONG $0x000082e9; BYTE $0x00 // jmp 0x13d2 <depthwise+0x13d2>
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x405dd262; WORD $0x2698 // vfmadd132ps (%r14), %zmm20, %zmm4
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x485df262; WORD $0x3a98 // vfmadd132ps (%rdx), %zmm4, %zmm7
+	LONG $0x48457262; WORD $0x1e98 // vfmadd132ps (%rsi), %zmm7, %zmm11
+	LONG $0x4825d262; WORD $0x2c98; BYTE $0x9e // vfmadd132ps (%r14,%rbx,4), %zmm11, %zmm5
+	LONG $0x48557262; WORD $0x0c98; BYTE $0x9a // vfmadd132ps (%rdx,%rbx,4), %zmm5, %zmm9
+	LONG $0x48357262; WORD $0x3498; BYTE $0x9e // vfmadd132ps (%rsi,%rbx,4), %zmm9, %zmm14
+	LONG $0x487c7162; WORD $0x3111 // vmovups %zmm14, (%rcx)
+	LONG $0x406dd262; WORD $0x5698; BYTE $0x01 // vfmadd132ps 0x40(%r14), %zmm18, %zmm2
+	LONG $0x486df262; WORD $0x4a98; BYTE $0x01 // vfmadd132ps 0x40(%rdx), %zmm2, %zmm1
+	LONG $0x48757262; WORD $0x4698; BYTE $0x01 // vfmadd132ps 0x40(%rsi), %zmm1, %zmm8
+	QUAD $0x019e5c98483dd262 // vfmadd132ps 0x40(%r14,%rbx,4), %zmm8, %zmm3
+	QUAD $0x019a74984865f262 // vfmadd132ps 0x40(%rdx,%rbx,4), %zmm3, %zmm6
+	QUAD $0x019e5498484d7262 // vfmadd132ps 0x40(%rsi,%rbx,4), %zmm6, %zmm10
+	LONG $0x487c5162; WORD $0xc228 // vmovaps %zmm10, %zmm8
+	LONG $0x487c7162; WORD $0x4111; BYTE $0x01 // vmovups %zmm8, 0x40(%rcx)
+	LONG $0x20578d49 // leaq 0x20(%r15), %rdx
+	LONG $0x80e88348 // subq $-0x80, %rax
+	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
+	LONG $0xf0778f0f; WORD $0xffff // jg 0x449 <depthwise+0x449>
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x2b75 // jne 0x1434 <depthwise+0x1434>
+	LONG $0x487c7162; WORD $0x2210 // vmovups (%rdx), %zmm12
+	LONG $0x487c7162; WORD $0x6a10; BYTE $0x01 // vmovups 0x40(%rdx), %zmm13
+	LONG $0x487cf162; WORD $0x2410; BYTE $0x9a // vmovups (%rdx,%rbx,4), %zmm4
+	QUAD $0x019a5410487cf162 // vmovups 0x40(%rdx,%rbx,4), %zmm2
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0xda // vmovups (%rdx,%rbx,8), %zmm5
+	QUAD $0x01da5c10487cf162 // vmovups 0x40(%rdx,%rbx,8), %zmm3
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xdb // testb %r11b, %r11b
+	WORD $0x4275 // jne 0x1493 <depthwise+0x1493>
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x487c7162; WORD $0x3c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm15
+	QUAD $0x01324410487ce162 // vmovups 0x40(%rdx,%rsi), %zmm16
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x3c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm7
+	QUAD $0x01324c10487cf162 // vmovups 0x40(%rdx,%rsi), %zmm1
+	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm9
+	QUAD $0x01327410487cf162 // vmovups 0x40(%rdx,%rsi), %zmm6
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x8445; BYTE $0xc0 // testb %r8b, %r8b
+	WORD $0x4575 // jne 0x14fd <depthwise+0x14fd>
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x487ce162; WORD $0x0c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm17
+	QUAD $0x01325c10487ce162 // vmovups 0x40(%rdx,%rsi), %zmm19
+	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
+	LONG $0x487c7162; WORD $0x1c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm11
+	QUAD $0x01324410487c7162 // vmovups 0x40(%rdx,%rsi), %zmm8
+	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	LONG $0x487c7162; WORD $0x3410; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm14
+	QUAD $0x01325410487c7162 // vmovups 0x40(%rdx,%rsi), %zmm10
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfeb78e0f; WORD $0xffff // jle 0x13c1 <depthwise+0x13c1>
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	QUAD $0x0000015024b48948 // movq %rsi, 0x150(%rsp)
+	LONG $0x24548948; BYTE $0x18 // movq %rdx, 0x18(%rsp)
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x4f75 // jne 0x1570 <depthwise+0x1570>
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
+	LONG $0x8a348d49 // leaq (%r10,%rcx,4), %rsi
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
+	LONG $0x24548948; BYTE $0x08 // movq %rdx, 0x8(%rsp)
+	LONG $0x8e148d49 // leaq (%r14,%rcx,4), %rdx
+	LONG $0x89348d4d // leaq (%r9,%rcx,4), %r14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
+	QUAD $0x01000001502484f6 // testb $0x1, 0x150(%rsp)
+	LONG $0xfe5d840f; WORD $0xffff // je 0x13c1 <depthwise+0x13c1>
+	LONG $0x0003ede9; BYTE $0x00 // jmp 0x1956 <depthwise+0x1956>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	QUAD $0xfffffffffffeb948; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %rcx
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	QUAD $0x0000014824bc8b48 // movq 0x148(%rsp), %rdi
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	QUAD $0x000000c0248c8b4c // movq 0xc0(%rsp), %r9
+	QUAD $0x00000140249c8b48 // movq 0x140(%rsp), %rbx
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0003bd41; WORD $0x0000 // movl $0x3, %r13d
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	QUAD $0x000000202444c748; BYTE $0x00 // movq $0x0, 0x20(%rsp)
+	WORD $0x2148; BYTE $0xce // andq %rcx, %rsi
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	QUAD $0x0000016024b48948 // movq %rsi, 0x160(%rsp)
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x000127e9; BYTE $0x00 // jmp 0x174c <depthwise+0x174c>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0xff0464b8485dc262 // vfmadd231ps -0x40(%r12,%rax), %zmm4, %zmm20
+	QUAD $0xff016c10487ce162 // vmovups -0x40(%rcx,%rax), %zmm21
+	QUAD $0xff077410487cc162 // vmovups -0x40(%r15,%rax), %zmm22
+	QUAD $0xff037c10487ce162 // vmovups -0x40(%rbx,%rax), %zmm23
+	QUAD $0xff0364b84845c262 // vfmadd231ps -0x40(%r11,%rax), %zmm7, %zmm20
+	QUAD $0xff0264b84825e262 // vfmadd231ps -0x40(%rdx,%rax), %zmm11, %zmm20
+	LONG $0x4055e262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm21, %zmm20
+	LONG $0x404dc262; WORD $0xe1b8 // vfmadd231ps %zmm9, %zmm22, %zmm20
+	LONG $0x4045c262; WORD $0xe6b8 // vfmadd231ps %zmm14, %zmm23, %zmm20
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x06 // vmovups %zmm20, (%rsi,%rax)
+	LONG $0x4054c162; WORD $0xe459 // vmulps %zmm12, %zmm21, %zmm20
+	LONG $0x486dc262; WORD $0x14b8; BYTE $0x04 // vfmadd231ps (%r12,%rax), %zmm2, %zmm18
+	LONG $0x487c6162; WORD $0x0410; BYTE $0x03 // vmovups (%rbx,%rax), %zmm24
+	LONG $0x4805a262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm15, %zmm20
+	LONG $0x487ce162; WORD $0x3410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm22
+	LONG $0x4875c262; WORD $0x14b8; BYTE $0x03 // vfmadd231ps (%r11,%rax), %zmm1, %zmm18
+	LONG $0x4075a262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm17, %zmm20
+	LONG $0x487cc162; WORD $0x3c10; BYTE $0x07 // vmovups (%r15,%rax), %zmm23
+	LONG $0x483de262; WORD $0x14b8; BYTE $0x02 // vfmadd231ps (%rdx,%rax), %zmm8, %zmm18
+	LONG $0x404de262; WORD $0xd3b8 // vfmadd231ps %zmm3, %zmm22, %zmm18
+	LONG $0x4045e262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm23, %zmm18
+	LONG $0x403dc262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm24, %zmm18
+	LONG $0x487ca162; WORD $0xea28 // vmovaps %zmm18, %zmm21
+	LONG $0x404cc162; WORD $0xd559 // vmulps %zmm13, %zmm22, %zmm18
+	LONG $0x407da262; WORD $0xd7b8 // vfmadd231ps %zmm23, %zmm16, %zmm18
+	LONG $0x40658262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm19, %zmm18
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
+	LONG $0x246c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbp
+	QUAD $0x01066c11487ce162 // vmovups %zmm21, 0x40(%rsi,%rax)
+	LONG $0x247c0148; BYTE $0x10 // addq %rdi, 0x10(%rsp)
+	QUAD $0x000000e024bc0148 // addq %rdi, 0xe0(%rsp)
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x2444014c; BYTE $0x08 // addq %r8, 0x8(%rsp)
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x02c58348 // addq $0x2, %rbp
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x246c8948; BYTE $0x20 // movq %rbp, 0x20(%rsp)
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	QUAD $0x0000016024ac3948 // cmpq %rbp, 0x160(%rsp)
+	LONG $0x01a4840f; WORD $0x0000 // je 0x18f0 <depthwise+0x18f0>
+	LONG $0xfe7d8d49 // leaq -0x2(%r13), %rdi
+	LONG $0x2474894c; BYTE $0x60 // movq %r14, 0x60(%rsp)
+	LONG $0x247c3b48; BYTE $0x18 // cmpq 0x18(%rsp), %rdi
+	LONG $0x00e08d0f; WORD $0x0000 // jge 0x1840 <depthwise+0x1840>
+	LONG $0x485dc262; WORD $0x24b8; BYTE $0x06 // vfmadd231ps (%r14,%rax), %zmm4, %zmm20
+	WORD $0x894c; BYTE $0xf5 // movq %r14, %rbp
+	LONG $0x24748b4c; BYTE $0x10 // movq 0x10(%rsp), %r14
+	QUAD $0x00000158248c8948 // movq %rcx, 0x158(%rsp)
+	QUAD $0x000000e0248c8b48 // movq 0xe0(%rsp), %rcx
+	QUAD $0xff027410487cc162 // vmovups -0x40(%r10,%rax), %zmm22
+	QUAD $0xff017c10487cc162 // vmovups -0x40(%r9,%rax), %zmm23
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x4845c262; WORD $0x24b8; BYTE $0x06 // vfmadd231ps (%r14,%rax), %zmm7, %zmm20
+	QUAD $0xff016c10487ce162 // vmovups -0x40(%rcx,%rax), %zmm21
+	LONG $0x4825c262; WORD $0x24b8; BYTE $0x00 // vfmadd231ps (%r8,%rax), %zmm11, %zmm20
+	LONG $0x4055e262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm21, %zmm20
+	LONG $0x404dc262; WORD $0xe1b8 // vfmadd231ps %zmm9, %zmm22, %zmm20
+	LONG $0x4045c262; WORD $0xe6b8 // vfmadd231ps %zmm14, %zmm23, %zmm20
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x07 // vmovups %zmm20, (%rdi,%rax)
+	LONG $0x4054c162; WORD $0xe459 // vmulps %zmm12, %zmm21, %zmm20
+	QUAD $0x010554b8486de262 // vfmadd231ps 0x40(%rbp,%rax), %zmm2, %zmm18
+	LONG $0x487c4162; WORD $0x0410; BYTE $0x01 // vmovups (%r9,%rax), %zmm24
+	LONG $0x4805a262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm15, %zmm20
+	LONG $0x487ce162; WORD $0x3410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm22
+	QUAD $0x00000158248c8b48 // movq 0x158(%rsp), %rcx
+	QUAD $0x010654b84875c262 // vfmadd231ps 0x40(%r14,%rax), %zmm1, %zmm18
+	LONG $0x4075a262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm17, %zmm20
+	LONG $0x487cc162; WORD $0x3c10; BYTE $0x02 // vmovups (%r10,%rax), %zmm23
+	QUAD $0x010054b8483dc262 // vfmadd231ps 0x40(%r8,%rax), %zmm8, %zmm18
+	LONG $0x404de262; WORD $0xd3b8 // vfmadd231ps %zmm3, %zmm22, %zmm18
+	LONG $0x4045e262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm23, %zmm18
+	LONG $0x403dc262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm24, %zmm18
+	LONG $0x487ca162; WORD $0xea28 // vmovaps %zmm18, %zmm21
+	LONG $0x404cc162; WORD $0xd559 // vmulps %zmm13, %zmm22, %zmm18
+	LONG $0x407da262; WORD $0xd7b8 // vfmadd231ps %zmm23, %zmm16, %zmm18
+	LONG $0x40658262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm19, %zmm18
+	WORD $0x55eb // jmp 0x188b <depthwise+0x188b>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cc162; WORD $0x2c10; BYTE $0x06 // vmovups (%r14,%rax), %zmm21
+	LONG $0x246c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbp
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x405de262; WORD $0xec98 // vfmadd132ps %zmm4, %zmm20, %zmm21
+	QUAD $0x00056cb84845e262 // vfmadd231ps (%rbp,%rax), %zmm7, %zmm21
+	LONG $0x4825c262; WORD $0x2cb8; BYTE $0x00 // vfmadd231ps (%r8,%rax), %zmm11, %zmm21
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x07 // vmovups %zmm21, (%rdi,%rax)
+	QUAD $0x01066c10487cc162 // vmovups 0x40(%r14,%rax), %zmm21
+	LONG $0x406de262; WORD $0xea98 // vfmadd132ps %zmm2, %zmm18, %zmm21
+	QUAD $0x01056cb84875e262 // vfmadd231ps 0x40(%rbp,%rax), %zmm1, %zmm21
+	QUAD $0x01006cb8483dc262 // vfmadd231ps 0x40(%r8,%rax), %zmm8, %zmm21
+	QUAD $0x01076c11487ce162 // vmovups %zmm21, 0x40(%rdi,%rax)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x246c3b4c; BYTE $0x18 // cmpq 0x18(%rsp), %r13
+	LONG $0xfd888c0f; WORD $0xffff // jl 0x1630 <depthwise+0x1630>
+	QUAD $0xff046c10487cc162 // vmovups -0x40(%r12,%rax), %zmm21
+	LONG $0x405de262; WORD $0xec98 // vfmadd132ps %zmm4, %zmm20, %zmm21
+	QUAD $0xff036cb84845c262 // vfmadd231ps -0x40(%r11,%rax), %zmm7, %zmm21
+	QUAD $0xff026cb84825e262 // vfmadd231ps -0x40(%rdx,%rax), %zmm11, %zmm21
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x06 // vmovups %zmm21, (%rsi,%rax)
+	LONG $0x487cc162; WORD $0x2c10; BYTE $0x04 // vmovups (%r12,%rax), %zmm21
+	LONG $0x406de262; WORD $0xea98 // vfmadd132ps %zmm2, %zmm18, %zmm21
+	LONG $0x4875c262; WORD $0x2cb8; BYTE $0x03 // vfmadd231ps (%r11,%rax), %zmm1, %zmm21
+	LONG $0x483de262; WORD $0x2cb8; BYTE $0x02 // vfmadd231ps (%rdx,%rax), %zmm8, %zmm21
+	LONG $0xfffdf2e9; BYTE $0xff // jmp 0x16df <depthwise+0x16df>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	LONG $0x24440148; BYTE $0x08 // addq %rax, 0x8(%rsp)
+	LONG $0x24440148; BYTE $0x10 // addq %rax, 0x10(%rsp)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	QUAD $0x000000e824ac8b48 // movq 0xe8(%rsp), %rbp
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x5cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r11d
+	QUAD $0x0000008024bc8b4c // movq 0x80(%rsp), %r15
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x44b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r8d
+	QUAD $0x01000001502484f6 // testb $0x1, 0x150(%rsp)
+	LONG $0xfa6b840f; WORD $0xffff // je 0x13c1 <depthwise+0x13c1>
+	LONG $0x094c8d48; BYTE $0x01 // leaq 0x1(%rcx,%rcx), %rcx
+	LONG $0x244c3b48; BYTE $0x18 // cmpq 0x18(%rsp), %rcx
+	LONG $0xf9ea8c0f; WORD $0xffff // jl 0x1350 <depthwise+0x1350>
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x405dd262; WORD $0x2698 // vfmadd132ps (%r14), %zmm20, %zmm4
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x485df262; WORD $0x3a98 // vfmadd132ps (%rdx), %zmm4, %zmm7
+	LONG $0x48457262; WORD $0x1e98 // vfmadd132ps (%rsi), %zmm7, %zmm11
+	LONG $0x487c7162; WORD $0x1911 // vmovups %zmm11, (%rcx)
+	LONG $0x406dd262; WORD $0x5698; BYTE $0x01 // vfmadd132ps 0x40(%r14), %zmm18, %zmm2
+	LONG $0x486df262; WORD $0x4a98; BYTE $0x01 // vfmadd132ps 0x40(%rdx), %zmm2, %zmm1
+	LONG $0x48757262; WORD $0x4698; BYTE $0x01 // vfmadd132ps 0x40(%rsi), %zmm1, %zmm8
+	LONG $0xfffa18e9; BYTE $0xff // jmp 0x13ba <depthwise+0x13ba>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000bd0c8d4a // leaq (,%r15,4), %rcx
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	QUAD $0x000000a8248c894c // movq %r9, 0xa8(%rsp)
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	QUAD $0x00008824b4af0f48; BYTE $0x00 // imulq 0x88(%rsp), %rsi
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x24740348; BYTE $0x30 // addq 0x30(%rsp), %rsi
+	QUAD $0x000000008d348d4c // leaq (,%rcx,4), %r14
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0x54af0f48; WORD $0x6824 // imulq 0x68(%rsp), %rdx
+	LONG $0x260c8d4a // leaq (%rsi,%r12), %rcx
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x08628d4c // leaq 0x8(%rdx), %r12
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	QUAD $0x0000015024a4894c // movq %r12, 0x150(%rsp)
+	LONG $0x0c628d4c // leaq 0xc(%rdx), %r12
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	QUAD $0x0000015824948948 // movq %rdx, 0x158(%rsp)
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0xd5af0f49 // imulq %r13, %rdx
+	QUAD $0x0000014824a4894c // movq %r12, 0x148(%rsp)
+	QUAD $0x0000f824b4af0f4c; BYTE $0x00 // imulq 0xf8(%rsp), %r14
+	LONG $0x08628d4c // leaq 0x8(%rdx), %r12
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	QUAD $0x0000014024a4894c // movq %r12, 0x140(%rsp)
+	LONG $0x0c628d4c // leaq 0xc(%rdx), %r12
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	LONG $0x08568d49 // leaq 0x8(%r14), %rdx
+	QUAD $0x000000c024a4894c // movq %r12, 0xc0(%rsp)
+	LONG $0x0c668d4d // leaq 0xc(%r14), %r12
+	LONG $0x04c68349 // addq $0x4, %r14
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	LONG $0xf3af0f4c // imulq %rbx, %r14
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	LONG $0x0000cde9; BYTE $0x00 // jmp 0x1b9f <depthwise+0x1b9f>
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x4835f262; WORD $0x1298 // vfmadd132ps (%rdx), %zmm9, %zmm2
+	LONG $0x486df262; WORD $0x0998 // vfmadd132ps (%rcx), %zmm2, %zmm1
+	LONG $0x4875f262; WORD $0x2898 // vfmadd132ps (%rax), %zmm1, %zmm5
+	LONG $0x4855f262; WORD $0x1c98; BYTE $0x9a // vfmadd132ps (%rdx,%rbx,4), %zmm5, %zmm3
+	LONG $0x4865f262; WORD $0x2498; BYTE $0x99 // vfmadd132ps (%rcx,%rbx,4), %zmm3, %zmm4
+	LONG $0x485df262; WORD $0x3498; BYTE $0x98 // vfmadd132ps (%rax,%rbx,4), %zmm4, %zmm6
+	LONG $0x487cf162; WORD $0xee28 // vmovaps %zmm6, %zmm5
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x487cf162; WORD $0x2811 // vmovups %zmm5, (%rax)
+	QUAD $0x0000016024848348; BYTE $0x40 // addq $0x40, 0x160(%rsp)
+	QUAD $0x0000009824848348; BYTE $0x40 // addq $0x40, 0x98(%rsp)
+	QUAD $0x0000015024848348; BYTE $0x40 // addq $0x40, 0x150(%rsp)
+	QUAD $0x0000014824848348; BYTE $0x40 // addq $0x40, 0x148(%rsp)
+	QUAD $0x0000015824848348; BYTE $0x40 // addq $0x40, 0x158(%rsp)
+	QUAD $0x000000a024848348; BYTE $0x40 // addq $0x40, 0xa0(%rsp)
+	QUAD $0x0000014024848348; BYTE $0x40 // addq $0x40, 0x140(%rsp)
+	QUAD $0x000000c024848348; BYTE $0x40 // addq $0x40, 0xc0(%rsp)
+	QUAD $0x000000d824848348; BYTE $0x40 // addq $0x40, 0xd8(%rsp)
+	QUAD $0x000000a824848348; BYTE $0x40 // addq $0x40, 0xa8(%rsp)
+	QUAD $0x000000b824848348; BYTE $0x40 // addq $0x40, 0xb8(%rsp)
+	QUAD $0x000000b024848348; BYTE $0x40 // addq $0x40, 0xb0(%rsp)
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x10478d49 // leaq 0x10(%r15), %rax
+	LONG $0x40c68348 // addq $0x40, %rsi
+	LONG $0x40c68349 // addq $0x40, %r14
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	LONG $0xe8ba8f0f; WORD $0xffff // jg 0x459 <depthwise+0x459>
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	LONG $0x08470348 // addq 0x8(%rdi), %rax
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x1475 // jne 0x1bdc <depthwise+0x1bdc>
+	LONG $0x487cf162; WORD $0x3810 // vmovups (%rax), %zmm7
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x98 // vmovups (%rax,%rbx,4), %zmm2
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0xd8 // vmovups (%rax,%rbx,8), %zmm3
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x8445; BYTE $0xdb // testb %r11b, %r11b
+	WORD $0x2a75 // jne 0x1c14 <depthwise+0x1c14>
+	QUAD $0x00000130248c8b48 // movq 0x130(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x0410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm8
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm1
+	QUAD $0x00000128248c8b48 // movq 0x128(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x8445; BYTE $0xc0 // testb %r8b, %r8b
+	WORD $0x2d75 // jne 0x1c53 <depthwise+0x1c53>
+	QUAD $0x00000120248c8b48 // movq 0x120(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x1410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm10
+	QUAD $0x00000118248c8b48 // movq 0x118(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm5
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x3410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm6
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb98e0f; WORD $0xffff // jle 0x1b19 <depthwise+0x1b19>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x4e75 // jne 0x1cc0 <depthwise+0x1cc0>
+	QUAD $0x0000013824848b48 // movq 0x138(%rsp), %rax
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	LONG $0x92048d49 // leaq (%r10,%rdx,4), %rax
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x91148d49 // leaq (%r9,%rdx,4), %rdx
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	QUAD $0x01000001082484f6 // testb $0x1, 0x108(%rsp)
+	LONG $0xfe60840f; WORD $0xffff // je 0x1b19 <depthwise+0x1b19>
+	LONG $0x0002d4e9; BYTE $0x00 // jmp 0x1f92 <depthwise+0x1f92>
+	WORD $0x9066 // nop
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
+	QUAD $0x000000a0248c8b4c // movq 0xa0(%rsp), %r9
+	QUAD $0xfffffffffffeb849; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %r8
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	QUAD $0x000000b824ac8b48 // movq 0xb8(%rsp), %rbp
+	QUAD $0x00000140249c8b4c // movq 0x140(%rsp), %r11
+	QUAD $0x0000015824bc8b4c // movq 0x158(%rsp), %r15
+	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	QUAD $0x0000015024848b48 // movq 0x150(%rsp), %rax
+	QUAD $0x0000016024948b4c // movq 0x160(%rsp), %r10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x0003bd41; WORD $0x0000 // movl $0x3, %r13d
+	QUAD $0x0000017024b4894c // movq %r14, 0x170(%rsp)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	WORD $0x214c; BYTE $0xc2 // andq %r8, %rdx
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x244c894c; BYTE $0x18 // movq %r9, 0x18(%rsp)
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	QUAD $0x0000010024bc8948 // movq %rdi, 0x100(%rsp)
+	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x244c894c; BYTE $0x10 // movq %r9, 0x10(%rsp)
+	LONG $0x0000b8e9; BYTE $0x00 // jmp 0x1e3c <depthwise+0x1e3c>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000d4cb8486d3262 // vfmadd231ps (%rbp,%r9), %zmm2, %zmm9
+	LONG $0x487c3162; WORD $0x2410; BYTE $0x0a // vmovups (%rdx,%r9), %zmm12
+	LONG $0x487c1162; WORD $0x2c10; BYTE $0x08 // vmovups (%r8,%r9), %zmm13
+	LONG $0x487c3162; WORD $0x3410; BYTE $0x0b // vmovups (%rbx,%r9), %zmm14
+	LONG $0x48751262; WORD $0x0cb8; BYTE $0x0b // vfmadd231ps (%r11,%r9), %zmm1, %zmm9
+	LONG $0x48553262; WORD $0x0cb8; BYTE $0x08 // vfmadd231ps (%rax,%r9), %zmm5, %zmm9
+	LONG $0x481d7262; WORD $0xcbb8 // vfmadd231ps %zmm3, %zmm12, %zmm9
+	LONG $0x48157262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm13, %zmm9
+	LONG $0x480d7262; WORD $0xceb8 // vfmadd231ps %zmm6, %zmm14, %zmm9
+	LONG $0x487c5162; WORD $0xd928 // vmovaps %zmm9, %zmm11
+	LONG $0x481c7162; WORD $0xcf59 // vmulps %zmm7, %zmm12, %zmm9
+	LONG $0x483d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm8, %zmm9
+	LONG $0x482d5262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm10, %zmm9
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x0a // vmovups %zmm11, (%r10,%r9)
+	QUAD $0x000000e8248c8b4c // movq 0xe8(%rsp), %r9
+	LONG $0x247c0148; BYTE $0x10 // addq %rdi, 0x10(%rsp)
+	LONG $0x247c0148; BYTE $0x18 // addq %rdi, 0x18(%rsp)
+	LONG $0x247c0148; BYTE $0x20 // addq %rdi, 0x20(%rsp)
+	LONG $0x02c48349 // addq $0x2, %r12
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x244c014c; BYTE $0x08 // addq %r9, 0x8(%rsp)
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	QUAD $0x000000e024a4394c // cmpq %r12, 0xe0(%rsp)
+	LONG $0x00e4840f; WORD $0x0000 // je 0x1f20 <depthwise+0x1f20>
+	LONG $0xfe4d8d4d // leaq -0x2(%r13), %r9
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0x6b7d // jge 0x1eb0 <depthwise+0x1eb0>
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x486d3262; WORD $0x0cb8; BYTE $0x09 // vfmadd231ps (%rcx,%r9), %zmm2, %zmm9
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x487c1162; WORD $0x2410; BYTE $0x0e // vmovups (%r14,%r9), %zmm12
+	LONG $0x487c3162; WORD $0x2c10; BYTE $0x0e // vmovups (%rsi,%r9), %zmm13
+	LONG $0x487c1162; WORD $0x3410; BYTE $0x0f // vmovups (%r15,%r9), %zmm14
+	LONG $0x48753262; WORD $0x0cb8; BYTE $0x09 // vfmadd231ps (%rcx,%r9), %zmm1, %zmm9
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x48553262; WORD $0x0cb8; BYTE $0x09 // vfmadd231ps (%rcx,%r9), %zmm5, %zmm9
+	LONG $0x481d7262; WORD $0xcbb8 // vfmadd231ps %zmm3, %zmm12, %zmm9
+	LONG $0x48157262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm13, %zmm9
+	LONG $0x480d7262; WORD $0xceb8 // vfmadd231ps %zmm6, %zmm14, %zmm9
+	LONG $0x487c5162; WORD $0xd928 // vmovaps %zmm9, %zmm11
+	LONG $0x481c7162; WORD $0xcf59 // vmulps %zmm7, %zmm12, %zmm9
+	LONG $0x483d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm8, %zmm9
+	LONG $0x482d5262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm10, %zmm9
+	WORD $0x30eb // jmp 0x1edf <depthwise+0x1edf>
+	BYTE $0x90 // nop
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x09 // vmovups (%rcx,%r9), %zmm11
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x48357262; WORD $0xda98 // vfmadd132ps %zmm2, %zmm9, %zmm11
+	LONG $0x48753262; WORD $0x1cb8; BYTE $0x09 // vfmadd231ps (%rcx,%r9), %zmm1, %zmm11
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x48553262; WORD $0x1cb8; BYTE $0x09 // vfmadd231ps (%rcx,%r9), %zmm5, %zmm11
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x09 // vmovups %zmm11, (%rcx,%r9)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	WORD $0x3949; BYTE $0xcd // cmpq %rcx, %r13
+	LONG $0xfe978c0f; WORD $0xffff // jl 0x1d90 <depthwise+0x1d90>
+	QUAD $0x000d5c10487c3162 // vmovups (%rbp,%r9), %zmm11
+	LONG $0x48357262; WORD $0xda98 // vfmadd132ps %zmm2, %zmm9, %zmm11
+	LONG $0x48751262; WORD $0x1cb8; BYTE $0x0b // vfmadd231ps (%r11,%r9), %zmm1, %zmm11
+	LONG $0x48553262; WORD $0x1cb8; BYTE $0x08 // vfmadd231ps (%rax,%r9), %zmm5, %zmm11
+	LONG $0xfffecbe9; BYTE $0xff // jmp 0x1de5 <depthwise+0x1de5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	QUAD $0x000000e824ac8b48 // movq 0xe8(%rsp), %rbp
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x44b60f44; WORD $0x0624 // movzbl 0x6(%rsp), %r8d
+	LONG $0x5cb60f44; WORD $0x0524 // movzbl 0x5(%rsp), %r11d
+	QUAD $0x0000008024bc8b4c // movq 0x80(%rsp), %r15
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	QUAD $0x0000017024b48b4c // movq 0x170(%rsp), %r14
+	LONG $0x24440148; BYTE $0x08 // addq %rax, 0x8(%rsp)
+	LONG $0x24440148; BYTE $0x10 // addq %rax, 0x10(%rsp)
+	LONG $0x24440148; BYTE $0x18 // addq %rax, 0x18(%rsp)
+	LONG $0x24440148; BYTE $0x20 // addq %rax, 0x20(%rsp)
+	QUAD $0x01000001082484f6 // testb $0x1, 0x108(%rsp)
+	LONG $0xfb87840f; WORD $0xffff // je 0x1b19 <depthwise+0x1b19>
+	LONG $0x24448d4b; BYTE $0x01 // leaq 0x1(%r12,%r12), %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0xfb328c0f; WORD $0xffff // jl 0x1ad2 <depthwise+0x1ad2>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x4835f262; WORD $0x1098 // vfmadd132ps (%rax), %zmm9, %zmm2
+	LONG $0x486df262; WORD $0x0a98 // vfmadd132ps (%rdx), %zmm2, %zmm1
+	LONG $0x4875f262; WORD $0x2998 // vfmadd132ps (%rcx), %zmm1, %zmm5
+	LONG $0xfffb48e9; BYTE $0xff // jmp 0x1b0e <depthwise+0x1b0e>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	QUAD $0xfffffffffffebf48; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %rdi
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x894c; BYTE $0xed // movq %r13, %rbp
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	QUAD $0x00008824b4af0f48; BYTE $0x00 // imulq 0x88(%rsp), %rsi
+	WORD $0x2148; BYTE $0xf9 // andq %rdi, %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	LONG $0x212c8d4e // leaq (%rcx,%r12), %r13
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x0003bc41; WORD $0x0000 // movl $0x3, %r12d
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0xd1af0f48 // imulq %rcx, %rdx
+	LONG $0xe9af0f48 // imulq %rcx, %rbp
+	QUAD $0x0000f8248caf0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rcx
+	LONG $0x08728d48 // leaq 0x8(%rdx), %rsi
+	LONG $0x0c7a8d48 // leaq 0xc(%rdx), %rdi
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0xf3af0f48 // imulq %rbx, %rsi
+	LONG $0xfbaf0f48 // imulq %rbx, %rdi
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	WORD $0x014c; BYTE $0xfe // addq %r15, %rsi
+	WORD $0x014c; BYTE $0xff // addq %r15, %rdi
+	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
+	LONG $0x0c718d4c // leaq 0xc(%rcx), %r14
+	LONG $0x24748948; BYTE $0x08 // movq %rsi, 0x8(%rsp)
+	LONG $0x247c8948; BYTE $0x10 // movq %rdi, 0x10(%rsp)
+	LONG $0x0c7d8d48 // leaq 0xc(%rbp), %rdi
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x08558d4c // leaq 0x8(%rbp), %r10
+	LONG $0x04c58348 // addq $0x4, %rbp
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0xf2af0f4c // imulq %rdx, %r14
+	LONG $0xd3af0f4c // imulq %rbx, %r10
+	LONG $0xfbaf0f48 // imulq %rbx, %rdi
+	LONG $0xebaf0f48 // imulq %rbx, %rbp
+	LONG $0x08598d48 // leaq 0x8(%rcx), %rbx
+	LONG $0x04c18348 // addq $0x4, %rcx
+	LONG $0xdaaf0f48 // imulq %rdx, %rbx
+	LONG $0xcaaf0f48 // imulq %rdx, %rcx
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	WORD $0x014c; BYTE $0xff // addq %r15, %rdi
+	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x0000eae9; BYTE $0x00 // jmp 0x21b6 <depthwise+0x21b6>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x6510; BYTE $0x00 // vmovups (%rbp), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	LONG $0x486d5262; WORD $0xdaa8 // vfmadd213ps %zmm10, %zmm2, %zmm11
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0x06 // vmovups (%r14,%rax), %zmm10 {%k1} {z}
+	LONG $0x48755262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm1, %zmm11
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12 {%k1} {z}
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x03 // vmovups (%r11,%rax), %zmm13 {%k1} {z}
+	LONG $0x482d7262; WORD $0xdbb8 // vfmadd231ps %zmm3, %zmm10, %zmm11
+	LONG $0x482c7162; WORD $0xd759 // vmulps %zmm7, %zmm10, %zmm10
+	LONG $0x483d5262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm8, %zmm10
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x48355262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm9, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	LONG $0x05548d49; BYTE $0x00 // leaq (%r13,%rax), %rdx
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x000000d024ac8b48 // movq 0xd0(%rsp), %rbp
+	LONG $0x02c78349 // addq $0x2, %r15
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0x497c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24540148; BYTE $0x08 // addq %rdx, 0x8(%rsp)
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	LONG $0x245c894c; BYTE $0x10 // movq %r11, 0x10(%rsp)
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	LONG $0x247c394c; BYTE $0x50 // cmpq %r15, 0x50(%rsp)
+	LONG $0x0133840f; WORD $0x0000 // je 0x22e9 <depthwise+0x22e9>
+	LONG $0x245c894c; BYTE $0x38 // movq %r11, 0x38(%rsp)
+	LONG $0x03148d49 // leaq (%r11,%rax), %rdx
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x246c894c; BYTE $0x18 // movq %r13, 0x18(%rsp)
+	QUAD $0x000000d024ac8948 // movq %rbp, 0xd0(%rsp)
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x062c8d4c // leaq (%rsi,%rax), %r13
+	LONG $0x012c8d49 // leaq (%r9,%rax), %rbp
+	LONG $0x24748d49; BYTE $0xfe // leaq -0x2(%r12), %rsi
+	LONG $0x244c894c; BYTE $0x28 // movq %r9, 0x28(%rsp)
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0x737d // jge 0x2260 <depthwise+0x2260>
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x6510; BYTE $0x00 // vmovups (%rbp), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x486d5262; WORD $0xdaa8 // vfmadd213ps %zmm10, %zmm2, %zmm11
+	LONG $0xc97c7162; WORD $0x1410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm10 {%k1} {z}
+	LONG $0x48755262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm1, %zmm11
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%rax), %zmm12 {%k1} {z}
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x01 // vmovups (%r9,%rax), %zmm13 {%k1} {z}
+	LONG $0x482d7262; WORD $0xdbb8 // vfmadd231ps %zmm3, %zmm10, %zmm11
+	LONG $0x482c7162; WORD $0xd759 // vmulps %zmm7, %zmm10, %zmm10
+	LONG $0x483d5262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm8, %zmm10
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x48355262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm9, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	WORD $0x30eb // jmp 0x2290 <depthwise+0x2290>
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x6510; BYTE $0x00 // vmovups (%rbp), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0x486d5262; WORD $0xdaa8 // vfmadd213ps %zmm10, %zmm2, %zmm11
+	LONG $0x48755262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm1, %zmm11
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
+	LONG $0x022c8d49 // leaq (%r10,%rax), %rbp
+	LONG $0x497c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx) {%k1}
+	LONG $0x03148d48 // leaq (%rbx,%rax), %rdx
+	LONG $0x002c8d4d // leaq (%r8,%rax), %r13
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xfe1c8c0f; WORD $0xffff // jl 0x20d0 <depthwise+0x20d0>
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x6510; BYTE $0x00 // vmovups (%rbp), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	LONG $0x486d5262; WORD $0xdaa8 // vfmadd213ps %zmm10, %zmm2, %zmm11
+	LONG $0x48755262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm1, %zmm11
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0xfffe50e9; BYTE $0xff // jmp 0x2139 <depthwise+0x2139>
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	WORD $0x894c; BYTE $0xc5 // movq %r8, %rbp
+	LONG $0x910c8d49 // leaq (%r9,%rdx,4), %rcx
+	LONG $0x930c8d4d // leaq (%r11,%rdx,4), %r9
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x96348d48 // leaq (%rsi,%rdx,4), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xdd99840f; WORD $0xffff // je 0xc7 <depthwise+0xc7>
+	LONG $0x3f548d4b; BYTE $0x01 // leaq 0x1(%r15,%r15), %rdx
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	LONG $0x041c8d0f; WORD $0x0000 // jge 0x2758 <depthwise+0x2758>
+	LONG $0xc97cd162; WORD $0x3910 // vmovups (%r9), %zmm7 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x0110 // vmovups (%rcx), %zmm8 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x0e10 // vmovups (%rsi), %zmm9 {%k1} {z}
+	LONG $0x4845d262; WORD $0xd2a8 // vfmadd213ps %zmm10, %zmm7, %zmm2
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0x9e // vmovups (%rsi,%rbx,4), %zmm7 {%k1} {z}
+	LONG $0x483df262; WORD $0xcaa8 // vfmadd213ps %zmm2, %zmm8, %zmm1
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x99 // vmovups (%r9,%rbx,4), %zmm8 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x99 // vmovups (%rcx,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0x4835f262; WORD $0xe9a8 // vfmadd213ps %zmm1, %zmm9, %zmm5
+	LONG $0x483df262; WORD $0xdda8 // vfmadd213ps %zmm5, %zmm8, %zmm3
+	LONG $0x486df262; WORD $0xe3a8 // vfmadd213ps %zmm3, %zmm2, %zmm4
+	LONG $0x4845f262; WORD $0xf4a8 // vfmadd213ps %zmm4, %zmm7, %zmm6
+	LONG $0x487cf162; WORD $0xee28 // vmovaps %zmm6, %zmm5
+	LONG $0x0003eae9; BYTE $0x00 // jmp 0x277c <depthwise+0x277c>
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x246c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbp
+	QUAD $0x000000d0248c8b4c // movq 0xd0(%rsp), %r9
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	LONG $0x2464894c; BYTE $0x60 // movq %r12, 0x60(%rsp)
+	QUAD $0x000088248caf0f48; BYTE $0x00 // imulq 0x88(%rsp), %rcx
+	LONG $0x02e5c148 // shlq $0x2, %rbp
+	LONG $0xedaf0f4c // imulq %rbp, %r13
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0x6caf0f48; WORD $0x6824 // imulq 0x68(%rsp), %rbp
+	LONG $0x244c0148; BYTE $0x30 // addq %rcx, 0x30(%rsp)
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x10558d49 // leaq 0x10(%r13), %rdx
+	LONG $0x10718d49 // leaq 0x10(%r9), %rsi
+	LONG $0x0c7d8d49 // leaq 0xc(%r13), %rdi
+	LONG $0x08598d4d // leaq 0x8(%r9), %r11
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xf3af0f48 // imulq %rbx, %rsi
+	LONG $0xfbaf0f48 // imulq %rbx, %rdi
+	LONG $0xdbaf0f4c // imulq %rbx, %r11
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0x10458d4c // leaq 0x10(%rbp), %r8
+	LONG $0x08758d4c // leaq 0x8(%rbp), %r14
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	LONG $0x24548948; BYTE $0x08 // movq %rdx, 0x8(%rsp)
+	LONG $0x08558d49 // leaq 0x8(%r13), %rdx
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
+	LONG $0x0c718d49 // leaq 0xc(%r9), %rsi
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0xf7af0f4d // imulq %r15, %r14
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	LONG $0xebaf0f4c // imulq %rbx, %r13
+	LONG $0xf3af0f48 // imulq %rbx, %rsi
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	LONG $0x0c5d8d48 // leaq 0xc(%rbp), %rbx
+	LONG $0x04c58348 // addq $0x4, %rbp
+	LONG $0xdfaf0f49 // imulq %r15, %rbx
+	LONG $0xefaf0f49 // imulq %r15, %rbp
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0xfce78349 // andq $-0x4, %r15
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x2444894c; BYTE $0x18 // movq %r8, 0x18(%rsp)
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0148; BYTE $0xcd // addq %rcx, %rbp
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x00 // vmovups (%r8,%rax), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x01 // vmovups (%r9,%rax), %zmm13 {%k1} {z}
+	QUAD $0x00057410c97c7162 // vmovups (%rbp,%rax), %zmm14 {%k1} {z}
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x246c8948; BYTE $0x78 // movq %rbp, 0x78(%rsp)
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0x2474894c; BYTE $0x20 // movq %r14, 0x20(%rsp)
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0x24548b4c; BYTE $0x10 // movq 0x10(%rsp), %r10
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	LONG $0x244c0148; BYTE $0x38 // addq %rcx, 0x38(%rsp)
+	LONG $0x244c0148; BYTE $0x28 // addq %rcx, 0x28(%rsp)
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x07248d4d // leaq (%r15,%rax), %r12
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x497c5162; WORD $0x1411; BYTE $0x07 // vmovups %zmm10, (%r15,%rax) {%k1}
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%rax), %zmm12 {%k1} {z}
+	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x03 // vmovups (%r11,%rax), %zmm13 {%k1} {z}
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	LONG $0xc97c5162; WORD $0x3410; BYTE $0x06 // vmovups (%r14,%rax), %zmm14 {%k1} {z}
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x481d7262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm12, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	LONG $0x48157262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm13, %zmm10
+	LONG $0x480d5262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm14, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	QUAD $0x00255c11497c3162 // vmovups %zmm11, (%rbp,%r12) {%k1}
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	LONG $0x2464034c; BYTE $0x40 // addq 0x40(%rsp), %r12
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12 {%k1} {z}
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x06 // vmovups (%rsi,%rax), %zmm13 {%k1} {z}
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	LONG $0xc97c7162; WORD $0x3410; BYTE $0x03 // vmovups (%rbx,%rax), %zmm14 {%k1} {z}
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	QUAD $0x00255411497c3162 // vmovups %zmm10, (%rbp,%r12) {%k1}
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	LONG $0x2464034c; BYTE $0x40 // addq 0x40(%rsp), %r12
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x01 // vmovups (%r9,%rax), %zmm15 {%k1} {z}
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x02 // vmovups (%r10,%rax), %zmm16 {%k1} {z}
+	QUAD $0x00054c10c97cc162 // vmovups (%r13,%rax), %zmm17 {%k1} {z}
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	LONG $0x244c894c; BYTE $0x08 // movq %r9, 0x8(%rsp)
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	LONG $0x2454894c; BYTE $0x10 // movq %r10, 0x10(%rsp)
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x246c894c; BYTE $0x18 // movq %r13, 0x18(%rsp)
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x48057262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm15, %zmm11
+	LONG $0x48057262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm15, %zmm10
+	LONG $0x407d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm16, %zmm11
+	LONG $0x407d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm16, %zmm10
+	LONG $0x40755262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm17, %zmm11
+	LONG $0x40757262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm17, %zmm10
+	QUAD $0x00255c11497c3162 // vmovups %zmm11, (%rbp,%r12) {%k1}
+	LONG $0x48047162; WORD $0xdb59 // vmulps %zmm3, %zmm15, %zmm11
+	LONG $0x246c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x48553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm5, %zmm11
+	WORD $0x0148; BYTE $0xcd // addq %rcx, %rbp
+	LONG $0xfcc78349 // addq $-0x4, %r15
+	LONG $0x483d3262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm8, %zmm11
+	LONG $0xfde5850f; WORD $0xffff // jne 0x2480 <depthwise+0x2480>
+	QUAD $0x0000016824bc8b48 // movq 0x168(%rsp), %rdi
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x000000e824ac8b48 // movq 0xe8(%rsp), %rbp
+	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
+	LONG $0xb8148d48 // leaq (%rax,%rdi,4), %rdx
+	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xba0c8d4d // leaq (%r10,%rdi,4), %r9
+	LONG $0xb9348d48 // leaq (%rcx,%rdi,4), %rsi
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x03e68341 // andl $0x3, %r14d
+	LONG $0xd9e3840f; WORD $0xffff // je 0xc1 <depthwise+0xc1>
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0x00 // vmovups (%rax,%r8), %zmm12 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x2c10; BYTE $0x06 // vmovups (%rsi,%r8), %zmm13 {%k1} {z}
+	LONG $0xc97c1162; WORD $0x3410; BYTE $0x01 // vmovups (%r9,%r8), %zmm14 {%k1} {z}
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x497c3162; WORD $0x1411; BYTE $0x02 // vmovups %zmm10, (%rdx,%r8) {%k1}
+	LONG $0x487c5162; WORD $0xd328 // vmovaps %zmm11, %zmm10
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	WORD $0xa075 // jne 0x26f0 <depthwise+0x26f0>
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0xffd969e9; BYTE $0xff // jmp 0xc1 <depthwise+0xc1>
+	LONG $0xc97cd162; WORD $0x1910 // vmovups (%r9), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2110 // vmovups (%rcx), %zmm4 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x3610 // vmovups (%rsi), %zmm6 {%k1} {z}
+	LONG $0x4865d262; WORD $0xd2a8 // vfmadd213ps %zmm10, %zmm3, %zmm2
+	LONG $0x485df262; WORD $0xcaa8 // vfmadd213ps %zmm2, %zmm4, %zmm1
+	LONG $0x484df262; WORD $0xe9a8 // vfmadd213ps %zmm1, %zmm6, %zmm5
+	LONG $0x497cf162; WORD $0x2811 // vmovups %zmm5, (%rax) {%k1}
+	LONG $0xffd940e9; BYTE $0xff // jmp 0xc7 <depthwise+0xc7>
+	LONG $0xb8c48148; WORD $0x0001; BYTE $0x00 // addq $0x1b8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·depthwiseDXAVX512(SB), 0, $976-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 896(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseDXAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x48778b48 // movq 0x48(%rdi), %rsi
+	LONG $0x50773b48 // cmpq 0x50(%rdi), %rsi
+	LONG $0x2b818d0f; WORD $0x0000 // jge 0x2b8f <depthwiseDX+0x2b8f>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xa0ec8148; WORD $0x0002; BYTE $0x00 // subq $0x2a0, %rsp
+	LONG $0x186f8b48 // movq 0x18(%rdi), %rbp
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000008824bc8948 // movq %rdi, 0x88(%rsp)
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	QUAD $0x00000000ed2c8d4c // leaq (,%rbp,8), %r13
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0x8949; BYTE $0xe8 // movq %rbp, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x8948; BYTE $0xeb // movq %rbp, %rbx
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	WORD $0x8949; BYTE $0xee // movq %rbp, %r14
+	WORD $0x8949; BYTE $0xeb // movq %rbp, %r11
+	WORD $0xf749; BYTE $0xde // negq %r14
+	LONG $0x06e3c149 // shlq $0x6, %r11
+	QUAD $0x000001e824ac8948 // movq %rbp, 0x1e8(%rsp)
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
+	QUAD $0x000001202484894c // movq %r8, 0x120(%rsp)
+	LONG $0x407b8d4c // leaq 0x40(%rbx), %r15
+	QUAD $0x0000014824b4894c // movq %r14, 0x148(%rsp)
+	QUAD $0x00000218249c894c // movq %r11, 0x218(%rsp)
+	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0xf748; BYTE $0xd9 // negq %rcx
+	QUAD $0x0000024024bc894c // movq %r15, 0x240(%rsp)
+	LONG $0x242c894c // movq %r13, (%rsp)
+	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
+	LONG $0xed448d48; BYTE $0x00 // leaq (%rbp,%rbp,8), %rax
+	QUAD $0x000000008d148d4e // leaq (,%r9,4), %r10
+	WORD $0x014d; BYTE $0xc9 // addq %r9, %r9
+	QUAD $0x00000258248c8948 // movq %rcx, 0x258(%rsp)
+	QUAD $0x00000210248c894c // movq %r9, 0x210(%rsp)
+	LONG $0x6d4c8d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r9
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	WORD $0xf749; BYTE $0xda // negq %r10
+	QUAD $0x000001d8248c894c // movq %r9, 0x1d8(%rsp)
+	QUAD $0x000002082494894c // movq %r10, 0x208(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x28148d48 // leaq (%rax,%rbp), %rdx
+	LONG $0x05448d48; BYTE $0x40 // leaq 0x40(%rbp,%rax), %rax
+	QUAD $0x000001e024948948 // movq %rdx, 0x1e0(%rsp)
+	QUAD $0x00000000ad148d48 // leaq (,%rbp,4), %rdx
+	QUAD $0x0000026024848948 // movq %rax, 0x260(%rsp)
+	LONG $0x000040b8; BYTE $0x00 // movl $0x40, %eax
+	LONG $0x920c8d4c // leaq (%rdx,%rdx,4), %r9
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xf748; BYTE $0xd9 // negq %rcx
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x92548d48; BYTE $0x40 // leaq 0x40(%rdx,%rdx,4), %rdx
+	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
+	LONG $0x6d4c8d48; BYTE $0x00 // leaq (%rbp,%rbp,2), %rcx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	QUAD $0x000001c024a4894c // movq %r12, 0x1c0(%rsp)
+	QUAD $0x000001d0248c894c // movq %r9, 0x1d0(%rsp)
+	LONG $0x6d4c8d4f; BYTE $0x40 // leaq 0x40(%r13,%r13,2), %r9
+	QUAD $0x0000024824948948 // movq %rdx, 0x248(%rsp)
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	QUAD $0x00000250248c894c // movq %r9, 0x250(%rsp)
+	LONG $0x40488d4d // leaq 0x40(%r8), %r9
+	QUAD $0x000000408d048d4c // leaq 0x40(,%rcx,4), %r8
+	QUAD $0x00000040ad0c8d48 // leaq 0x40(,%rbp,4), %rcx
+	QUAD $0x00000238248c894c // movq %r9, 0x238(%rsp)
+	QUAD $0x000002302484894c // movq %r8, 0x230(%rsp)
+	QUAD $0x00000040ed048d4c // leaq 0x40(,%rbp,8), %r8
+	QUAD $0x00000228248c8948 // movq %rcx, 0x228(%rsp)
+	LONG $0x2d4c8d48; BYTE $0x20 // leaq 0x20(%rbp,%rbp), %rcx
+	QUAD $0x000002202484894c // movq %r8, 0x220(%rsp)
+	LONG $0x2d448d4c; BYTE $0x00 // leaq (%rbp,%rbp), %r8
+	QUAD $0x00000290248c8948 // movq %rcx, 0x290(%rsp)
+	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
+	WORD $0x46eb // jmp 0x212 <depthwiseDX+0x212>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	QUAD $0x0000029824b48b48 // movq 0x298(%rsp), %rsi
+	QUAD $0x000002102484014c // addq %r8, 0x210(%rsp)
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	QUAD $0x000000f824840148 // addq %rax, 0xf8(%rsp)
+	QUAD $0x0000020824842948 // subq %rax, 0x208(%rsp)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x50773b48 // cmpq 0x50(%rdi), %rsi
+	LONG $0x296c8d0f; WORD $0x0000 // jge 0x2b7e <depthwiseDX+0x2b7e>
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x0e74 // je 0x230 <depthwiseDX+0x230>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x0aeb // jmp 0x239 <depthwiseDX+0x239>
+	BYTE $0x90 // nop
+	WORD $0xf089 // movl %esi, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xc7 // movl %eax, %r15d
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	QUAD $0x0000029824b48948 // movq %rsi, 0x298(%rsp)
+	LONG $0xf5af0f48 // imulq %rbp, %rsi
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xf1af0f49 // imulq %r9, %rsi
+	LONG $0x407f8348; BYTE $0x01 // cmpq $0x1, 0x40(%rdi)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	LONG $0xb1048d48 // leaq (%rcx,%rsi,4), %rax
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	LONG $0x02c8850f; WORD $0x0000 // jne 0x540 <depthwiseDX+0x540>
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
+	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0xf9af0f4c // imulq %rcx, %r15
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	LONG $0xff418d48 // leaq -0x1(%rcx), %rax
+	QUAD $0x00000138249c8948 // movq %rbx, 0x138(%rsp)
+	LONG $0xc69f0f40 // setg %sil
+	LONG $0xc04f0f4c // cmovgq %rax, %r8
+	LONG $0xc79d0f40 // setge %dil
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xc69e0f41 // setle %r14b
+	LONG $0xc24e0f4d // cmovleq %r10, %r8
+	LONG $0xc3980f41 // sets %r11b
+	LONG $0xca480f4d // cmovsq %r10, %r9
+	WORD $0x0841; BYTE $0xf6 // orb %sil, %r14b
+	WORD $0x014d; BYTE $0xf9 // addq %r15, %r9
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	WORD $0x0841; BYTE $0xfb // orb %dil, %r11b
+	QUAD $0x000000c024b48844 // movb %r14b, 0xc0(%rsp)
+	QUAD $0x000001a824b48b4c // movq 0x1a8(%rsp), %r14
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x244c894c; BYTE $0x78 // movq %r9, 0x78(%rsp)
+	LONG $0x014a8d4c // leaq 0x1(%rdx), %r9
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
+	QUAD $0x00000098249c8844 // movb %r11b, 0x98(%rsp)
+	LONG $0xf6af0f49 // imulq %r14, %rsi
+	LONG $0xfeaf0f49 // imulq %r14, %rdi
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0x9d0f; BYTE $0xc1 // setge %cl
+	LONG $0xc84d0f4c // cmovgeq %rax, %r9
+	LONG $0xfffa8348 // cmpq $-0x1, %rdx
+	WORD $0x9c0f; BYTE $0xc0 // setl %al
+	LONG $0xca4c0f4d // cmovlq %r10, %r9
+	WORD $0xc808 // orb %cl, %al
+	WORD $0x014d; BYTE $0xf9 // addq %r15, %r9
+	LONG $0xb30c8d48 // leaq (%rbx,%rsi,4), %rcx
+	LONG $0x90248488; WORD $0x0000; BYTE $0x00 // movb %al, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	QUAD $0x00000140248c894c // movq %r9, 0x140(%rsp)
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0xbb0c8d48 // leaq (%rbx,%rdi,4), %rcx
+	LONG $0x83048d48 // leaq (%rbx,%rax,4), %rax
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x0000bd41; WORD $0x0000 // movl $0x0, %r13d
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x20fd8348 // cmpq $0x20, %rbp
+	LONG $0x02438d0f; WORD $0x0000 // jge 0x5a0 <depthwiseDX+0x5a0>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	LONG $0x10c88348 // orq $0x10, %rax
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0x3948; BYTE $0xe8 // cmpq %rbp, %rax
+	LONG $0x07808e0f; WORD $0x0000 // jle 0xaf0 <depthwiseDX+0xaf0>
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	QUAD $0x000000b8248c8b4c // movq 0xb8(%rsp), %r9
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x394c; BYTE $0xed // cmpq %r13, %rbp
+	LONG $0xfe448e0f; WORD $0xffff // jle 0x1d5 <depthwiseDX+0x1d5>
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	QUAD $0x00000000ad048d4a // leaq (,%r13,4), %rax
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe989 // movl %ebp, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	WORD $0xe6d3 // shll %cl, %esi
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0x24548b49; BYTE $0x08 // movq 0x8(%r12), %rdx
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	QUAD $0x00000000c024bc80 // cmpb $0x0, 0xc0(%rsp)
+	WORD $0x2575 // jne 0x407 <depthwiseDX+0x407>
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm3 {%k1} {z}
+	QUAD $0x000001e0248c8b48 // movq 0x1e0(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm2 {%k1} {z}
+	QUAD $0x000001d8248c8b48 // movq 0x1d8(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm4 {%k1} {z}
+	QUAD $0x000000009824bc80 // cmpb $0x0, 0x98(%rsp)
+	QUAD $0x00000120248c8b48 // movq 0x120(%rsp), %rcx
+	QUAD $0x000000a8249c8b4c // movq 0xa8(%rsp), %r11
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	WORD $0x2575 // jne 0x451 <depthwiseDX+0x451>
+	QUAD $0x000001d024b48b48 // movq 0x1d0(%rsp), %rsi
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x0a // vmovups (%rdx,%rcx), %zmm1 {%k1} {z}
+	QUAD $0x00000150248c8b48 // movq 0x150(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x32 // vmovups (%rdx,%rsi), %zmm5 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm6 {%k1} {z}
+	QUAD $0x000000009024bc80 // cmpb $0x0, 0x90(%rsp)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x1475 // jne 0x482 <depthwiseDX+0x482>
+	LONG $0xc97c3162; WORD $0x0410; BYTE $0x2a // vmovups (%rdx,%r13), %zmm8 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0xaa // vmovups (%rdx,%rbp,4), %zmm7 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x24748b49; BYTE $0x28 // movq 0x28(%r12), %rsi
+	LONG $0xa9148d4b // leaq (%r9,%r13,4), %rdx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfd338e0f; WORD $0xffff // jle 0x1cc <depthwiseDX+0x1cc>
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	LONG $0xc97c3162; WORD $0x2c10; BYTE $0xa9 // vmovups (%rcx,%r13,4), %zmm13 {%k1} {z}
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0xab // vmovups (%rbx,%r13,4), %zmm12 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0xa9 // vmovups (%rcx,%r13,4), %zmm11 {%k1} {z}
+	LONG $0x48157262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm13, %zmm10
+	LONG $0x481d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm12, %zmm10
+	LONG $0x48257262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm11, %zmm10
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xfcea840f; WORD $0xffff // je 0x1cf <depthwiseDX+0x1cf>
+	LONG $0x48147162; WORD $0xeb59 // vmulps %zmm3, %zmm13, %zmm13
+	LONG $0xff6e8d4c // leaq -0x1(%rsi), %r13
+	LONG $0xfec68348 // addq $-0x2, %rsi
+	LONG $0x48555262; WORD $0xe5a8 // vfmadd213ps %zmm13, %zmm5, %zmm12
+	LONG $0x483d5262; WORD $0xdca8 // vfmadd213ps %zmm12, %zmm8, %zmm11
+	LONG $0x03fe8348 // cmpq $0x3, %rsi
+	LONG $0x1e85830f; WORD $0x0000 // jae 0x238e <depthwiseDX+0x238e>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	LONG $0x883c8d48 // leaq (%rax,%rcx,4), %rdi
+	LONG $0x8b348d48 // leaq (%rbx,%rcx,4), %rsi
+	LONG $0x89048d49 // leaq (%r9,%rcx,4), %rax
+	LONG $0x03e58341 // andl $0x3, %r13d
+	LONG $0x21a9850f; WORD $0x0000 // jne 0x26d7 <depthwiseDX+0x26d7>
+	LONG $0xfffc9ce9; BYTE $0xff // jmp 0x1cf <depthwiseDX+0x1cf>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x305f8b4c // movq 0x30(%rdi), %r11
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0xd148; BYTE $0xf8 // sarq %rax
+	WORD $0xe180; BYTE $0x01 // andb $0x1, %cl
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0xcfaf0f4d // imulq %r15, %r9
+	WORD $0xd348; BYTE $0xe6 // shlq %cl, %rsi
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	LONG $0xc24d0f49 // cmovgeq %r10, %rax
+	LONG $0xf24d0f49 // cmovgeq %r10, %rsi
+	LONG $0x24449c0f; BYTE $0x60 // setl 0x60(%rsp)
+	WORD $0xc984 // testb %cl, %cl
+	LONG $0x0d07850f; WORD $0x0000 // jne 0x1280 <depthwiseDX+0x1280>
+	QUAD $0x000001a8248c8b48 // movq 0x1a8(%rsp), %rcx
+	QUAD $0x00000000082444c7 // movl $0x0, 0x8(%rsp)
+	LONG $0xf9af0f4c // imulq %rcx, %r15
+	LONG $0xfbaf0f4d // imulq %r11, %r15
+	LONG $0x000d12e9; BYTE $0x00 // jmp 0x12a8 <depthwiseDX+0x12a8>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000f024848b4c // movq 0xf0(%rsp), %r8
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	QUAD $0x0000013824948b4c // movq 0x138(%rsp), %r10
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000f82484af0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rax
+	QUAD $0x0000010824840348 // addq 0x108(%rsp), %rax
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	QUAD $0x0000a82494af0f48; BYTE $0x00 // imulq 0xa8(%rsp), %rdx
+	LONG $0x7caf0f48; WORD $0x7824 // imulq 0x78(%rsp), %rdi
+	QUAD $0x0001402484af0f4c; BYTE $0x00 // imulq 0x140(%rsp), %r8
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
+	LONG $0x08488d4d // leaq 0x8(%r8), %r9
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0x04c78348 // addq $0x4, %rdi
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0xd5af0f48 // imulq %rbp, %rdx
+	LONG $0xf5af0f48 // imulq %rbp, %rsi
+	LONG $0xfdaf0f48 // imulq %rbp, %rdi
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	LONG $0x0a4c8d49; BYTE $0x40 // leaq 0x40(%r10,%rcx), %rcx
+	LONG $0x12548d49; BYTE $0x40 // leaq 0x40(%r10,%rdx), %rdx
+	LONG $0x32748d49; BYTE $0x40 // leaq 0x40(%r10,%rsi), %rsi
+	LONG $0x3a7c8d49; BYTE $0x40 // leaq 0x40(%r10,%rdi), %rdi
+	LONG $0x0a4c8d4f; BYTE $0x40 // leaq 0x40(%r10,%r9), %r9
+	LONG $0x02548d4f; BYTE $0x40 // leaq 0x40(%r10,%r8), %r10
+	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
+	WORD $0x35eb // jmp 0x678 <depthwiseDX+0x678>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x20458d4d // leaq 0x20(%r13), %r8
+	LONG $0x80ef8349 // subq $-0x80, %r15
+	LONG $0x487cc162; WORD $0x1b11 // vmovups %zmm19, (%r11)
+	LONG $0x487c5162; WORD $0x5b11; BYTE $0x01 // vmovups %zmm11, 0x40(%r11)
+	WORD $0x3949; BYTE $0xe8 // cmpq %rbp, %r8
+	LONG $0xfce58f0f; WORD $0xffff // jg 0x35d <depthwiseDX+0x35d>
+	QUAD $0x00000088249c8b48 // movq 0x88(%rsp), %rbx
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	QUAD $0x00000000b5048d4e // leaq (,%r14,4), %r8
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x0843034c // addq 0x8(%rbx), %r8
+	QUAD $0x00000000c024bc80 // cmpb $0x0, 0xc0(%rsp)
+	WORD $0x4575 // jne 0x6ff <depthwiseDX+0x6ff>
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	LONG $0x487c1162; WORD $0x3410; BYTE $0x18 // vmovups (%r8,%r11), %zmm14
+	QUAD $0x01186c10487c1162 // vmovups 0x40(%r8,%r11), %zmm13
+	QUAD $0x000001e0249c8b4c // movq 0x1e0(%rsp), %r11
+	LONG $0x487c9162; WORD $0x2410; BYTE $0x18 // vmovups (%r8,%r11), %zmm4
+	QUAD $0x01184c10487c9162 // vmovups 0x40(%r8,%r11), %zmm1
+	QUAD $0x000001d8249c8b4c // movq 0x1d8(%rsp), %r11
+	LONG $0x487c9162; WORD $0x2c10; BYTE $0x18 // vmovups (%r8,%r11), %zmm5
+	QUAD $0x01185c10487c9162 // vmovups 0x40(%r8,%r11), %zmm3
+	QUAD $0x000000009824bc80 // cmpb $0x0, 0x98(%rsp)
+	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x4575 // jne 0x76f <depthwiseDX+0x76f>
+	QUAD $0x000001d0249c8b4c // movq 0x1d0(%rsp), %r11
+	LONG $0x487c8162; WORD $0x1410; BYTE $0x18 // vmovups (%r8,%r11), %zmm18
+	QUAD $0x01184c10487c8162 // vmovups 0x40(%r8,%r11), %zmm17
+	QUAD $0x00000120249c8b4c // movq 0x120(%rsp), %r11
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x18 // vmovups (%r8,%r11), %zmm2
+	QUAD $0x01187410487c9162 // vmovups 0x40(%r8,%r11), %zmm6
+	QUAD $0x00000150249c8b4c // movq 0x150(%rsp), %r11
+	LONG $0x487c1162; WORD $0x0c10; BYTE $0x98 // vmovups (%r8,%r11,4), %zmm9
+	QUAD $0x01987c10487c9162 // vmovups 0x40(%r8,%r11,4), %zmm7
+	QUAD $0x000000009024bc80 // cmpb $0x0, 0x90(%rsp)
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x2b75 // jne 0x7c9 <depthwiseDX+0x7c9>
+	LONG $0x487cc162; WORD $0x2c10; BYTE $0xe8 // vmovups (%r8,%rbp,8), %zmm21
+	QUAD $0x01e87410487cc162 // vmovups 0x40(%r8,%rbp,8), %zmm22
+	LONG $0x487c5162; WORD $0x0410; BYTE $0xa8 // vmovups (%r8,%rbp,4), %zmm8
+	QUAD $0x01a85410487c5162 // vmovups 0x40(%r8,%rbp,4), %zmm10
+	LONG $0x487c5162; WORD $0x3810 // vmovups (%r8), %zmm15
+	LONG $0x487c5162; WORD $0x6010; BYTE $0x01 // vmovups 0x40(%r8), %zmm12
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	LONG $0xb31c8d4e // leaq (%rbx,%r14,4), %r11
+	LONG $0x28408b4d // movq 0x28(%r8), %r8
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xfe6e8e0f; WORD $0xffff // jle 0x650 <depthwiseDX+0x650>
+	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
+	LONG $0x487ce162; WORD $0xdc28 // vmovaps %zmm4, %zmm19
+	LONG $0x487c7162; WORD $0xd928 // vmovaps %zmm1, %zmm11
+	LONG $0x487c2162; WORD $0x0410; BYTE $0xb3 // vmovups (%rbx,%r14,4), %zmm24
+	QUAD $0x01b35410487c2162 // vmovups 0x40(%rbx,%r14,4), %zmm26
+	LONG $0x487c8162; WORD $0x3c10; BYTE $0xb4 // vmovups (%r12,%r14,4), %zmm23
+	QUAD $0x01b44c10487c0162 // vmovups 0x40(%r12,%r14,4), %zmm25
+	LONG $0x24648b4c; BYTE $0x10 // movq 0x10(%rsp), %r12
+	LONG $0x487c8162; WORD $0x2410; BYTE $0xb4 // vmovups (%r12,%r14,4), %zmm20
+	QUAD $0x01b44410487c8162 // vmovups 0x40(%r12,%r14,4), %zmm16
+	LONG $0x403de262; WORD $0xd8a8 // vfmadd213ps %zmm0, %zmm24, %zmm19
+	LONG $0x402d7262; WORD $0xd8a8 // vfmadd213ps %zmm0, %zmm26, %zmm11
+	LONG $0x4045e262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm23, %zmm19
+	LONG $0x40357262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm25, %zmm11
+	LONG $0x405dc262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm20, %zmm19
+	LONG $0x407d5262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm16, %zmm11
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	LONG $0xfdfe840f; WORD $0xffff // je 0x656 <depthwiseDX+0x656>
+	LONG $0x402c4162; WORD $0xd559 // vmulps %zmm13, %zmm26, %zmm26
+	LONG $0x403c4162; WORD $0xc659 // vmulps %zmm14, %zmm24, %zmm24
+	LONG $0xff588d49 // leaq -0x1(%r8), %rbx
+	LONG $0x245c8948; BYTE $0x18 // movq %rbx, 0x18(%rsp)
+	LONG $0x40750262; WORD $0xcaa8 // vfmadd213ps %zmm26, %zmm17, %zmm25
+	LONG $0x406d8262; WORD $0xf8a8 // vfmadd213ps %zmm24, %zmm18, %zmm23
+	LONG $0x404d8262; WORD $0xc1a8 // vfmadd213ps %zmm25, %zmm22, %zmm16
+	LONG $0x4055a262; WORD $0xe7a8 // vfmadd213ps %zmm23, %zmm21, %zmm20
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	WORD $0x2675 // jne 0x8b1 <depthwiseDX+0x8b1>
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	LONG $0xb4048d4f // leaq (%r12,%r14,4), %r8
+	LONG $0xb3248d4e // leaq (%rbx,%r14,4), %r12
+	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
+	LONG $0xb3348d4e // leaq (%rbx,%r14,4), %r14
+	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
+	LONG $0xfdaa840f; WORD $0xffff // je 0x656 <depthwiseDX+0x656>
+	LONG $0x0001a5e9; BYTE $0x00 // jmp 0xa56 <depthwiseDX+0xa56>
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0xfee38348 // andq $-0x2, %rbx
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0xff027c10487ca162 // vmovups -0x40(%rdx,%r8), %zmm23
+	QUAD $0xff074410487c2162 // vmovups -0x40(%rdi,%r8), %zmm24
+	QUAD $0xff024c10487c0162 // vmovups -0x40(%r10,%r8), %zmm25
+	LONG $0x00348d4e // leaq (%rax,%r8), %r14
+	LONG $0x4045e262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm23, %zmm19
+	LONG $0x4045e262; WORD $0xe4b8 // vfmadd231ps %zmm4, %zmm23, %zmm20
+	LONG $0x403dc262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm24, %zmm19
+	LONG $0x403de262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm24, %zmm20
+	LONG $0x4035c262; WORD $0xdfb8 // vfmadd231ps %zmm15, %zmm25, %zmm19
+	LONG $0x4035c262; WORD $0xe0b8 // vfmadd231ps %zmm8, %zmm25, %zmm20
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0x00 // vmovups %zmm19, (%rax,%r8)
+	LONG $0x487ca162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm19
+	LONG $0x487c2162; WORD $0x1410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm26
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0x02 // vmovups (%r10,%r8), %zmm27
+	LONG $0x40657262; WORD $0xdbb8 // vfmadd231ps %zmm3, %zmm19, %zmm11
+	LONG $0x4065e262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm19, %zmm16
+	LONG $0x402d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm26, %zmm11
+	LONG $0x402de262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm26, %zmm16
+	LONG $0x40255262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm27, %zmm11
+	LONG $0x4025c262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm27, %zmm16
+	QUAD $0x01005c11487c3162 // vmovups %zmm11, 0x40(%rax,%r8)
+	LONG $0x40645162; WORD $0xdd59 // vmulps %zmm13, %zmm19, %zmm11
+	LONG $0x4044c162; WORD $0xde59 // vmulps %zmm14, %zmm23, %zmm19
+	QUAD $0xff017c10487ca162 // vmovups -0x40(%rcx,%r8), %zmm23
+	LONG $0x406d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm18, %zmm19
+	QUAD $0xff064410487c2162 // vmovups -0x40(%rsi,%r8), %zmm24
+	LONG $0x40751262; WORD $0xdab8 // vfmadd231ps %zmm26, %zmm17, %zmm11
+	LONG $0x40558262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm21, %zmm19
+	QUAD $0xff014c10487c0162 // vmovups -0x40(%r9,%r8), %zmm25
+	LONG $0x404d1262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm22, %zmm11
+	LONG $0x4045e262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm23, %zmm20
+	LONG $0x4045e262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm23, %zmm19
+	LONG $0x403dc262; WORD $0xe1b8 // vfmadd231ps %zmm9, %zmm24, %zmm20
+	LONG $0x403de262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm24, %zmm19
+	LONG $0x4035c262; WORD $0xe7b8 // vfmadd231ps %zmm15, %zmm25, %zmm20
+	LONG $0x4035c262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm25, %zmm19
+	LONG $0x487c8162; WORD $0x2411; BYTE $0x33 // vmovups %zmm20, (%r11,%r14)
+	LONG $0x487ca162; WORD $0x2410; BYTE $0x01 // vmovups (%rcx,%r8), %zmm20
+	LONG $0x487c2162; WORD $0x1410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm26
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0x01 // vmovups (%r9,%r8), %zmm27
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	LONG $0xfec38348 // addq $-0x2, %rbx
+	LONG $0x405de262; WORD $0xc3b8 // vfmadd231ps %zmm3, %zmm20, %zmm16
+	LONG $0x405d7262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm20, %zmm11
+	LONG $0x402de262; WORD $0xc7b8 // vfmadd231ps %zmm7, %zmm26, %zmm16
+	LONG $0x402d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm26, %zmm11
+	LONG $0x4025c262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm27, %zmm16
+	LONG $0x40255262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm27, %zmm11
+	QUAD $0x01334411487c8162 // vmovups %zmm16, 0x40(%r11,%r14)
+	LONG $0x405cc162; WORD $0xc559 // vmulps %zmm13, %zmm20, %zmm16
+	LONG $0x4044c162; WORD $0xe659 // vmulps %zmm14, %zmm23, %zmm20
+	LONG $0x40758262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm17, %zmm16
+	LONG $0x406d8262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm18, %zmm20
+	LONG $0x404d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm22, %zmm16
+	LONG $0x40558262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm21, %zmm20
+	LONG $0xfe9f850f; WORD $0xffff // jne 0x8d0 <depthwiseDX+0x8d0>
+	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
+	LONG $0x001c8d4e // leaq (%rax,%r8), %r11
+	LONG $0x03348d4e // leaq (%rbx,%r8), %r14
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	LONG $0x2444034c; BYTE $0x10 // addq 0x10(%rsp), %r8
+	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
+	LONG $0xfc00840f; WORD $0xffff // je 0x656 <depthwiseDX+0x656>
+	LONG $0x487c5162; WORD $0x2c10; BYTE $0xae // vmovups (%r14,%rbp,4), %zmm13
+	LONG $0x487c5162; WORD $0x3410; BYTE $0xac // vmovups (%r12,%rbp,4), %zmm14
+	LONG $0x487cc162; WORD $0x0c10; BYTE $0xa8 // vmovups (%r8,%rbp,4), %zmm17
+	LONG $0x4815b262; WORD $0xeba8 // vfmadd213ps %zmm19, %zmm13, %zmm5
+	LONG $0x4815b262; WORD $0xe4a8 // vfmadd213ps %zmm20, %zmm13, %zmm4
+	LONG $0x480d7262; WORD $0xcda8 // vfmadd213ps %zmm5, %zmm14, %zmm9
+	LONG $0x480df262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm14, %zmm2
+	LONG $0x40755262; WORD $0xf9a8 // vfmadd213ps %zmm9, %zmm17, %zmm15
+	LONG $0x40757262; WORD $0xc2a8 // vfmadd213ps %zmm2, %zmm17, %zmm8
+	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
+	LONG $0x487cc162; WORD $0xd828 // vmovaps %zmm8, %zmm19
+	QUAD $0x01ae5410487cd162 // vmovups 0x40(%r14,%rbp,4), %zmm2
+	QUAD $0x01ac6410487cd162 // vmovups 0x40(%r12,%rbp,4), %zmm4
+	QUAD $0x01a86c10487cd162 // vmovups 0x40(%r8,%rbp,4), %zmm5
+	LONG $0x486dd262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm2, %zmm3
+	LONG $0x486db262; WORD $0xc8a8 // vfmadd213ps %zmm16, %zmm2, %zmm1
+	LONG $0x485df262; WORD $0xfba8 // vfmadd213ps %zmm3, %zmm4, %zmm7
+	LONG $0x485df262; WORD $0xf1a8 // vfmadd213ps %zmm1, %zmm4, %zmm6
+	LONG $0x48557262; WORD $0xe7a8 // vfmadd213ps %zmm7, %zmm5, %zmm12
+	LONG $0x48557262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm5, %zmm10
+	LONG $0x487c5162; WORD $0x6311; BYTE $0x01 // vmovups %zmm12, 0x40(%r11)
+	LONG $0xab1c8d4d // leaq (%r11,%rbp,4), %r11
+	LONG $0x487c5162; WORD $0xda28 // vmovaps %zmm10, %zmm11
+	LONG $0xfffb69e9; BYTE $0xff // jmp 0x656 <depthwiseDX+0x656>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000000f0249c8b48 // movq 0xf0(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	QUAD $0x00000000ad148d4e // leaq (,%r13,4), %r10
+	QUAD $0x0000f8248caf0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rcx
+	QUAD $0x000001b02494894c // movq %r10, 0x1b0(%rsp)
+	QUAD $0x00000108248c0348 // addq 0x108(%rsp), %rcx
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	QUAD $0x0000a824b4af0f48; BYTE $0x00 // imulq 0xa8(%rsp), %rsi
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0xdeaf0f4d // imulq %r14, %r11
+	QUAD $0x000140249caf0f48; BYTE $0x00 // imulq 0x140(%rsp), %rbx
+	QUAD $0x00000128248c8948 // movq %rcx, 0x128(%rsp)
+	LONG $0x107e8d48 // leaq 0x10(%rsi), %rdi
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0x0c4e8d4c // leaq 0xc(%rsi), %r9
+	LONG $0x04c68348 // addq $0x4, %rsi
+	LONG $0xfdaf0f48 // imulq %rbp, %rdi
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0xf5af0f48 // imulq %rbp, %rsi
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x107b8d49 // leaq 0x10(%r11), %rdi
+	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
+	LONG $0x08438d4d // leaq 0x8(%r11), %r8
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	LONG $0x0c4b8d4d // leaq 0xc(%r11), %r9
+	LONG $0x04c38349 // addq $0x4, %r11
+	QUAD $0x0000011824b48948 // movq %rsi, 0x118(%rsp)
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0xfdaf0f48 // imulq %rbp, %rdi
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0xddaf0f4c // imulq %rbp, %r11
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	QUAD $0x000001a024bc8948 // movq %rdi, 0x1a0(%rsp)
+	LONG $0x107b8d48 // leaq 0x10(%rbx), %rdi
+	QUAD $0x000001902484894c // movq %r8, 0x190(%rsp)
+	LONG $0x0c438d4c // leaq 0xc(%rbx), %r8
+	QUAD $0x00000198248c894c // movq %r9, 0x198(%rsp)
+	QUAD $0x000000b8248c8b4c // movq 0xb8(%rsp), %r9
+	QUAD $0x00000110249c894c // movq %r11, 0x110(%rsp)
+	QUAD $0x0000016024b48948 // movq %rsi, 0x160(%rsp)
+	LONG $0xfdaf0f48 // imulq %rbp, %rdi
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	QUAD $0x0000018024bc8948 // movq %rdi, 0x180(%rsp)
+	LONG $0x087b8d48 // leaq 0x8(%rbx), %rdi
+	LONG $0x04c38348 // addq $0x4, %rbx
+	QUAD $0x000001782484894c // movq %r8, 0x178(%rsp)
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0xfdaf0f48 // imulq %rbp, %rdi
+	LONG $0xddaf0f48 // imulq %rbp, %rbx
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	QUAD $0x0000017024bc8948 // movq %rdi, 0x170(%rsp)
+	QUAD $0x000000a024bc8b48 // movq 0xa0(%rsp), %rdi
+	QUAD $0x00000188249c8948 // movq %rbx, 0x188(%rsp)
+	QUAD $0x0000016824948948 // movq %rdx, 0x168(%rsp)
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	QUAD $0x0000015824948948 // movq %rdx, 0x158(%rsp)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x0000ace9; BYTE $0x00 // jmp 0xd25 <depthwiseDX+0xd25>
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	QUAD $0x0000012824848348; BYTE $0x40 // addq $0x40, 0x128(%rsp)
+	QUAD $0x0000015824848348; BYTE $0x40 // addq $0x40, 0x158(%rsp)
+	LONG $0x24448348; WORD $0x4058 // addq $0x40, 0x58(%rsp)
+	QUAD $0x0000008024848348; BYTE $0x40 // addq $0x40, 0x80(%rsp)
+	QUAD $0x000000b024848348; BYTE $0x40 // addq $0x40, 0xb0(%rsp)
+	QUAD $0x0000011824848348; BYTE $0x40 // addq $0x40, 0x118(%rsp)
+	QUAD $0x0000016024848348; BYTE $0x40 // addq $0x40, 0x160(%rsp)
+	QUAD $0x000001a024848348; BYTE $0x40 // addq $0x40, 0x1a0(%rsp)
+	QUAD $0x0000019824848348; BYTE $0x40 // addq $0x40, 0x198(%rsp)
+	QUAD $0x0000019024848348; BYTE $0x40 // addq $0x40, 0x190(%rsp)
+	QUAD $0x0000011024848348; BYTE $0x40 // addq $0x40, 0x110(%rsp)
+	QUAD $0x0000016824848348; BYTE $0x40 // addq $0x40, 0x168(%rsp)
+	QUAD $0x0000018024848348; BYTE $0x40 // addq $0x40, 0x180(%rsp)
+	QUAD $0x0000017824848348; BYTE $0x40 // addq $0x40, 0x178(%rsp)
+	QUAD $0x0000017024848348; BYTE $0x40 // addq $0x40, 0x170(%rsp)
+	QUAD $0x0000018824848348; BYTE $0x40 // addq $0x40, 0x188(%rsp)
+	LONG $0x487c7162; WORD $0x1311 // vmovups %zmm10, (%rbx)
+	LONG $0x10458d49 // leaq 0x10(%r13), %rax
+	WORD $0x3948; BYTE $0xe8 // cmpq %rbp, %rax
+	LONG $0xf65d8f0f; WORD $0xffff // jg 0x382 <depthwiseDX+0x382>
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	QUAD $0x00000000ad048d4a // leaq (,%r13,4), %rax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x24440349; BYTE $0x08 // addq 0x8(%r12), %rax
+	QUAD $0x00000000c024bc80 // cmpb $0x0, 0xc0(%rsp)
+	WORD $0x2575 // jne 0xd81 <depthwiseDX+0xd81>
+	QUAD $0x000001e024b48b48 // movq 0x1e0(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x38 // vmovups (%rax,%rdi), %zmm3
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x30 // vmovups (%rax,%rsi), %zmm2
+	QUAD $0x000001d824b48b48 // movq 0x1d8(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x2410; BYTE $0x30 // vmovups (%rax,%rsi), %zmm4
+	QUAD $0x000000009824bc80 // cmpb $0x0, 0x98(%rsp)
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x2d75 // jne 0xdc0 <depthwiseDX+0xdc0>
+	QUAD $0x000001d024b48b48 // movq 0x1d0(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0x30 // vmovups (%rax,%rsi), %zmm5
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x30 // vmovups (%rax,%rsi), %zmm1
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0x487cf162; WORD $0x3410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm6
+	QUAD $0x000000009024bc80 // cmpb $0x0, 0x90(%rsp)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x1475 // jne 0xdf1 <depthwiseDX+0xdf1>
+	LONG $0x487c7162; WORD $0x0410; BYTE $0xe8 // vmovups (%rax,%rbp,8), %zmm8
+	LONG $0x487cf162; WORD $0x3c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm7
+	LONG $0x487c7162; WORD $0x0810 // vmovups (%rax), %zmm9
+	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
+	LONG $0x891c8d49 // leaq (%r9,%rcx,4), %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe7d8e0f; WORD $0xffff // jle 0xc80 <depthwiseDX+0xc80>
+	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x24548b4c; BYTE $0x10 // movq 0x10(%rsp), %r10
+	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x8e // vmovups (%rsi,%rcx,4), %zmm13
+	LONG $0x487c5162; WORD $0x2410; BYTE $0x8b // vmovups (%r11,%rcx,4), %zmm12
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x8a // vmovups (%r10,%rcx,4), %zmm11
+	LONG $0x48157262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm13, %zmm10
+	LONG $0x481d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm12, %zmm10
+	LONG $0x48257262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm11, %zmm10
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xfe37840f; WORD $0xffff // je 0xc80 <depthwiseDX+0xc80>
+	LONG $0x48147162; WORD $0xeb59 // vmulps %zmm3, %zmm13, %zmm13
+	LONG $0xff708d48 // leaq -0x1(%rax), %rsi
+	LONG $0xfec08348 // addq $-0x2, %rax
+	LONG $0x48555262; WORD $0xe5a8 // vfmadd213ps %zmm13, %zmm5, %zmm12
+	LONG $0x483d5262; WORD $0xdca8 // vfmadd213ps %zmm12, %zmm8, %zmm11
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x2973 // jae 0xe92 <depthwiseDX+0xe92>
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
+	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
+	LONG $0x88148d4c // leaq (%rax,%rcx,4), %r10
+	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
+	LONG $0x8b0c8d49 // leaq (%r11,%rcx,4), %rcx
+	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
+	LONG $0x036a850f; WORD $0x0000 // jne 0x11f7 <depthwiseDX+0x11f7>
+	LONG $0xfffdeee9; BYTE $0xff // jmp 0xc80 <depthwiseDX+0xc80>
+	QUAD $0x00000198248c8b48 // movq 0x198(%rsp), %rcx
+	QUAD $0x0000018024948b48 // movq 0x180(%rsp), %rdx
+	QUAD $0x0000015824848b4c // movq 0x158(%rsp), %r8
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	QUAD $0x000001c824b48948 // movq %rsi, 0x1c8(%rsp)
+	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
+	QUAD $0x0000018824a48b4c // movq 0x188(%rsp), %r12
+	QUAD $0x0000017024ac8b4c // movq 0x170(%rsp), %r13
+	QUAD $0x0000016824bc8b4c // movq 0x168(%rsp), %r15
+	QUAD $0x0000011024ac8b48 // movq 0x110(%rsp), %rbp
+	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
+	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
+	QUAD $0x000001b024948b4c // movq 0x1b0(%rsp), %r10
+	LONG $0xfce68349 // andq $-0x4, %r14
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	QUAD $0x00000160248c8b48 // movq 0x160(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	QUAD $0x000001a024948b48 // movq 0x1a0(%rsp), %rdx
+	QUAD $0x000000c82484894c // movq %r8, 0xc8(%rsp)
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c3162; WORD $0x2410; BYTE $0x13 // vmovups (%rbx,%r10), %zmm12
+	QUAD $0x00156c10487c3162 // vmovups (%rbp,%r10), %zmm13
+	LONG $0x487c1162; WORD $0x3410; BYTE $0x14 // vmovups (%r12,%r10), %zmm14
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	QUAD $0x000000e024b4894c // movq %r14, 0xe0(%rsp)
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x000000e824bc894c // movq %r15, 0xe8(%rsp)
+	LONG $0x113c8d4f // leaq (%r9,%r10), %r15
+	QUAD $0x000000d824a4894c // movq %r12, 0xd8(%rsp)
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	QUAD $0x000000c82484014c // addq %r8, 0xc8(%rsp)
+	QUAD $0x000000d02484014c // addq %r8, 0xd0(%rsp)
+	WORD $0x014c; BYTE $0xc5 // addq %r8, %rbp
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x11 // vmovups %zmm10, (%r9,%r10)
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0x487c3162; WORD $0x2410; BYTE $0x13 // vmovups (%rbx,%r10), %zmm12
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0x487c3162; WORD $0x2c10; BYTE $0x16 // vmovups (%rsi,%r10), %zmm13
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	QUAD $0x00157410487c1162 // vmovups (%r13,%r10), %zmm14
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x481d7262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm12, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	LONG $0x48157262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm13, %zmm10
+	LONG $0x480d5262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm14, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x3e // vmovups %zmm11, (%r14,%r15)
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	LONG $0x487c3162; WORD $0x2410; BYTE $0x11 // vmovups (%rcx,%r10), %zmm12
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x487c3162; WORD $0x2c10; BYTE $0x16 // vmovups (%rsi,%r10), %zmm13
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	LONG $0x487c3162; WORD $0x3410; BYTE $0x17 // vmovups (%rdi,%r10), %zmm14
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x3e // vmovups %zmm10, (%r14,%r15)
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	LONG $0x487c3162; WORD $0x3c10; BYTE $0x10 // vmovups (%rax,%r10), %zmm15
+	LONG $0x487c8162; WORD $0x0410; BYTE $0x13 // vmovups (%r11,%r10), %zmm16
+	LONG $0x487ca162; WORD $0x0c10; BYTE $0x12 // vmovups (%rdx,%r10), %zmm17
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	LONG $0x48057262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm15, %zmm11
+	LONG $0x48057262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm15, %zmm10
+	LONG $0x407d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm16, %zmm11
+	LONG $0x407d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm16, %zmm10
+	LONG $0x40755262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm17, %zmm11
+	LONG $0x40757262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm17, %zmm10
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x3e // vmovups %zmm11, (%r14,%r15)
+	LONG $0x48047162; WORD $0xdb59 // vmulps %zmm3, %zmm15, %zmm11
+	QUAD $0x000000e824bc8b4c // movq 0xe8(%rsp), %r15
+	QUAD $0x000000e024b48b4c // movq 0xe0(%rsp), %r14
+	LONG $0x48553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm5, %zmm11
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	LONG $0xfcc68349 // addq $-0x4, %r14
+	LONG $0x483d3262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm8, %zmm11
+	LONG $0xfdd7850f; WORD $0xffff // jne 0xf70 <depthwiseDX+0xf70>
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	QUAD $0x000001e824ac8b48 // movq 0x1e8(%rsp), %rbp
+	QUAD $0x000000a024bc8b48 // movq 0xa0(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	QUAD $0x000000b8248c8b4c // movq 0xb8(%rsp), %r9
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	QUAD $0x000001c824b48b48 // movq 0x1c8(%rsp), %rsi
+	WORD $0x014c; BYTE $0xd1 // addq %r10, %rcx
+	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
+	LONG $0xfa89840f; WORD $0xffff // je 0xc80 <depthwiseDX+0xc80>
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm12
+	QUAD $0x00056c10487c5162 // vmovups (%r13,%rax), %zmm13
+	LONG $0x487c5162; WORD $0x3410; BYTE $0x02 // vmovups (%r10,%rax), %zmm14
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x487c7162; WORD $0x1411; BYTE $0x03 // vmovups %zmm10, (%rbx,%rax)
+	LONG $0x487c5162; WORD $0xd328 // vmovaps %zmm11, %zmm10
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	WORD $0x9f75 // jne 0x1210 <depthwiseDX+0x1210>
+	LONG $0xfffa03e9; BYTE $0xff // jmp 0xc79 <depthwiseDX+0xc79>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0xd148; BYTE $0xfa // sarq %rdx
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	WORD $0x9c0f; BYTE $0xc1 // setl %cl
+	LONG $0xd24d0f49 // cmovgeq %r10, %rdx
+	LONG $0x08244c89 // movl %ecx, 0x8(%rsp)
+	QUAD $0x000001a8248c8b48 // movq 0x1a8(%rsp), %rcx
+	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
+	LONG $0xd1af0f48 // imulq %rcx, %rdx
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	LONG $0x08778b4c // movq 0x8(%rdi), %r14
+	WORD $0x8b4c; BYTE $0x27 // movq (%rdi), %r12
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	QUAD $0x000001c024948b48 // movq 0x1c0(%rsp), %rdx
+	QUAD $0x000001f824bc894c // movq %r15, 0x1f8(%rsp)
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	QUAD $0x00000200248c894c // movq %r9, 0x200(%rsp)
+	LONG $0x84048d49 // leaq (%r12,%rax,4), %rax
+	LONG $0xb61c8d49 // leaq (%r14,%rsi,4), %rbx
+	LONG $0xbc0c8d4b // leaq (%r12,%r15,4), %rcx
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
+	QUAD $0x000001f024a4894c // movq %r12, 0x1f0(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	QUAD $0x00000118249c8948 // movq %rbx, 0x118(%rsp)
+	LONG $0x1ffd8348 // cmpq $0x1f, %rbp
+	LONG $0x01548f0f; WORD $0x0000 // jg 0x1460 <depthwiseDX+0x1460>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x10c98348 // orq $0x10, %rcx
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0x0a1f8e0f; WORD $0x0000 // jle 0x1d40 <depthwiseDX+0x1d40>
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	WORD $0x394c; BYTE $0xcd // cmpq %r9, %rbp
+	LONG $0xee9f8e0f; WORD $0xffff // jle 0x1d5 <depthwiseDX+0x1d5>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0xe989 // movl %ebp, %ecx
+	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x60247c80; BYTE $0x00 // cmpb $0x0, 0x60(%rsp)
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x2174 // je 0x1383 <depthwiseDX+0x1383>
+	QUAD $0x00000118248c8b48 // movq 0x118(%rsp), %rcx
+	LONG $0x89048d4a // leaq (%rcx,%r9,4), %rax
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x89 // vmovups (%rcx,%r9,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm2 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x04 // vmovups (%r12,%rax), %zmm4 {%k1} {z}
+	LONG $0x08247c83; BYTE $0x00 // cmpl $0x0, 0x8(%rsp)
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x2174 // je 0x13c0 <depthwiseDX+0x13c0>
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0x8a048d4a // leaq (%rdx,%r9,4), %rax
+	LONG $0xc97cb162; WORD $0x2c10; BYTE $0x8a // vmovups (%rdx,%r9,4), %zmm5 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x04 // vmovups (%r12,%rax), %zmm6 {%k1} {z}
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x28698b4c // movq 0x28(%rcx), %r13
+	LONG $0x38598b48 // movq 0x38(%rcx), %rbx
+	LONG $0x8a3c8d4a // leaq (%rdx,%r9,4), %rdi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x0fa88e0f; WORD $0x0000 // jle 0x2385 <depthwiseDX+0x2385>
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x8b // vmovups (%r11,%r9,4), %zmm7 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x0410; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm8 {%k1} {z}
+	LONG $0x48447162; WORD $0xca59 // vmulps %zmm2, %zmm7, %zmm9
+	LONG $0x4844f162; WORD $0xfc59 // vmulps %zmm4, %zmm7, %zmm7
+	LONG $0x483d7262; WORD $0xc9b8 // vfmadd231ps %zmm1, %zmm8, %zmm9
+	LONG $0x484dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm6, %zmm7
+	LONG $0x497c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi) {%k1}
+	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	LONG $0x1732840f; WORD $0x0000 // je 0x2b50 <depthwiseDX+0x2b50>
+	LONG $0xff538d48 // leaq -0x1(%rbx), %rdx
+	LONG $0xfe738d48 // leaq -0x2(%rbx), %rsi
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	LONG $0x132d830f; WORD $0x0000 // jae 0x275d <depthwiseDX+0x275d>
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x8b048d4f // leaq (%r11,%r9,4), %r8
+	LONG $0x88348d4a // leaq (%rax,%r9,4), %rsi
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
+	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
+	LONG $0x16a1850f; WORD $0x0000 // jne 0x2af7 <depthwiseDX+0x2af7>
+	LONG $0x0016f5e9; BYTE $0x00 // jmp 0x2b50 <depthwiseDX+0x2b50>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	QUAD $0x00000108249c8b4c // movq 0x108(%rsp), %r11
+	QUAD $0x0000022824b48b48 // movq 0x228(%rsp), %rsi
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	QUAD $0x0000f82494af0f4c; BYTE $0x00 // imulq 0xf8(%rsp), %r10
+	LONG $0x2b048d4b // leaq (%r11,%r13), %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	QUAD $0x0000024024848b48 // movq 0x240(%rsp), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	QUAD $0x0000026024848b48 // movq 0x260(%rsp), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
+	QUAD $0x0000025024848b48 // movq 0x250(%rsp), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	QUAD $0x0000024824848b48 // movq 0x248(%rsp), %rax
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	QUAD $0x0000023824848b48 // movq 0x238(%rsp), %rax
+	LONG $0x030c8d49 // leaq (%r11,%rax), %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0x014c; BYTE $0xd1 // addq %r10, %rcx
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x00000230248c8b48 // movq 0x230(%rsp), %rcx
+	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
+	LONG $0x0c048d49 // leaq (%r12,%rcx), %rax
+	LONG $0x0b0c8d4d // leaq (%r11,%rcx), %r9
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	QUAD $0x000001c8248c894c // movq %r9, 0x1c8(%rsp)
+	QUAD $0x00000080248c8b4c // movq 0x80(%rsp), %r9
+	QUAD $0x0000014024848948 // movq %rax, 0x140(%rsp)
+	QUAD $0x0000022024848b48 // movq 0x220(%rsp), %rax
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
+	LONG $0x34048d49 // leaq (%r12,%rsi), %rax
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	QUAD $0x0000028824848948 // movq %rax, 0x288(%rsp)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
+	LONG $0x10488d48 // leaq 0x10(%rax), %rcx
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0x0c4c8d49; BYTE $0x40 // leaq 0x40(%r12,%rcx), %rcx
+	QUAD $0x00000280248c8948 // movq %rcx, 0x280(%rsp)
+	LONG $0x0c488d48 // leaq 0xc(%rax), %rcx
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0x0c4c8d49; BYTE $0x40 // leaq 0x40(%r12,%rcx), %rcx
+	QUAD $0x00000278248c8948 // movq %rcx, 0x278(%rsp)
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0xab1c8d4c // leaq (%rbx,%rbp,4), %r11
+	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
+	LONG $0x04c08348 // addq $0x4, %rax
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0xc5af0f48 // imulq %rbp, %rax
+	QUAD $0x00000188249c894c // movq %r11, 0x188(%rsp)
+	LONG $0xae1c8d4d // leaq (%r14,%rbp,4), %r11
+	QUAD $0x000001702494894c // movq %r10, 0x170(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x00000110249c894c // movq %r11, 0x110(%rsp)
+	LONG $0x0c4c8d49; BYTE $0x40 // leaq 0x40(%r12,%rcx), %rcx
+	LONG $0x04448d49; BYTE $0x40 // leaq 0x40(%r12,%rax), %rax
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x00000270248c8948 // movq %rcx, 0x270(%rsp)
+	LONG $0x2b0c8d4a // leaq (%rbx,%r13), %rcx
+	QUAD $0x0000026824848948 // movq %rax, 0x268(%rsp)
+	QUAD $0x00000180248c8948 // movq %rcx, 0x180(%rsp)
+	LONG $0x2e0c8d4b // leaq (%r14,%r13), %rcx
+	QUAD $0x000001a0248c8948 // movq %rcx, 0x1a0(%rsp)
+	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
+	WORD $0x22eb // jmp 0x1641 <depthwiseDX+0x1641>
+	BYTE $0x90 // nop
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	QUAD $0x000001e824ac8b48 // movq 0x1e8(%rsp), %rbp
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	LONG $0x20488d48 // leaq 0x20(%rax), %rcx
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0xfcd08f0f; WORD $0xffff // jg 0x1311 <depthwiseDX+0x1311>
+	LONG $0x60247c80; BYTE $0x00 // cmpb $0x0, 0x60(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	WORD $0x3d74 // je 0x16a6 <depthwiseDX+0x16a6>
+	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
+	QUAD $0x00000180248c8b48 // movq 0x180(%rsp), %rcx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x97 // vmovups (%r15,%r10,4), %zmm2
+	QUAD $0x01976c10487c9162 // vmovups 0x40(%r15,%r10,4), %zmm5
+	LONG $0x487cb162; WORD $0x2410; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm4
+	QUAD $0x01905c10487cb162 // vmovups 0x40(%rax,%r10,4), %zmm3
+	LONG $0x487cb162; WORD $0x3410; BYTE $0x91 // vmovups (%rcx,%r10,4), %zmm6
+	QUAD $0x01917c10487cb162 // vmovups 0x40(%rcx,%r10,4), %zmm7
+	LONG $0x08247c83; BYTE $0x00 // cmpl $0x0, 0x8(%rsp)
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x3d74 // je 0x1703 <depthwiseDX+0x1703>
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	QUAD $0x000001a0248c8b48 // movq 0x1a0(%rsp), %rcx
+	LONG $0x487c1162; WORD $0x0410; BYTE $0x96 // vmovups (%r14,%r10,4), %zmm8
+	QUAD $0x01965410487c1162 // vmovups 0x40(%r14,%r10,4), %zmm10
+	LONG $0x487c3162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm9
+	QUAD $0x01904c10487cb162 // vmovups 0x40(%rax,%r10,4), %zmm1
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%r10,4), %zmm11
+	QUAD $0x01916410487c3162 // vmovups 0x40(%rcx,%r10,4), %zmm12
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x932c8d4b // leaq (%r11,%r10,4), %rbp
+	QUAD $0x0000012824848948 // movq %rax, 0x128(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00b88e0f; WORD $0x0000 // jle 0x17e0 <depthwiseDX+0x17e0>
+	LONG $0x487c3162; WORD $0x2c10; BYTE $0x96 // vmovups (%rsi,%r10,4), %zmm13
+	LONG $0x487c1162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%r10,4), %zmm14
+	LONG $0x48147162; WORD $0xfc59 // vmulps %zmm4, %zmm13, %zmm15
+	LONG $0x48147162; WORD $0xee59 // vmulps %zmm6, %zmm13, %zmm13
+	LONG $0x480d5262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm14, %zmm15
+	LONG $0x48255262; WORD $0xeeb8 // vfmadd231ps %zmm14, %zmm11, %zmm13
+	LONG $0x487c7162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm15, (%rbp)
+	QUAD $0x01967410487c3162 // vmovups 0x40(%rsi,%r10,4), %zmm14
+	QUAD $0x01917c10487c1162 // vmovups 0x40(%r9,%r10,4), %zmm15
+	LONG $0x480ce162; WORD $0xc359 // vmulps %zmm3, %zmm14, %zmm16
+	LONG $0x480c7162; WORD $0xf759 // vmulps %zmm7, %zmm14, %zmm14
+	LONG $0x4805e262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm15, %zmm16
+	LONG $0x481d5262; WORD $0xf7b8 // vfmadd231ps %zmm15, %zmm12, %zmm14
+	LONG $0x487ce162; WORD $0x4511; BYTE $0x01 // vmovups %zmm16, 0x40(%rbp)
+	WORD $0x014c; BYTE $0xed // addq %r13, %rbp
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0x056f840f; WORD $0x0000 // je 0x1d00 <depthwiseDX+0x1d00>
+	LONG $0xff588d48 // leaq -0x1(%rax), %rbx
+	LONG $0xfec08348 // addq $-0x2, %rax
+	QUAD $0x00000198248c8948 // movq %rcx, 0x198(%rsp)
+	QUAD $0x00000190249c8948 // movq %rbx, 0x190(%rsp)
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x4073 // jae 0x17ef <depthwiseDX+0x17ef>
+	LONG $0x911c8d4b // leaq (%r9,%r10,4), %rbx
+	LONG $0x961c8d4e // leaq (%rsi,%r10,4), %r11
+	QUAD $0x0000019024948b4c // movq 0x190(%rsp), %r10
+	QUAD $0x00000198248c8b48 // movq 0x198(%rsp), %rcx
+	LONG $0x03e28341 // andl $0x3, %r10d
+	LONG $0x0481850f; WORD $0x0000 // jne 0x1c52 <depthwiseDX+0x1c52>
+	LONG $0x00052ae9; BYTE $0x00 // jmp 0x1d00 <depthwiseDX+0x1d00>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x000511e9; BYTE $0x00 // jmp 0x1d00 <depthwiseDX+0x1d00>
+	QUAD $0x0000009824b48948 // movq %rsi, 0x98(%rsp)
+	QUAD $0x0000014024b48b48 // movq 0x140(%rsp), %rsi
+	QUAD $0x00000090248c894c // movq %r9, 0x90(%rsp)
+	QUAD $0x000001c8248c8b4c // movq 0x1c8(%rsp), %r9
+	QUAD $0x00000280248c8b48 // movq 0x280(%rsp), %rcx
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	QUAD $0x0000027824848b48 // movq 0x278(%rsp), %rax
+	QUAD $0x0000026824bc8b48 // movq 0x268(%rsp), %rdi
+	QUAD $0x0000027024848b4c // movq 0x270(%rsp), %r8
+	QUAD $0x0000013824bc8b4c // movq 0x138(%rsp), %r15
+	QUAD $0x0000017824ac8b48 // movq 0x178(%rsp), %rbp
+	QUAD $0x0000012024b48b4c // movq 0x120(%rsp), %r14
+	LONG $0xfce38348 // andq $-0x4, %rbx
+	QUAD $0x000000c0249c8948 // movq %rbx, 0xc0(%rsp)
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	LONG $0x244c894c; BYTE $0x40 // movq %r9, 0x40(%rsp)
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	QUAD $0x00000288248c8b48 // movq 0x288(%rsp), %rcx
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
+	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	QUAD $0x00000160248c8b4c // movq 0x160(%rsp), %r9
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	QUAD $0x0000016824b48b48 // movq 0x168(%rsp), %rsi
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0xff277c10487c3162 // vmovups -0x40(%rdi,%r12), %zmm15
+	QUAD $0xff214410487ca162 // vmovups -0x40(%rcx,%r12), %zmm16
+	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	QUAD $0x0000013024bc8948 // movq %rdi, 0x130(%rsp)
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
+	QUAD $0x000000e8249c8b48 // movq 0xe8(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
+	QUAD $0x0000009024b4014c // addq %r14, 0x90(%rsp)
+	QUAD $0x0000009824b4014c // addq %r14, 0x98(%rsp)
+	LONG $0x48057262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm16, %zmm13
+	QUAD $0xff226c11487c3162 // vmovups %zmm13, -0x40(%rdx,%r12)
+	LONG $0x48047162; WORD $0xec59 // vmulps %zmm4, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm16, %zmm13
+	QUAD $0x00256c11487c3162 // vmovups %zmm13, (%rbp,%r12)
+	LONG $0x48047162; WORD $0xee59 // vmulps %zmm6, %zmm15, %zmm13
+	LONG $0x487c3162; WORD $0x3c10; BYTE $0x27 // vmovups (%rdi,%r12), %zmm15
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x48253262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm11, %zmm13
+	LONG $0x487ca162; WORD $0x0410; BYTE $0x21 // vmovups (%rcx,%r12), %zmm16
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	LONG $0x48057262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm15, %zmm14
+	LONG $0x407d5262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm16, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x22 // vmovups %zmm14, (%rdx,%r12)
+	LONG $0x48047162; WORD $0xf359 // vmulps %zmm3, %zmm15, %zmm14
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x407d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm16, %zmm14
+	QUAD $0x01257411487c3162 // vmovups %zmm14, 0x40(%rbp,%r12)
+	LONG $0x48047162; WORD $0xf759 // vmulps %zmm7, %zmm15, %zmm14
+	QUAD $0xff207c10487c1162 // vmovups -0x40(%r8,%r12), %zmm15
+	LONG $0x481d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm12, %zmm14
+	QUAD $0xff274410487c8162 // vmovups -0x40(%r15,%r12), %zmm16
+	LONG $0x48057262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm16, %zmm13
+	QUAD $0xff226c11487c1162 // vmovups %zmm13, -0x40(%r10,%r12)
+	LONG $0x48047162; WORD $0xec59 // vmulps %zmm4, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm16, %zmm13
+	QUAD $0xff226c11487c3162 // vmovups %zmm13, -0x40(%rdx,%r12)
+	LONG $0x48047162; WORD $0xee59 // vmulps %zmm6, %zmm15, %zmm13
+	LONG $0x487c1162; WORD $0x3c10; BYTE $0x20 // vmovups (%r8,%r12), %zmm15
+	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	LONG $0x48253262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm11, %zmm13
+	LONG $0x487c8162; WORD $0x0410; BYTE $0x27 // vmovups (%r15,%r12), %zmm16
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	WORD $0x014c; BYTE $0xc5 // addq %r8, %rbp
+	LONG $0x48057262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm15, %zmm14
+	LONG $0x407d5262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm16, %zmm14
+	LONG $0x487c1162; WORD $0x3411; BYTE $0x22 // vmovups %zmm14, (%r10,%r12)
+	LONG $0x48047162; WORD $0xf359 // vmulps %zmm3, %zmm15, %zmm14
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	LONG $0x407d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm16, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x22 // vmovups %zmm14, (%rdx,%r12)
+	LONG $0x48047162; WORD $0xf759 // vmulps %zmm7, %zmm15, %zmm14
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	QUAD $0xff277c10487c3162 // vmovups -0x40(%rdi,%r12), %zmm15
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x481d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm12, %zmm14
+	QUAD $0xff234410487c8162 // vmovups -0x40(%r11,%r12), %zmm16
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0x48057262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm16, %zmm13
+	QUAD $0xff266c11487c3162 // vmovups %zmm13, -0x40(%rsi,%r12)
+	LONG $0x48047162; WORD $0xec59 // vmulps %zmm4, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm16, %zmm13
+	QUAD $0xff236c11487c3162 // vmovups %zmm13, -0x40(%rbx,%r12)
+	LONG $0x48047162; WORD $0xee59 // vmulps %zmm6, %zmm15, %zmm13
+	LONG $0x487c3162; WORD $0x3c10; BYTE $0x27 // vmovups (%rdi,%r12), %zmm15
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	LONG $0x48253262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm11, %zmm13
+	LONG $0x487c8162; WORD $0x0410; BYTE $0x23 // vmovups (%r11,%r12), %zmm16
+	WORD $0x014d; BYTE $0xf3 // addq %r14, %r11
+	LONG $0x245c894c; BYTE $0x38 // movq %r11, 0x38(%rsp)
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x48057262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm15, %zmm14
+	LONG $0x407d5262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm16, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x26 // vmovups %zmm14, (%rsi,%r12)
+	LONG $0x48047162; WORD $0xf359 // vmulps %zmm3, %zmm15, %zmm14
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
+	LONG $0x407d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm16, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x23 // vmovups %zmm14, (%rbx,%r12)
+	LONG $0x48047162; WORD $0xf759 // vmulps %zmm7, %zmm15, %zmm14
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	QUAD $0xff257c10487c1162 // vmovups -0x40(%r13,%r12), %zmm15
+	QUAD $0x000000e8249c8948 // movq %rbx, 0xe8(%rsp)
+	LONG $0x481d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm12, %zmm14
+	QUAD $0xff204410487ca162 // vmovups -0x40(%rax,%r12), %zmm16
+	LONG $0x48057262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm16, %zmm13
+	QUAD $0xff216c11487c1162 // vmovups %zmm13, -0x40(%r9,%r12)
+	LONG $0x48047162; WORD $0xec59 // vmulps %zmm4, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm16, %zmm13
+	QUAD $0xff216c11487c3162 // vmovups %zmm13, -0x40(%rcx,%r12)
+	LONG $0x48047162; WORD $0xee59 // vmulps %zmm6, %zmm15, %zmm13
+	QUAD $0x00257c10487c1162 // vmovups (%r13,%r12), %zmm15
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
+	LONG $0x246c894c; BYTE $0x28 // movq %r13, 0x28(%rsp)
+	LONG $0x48253262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm11, %zmm13
+	LONG $0x487ca162; WORD $0x0410; BYTE $0x20 // vmovups (%rax,%r12), %zmm16
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x48057262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm15, %zmm14
+	LONG $0x407d5262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm16, %zmm14
+	LONG $0x487c1162; WORD $0x3411; BYTE $0x21 // vmovups %zmm14, (%r9,%r12)
+	LONG $0x48047162; WORD $0xf359 // vmulps %zmm3, %zmm15, %zmm14
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x407d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm16, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x21 // vmovups %zmm14, (%rcx,%r12)
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
+	LONG $0x48047162; WORD $0xf759 // vmulps %zmm7, %zmm15, %zmm14
+	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0x481d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm12, %zmm14
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	QUAD $0x000000c024848348; BYTE $0xfc // addq $-0x4, 0xc0(%rsp)
+	LONG $0xfce7850f; WORD $0xffff // jne 0x18d0 <depthwiseDX+0x18d0>
+	QUAD $0x00000090249c8b48 // movq 0x90(%rsp), %rbx
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	LONG $0x242c8b4c // movq (%rsp), %r13
+	QUAD $0x000001c024948b48 // movq 0x1c0(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	QUAD $0x00000080248c8b4c // movq 0x80(%rsp), %r9
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	WORD $0x014c; BYTE $0xe5 // addq %r12, %rbp
+	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	QUAD $0x0000019024948b4c // movq 0x190(%rsp), %r10
+	QUAD $0x00000198248c8b48 // movq 0x198(%rsp), %rcx
+	LONG $0x03e28341 // andl $0x3, %r10d
+	LONG $0x00ae840f; WORD $0x0000 // je 0x1d00 <depthwiseDX+0x1d00>
+	QUAD $0x0000029024848b48 // movq 0x290(%rsp), %rax
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0xff437c10487c5162 // vmovups -0x40(%r11,%rax,2), %zmm15
+	QUAD $0xff434410487ce162 // vmovups -0x40(%rbx,%rax,2), %zmm16
+	LONG $0x48057262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm16, %zmm13
+	QUAD $0xff156c11487c7162 // vmovups %zmm13, -0x40(%rbp,%rdx)
+	LONG $0x48047162; WORD $0xec59 // vmulps %zmm4, %zmm15, %zmm13
+	LONG $0x407d5262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm16, %zmm13
+	LONG $0x487c7162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm13, (%rbp)
+	LONG $0x48047162; WORD $0xee59 // vmulps %zmm6, %zmm15, %zmm13
+	LONG $0x487c5162; WORD $0x3c10; BYTE $0x43 // vmovups (%r11,%rax,2), %zmm15
+	LONG $0x48253262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm11, %zmm13
+	LONG $0x487ce162; WORD $0x0410; BYTE $0x43 // vmovups (%rbx,%rax,2), %zmm16
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x48057262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm15, %zmm14
+	LONG $0x407d5262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm16, %zmm14
+	QUAD $0x00157411487c7162 // vmovups %zmm14, (%rbp,%rdx)
+	LONG $0x48047162; WORD $0xf359 // vmulps %zmm3, %zmm15, %zmm14
+	LONG $0x407d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm16, %zmm14
+	LONG $0x487c7162; WORD $0x7511; BYTE $0x01 // vmovups %zmm14, 0x40(%rbp)
+	LONG $0x48047162; WORD $0xf759 // vmulps %zmm7, %zmm15, %zmm14
+	WORD $0x014c; BYTE $0xed // addq %r13, %rbp
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x481d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm12, %zmm14
+	LONG $0xff6d850f; WORD $0xffff // jne 0x1c60 <depthwiseDX+0x1c60>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000012824848b48 // movq 0x128(%rsp), %rax
+	WORD $0x0148; BYTE $0xc0 // addq %rax, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0xf90c8f0f; WORD $0xffff // jg 0x1620 <depthwiseDX+0x1620>
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	QUAD $0x00856c11487c7162 // vmovups %zmm13, (%rbp,%rax,4)
+	QUAD $0x01857411487c7162 // vmovups %zmm14, 0x40(%rbp,%rax,4)
+	LONG $0xfff8efe9; BYTE $0xff // jmp 0x1620 <depthwiseDX+0x1620>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0x2f0c8d4f // leaq (%r15,%r13), %r9
+	LONG $0xae148d49 // leaq (%r14,%rbp,4), %rdx
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0xaf348d49 // leaq (%r15,%rbp,4), %rsi
+	QUAD $0x000001b824a48b4c // movq 0x1b8(%rsp), %r12
+	QUAD $0x000000c0248c894c // movq %r9, 0xc0(%rsp)
+	LONG $0x2e0c8d4f // leaq (%r14,%r13), %r9
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	QUAD $0x0000009024b48948 // movq %rsi, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	QUAD $0x0002082484af0f48; BYTE $0x00 // imulq 0x208(%rsp), %rax
+	WORD $0x894d; BYTE $0xd2 // movq %r10, %r10
+	QUAD $0x0002102494af0f4c; BYTE $0x00 // imulq 0x210(%rsp), %r10
+	QUAD $0x0000025824840348 // addq 0x258(%rsp), %rax
+	QUAD $0x000000e02494894c // movq %r10, 0xe0(%rsp)
+	QUAD $0x000001f024948b4c // movq 0x1f0(%rsp), %r10
+	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
+	LONG $0x8a048d4a // leaq (%rdx,%r9,4), %rax
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x0002002494af0f48; BYTE $0x00 // imulq 0x200(%rsp), %rdx
+	QUAD $0x0000012824848948 // movq %rax, 0x128(%rsp)
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x000001f824848b48 // movq 0x1f8(%rsp), %rax
+	LONG $0x8a0c8d4f // leaq (%r10,%r9,4), %r9
+	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x04c28348 // addq $0x4, %rdx
+	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
+	LONG $0xd5af0f48 // imulq %rbp, %rdx
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	WORD $0xf748; BYTE $0xd8 // negq %rax
+	QUAD $0x0000013024848948 // movq %rax, 0x130(%rsp)
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	WORD $0x60eb // jmp 0x1eb3 <depthwiseDX+0x1eb3>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	QUAD $0x000000e824848348; BYTE $0xc0 // addq $-0x40, 0xe8(%rsp)
+	QUAD $0x000000e024848348; BYTE $0x20 // addq $0x20, 0xe0(%rsp)
+	QUAD $0x0000013024848348; BYTE $0xc0 // addq $-0x40, 0x130(%rsp)
+	QUAD $0x000000d824848348; BYTE $0x40 // addq $0x40, 0xd8(%rsp)
+	QUAD $0x000000c824848348; BYTE $0x40 // addq $0x40, 0xc8(%rsp)
+	QUAD $0x000000d024848348; BYTE $0x40 // addq $0x40, 0xd0(%rsp)
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	LONG $0x10498d49 // leaq 0x10(%r9), %rcx
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0xf4718f0f; WORD $0xffff // jg 0x1324 <depthwiseDX+0x1324>
+	LONG $0x60247c80; BYTE $0x00 // cmpb $0x0, 0x60(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x2574 // je 0x1eef <depthwiseDX+0x1eef>
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x1c10; BYTE $0xb7 // vmovups (%r15,%rsi,4), %zmm3
+	LONG $0x487cf162; WORD $0x1410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm2
+	LONG $0x487cf162; WORD $0x2410; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm4
+	LONG $0x08247c83; BYTE $0x00 // cmpl $0x0, 0x8(%rsp)
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	WORD $0x2a74 // je 0x1f2d <depthwiseDX+0x1f2d>
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm5
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm1
+	LONG $0x487cf162; WORD $0x3410; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm6
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
+	LONG $0x38578b4c // movq 0x38(%rdi), %r10
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0xb10c8d4c // leaq (%rcx,%rsi,4), %r9
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x557e // jle 0x1fa0 <depthwiseDX+0x1fa0>
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487c7162; WORD $0x0410; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm8
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm9
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x483c7162; WORD $0xc259 // vmulps %zmm2, %zmm8, %zmm8
+	LONG $0x48755262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm1, %zmm8
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c5162; WORD $0x0111 // vmovups %zmm8, (%r9)
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x1e75 // jne 0x1fb0 <depthwiseDX+0x1fb0>
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x0003c4e9; BYTE $0x00 // jmp 0x2360 <depthwiseDX+0x2360>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x0003b7e9; BYTE $0x00 // jmp 0x2360 <depthwiseDX+0x2360>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xb03c8d4c // leaq (%rax,%rsi,4), %r15
+	LONG $0xff5a8d49 // leaq -0x1(%r10), %rbx
+	LONG $0xfe428d49 // leaq -0x2(%r10), %rax
+	LONG $0x07f88348 // cmpq $0x7, %rax
+	WORD $0x1c73 // jae 0x1fde <depthwiseDX+0x1fde>
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0xb0148d4c // leaq (%rax,%rsi,4), %r10
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	WORD $0xe383; BYTE $0x07 // andl $0x7, %ebx
+	LONG $0x032a850f; WORD $0x0000 // jne 0x2303 <depthwiseDX+0x2303>
+	LONG $0x000382e9; BYTE $0x00 // jmp 0x2360 <depthwiseDX+0x2360>
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	QUAD $0x000000c824948b4c // movq 0xc8(%rsp), %r10
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	QUAD $0x000000e824ac8b4c // movq 0xe8(%rsp), %r13
+	LONG $0x245c8948; BYTE $0x10 // movq %rbx, 0x10(%rsp)
+	LONG $0xf8e38348 // andq $-0x8, %rbx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2454894c; BYTE $0x18 // movq %r10, 0x18(%rsp)
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0xaf048d49 // leaq (%r15,%rbp,4), %rax
+	LONG $0x213c8d4f // leaq (%r9,%r12), %r15
+	QUAD $0x0000021824ac2b4c // subq 0x218(%rsp), %r13
+	LONG $0x487c1162; WORD $0x0410; BYTE $0x16 // vmovups (%r14,%r10), %zmm8
+	LONG $0x16348d4b // leaq (%r14,%r10), %rsi
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x487c5162; WORD $0x0c10; BYTE $0x0a // vmovups (%r10,%rcx), %zmm9
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x42 // vmovups %zmm7, (%r10,%r8,2)
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x483c7162; WORD $0xc259 // vmulps %zmm2, %zmm8, %zmm8
+	LONG $0x27148d4f // leaq (%r15,%r12), %r10
+	LONG $0x48755262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm1, %zmm8
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c5162; WORD $0x0111 // vmovups %zmm8, (%r9)
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xae // vmovups (%rsi,%rbp,4), %zmm9
+	LONG $0x487c7162; WORD $0x0410; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm8
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x4835f262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm9, %zmm7
+	LONG $0x483df262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm8, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x97 // vmovups %zmm7, (%r15,%rdx,4)
+	LONG $0x4834f162; WORD $0xfa59 // vmulps %zmm2, %zmm9, %zmm7
+	LONG $0x4875d262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm1, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0xe9 // vmovups %zmm7, (%r9,%rbp,8)
+	LONG $0x4834f162; WORD $0xfc59 // vmulps %zmm4, %zmm9, %zmm7
+	LONG $0x1e0c8d4e // leaq (%rsi,%r11), %r9
+	LONG $0x487c7162; WORD $0x1410; BYTE $0xee // vmovups (%rsi,%rbp,8), %zmm10
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm9
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x22348d4b // leaq (%r10,%r12), %rsi
+	LONG $0x483df262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm8, %zmm7
+	LONG $0x482df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm10, %zmm7
+	LONG $0x482c7162; WORD $0xc259 // vmulps %zmm2, %zmm10, %zmm8
+	LONG $0x48755262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm1, %zmm8
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x92 // vmovups %zmm7, (%r10,%rdx,4)
+	LONG $0x482cf162; WORD $0xfc59 // vmulps %zmm4, %zmm10, %zmm7
+	LONG $0x487c5162; WORD $0x0411; BYTE $0xef // vmovups %zmm8, (%r15,%rbp,8)
+	LONG $0x1b3c8d4f // leaq (%r11,%r11), %r15
+	LONG $0x487c7162; WORD $0x0410; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm8
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c5162; WORD $0x0c10; BYTE $0xa9 // vmovups (%r9,%rbp,4), %zmm9
+	LONG $0x4835f262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm9, %zmm7
+	LONG $0x483df262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm8, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x96 // vmovups %zmm7, (%rsi,%rdx,4)
+	LONG $0x4834f162; WORD $0xfc59 // vmulps %zmm4, %zmm9, %zmm7
+	LONG $0x48347162; WORD $0xca59 // vmulps %zmm2, %zmm9, %zmm9
+	LONG $0x48755262; WORD $0xc8b8 // vfmadd231ps %zmm8, %zmm1, %zmm9
+	LONG $0x483df262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm8, %zmm7
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0xea // vmovups %zmm9, (%r10,%rbp,8)
+	LONG $0x26148d4e // leaq (%rsi,%r12), %r10
+	LONG $0x487c5162; WORD $0x0410; BYTE $0xe9 // vmovups (%r9,%rbp,8), %zmm8
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm9
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x220c8d4f // leaq (%r10,%r12), %r9
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x92 // vmovups %zmm7, (%r10,%rdx,4)
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x483c7162; WORD $0xc259 // vmulps %zmm2, %zmm8, %zmm8
+	LONG $0x48755262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm1, %zmm8
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c7162; WORD $0x0411; BYTE $0xee // vmovups %zmm8, (%rsi,%rbp,8)
+	LONG $0x21348d4b // leaq (%r9,%r12), %rsi
+	LONG $0x487c5162; WORD $0x0c10; BYTE $0xaf // vmovups (%r15,%rbp,4), %zmm9
+	LONG $0x487c7162; WORD $0x0410; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm8
+	LONG $0xaf3c8d4d // leaq (%r15,%rbp,4), %r15
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x4835f262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm9, %zmm7
+	LONG $0x483df262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm8, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x91 // vmovups %zmm7, (%r9,%rdx,4)
+	LONG $0x4834f162; WORD $0xfc59 // vmulps %zmm4, %zmm9, %zmm7
+	LONG $0x48347162; WORD $0xca59 // vmulps %zmm2, %zmm9, %zmm9
+	LONG $0x48755262; WORD $0xc8b8 // vfmadd231ps %zmm8, %zmm1, %zmm9
+	LONG $0x483df262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm8, %zmm7
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0xea // vmovups %zmm9, (%r10,%rbp,8)
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0x487c1162; WORD $0x0410; BYTE $0x3b // vmovups (%r11,%r15), %zmm8
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm9
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
+	LONG $0xa8048d48 // leaq (%rax,%rbp,4), %rax
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x96 // vmovups %zmm7, (%rsi,%rdx,4)
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4875d262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm1, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0xe9 // vmovups %zmm7, (%r9,%rbp,8)
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
+	LONG $0x487c1162; WORD $0x0410; BYTE $0x3b // vmovups (%r11,%r15), %zmm8
+	LONG $0xa83c8d4c // leaq (%rax,%rbp,4), %r15
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%rbp,4), %zmm9
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x91 // vmovups %zmm7, (%r9,%rdx,4)
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	LONG $0xf8c38348 // addq $-0x8, %rbx
+	LONG $0x4875d262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm1, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xee // vmovups %zmm7, (%rsi,%rbp,8)
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0xfd67850f; WORD $0xffff // jne 0x2020 <depthwiseDX+0x2020>
+	QUAD $0x0000011024bc8b4c // movq 0x110(%rsp), %r15
+	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
+	LONG $0x2454034c; BYTE $0x28 // addq 0x28(%rsp), %r10
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	QUAD $0x0000013024bc2b4c // subq 0x130(%rsp), %r15
+	WORD $0x294d; BYTE $0xe9 // subq %r13, %r9
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	QUAD $0x000001b824a48b4c // movq 0x1b8(%rsp), %r12
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	WORD $0xe383; BYTE $0x07 // andl $0x7, %ebx
+	WORD $0x5d74 // je 0x2360 <depthwiseDX+0x2360>
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487c5162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%rsi), %zmm8
+	LONG $0x487c5162; WORD $0x0c10; BYTE $0x37 // vmovups (%r15,%rsi), %zmm9
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x21 // vmovups %zmm7, (%r9,%r12)
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x483c7162; WORD $0xc259 // vmulps %zmm2, %zmm8, %zmm8
+	LONG $0x48755262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm1, %zmm8
+	LONG $0x4835f262; WORD $0xfeb8 // vfmadd231ps %zmm6, %zmm9, %zmm7
+	LONG $0x487c5162; WORD $0x0111 // vmovups %zmm8, (%r9)
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	WORD $0xb675 // jne 0x2310 <depthwiseDX+0x2310>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	WORD $0x0148; BYTE $0xc9 // addq %rcx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfaef8f0f; WORD $0xffff // jg 0x1e60 <depthwiseDX+0x1e60>
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x81 // vmovups %zmm7, (%r9,%rax,4)
+	LONG $0xfffadbe9; BYTE $0xff // jmp 0x1e60 <depthwiseDX+0x1e60>
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x0007c2e9; BYTE $0x00 // jmp 0x2b50 <depthwiseDX+0x2b50>
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	QUAD $0x000000f024848b4c // movq 0xf0(%rsp), %r8
+	QUAD $0x0000010824a48b4c // movq 0x108(%rsp), %r12
+	QUAD $0x0000014024bc8b4c // movq 0x140(%rsp), %r15
+	QUAD $0x0000013824bc8b48 // movq 0x138(%rsp), %rdi
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	QUAD $0x0000f8248caf0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rcx
+	LONG $0xd8af0f4d // imulq %r8, %r11
+	LONG $0xf0af0f4d // imulq %r8, %r14
+	LONG $0xf8af0f4d // imulq %r8, %r15
+	LONG $0x104e8d4d // leaq 0x10(%r14), %r9
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x0c4b8d49 // leaq 0xc(%r11), %rcx
+	LONG $0x10538d49 // leaq 0x10(%r11), %rdx
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x10478d4d // leaq 0x10(%r15), %r8
+	LONG $0x04c28349 // addq $0x4, %r10
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	LONG $0xd5af0f48 // imulq %rbp, %rdx
+	LONG $0xd5af0f4c // imulq %rbp, %r10
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	LONG $0x085e8d4d // leaq 0x8(%r14), %r11
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x0c4e8d4d // leaq 0xc(%r14), %r9
+	LONG $0x04c68349 // addq $0x4, %r14
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x0c478d4d // leaq 0xc(%r15), %r8
+	LONG $0x24548948; BYTE $0x18 // movq %rdx, 0x18(%rsp)
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0xf5af0f4c // imulq %rbp, %r14
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	LONG $0xcdaf0f4c // imulq %rbp, %r9
+	LONG $0xddaf0f4c // imulq %rbp, %r11
+	LONG $0xc5af0f4c // imulq %rbp, %r8
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0x08778d4d // leaq 0x8(%r15), %r14
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0xf5af0f4c // imulq %rbp, %r14
+	LONG $0xfdaf0f4c // imulq %rbp, %r15
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0xfce78348 // andq $-0x4, %rdi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x02 // vmovups (%r10,%rax), %zmm12 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x03 // vmovups (%rbx,%rax), %zmm13 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x3410; BYTE $0x07 // vmovups (%r15,%rax), %zmm14 {%k1} {z}
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x246c894c; BYTE $0x10 // movq %r13, 0x10(%rsp)
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x245c8948; BYTE $0x78 // movq %rbx, 0x78(%rsp)
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	LONG $0x24540148; BYTE $0x08 // addq %rdx, 0x8(%rsp)
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	LONG $0x497c7162; WORD $0x1411; BYTE $0x06 // vmovups %zmm10, (%rsi,%rax) {%k1}
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x01 // vmovups (%rcx,%rax), %zmm12 {%k1} {z}
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x03 // vmovups (%r11,%rax), %zmm13 {%k1} {z}
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	LONG $0xc97c5162; WORD $0x3410; BYTE $0x06 // vmovups (%r14,%rax), %zmm14 {%k1} {z}
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	LONG $0x481d7262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm12, %zmm11
+	LONG $0x481d7262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm12, %zmm10
+	LONG $0x48157262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm13, %zmm11
+	LONG $0x48157262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm13, %zmm10
+	LONG $0x480d5262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm14, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	QUAD $0x00255c11497c1162 // vmovups %zmm11, (%r13,%r12) {%k1}
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	WORD $0x014d; BYTE $0xec // addq %r13, %r12
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x02 // vmovups (%r10,%rax), %zmm12 {%k1} {z}
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x01 // vmovups (%r9,%rax), %zmm13 {%k1} {z}
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	LONG $0xc97c5162; WORD $0x3410; BYTE $0x00 // vmovups (%r8,%rax), %zmm14 {%k1} {z}
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x480d7262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm14, %zmm11
+	QUAD $0x00255411497c1162 // vmovups %zmm10, (%r13,%r12) {%k1}
+	LONG $0x481c7162; WORD $0xd359 // vmulps %zmm3, %zmm12, %zmm10
+	WORD $0x014d; BYTE $0xec // addq %r13, %r12
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x01 // vmovups (%r9,%rax), %zmm15 {%k1} {z}
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%rax), %zmm16 {%k1} {z}
+	LONG $0xc97cc162; WORD $0x0c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm17 {%k1} {z}
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x244c894c; BYTE $0x18 // movq %r9, 0x18(%rsp)
+	LONG $0x245c894c; BYTE $0x38 // movq %r11, 0x38(%rsp)
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	LONG $0x48555262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm5, %zmm10
+	LONG $0x483d5262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm8, %zmm10
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x48057262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm15, %zmm11
+	LONG $0x48057262; WORD $0xd2b8 // vfmadd231ps %zmm2, %zmm15, %zmm10
+	LONG $0x407d7262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm16, %zmm11
+	LONG $0x407d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm16, %zmm10
+	LONG $0x40755262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm17, %zmm11
+	LONG $0x40757262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm17, %zmm10
+	QUAD $0x00255c11497c1162 // vmovups %zmm11, (%r13,%r12) {%k1}
+	LONG $0x48047162; WORD $0xdb59 // vmulps %zmm3, %zmm15, %zmm11
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0x48553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm5, %zmm11
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	LONG $0xfcc78348 // addq $-0x4, %rdi
+	LONG $0x483d3262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm8, %zmm11
+	LONG $0xfdef850f; WORD $0xffff // jne 0x2490 <depthwiseDX+0x2490>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x8d7c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdi
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	LONG $0x88048d48 // leaq (%rax,%rcx,4), %rax
+	LONG $0x8e348d48 // leaq (%rsi,%rcx,4), %rsi
+	LONG $0x03e58341 // andl $0x3, %r13d
+	LONG $0xdaf8840f; WORD $0xffff // je 0x1cf <depthwiseDX+0x1cf>
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0x00 // vmovups (%rax,%r8), %zmm12 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x2c10; BYTE $0x06 // vmovups (%rsi,%r8), %zmm13 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm14 {%k1} {z}
+	LONG $0x481d7262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm12, %zmm10
+	LONG $0x481d7262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm12, %zmm11
+	LONG $0x48157262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm13, %zmm10
+	LONG $0x48157262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm13, %zmm11
+	LONG $0x480d5262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm14, %zmm10
+	LONG $0x497c3162; WORD $0x1411; BYTE $0x02 // vmovups %zmm10, (%rdx,%r8) {%k1}
+	LONG $0x487c5162; WORD $0xd328 // vmovaps %zmm11, %zmm10
+	LONG $0x481c7162; WORD $0xdb59 // vmulps %zmm3, %zmm12, %zmm11
+	LONG $0x480d7262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm14, %zmm10
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0xff49; BYTE $0xcd // decq %r13
+	LONG $0x48555262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm5, %zmm11
+	LONG $0x483d5262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm8, %zmm11
+	WORD $0xa075 // jne 0x26f0 <depthwiseDX+0x26f0>
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0xffda72e9; BYTE $0xff // jmp 0x1cf <depthwiseDX+0x1cf>
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
+	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0xf8e28349 // andq $-0x8, %r10
+	LONG $0x246c894c; BYTE $0x38 // movq %r13, 0x38(%rsp)
+	QUAD $0x0000f8248caf0f48; BYTE $0x00 // imulq 0xf8(%rsp), %rcx
+	LONG $0x24748948; BYTE $0x18 // movq %rsi, 0x18(%rsp)
+	LONG $0x200c8d4e // leaq (%rax,%r12), %r9
+	QUAD $0x000001f024a48b4c // movq 0x1f0(%rsp), %r12
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x810c8d4a // leaq (%rcx,%r8,4), %rcx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x000001f824848b48 // movq 0x1f8(%rsp), %rax
+	LONG $0x34348d4b // leaq (%r12,%r14), %rsi
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	QUAD $0x00000200248c8b48 // movq 0x200(%rsp), %rcx
+	QUAD $0x0000f0248caf0f48; BYTE $0x00 // imulq 0xf0(%rsp), %rcx
+	LONG $0x861c8d48 // leaq (%rsi,%rax,4), %rbx
+	LONG $0x00348d49 // leaq (%r8,%rax), %rsi
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0xb4048d4d // leaq (%r12,%rsi,4), %r8
+	LONG $0x04c18348 // addq $0x4, %rcx
+	LONG $0xcdaf0f48 // imulq %rbp, %rcx
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x242c8b48 // movq (%rsp), %rbp
+	LONG $0xc97c3162; WORD $0x0410; BYTE $0x29 // vmovups (%rcx,%r13), %zmm8 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x0c10; BYTE $0x2b // vmovups (%rbx,%r13), %zmm9 {%k1} {z}
+	LONG $0x29248d4e // leaq (%rcx,%r13), %r12
+	LONG $0x2b048d4e // leaq (%rbx,%r13), %r8
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	QUAD $0x003d7c11497c9162 // vmovups %zmm7, (%r13,%r15) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x242c8b4c // movq (%rsp), %r13
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x497cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	QUAD $0x00857c11497cd162 // vmovups %zmm7, (%r13,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x2f // vmovups %zmm7, (%rdi,%rbp) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x242c8b48 // movq (%rsp), %rbp
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x87 // vmovups %zmm7, (%rdi,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	QUAD $0x002d7c11497cb162 // vmovups %zmm7, (%rbp,%r13) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x242c8b4c // movq (%rsp), %r13
+	LONG $0x242c8b48 // movq (%rsp), %rbp
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	QUAD $0x00857c11497cd162 // vmovups %zmm7, (%r13,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	QUAD $0x003d7c11497cf162 // vmovups %zmm7, (%rbp,%rdi) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x242c8b48 // movq (%rsp), %rbp
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x87 // vmovups %zmm7, (%rdi,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	QUAD $0x002d7c11497cb162 // vmovups %zmm7, (%rbp,%r13) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x242c8b4c // movq (%rsp), %r13
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0x2f2c8d4a // leaq (%rdi,%r13), %rbp
+	LONG $0x242c8b4c // movq (%rsp), %r13
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	QUAD $0x00857c11497cf162 // vmovups %zmm7, (%rbp,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	QUAD $0x003d7c11497cd162 // vmovups %zmm7, (%r13,%rdi) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0x3d6c8d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r13
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	QUAD $0x00857c11497cd162 // vmovups %zmm7, (%r13,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x2f // vmovups %zmm7, (%rdi,%rbp) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	QUAD $0x000000a024ac8b48 // movq 0xa0(%rsp), %rbp
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x26 // vmovups (%r14,%r12), %zmm8 {%k1} {z}
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x06 // vmovups (%r14,%r8), %zmm9 {%k1} {z}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	WORD $0x0148; BYTE $0xeb // addq %rbp, %rbx
+	WORD $0x0149; BYTE $0xeb // addq %rbp, %r11
+	WORD $0x0148; BYTE $0xe9 // addq %rbp, %rcx
+	LONG $0x257c8d4b; BYTE $0x00 // leaq (%r13,%r12), %rdi
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x87 // vmovups %zmm7, (%rdi,%rax,4) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	LONG $0x497c9162; WORD $0x3c11; BYTE $0x2c // vmovups %zmm7, (%r12,%r13) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	QUAD $0x0000021824ac8b4c // movq 0x218(%rsp), %r13
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	WORD $0x014d; BYTE $0xef // addq %r13, %r15
+	LONG $0xf8c28349 // addq $-0x8, %r10
+	LONG $0xfd42850f; WORD $0xffff // jne 0x2800 <depthwiseDX+0x2800>
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	QUAD $0x000000a024b40348 // addq 0xa0(%rsp), %rsi
+	QUAD $0x000001e824ac8b48 // movq 0x1e8(%rsp), %rbp
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x245c8b48; BYTE $0x30 // movq 0x30(%rsp), %rbx
+	LONG $0x893c8d49 // leaq (%r9,%rcx,4), %rdi
+	LONG $0x8b048d4d // leaq (%r11,%rcx,4), %r8
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
+	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
+	WORD $0x5974 // je 0x2b50 <depthwiseDX+0x2b50>
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x08 // vmovups (%r8,%r9), %zmm8 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x0c10; BYTE $0x0e // vmovups (%rsi,%r9), %zmm9 {%k1} {z}
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	LONG $0x483df262; WORD $0xfbb8 // vfmadd231ps %zmm3, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xfdb8 // vfmadd231ps %zmm5, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x0f // vmovups %zmm7, (%rdi,%rcx) {%k1}
+	LONG $0x483cf162; WORD $0xfa59 // vmulps %zmm2, %zmm8, %zmm7
+	LONG $0x4835f262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm9, %zmm7
+	LONG $0x497cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi) {%k1}
+	LONG $0x483cf162; WORD $0xfc59 // vmulps %zmm4, %zmm8, %zmm7
+	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0x484dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm6, %zmm7
+	WORD $0xb675 // jne 0x2b00 <depthwiseDX+0x2b00>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	WORD $0x0148; BYTE $0xdb // addq %rbx, %rbx
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x394c; BYTE $0xeb // cmpq %r13, %rbx
+	LONG $0xd66b8f0f; WORD $0xffff // jg 0x1d5 <depthwiseDX+0x1d5>
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x87 // vmovups %zmm7, (%rdi,%rax,4) {%k1}
+	LONG $0xffd657e9; BYTE $0xff // jmp 0x1d5 <depthwiseDX+0x1d5>
+	LONG $0xa0c48148; WORD $0x0002; BYTE $0x00 // addq $0x2a0, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·depthwiseDWAVX512(SB), 0, $880-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 768(SP), SP
+	ANDQ $~63, SP
+	CALL depthwiseDWAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT depthwiseDWAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x48478b48 // movq 0x48(%rdi), %rax
+	LONG $0x50473b48 // cmpq 0x50(%rdi), %rax
+	LONG $0x20258d0f; WORD $0x0000 // jge 0x2033 <depthwiseDW+0x2033>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x48ec8148; WORD $0x0002; BYTE $0x00 // subq $0x248, %rsp
+	LONG $0x18778b4c // movq 0x18(%rdi), %r14
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xfd // movq %rdi, %rbp
+	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
+	QUAD $0x00000000f5048d4a // leaq (,%r14,8), %rax
+	QUAD $0x00000000b50c8d4a // leaq (,%r14,4), %rcx
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0xf748; BYTE $0xdb // negq %rbx
+	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
+	LONG $0xf6048d4b // leaq (%r14,%r14,8), %rax
+	QUAD $0x00000110248c8948 // movq %rcx, 0x110(%rsp)
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	QUAD $0x0000010024848948 // movq %rax, 0x100(%rsp)
+	WORD $0x47eb // jmp 0x113 <depthwiseDW+0x113>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x08 // vmovups %zmm2, (%rax,%rcx) {%k1}
+	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx) {%k1}
+	QUAD $0x000001f024848b48 // movq 0x1f0(%rsp), %rax
+	QUAD $0x000000b0249c014c // addq %r11, 0xb0(%rsp)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x50453b48 // cmpq 0x50(%rbp), %rax
+	LONG $0x1f0f8d0f; WORD $0x0000 // jge 0x2022 <depthwiseDW+0x2022>
+	LONG $0x304d8b48 // movq 0x30(%rbp), %rcx
+	LONG $0x00458b48 // movq (%rbp), %rax
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1174 // je 0x140 <depthwiseDW+0x140>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0x0eeb // jmp 0x14a <depthwiseDW+0x14a>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8944; BYTE $0xd8 // movl %r11d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xd7 // movl %edx, %r15d
+	LONG $0x404d8b48 // movq 0x40(%rbp), %rcx
+	LONG $0x20758b48 // movq 0x20(%rbp), %rsi
+	LONG $0x000000bf; BYTE $0x00 // movl $0x0, %edi
+	LONG $0x086d8b4c // movq 0x8(%rbp), %r13
+	QUAD $0x000001f0249c894c // movq %r11, 0x1f0(%rsp)
+	LONG $0xf9af0f4c // imulq %rcx, %r15
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x284d8b48 // movq 0x28(%rbp), %rcx
+	LONG $0xff468d4c // leaq -0x1(%rsi), %r8
+	LONG $0xc6af0f48 // imulq %rsi, %rax
+	LONG $0x246c894c; BYTE $0x78 // movq %r13, 0x78(%rsp)
+	LONG $0xff5f8d49 // leaq -0x1(%r15), %rbx
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	LONG $0xc19f0f41 // setg %r9b
+	LONG $0xd84f0f49 // cmovgq %r8, %rbx
+	LONG $0xc29d0f41 // setge %r10b
+	LONG $0xd04d0f49 // cmovgeq %r8, %rdx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xdf4e0f48 // cmovleq %rdi, %rbx
+	LONG $0xc49e0f41 // setle %r12b
+	LONG $0xc5980f40 // sets %bpl
+	LONG $0xd7480f48 // cmovsq %rdi, %rdx
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0845; BYTE $0xcc // orb %r9b, %r12b
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0x0844; BYTE $0xd5 // orb %r10b, %bpl
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x01578d4d // leaq 0x1(%r15), %r10
+	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
+	LONG $0xcbaf0f4c // imulq %rbx, %r9
+	QUAD $0x00000120249c8b48 // movq 0x120(%rsp), %rbx
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	LONG $0x246c8840; BYTE $0x07 // movb %bpl, 0x7(%rsp)
+	QUAD $0x0000009824ac8b48 // movq 0x98(%rsp), %rbp
+	LONG $0x24648844; BYTE $0x06 // movb %r12b, 0x6(%rsp)
+	LONG $0x8b0c8d4e // leaq (%rbx,%r9,4), %r9
+	LONG $0x244c894c; BYTE $0x28 // movq %r9, 0x28(%rsp)
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0xcaaf0f4c // imulq %rdx, %r9
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xc69d0f40 // setge %sil
+	LONG $0xd04d0f4d // cmovgeq %r8, %r10
+	LONG $0xffff8349 // cmpq $-0x1, %r15
+	LONG $0xd74c0f4c // cmovlq %rdi, %r10
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	LONG $0xdeaf0f4d // imulq %r14, %r11
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0840; BYTE $0xf2 // orb %sil, %dl
+	LONG $0x8b0c8d4e // leaq (%rbx,%r9,4), %r9
+	LONG $0xcaaf0f49 // imulq %r10, %rcx
+	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
+	LONG $0x58558b4c // movq 0x58(%rbp), %r10
+	LONG $0x05245488 // movb %dl, 0x5(%rsp)
+	LONG $0x244c894c; BYTE $0x20 // movq %r9, 0x20(%rsp)
+	LONG $0x8b048d48 // leaq (%rbx,%rcx,4), %rax
+	LONG $0x604d8b48 // movq 0x60(%rbp), %rcx
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x38458b48 // movq 0x38(%rbp), %rax
+	LONG $0x10728d49 // leaq 0x10(%r10), %rsi
+	LONG $0xd8af0f4c // imulq %rax, %r11
+	LONG $0x247c8348; WORD $0x0108 // cmpq $0x1, 0x8(%rsp)
+	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
+	LONG $0x9d448d4b; BYTE $0x00 // leaq (%r13,%r11,4), %rax
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x00c2850f; WORD $0x0000 // jne 0x340 <depthwiseDW+0x340>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x01748e0f; WORD $0x0000 // jle 0x400 <depthwiseDW+0x400>
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	LONG $0xfe5b8e0f; WORD $0xffff // jle 0xf3 <depthwiseDW+0xf3>
+	LONG $0x28458b48 // movq 0x28(%rbp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
+	LONG $0x244c894c; BYTE $0x08 // movq %r9, 0x8(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x10d78e0f; WORD $0x0000 // jle 0x1391 <depthwiseDW+0x1391>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0xc97c3162; WORD $0x1410; BYTE $0x8a // vmovups (%rdx,%r9,4), %zmm10 {%k1} {z}
+	LONG $0x04f88348 // cmpq $0x4, %rax
+	LONG $0x1134830f; WORD $0x0000 // jae 0x1407 <depthwiseDW+0x1407>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x8a148d4a // leaq (%rdx,%r9,4), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x89048d4e // leaq (%rcx,%r9,4), %r8
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x893c8d4e // leaq (%rcx,%r9,4), %r15
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x89348d4a // leaq (%rcx,%r9,4), %rsi
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
+	LONG $0x03e18341 // andl $0x3, %r9d
+	LONG $0x142e850f; WORD $0x0000 // jne 0x175a <depthwiseDW+0x175a>
+	LONG $0x0014cfe9; BYTE $0x00 // jmp 0x1800 <depthwiseDW+0x1800>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x06528e0f; WORD $0x0000 // jle 0x9a0 <depthwiseDW+0x9a0>
+	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0x294c; BYTE $0xe1 // subq %r12, %rcx
+	LONG $0xfd948e0f; WORD $0xffff // jle 0xf3 <depthwiseDW+0xf3>
+	LONG $0x384d8b4c // movq 0x38(%rbp), %r9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x10508e0f; WORD $0x0000 // jle 0x13bc <depthwiseDW+0x13bc>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x286d8b4c // movq 0x28(%rbp), %r13
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xa0348d4a // leaq (%rax,%r12,4), %rsi
+	LONG $0xa2148d4a // leaq (%rdx,%r12,4), %rdx
+	LONG $0xa7048d4a // leaq (%rdi,%r12,4), %rax
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0xa1 // vmovups (%rcx,%r12,4), %zmm6 {%k1} {z}
+	LONG $0x01fd8349 // cmpq $0x1, %r13
+	LONG $0x13098e0f; WORD $0x0000 // jle 0x16be <depthwiseDW+0x16be>
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xb6 // vmovups (%rsi,%r14,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2010 // vmovups (%rax), %zmm4 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0xb2 // vmovups (%rdx,%r14,4), %zmm2 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm1 {%k1} {z}
+	LONG $0x484df262; WORD $0xd8a8 // vfmadd213ps %zmm0, %zmm6, %zmm3
+	LONG $0x484df262; WORD $0xe8a8 // vfmadd213ps %zmm0, %zmm6, %zmm5
+	LONG $0x484df262; WORD $0xe0a8 // vfmadd213ps %zmm0, %zmm6, %zmm4
+	LONG $0x484df262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm6, %zmm2
+	LONG $0x484df262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm6, %zmm1
+	LONG $0x0012e9e9; BYTE $0x00 // jmp 0x16e2 <depthwiseDW+0x16e2>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x245cb60f; BYTE $0x05 // movzbl 0x5(%rsp), %ebx
+	QUAD $0x0000000095048d4a // leaq (,%r10,4), %rax
+	QUAD $0x0000b024bcaf0f48; BYTE $0x00 // imulq 0xb0(%rsp), %rdi
+	LONG $0x247c0348; BYTE $0x78 // addq 0x78(%rsp), %rdi
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x1f148d4a // leaq (%rdi,%r11), %rdx
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	WORD $0x45eb // jmp 0x4ac <depthwiseDW+0x4ac>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x604d8b48 // movq 0x60(%rbp), %rcx
+	LONG $0x24448348; WORD $0x4010 // addq $0x40, 0x10(%rsp)
+	LONG $0x24448348; WORD $0x4040 // addq $0x40, 0x40(%rsp)
+	LONG $0x24448348; WORD $0x4068 // addq $0x40, 0x68(%rsp)
+	LONG $0x24448348; WORD $0x4060 // addq $0x40, 0x60(%rsp)
+	LONG $0x10718d49 // leaq 0x10(%r9), %rsi
+	LONG $0x40c78348 // addq $0x40, %rdi
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x40c48349 // addq $0x40, %r12
+	LONG $0x40c78349 // addq $0x40, %r15
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0xfde38f0f; WORD $0xffff // jg 0x28f <depthwiseDW+0x28f>
+	LONG $0x284d8b48 // movq 0x28(%rbp), %rcx
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x24748948; BYTE $0x08 // movq %rsi, 0x8(%rsp)
+	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	LONG $0x2464894c; BYTE $0x70 // movq %r12, 0x70(%rsp)
+	LONG $0x246c894c; BYTE $0x58 // movq %r13, 0x58(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7f7e // jle 0x550 <depthwiseDW+0x550>
+	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
+	LONG $0x487c3162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%r10,4), %zmm10
+	LONG $0x04f98348 // cmpq $0x4, %rcx
+	LONG $0x0096830f; WORD $0x0000 // jae 0x580 <depthwiseDW+0x580>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x247c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r15
+	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
+	LONG $0x96348d4a // leaq (%rsi,%r10,4), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x922c8d4a // leaq (%rdx,%r10,4), %rbp
+	LONG $0x972c8d4f // leaq (%r15,%r10,4), %r13
+	LONG $0x91248d4f // leaq (%r9,%r10,4), %r12
+	WORD $0xca89 // movl %ecx, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0x02dd850f; WORD $0x0000 // jne 0x81f <depthwiseDW+0x81f>
+	LONG $0x000369e9; BYTE $0x00 // jmp 0x8b0 <depthwiseDW+0x8b0>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x000335e9; BYTE $0x00 // jmp 0x8b0 <depthwiseDW+0x8b0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x24748b4c; BYTE $0x40 // movq 0x40(%rsp), %r14
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x894c; BYTE $0xfd // movq %r15, %rbp
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x2149; BYTE $0xd1 // andq %rdx, %r9
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x000183e9; BYTE $0x00 // jmp 0x760 <depthwiseDW+0x760>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0x055c8d49; BYTE $0x00 // leaq (%r13,%rax), %rbx
+	LONG $0x487ce162; WORD $0x0310 // vmovups (%rbx), %zmm16
+	LONG $0x487ca162; WORD $0x0c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm17
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x487ca162; WORD $0x1410; BYTE $0x3b // vmovups (%rbx,%r15), %zmm18
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x487ca162; WORD $0x1c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm19
+	LONG $0x041c8d49 // leaq (%r12,%rax), %rbx
+	LONG $0x487ce162; WORD $0x2310 // vmovups (%rbx), %zmm20
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm21
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x487ca162; WORD $0x3410; BYTE $0x3b // vmovups (%rbx,%r15), %zmm22
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x407d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm16, %zmm9
+	LONG $0x407d5262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm16, %zmm8
+	LONG $0x4815b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm13, %zmm7
+	LONG $0x487ca162; WORD $0x3c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm23
+	LONG $0x055c8d48; BYTE $0x00 // leaq (%rbp,%rax), %rbx
+	LONG $0x487c6162; WORD $0x0310 // vmovups (%rbx), %zmm24
+	LONG $0x487c2162; WORD $0x0c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm25
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x487c2162; WORD $0x1410; BYTE $0x3b // vmovups (%rbx,%r15), %zmm26
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x40755262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm17, %zmm9
+	LONG $0x40755262; WORD $0xc7b8 // vfmadd231ps %zmm15, %zmm17, %zmm8
+	LONG $0x482db262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm10, %zmm7
+	LONG $0x487c2162; WORD $0x1c10; BYTE $0x3b // vmovups (%rbx,%r15), %zmm27
+	LONG $0x245c8b48; BYTE $0x50 // movq 0x50(%rsp), %rbx
+	LONG $0x405dd262; WORD $0xf7b8 // vfmadd231ps %zmm15, %zmm20, %zmm6
+	LONG $0x405dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm20, %zmm5
+	LONG $0x4815b262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm13, %zmm4
+	LONG $0x406d5262; WORD $0xcbb8 // vfmadd231ps %zmm11, %zmm18, %zmm9
+	LONG $0x406d5262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm18, %zmm8
+	LONG $0x4805b262; WORD $0xfab8 // vfmadd231ps %zmm18, %zmm15, %zmm7
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x0149; BYTE $0xdd // addq %rbx, %r13
+	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
+	WORD $0x0148; BYTE $0xdd // addq %rbx, %rbp
+	LONG $0x403dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm24, %zmm1
+	LONG $0x403dd262; WORD $0xdfb8 // vfmadd231ps %zmm15, %zmm24, %zmm3
+	LONG $0x403dd262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm24, %zmm2
+	LONG $0x487c5162; WORD $0xeb28 // vmovaps %zmm11, %zmm13
+	LONG $0x4055d262; WORD $0xf6b8 // vfmadd231ps %zmm14, %zmm21, %zmm6
+	LONG $0x4055d262; WORD $0xefb8 // vfmadd231ps %zmm15, %zmm21, %zmm5
+	LONG $0x482db262; WORD $0xe5b8 // vfmadd231ps %zmm21, %zmm10, %zmm4
+	LONG $0x40655262; WORD $0xccb8 // vfmadd231ps %zmm12, %zmm19, %zmm9
+	LONG $0x40655262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm19, %zmm8
+	LONG $0x480db262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm14, %zmm7
+	LONG $0x4035d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm25, %zmm1
+	LONG $0x4035d262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm25, %zmm3
+	LONG $0x4035d262; WORD $0xd7b8 // vfmadd231ps %zmm15, %zmm25, %zmm2
+	LONG $0x487c5162; WORD $0xd428 // vmovaps %zmm12, %zmm10
+	LONG $0x404dd262; WORD $0xf3b8 // vfmadd231ps %zmm11, %zmm22, %zmm6
+	LONG $0x404dd262; WORD $0xeeb8 // vfmadd231ps %zmm14, %zmm22, %zmm5
+	LONG $0x4805b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm15, %zmm4
+	LONG $0x402dd262; WORD $0xdbb8 // vfmadd231ps %zmm11, %zmm26, %zmm3
+	LONG $0x402dd262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm26, %zmm2
+	LONG $0x402dd262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm26, %zmm1
+	LONG $0x4045d262; WORD $0xf4b8 // vfmadd231ps %zmm12, %zmm23, %zmm6
+	LONG $0x4045d262; WORD $0xebb8 // vfmadd231ps %zmm11, %zmm23, %zmm5
+	LONG $0x480db262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm14, %zmm4
+	LONG $0x4025d262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm27, %zmm3
+	LONG $0x4025d262; WORD $0xd3b8 // vfmadd231ps %zmm11, %zmm27, %zmm2
+	LONG $0x4025d262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm27, %zmm1
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	LONG $0x0090840f; WORD $0x0000 // je 0x7f0 <depthwiseDW+0x7f0>
+	LONG $0x01588d49 // leaq 0x1(%r8), %rbx
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0x077d // jge 0x775 <depthwiseDW+0x775>
+	LONG $0x487c5162; WORD $0x3c10; BYTE $0x02 // vmovups (%r10,%rax), %zmm15
+	LONG $0x02588d49 // leaq 0x2(%r8), %rbx
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0x287c // jl 0x7b0 <depthwiseDW+0x7b0>
+	LONG $0x03588d49 // leaq 0x3(%r8), %rbx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0x2f7c // jl 0x7c0 <depthwiseDW+0x7c0>
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0xfe3d8d0f; WORD $0xffff // jge 0x5e0 <depthwiseDW+0x5e0>
+	WORD $0x34eb // jmp 0x7d9 <depthwiseDW+0x7d9>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c5162; WORD $0x3410; BYTE $0x03 // vmovups (%r11,%rax), %zmm14
+	LONG $0x03588d49 // leaq 0x3(%r8), %rbx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xd17d // jge 0x791 <depthwiseDW+0x791>
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x06 // vmovups (%r14,%rax), %zmm11
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0xfe078d0f; WORD $0xffff // jge 0x5e0 <depthwiseDW+0x5e0>
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%rax), %zmm12
+	LONG $0xfffdfbe9; BYTE $0xff // jmp 0x5e0 <depthwiseDW+0x5e0>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x245cb60f; BYTE $0x05 // movzbl 0x5(%rsp), %ebx
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	LONG $0x487c5162; WORD $0xd428 // vmovaps %zmm12, %zmm10
+	WORD $0xca89 // movl %ecx, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	LONG $0x0091840f; WORD $0x0000 // je 0x8b0 <depthwiseDW+0x8b0>
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x64eb // jmp 0x88e <depthwiseDW+0x88e>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x000d6c10487c1162 // vmovups (%r13,%r9), %zmm13
+	LONG $0x487c1162; WORD $0x3410; BYTE $0x0c // vmovups (%r12,%r9), %zmm14
+	QUAD $0x000d7c10487c3162 // vmovups (%rbp,%r9), %zmm15
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0x48155262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm9
+	LONG $0x48155262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm13, %zmm8
+	LONG $0x4825d262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm11, %zmm7
+	LONG $0x480dd262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm14, %zmm6
+	LONG $0x480dd262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm14, %zmm5
+	LONG $0x4825d262; WORD $0xe6b8 // vfmadd231ps %zmm14, %zmm11, %zmm4
+	LONG $0x4805d262; WORD $0xcbb8 // vfmadd231ps %zmm11, %zmm15, %zmm1
+	LONG $0x4805d262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm15, %zmm3
+	LONG $0x4805d262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm15, %zmm2
+	LONG $0x487c5162; WORD $0xdc28 // vmovaps %zmm12, %zmm11
+	WORD $0x2274 // je 0x8b0 <depthwiseDW+0x8b0>
+	LONG $0x487c5162; WORD $0xe228 // vmovaps %zmm10, %zmm12
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x927d // jge 0x830 <depthwiseDW+0x830>
+	LONG $0x487c3162; WORD $0x1410; BYTE $0x0e // vmovups (%rsi,%r9), %zmm10
+	WORD $0x89eb // jmp 0x830 <depthwiseDW+0x830>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x0000009824ac8b48 // movq 0x98(%rsp), %rbp
+	QUAD $0x0000013024948b48 // movq 0x130(%rsp), %rdx
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0x104d8b48 // movq 0x10(%rbp), %rcx
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
+	WORD $0x2875 // jne 0x8f7 <depthwiseDW+0x8f7>
+	LONG $0x48347162; WORD $0x0958 // vaddps (%rcx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0911 // vmovups %zmm9, (%rcx)
+	LONG $0x483c3162; WORD $0x0458; BYTE $0xb1 // vaddps (%rcx,%r14,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0xb1 // vmovups %zmm8, (%rcx,%r14,4)
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0xf1 // vaddps (%rcx,%r14,8), %zmm7, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0xf1 // vmovups %zmm7, (%rcx,%r14,8)
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	WORD $0x3f75 // jne 0x951 <depthwiseDW+0x951>
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	LONG $0x484cf162; WORD $0x3458; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x3411; BYTE $0x11 // vmovups %zmm6, (%rcx,%rdx)
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x11 // vmovups %zmm5, (%rcx,%rdx)
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x485cf162; WORD $0x2458; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x2411; BYTE $0x11 // vmovups %zmm4, (%rcx,%rdx)
+	WORD $0xdb84 // testb %bl, %bl
+	LONG $0xfb17850f; WORD $0xffff // jne 0x470 <depthwiseDW+0x470>
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%rcx,%rdx)
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x11 // vmovups %zmm2, (%rcx,%rdx)
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%rdx)
+	LONG $0xfffad0e9; BYTE $0xff // jmp 0x470 <depthwiseDW+0x470>
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	QUAD $0x00000000850c8d4c // leaq (,%rax,4), %r9
+	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	QUAD $0x0001402494af0f48; BYTE $0x00 // imulq 0x140(%rsp), %rdx
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	QUAD $0x00008824a4af0f4c; BYTE $0x00 // imulq 0x88(%rsp), %r12
+	QUAD $0x000080248caf0f4c; BYTE $0x00 // imulq 0x80(%rsp), %r9
+	LONG $0x08428d4c // leaq 0x8(%rdx), %r8
+	LONG $0x245c8d4d; BYTE $0x14 // leaq 0x14(%r12), %r11
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x147a8d4c // leaq 0x14(%rdx), %r15
+	LONG $0x0c6a8d4c // leaq 0xc(%rdx), %r13
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0x245c8d49; BYTE $0x10 // leaq 0x10(%r12), %rbx
+	LONG $0xc6af0f4d // imulq %r14, %r8
+	LONG $0xdeaf0f4d // imulq %r14, %r11
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	LONG $0xfeaf0f4d // imulq %r14, %r15
+	LONG $0xeeaf0f4d // imulq %r14, %r13
+	LONG $0xd6af0f49 // imulq %r14, %rdx
+	LONG $0xdeaf0f49 // imulq %r14, %rbx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	QUAD $0x000001c82484894c // movq %r8, 0x1c8(%rsp)
+	LONG $0x24448d4d; BYTE $0x0c // leaq 0xc(%r12), %r8
+	QUAD $0x000001b8249c894c // movq %r11, 0x1b8(%rsp)
+	LONG $0x0c598d4d // leaq 0xc(%r9), %r11
+	QUAD $0x000001d0248c8948 // movq %rcx, 0x1d0(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x000001a8249c8948 // movq %rbx, 0x1a8(%rsp)
+	LONG $0xc6af0f4d // imulq %r14, %r8
+	LONG $0xdeaf0f4d // imulq %r14, %r11
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	QUAD $0x000001b02484894c // movq %r8, 0x1b0(%rsp)
+	LONG $0x24448d4d; BYTE $0x08 // leaq 0x8(%r12), %r8
+	LONG $0x04c48349 // addq $0x4, %r12
+	QUAD $0x00000190249c894c // movq %r11, 0x190(%rsp)
+	LONG $0x08598d4d // leaq 0x8(%r9), %r11
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xc6af0f4d // imulq %r14, %r8
+	LONG $0xe6af0f4d // imulq %r14, %r12
+	LONG $0xdeaf0f4d // imulq %r14, %r11
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	QUAD $0x000001a02484894c // movq %r8, 0x1a0(%rsp)
+	LONG $0x14418d4d // leaq 0x14(%r9), %r8
+	QUAD $0x000001c024a4894c // movq %r12, 0x1c0(%rsp)
+	QUAD $0x00000180249c894c // movq %r11, 0x180(%rsp)
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	LONG $0xc6af0f4d // imulq %r14, %r8
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	QUAD $0x000001982484894c // movq %r8, 0x198(%rsp)
+	LONG $0x10418d4d // leaq 0x10(%r9), %r8
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0xc6af0f4d // imulq %r14, %r8
+	LONG $0xceaf0f4d // imulq %r14, %r9
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	QUAD $0x0000000095048d4a // leaq (,%r10,4), %rax
+	QUAD $0x000001882484894c // movq %r8, 0x188(%rsp)
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x0000b02484af0f4c; BYTE $0x00 // imulq 0xb0(%rsp), %r8
+	QUAD $0x000001e824848948 // movq %rax, 0x1e8(%rsp)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x2444034c; BYTE $0x78 // addq 0x78(%rsp), %r8
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	QUAD $0x000001782484894c // movq %r8, 0x178(%rsp)
+	QUAD $0x0000016824bc8948 // movq %rdi, 0x168(%rsp)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	QUAD $0x0000015824bc8948 // movq %rdi, 0x158(%rsp)
+	LONG $0x0000bfe9; BYTE $0x00 // jmp 0xc0e <depthwiseDW+0xc0e>
+	BYTE $0x90 // nop
+	LONG $0x604d8b48 // movq 0x60(%rbp), %rcx
+	QUAD $0x0000015024848348; BYTE $0x40 // addq $0x40, 0x150(%rsp)
+	QUAD $0x000001d024848348; BYTE $0x40 // addq $0x40, 0x1d0(%rsp)
+	QUAD $0x000001c824848348; BYTE $0x40 // addq $0x40, 0x1c8(%rsp)
+	QUAD $0x0000015824848348; BYTE $0x40 // addq $0x40, 0x158(%rsp)
+	QUAD $0x000001b824848348; BYTE $0x40 // addq $0x40, 0x1b8(%rsp)
+	QUAD $0x000001b024848348; BYTE $0x40 // addq $0x40, 0x1b0(%rsp)
+	QUAD $0x000001a824848348; BYTE $0x40 // addq $0x40, 0x1a8(%rsp)
+	QUAD $0x000001a024848348; BYTE $0x40 // addq $0x40, 0x1a0(%rsp)
+	QUAD $0x000001c024848348; BYTE $0x40 // addq $0x40, 0x1c0(%rsp)
+	QUAD $0x0000016024848348; BYTE $0x40 // addq $0x40, 0x160(%rsp)
+	QUAD $0x0000019824848348; BYTE $0x40 // addq $0x40, 0x198(%rsp)
+	QUAD $0x0000019024848348; BYTE $0x40 // addq $0x40, 0x190(%rsp)
+	QUAD $0x0000018824848348; BYTE $0x40 // addq $0x40, 0x188(%rsp)
+	QUAD $0x0000018024848348; BYTE $0x40 // addq $0x40, 0x180(%rsp)
+	QUAD $0x0000017824848348; BYTE $0x40 // addq $0x40, 0x178(%rsp)
+	QUAD $0x0000017024848348; BYTE $0x40 // addq $0x40, 0x170(%rsp)
+	QUAD $0x0000016824848348; BYTE $0x40 // addq $0x40, 0x168(%rsp)
+	LONG $0x24748d49; BYTE $0x10 // leaq 0x10(%r12), %rsi
+	LONG $0x40c78349 // addq $0x40, %r15
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x40c18349 // addq $0x40, %r9
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0xf7438f0f; WORD $0xffff // jg 0x351 <depthwiseDW+0x351>
+	LONG $0x38458b48 // movq 0x38(%rbp), %rax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00fe8e0f; WORD $0x0000 // jle 0xd20 <depthwiseDW+0xd20>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x28758b48 // movq 0x28(%rbp), %rsi
+	WORD $0x8949; BYTE $0xeb // movq %rbp, %r11
+	LONG $0x912c8d4a // leaq (%rcx,%r10,4), %rbp
+	LONG $0x900c8d4b // leaq (%r8,%r10,4), %rcx
+	LONG $0x973c8d4a // leaq (%rdi,%r10,4), %rdi
+	LONG $0x931c8d4a // leaq (%rbx,%r10,4), %rbx
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	LONG $0x487cf162; WORD $0x2110 // vmovups (%rcx), %zmm4
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	QUAD $0x0000011824bc8948 // movq %rdi, 0x118(%rsp)
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	QUAD $0x000001e824b48b48 // movq 0x1e8(%rsp), %rsi
+	LONG $0x00d68e0f; WORD $0x0000 // jle 0xd50 <depthwiseDW+0xd50>
+	QUAD $0x00b56c10487cb162 // vmovups (%rbp,%r14,4), %zmm5
+	LONG $0x487cf162; WORD $0x1710 // vmovups (%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3
+	LONG $0x487cb162; WORD $0x3c10; BYTE $0xb7 // vmovups (%rdi,%r14,4), %zmm7
+	LONG $0x487cb162; WORD $0x3410; BYTE $0xb3 // vmovups (%rbx,%r14,4), %zmm6
+	LONG $0x487df262; WORD $0xec98 // vfmadd132ps %zmm4, %zmm0, %zmm5
+	LONG $0x487df262; WORD $0xd498 // vfmadd132ps %zmm4, %zmm0, %zmm2
+	LONG $0x487df262; WORD $0xdc98 // vfmadd132ps %zmm4, %zmm0, %zmm3
+	LONG $0x487df262; WORD $0xfc98 // vfmadd132ps %zmm4, %zmm0, %zmm7
+	LONG $0x487df262; WORD $0xf498 // vfmadd132ps %zmm4, %zmm0, %zmm6
+	LONG $0x487df262; WORD $0x6598; BYTE $0x00 // vfmadd132ps (%rbp), %zmm0, %zmm4
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0x00ba840f; WORD $0x0000 // je 0xd88 <depthwiseDW+0xd88>
+	LONG $0xff588d48 // leaq -0x1(%rax), %rbx
+	QUAD $0x00000218249c8948 // movq %rbx, 0x218(%rsp)
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x019c850f; WORD $0x0000 // jne 0xe80 <depthwiseDW+0xe80>
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
+	WORD $0x8948; BYTE $0xef // movq %rbp, %rdi
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	LONG $0x0001b841; WORD $0x0000 // movl $0x1, %r8d
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	QUAD $0x01000002182484f6 // testb $0x1, 0x218(%rsp)
+	LONG $0x0085840f; WORD $0x0000 // je 0xd95 <depthwiseDW+0xd95>
+	LONG $0x0005e7e9; BYTE $0x00 // jmp 0x12fc <depthwiseDW+0x12fc>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x51eb // jmp 0xd95 <depthwiseDW+0xd95>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1710 // vmovups (%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x4855f262; WORD $0xd498 // vfmadd132ps %zmm4, %zmm5, %zmm2
+	LONG $0x4855f262; WORD $0xdc98 // vfmadd132ps %zmm4, %zmm5, %zmm3
+	LONG $0x487df262; WORD $0x6598; BYTE $0x00 // vfmadd132ps (%rbp), %zmm0, %zmm4
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xff46850f; WORD $0xffff // jne 0xcce <depthwiseDW+0xcce>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	LONG $0x10458b48 // movq 0x10(%rbp), %rax
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0x90048d4a // leaq (%rax,%r10,4), %rax
+	WORD $0x1c74 // je 0xdc0 <depthwiseDW+0xdc0>
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0x4474 // je 0xdef <depthwiseDW+0xdef>
+	LONG $0x05247c80; BYTE $0x00 // cmpb $0x0, 0x5(%rsp)
+	LONG $0xfd9a850f; WORD $0xffff // jne 0xb50 <depthwiseDW+0xb50>
+	LONG $0x00007ee9; BYTE $0x00 // jmp 0xe39 <depthwiseDW+0xe39>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x48347162; WORD $0x0858 // vaddps (%rax), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0811 // vmovups %zmm9, (%rax)
+	LONG $0x485cb162; WORD $0x2458; BYTE $0xb0 // vaddps (%rax,%r14,4), %zmm4, %zmm4
+	LONG $0x487cb162; WORD $0x2411; BYTE $0xb0 // vmovups %zmm4, (%rax,%r14,4)
+	LONG $0x4854b162; WORD $0x2458; BYTE $0xf0 // vaddps (%rax,%r14,8), %zmm5, %zmm4
+	LONG $0x487cb162; WORD $0x2411; BYTE $0xf0 // vmovups %zmm4, (%rax,%r14,8)
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0xbc75 // jne 0xdab <depthwiseDW+0xdab>
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x486cf162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm2, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0x4844f162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm7, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	LONG $0x05247c80; BYTE $0x00 // cmpb $0x0, 0x5(%rsp)
+	LONG $0xfd17850f; WORD $0xffff // jne 0xb50 <depthwiseDW+0xb50>
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	LONG $0x483cf162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm8, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm3, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
+	LONG $0x484cf162; WORD $0x0c58; BYTE $0x08 // vaddps (%rax,%rcx), %zmm6, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%rax,%rcx)
+	LONG $0xfffcd0e9; BYTE $0xff // jmp 0xb50 <depthwiseDW+0xb50>
+	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
+	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
+	QUAD $0x00000210248c894c // movq %r9, 0x210(%rsp)
+	LONG $0x244c894c; BYTE $0x10 // movq %r9, 0x10(%rsp)
+	QUAD $0x000001b8248c8b4c // movq 0x1b8(%rsp), %r9
+	QUAD $0x000001f824ac894c // movq %r13, 0x1f8(%rsp)
+	LONG $0x246c894c; BYTE $0x08 // movq %r13, 0x8(%rsp)
+	QUAD $0x0000015024ac8b4c // movq 0x150(%rsp), %r13
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	QUAD $0x00000170248c8b48 // movq 0x170(%rsp), %rcx
+	QUAD $0x0000016824bc8b48 // movq 0x168(%rsp), %rdi
+	QUAD $0x00000178249c8b4c // movq 0x178(%rsp), %r11
+	QUAD $0x000001a024bc8b4c // movq 0x1a0(%rsp), %r15
+	QUAD $0x0000020824948948 // movq %rdx, 0x208(%rsp)
+	QUAD $0x000001c824b48b4c // movq 0x1c8(%rsp), %r14
+	LONG $0xfee38348 // andq $-0x2, %rbx
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	QUAD $0x0000012824a4894c // movq %r12, 0x128(%rsp)
+	QUAD $0x000002002494894c // movq %r10, 0x200(%rsp)
+	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
+	WORD $0xf748; BYTE $0xdb // negq %rbx
+	QUAD $0x00000220249c8948 // movq %rbx, 0x220(%rsp)
+	LONG $0x000001bb; BYTE $0x00 // movl $0x1, %ebx
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	QUAD $0x0000019824848b48 // movq 0x198(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	QUAD $0x0000019024848b4c // movq 0x190(%rsp), %r8
+	QUAD $0x000000a8248c894c // movq %r9, 0xa8(%rsp)
+	QUAD $0x00000158248c8b4c // movq 0x158(%rsp), %r9
+	QUAD $0x000001d824ac894c // movq %r13, 0x1d8(%rsp)
+	LONG $0x0005bd41; WORD $0x0000 // movl $0x5, %r13d
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	QUAD $0x000001c024848b48 // movq 0x1c0(%rsp), %rax
+	QUAD $0x000000a02484894c // movq %r8, 0xa0(%rsp)
+	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
+	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	QUAD $0x000001b024848b48 // movq 0x1b0(%rsp), %rax
+	QUAD $0x000001e02484894c // movq %r8, 0x1e0(%rsp)
+	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	QUAD $0x000001d024948b48 // movq 0x1d0(%rsp), %rdx
+	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
+	LONG $0x000155e9; BYTE $0x00 // jmp 0x1122 <depthwiseDW+0x1122>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	LONG $0x4825d262; WORD $0x2cb8; BYTE $0x32 // vfmadd231ps (%r10,%rsi), %zmm11, %zmm5
+	LONG $0x4825f262; WORD $0x14b8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi), %zmm11, %zmm2
+	LONG $0x4825d262; WORD $0x0cb8; BYTE $0x30 // vfmadd231ps (%r8,%rsi), %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0x3cb8; BYTE $0x37 // vfmadd231ps (%r15,%rsi), %zmm11, %zmm7
+	QUAD $0x003544b848257262 // vfmadd231ps (%rbp,%rsi), %zmm11, %zmm8
+	QUAD $0x00355cb84825d262 // vfmadd231ps (%r13,%rsi), %zmm11, %zmm3
+	LONG $0x4825f262; WORD $0x34b8; BYTE $0x33 // vfmadd231ps (%rbx,%rsi), %zmm11, %zmm6
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	QUAD $0x00000238248c8b4c // movq 0x238(%rsp), %r9
+	LONG $0x482dd262; WORD $0x24b8; BYTE $0x36 // vfmadd231ps (%r14,%rsi), %zmm10, %zmm4
+	LONG $0x482d7262; WORD $0x0cb8; BYTE $0x30 // vfmadd231ps (%rax,%rsi), %zmm10, %zmm9
+	LONG $0x4825f262; WORD $0x24b8; BYTE $0x32 // vfmadd231ps (%rdx,%rsi), %zmm11, %zmm4
+	LONG $0x48257262; WORD $0x0cb8; BYTE $0x37 // vfmadd231ps (%rdi,%rsi), %zmm11, %zmm9
+	LONG $0x02718d49 // leaq 0x2(%r9), %rsi
+	QUAD $0x0000022824b48948 // movq %rsi, 0x228(%rsp)
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	QUAD $0x000001d824b40148 // addq %rsi, 0x1d8(%rsp)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0149; BYTE $0xf6 // addq %rsi, %r14
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	QUAD $0x0000011824b40148 // addq %rsi, 0x118(%rsp)
+	QUAD $0x000000e024b40148 // addq %rsi, 0xe0(%rsp)
+	QUAD $0x000001e024b40148 // addq %rsi, 0x1e0(%rsp)
+	LONG $0x24740148; BYTE $0x40 // addq %rsi, 0x40(%rsp)
+	LONG $0x24740148; BYTE $0x10 // addq %rsi, 0x10(%rsp)
+	QUAD $0x000000a824bc894c // movq %r15, 0xa8(%rsp)
+	QUAD $0x0000024024bc8b4c // movq 0x240(%rsp), %r15
+	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
+	QUAD $0x00000220248c8b48 // movq 0x220(%rsp), %rcx
+	QUAD $0x000000c82484894c // movq %r8, 0xc8(%rsp)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	QUAD $0x0000013824bc8b48 // movq 0x138(%rsp), %rdi
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	QUAD $0x0000023024ac8b4c // movq 0x230(%rsp), %r13
+	LONG $0x245c8948; BYTE $0x60 // movq %rbx, 0x60(%rsp)
+	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
+	QUAD $0x000000a024ac8948 // movq %rbp, 0xa0(%rsp)
+	QUAD $0x00000228249c8b48 // movq 0x228(%rsp), %rbx
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	LONG $0x09748d4a; BYTE $0x02 // leaq 0x2(%rcx,%r9), %rsi
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	QUAD $0x000001e824b48b48 // movq 0x1e8(%rsp), %rsi
+	LONG $0x0160840f; WORD $0x0000 // je 0x1282 <depthwiseDW+0x1282>
+	LONG $0x487c7162; WORD $0x1410; BYTE $0x37 // vmovups (%rdi,%rsi), %zmm10
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
+	LONG $0xfe758d49 // leaq -0x2(%r13), %rsi
+	QUAD $0x0000024024bc894c // movq %r15, 0x240(%rsp)
+	LONG $0x24743b48; BYTE $0x70 // cmpq 0x70(%rsp), %rsi
+	LONG $0x00808d0f; WORD $0x0000 // jge 0x11d0 <depthwiseDW+0x11d0>
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	QUAD $0x000000c824848b4c // movq 0xc8(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x000000a024ac8b48 // movq 0xa0(%rsp), %rbp
+	LONG $0x482d9262; WORD $0x14b8; BYTE $0x1f // vfmadd231ps (%r15,%r11), %zmm10, %zmm2
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	QUAD $0x000000a824bc8b4c // movq 0xa8(%rsp), %r15
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x482db262; WORD $0x2cb8; BYTE $0x19 // vfmadd231ps (%rcx,%r11), %zmm10, %zmm5
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x482db262; WORD $0x0cb8; BYTE $0x1e // vfmadd231ps (%rsi,%r11), %zmm10, %zmm1
+	LONG $0x482d9262; WORD $0x3cb8; BYTE $0x18 // vfmadd231ps (%r8,%r11), %zmm10, %zmm7
+	LONG $0x482db262; WORD $0x1cb8; BYTE $0x1f // vfmadd231ps (%rdi,%r11), %zmm10, %zmm3
+	QUAD $0x001d74b8482db262 // vfmadd231ps (%rbp,%r11), %zmm10, %zmm6
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x482d3262; WORD $0x04b8; BYTE $0x19 // vfmadd231ps (%rcx,%r11), %zmm10, %zmm8
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	WORD $0x63eb // jmp 0x122e <depthwiseDW+0x122e>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x482d9262; WORD $0x14b8; BYTE $0x1f // vfmadd231ps (%r15,%r11), %zmm10, %zmm2
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	QUAD $0x000000a824bc8b4c // movq 0xa8(%rsp), %r15
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	QUAD $0x000000a024ac8b48 // movq 0xa0(%rsp), %rbp
+	QUAD $0x000000c824848b4c // movq 0xc8(%rsp), %r8
+	LONG $0x482db262; WORD $0x0cb8; BYTE $0x1e // vfmadd231ps (%rsi,%r11), %zmm10, %zmm1
+	LONG $0x482d3262; WORD $0x04b8; BYTE $0x19 // vfmadd231ps (%rcx,%r11), %zmm10, %zmm8
+	LONG $0x482db262; WORD $0x1cb8; BYTE $0x1f // vfmadd231ps (%rdi,%r11), %zmm10, %zmm3
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x34 // vmovups (%r12,%rsi), %zmm11
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	QUAD $0x00000238249c8948 // movq %rbx, 0x238(%rsp)
+	QUAD $0x0000023024ac894c // movq %r13, 0x230(%rsp)
+	LONG $0x246c3b4c; BYTE $0x70 // cmpq 0x70(%rsp), %r13
+	LONG $0xfd7b8c0f; WORD $0xffff // jl 0xfd0 <depthwiseDW+0xfd0>
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x4825f262; WORD $0x14b8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi), %zmm11, %zmm2
+	LONG $0x4825d262; WORD $0x0cb8; BYTE $0x30 // vfmadd231ps (%r8,%rsi), %zmm11, %zmm1
+	QUAD $0x003544b848257262 // vfmadd231ps (%rbp,%rsi), %zmm11, %zmm8
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	QUAD $0x00355cb84825d262 // vfmadd231ps (%r13,%rsi), %zmm11, %zmm3
+	LONG $0xfffd8be9; BYTE $0xff // jmp 0x100d <depthwiseDW+0x100d>
+	QUAD $0x000001d824bc8b48 // movq 0x1d8(%rsp), %rdi
+	QUAD $0x000001e0248c8b48 // movq 0x1e0(%rsp), %rcx
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
+	QUAD $0x0000009824ac8b48 // movq 0x98(%rsp), %rbp
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	QUAD $0x0000012824a48b4c // movq 0x128(%rsp), %r12
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	QUAD $0x00000210248c8b4c // movq 0x210(%rsp), %r9
+	QUAD $0x0000020824948b48 // movq 0x208(%rsp), %rdx
+	QUAD $0x0000020024bc8b4c // movq 0x200(%rsp), %r15
+	QUAD $0x000001f824ac8b4c // movq 0x1f8(%rsp), %r13
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	QUAD $0x01000002182484f6 // testb $0x1, 0x218(%rsp)
+	LONG $0xfa99840f; WORD $0xffff // je 0xd95 <depthwiseDW+0xd95>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x487c3162; WORD $0x1410; BYTE $0xb6 // vmovups (%rsi,%r14,4), %zmm10
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x482db262; WORD $0x24b8; BYTE $0xf7 // vfmadd231ps (%rdi,%r14,8), %zmm10, %zmm4
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x004c8d4b; BYTE $0x01 // leaq 0x1(%r8,%r8), %rcx
+	LONG $0x482d7262; WORD $0x0cb8; BYTE $0x98 // vfmadd231ps (%rax,%rbx,4), %zmm10, %zmm9
+	LONG $0x244c3b48; BYTE $0x70 // cmpq 0x70(%rsp), %rcx
+	WORD $0x347d // jge 0x1372 <depthwiseDW+0x1372>
+	LONG $0x482db262; WORD $0x2cb8; BYTE $0xb0 // vfmadd231ps (%rax,%r14,4), %zmm10, %zmm5
+	LONG $0x482df262; WORD $0x17b8 // vfmadd231ps (%rdi), %zmm10, %zmm2
+	LONG $0x482df262; WORD $0x0cb8; BYTE $0x9f // vfmadd231ps (%rdi,%rbx,4), %zmm10, %zmm1
+	LONG $0x482db262; WORD $0x3cb8; BYTE $0xb7 // vfmadd231ps (%rdi,%r14,4), %zmm10, %zmm7
+	LONG $0x482df262; WORD $0x1eb8 // vfmadd231ps (%rsi), %zmm10, %zmm3
+	LONG $0x482d7262; WORD $0x04b8; BYTE $0x9e // vfmadd231ps (%rsi,%rbx,4), %zmm10, %zmm8
+	LONG $0x482db262; WORD $0x34b8; BYTE $0xb6 // vfmadd231ps (%rsi,%r14,4), %zmm10, %zmm6
+	LONG $0xfffa23e9; BYTE $0xff // jmp 0xd95 <depthwiseDW+0xd95>
+	LONG $0x482df262; WORD $0x17b8 // vfmadd231ps (%rdi), %zmm10, %zmm2
+	LONG $0x482df262; WORD $0x0cb8; BYTE $0x9f // vfmadd231ps (%rdi,%rbx,4), %zmm10, %zmm1
+	LONG $0x482df262; WORD $0x1eb8 // vfmadd231ps (%rsi), %zmm10, %zmm3
+	LONG $0x482d7262; WORD $0x04b8; BYTE $0x9e // vfmadd231ps (%rsi,%rbx,4), %zmm10, %zmm8
+	LONG $0xfffa04e9; BYTE $0xff // jmp 0xd95 <depthwiseDW+0xd95>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x000444e9; BYTE $0x00 // jmp 0x1800 <depthwiseDW+0x1800>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x10458b48 // movq 0x10(%rbp), %rax
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	LONG $0x0b3b840f; WORD $0x0000 // je 0x1f3d <depthwiseDW+0x1f3d>
+	LONG $0x000b75e9; BYTE $0x00 // jmp 0x1f7c <depthwiseDW+0x1f7c>
+	QUAD $0xfffffffffffcb948; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	QUAD $0x000000008d348d4a // leaq (,%r9,4), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x2148; BYTE $0xca // andq %rcx, %rdx
+	QUAD $0x000000e8248c8b48 // movq 0xe8(%rsp), %rcx
+	QUAD $0x0000b0248caf0f48; BYTE $0x00 // imulq 0xb0(%rsp), %rcx
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x1e148d4f // leaq (%r14,%r11), %r10
+	LONG $0x0e1c8d49 // leaq (%r14,%rcx), %rbx
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x0e048d4d // leaq (%r14,%rcx), %r8
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x0e0c8d4d // leaq (%r14,%rcx), %r9
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0001a5e9; BYTE $0x00 // jmp 0x1631 <depthwiseDW+0x1631>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x247c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r15
+	LONG $0x342c8d4d // leaq (%r12,%rsi), %r13
+	LONG $0x371c8d4d // leaq (%r15,%rsi), %r11
+	LONG $0xc97cc162; WORD $0x6510; BYTE $0x00 // vmovups (%r13), %zmm20 {%k1} {z}
+	QUAD $0x003d6c10c97cc162 // vmovups (%r13,%rdi), %zmm21 {%k1} {z}
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0xc97cc162; WORD $0x0310 // vmovups (%r11), %zmm16 {%k1} {z}
+	LONG $0xc97cc162; WORD $0x0c10; BYTE $0x3b // vmovups (%r11,%rdi), %zmm17 {%k1} {z}
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	QUAD $0x003d7410c97cc162 // vmovups (%r13,%rdi), %zmm22 {%k1} {z}
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0xc97cc162; WORD $0x1410; BYTE $0x3b // vmovups (%r11,%rdi), %zmm18 {%k1} {z}
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	QUAD $0x003d7c10c97cc162 // vmovups (%r13,%rdi), %zmm23 {%k1} {z}
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	LONG $0xc97cc162; WORD $0x1c10; BYTE $0x3b // vmovups (%r11,%rdi), %zmm19 {%k1} {z}
+	LONG $0x355c8d4d; BYTE $0x00 // leaq (%r13,%rsi), %r11
+	LONG $0xc97c4162; WORD $0x0310 // vmovups (%r11), %zmm24 {%k1} {z}
+	LONG $0xc97c4162; WORD $0x0c10; BYTE $0x3b // vmovups (%r11,%rdi), %zmm25 {%k1} {z}
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0x407d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm16, %zmm9
+	LONG $0x407d5262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm16, %zmm8
+	LONG $0x4815b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm13, %zmm7
+	LONG $0x405dd262; WORD $0xf7b8 // vfmadd231ps %zmm15, %zmm20, %zmm6
+	LONG $0x405dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm20, %zmm5
+	LONG $0x4815b262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm13, %zmm4
+	LONG $0xc97c4162; WORD $0x1410; BYTE $0x3b // vmovups (%r11,%rdi), %zmm26 {%k1} {z}
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0xc97c4162; WORD $0x1c10; BYTE $0x3b // vmovups (%r11,%rdi), %zmm27 {%k1} {z}
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x40755262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm17, %zmm9
+	LONG $0x40755262; WORD $0xc7b8 // vfmadd231ps %zmm15, %zmm17, %zmm8
+	LONG $0x482db262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm10, %zmm7
+	LONG $0x4055d262; WORD $0xf6b8 // vfmadd231ps %zmm14, %zmm21, %zmm6
+	LONG $0x4055d262; WORD $0xefb8 // vfmadd231ps %zmm15, %zmm21, %zmm5
+	LONG $0x482db262; WORD $0xe5b8 // vfmadd231ps %zmm21, %zmm10, %zmm4
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0x403dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm24, %zmm1
+	LONG $0x403dd262; WORD $0xdfb8 // vfmadd231ps %zmm15, %zmm24, %zmm3
+	LONG $0x403dd262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm24, %zmm2
+	LONG $0x406d5262; WORD $0xcbb8 // vfmadd231ps %zmm11, %zmm18, %zmm9
+	LONG $0x406d5262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm18, %zmm8
+	LONG $0x4805b262; WORD $0xfab8 // vfmadd231ps %zmm18, %zmm15, %zmm7
+	LONG $0x404dd262; WORD $0xf3b8 // vfmadd231ps %zmm11, %zmm22, %zmm6
+	LONG $0x404dd262; WORD $0xeeb8 // vfmadd231ps %zmm14, %zmm22, %zmm5
+	LONG $0x4805b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm15, %zmm4
+	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
+	LONG $0x2464894c; BYTE $0x20 // movq %r12, 0x20(%rsp)
+	LONG $0x246c894c; BYTE $0x18 // movq %r13, 0x18(%rsp)
+	LONG $0x487c5162; WORD $0xeb28 // vmovaps %zmm11, %zmm13
+	LONG $0x4035d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm25, %zmm1
+	LONG $0x4035d262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm25, %zmm3
+	LONG $0x4035d262; WORD $0xd7b8 // vfmadd231ps %zmm15, %zmm25, %zmm2
+	LONG $0x40655262; WORD $0xccb8 // vfmadd231ps %zmm12, %zmm19, %zmm9
+	LONG $0x40655262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm19, %zmm8
+	LONG $0x480db262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm14, %zmm7
+	LONG $0x4045d262; WORD $0xf4b8 // vfmadd231ps %zmm12, %zmm23, %zmm6
+	LONG $0x4045d262; WORD $0xebb8 // vfmadd231ps %zmm11, %zmm23, %zmm5
+	LONG $0x480db262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm14, %zmm4
+	LONG $0x487c5162; WORD $0xd428 // vmovaps %zmm12, %zmm10
+	LONG $0x402dd262; WORD $0xdbb8 // vfmadd231ps %zmm11, %zmm26, %zmm3
+	LONG $0x402dd262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm26, %zmm2
+	LONG $0x402dd262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm26, %zmm1
+	LONG $0x4025d262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm27, %zmm3
+	LONG $0x4025d262; WORD $0xd3b8 // vfmadd231ps %zmm11, %zmm27, %zmm2
+	LONG $0x4025d262; WORD $0xceb8 // vfmadd231ps %zmm14, %zmm27, %zmm1
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	LONG $0x00f2840f; WORD $0x0000 // je 0x1723 <depthwiseDW+0x1723>
+	LONG $0x01598d4c // leaq 0x1(%rcx), %r11
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0x0a7d // jge 0x1649 <depthwiseDW+0x1649>
+	LONG $0x321c8d4d // leaq (%r10,%rsi), %r11
+	LONG $0xc97c5162; WORD $0x3b10 // vmovups (%r11), %zmm15 {%k1} {z}
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x02598d4c // leaq 0x2(%rcx), %r11
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0x247c // jl 0x1680 <depthwiseDW+0x1680>
+	LONG $0x03598d4c // leaq 0x3(%rcx), %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0x2e7c // jl 0x1693 <depthwiseDW+0x1693>
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x04c18348 // addq $0x4, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfe198d0f; WORD $0xffff // jge 0x1490 <depthwiseDW+0x1490>
+	WORD $0x36eb // jmp 0x16af <depthwiseDW+0x16af>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x311c8d4d // leaq (%r9,%rsi), %r11
+	LONG $0xc97c5162; WORD $0x3310 // vmovups (%r11), %zmm14 {%k1} {z}
+	LONG $0x03598d4c // leaq 0x3(%rcx), %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xd27d // jge 0x1665 <depthwiseDW+0x1665>
+	LONG $0x301c8d4d // leaq (%r8,%rsi), %r11
+	LONG $0xc97c5162; WORD $0x1b10 // vmovups (%r11), %zmm11 {%k1} {z}
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x04c18348 // addq $0x4, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfde18d0f; WORD $0xffff // jge 0x1490 <depthwiseDW+0x1490>
+	LONG $0x331c8d4c // leaq (%rbx,%rsi), %r11
+	LONG $0xc97c5162; WORD $0x2310 // vmovups (%r11), %zmm12 {%k1} {z}
+	LONG $0xfffdd2e9; BYTE $0xff // jmp 0x1490 <depthwiseDW+0x1490>
+	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2010 // vmovups (%rax), %zmm4 {%k1} {z}
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x484df262; WORD $0xe9a8 // vfmadd213ps %zmm1, %zmm6, %zmm5
+	LONG $0x484df262; WORD $0xe1a8 // vfmadd213ps %zmm1, %zmm6, %zmm4
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x4845f262; WORD $0xf0a8 // vfmadd213ps %zmm0, %zmm7, %zmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0x021d850f; WORD $0x0000 // jne 0x1919 <depthwiseDW+0x1919>
+	LONG $0x487c7162; WORD $0xd628 // vmovaps %zmm6, %zmm10
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x10458b48 // movq 0x10(%rbp), %rax
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	LONG $0x081f840f; WORD $0x0000 // je 0x1f3d <depthwiseDW+0x1f3d>
+	LONG $0x000859e9; BYTE $0x00 // jmp 0x1f7c <depthwiseDW+0x1f7c>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x487c5162; WORD $0xd428 // vmovaps %zmm12, %zmm10
+	LONG $0x86148d4b // leaq (%r14,%r8,4), %rdx
+	LONG $0x86348d4a // leaq (%rsi,%r8,4), %rsi
+	LONG $0x873c8d4e // leaq (%rdi,%r8,4), %r15
+	LONG $0x81048d4f // leaq (%r9,%r8,4), %r8
+	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
+	LONG $0x03e18341 // andl $0x3, %r9d
+	LONG $0x00a6840f; WORD $0x0000 // je 0x1800 <depthwiseDW+0x1800>
+	LONG $0x24540348; BYTE $0x48 // addq 0x48(%rsp), %rdx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x70eb // jmp 0x17d7 <depthwiseDW+0x17d7>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x161c8d4e // leaq (%rsi,%r10), %r11
+	LONG $0x171c8d4b // leaq (%r15,%r10), %rbx
+	LONG $0x10348d4f // leaq (%r8,%r10), %r14
+	LONG $0x2454034c; BYTE $0x48 // addq 0x48(%rsp), %r10
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0xc97c5162; WORD $0x2b10 // vmovups (%r11), %zmm13 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x3310 // vmovups (%rbx), %zmm14 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x3e10 // vmovups (%r14), %zmm15 {%k1} {z}
+	LONG $0x48155262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm9
+	LONG $0x48155262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm13, %zmm8
+	LONG $0x4825d262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm11, %zmm7
+	LONG $0x480dd262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm14, %zmm6
+	LONG $0x480dd262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm14, %zmm5
+	LONG $0x4825d262; WORD $0xe6b8 // vfmadd231ps %zmm14, %zmm11, %zmm4
+	LONG $0x4805d262; WORD $0xcbb8 // vfmadd231ps %zmm11, %zmm15, %zmm1
+	LONG $0x4805d262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm15, %zmm3
+	LONG $0x4805d262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm15, %zmm2
+	LONG $0x487c5162; WORD $0xdc28 // vmovaps %zmm12, %zmm11
+	WORD $0x2974 // je 0x1800 <depthwiseDW+0x1800>
+	LONG $0x487c5162; WORD $0xe228 // vmovaps %zmm10, %zmm12
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x897d // jge 0x1770 <depthwiseDW+0x1770>
+	LONG $0x121c8d4e // leaq (%rdx,%r10), %r11
+	LONG $0xc97c5162; WORD $0x1310 // vmovups (%r11), %zmm10 {%k1} {z}
+	LONG $0xffff7ae9; BYTE $0xff // jmp 0x1770 <depthwiseDW+0x1770>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x10458b48 // movq 0x10(%rbp), %rax
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	LONG $0x88048d48 // leaq (%rax,%rcx,4), %rax
+	WORD $0x1e74 // je 0x183a <depthwiseDW+0x183a>
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x2454b60f; BYTE $0x05 // movzbl 0x5(%rsp), %edx
+	WORD $0x5d74 // je 0x188a <depthwiseDW+0x188a>
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xe8be850f; WORD $0xffff // jne 0xf3 <depthwiseDW+0xf3>
+	LONG $0x0000a9e9; BYTE $0x00 // jmp 0x18e3 <depthwiseDW+0x18e3>
+	LONG $0xc97c7162; WORD $0x1010 // vmovups (%rax), %zmm10 {%k1} {z}
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	LONG $0x497c7162; WORD $0x0811 // vmovups %zmm9, (%rax) {%k1}
+	LONG $0xc97c3162; WORD $0x0c10; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm9 {%k1} {z}
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	LONG $0x497c3162; WORD $0x0411; BYTE $0xb0 // vmovups %zmm8, (%rax,%r14,4) {%k1}
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm8 {%k1} {z}
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x08 // vmovups %zmm7, (%rax,%rcx) {%k1}
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x2454b60f; BYTE $0x05 // movzbl 0x5(%rsp), %edx
+	WORD $0xa375 // jne 0x182d <depthwiseDW+0x182d>
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x08 // vmovups %zmm6, (%rax,%rcx) {%k1}
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497cf162; WORD $0x2c11; BYTE $0x08 // vmovups %zmm5, (%rax,%rcx) {%k1}
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x08 // vmovups %zmm4, (%rax,%rcx) {%k1}
+	WORD $0xd284 // testb %dl, %dl
+	LONG $0xe810850f; WORD $0xffff // jne 0xf3 <depthwiseDW+0xf3>
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm3, (%rax,%rcx) {%k1}
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0xffe7b7e9; BYTE $0xff // jmp 0xd0 <depthwiseDW+0xd0>
+	LONG $0xff598d49 // leaq -0x1(%r9), %rbx
+	LONG $0x02f98349 // cmpq $0x2, %r9
+	LONG $0x00c8850f; WORD $0x0000 // jne 0x19ef <depthwiseDW+0x19ef>
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x000001bd; BYTE $0x00 // movl $0x1, %ebp
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xa10c8d4a // leaq (%rcx,%r12,4), %rcx
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x059b840f; WORD $0x0000 // je 0x1ee6 <depthwiseDW+0x1ee6>
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%r14,4), %zmm11 {%k1} {z}
+	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	LONG $0x2d448d4c; BYTE $0x01 // leaq 0x1(%rbp,%rbp), %r8
+	LONG $0xc97c3162; WORD $0x1410; BYTE $0x0e // vmovups (%rsi,%r9), %zmm10 {%k1} {z}
+	LONG $0x0e3c8d4a // leaq (%rsi,%r9), %rdi
+	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	LONG $0x48257262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm11, %zmm10
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x9f // vmovups (%rdi,%rbx,4), %zmm6 {%k1} {z}
+	LONG $0x4825d262; WORD $0xf1a8 // vfmadd213ps %zmm9, %zmm11, %zmm6
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	LONG $0x05638d0f; WORD $0x0000 // jge 0x1ef4 <depthwiseDW+0x1ef4>
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x9a // vmovups (%rdx,%rbx,4), %zmm12 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x0c10; BYTE $0xb7 // vmovups (%rdi,%r14,4), %zmm9 {%k1} {z}
+	LONG $0x4825d262; WORD $0xedb8 // vfmadd231ps %zmm13, %zmm11, %zmm5
+	LONG $0x48255262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm11, %zmm8
+	LONG $0xc97c3162; WORD $0x2c10; BYTE $0xb2 // vmovups (%rdx,%r14,4), %zmm13 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x2010 // vmovups (%rax), %zmm12 {%k1} {z}
+	LONG $0x4825d262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm11, %zmm3
+	LONG $0x4825d262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm11, %zmm2
+	LONG $0x4825d262; WORD $0xe4b8 // vfmadd231ps %zmm12, %zmm11, %zmm4
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x98 // vmovups (%rax,%rbx,4), %zmm13 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm12 {%k1} {z}
+	LONG $0x4825d262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm11, %zmm7
+	LONG $0x4825d262; WORD $0xccb8 // vfmadd231ps %zmm12, %zmm11, %zmm1
+	LONG $0x000537e9; BYTE $0x00 // jmp 0x1f26 <depthwiseDW+0x1f26>
+	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	QUAD $0x0000012824a4894c // movq %r12, 0x128(%rsp)
+	QUAD $0x00000000a5148d4a // leaq (,%r12,4), %rdx
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	QUAD $0x00000138249c8948 // movq %rbx, 0x138(%rsp)
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0xc7af0f48 // imulq %rdi, %rax
+	LONG $0x0c488d48 // leaq 0xc(%rax), %rcx
+	LONG $0x14608d4c // leaq 0x14(%rax), %r12
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	LONG $0xe6af0f4d // imulq %r14, %r12
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x10488d48 // leaq 0x10(%rax), %rcx
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
+	LONG $0x04c08348 // addq $0x4, %rax
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0xc7af0f48 // imulq %rdi, %rax
+	QUAD $0x00014024bcaf0f48; BYTE $0x00 // imulq 0x140(%rsp), %rdi
+	LONG $0x0c488d4c // leaq 0xc(%rax), %r9
+	LONG $0x14708d48 // leaq 0x14(%rax), %rsi
+	LONG $0x08688d4c // leaq 0x8(%rax), %r13
+	LONG $0xceaf0f4d // imulq %r14, %r9
+	LONG $0xf6af0f49 // imulq %r14, %rsi
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0xeaaf0f4d // imulq %r10, %r13
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x104f8d48 // leaq 0x10(%rdi), %rcx
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x10488d4c // leaq 0x10(%rax), %r9
+	LONG $0x04c08348 // addq $0x4, %rax
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	LONG $0xcaaf0f49 // imulq %r10, %rcx
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	QUAD $0x0000b024b4af0f48; BYTE $0x00 // imulq 0xb0(%rsp), %rsi
+	LONG $0xcaaf0f4d // imulq %r10, %r9
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	LONG $0x14478d48 // leaq 0x14(%rdi), %rax
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x0c478d48 // leaq 0xc(%rdi), %rax
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x08478d48 // leaq 0x8(%rdi), %rax
+	LONG $0x04c78348 // addq $0x4, %rdi
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0xfaaf0f49 // imulq %r10, %rdi
+	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x0005b841; WORD $0x0000 // movl $0x5, %r8d
+	QUAD $0x000000b824bc8948 // movq %rdi, 0xb8(%rsp)
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	LONG $0xfee78348 // andq $-0x2, %rdi
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	WORD $0xf748; BYTE $0xdf // negq %rdi
+	QUAD $0x000000c824bc8948 // movq %rdi, 0xc8(%rsp)
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x00017fe9; BYTE $0x00 // jmp 0x1cfc <depthwiseDW+0x1cfc>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x13 // vmovups (%r11,%rdx), %zmm4 {%k1} {z}
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x16 // vmovups (%r14,%rdx), %zmm7 {%k1} {z}
+	QUAD $0x00154410c97c5162 // vmovups (%r13,%rdx), %zmm8 {%k1} {z}
+	LONG $0x4825f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm11, %zmm3
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm4 {%k1} {z}
+	LONG $0x4825d262; WORD $0xeea8 // vfmadd213ps %zmm14, %zmm11, %zmm5
+	LONG $0x4825d262; WORD $0xfda8 // vfmadd213ps %zmm13, %zmm11, %zmm7
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x14 // vmovups (%r12,%rdx), %zmm13 {%k1} {z}
+	LONG $0x48255262; WORD $0xc7a8 // vfmadd213ps %zmm15, %zmm11, %zmm8
+	LONG $0x4825f262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm11, %zmm2
+	LONG $0xc97cd162; WORD $0x2110 // vmovups (%r9), %zmm4 {%k1} {z}
+	LONG $0x4825d262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xe4a8 // vfmadd213ps %zmm12, %zmm11, %zmm4
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x10 // vmovups (%rax,%rdx), %zmm12 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x13 // vmovups (%r11,%rdx), %zmm13 {%k1} {z}
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x244c014c; BYTE $0x18 // addq %r9, 0x18(%rsp)
+	WORD $0x014d; BYTE $0xcc // addq %r9, %r12
+	LONG $0x244c014c; BYTE $0x70 // addq %r9, 0x70(%rsp)
+	QUAD $0x00000080248c014c // addq %r9, 0x80(%rsp)
+	LONG $0x244c014c; BYTE $0x20 // addq %r9, 0x20(%rsp)
+	QUAD $0x00000088248c014c // addq %r9, 0x88(%rsp)
+	LONG $0x244c014c; BYTE $0x28 // addq %r9, 0x28(%rsp)
+	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	LONG $0x02778d48 // leaq 0x2(%rdi), %rsi
+	LONG $0x2474894c; BYTE $0x08 // movq %r14, 0x8(%rsp)
+	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
+	QUAD $0x000000e024ac8b4c // movq 0xe0(%rsp), %r13
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	QUAD $0x000000b8249c894c // movq %r11, 0xb8(%rsp)
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	LONG $0x482d7262; WORD $0xe6a8 // vfmadd213ps %zmm6, %zmm10, %zmm12
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x17 // vmovups (%r15,%rdx), %zmm6 {%k1} {z}
+	LONG $0x482d5262; WORD $0xe9a8 // vfmadd213ps %zmm9, %zmm10, %zmm13
+	QUAD $0x00154c10c97c7162 // vmovups (%rbp,%rdx), %zmm9 {%k1} {z}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x246c8948; BYTE $0x40 // movq %rbp, 0x40(%rsp)
+	WORD $0x8948; BYTE $0xf5 // movq %rsi, %rbp
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	LONG $0x244c014c; BYTE $0x78 // addq %r9, 0x78(%rsp)
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x394c8d4c; BYTE $0x02 // leaq 0x2(%rcx,%rdi), %r9
+	WORD $0x8948; BYTE $0xef // movq %rbp, %rdi
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	LONG $0x4825d262; WORD $0xf4a8 // vfmadd213ps %zmm12, %zmm11, %zmm6
+	LONG $0x48255262; WORD $0xcda8 // vfmadd213ps %zmm13, %zmm11, %zmm9
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0x0198840f; WORD $0x0000 // je 0x1e94 <depthwiseDW+0x1e94>
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm10 {%k1} {z}
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	QUAD $0x000000e024ac894c // movq %r13, 0xe0(%rsp)
+	LONG $0x157c8d4d; BYTE $0x00 // leaq (%r13,%rdx), %r15
+	LONG $0x160c8d4d // leaq (%r14,%rdx), %r9
+	LONG $0xfe688d4d // leaq -0x2(%r8), %r13
+	QUAD $0x000000d824bc8948 // movq %rdi, 0xd8(%rsp)
+	LONG $0x2474894c; BYTE $0x60 // movq %r14, 0x60(%rsp)
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	WORD $0x394d; BYTE $0xe5 // cmpq %r12, %r13
+	LONG $0x008d8d0f; WORD $0x0000 // jge 0x1dd0 <depthwiseDW+0x1dd0>
+	LONG $0xc97c5162; WORD $0x3710 // vmovups (%r15), %zmm14 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x2110 // vmovups (%r9), %zmm12 {%k1} {z}
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x16 // vmovups (%r14,%rdx), %zmm15 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%rdx), %zmm13 {%k1} {z}
+	QUAD $0x00155c10c97c7162 // vmovups (%rbp,%rdx), %zmm11 {%k1} {z}
+	LONG $0x482d7262; WORD $0xf5a8 // vfmadd213ps %zmm5, %zmm10, %zmm14
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x13 // vmovups (%r11,%rdx), %zmm5 {%k1} {z}
+	LONG $0x482d7262; WORD $0xe4a8 // vfmadd213ps %zmm4, %zmm10, %zmm12
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x10 // vmovups (%rax,%rdx), %zmm4 {%k1} {z}
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	LONG $0x482dd262; WORD $0xdbb8 // vfmadd231ps %zmm11, %zmm10, %zmm3
+	LONG $0x482d5262; WORD $0xf8a8 // vfmadd213ps %zmm8, %zmm10, %zmm15
+	LONG $0x482d7262; WORD $0xefa8 // vfmadd213ps %zmm7, %zmm10, %zmm13
+	LONG $0x482df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm10, %zmm2
+	LONG $0x482df262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm10, %zmm1
+	WORD $0x59eb // jmp 0x1e1c <depthwiseDW+0x1e1c>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97c5162; WORD $0x2110 // vmovups (%r9), %zmm12 {%k1} {z}
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	QUAD $0x00000080248c8b4c // movq 0x80(%rsp), %r9
+	LONG $0xc97c5162; WORD $0x3710 // vmovups (%r15), %zmm14 {%k1} {z}
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x16 // vmovups (%r14,%rdx), %zmm15 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm13 {%k1} {z}
+	LONG $0x482d7262; WORD $0xf5a8 // vfmadd213ps %zmm5, %zmm10, %zmm14
+	LONG $0x482d7262; WORD $0xe4a8 // vfmadd213ps %zmm4, %zmm10, %zmm12
+	LONG $0x482d5262; WORD $0xf8a8 // vfmadd213ps %zmm8, %zmm10, %zmm15
+	LONG $0x482d7262; WORD $0xefa8 // vfmadd213ps %zmm7, %zmm10, %zmm13
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0xc97c7162; WORD $0x1c10; BYTE $0x16 // vmovups (%rsi,%rdx), %zmm11 {%k1} {z}
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x245c8948; BYTE $0x10 // movq %rbx, 0x10(%rsp)
+	LONG $0x133c8d4c // leaq (%rbx,%rdx), %r15
+	QUAD $0x000000d024b48948 // movq %rsi, 0xd0(%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0xfd338c0f; WORD $0xffff // jl 0x1b80 <depthwiseDW+0x1b80>
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2110 // vmovups (%r9), %zmm4 {%k1} {z}
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	QUAD $0x00154410c97c5162 // vmovups (%r13,%rdx), %zmm8 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x16 // vmovups (%r14,%rdx), %zmm7 {%k1} {z}
+	LONG $0x4825d262; WORD $0xeea8 // vfmadd213ps %zmm14, %zmm11, %zmm5
+	LONG $0x4825d262; WORD $0xe4a8 // vfmadd213ps %zmm12, %zmm11, %zmm4
+	LONG $0x48255262; WORD $0xc7a8 // vfmadd213ps %zmm15, %zmm11, %zmm8
+	LONG $0x4825d262; WORD $0xfda8 // vfmadd213ps %zmm13, %zmm11, %zmm7
+	LONG $0xfffd55e9; BYTE $0xff // jmp 0x1be9 <depthwiseDW+0x1be9>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	QUAD $0x0000012824a48b4c // movq 0x128(%rsp), %r12
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	QUAD $0x00000138249c8b48 // movq 0x138(%rsp), %rbx
+	LONG $0xa1148d4a // leaq (%rcx,%r12,4), %rdx
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	LONG $0xa6348d4a // leaq (%rsi,%r12,4), %rsi
+	LONG $0xa70c8d4a // leaq (%rdi,%r12,4), %rcx
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfa65850f; WORD $0xffff // jne 0x194b <depthwiseDW+0x194b>
+	LONG $0x487c7162; WORD $0xd628 // vmovaps %zmm6, %zmm10
+	LONG $0x487cd162; WORD $0xf128 // vmovaps %zmm9, %zmm6
+	WORD $0x32eb // jmp 0x1f26 <depthwiseDW+0x1f26>
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x9a // vmovups (%rdx,%rbx,4), %zmm12 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x2810 // vmovups (%rax), %zmm13 {%k1} {z}
+	LONG $0x48255262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm11, %zmm8
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x98 // vmovups (%rax,%rbx,4), %zmm12 {%k1} {z}
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x4825d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm11, %zmm4
+	LONG $0x4825d262; WORD $0xfcb8 // vfmadd231ps %zmm12, %zmm11, %zmm7
+	QUAD $0x0000009824ac8b48 // movq 0x98(%rsp), %rbp
+	LONG $0x10458b48 // movq 0x10(%rbp), %rax
+	LONG $0x06247c80; BYTE $0x00 // cmpb $0x0, 0x6(%rsp)
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	WORD $0x3f75 // jne 0x1f7c <depthwiseDW+0x1f7c>
+	LONG $0xc97c7162; WORD $0x0810 // vmovups (%rax), %zmm9 {%k1} {z}
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x4834f162; WORD $0xf658 // vaddps %zmm6, %zmm9, %zmm6
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm6 {%k1} {z}
+	LONG $0x484cd162; WORD $0xf258 // vaddps %zmm10, %zmm6, %zmm6
+	LONG $0x497cb162; WORD $0x3411; BYTE $0xb0 // vmovups %zmm6, (%rax,%r14,4) {%k1}
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xdb58 // vaddps %zmm3, %zmm6, %zmm3
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm3, (%rax,%rcx) {%k1}
+	LONG $0x07247c80; BYTE $0x00 // cmpb $0x0, 0x7(%rsp)
+	WORD $0x0d74 // je 0x1f90 <depthwiseDW+0x1f90>
+	LONG $0x05247c80; BYTE $0x00 // cmpb $0x0, 0x5(%rsp)
+	LONG $0xe165850f; WORD $0xffff // jne 0xf3 <depthwiseDW+0xf3>
+	WORD $0x5ceb // jmp 0x1fec <depthwiseDW+0x1fec>
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm3 {%k1} {z}
+	LONG $0x4864d162; WORD $0xd858 // vaddps %zmm8, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm3, (%rax,%rcx) {%k1}
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdd58 // vaddps %zmm5, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm3, (%rax,%rcx) {%k1}
+	QUAD $0x00000110248c8b48 // movq 0x110(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x08 // vmovups (%rax,%rcx), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x08 // vmovups %zmm2, (%rax,%rcx) {%k1}
+	LONG $0x05247c80; BYTE $0x00 // cmpb $0x0, 0x5(%rsp)
+	LONG $0xe107850f; WORD $0xffff // jne 0xf3 <depthwiseDW+0xf3>
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd758 // vaddps %zmm7, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x08 // vmovups %zmm2, (%rax,%rcx) {%k1}
+	QUAD $0x00000100248c8b48 // movq 0x100(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x08 // vmovups (%rax,%rcx), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd458 // vaddps %zmm4, %zmm2, %zmm2
+	LONG $0xffe0aee9; BYTE $0xff // jmp 0xd0 <depthwiseDW+0xd0>
+	LONG $0x48c48148; WORD $0x0002; BYTE $0x00 // addq $0x248, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·gemmAVX512(SB), 0, $62192-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 62080(SP), SP
 	ANDQ $~63, SP
 	CALL gemmAVX512body<>(SB)
 	MOVQ R12, SP
@@ -24,304 +5508,814 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0xc0ec8148; WORD $0x0100; BYTE $0x00 // subq $0x100c0, %rsp
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	LONG $0x0f4a8d49 // leaq 0xf(%r10), %rcx
-	LONG $0x1e428d49 // leaq 0x1e(%r10), %rax
+	LONG $0x00ec8148; WORD $0x00f2; BYTE $0x00 // subq $0xf200, %rsp
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
+	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
+	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
 	LONG $0xc1490f48 // cmovnsq %rcx, %rax
 	LONG $0x04f8c148 // sarq $0x4, %rax
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x00a08f0f; WORD $0x0000 // jg 0xe1 <gemm+0xe1>
+	LONG $0x00a78f0f; WORD $0x0000 // jg 0xea <gemm+0xea>
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x013a840f; WORD $0x0000 // je 0x185 <gemm+0x185>
+	LONG $0x0147840f; WORD $0x0000 // je 0x194 <gemm+0x194>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x5241850f; WORD $0x0000 // jne 0x5296 <gemm+0x5296>
-	LONG $0xf0428d49 // leaq -0x10(%r10), %rax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x242c8b4d // movq (%r12), %r13
-	LONG $0x245c8b49; BYTE $0x08 // movq 0x8(%r12), %rbx
-	LONG $0x247c8b4d; BYTE $0x10 // movq 0x10(%r12), %r15
-	LONG $0x24548b4d; BYTE $0x40 // movq 0x40(%r12), %r10
-	LONG $0x24748b49; BYTE $0x18 // movq 0x18(%r12), %rsi
-	LONG $0x24048948 // movq %rax, (%rsp)
-	LONG $0x20f98348 // cmpq $0x20, %rcx
-	WORD $0x197c // jl 0x97 <gemm+0x97>
-	LONG $0x20fa8349 // cmpq $0x20, %r10
-	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x25fe8348 // cmpq $0x25, %rsi
-	WORD $0x9d0f; BYTE $0xc1 // setge %cl
-	WORD $0xc120 // andb %al, %cl
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	LONG $0x1251850f; WORD $0x0000 // jne 0x12e8 <gemm+0x12e8>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x02328e0f; WORD $0x0000 // jle 0x2dc <gemm+0x2dc>
+	LONG $0x634f850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	WORD $0x8b4c; BYTE $0x39 // movq (%rcx), %r15
+	LONG $0x08498b4c // movq 0x8(%rcx), %r9
+	LONG $0x18518b4c // movq 0x18(%rcx), %r10
+	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x20fa8348 // cmpq $0x20, %rdx
+	WORD $0x1e7c // jl 0xa6 <gemm+0xa6>
+	LONG $0x20f88348 // cmpq $0x20, %rax
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x25fa8349 // cmpq $0x25, %r10
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x2a44850f; WORD $0x0000 // jne 0x2aea <gemm+0x2aea>
+	LONG $0x28418b4c // movq 0x28(%rcx), %r8
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x0c358e0f; WORD $0x0000 // jle 0xced <gemm+0xced>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	WORD $0x8941; BYTE $0xc3 // movl %eax, %r11d
-	LONG $0x07e38341 // andl $0x7, %r11d
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	QUAD $0x0000008024948d48 // leaq 0x80(%rsp), %rdx
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x124f830f; WORD $0x0000 // jae 0x1323 <gemm+0x1323>
-	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
-	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
-	LONG $0x00188fe9; BYTE $0x00 // jmp 0x1970 <gemm+0x1970>
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x2a90830f; WORD $0x0000 // jae 0x2b72 <gemm+0x2b72>
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	LONG $0x0030dde9; BYTE $0x00 // jmp 0x31c7 <gemm+0x31c7>
 	LONG $0x03f88348 // cmpq $0x3, %rax
-	LONG $0x0170840f; WORD $0x0000 // je 0x25b <gemm+0x25b>
+	LONG $0x0199840f; WORD $0x0000 // je 0x28d <gemm+0x28d>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x04f88348 // cmpq $0x4, %rax
-	LONG $0x51a1850f; WORD $0x0000 // jne 0x5296 <gemm+0x5296>
-	LONG $0xd04a8d49 // leaq -0x30(%r10), %rcx
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x243c8b4d // movq (%r12), %r15
-	LONG $0x246c8b4d; BYTE $0x08 // movq 0x8(%r12), %r13
-	LONG $0x24548b49; BYTE $0x10 // movq 0x10(%r12), %rdx
-	LONG $0x24548b4d; BYTE $0x40 // movq 0x40(%r12), %r10
-	LONG $0x244c8b4d; BYTE $0x18 // movq 0x18(%r12), %r9
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x62a8850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0x8b4c; BYTE $0x29 // movq (%rcx), %r13
+	LONG $0x08598b4c // movq 0x8(%rcx), %r11
+	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	LONG $0x18498b4c // movq 0x18(%rcx), %r9
+	LONG $0xd0428d48 // leaq -0x30(%rdx), %rax
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x40fa8348 // cmpq $0x40, %rdx
+	WORD $0x1e7c // jl 0x148 <gemm+0x148>
 	LONG $0x40f88348 // cmpq $0x40, %rax
-	WORD $0x1c7c // jl 0x13b <gemm+0x13b>
-	LONG $0x40fa8349 // cmpq $0x40, %r10
-	WORD $0x950f; BYTE $0xc0 // setne %al
+	WORD $0x950f; BYTE $0xc1 // setne %cl
 	LONG $0x13f98349 // cmpq $0x13, %r9
-	LONG $0xc69d0f40 // setge %sil
-	WORD $0x2040; BYTE $0xc6 // andb %al, %sil
-	LONG $0x01fe8040 // cmpb $0x1, %sil
-	LONG $0x11c9850f; WORD $0x0000 // jne 0x1304 <gemm+0x1304>
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	LONG $0x247c8b4d; BYTE $0x28 // movq 0x28(%r12), %r15
-	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x0a138e0f; WORD $0x0000 // jle 0xb65 <gemm+0xb65>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8945; BYTE $0xfb // movl %r15d, %r11d
-	LONG $0x07e38341 // andl $0x7, %r11d
-	QUAD $0x0000008024b48d48 // leaq 0x80(%rsp), %rsi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	LONG $0x144b830f; WORD $0x0000 // jae 0x15c3 <gemm+0x15c3>
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0x0019ede9; BYTE $0x00 // jmp 0x1b72 <gemm+0x1b72>
-	LONG $0x242c8b4d // movq (%r12), %r13
-	LONG $0x24448b4d; BYTE $0x08 // movq 0x8(%r12), %r8
-	LONG $0x247c8b4d; BYTE $0x10 // movq 0x10(%r12), %r15
-	LONG $0x245c8b4d; BYTE $0x40 // movq 0x40(%r12), %r11
-	LONG $0x24548b49; BYTE $0x18 // movq 0x18(%r12), %rdx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x197c // jl 0x1bc <gemm+0x1bc>
-	LONG $0x10fb8349 // cmpq $0x10, %r11
-	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x31fa8348 // cmpq $0x31, %rdx
-	WORD $0x9d0f; BYTE $0xc1 // setge %cl
-	WORD $0xc120 // andb %al, %cl
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	LONG $0x3b46850f; WORD $0x0000 // jne 0x3d02 <gemm+0x3d02>
-	LONG $0x24748b4d; BYTE $0x28 // movq 0x28(%r12), %r14
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x3b2a8e0f; WORD $0x0000 // jle 0x3cf4 <gemm+0x3cf4>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	QUAD $0x0000008024bc8d48 // leaq 0x80(%rsp), %rdi
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8944; BYTE $0xf1 // movl %r14d, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	LONG $0x2319830f; WORD $0x0000 // jae 0x2518 <gemm+0x2518>
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x3ada840f; WORD $0x0000 // je 0x3cea <gemm+0x3cea>
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x28eb // jmp 0x24d <gemm+0x24d>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x07 // vmovups %zmm0, (%rdi,%rax)
-	LONG $0x40c08348 // addq $0x40, %rax
-	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x3aa7840f; WORD $0x0000 // je 0x3cf4 <gemm+0x3cf4>
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0xdd74 // je 0x230 <gemm+0x230>
-	LONG $0xc97cd162; WORD $0x0010 // vmovups (%r8), %zmm0 {%k1} {z}
-	WORD $0xdbeb // jmp 0x236 <gemm+0x236>
-	LONG $0xe04a8d4d // leaq -0x20(%r10), %r9
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x242c8b4d // movq (%r12), %r13
-	LONG $0x24448b4d; BYTE $0x08 // movq 0x8(%r12), %r8
-	LONG $0x24548b49; BYTE $0x10 // movq 0x10(%r12), %rdx
-	LONG $0x24548b4d; BYTE $0x40 // movq 0x40(%r12), %r10
-	LONG $0x245c8b4d; BYTE $0x18 // movq 0x18(%r12), %r11
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	WORD $0x197c // jl 0x299 <gemm+0x299>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x19fb8349 // cmpq $0x19, %r11
-	WORD $0x9d0f; BYTE $0xc1 // setge %cl
-	WORD $0xc120 // andb %al, %cl
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	LONG $0x1082850f; WORD $0x0000 // jne 0x131b <gemm+0x131b>
-	LONG $0x247c8b4d; BYTE $0x28 // movq 0x28(%r12), %r15
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x102f8e0f; WORD $0x0000 // jle 0x12db <gemm+0x12db>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x29c4850f; WORD $0x0000 // jne 0x2b0c <gemm+0x2b0c>
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x17988e0f; WORD $0x0000 // jle 0x18fa <gemm+0x18fa>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	QUAD $0x0000008024b48d48 // leaq 0x80(%rsp), %rsi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8944; BYTE $0xf8 // movl %r15d, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	LONG $0x2422830f; WORD $0x0000 // jae 0x26f6 <gemm+0x26f6>
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	LONG $0x002755e9; BYTE $0x00 // jmp 0x2a31 <gemm+0x2a31>
-	QUAD $0x00000080249c8d48 // leaq 0x80(%rsp), %rbx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0x16e68c0f; WORD $0x0000 // jl 0x19de <gemm+0x19de>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x24548b49; BYTE $0x30 // movq 0x30(%r12), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x40418d48 // leaq 0x40(%rcx), %rax
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	QUAD $0x00000000853c8d48 // leaq (,%rax,4), %rdi
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
-	LONG $0x000222e9; BYTE $0x00 // jmp 0x55a <gemm+0x55a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x2c78830f; WORD $0x0000 // jae 0x2e04 <gemm+0x2e04>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x004027e9; BYTE $0x00 // jmp 0x41bb <gemm+0x41bb>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
+	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
+	LONG $0x10618b4c // movq 0x10(%rcx), %r12
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x18418b4c // movq 0x18(%rcx), %r8
+	WORD $0x1e7c // jl 0x1d2 <gemm+0x1d2>
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x31f88349 // cmpq $0x31, %r8
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x295c850f; WORD $0x0000 // jne 0x2b2e <gemm+0x2b2e>
+	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
+	LONG $0x28418b4c // movq 0x28(%rcx), %r8
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x5a0a8e0f; WORD $0x0000 // jle 0x5bf6 <gemm+0x5bf6>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x4ab9830f; WORD $0x0000 // jae 0x4cdf <gemm+0x4cdf>
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0660840f; WORD $0x0000 // je 0x9b3 <gemm+0x9b3>
-	LONG $0x4044c162; WORD $0x3f58 // vaddps (%r15), %zmm23, %zmm23
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
-	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
-	LONG $0x487cc162; WORD $0x3f11 // vmovups %zmm23, (%r15)
-	LONG $0xc97cc162; WORD $0x7f10; BYTE $0x01 // vmovups 0x40(%r15), %zmm23 {%k1} {z}
-	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
-	LONG $0x497cc162; WORD $0x7711; BYTE $0x01 // vmovups %zmm22, 0x40(%r15) {%k1}
-	LONG $0x4054c162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm21, (%r15,%rax,4)
-	QUAD $0x01876c10c97cc162 // vmovups 0x40(%r15,%rax,4), %zmm21 {%k1} {z}
-	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
-	QUAD $0x01876411497cc162 // vmovups %zmm20, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x4064c162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm19, (%r15,%rax,8)
-	QUAD $0x01c75c10c97cc162 // vmovups 0x40(%r15,%rax,8), %zmm19 {%k1} {z}
-	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
-	QUAD $0x01c75411497cc162 // vmovups %zmm18, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x4074c162; WORD $0x0c58; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x97 // vmovups %zmm17, (%r15,%rdx,4)
-	QUAD $0x01974c10c97cc162 // vmovups 0x40(%r15,%rdx,4), %zmm17 {%k1} {z}
-	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
-	QUAD $0x01974411497cc162 // vmovups %zmm16, 0x40(%r15,%rdx,4) {%k1}
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x0f // vaddps (%r15,%rcx), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0f // vmovups %zmm15, (%r15,%rcx)
-	QUAD $0x010f7c10c97c5162 // vmovups 0x40(%r15,%rcx), %zmm15 {%k1} {z}
-	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
-	QUAD $0x010f7411497c5162 // vmovups %zmm14, 0x40(%r15,%rcx) {%k1}
-	LONG $0x800c8d48 // leaq (%rax,%rax,4), %rcx
-	LONG $0x48145162; WORD $0x2c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8f // vmovups %zmm13, (%r15,%rcx,4)
-	QUAD $0x018f6c10c97c5162 // vmovups 0x40(%r15,%rcx,4), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x018f6411497c5162 // vmovups %zmm12, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x48245162; WORD $0x1c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xd7 // vmovups %zmm11, (%r15,%rdx,8)
-	QUAD $0x01d75c10c97c5162 // vmovups 0x40(%r15,%rdx,8), %zmm11 {%k1} {z}
-	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	QUAD $0x01d75411497c5162 // vmovups %zmm10, 0x40(%r15,%rdx,8) {%k1}
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	LONG $0x2cc06b48 // imulq $0x2c, %rax, %rax
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x3f // vaddps (%r15,%rdi), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x3f // vmovups %zmm9, (%r15,%rdi)
-	QUAD $0x013f4c10c97c5162 // vmovups 0x40(%r15,%rdi), %zmm9 {%k1} {z}
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x013f4411497c5162 // vmovups %zmm8, 0x40(%r15,%rdi) {%k1}
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x17 // vaddps (%r15,%rdx), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm7, (%r15,%rdx)
-	QUAD $0x01177c10c97cd162 // vmovups 0x40(%r15,%rdx), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x01177411497cd162 // vmovups %zmm6, 0x40(%r15,%rdx) {%k1}
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb7 // vmovups %zmm5, (%r15,%rsi,4)
-	QUAD $0x01b76c10c97cd162 // vmovups 0x40(%r15,%rsi,4), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x01b76411497cd162 // vmovups %zmm4, 0x40(%r15,%rsi,4) {%k1}
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5c10c97cd162 // vmovups 0x40(%r15,%rcx,8), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01cf5411497cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8) {%k1}
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax)
-	QUAD $0x01074c10c97cd162 // vmovups 0x40(%r15,%rax), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x01074411497cd162 // vmovups %zmm0, 0x40(%r15,%rax) {%k1}
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24548b49; BYTE $0x30 // movq 0x30(%r12), %rdx
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	LONG $0x59ad840f; WORD $0x0000 // je 0x5bf1 <gemm+0x5bf1>
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x26eb // jmp 0x27d <gemm+0x27d>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%rdi,%rsi)
+	LONG $0x40c68348 // addq $0x40, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x009f840f; WORD $0x0000 // je 0x31c <gemm+0x31c>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0xdb74 // je 0x260 <gemm+0x260>
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0xd9eb // jmp 0x266 <gemm+0x266>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xe0428d48 // leaq -0x20(%rdx), %rax
+	WORD $0x8b4c; BYTE $0x21 // movq (%rcx), %r12
+	LONG $0x08518b4c // movq 0x8(%rcx), %r10
+	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	LONG $0x18598b48 // movq 0x18(%rcx), %rbx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x30fa8348 // cmpq $0x30, %rdx
+	WORD $0x1e7c // jl 0x2d7 <gemm+0x2d7>
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x19fb8348 // cmpq $0x19, %rbx
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x2879850f; WORD $0x0000 // jne 0x2b50 <gemm+0x2b50>
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x1e1a8e0f; WORD $0x0000 // jle 0x2104 <gemm+0x2104>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x4bf5830f; WORD $0x0000 // jae 0x4f09 <gemm+0x4f09>
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	LONG $0x004f42e9; BYTE $0x00 // jmp 0x525e <gemm+0x525e>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0x58d88c0f; WORD $0x0000 // jl 0x5c20 <gemm+0x5c20>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0xf4568d4c // leaq -0xc(%rsi), %r10
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	WORD $0x5eeb // jmp 0x3ef <gemm+0x3ef>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	LONG $0x06e6c148 // shlq $0x6, %rsi
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	LONG $0x58348e0f; WORD $0x0000 // jle 0x5c23 <gemm+0x5c23>
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	LONG $0x3cf86b48 // imulq $0x3c, %rax, %rdi
+	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x8e3c8d4f // leaq (%r14,%r9,4), %r15
+	LONG $0xce2c8d4f // leaq (%r14,%r9,8), %r13
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x08ad8e0f; WORD $0x0000 // jle 0xce0 <gemm+0xce0>
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
+	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
+	QUAD $0x00000000fd348d4c // leaq (,%rdi,8), %r14
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x2464c148; WORD $0x0260 // shlq $0x2, 0x60(%rsp)
+	LONG $0x88248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x88(%rsp)
+	QUAD $0x000001002484894c // movq %r8, 0x100(%rsp)
+	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0xb6348d4f // leaq (%r14,%r14,4), %r14
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
+	QUAD $0x00000098249c894c // movq %r11, 0x98(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	LONG $0x040c8d4b // leaq (%r12,%r8), %rcx
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000140248c8948 // movq %rcx, 0x140(%rsp)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000001b824848948 // movq %rax, 0x1b8(%rsp)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
+	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
+	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
+	LONG $0x140c8d49 // leaq (%r12,%rdx), %rcx
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
+	LONG $0x340c8d4b // leaq (%r12,%r14), %rcx
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
+	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
+	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	LONG $0x000125e9; BYTE $0x00 // jmp 0x73d <gemm+0x73d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	LONG $0xd0598d48 // leaq -0x30(%rcx), %rbx
+	QUAD $0x00000000882484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x88(%rsp)
+	QUAD $0x000000a024940348 // addq 0xa0(%rsp), %rdx
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0xfc638e0f; WORD $0xffff // jle 0x3a0 <gemm+0x3a0>
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
+	LONG $0x1f248d4f // leaq (%r15,%r11), %r12
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0xf3420f48 // cmovbq %rbx, %rsi
+	LONG $0x191c8d4b // leaq (%r9,%r11), %rbx
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
+	LONG $0x1f1c8d4a // leaq (%rdi,%r11), %rbx
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x1d5c8d4b; BYTE $0x00 // leaq (%r13,%r11), %rbx
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x07048d4c // leaq (%rdi,%rax), %r8
+	LONG $0x010c8d49 // leaq (%r9,%rax), %rcx
+	LONG $0x02348d4d // leaq (%r10,%rax), %r14
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x05448d4d; BYTE $0x00 // leaq (%r13,%rax), %r8
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x07048d4d // leaq (%r15,%rax), %r8
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
+	BYTE $0x90 // nop
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x487cc162; WORD $0x0210 // vmovups (%r10), %zmm16
+	LONG $0x2454034c; BYTE $0x78 // addq 0x78(%rsp), %r10
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x507d5262; WORD $0x3cb8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm15
+	LONG $0x507d7262; WORD $0x34b8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm14
+	LONG $0x507d5262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm13
+	LONG $0x507d5262; WORD $0x24b8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm12
+	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm11
+	QUAD $0x00154cb8507d5262 // vfmadd231ps (%r13,%rdx){1to16}, %zmm16, %zmm9
+	LONG $0x507df262; WORD $0x34b8; BYTE $0x17 // vfmadd231ps (%rdi,%rdx){1to16}, %zmm16, %zmm6
+	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
+	LONG $0x507dd262; WORD $0x04b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm0
+	LONG $0x507d7262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm10
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x507d7262; WORD $0x04b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm8
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x507df262; WORD $0x3cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm7
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x507df262; WORD $0x2cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm5
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x507df262; WORD $0x24b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm4
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x507df262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm2
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x507df262; WORD $0x0cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm1
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff51870f; WORD $0xffff // ja 0x810 <gemm+0x810>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x0175850f; WORD $0x0000 // jne 0xa40 <gemm+0xa40>
+	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0xfd2c850f; WORD $0xffff // jne 0x620 <gemm+0x620>
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0xfffcb7e9; BYTE $0xff // jmp 0x6f1 <gemm+0x6f1>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0x00df840f; WORD $0x0000 // je 0xb40 <gemm+0xb40>
+	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
+	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
+	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
+	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
+	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffbb9e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	BYTE $0x90 // nop
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
+	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
+	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
+	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x1e10 // vmovups (%rsi), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x0e10 // vmovups (%rsi), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffa19e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	BYTE $0x90 // nop
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0xfff6c8e9; BYTE $0xff // jmp 0x3b5 <gemm+0x3b5>
+	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0x252b8c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40798d49 // leaq 0x40(%r9), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000014824bc8948 // movq %rdi, 0x148(%rsp)
+	QUAD $0x00000000b53c8d48 // leaq (,%rsi,4), %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x54eb // jmp 0xdb0 <gemm+0xdb0>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
 	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x2454014c; BYTE $0x30 // addq %r10, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xf4428d4c // leaq -0xc(%rdx), %r8
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0x17fa8348 // cmpq $0x17, %rdx
+	LONG $0x248d8e0f; WORD $0x0000 // jle 0x323d <gemm+0x323d>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x0b0a8e0f; WORD $0x0000 // jle 0x18f0 <gemm+0x18f0>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	LONG $0x96048d4a // leaq (%rsi,%r10,4), %rax
+	QUAD $0x00000000953c8d4e // leaq (,%r10,4), %r15
+	QUAD $0x00000000d5148d4a // leaq (,%r10,8), %rdx
+	LONG $0x964c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r10,4), %rcx
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	LONG $0xd60c8d4a // leaq (%rsi,%r10,8), %rcx
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	LONG $0xd2148d4b // leaq (%r10,%r10,8), %rdx
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x2464c148; WORD $0x0270 // shlq $0x2, 0x70(%rsp)
+	LONG $0x68244489 // movl %eax, 0x68(%rsp)
+	LONG $0xbf048d4b // leaq (%r15,%r15,4), %rax
+	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0xff048d4b // leaq (%r15,%r15,8), %rax
+	QUAD $0x00000000e53c8d4e // leaq (,%r12,8), %r15
+	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000d024bc894c // movq %r15, 0xd0(%rsp)
+	LONG $0xd67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r10,8), %r15
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
+	QUAD $0x000000f824bc894c // movq %r15, 0xf8(%rsp)
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
+	LONG $0x0e7c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %r15
+	LONG $0x0e0c8d48 // leaq (%rsi,%rcx), %rcx
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	QUAD $0x0000014024bc894c // movq %r15, 0x140(%rsp)
+	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
+	QUAD $0x0000013024848948 // movq %rax, 0x130(%rsp)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x064c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rcx
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x0e048d4a // leaq (%rsi,%r9), %rax
+	LONG $0x0e4c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r9), %r9
+	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
+	LONG $0x16448d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rax
+	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
+	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
+	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
+	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
+	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x0e548d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rdx
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	QUAD $0x00000170248c8948 // movq %rcx, 0x170(%rsp)
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x2cc26b49 // imulq $0x2c, %r10, %rax
+	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	LONG $0x000193e9; BYTE $0x00 // jmp 0x11a4 <gemm+0x11a4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
+	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
 	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0x17fe8348 // cmpq $0x17, %rsi
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	LONG $0x14878e0f; WORD $0x0000 // jle 0x19e1 <gemm+0x19e1>
-	LONG $0x24548b4d; BYTE $0x28 // movq 0x28(%r12), %r10
-	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
-	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x24748b4d; BYTE $0x38 // movq 0x38(%r12), %r14
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	LONG $0x85648d4d; BYTE $0x00 // leaq (%r13,%rax,4), %r12
-	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
-	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
-	LONG $0x81048d48 // leaq (%rcx,%rax,4), %rax
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x01e88e0f; WORD $0x0000 // jle 0x780 <gemm+0x780>
-	LONG $0x90348d48 // leaq (%rax,%rdx,4), %rsi
-	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
-	LONG $0xd00c8d48 // leaq (%rax,%rdx,8), %rcx
-	LONG $0xd57c8d49; BYTE $0x00 // leaq (%r13,%rdx,8), %rdi
-	LONG $0x941c8d49 // leaq (%r12,%rdx,4), %rbx
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0xd0598d4d // leaq -0x30(%r9), %r11
+	QUAD $0x00000000682444c7 // movl $0x0, 0x68(%rsp)
+	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0xfbbc8e0f; WORD $0xffff // jle 0xd60 <gemm+0xd60>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0x26148d4b // leaq (%r14,%r12), %rdx
+	LONG $0x25548d4f; BYTE $0x00 // leaq (%r13,%r12), %r10
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -346,321 +6340,386 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
-	LONG $0x95748d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rsi
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
-	LONG $0xd70c8d49 // leaq (%r15,%rdx,8), %rcx
-	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0xd4348d49 // leaq (%r12,%rdx,8), %rsi
-	LONG $0x97148d49 // leaq (%r15,%rdx,4), %rdx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%rdx,%r9), %zmm27
-	LONG $0x487c4162; WORD $0x4b10; BYTE $0xff // vmovups -0x40(%r11), %zmm25
-	LONG $0x487c4162; WORD $0x0310 // vmovups (%r11), %zmm24
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%r9), %zmm28
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0x09 // vbroadcastss (%rcx,%r9), %zmm29
-	LONG $0x487d0262; WORD $0x1418; BYTE $0x0f // vbroadcastss (%r15,%r9), %zmm26
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
-	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	LONG $0xfb420f4d // cmovbq %r11, %r15
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0e048d49 // leaq (%r14,%rcx), %rax
+	LONG $0x0b348d48 // leaq (%rbx,%rcx), %rsi
+	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x08348d49 // leaq (%r8,%rcx), %rsi
+	LONG $0x20048d4b // leaq (%r8,%r12), %rax
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
+	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
+	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm28
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm29
+	LONG $0x487d4262; WORD $0x1418; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm26
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0xff49; BYTE $0xcf // decq %r15
 	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
 	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d0262; WORD $0x1c18; BYTE $0x0c // vbroadcastss (%r12,%r9), %zmm27
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm27
 	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
 	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	QUAD $0x000d6418487d0262 // vbroadcastss (%r13,%r9), %zmm28
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
 	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
 	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
 	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
 	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
 	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
 	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%r9), %zmm27
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
 	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
 	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
 	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
 	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x0f // vbroadcastss (%rdi,%r9), %zmm27
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0x0f // vbroadcastss (%rdi,%r9), %zmm29
-	LONG $0x247c8b48; BYTE $0x10 // movq 0x10(%rsp), %rdi
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
 	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
 	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x08 // vbroadcastss (%rax,%r9), %zmm27
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x0f // vbroadcastss (%rdi,%r9), %zmm28
-	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm28
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
 	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
 	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
 	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
 	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d2262; WORD $0x1c18; BYTE $0x0f // vbroadcastss (%rdi,%r9), %zmm27
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
+	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
 	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
 	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
 	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
 	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	LONG $0xfee7870f; WORD $0xffff // ja 0x660 <gemm+0x660>
-	LONG $0x00007ae9; BYTE $0x00 // jmp 0x7f8 <gemm+0x7f8>
-	WORD $0x9066 // nop
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0xfb2e850f; WORD $0xffff // jne 0x340 <gemm+0x340>
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0267840f; WORD $0x0000 // je 0xa8c <gemm+0xa8c>
-	LONG $0x4044c162; WORD $0x3f58 // vaddps (%r15), %zmm23, %zmm23
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x487cc162; WORD $0x3f11 // vmovups %zmm23, (%r15)
-	LONG $0x404cc162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm22, %zmm22
-	LONG $0x487cc162; WORD $0x7711; BYTE $0x01 // vmovups %zmm22, 0x40(%r15)
-	LONG $0x4054c162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm21, (%r15,%rax,4)
-	QUAD $0x01876458405cc162 // vaddps 0x40(%r15,%rax,4), %zmm20, %zmm20
-	QUAD $0x01876411487cc162 // vmovups %zmm20, 0x40(%r15,%rax,4)
-	LONG $0x4064c162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm19, (%r15,%rax,8)
-	QUAD $0x01c75458406cc162 // vaddps 0x40(%r15,%rax,8), %zmm18, %zmm18
-	QUAD $0x01c75411487cc162 // vmovups %zmm18, 0x40(%r15,%rax,8)
-	LONG $0x4074c162; WORD $0x0c58; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x97 // vmovups %zmm17, (%r15,%rdx,4)
-	QUAD $0x01974458407cc162 // vaddps 0x40(%r15,%rdx,4), %zmm16, %zmm16
-	QUAD $0x01974411487cc162 // vmovups %zmm16, 0x40(%r15,%rdx,4)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x0f // vaddps (%r15,%rcx), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0f // vmovups %zmm15, (%r15,%rcx)
-	QUAD $0x010f7458480c5162 // vaddps 0x40(%r15,%rcx), %zmm14, %zmm14
-	QUAD $0x010f7411487c5162 // vmovups %zmm14, 0x40(%r15,%rcx)
-	LONG $0x800c8d48 // leaq (%rax,%rax,4), %rcx
-	LONG $0x48145162; WORD $0x2c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8f // vmovups %zmm13, (%r15,%rcx,4)
-	QUAD $0x018f6458481c5162 // vaddps 0x40(%r15,%rcx,4), %zmm12, %zmm12
-	QUAD $0x018f6411487c5162 // vmovups %zmm12, 0x40(%r15,%rcx,4)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xd7 // vmovups %zmm11, (%r15,%rdx,8)
-	QUAD $0x01d75458482c5162 // vaddps 0x40(%r15,%rdx,8), %zmm10, %zmm10
-	QUAD $0x01d75411487c5162 // vmovups %zmm10, 0x40(%r15,%rdx,8)
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x37 // vaddps (%r15,%rsi), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x37 // vmovups %zmm9, (%r15,%rsi)
-	QUAD $0x01374458483c5162 // vaddps 0x40(%r15,%rsi), %zmm8, %zmm8
-	QUAD $0x01374411487c5162 // vmovups %zmm8, 0x40(%r15,%rsi)
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x2cc06b48 // imulq $0x2c, %rax, %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x37 // vaddps (%r15,%rsi), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x37 // vmovups %zmm7, (%r15,%rsi)
-	QUAD $0x01377458484cd162 // vaddps 0x40(%r15,%rsi), %zmm6, %zmm6
-	QUAD $0x01377411487cd162 // vmovups %zmm6, 0x40(%r15,%rsi)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x97 // vmovups %zmm5, (%r15,%rdx,4)
-	QUAD $0x01976458485cd162 // vaddps 0x40(%r15,%rdx,4), %zmm4, %zmm4
-	QUAD $0x01976411487cd162 // vmovups %zmm4, 0x40(%r15,%rdx,4)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5458486cd162 // vaddps 0x40(%r15,%rcx,8), %zmm2, %zmm2
-	QUAD $0x01cf5411487cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax)
-	QUAD $0x01074458487cd162 // vaddps 0x40(%r15,%rax), %zmm0, %zmm0
-	QUAD $0x01074411487cd162 // vmovups %zmm0, 0x40(%r15,%rax)
-	LONG $0xfffb71e9; BYTE $0xff // jmp 0x524 <gemm+0x524>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487cc162; WORD $0x3f11 // vmovups %zmm23, (%r15)
-	LONG $0x497cc162; WORD $0x7711; BYTE $0x01 // vmovups %zmm22, 0x40(%r15) {%k1}
-	LONG $0x487cc162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm21, (%r15,%rax,4)
-	QUAD $0x01876411497cc162 // vmovups %zmm20, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm19, (%r15,%rax,8)
-	QUAD $0x01c75411497cc162 // vmovups %zmm18, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm17, (%r15,%rcx,4)
-	QUAD $0x018f4411497cc162 // vmovups %zmm16, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm15, (%r15,%rdx)
-	QUAD $0x01177411497c5162 // vmovups %zmm14, 0x40(%r15,%rdx) {%k1}
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x97 // vmovups %zmm13, (%r15,%rdx,4)
-	QUAD $0x01976411497c5162 // vmovups %zmm12, 0x40(%r15,%rdx,4) {%k1}
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm11, (%r15,%rcx,8)
-	QUAD $0x01cf5411497c5162 // vmovups %zmm10, 0x40(%r15,%rcx,8) {%k1}
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x49348d48 // leaq (%rcx,%rcx,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x37 // vmovups %zmm9, (%r15,%rsi)
-	QUAD $0x01374411497c5162 // vmovups %zmm8, 0x40(%r15,%rsi) {%k1}
-	LONG $0x2cf06b48 // imulq $0x2c, %rax, %rsi
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x07 // vmovups %zmm7, (%r15,%rax)
-	QUAD $0x01077411497cd162 // vmovups %zmm6, 0x40(%r15,%rax) {%k1}
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x8f // vmovups %zmm5, (%r15,%rcx,4)
-	QUAD $0x018f6411497cd162 // vmovups %zmm4, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xd7 // vmovups %zmm3, (%r15,%rdx,8)
-	QUAD $0x01d75411497cd162 // vmovups %zmm2, 0x40(%r15,%rdx,8) {%k1}
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x37 // vmovups %zmm1, (%r15,%rsi)
-	QUAD $0x01374411497cd162 // vmovups %zmm0, 0x40(%r15,%rsi) {%k1}
-	LONG $0xfffa98e9; BYTE $0xff // jmp 0x524 <gemm+0x524>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487cc162; WORD $0x3f11 // vmovups %zmm23, (%r15)
-	LONG $0x487cc162; WORD $0x7711; BYTE $0x01 // vmovups %zmm22, 0x40(%r15)
-	LONG $0x487cc162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm21, (%r15,%rax,4)
-	QUAD $0x01876411487cc162 // vmovups %zmm20, 0x40(%r15,%rax,4)
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm19, (%r15,%rax,8)
-	QUAD $0x01c75411487cc162 // vmovups %zmm18, 0x40(%r15,%rax,8)
-	LONG $0x487cc162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm17, (%r15,%rcx,4)
-	QUAD $0x018f4411487cc162 // vmovups %zmm16, 0x40(%r15,%rcx,4)
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm15, (%r15,%rdx)
-	QUAD $0x01177411487c5162 // vmovups %zmm14, 0x40(%r15,%rdx)
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x97 // vmovups %zmm13, (%r15,%rdx,4)
-	QUAD $0x01976411487c5162 // vmovups %zmm12, 0x40(%r15,%rdx,4)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm11, (%r15,%rcx,8)
-	QUAD $0x01cf5411487c5162 // vmovups %zmm10, 0x40(%r15,%rcx,8)
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x49348d48 // leaq (%rcx,%rcx,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x37 // vmovups %zmm9, (%r15,%rsi)
-	QUAD $0x01374411487c5162 // vmovups %zmm8, 0x40(%r15,%rsi)
-	LONG $0x2cf06b48 // imulq $0x2c, %rax, %rsi
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x07 // vmovups %zmm7, (%r15,%rax)
-	QUAD $0x01077411487cd162 // vmovups %zmm6, 0x40(%r15,%rax)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x8f // vmovups %zmm5, (%r15,%rcx,4)
-	QUAD $0x018f6411487cd162 // vmovups %zmm4, 0x40(%r15,%rcx,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xd7 // vmovups %zmm3, (%r15,%rdx,8)
-	QUAD $0x01d75411487cd162 // vmovups %zmm2, 0x40(%r15,%rdx,8)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x37 // vmovups %zmm1, (%r15,%rsi)
-	QUAD $0x01374411487cd162 // vmovups %zmm0, 0x40(%r15,%rsi)
-	LONG $0xfff9bfe9; BYTE $0xff // jmp 0x524 <gemm+0x524>
-	QUAD $0x0000008024ac8d4c // leaq 0x80(%rsp), %r13
-	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0xfee7870f; WORD $0xffff // ja 0x1290 <gemm+0x1290>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x012b850f; WORD $0x0000 // jne 0x14e0 <gemm+0x14e0>
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x035d840f; WORD $0x0000 // je 0x1730 <gemm+0x1730>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfffc91e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0xfb22850f; WORD $0xffff // jne 0x1020 <gemm+0x1020>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0xc97cc162; WORD $0x3a10 // vmovups (%r10), %zmm23 {%k1} {z}
+	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
+	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x2a10 // vmovups (%r10), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x1a10 // vmovups (%r10), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x0a10 // vmovups (%r10), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
+	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x3a10 // vmovups (%r10), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x2a10 // vmovups (%r10), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
+	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x1a10 // vmovups (%r10), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
+	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x3a10 // vmovups (%r10), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x1a10 // vmovups (%r10), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffa45e9; BYTE $0xff // jmp 0x1167 <gemm+0x1167>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x4054e162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906458405ce162 // vaddps 0x40(%rax,%rdx,4), %zmm20, %zmm20
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfff882e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
+	LONG $0xfff47be9; BYTE $0xff // jmp 0xd75 <gemm+0xd75>
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
 	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x10818c0f; WORD $0x0000 // jl 0x1c00 <gemm+0x1c00>
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
+	LONG $0x29328c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
+	QUAD $0x00000000bd1c8d4c // leaq (,%rdi,4), %r11
 	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0xc0858d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r13), %rax
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	LONG $0x0001bae9; BYTE $0x00 // jmp 0xd64 <gemm+0xd64>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x058c840f; WORD $0x0000 // je 0x114d <gemm+0x114d>
-	LONG $0x404ce162; WORD $0x3258 // vaddps (%rdx), %zmm22, %zmm22
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x4044e162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0x4054e162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0x405ce162; WORD $0x6258; BYTE $0x03 // vaddps 0xc0(%rdx), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm19, (%rdx,%rax,4)
-	QUAD $0x01825458406ce162 // vaddps 0x40(%rdx,%rax,4), %zmm18, %zmm18
-	QUAD $0x01825411487ce162 // vmovups %zmm18, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584074e162 // vaddps 0x80(%rdx,%rax,4), %zmm17, %zmm17
-	QUAD $0x02824c11487ce162 // vmovups %zmm17, 0x80(%rdx,%rax,4)
-	QUAD $0x03824458407ce162 // vaddps 0xc0(%rdx,%rax,4), %zmm16, %zmm16
-	QUAD $0x03824411487ce162 // vmovups %zmm16, 0xc0(%rdx,%rax,4)
-	LONG $0x48047162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm15, (%rdx,%rax,8)
-	QUAD $0x01c27458480c7162 // vaddps 0x40(%rdx,%rax,8), %zmm14, %zmm14
-	QUAD $0x01c27411487c7162 // vmovups %zmm14, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c5848147162 // vaddps 0x80(%rdx,%rax,8), %zmm13, %zmm13
-	QUAD $0x02c26c11487c7162 // vmovups %zmm13, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26458481c7162 // vaddps 0xc0(%rdx,%rax,8), %zmm12, %zmm12
-	QUAD $0x03c26411487c7162 // vmovups %zmm12, 0xc0(%rdx,%rax,8)
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm11, (%rdx,%rsi,4)
-	QUAD $0x01b25458482c7162 // vaddps 0x40(%rdx,%rsi,4), %zmm10, %zmm10
-	QUAD $0x01b25411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c5848347162 // vaddps 0x80(%rdx,%rsi,4), %zmm9, %zmm9
-	QUAD $0x02b24c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24458483c7162 // vaddps 0xc0(%rdx,%rsi,4), %zmm8, %zmm8
-	QUAD $0x03b24411487c7162 // vmovups %zmm8, 0xc0(%rdx,%rsi,4)
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x02 // vaddps (%rdx,%rax), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x02 // vmovups %zmm7, (%rdx,%rax)
-	QUAD $0x01027458484cf162 // vaddps 0x40(%rdx,%rax), %zmm6, %zmm6
-	QUAD $0x01027411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax)
-	QUAD $0x02026c584854f162 // vaddps 0x80(%rdx,%rax), %zmm5, %zmm5
-	QUAD $0x02026c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax)
-	QUAD $0x03026458485cf162 // vaddps 0xc0(%rdx,%rax), %zmm4, %zmm4
-	QUAD $0x03026411487cf162 // vmovups %zmm4, 0xc0(%rdx,%rax)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xba // vaddps (%rdx,%rdi,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xba // vmovups %zmm3, (%rdx,%rdi,4)
-	QUAD $0x01ba5458486cf162 // vaddps 0x40(%rdx,%rdi,4), %zmm2, %zmm2
-	QUAD $0x01ba5411487cf162 // vmovups %zmm2, 0x40(%rdx,%rdi,4)
-	QUAD $0x02ba4c584874f162 // vaddps 0x80(%rdx,%rdi,4), %zmm1, %zmm1
-	QUAD $0x02ba4c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rdi,4)
-	QUAD $0x03ba4458487cf162 // vaddps 0xc0(%rdx,%rdi,4), %zmm0, %zmm0
-	QUAD $0x03ba4411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rdi,4)
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0xfa598d48 // leaq -0x6(%rcx), %rbx
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0xff3c8d4d // leaq (%r15,%rdi,8), %r15
-	LONG $0xc2148d48 // leaq (%rdx,%rax,8), %rdx
-	LONG $0x0bf98348 // cmpq $0xb, %rcx
-	LONG $0x0e9f8e0f; WORD $0x0000 // jle 0x1c03 <gemm+0x1c03>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x763c8d48 // leaq (%rsi,%rsi,2), %rdi
-	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	LONG $0x244c894c; BYTE $0x10 // movq %r9, 0x10(%rsp)
-	LONG $0x245c8b49; BYTE $0x38 // movq 0x38(%r12), %rbx
-	LONG $0xbf3c8d4d // leaq (%r15,%rdi,4), %r15
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01868e0f; WORD $0x0000 // jle 0xf10 <gemm+0xf10>
-	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
-	LONG $0xf63c8d49 // leaq (%r14,%rsi,8), %rdi
-	LONG $0xb6048d4d // leaq (%r14,%rsi,4), %r8
-	LONG $0xf7248d4d // leaq (%r15,%rsi,8), %r12
-	LONG $0xb7148d4d // leaq (%r15,%rsi,4), %r10
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
+	WORD $0x45eb // jmp 0x19b1 <gemm+0x19b1>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0xfa518d4d // leaq -0x6(%r9), %r10
+	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
+	LONG $0x5b0c8d48 // leaq (%rbx,%rbx,2), %rcx
+	LONG $0xce348d48 // leaq (%rsi,%rcx,8), %rsi
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x0bf98349 // cmpq $0xb, %r9
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x28a88e0f; WORD $0x0000 // jle 0x4259 <gemm+0x4259>
+	LONG $0x28618b4c // movq 0x28(%rcx), %r12
+	LONG $0x38718b4c // movq 0x38(%rcx), %r14
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	LONG $0x8d6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r13
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	WORD $0xb07e // jle 0x1985 <gemm+0x1985>
+	QUAD $0x000000c09e8c8d48 // leaq 0xc0(%rsi,%rbx,4), %rcx
+	LONG $0x9e048d48 // leaq (%rsi,%rbx,4), %rax
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	QUAD $0x000000c0de8c8d48 // leaq 0xc0(%rsi,%rbx,8), %rcx
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	QUAD $0x000000009d048d48 // leaq (,%rbx,4), %rax
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0xc08e8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rcx
+	LONG $0x800c8d4c // leaq (%rax,%rax,4), %r9
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x0e048d4e // leaq (%rsi,%r9), %r8
+	LONG $0x0e148d48 // leaq (%rsi,%rcx), %rdx
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x000000c00e8c8d48 // leaq 0xc0(%rsi,%rcx), %rcx
+	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	QUAD $0x000000c00e948d48 // leaq 0xc0(%rsi,%rcx), %rdx
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	QUAD $0x000000c00e948d4a // leaq 0xc0(%rsi,%r9), %rdx
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	LONG $0x0000dbe9; BYTE $0x00 // jmp 0x1b74 <gemm+0x1b74>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x487ce162; WORD $0x6611; BYTE $0x03 // vmovups %zmm20, 0xc0(%rsi)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x9e // vmovups %zmm19, (%rsi,%rbx,4)
+	QUAD $0x019e5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rbx,4)
+	QUAD $0x029e4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rbx,4)
+	QUAD $0x039e4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rbx,4)
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xde // vmovups %zmm15, (%rsi,%rbx,8)
+	QUAD $0x01de7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rbx,8)
+	QUAD $0x02de6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rbx,8)
+	QUAD $0x03de6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rbx,8)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%rdx)
+	QUAD $0x01165411487c7162 // vmovups %zmm10, 0x40(%rsi,%rdx)
+	QUAD $0x02164c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rdx)
+	QUAD $0x03164411487c7162 // vmovups %zmm8, 0xc0(%rsi,%rdx)
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%rsi,%rcx)
+	QUAD $0x010e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rcx)
+	QUAD $0x020e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rcx)
+	QUAD $0x030e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rcx)
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm3, (%rsi,%r9)
+	QUAD $0x010e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9)
+	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
+	QUAD $0x030e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9)
+	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
+	LONG $0x24548d49; BYTE $0xd0 // leaq -0x30(%r12), %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30fc8349 // cmpq $0x30, %r12
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	LONG $0xfdfc8e0f; WORD $0xffff // jle 0x1970 <gemm+0x1970>
+	LONG $0x30fc8349 // cmpq $0x30, %r12
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
@@ -685,53 +6744,366 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x487d4262; WORD $0x3418; BYTE $0x30 // vbroadcastss (%r8,%rsi), %zmm30
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x37 // vbroadcastss (%rdi,%rsi), %zmm29
-	LONG $0x487c4162; WORD $0x4110; BYTE $0xfd // vmovups -0xc0(%r9), %zmm24
-	LONG $0x487c4162; WORD $0x4910; BYTE $0xfe // vmovups -0x80(%r9), %zmm25
-	LONG $0x487c4162; WORD $0x5110; BYTE $0xff // vmovups -0x40(%r9), %zmm26
-	LONG $0x487c4162; WORD $0x1910 // vmovups (%r9), %zmm27
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x36 // vbroadcastss (%r14,%rsi), %zmm28
-	LONG $0x487d4262; WORD $0x3c18; BYTE $0x37 // vbroadcastss (%r15,%rsi), %zmm31
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x400d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm30, %zmm19
-	LONG $0x400d8262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm30, %zmm18
-	LONG $0x400d8262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm30, %zmm17
-	LONG $0x40258262; WORD $0xc6b8 // vfmadd231ps %zmm30, %zmm27, %zmm16
-	LONG $0x487d4262; WORD $0x3418; BYTE $0x32 // vbroadcastss (%r10,%rsi), %zmm30
-	LONG $0x40151262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm29, %zmm15
-	LONG $0x40151262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm29, %zmm14
-	LONG $0x40151262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm29, %zmm13
-	LONG $0x40251262; WORD $0xe5b8 // vfmadd231ps %zmm29, %zmm27, %zmm12
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x34 // vbroadcastss (%r12,%rsi), %zmm29
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0xd4420f49 // cmovbq %r12, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	BYTE $0x90 // nop
+	LONG $0x487d0262; WORD $0x2c18; BYTE $0x97 // vbroadcastss (%r15,%r10,4), %zmm29
+	LONG $0x487c4162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%r8), %zmm24
+	LONG $0x487c4162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%r8), %zmm25
+	LONG $0x487c4162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%r8), %zmm26
+	LONG $0x487c4162; WORD $0x1810 // vmovups (%r8), %zmm27
+	LONG $0x487d4262; WORD $0x2718 // vbroadcastss (%r15), %zmm28
+	LONG $0x487d0262; WORD $0x3c18; BYTE $0xd7 // vbroadcastss (%r15,%r10,8), %zmm31
+	QUAD $0x00957418487d0262 // vbroadcastss (%r13,%r10,4), %zmm30
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0x40158262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm19
+	LONG $0x40158262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm18
+	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
+	LONG $0x40258262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm16
+	LONG $0x487d4262; WORD $0x6d18; BYTE $0x00 // vbroadcastss (%r13), %zmm29
 	LONG $0x401d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm22
 	LONG $0x401d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm23
 	LONG $0x401d8262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm28, %zmm21
 	LONG $0x40258262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm27, %zmm20
-	LONG $0x40051262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm31, %zmm11
-	LONG $0x40051262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm31, %zmm10
-	LONG $0x40051262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm31, %zmm9
-	LONG $0x40251262; WORD $0xc7b8 // vfmadd231ps %zmm31, %zmm27, %zmm8
-	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x40051262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm31, %zmm15
+	LONG $0x40051262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm31, %zmm14
+	LONG $0x40051262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm31, %zmm13
+	LONG $0x40251262; WORD $0xe7b8 // vfmadd231ps %zmm31, %zmm27, %zmm12
 	LONG $0x400d9262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm30, %zmm7
 	LONG $0x400d9262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm30, %zmm6
 	LONG $0x400d9262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm30, %zmm5
 	LONG $0x40259262; WORD $0xe6b8 // vfmadd231ps %zmm30, %zmm27, %zmm4
+	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x40151262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm9
+	LONG $0x40251262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm8
+	QUAD $0x00d56c18487d0262 // vbroadcastss (%r13,%r10,8), %zmm29
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
 	LONG $0x40159262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm3
 	LONG $0x40159262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm2
 	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
 	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff18870f; WORD $0xffff // ja 0xe20 <gemm+0xe20>
-	LONG $0x00007be9; BYTE $0x00 // jmp 0xf88 <gemm+0xf88>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	LONG $0xff14870f; WORD $0xffff // ja 0x1c00 <gemm+0x1c00>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x0178850f; WORD $0x0000 // jne 0x1e70 <gemm+0x1e70>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xfd9e850f; WORD $0xffff // jne 0x1aa0 <gemm+0x1aa0>
+	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x405ce162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x6611; BYTE $0x03 // vmovups %zmm20, 0xc0(%rsi)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0x9e // vaddps (%rsi,%rbx,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x9e // vmovups %zmm19, (%rsi,%rbx,4)
+	QUAD $0x019e5458406ce162 // vaddps 0x40(%rsi,%rbx,4), %zmm18, %zmm18
+	QUAD $0x019e5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rbx,4)
+	QUAD $0x029e4c584074e162 // vaddps 0x80(%rsi,%rbx,4), %zmm17, %zmm17
+	QUAD $0x029e4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rbx,4)
+	QUAD $0x039e4458407ce162 // vaddps 0xc0(%rsi,%rbx,4), %zmm16, %zmm16
+	QUAD $0x039e4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rbx,4)
+	LONG $0x48047162; WORD $0x3c58; BYTE $0xde // vaddps (%rsi,%rbx,8), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xde // vmovups %zmm15, (%rsi,%rbx,8)
+	QUAD $0x01de7458480c7162 // vaddps 0x40(%rsi,%rbx,8), %zmm14, %zmm14
+	QUAD $0x01de7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rbx,8)
+	QUAD $0x02de6c5848147162 // vaddps 0x80(%rsi,%rbx,8), %zmm13, %zmm13
+	QUAD $0x02de6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rbx,8)
+	QUAD $0x03de6458481c7162 // vaddps 0xc0(%rsi,%rbx,8), %zmm12, %zmm12
+	QUAD $0x03de6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rbx,8)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x16 // vaddps (%rsi,%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%rdx)
+	QUAD $0x01165458482c7162 // vaddps 0x40(%rsi,%rdx), %zmm10, %zmm10
+	QUAD $0x01165411487c7162 // vmovups %zmm10, 0x40(%rsi,%rdx)
+	QUAD $0x02164c5848347162 // vaddps 0x80(%rsi,%rdx), %zmm9, %zmm9
+	QUAD $0x02164c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rdx)
+	QUAD $0x03164458483c7162 // vaddps 0xc0(%rsi,%rdx), %zmm8, %zmm8
+	QUAD $0x03164411487c7162 // vmovups %zmm8, 0xc0(%rsi,%rdx)
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%rsi,%rcx)
+	QUAD $0x010e7458484cf162 // vaddps 0x40(%rsi,%rcx), %zmm6, %zmm6
+	QUAD $0x010e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rcx)
+	QUAD $0x020e6c584854f162 // vaddps 0x80(%rsi,%rcx), %zmm5, %zmm5
+	QUAD $0x020e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rcx)
+	QUAD $0x030e6458485cf162 // vaddps 0xc0(%rsi,%rcx), %zmm4, %zmm4
+	QUAD $0x030e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rcx)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%r9), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm3, (%rsi,%r9)
+	QUAD $0x010e5458486cb162 // vaddps 0x40(%rsi,%r9), %zmm2, %zmm2
+	QUAD $0x010e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9)
+	QUAD $0x020e4c584874b162 // vaddps 0x80(%rsi,%r9), %zmm1, %zmm1
+	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
+	QUAD $0x030e4458487cb162 // vaddps 0xc0(%rsi,%r9), %zmm0, %zmm0
+	LONG $0xfffce3e9; BYTE $0xff // jmp 0x1b53 <gemm+0x1b53>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0x00e6840f; WORD $0x0000 // je 0x1f60 <gemm+0x1f60>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x497ce162; WORD $0x2211 // vmovups %zmm20, (%rdx) {%k1}
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
+	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
+	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
+	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
+	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xfffbfde9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
+	WORD $0x9066 // nop
+	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0xc97ce162; WORD $0x2a10 // vmovups (%rdx), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497ce162; WORD $0x2211 // vmovups %zmm20, (%rdx) {%k1}
+	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x406cc162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm18, %zmm18
+	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
+	LONG $0x4074c162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0xc97ce162; WORD $0x0f10 // vmovups (%rdi), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x48045162; WORD $0x3858 // vaddps (%r8), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
+	LONG $0x480c5162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
+	LONG $0x48145162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x48345162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	LONG $0x4844d162; WORD $0x3858 // vaddps (%r8), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0x484cd162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
+	LONG $0x4854d162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
+	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
+	LONG $0x486cd162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x4874d162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xfffa57e9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x31c18c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
+	LONG $0x80928d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r10), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000015024948948 // movq %rdx, 0x150(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x4eeb // jmp 0x21bc <gemm+0x21bc>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	QUAD $0x0000014024948b48 // movq 0x140(%rsp), %rdx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0xf8528d4c // leaq -0x8(%rdx), %r10
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x0ffa8348 // cmpq $0xf, %rdx
+	LONG $0x312e8e0f; WORD $0x0000 // jle 0x52ea <gemm+0x52ea>
+	LONG $0x28418b4c // movq 0x28(%rcx), %r8
+	LONG $0x38718b4c // movq 0x38(%rcx), %r14
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
+	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x08f18e0f; WORD $0x0000 // jle 0x2ae0 <gemm+0x2ae0>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
+	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x161c8d4a // leaq (%rsi,%r10), %rbx
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x0000008024a4894c // movq %r12, 0x80(%rsp)
+	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
+	LONG $0x03e1c149 // shlq $0x3, %r9
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000801e948d4c // leaq 0x80(%rsi,%rbx), %r10
+	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
+	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
+	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
+	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
+	QUAD $0x000001202494894c // movq %r10, 0x120(%rsp)
+	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
+	QUAD $0x00000080268c8d4e // leaq 0x80(%rsi,%r12), %r9
+	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	QUAD $0x00000110248c8948 // movq %rcx, 0x110(%rsp)
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	LONG $0x000111e9; BYTE $0x00 // jmp 0x2468 <gemm+0x2468>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
+	QUAD $0x018e6411487ce162 // vmovups %zmm20, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0xd0428d4c // leaq -0x30(%rdx), %r8
+	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
+	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
+	LONG $0x30fa8348 // cmpq $0x30, %rdx
+	LONG $0xfd088e0f; WORD $0xffff // jle 0x2170 <gemm+0x2170>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
 	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
 	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
 	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
@@ -751,485 +7123,708 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x247c8348; WORD $0x1008 // cmpq $0x10, 0x8(%rsp)
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0xfc0d840f; WORD $0xffff // je 0xbb0 <gemm+0xbb0>
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0260840f; WORD $0x0000 // je 0x1214 <gemm+0x1214>
-	LONG $0x404ce162; WORD $0x3258 // vaddps (%rdx), %zmm22, %zmm22
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x4044e162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0x4054e162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0xc97ce162; WORD $0x6a10; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm21 {%k1} {z}
-	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
-	LONG $0x497ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx) {%k1}
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm19, (%rdx,%rax,4)
-	QUAD $0x01825458406ce162 // vaddps 0x40(%rdx,%rax,4), %zmm18, %zmm18
-	QUAD $0x01825411487ce162 // vmovups %zmm18, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584074e162 // vaddps 0x80(%rdx,%rax,4), %zmm17, %zmm17
-	QUAD $0x02824c11487ce162 // vmovups %zmm17, 0x80(%rdx,%rax,4)
-	QUAD $0x03824c10c97ce162 // vmovups 0xc0(%rdx,%rax,4), %zmm17 {%k1} {z}
-	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
-	QUAD $0x03824411497ce162 // vmovups %zmm16, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0x48047162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm15, (%rdx,%rax,8)
-	QUAD $0x01c27458480c7162 // vaddps 0x40(%rdx,%rax,8), %zmm14, %zmm14
-	QUAD $0x01c27411487c7162 // vmovups %zmm14, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c5848147162 // vaddps 0x80(%rdx,%rax,8), %zmm13, %zmm13
-	QUAD $0x02c26c11487c7162 // vmovups %zmm13, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26c10c97c7162 // vmovups 0xc0(%rdx,%rax,8), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x03c26411497c7162 // vmovups %zmm12, 0xc0(%rdx,%rax,8) {%k1}
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm11, (%rdx,%rsi,4)
-	QUAD $0x01b25458482c7162 // vaddps 0x40(%rdx,%rsi,4), %zmm10, %zmm10
-	QUAD $0x01b25411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c5848347162 // vaddps 0x80(%rdx,%rsi,4), %zmm9, %zmm9
-	QUAD $0x02b24c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24c10c97c7162 // vmovups 0xc0(%rdx,%rsi,4), %zmm9 {%k1} {z}
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x03b24411497c7162 // vmovups %zmm8, 0xc0(%rdx,%rsi,4) {%k1}
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x02 // vaddps (%rdx,%rax), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x02 // vmovups %zmm7, (%rdx,%rax)
-	QUAD $0x01027458484cf162 // vaddps 0x40(%rdx,%rax), %zmm6, %zmm6
-	QUAD $0x01027411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax)
-	QUAD $0x02026c584854f162 // vaddps 0x80(%rdx,%rax), %zmm5, %zmm5
-	QUAD $0x02026c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax)
-	QUAD $0x03026c10c97cf162 // vmovups 0xc0(%rdx,%rax), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x03026411497cf162 // vmovups %zmm4, 0xc0(%rdx,%rax) {%k1}
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm3, (%rdx,%rsi,4)
-	QUAD $0x01b25458486cf162 // vaddps 0x40(%rdx,%rsi,4), %zmm2, %zmm2
-	QUAD $0x01b25411487cf162 // vmovups %zmm2, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c584874f162 // vaddps 0x80(%rdx,%rsi,4), %zmm1, %zmm1
-	QUAD $0x02b24c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24c10c97cf162 // vmovups 0xc0(%rdx,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x000181e9; BYTE $0x00 // jmp 0x12ce <gemm+0x12ce>
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x487ce162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm23, 0x40(%rdx)
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0x487ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm19, (%rdx,%rax,4)
-	QUAD $0x01825411487ce162 // vmovups %zmm18, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487ce162 // vmovups %zmm17, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411487ce162 // vmovups %zmm16, 0xc0(%rdx,%rax,4)
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm15, (%rdx,%rax,8)
-	QUAD $0x01c27411487c7162 // vmovups %zmm14, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c11487c7162 // vmovups %zmm13, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26411487c7162 // vmovups %zmm12, 0xc0(%rdx,%rax,8)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm11, (%rdx,%rsi,4)
-	QUAD $0x01b25411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24411487c7162 // vmovups %zmm8, 0xc0(%rdx,%rsi,4)
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x02 // vmovups %zmm7, (%rdx,%rax)
-	QUAD $0x01027411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax)
-	QUAD $0x02026c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax)
-	QUAD $0x03026411487cf162 // vmovups %zmm4, 0xc0(%rdx,%rax)
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm3, (%rdx,%rsi,4)
-	QUAD $0x01b25411487cf162 // vmovups %zmm2, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rsi,4)
-	LONG $0xfffb25e9; BYTE $0xff // jmp 0xd39 <gemm+0xd39>
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x487ce162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm23, 0x40(%rdx)
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0x497ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx) {%k1}
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm19, (%rdx,%rax,4)
-	QUAD $0x01825411487ce162 // vmovups %zmm18, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487ce162 // vmovups %zmm17, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411497ce162 // vmovups %zmm16, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm15, (%rdx,%rax,8)
-	QUAD $0x01c27411487c7162 // vmovups %zmm14, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c11487c7162 // vmovups %zmm13, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26411497c7162 // vmovups %zmm12, 0xc0(%rdx,%rax,8) {%k1}
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm11, (%rdx,%rsi,4)
-	QUAD $0x01b25411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24411497c7162 // vmovups %zmm8, 0xc0(%rdx,%rsi,4) {%k1}
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x02 // vmovups %zmm7, (%rdx,%rax)
-	QUAD $0x01027411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax)
-	QUAD $0x02026c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax)
-	QUAD $0x03026411497cf162 // vmovups %zmm4, 0xc0(%rdx,%rax) {%k1}
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xb2 // vmovups %zmm3, (%rdx,%rsi,4)
-	QUAD $0x01b25411487cf162 // vmovups %zmm2, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b24c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rsi,4)
-	QUAD $0x03b24411497cf162 // vmovups %zmm0, 0xc0(%rdx,%rsi,4) {%k1}
-	LONG $0xfffa5ee9; BYTE $0xff // jmp 0xd39 <gemm+0xd39>
-	QUAD $0x0000008024848d4c // leaq 0x80(%rsp), %r8
-	LONG $0x0017b8e9; BYTE $0x00 // jmp 0x2aa0 <gemm+0x2aa0>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0x06df8c0f; WORD $0x0000 // jl 0x19de <gemm+0x19de>
-	LONG $0xffeff4e9; BYTE $0xff // jmp 0x2f8 <gemm+0x2f8>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x08ea8c0f; WORD $0x0000 // jl 0x1c00 <gemm+0x1c00>
-	LONG $0xfff864e9; BYTE $0xff // jmp 0xb7f <gemm+0xb7f>
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0x00177de9; BYTE $0x00 // jmp 0x2aa0 <gemm+0x2aa0>
-	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
-	LONG $0x923c8d4b // leaq (%r10,%r10,4), %rdi
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
-	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
-	QUAD $0x00000040d53c8d4e // leaq 0x40(,%r10,8), %r15
-	QUAD $0x0000000095248d4e // leaq (,%r10,4), %r12
-	QUAD $0x00000040952c8d4e // leaq 0x40(,%r10,4), %r13
-	QUAD $0x0000008024b48d4c // leaq 0x80(%rsp), %r14
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	WORD $0x2148; BYTE $0xc8 // andq %rcx, %rax
-	LONG $0xd20c8d4b // leaq (%r10,%r10,8), %rcx
-	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
-	LONG $0x40c08349 // addq $0x40, %r8
-	QUAD $0x00000040bd3c8d48 // leaq 0x40(,%rdi,4), %rdi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x0a4c8d49; BYTE $0x40 // leaq 0x40(%r10,%rcx), %rcx
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
-	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
-	QUAD $0x00000040cd148d48 // leaq 0x40(,%rcx,8), %rdx
-	QUAD $0x000000408d0c8d4c // leaq 0x40(,%rcx,4), %r9
-	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	WORD $0x32eb // jmp 0x13e4 <gemm+0x13e4>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r14)
-	LONG $0x00c68149; WORD $0x0004; BYTE $0x00 // addq $0x400, %r14
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0xf8c08348 // addq $-0x8, %rax
-	LONG $0x0566840f; WORD $0x0000 // je 0x194a <gemm+0x194a>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
-	WORD $0x1275 // jne 0x1410 <gemm+0x1410>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x10eb // jmp 0x1416 <gemm+0x1416>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x01 // vmovups %zmm0, 0x40(%r14)
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x2b0c8d4a // leaq (%rbx,%r13), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x23 // vmovups (%rbx,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%r14)
-	WORD $0x0a75 // jne 0x1440 <gemm+0x1440>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x08eb // jmp 0x1446 <gemm+0x1446>
-	WORD $0x9066 // nop
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%r14)
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x3b0c8d4a // leaq (%rbx,%r15), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x22 // vmovups (%rdx,%r12), %zmm0
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x04 // vmovups %zmm0, 0x100(%r14)
-	WORD $0x1375 // jne 0x1480 <gemm+0x1480>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x11eb // jmp 0x1486 <gemm+0x1486>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x05 // vmovups %zmm0, 0x140(%r14)
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x0b0c8d4a // leaq (%rbx,%r9), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x26 // vmovups (%rsi,%r12), %zmm0
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x06 // vmovups %zmm0, 0x180(%r14)
-	WORD $0x1475 // jne 0x14c0 <gemm+0x14c0>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x12eb // jmp 0x14c6 <gemm+0x14c6>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r14)
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x030c8d4a // leaq (%rbx,%r8), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x26 // vmovups (%rsi,%r12), %zmm0
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x08 // vmovups %zmm0, 0x200(%r14)
-	WORD $0x1175 // jne 0x1500 <gemm+0x1500>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0feb // jmp 0x1506 <gemm+0x1506>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x09 // vmovups %zmm0, 0x240(%r14)
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x3b0c8d48 // leaq (%rbx,%rdi), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x26 // vmovups (%rsi,%r12), %zmm0
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0a // vmovups %zmm0, 0x280(%r14)
-	WORD $0x1175 // jne 0x1540 <gemm+0x1540>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0feb // jmp 0x1546 <gemm+0x1546>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r14)
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x26 // vmovups (%rsi,%r12), %zmm0
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x0b0c8d48 // leaq (%rbx,%rcx), %rcx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0c // vmovups %zmm0, 0x300(%r14)
-	WORD $0x0c75 // jne 0x1580 <gemm+0x1580>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0aeb // jmp 0x1586 <gemm+0x1586>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0d // vmovups %zmm0, 0x340(%r14)
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x26 // vmovups (%rsi,%r12), %zmm0
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x0b0c8d48 // leaq (%rbx,%rcx), %rcx
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0e // vmovups %zmm0, 0x380(%r14)
-	LONG $0xfe08840f; WORD $0xffff // je 0x13c0 <gemm+0x13c0>
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0xfffe03e9; BYTE $0xff // jmp 0x13c6 <gemm+0x13c6>
-	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	LONG $0x52348d4b // leaq (%r10,%r10,2), %rsi
-	QUAD $0x0000000095248d4e // leaq (,%r10,4), %r12
-	QUAD $0x000000c0951c8d4a // leaq 0xc0(,%r10,4), %rbx
-	QUAD $0x0000008024b48d4c // leaq 0x80(%rsp), %r14
-	WORD $0x2149; BYTE $0xc7 // andq %rax, %r15
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
-	QUAD $0x000000c0b50c8d48 // leaq 0xc0(,%rsi,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	QUAD $0x000000c0d50c8d4a // leaq 0xc0(,%r10,8), %rcx
-	QUAD $0x000000c002848d49 // leaq 0xc0(%r10,%rax), %rax
-	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
-	QUAD $0x000000c0f5048d48 // leaq 0xc0(,%rsi,8), %rax
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	LONG $0x92048d4b // leaq (%r10,%r10,4), %rax
-	QUAD $0x000000c085048d48 // leaq 0xc0(,%rax,4), %rax
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x00c00548; WORD $0x0000 // addq $0xc0, %rax
-	WORD $0x2ceb // jmp 0x1684 <gemm+0x1684>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1f // vmovups %zmm0, 0x7c0(%r14)
-	LONG $0x00c68149; WORD $0x0008; BYTE $0x00 // addq $0x800, %r14
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0xf8c78349 // addq $-0x8, %r15
-	LONG $0x04d9840f; WORD $0x0000 // je 0x1b5d <gemm+0x1b5d>
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0
-	LONG $0xc0b58d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r13), %rsi
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x01 // vmovups 0x40(%r13), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x01 // vmovups %zmm0, 0x40(%r14)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x02 // vmovups 0x80(%r13), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x1375 // jne 0x16d0 <gemm+0x16d0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x11eb // jmp 0x16d6 <gemm+0x16d6>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%r14)
-	LONG $0x18348d49 // leaq (%r8,%rbx), %rsi
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x20 // vmovups (%r8,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x04 // vmovups %zmm0, 0x100(%r14)
-	QUAD $0x01204410487c9162 // vmovups 0x40(%r8,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x05 // vmovups %zmm0, 0x140(%r14)
-	QUAD $0x02204410487c9162 // vmovups 0x80(%r8,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x06 // vmovups %zmm0, 0x180(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0d75 // jne 0x1720 <gemm+0x1720>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x0beb // jmp 0x1726 <gemm+0x1726>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x202c8d4f // leaq (%r8,%r12), %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r14)
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x08 // vmovups %zmm0, 0x200(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x09 // vmovups %zmm0, 0x240(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0a // vmovups %zmm0, 0x280(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x1475 // jne 0x1780 <gemm+0x1780>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x12eb // jmp 0x1786 <gemm+0x1786>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r14)
-	LONG $0x24348b48 // movq (%rsp), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0c // vmovups %zmm0, 0x300(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0d // vmovups %zmm0, 0x340(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0e // vmovups %zmm0, 0x380(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x1675 // jne 0x17e0 <gemm+0x17e0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x14eb // jmp 0x17e6 <gemm+0x17e6>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r14)
-	LONG $0x00348d49 // leaq (%r8,%rax), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x10 // vmovups %zmm0, 0x400(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x11 // vmovups %zmm0, 0x440(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x12 // vmovups %zmm0, 0x480(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0975 // jne 0x1830 <gemm+0x1830>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x07eb // jmp 0x1836 <gemm+0x1836>
-	BYTE $0x90 // nop
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x13 // vmovups %zmm0, 0x4c0(%r14)
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x14 // vmovups %zmm0, 0x500(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x15 // vmovups %zmm0, 0x540(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x16 // vmovups %zmm0, 0x580(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x1575 // jne 0x1890 <gemm+0x1890>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x13eb // jmp 0x1896 <gemm+0x1896>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x17 // vmovups %zmm0, 0x5c0(%r14)
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x18 // vmovups %zmm0, 0x600(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x19 // vmovups %zmm0, 0x640(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1a // vmovups %zmm0, 0x680(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x1575 // jne 0x18f0 <gemm+0x18f0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x13eb // jmp 0x18f6 <gemm+0x18f6>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1b // vmovups %zmm0, 0x6c0(%r14)
-	LONG $0x24748b48; BYTE $0x10 // movq 0x10(%rsp), %rsi
-	QUAD $0x00254410487c9162 // vmovups (%r13,%r12), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1c // vmovups %zmm0, 0x700(%r14)
-	QUAD $0x01254410487c9162 // vmovups 0x40(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1d // vmovups %zmm0, 0x740(%r14)
-	QUAD $0x02254410487c9162 // vmovups 0x80(%r13,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4611; BYTE $0x1e // vmovups %zmm0, 0x780(%r14)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0xfd21840f; WORD $0xffff // je 0x1660 <gemm+0x1660>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0xfffd1ce9; BYTE $0xff // jmp 0x1666 <gemm+0x1666>
-	LONG $0x245c0348; BYTE $0x20 // addq 0x20(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
-	QUAD $0x0000008024948d48 // leaq 0x80(%rsp), %rdx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0x5274 // je 0x19c7 <gemm+0x19c7>
-	LONG $0x40c38348 // addq $0x40, %rbx
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	LONG $0x07e3c141 // shll $0x7, %r11d
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	LONG $0xc8420f4d // cmovbq %r8, %r9
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
+	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
 	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x25eb // jmp 0x19aa <gemm+0x19aa>
+	LONG $0x07148d4a // leaq (%rdi,%r8), %rdx
+	LONG $0x055c8d4b; BYTE $0x00 // leaq (%r13,%r8), %rbx
+	LONG $0x07248d4f // leaq (%r15,%r8), %r12
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
+	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
+	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
+	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x01 // vbroadcastss (%rcx,%rax), %zmm29
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x401d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm28, %zmm19
+	LONG $0x401d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm28, %zmm20
+	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
+	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
+	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
+	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
+	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%rax), %zmm29
+	LONG $0x40258262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm27, %zmm23
+	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
+	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
+	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
+	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
+	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm28
+	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x07 // vbroadcastss (%rdi,%rax), %zmm29
+	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
+	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
+	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm28
+	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
+	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
+	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
+	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
+	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0xff10870f; WORD $0xffff // ja 0x2520 <gemm+0x2520>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x01af850f; WORD $0x0000 // jne 0x27d0 <gemm+0x27d0>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0xfd2f850f; WORD $0xffff // jne 0x2360 <gemm+0x2360>
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
+	QUAD $0x018e5c58405ce162 // vaddps 0x40(%rsi,%rcx,4), %zmm20, %zmm19
+	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
+	LONG $0xfffc75e9; BYTE $0xff // jmp 0x2437 <gemm+0x2437>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x0120840f; WORD $0x0000 // je 0x2900 <gemm+0x2900>
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x487cc162; WORD $0x6011; BYTE $0x01 // vmovups %zmm20, 0x40(%r8)
+	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
+	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
+	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
+	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffb4de9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
+	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x405cc162; WORD $0x5858; BYTE $0x01 // vaddps 0x40(%r8), %zmm20, %zmm19
+	LONG $0x487cc162; WORD $0x5811; BYTE $0x01 // vmovups %zmm19, 0x40(%r8)
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x4074c162; WORD $0x0858 // vaddps (%r8), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
+	LONG $0x407cc162; WORD $0x4058; BYTE $0x01 // vaddps 0x40(%r8), %zmm16, %zmm16
+	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	LONG $0xc97ce162; WORD $0x0610 // vmovups (%rsi), %zmm16 {%k1} {z}
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x480c5162; WORD $0x3058 // vaddps (%r8), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
+	LONG $0x48145162; WORD $0x6858; BYTE $0x01 // vaddps 0x40(%r8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	LONG $0x483c5162; WORD $0x0058 // vaddps (%r8), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
+	LONG $0x4844d162; WORD $0x7858; BYTE $0x01 // vaddps 0x40(%r8), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x4854d162; WORD $0x2858 // vaddps (%r8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
+	LONG $0x485cd162; WORD $0x6058; BYTE $0x01 // vaddps 0x40(%r8), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x486cd162; WORD $0x1058 // vaddps (%r8), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
+	LONG $0x4874d162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%r8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfff965e9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xfff6a0e9; BYTE $0xff // jmp 0x218a <gemm+0x218a>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0x07338c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
+	LONG $0xffe203e9; BYTE $0xff // jmp 0xd0f <gemm+0xd0f>
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x172d8c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
+	LONG $0xffedf6e9; BYTE $0xff // jmp 0x1924 <gemm+0x1924>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0xd7fd8d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
+	LONG $0x0030d0e9; BYTE $0x00 // jmp 0x5c20 <gemm+0x5c20>
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x277a8c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
+	LONG $0xfff5b4e9; BYTE $0xff // jmp 0x2126 <gemm+0x2126>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x00000040c5248d4c // leaq 0x40(,%rax,8), %r12
+	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x10548d48; BYTE $0x40 // leaq 0x40(%rax,%rdx), %rdx
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	QUAD $0x00000040d5348d48 // leaq 0x40(,%rdx,8), %rsi
+	QUAD $0x00000040953c8d4c // leaq 0x40(,%rdx,4), %r15
+	QUAD $0x0000004085148d48 // leaq 0x40(,%rax,4), %rdx
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
+	QUAD $0x00000040b51c8d48 // leaq 0x40(,%rsi,4), %rbx
+	WORD $0x28eb // jmp 0x2c27 <gemm+0x2c27>
+	BYTE $0x90 // nop
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
+	LONG $0x00c78148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdi
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x057b840f; WORD $0x0000 // je 0x31a2 <gemm+0x31a2>
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x40498d4d // leaq 0x40(%r9), %r9
+	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
+	WORD $0x0e75 // jne 0x2c50 <gemm+0x2c50>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0ceb // jmp 0x2c56 <gemm+0x2c56>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	WORD $0x0975 // jne 0x2c80 <gemm+0x2c80>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x07eb // jmp 0x2c86 <gemm+0x2c86>
+	BYTE $0x90 // nop
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0x2e148d4e // leaq (%rsi,%r13), %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2a // vmovups (%r10,%r13), %zmm0
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	WORD $0x1275 // jne 0x2cc0 <gemm+0x2cc0>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x10eb // jmp 0x2cc6 <gemm+0x2cc6>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x3e0c8d4e // leaq (%rsi,%r15), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	WORD $0x1375 // jne 0x2d00 <gemm+0x2d00>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x11eb // jmp 0x2d06 <gemm+0x2d06>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
-	QUAD $0x01064411487cd162 // vmovups %zmm0, 0x40(%r14,%rax)
-	LONG $0x80e88348 // subq $-0x80, %rax
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0x1d74 // je 0x19c7 <gemm+0x19c7>
-	LONG $0x487cf162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm0
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x06 // vmovups %zmm0, (%r14,%rax)
-	WORD $0xd174 // je 0x1990 <gemm+0x1990>
-	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0xcfeb // jmp 0x1996 <gemm+0x1996>
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0xe91a8d0f; WORD $0xffff // jge 0x2f8 <gemm+0x2f8>
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x360c8d4e // leaq (%rsi,%r14), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
+	WORD $0x1075 // jne 0x2d40 <gemm+0x2d40>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0eeb // jmp 0x2d46 <gemm+0x2d46>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
+	WORD $0x1075 // jne 0x2d80 <gemm+0x2d80>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0eeb // jmp 0x2d86 <gemm+0x2d86>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
+	WORD $0x0b75 // jne 0x2dc0 <gemm+0x2dc0>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x09eb // jmp 0x2dc6 <gemm+0x2dc6>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
+	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
+	LONG $0xfe07840f; WORD $0xffff // je 0x2c00 <gemm+0x2c00>
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0xfffe02e9; BYTE $0xff // jmp 0x2c06 <gemm+0x2c06>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	QUAD $0x000000c0c52c8d4c // leaq 0xc0(,%rax,8), %r13
+	QUAD $0x000000c085148d4c // leaq 0xc0(,%rax,4), %r10
+	QUAD $0x000001c024848d4c // leaq 0x1c0(%rsp), %r8
+	WORD $0x2149; BYTE $0xd1 // andq %rdx, %r9
+	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000000c010948d48 // leaq 0xc0(%rax,%rdx), %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	QUAD $0x000000c0d53c8d48 // leaq 0xc0(,%rdx,8), %rdi
+	QUAD $0x000000c095248d4c // leaq 0xc0(,%rdx,4), %r12
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
+	QUAD $0x000000c0bd3c8d48 // leaq 0xc0(,%rdi,4), %rdi
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x00000000853c8d48 // leaq (,%rax,4), %rdi
+	WORD $0x33eb // jmp 0x2ec4 <gemm+0x2ec4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1f // vmovups %zmm0, 0x7c0(%r8)
+	LONG $0x00c08149; WORD $0x0008; BYTE $0x00 // addq $0x800, %r8
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x12dd840f; WORD $0x0000 // je 0x41a1 <gemm+0x41a1>
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%r11), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%r11), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8)
+	WORD $0x1275 // jne 0x2f10 <gemm+0x2f10>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x10eb // jmp 0x2f16 <gemm+0x2f16>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x13148d4a // leaq (%rbx,%r10), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x3b // vmovups (%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x04 // vmovups %zmm0, 0x100(%r8)
+	QUAD $0x013b4410487cf162 // vmovups 0x40(%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x05 // vmovups %zmm0, 0x140(%r8)
+	QUAD $0x023b4410487cf162 // vmovups 0x80(%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x06 // vmovups %zmm0, 0x180(%r8)
+	WORD $0x0b75 // jne 0x2f60 <gemm+0x2f60>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x09eb // jmp 0x2f66 <gemm+0x2f66>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x3b1c8d4c // leaq (%rbx,%rdi), %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x2b148d4a // leaq (%rbx,%r13), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3b // vmovups (%r11,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x08 // vmovups %zmm0, 0x200(%r8)
+	QUAD $0x013b4410487cd162 // vmovups 0x40(%r11,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x09 // vmovups %zmm0, 0x240(%r8)
+	QUAD $0x023b4410487cd162 // vmovups 0x80(%r11,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0a // vmovups %zmm0, 0x280(%r8)
+	WORD $0x1475 // jne 0x2fc0 <gemm+0x2fc0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x12eb // jmp 0x2fc6 <gemm+0x2fc6>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0c // vmovups %zmm0, 0x300(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0d // vmovups %zmm0, 0x340(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0e // vmovups %zmm0, 0x380(%r8)
+	WORD $0x1575 // jne 0x3020 <gemm+0x3020>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x13eb // jmp 0x3026 <gemm+0x3026>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x3b148d4a // leaq (%rbx,%r15), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x10 // vmovups %zmm0, 0x400(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x11 // vmovups %zmm0, 0x440(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x12 // vmovups %zmm0, 0x480(%r8)
+	WORD $0x1275 // jne 0x3080 <gemm+0x3080>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x10eb // jmp 0x3086 <gemm+0x3086>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x13 // vmovups %zmm0, 0x4c0(%r8)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x14 // vmovups %zmm0, 0x500(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x15 // vmovups %zmm0, 0x540(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x16 // vmovups %zmm0, 0x580(%r8)
+	WORD $0x0d75 // jne 0x30e0 <gemm+0x30e0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0beb // jmp 0x30e6 <gemm+0x30e6>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x17 // vmovups %zmm0, 0x5c0(%r8)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x18 // vmovups %zmm0, 0x600(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x19 // vmovups %zmm0, 0x640(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1a // vmovups %zmm0, 0x680(%r8)
+	WORD $0x0d75 // jne 0x3140 <gemm+0x3140>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0beb // jmp 0x3146 <gemm+0x3146>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1b // vmovups %zmm0, 0x6c0(%r8)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1c // vmovups %zmm0, 0x700(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1d // vmovups %zmm0, 0x740(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1e // vmovups %zmm0, 0x780(%r8)
+	LONG $0xfd09840f; WORD $0xffff // je 0x2ea0 <gemm+0x2ea0>
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0xfffd04e9; BYTE $0xff // jmp 0x2ea6 <gemm+0x2ea6>
+	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4c74 // je 0x3218 <gemm+0x3218>
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x07 // shll $0x7, %ecx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1feb // jmp 0x31fa <gemm+0x31fa>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
+	LONG $0x80ea8348 // subq $-0x80, %rdx
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x1e74 // je 0x3218 <gemm+0x3218>
+	LONG $0x487cd162; WORD $0x4110; BYTE $0xff // vmovups -0x40(%r9), %zmm0
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
+	WORD $0xd074 // je 0x31e0 <gemm+0x31e0>
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0xceeb // jmp 0x31e6 <gemm+0x31e6>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0xdad58d0f; WORD $0xffff // jge 0xd0f <gemm+0xd0f>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x07858c0f; WORD $0x0000 // jl 0x39cc <gemm+0x39cc>
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x28718b4c // movq 0x28(%rcx), %r14
+	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x0b438e0f; WORD $0x0000 // jle 0x3dc5 <gemm+0x3dc5>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
 	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	LONG $0x2df78c0f; WORD $0x0000 // jl 0x47e2 <gemm+0x47e2>
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
-	LONG $0x247c894c; BYTE $0x18 // movq %r15, 0x18(%rsp)
-	LONG $0x244c8b49; BYTE $0x38 // movq 0x38(%r12), %rcx
-	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
-	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
-	LONG $0xbd748d49; BYTE $0x00 // leaq (%r13,%rdi,4), %rsi
-	LONG $0xfd7c8d49; BYTE $0x00 // leaq (%r13,%rdi,8), %rdi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x1ff68e0f; WORD $0x0000 // jle 0x3a14 <gemm+0x3a14>
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0xb7048d4e // leaq (%rdi,%r14,4), %r8
-	LONG $0xf60c8d4e // leaq (%rsi,%r14,8), %r9
-	LONG $0xb61c8d4e // leaq (%rsi,%r14,4), %r11
-	LONG $0xf21c8d4a // leaq (%rdx,%r14,8), %rbx
-	LONG $0xb2348d4e // leaq (%rdx,%r14,4), %r14
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x20244489 // movl %eax, 0x20(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	QUAD $0x000000c824ac894c // movq %r13, 0xc8(%rsp)
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xf20c8d48 // leaq (%rdx,%rsi,8), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	LONG $0xf24c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,8), %rcx
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0xb2048d48 // leaq (%rdx,%rsi,4), %rax
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0xb2448d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,4), %rax
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x00000000a5148d4e // leaq (,%r12,4), %r10
+	LONG $0x03e4c149 // shlq $0x3, %r12
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x3a148d4e // leaq (%rdx,%r15), %r10
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	LONG $0x3a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r10
+	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
+	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
+	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
+	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
+	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
+	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
+	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
+	LONG $0x0a3c8d4e // leaq (%rdx,%r9), %r15
+	LONG $0x0a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r9), %r10
+	LONG $0x020c8d4c // leaq (%rdx,%rax), %r9
+	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x404e8d4c // leaq 0x40(%rsi), %r9
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x0000cce9; BYTE $0x00 // jmp 0x34d7 <gemm+0x34d7>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0x244c034c; BYTE $0x58 // addq 0x58(%rsp), %r9
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
+	QUAD $0x00000000202444c7 // movl $0x0, 0x20(%rsp)
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x08d18e0f; WORD $0x0000 // jle 0x3da8 <gemm+0x3da8>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	LONG $0x2474894c; BYTE $0x48 // movq %r14, 0x48(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -1246,149 +7841,716 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
-	LONG $0x40c78349 // addq $0x40, %r15
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x2e // vbroadcastss (%r14,%r13), %zmm19
-	LONG $0x487cc162; WORD $0x4710; BYTE $0xff // vmovups -0x40(%r15), %zmm16
-	LONG $0x487cc162; WORD $0x1710 // vmovups (%r15), %zmm18
-	LONG $0x487da262; WORD $0x2418; BYTE $0x2b // vbroadcastss (%rbx,%r13), %zmm20
-	LONG $0x487da262; WORD $0x0c18; BYTE $0x2a // vbroadcastss (%rdx,%r13), %zmm17
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0x2b // vbroadcastss (%r11,%r13), %zmm21
-	WORD $0x014d; BYTE $0xe7 // addq %r12, %r15
-	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0xf6420f49 // cmovbq %r14, %rsi
+	LONG $0x23348d4f // leaq (%r11,%r12), %r14
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
+	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
+	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
+	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
+	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
+	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
+	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
 	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
 	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
-	LONG $0x487da262; WORD $0x1c18; BYTE $0x2e // vbroadcastss (%rsi,%r13), %zmm19
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
 	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
 	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
-	LONG $0x487da262; WORD $0x2418; BYTE $0x2f // vbroadcastss (%rdi,%r13), %zmm20
+	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
 	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
 	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
 	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
 	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
 	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
 	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x29 // vbroadcastss (%r9,%r13), %zmm19
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
 	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
 	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
 	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
 	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x28 // vbroadcastss (%r8,%r13), %zmm19
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
 	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
 	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff48870f; WORD $0xffff // ja 0x1aa0 <gemm+0x1aa0>
-	LONG $0x001effe9; BYTE $0x00 // jmp 0x3a5c <gemm+0x3a5c>
-	LONG $0x2444034c; BYTE $0x30 // addq 0x30(%rsp), %r8
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	QUAD $0x0000008024b48d48 // leaq 0x80(%rsp), %rsi
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0x6e74 // je 0x1be8 <gemm+0x1be8>
-	LONG $0xc0c58149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r13
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff47870f; WORD $0xffff // ja 0x3560 <gemm+0x3560>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x013b850f; WORD $0x0000 // jne 0x3760 <gemm+0x3760>
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0xfdd1850f; WORD $0xffff // jne 0x3410 <gemm+0x3410>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	LONG $0xfffd56e9; BYTE $0xff // jmp 0x34ab <gemm+0x34ab>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x00eb840f; WORD $0x0000 // je 0x3860 <gemm+0x3860>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
+	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
+	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffc62e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0xc97c7162; WORD $0x3a10 // vmovups (%rdx), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x48145162; WORD $0x2a58 // vaddps (%r10), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x48345162; WORD $0x0a58 // vaddps (%r10), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
+	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x4854d162; WORD $0x2a58 // vaddps (%r10), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffae7e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x04128d0f; WORD $0x0000 // jge 0x3df0 <gemm+0x3df0>
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x024b8c0f; WORD $0x0000 // jl 0x3c36 <gemm+0x3c36>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
+	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	WORD $0x45eb // jmp 0x3a7d <gemm+0x3a7d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
+	LONG $0xfe4e8d49 // leaq -0x2(%r14), %rcx
+	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x3c39 <gemm+0x3c39>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x28518b4c // movq 0x28(%rcx), %r10
+	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xc57e // jle 0x3a5a <gemm+0x3a5a>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0x2474894c; BYTE $0x20 // movq %r14, 0x20(%rsp)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
+	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
+	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x40eb // jmp 0x3b08 <gemm+0x3b08>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
+	LONG $0xd04a8d49 // leaq -0x30(%r10), %rcx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0xff388e0f; WORD $0xffff // jle 0x3a40 <gemm+0x3a40>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xca420f49 // cmovbq %r10, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x2918 // vbroadcastss (%r9), %zmm5
+	LONG $0x487d9262; WORD $0x3c18; BYTE $0x99 // vbroadcastss (%r9,%r11,4), %zmm7
+	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
+	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
+	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
+	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
+	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xbd77 // ja 0x3b30 <gemm+0x3b30>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x4575 // jne 0x3bc0 <gemm+0x3bc0>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xff4b850f; WORD $0xffff // jne 0x3ad0 <gemm+0x3ad0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
+	LONG $0xffff2ae9; BYTE $0xff // jmp 0x3ae9 <gemm+0x3ae9>
+	BYTE $0x90 // nop
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	WORD $0x2a74 // je 0x3bf0 <gemm+0x3bf0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xffff09e9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xfffebbe9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x27598e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x27378e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x40c68348 // addq $0x40, %rsi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x40c18349 // addq $0x40, %r9
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	LONG $0x08e3c141 // shll $0x8, %r11d
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x20eb // jmp 0x1bad <gemm+0x1bad>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0
-	QUAD $0x03064411487cd162 // vmovups %zmm0, 0xc0(%r14,%rax)
-	LONG $0x01000548; WORD $0x0000 // addq $0x100, %rax
-	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0x3b74 // je 0x1be8 <gemm+0x1be8>
-	LONG $0x487cd162; WORD $0x4510; BYTE $0xfd // vmovups -0xc0(%r13), %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x06 // vmovups %zmm0, (%r14,%rax)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0xfe // vmovups -0x80(%r13), %zmm0
-	QUAD $0x01064411487cd162 // vmovups %zmm0, 0x40(%r14,%rax)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0xff // vmovups -0x40(%r13), %zmm0
-	QUAD $0x02064411487cd162 // vmovups %zmm0, 0x80(%r14,%rax)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0xb174 // je 0x1b90 <gemm+0x1b90>
-	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
-	WORD $0xafeb // jmp 0x1b97 <gemm+0x1b97>
-	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0xef7f8d0f; WORD $0xffff // jge 0xb7f <gemm+0xb7f>
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
-	LONG $0x04fb8348 // cmpq $0x4, %rbx
-	LONG $0x05058c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
+	WORD $0x2eeb // jmp 0x3cd8 <gemm+0x3cd8>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x26d38e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0xc1420f4c // cmovbq %rcx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xde77 // ja 0x3d00 <gemm+0x3d00>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x3675 // jne 0x3d60 <gemm+0x3d60>
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff79850f; WORD $0xffff // jne 0x3cb0 <gemm+0x3cb0>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
+	LONG $0xffff67e9; BYTE $0xff // jmp 0x3cbb <gemm+0x3cbb>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x1774 // je 0x3d80 <gemm+0x3d80>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
+	BYTE $0x90 // nop
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xffff1ae9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x24740148; BYTE $0x30 // addq %rsi, 0x30(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0xfbee8c0f; WORD $0xffff // jl 0x39de <gemm+0x39de>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
-	LONG $0xc08d8d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r13), %r9
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40518d49 // leaq 0x40(%r9), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x54eb // jmp 0x3e86 <gemm+0x3e86>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x2444014c; BYTE $0x30 // addq %r8, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xfc768d4c // leaq -0x4(%rsi), %r14
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	LONG $0xfb5b8e0f; WORD $0xffff // jle 0x39e1 <gemm+0x39e1>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xac7e // jle 0x3e55 <gemm+0x3e55>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
+	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
+	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
+	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
+	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
+	LONG $0x247c894c; BYTE $0x78 // movq %r15, 0x78(%rsp)
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
+	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
+	WORD $0x59eb // jmp 0x3f67 <gemm+0x3f67>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
+	LONG $0x24440348; BYTE $0x20 // addq 0x20(%rsp), %rax
+	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xfed98e0f; WORD $0xffff // jle 0x3e40 <gemm+0x3e40>
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xcb420f49 // cmovbq %r11, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
+	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
+	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
+	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
+	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
+	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
+	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
+	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
+	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
+	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x9677 // ja 0x3fa0 <gemm+0x3fa0>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x008a850f; WORD $0x0000 // jne 0x40a0 <gemm+0x40a0>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xfef0850f; WORD $0xffff // jne 0x3f10 <gemm+0x3f10>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x3f47 <gemm+0x3f47>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x5a74 // je 0x4100 <gemm+0x4100>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffe53e9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffdaee9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
+	LONG $0x245c0348; BYTE $0x30 // addq 0x30(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7174 // je 0x4239 <gemm+0x4239>
+	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x23eb // jmp 0x41fd <gemm+0x41fd>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	QUAD $0x03104411487cd162 // vmovups %zmm0, 0xc0(%r8,%rdx)
+	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x3c74 // je 0x4239 <gemm+0x4239>
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x10 // vmovups %zmm0, (%r8,%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%r11), %zmm0
+	QUAD $0x01104411487cd162 // vmovups %zmm0, 0x40(%r8,%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%r11), %zmm0
+	QUAD $0x02104411487cd162 // vmovups %zmm0, 0x80(%r8,%rdx)
+	WORD $0xaf74 // je 0x41e0 <gemm+0x41e0>
+	LONG $0xc97cd162; WORD $0x0310 // vmovups (%r11), %zmm0 {%k1} {z}
+	WORD $0xadeb // jmp 0x41e6 <gemm+0x41e6>
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0xd6ce8d0f; WORD $0xffff // jge 0x1924 <gemm+0x1924>
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x05948c0f; WORD $0x0000 // jl 0x47f7 <gemm+0x47f7>
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
-	LONG $0x00012fe9; BYTE $0x00 // jmp 0x1d6c <gemm+0x1d6c>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x03cc840f; WORD $0x0000 // je 0x2018 <gemm+0x2018>
-	LONG $0x480c7162; WORD $0x3258 // vaddps (%rdx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3211 // vmovups %zmm14, (%rdx)
-	LONG $0x48047162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm15, %zmm14
-	LONG $0x487c7162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%rdx)
-	LONG $0x48147162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%rdx)
-	LONG $0x481c7162; WORD $0x6258; BYTE $0x03 // vaddps 0xc0(%rdx), %zmm12, %zmm12
-	LONG $0x487c7162; WORD $0x6211; BYTE $0x03 // vmovups %zmm12, 0xc0(%rdx)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm11, (%rdx,%rax,4)
-	QUAD $0x01825458482c7162 // vaddps 0x40(%rdx,%rax,4), %zmm10, %zmm10
-	QUAD $0x01825411487c7162 // vmovups %zmm10, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c5848347162 // vaddps 0x80(%rdx,%rax,4), %zmm9, %zmm9
-	QUAD $0x02824c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rax,4)
-	QUAD $0x03824458483c7162 // vaddps 0xc0(%rdx,%rax,4), %zmm8, %zmm8
-	QUAD $0x03824411487c7162 // vmovups %zmm8, 0xc0(%rdx,%rax,4)
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm7, (%rdx,%rax,8)
-	QUAD $0x01c27458484cf162 // vaddps 0x40(%rdx,%rax,8), %zmm6, %zmm6
-	QUAD $0x01c27411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c584854f162 // vaddps 0x80(%rdx,%rax,8), %zmm5, %zmm5
-	QUAD $0x02c26c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26458485cf162 // vaddps 0xc0(%rdx,%rax,8), %zmm4, %zmm4
-	QUAD $0x03c26411487cf162 // vmovups %zmm4, 0xc0(%rdx,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825458486cf162 // vaddps 0x40(%rdx,%rax,4), %zmm2, %zmm2
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584874f162 // vaddps 0x80(%rdx,%rax,4), %zmm1, %zmm1
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824458487cf162 // vaddps 0xc0(%rdx,%rax,4), %zmm0, %zmm0
-	QUAD $0x03824411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rax,4)
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
-	LONG $0xfc5b8d4c // leaq -0x4(%rbx), %r11
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x07fb8348 // cmpq $0x7, %rbx
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	LONG $0x03a98e0f; WORD $0x0000 // jle 0x2115 <gemm+0x2115>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x76048d4f // leaq (%r14,%r14,2), %r8
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	LONG $0x87048d4f // leaq (%r15,%r8,4), %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01138e0f; WORD $0x0000 // jle 0x1ea0 <gemm+0x1ea0>
-	LONG $0xf71c8d4e // leaq (%rdi,%r14,8), %r11
-	LONG $0xb7348d4e // leaq (%rdi,%r14,4), %r14
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0xc0c78148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	WORD $0x49eb // jmp 0x4301 <gemm+0x4301>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0xfc7a8d4d // leaq -0x4(%r10), %r15
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x07fa8349 // cmpq $0x7, %r10
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x04f98e0f; WORD $0x0000 // jle 0x47fa <gemm+0x47fa>
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x8d748d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r14
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xb77e // jle 0x42d7 <gemm+0x42d7>
+	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
+	QUAD $0x000000c0868c8d4a // leaq 0xc0(%rsi,%r8,4), %rcx
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	LONG $0xc6148d4e // leaq (%rsi,%r8,8), %r10
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	QUAD $0x000000c0c68c8d4a // leaq 0xc0(%rsi,%r8,8), %rcx
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x402c8d4c // leaq (%rax,%rax,2), %r13
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0xc0868d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rax
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	QUAD $0x000000c02e8c8d4a // leaq 0xc0(%rsi,%r13), %rcx
+	LONG $0x2e048d4a // leaq (%rsi,%r13), %rax
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x00009be9; BYTE $0x00 // jmp 0x4430 <gemm+0x4430>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm11, (%rsi,%r8,4)
+	QUAD $0x01865411487c3162 // vmovups %zmm10, 0x40(%rsi,%r8,4)
+	QUAD $0x02864c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r8,4)
+	QUAD $0x03864411487c3162 // vmovups %zmm8, 0xc0(%rsi,%r8,4)
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0xc6 // vmovups %zmm7, (%rsi,%r8,8)
+	QUAD $0x01c67411487cb162 // vmovups %zmm6, 0x40(%rsi,%r8,8)
+	QUAD $0x02c66c11487cb162 // vmovups %zmm5, 0x80(%rsi,%r8,8)
+	QUAD $0x03c66411487cb162 // vmovups %zmm4, 0xc0(%rsi,%r8,8)
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x2e // vmovups %zmm3, (%rsi,%r13)
+	QUAD $0x012e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r13)
+	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
+	QUAD $0x032e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r13)
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
+	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0xfe908e0f; WORD $0xffff // jle 0x42c0 <gemm+0x42c0>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
@@ -1405,683 +8567,752 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0x26 // vbroadcastss (%r14,%r12), %zmm21
-	LONG $0x487cc162; WORD $0x4710; BYTE $0xfd // vmovups -0xc0(%r15), %zmm16
-	LONG $0x487cc162; WORD $0x4f10; BYTE $0xfe // vmovups -0x80(%r15), %zmm17
-	LONG $0x487cc162; WORD $0x5710; BYTE $0xff // vmovups -0x40(%r15), %zmm18
-	LONG $0x487cc162; WORD $0x2710 // vmovups (%r15), %zmm20
-	LONG $0x487da262; WORD $0x1c18; BYTE $0x27 // vbroadcastss (%rdi,%r12), %zmm19
-	LONG $0x487d8262; WORD $0x3418; BYTE $0x23 // vbroadcastss (%r11,%r12), %zmm22
-	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
-	WORD $0xff48; BYTE $0xc8 // decq %rax
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0xe3420f4c // cmovbq %rbx, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487d8262; WORD $0x2c18; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm21
+	LONG $0x487cc162; WORD $0x4210; BYTE $0xfd // vmovups -0xc0(%r10), %zmm16
+	LONG $0x487cc162; WORD $0x4a10; BYTE $0xfe // vmovups -0x80(%r10), %zmm17
+	LONG $0x487cc162; WORD $0x5210; BYTE $0xff // vmovups -0x40(%r10), %zmm18
+	LONG $0x487cc162; WORD $0x1a10 // vmovups (%r10), %zmm19
+	LONG $0x487dc262; WORD $0x2318 // vbroadcastss (%r11), %zmm20
+	LONG $0x487d8262; WORD $0x3418; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm22
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0xff49; BYTE $0xcc // decq %r12
 	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
 	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
 	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
-	LONG $0x405d3262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm20, %zmm8
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0x20 // vbroadcastss (%r8,%r12), %zmm21
-	LONG $0x40653262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm19, %zmm14
-	LONG $0x40653262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm19, %zmm15
-	LONG $0x40653262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm19, %zmm13
-	LONG $0x405d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm20, %zmm12
+	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
+	LONG $0x487dc262; WORD $0x2e18 // vbroadcastss (%r14), %zmm21
+	LONG $0x405d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm20, %zmm14
+	LONG $0x405d3262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm20, %zmm15
+	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
+	LONG $0x40653262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm19, %zmm12
 	LONG $0x404db262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm22, %zmm7
 	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
 	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
-	LONG $0x405db262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm20, %zmm4
-	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
 	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
 	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
 	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
-	LONG $0x4055b262; WORD $0xc4b8 // vfmadd231ps %zmm20, %zmm21, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff56870f; WORD $0xffff // ja 0x1df0 <gemm+0x1df0>
-	WORD $0x4ceb // jmp 0x1ee8 <gemm+0x1ee8>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x247c8348; WORD $0x1008 // cmpq $0x10, 0x8(%rsp)
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0xfd3d840f; WORD $0xffff // je 0x1c40 <gemm+0x1c40>
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0182840f; WORD $0x0000 // je 0x2091 <gemm+0x2091>
-	LONG $0x480c7162; WORD $0x3258 // vaddps (%rdx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3211 // vmovups %zmm14, (%rdx)
-	LONG $0x48047162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm15, %zmm14
-	LONG $0x487c7162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%rdx)
-	LONG $0x48147162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%rdx)
-	LONG $0xc97c7162; WORD $0x6a10; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	LONG $0x497c7162; WORD $0x6211; BYTE $0x03 // vmovups %zmm12, 0xc0(%rdx) {%k1}
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm11, (%rdx,%rax,4)
-	QUAD $0x01825458482c7162 // vaddps 0x40(%rdx,%rax,4), %zmm10, %zmm10
-	QUAD $0x01825411487c7162 // vmovups %zmm10, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c5848347162 // vaddps 0x80(%rdx,%rax,4), %zmm9, %zmm9
-	QUAD $0x02824c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rax,4)
-	QUAD $0x03824c10c97c7162 // vmovups 0xc0(%rdx,%rax,4), %zmm9 {%k1} {z}
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x03824411497c7162 // vmovups %zmm8, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm7, (%rdx,%rax,8)
-	QUAD $0x01c27458484cf162 // vaddps 0x40(%rdx,%rax,8), %zmm6, %zmm6
-	QUAD $0x01c27411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c584854f162 // vaddps 0x80(%rdx,%rax,8), %zmm5, %zmm5
-	QUAD $0x02c26c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26c10c97cf162 // vmovups 0xc0(%rdx,%rax,8), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x03c26411497cf162 // vmovups %zmm4, 0xc0(%rdx,%rax,8) {%k1}
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825458486cf162 // vaddps 0x40(%rdx,%rax,4), %zmm2, %zmm2
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584874f162 // vaddps 0x80(%rdx,%rax,4), %zmm1, %zmm1
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824c10c97cf162 // vmovups 0xc0(%rdx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x0000ede9; BYTE $0x00 // jmp 0x2105 <gemm+0x2105>
-	LONG $0x487c7162; WORD $0x3211 // vmovups %zmm14, (%rdx)
-	LONG $0x487c7162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm15, 0x40(%rdx)
-	LONG $0x487c7162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%rdx)
-	LONG $0x487c7162; WORD $0x6211; BYTE $0x03 // vmovups %zmm12, 0xc0(%rdx)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm11, (%rdx,%rax,4)
-	QUAD $0x01825411487c7162 // vmovups %zmm10, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411487c7162 // vmovups %zmm8, 0xc0(%rdx,%rax,4)
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm7, (%rdx,%rax,8)
-	QUAD $0x01c27411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26411487cf162 // vmovups %zmm4, 0xc0(%rdx,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	LONG $0xfffca7e9; BYTE $0xff // jmp 0x1d38 <gemm+0x1d38>
-	LONG $0x487c7162; WORD $0x3211 // vmovups %zmm14, (%rdx)
-	LONG $0x487c7162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm15, 0x40(%rdx)
-	LONG $0x487c7162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%rdx)
-	LONG $0x497c7162; WORD $0x6211; BYTE $0x03 // vmovups %zmm12, 0xc0(%rdx) {%k1}
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm11, (%rdx,%rax,4)
-	QUAD $0x01825411487c7162 // vmovups %zmm10, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411497c7162 // vmovups %zmm8, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc2 // vmovups %zmm7, (%rdx,%rax,8)
-	QUAD $0x01c27411487cf162 // vmovups %zmm6, 0x40(%rdx,%rax,8)
-	QUAD $0x02c26c11487cf162 // vmovups %zmm5, 0x80(%rdx,%rax,8)
-	QUAD $0x03c26411497cf162 // vmovups %zmm4, 0xc0(%rdx,%rax,8) {%k1}
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411497cf162 // vmovups %zmm0, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0xfffc2ee9; BYTE $0xff // jmp 0x1d40 <gemm+0x1d40>
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0x02be8c0f; WORD $0x0000 // jl 0x23dd <gemm+0x23dd>
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	LONG $0xff55870f; WORD $0xffff // ja 0x4490 <gemm+0x4490>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x00f9850f; WORD $0x0000 // jne 0x4640 <gemm+0x4640>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfe50850f; WORD $0xffff // jne 0x43a0 <gemm+0x43a0>
+	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x48147162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x481c7162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm12, %zmm12
+	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
+	LONG $0x48243162; WORD $0x1c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm11, (%rsi,%r8,4)
+	QUAD $0x01865458482c3162 // vaddps 0x40(%rsi,%r8,4), %zmm10, %zmm10
+	QUAD $0x01865411487c3162 // vmovups %zmm10, 0x40(%rsi,%r8,4)
+	QUAD $0x02864c5848343162 // vaddps 0x80(%rsi,%r8,4), %zmm9, %zmm9
+	QUAD $0x02864c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r8,4)
+	QUAD $0x03864458483c3162 // vaddps 0xc0(%rsi,%r8,4), %zmm8, %zmm8
+	QUAD $0x03864411487c3162 // vmovups %zmm8, 0xc0(%rsi,%r8,4)
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm7, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0xc6 // vmovups %zmm7, (%rsi,%r8,8)
+	QUAD $0x01c67458484cb162 // vaddps 0x40(%rsi,%r8,8), %zmm6, %zmm6
+	QUAD $0x01c67411487cb162 // vmovups %zmm6, 0x40(%rsi,%r8,8)
+	QUAD $0x02c66c584854b162 // vaddps 0x80(%rsi,%r8,8), %zmm5, %zmm5
+	QUAD $0x02c66c11487cb162 // vmovups %zmm5, 0x80(%rsi,%r8,8)
+	QUAD $0x03c66458485cb162 // vaddps 0xc0(%rsi,%r8,8), %zmm4, %zmm4
+	QUAD $0x03c66411487cb162 // vmovups %zmm4, 0xc0(%rsi,%r8,8)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0x2e // vaddps (%rsi,%r13), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x2e // vmovups %zmm3, (%rsi,%r13)
+	QUAD $0x012e5458486cb162 // vaddps 0x40(%rsi,%r13), %zmm2, %zmm2
+	QUAD $0x012e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r13)
+	QUAD $0x022e4c584874b162 // vaddps 0x80(%rsi,%r13), %zmm1, %zmm1
+	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
+	QUAD $0x032e4458487cb162 // vaddps 0xc0(%rsi,%r13), %zmm0, %zmm0
+	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x4410 <gemm+0x4410>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0x0097840f; WORD $0x0000 // je 0x46e0 <gemm+0x46e0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
+	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
+	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
+	LONG $0x487cf162; WORD $0x1811 // vmovups %zmm3, (%rax)
+	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%rax)
+	LONG $0x497cd162; WORD $0x0211 // vmovups %zmm0, (%r10) {%k1}
+	LONG $0xfffd42e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x48147162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
+	QUAD $0x01245458482c5162 // vaddps 0x40(%r12), %zmm10, %zmm10
+	QUAD $0x01245411487c5162 // vmovups %zmm10, 0x40(%r12)
+	QUAD $0x02244c5848345162 // vaddps 0x80(%r12), %zmm9, %zmm9
+	QUAD $0x02244c11487c5162 // vmovups %zmm9, 0x80(%r12)
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	QUAD $0x01247458484cd162 // vaddps 0x40(%r12), %zmm6, %zmm6
+	QUAD $0x01247411487cd162 // vmovups %zmm6, 0x40(%r12)
+	QUAD $0x02246c584854d162 // vaddps 0x80(%r12), %zmm5, %zmm5
+	QUAD $0x02246c11487cd162 // vmovups %zmm5, 0x80(%r12)
+	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	LONG $0x4864f162; WORD $0x1858 // vaddps (%rax), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1811 // vmovups %zmm3, (%rax)
+	LONG $0x486cf162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%rax), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
+	LONG $0x4874f162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%rax), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%rax)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffc21e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x03178c0f; WORD $0x0000 // jl 0x4b1b <gemm+0x4b1b>
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0xc08d8d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r13), %r9
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x00000000b5148d4c // leaq (,%rsi,4), %r10
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x0000a1e9; BYTE $0x00 // jmp 0x21f0 <gemm+0x21f0>
-	BYTE $0x90 // nop
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x020e840f; WORD $0x0000 // je 0x2367 <gemm+0x2367>
-	LONG $0x484cf162; WORD $0x3258 // vaddps (%rdx), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x3211 // vmovups %zmm6, (%rdx)
-	LONG $0x4844f162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm7, %zmm6
-	LONG $0x487cf162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%rdx)
-	LONG $0x4854f162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdx)
-	LONG $0x485cf162; WORD $0x6258; BYTE $0x03 // vaddps 0xc0(%rdx), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6211; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdx)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825458486cf162 // vaddps 0x40(%rdx,%rax,4), %zmm2, %zmm2
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584874f162 // vaddps 0x80(%rdx,%rax,4), %zmm1, %zmm1
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824458487cf162 // vaddps 0xc0(%rdx,%rax,4), %zmm0, %zmm0
-	QUAD $0x03824411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rax,4)
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x247c8b49; BYTE $0x48 // movq 0x48(%r12), %rdi
-	LONG $0xfe738d49 // leaq -0x2(%r11), %rsi
-	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
-	LONG $0xfa148d48 // leaq (%rdx,%rdi,8), %rdx
-	LONG $0x03fb8349 // cmpq $0x3, %r11
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0x01f58e0f; WORD $0x0000 // jle 0x23e5 <gemm+0x23e5>
-	LONG $0x24748b49; BYTE $0x28 // movq 0x28(%r12), %rsi
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x247c8b49; BYTE $0x38 // movq 0x38(%r12), %rdi
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00aa8e0f; WORD $0x0000 // jle 0x22b0 <gemm+0x22b0>
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48488b4d // movq 0x48(%r8), %r9
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0xc08f8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rdi), %rcx
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	WORD $0x38eb // jmp 0x4891 <gemm+0x4891>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
+	LONG $0xce348d4a // leaq (%rsi,%r9,8), %rsi
+	LONG $0xfe4f8d49 // leaq -0x2(%r15), %rcx
+	LONG $0x03ff8349 // cmpq $0x3, %r15
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x028d8e0f; WORD $0x0000 // jle 0x4b1e <gemm+0x4b1e>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x38518b4c // movq 0x38(%rcx), %r10
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xce7e // jle 0x4877 <gemm+0x4877>
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x8e148d4a // leaq (%rsi,%r9,4), %rdx
+	QUAD $0x000000c08ea48d4e // leaq 0xc0(%rsi,%r9,4), %r12
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0xc0be8d4c; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %r15
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x58eb // jmp 0x4932 <gemm+0x4932>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
+	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x03 // vmovups %zmm4, 0xc0(%rsi)
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%r9,4)
+	QUAD $0x018e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9,4)
+	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
+	QUAD $0x038e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9,4)
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
+	LONG $0xd0438d48 // leaq -0x30(%rbx), %rax
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0xff2e8e0f; WORD $0xffff // jle 0x4860 <gemm+0x4860>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
-	LONG $0x487d5262; WORD $0x2018 // vbroadcastss (%r8), %zmm12
-	LONG $0x487d5262; WORD $0x2c18; BYTE $0x80 // vbroadcastss (%r8,%rax,4), %zmm13
-	LONG $0x487c7162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%rbx), %zmm8
-	LONG $0x487c7162; WORD $0x4b10; BYTE $0xfe // vmovups -0x80(%rbx), %zmm9
-	LONG $0x487c7162; WORD $0x5310; BYTE $0xff // vmovups -0x40(%rbx), %zmm10
-	LONG $0x487c7162; WORD $0x1b10 // vmovups (%rbx), %zmm11
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x481dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm12, %zmm6
-	LONG $0x481dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm12, %zmm7
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	LONG $0xc3420f48 // cmovbq %rbx, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487d5262; WORD $0x2318 // vbroadcastss (%r11), %zmm12
+	LONG $0x487d1262; WORD $0x2c18; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm13
+	LONG $0x487c5162; WORD $0x4510; BYTE $0xfd // vmovups -0xc0(%r13), %zmm8
+	LONG $0x487c5162; WORD $0x4d10; BYTE $0xfe // vmovups -0x80(%r13), %zmm9
+	LONG $0x487c5162; WORD $0x5510; BYTE $0xff // vmovups -0x40(%r13), %zmm10
+	LONG $0x487c5162; WORD $0x5d10; BYTE $0x00 // vmovups (%r13), %zmm11
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x481dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm12, %zmm7
+	LONG $0x481dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm12, %zmm6
 	LONG $0x481dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm12, %zmm5
 	LONG $0x4825d262; WORD $0xe4b8 // vfmadd231ps %zmm12, %zmm11, %zmm4
 	LONG $0x4815d262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm13, %zmm3
 	LONG $0x4815d262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm13, %zmm2
 	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
 	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x9977 // ja 0x2230 <gemm+0x2230>
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0xfea5840f; WORD $0xffff // je 0x2150 <gemm+0x2150>
-	WORD $0x37eb // jmp 0x22e4 <gemm+0x22e4>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0xfe6c840f; WORD $0xffff // je 0x2150 <gemm+0x2150>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00b1840f; WORD $0x0000 // je 0x239e <gemm+0x239e>
-	LONG $0x484cf162; WORD $0x3258 // vaddps (%rdx), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x3211 // vmovups %zmm6, (%rdx)
-	LONG $0x4844f162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm7, %zmm6
-	LONG $0x487cf162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%rdx)
-	LONG $0x4854f162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdx)
-	LONG $0xc97cf162; WORD $0x6a10; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	LONG $0x497cf162; WORD $0x6211; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdx) {%k1}
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825458486cf162 // vaddps 0x40(%rdx,%rax,4), %zmm2, %zmm2
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c584874f162 // vaddps 0x80(%rdx,%rax,4), %zmm1, %zmm1
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824c10c97cf162 // vmovups 0xc0(%rdx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	WORD $0x69eb // jmp 0x23d0 <gemm+0x23d0>
-	LONG $0x487cf162; WORD $0x3211 // vmovups %zmm6, (%rdx)
-	LONG $0x487cf162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm7, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdx)
-	LONG $0x487cf162; WORD $0x6211; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdx)
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	LONG $0xfffe27e9; BYTE $0xff // jmp 0x21c5 <gemm+0x21c5>
-	LONG $0x487cf162; WORD $0x3211 // vmovups %zmm6, (%rdx)
-	LONG $0x487cf162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm7, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdx)
-	LONG $0x497cf162; WORD $0x6211; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdx) {%k1}
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x82 // vmovups %zmm3, (%rdx,%rax,4)
-	QUAD $0x01825411487cf162 // vmovups %zmm2, 0x40(%rdx,%rax,4)
-	QUAD $0x02824c11487cf162 // vmovups %zmm1, 0x80(%rdx,%rax,4)
-	QUAD $0x03824411497cf162 // vmovups %zmm0, 0xc0(%rdx,%rax,4) {%k1}
-	LONG $0xfffdf0e9; BYTE $0xff // jmp 0x21cd <gemm+0x21cd>
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x2ea88e0f; WORD $0x0000 // jle 0x5296 <gemm+0x5296>
-	LONG $0x24748b49; BYTE $0x28 // movq 0x28(%r12), %rsi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x247c8b49; BYTE $0x38 // movq 0x38(%r12), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00aa8e0f; WORD $0x0000 // jle 0x24b2 <gemm+0x24b2>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0xc0c58149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r13
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x9877 // ja 0x4970 <gemm+0x4970>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x007c850f; WORD $0x0000 // jne 0x4a60 <gemm+0x4a60>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xfef2850f; WORD $0xffff // jne 0x48e0 <gemm+0x48e0>
+	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
+	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
+	LONG $0x4854f162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x03 // vmovups %zmm4, 0xc0(%rsi)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%r9,4)
+	QUAD $0x018e5458486cb162 // vaddps 0x40(%rsi,%r9,4), %zmm2, %zmm2
+	QUAD $0x018e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9,4)
+	QUAD $0x028e4c584874b162 // vaddps 0x80(%rsi,%r9,4), %zmm1, %zmm1
+	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
+	QUAD $0x038e4458487cb162 // vaddps 0xc0(%rsi,%r9,4), %zmm0, %zmm0
+	LONG $0xfffeb3e9; BYTE $0xff // jmp 0x4912 <gemm+0x4912>
 	BYTE $0x90 // nop
-	LONG $0x487dd262; WORD $0x2718 // vbroadcastss (%r15), %zmm4
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x485dd262; WORD $0x55b8; BYTE $0xfd // vfmadd231ps -0xc0(%r13), %zmm4, %zmm2
-	LONG $0x485dd262; WORD $0x5db8; BYTE $0xfe // vfmadd231ps -0x80(%r13), %zmm4, %zmm3
-	LONG $0x485dd262; WORD $0x4db8; BYTE $0xff // vfmadd231ps -0x40(%r13), %zmm4, %zmm1
-	LONG $0x485dd262; WORD $0x45b8; BYTE $0x00 // vfmadd231ps (%r13), %zmm4, %zmm0
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xcf77 // ja 0x2430 <gemm+0x2430>
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x247c8348; WORD $0x1008 // cmpq $0x10, 0x8(%rsp)
-	WORD $0x6175 // jne 0x24cf <gemm+0x24cf>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x21b8840f; WORD $0x0000 // je 0x462f <gemm+0x462f>
-	LONG $0x486cf162; WORD $0x1258 // vaddps (%rdx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1211 // vmovups %zmm2, (%rdx)
-	LONG $0x4864f162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm3, %zmm2
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x3a74 // je 0x4aa0 <gemm+0x4aa0>
+	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
+	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
+	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
+	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffe7ae9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
+	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
+	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
+	LONG $0x4854f162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
+	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	LONG $0x486cf162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
 	LONG $0x4874f162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x487cf162; WORD $0x4258; BYTE $0x03 // vaddps 0xc0(%rdx), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
-	LONG $0x002de4e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x18748e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x18528e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0xc0be8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rdi
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x32eb // jmp 0x4bc2 <gemm+0x4bc2>
+	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
+	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
+	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x17e98e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x247c8348; WORD $0x1008 // cmpq $0x10, 0x8(%rsp)
-	WORD $0x9f74 // je 0x246e <gemm+0x246e>
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x2171840f; WORD $0x0000 // je 0x464f <gemm+0x464f>
-	LONG $0x486cf162; WORD $0x1258 // vaddps (%rdx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1211 // vmovups %zmm2, (%rdx)
-	LONG $0x4864f162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm3, %zmm2
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x4874f162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0xc97cf162; WORD $0x4a10; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x00214be9; BYTE $0x00 // jmp 0x4663 <gemm+0x4663>
-	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	QUAD $0x000000009d1c8d4a // leaq (,%r11,4), %rbx
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x6518; BYTE $0x00 // vbroadcastss (%r13), %zmm4
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x485dd262; WORD $0x5ab8; BYTE $0xfd // vfmadd231ps -0xc0(%r10), %zmm4, %zmm3
+	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
+	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
+	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xcf77 // ja 0x4bf0 <gemm+0x4bf0>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	WORD $0x4775 // jne 0x4c70 <gemm+0x4c70>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff5d850f; WORD $0xffff // jne 0x4b90 <gemm+0x4b90>
+	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
+	LONG $0x486cf162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
+	LONG $0x487cf162; WORD $0x4658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm0, %zmm0
+	LONG $0xffff3de9; BYTE $0xff // jmp 0x4ba4 <gemm+0x4ba4>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x2a74 // je 0x4ca0 <gemm+0x4ca0>
+	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
+	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xffff16e9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
+	LONG $0x486cf162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xfffecce9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
+	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
+	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
 	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	WORD $0x2149; BYTE $0xc6 // andq %rax, %r14
-	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
-	LONG $0x9b3c8d48 // leaq (%rbx,%rbx,4), %rdi
-	LONG $0x5b248d4c // leaq (%rbx,%rbx,2), %r12
-	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
-	QUAD $0x00000000dd048d4a // leaq (,%r11,8), %rax
-	LONG $0x247c8948; BYTE $0x10 // movq %rdi, 0x10(%rsp)
-	QUAD $0x0000008024bc8d48 // leaq 0x80(%rsp), %rdi
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
-	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
-	WORD $0x30eb // jmp 0x25a1 <gemm+0x25a1>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	WORD $0x2149; BYTE $0xf0 // andq %rsi, %r8
+	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
+	LONG $0x5b148d4b // leaq (%r11,%r11,2), %rdx
+	LONG $0xb63c8d4f // leaq (%r14,%r14,4), %r15
+	LONG $0x762c8d4f // leaq (%r14,%r14,2), %r13
+	LONG $0x76148d4c // leaq (%rsi,%rsi,2), %r10
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x26eb // jmp 0x4d51 <gemm+0x4d51>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
 	LONG $0x00c78148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdi
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	LONG $0xf8c68349 // addq $-0x8, %r14
-	LONG $0xdc5e840f; WORD $0xffff // je 0x1ff <gemm+0x1ff>
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x6975 // jne 0x2610 <gemm+0x2610>
-	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	LONG $0x18048d49 // leaq (%r8,%rbx), %rax
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0xb4d5840f; WORD $0xffff // je 0x226 <gemm+0x226>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x1775 // jne 0x4d70 <gemm+0x4d70>
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	WORD $0x15eb // jmp 0x4d76 <gemm+0x4d76>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x36348d4a // leaq (%rsi,%r14), %rsi
 	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x6974 // je 0x2626 <gemm+0x2626>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0x10048d49 // leaq (%r8,%rdx), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x6974 // je 0x263d <gemm+0x263d>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0x20048d4b // leaq (%r8,%r12), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x6974 // je 0x2654 <gemm+0x2654>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0x28048d4b // leaq (%r8,%r13), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x6974 // je 0x266b <gemm+0x266b>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	WORD $0x67eb // jmp 0x2671 <gemm+0x2671>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0010 // vmovups (%r8), %zmm0 {%k1} {z}
-	LONG $0x18048d49 // leaq (%r8,%rbx), %rax
-	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x9775 // jne 0x25bd <gemm+0x25bd>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x10048d49 // leaq (%r8,%rdx), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x9775 // jne 0x25d4 <gemm+0x25d4>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x20048d4b // leaq (%r8,%r12), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x9775 // jne 0x25eb <gemm+0x25eb>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x28048d4b // leaq (%r8,%r13), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x9775 // jne 0x2602 <gemm+0x2602>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x0a75 // jne 0x2690 <gemm+0x2690>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	WORD $0x08eb // jmp 0x2696 <gemm+0x2696>
-	WORD $0x9066 // nop
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x2575 // jne 0x26d0 <gemm+0x26d0>
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x38048d4b // leaq (%r8,%r15), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	LONG $0xfeba840f; WORD $0xffff // je 0x2580 <gemm+0x2580>
-	WORD $0x23eb // jmp 0x26eb <gemm+0x26eb>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0x38048d4b // leaq (%r8,%r15), %rax
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	LONG $0xfe95840f; WORD $0xffff // je 0x2580 <gemm+0x2580>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	LONG $0xfffe90e9; BYTE $0xff // jmp 0x2586 <gemm+0x2586>
-	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
-	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
-	LONG $0x246c894c; BYTE $0x10 // movq %r13, 0x10(%rsp)
-	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
-	QUAD $0x00000000952c8d4e // leaq (,%r10,4), %r13
-	QUAD $0x00000080951c8d4e // leaq 0x80(,%r10,4), %r11
-	QUAD $0x00000080249c8d48 // leaq 0x80(%rsp), %rbx
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	WORD $0x2149; BYTE $0xf7 // andq %rsi, %r15
-	LONG $0x80ec8349 // subq $-0x80, %r12
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000008002848d49 // leaq 0x80(%r10,%rax), %rax
-	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
-	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
-	QUAD $0x00000080c50c8d48 // leaq 0x80(,%rax,8), %rcx
-	QUAD $0x0000008085348d4c // leaq 0x80(,%rax,4), %r14
-	QUAD $0x00000080d5048d4a // leaq 0x80(,%r10,8), %rax
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x920c8d4b // leaq (%r10,%r10,4), %rcx
-	QUAD $0x000000808d0c8d48 // leaq 0x80(,%rcx,4), %rcx
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	WORD $0x28eb // jmp 0x27b4 <gemm+0x27b4>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rbx)
-	LONG $0x00c38148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rbx
-	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
-	LONG $0xf8c78349 // addq $-0x8, %r15
-	LONG $0x025c840f; WORD $0x0000 // je 0x2a10 <gemm+0x2a10>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e50 <gemm+0x4e50>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0x487cf162; WORD $0x0311 // vmovups %zmm0, (%rbx)
-	LONG $0x487cf162; WORD $0x4610; BYTE $0x01 // vmovups 0x40(%rsi), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x01 // vmovups %zmm0, 0x40(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x1275 // jne 0x27f0 <gemm+0x27f0>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x10eb // jmp 0x27f6 <gemm+0x27f6>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x02 // vmovups %zmm0, 0x80(%rbx)
-	LONG $0x180c8d4b // leaq (%r8,%r11), %rcx
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x03 // vmovups %zmm0, 0xc0(%rbx)
-	QUAD $0x01284410487c9162 // vmovups 0x40(%r8,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x04 // vmovups %zmm0, 0x100(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x0c75 // jne 0x2830 <gemm+0x2830>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0aeb // jmp 0x2836 <gemm+0x2836>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0x28348d4b // leaq (%r8,%r13), %rsi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x05 // vmovups %zmm0, 0x140(%rbx)
-	LONG $0x000c8d49 // leaq (%r8,%rax), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x06 // vmovups %zmm0, 0x180(%rbx)
-	QUAD $0x012e4410487cb162 // vmovups 0x40(%rsi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x1575 // jne 0x2880 <gemm+0x2880>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x13eb // jmp 0x2886 <gemm+0x2886>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x08 // vmovups %zmm0, 0x200(%rbx)
-	LONG $0x300c8d4b // leaq (%r8,%r14), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2f // vmovups (%rdi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x09 // vmovups %zmm0, 0x240(%rbx)
-	QUAD $0x012f4410487cb162 // vmovups 0x40(%rdi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0a // vmovups %zmm0, 0x280(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x1675 // jne 0x28d0 <gemm+0x28d0>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x14eb // jmp 0x28d6 <gemm+0x28d6>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e6d <gemm+0x4e6d>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e8a <gemm+0x4e8a>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ea7 <gemm+0x4ea7>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ec4 <gemm+0x4ec4>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ee1 <gemm+0x4ee1>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	LONG $0xfef3840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
+	LONG $0x0000bce9; BYTE $0x00 // jmp 0x4efe <gemm+0x4efe>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rbx)
-	LONG $0x200c8d4b // leaq (%r8,%r12), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2f // vmovups (%rdi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0c // vmovups %zmm0, 0x300(%rbx)
-	QUAD $0x012f4410487cb162 // vmovups 0x40(%rdi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0d // vmovups %zmm0, 0x340(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x1375 // jne 0x2920 <gemm+0x2920>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x11eb // jmp 0x2926 <gemm+0x2926>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0e // vmovups %zmm0, 0x380(%rbx)
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2f // vmovups (%rdi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rbx)
-	QUAD $0x012f4410487cb162 // vmovups 0x40(%rdi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x10 // vmovups %zmm0, 0x400(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x1075 // jne 0x2970 <gemm+0x2970>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0eeb // jmp 0x2976 <gemm+0x2976>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x11 // vmovups %zmm0, 0x440(%rbx)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2f // vmovups (%rdi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x12 // vmovups %zmm0, 0x480(%rbx)
-	QUAD $0x012f4410487cb162 // vmovups 0x40(%rdi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x0f75 // jne 0x29c0 <gemm+0x29c0>
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0x0deb // jmp 0x29c6 <gemm+0x29c6>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0x014c; BYTE $0xef // addq %r13, %rdi
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x14 // vmovups %zmm0, 0x500(%rbx)
-	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2f // vmovups (%rdi,%r13), %zmm0
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x15 // vmovups %zmm0, 0x540(%rbx)
-	QUAD $0x012f4410487cb162 // vmovups 0x40(%rdi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4311; BYTE $0x16 // vmovups %zmm0, 0x580(%rbx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	LONG $0xfd8b840f; WORD $0xffff // je 0x2790 <gemm+0x2790>
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	LONG $0xfffd86e9; BYTE $0xff // jmp 0x2796 <gemm+0x2796>
-	LONG $0x2444034c; BYTE $0x30 // addq 0x30(%rsp), %r8
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x0000008024b48d48 // leaq 0x80(%rsp), %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x6274 // je 0x2a98 <gemm+0x2a98>
-	WORD $0xe0c1; BYTE $0x06 // shll $0x6, %eax
-	LONG $0x80e88349 // subq $-0x80, %r8
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x24eb // jmp 0x2a6d <gemm+0x2a6d>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4dac <gemm+0x4dac>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4dc9 <gemm+0x4dc9>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4de6 <gemm+0x4de6>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4e03 <gemm+0x4e03>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4e20 <gemm+0x4e20>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	LONG $0xfe32840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0xfffe2de9; BYTE $0xff // jmp 0x4d36 <gemm+0x4d36>
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x00000080c52c8d4c // leaq 0x80(,%rax,8), %r13
+	QUAD $0x0000008085148d4c // leaq 0x80(,%rax,4), %r10
+	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	WORD $0x2149; BYTE $0xf9 // andq %rdi, %r9
+	LONG $0x80ef8349 // subq $-0x80, %r15
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x00000080088c8d48 // leaq 0x80(%rax,%rcx), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	QUAD $0x00000080cd148d48 // leaq 0x80(,%rcx,8), %rdx
+	QUAD $0x000000808d248d4c // leaq 0x80(,%rcx,4), %r12
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
+	QUAD $0x0000008095348d4c // leaq 0x80(,%rdx,4), %r14
+	WORD $0x33eb // jmp 0x4fd4 <gemm+0x4fd4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdi)
+	LONG $0x00c78148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rdi
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x025f840f; WORD $0x0000 // je 0x5233 <gemm+0x5233>
 	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	QUAD $0x020b4411487cf162 // vmovups %zmm0, 0x80(%rbx,%rcx)
-	LONG $0xc0c18148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rcx
-	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x2b74 // je 0x2a98 <gemm+0x2a98>
-	LONG $0x487cd162; WORD $0x4010; BYTE $0xfe // vmovups -0x80(%r8), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x0b // vmovups %zmm0, (%rbx,%rcx)
-	LONG $0x487cd162; WORD $0x4010; BYTE $0xff // vmovups -0x40(%r8), %zmm0
-	QUAD $0x010b4411487cf162 // vmovups %zmm0, 0x40(%rbx,%rcx)
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0xc074 // je 0x2a50 <gemm+0x2a50>
-	LONG $0xc97cd162; WORD $0x0010 // vmovups (%r8), %zmm0 {%k1} {z}
-	WORD $0xbeeb // jmp 0x2a56 <gemm+0x2a56>
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0x2404894c // movq %r8, (%rsp)
-	LONG $0x244c894c; BYTE $0x08 // movq %r9, 0x8(%rsp)
-	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	LONG $0x04158d0f; WORD $0x0000 // jge 0x2ecd <gemm+0x2ecd>
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	LONG $0x04fb8348 // cmpq $0x4, %rbx
-	LONG $0x0bcd8c0f; WORD $0x0000 // jl 0x3692 <gemm+0x3692>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x80908d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rdx
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
+	LONG $0x487cd162; WORD $0x4010; BYTE $0x01 // vmovups 0x40(%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	WORD $0x1075 // jne 0x5010 <gemm+0x5010>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0eeb // jmp 0x5016 <gemm+0x5016>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	QUAD $0x010b4410487cd162 // vmovups 0x40(%r11,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	WORD $0x0a75 // jne 0x5050 <gemm+0x5050>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x08eb // jmp 0x5056 <gemm+0x5056>
+	WORD $0x9066 // nop
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x0b048d4d // leaq (%r11,%rcx), %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x2b148d4b // leaq (%r11,%r13), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x08 // vmovups (%r8,%rcx), %zmm0
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	QUAD $0x01084410487cd162 // vmovups 0x40(%r8,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
+	WORD $0x1375 // jne 0x50a0 <gemm+0x50a0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x11eb // jmp 0x50a6 <gemm+0x50a6>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
+	WORD $0x1475 // jne 0x50f0 <gemm+0x50f0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x12eb // jmp 0x50f6 <gemm+0x50f6>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x3b148d4b // leaq (%r11,%r15), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
+	WORD $0x1175 // jne 0x5140 <gemm+0x5140>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0feb // jmp 0x5146 <gemm+0x5146>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x33148d4b // leaq (%r11,%r14), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x10 // vmovups %zmm0, 0x400(%rdi)
+	WORD $0x1175 // jne 0x5190 <gemm+0x5190>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0feb // jmp 0x5196 <gemm+0x5196>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x11 // vmovups %zmm0, 0x440(%rdi)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x12 // vmovups %zmm0, 0x480(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdi)
+	WORD $0x0c75 // jne 0x51e0 <gemm+0x51e0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0aeb // jmp 0x51e6 <gemm+0x51e6>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x14 // vmovups %zmm0, 0x500(%rdi)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x15 // vmovups %zmm0, 0x540(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x16 // vmovups %zmm0, 0x580(%rdi)
+	LONG $0xfd88840f; WORD $0xffff // je 0x4fb0 <gemm+0x4fb0>
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0xfffd83e9; BYTE $0xff // jmp 0x4fb6 <gemm+0x4fb6>
+	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x00000140249c8b48 // movq 0x140(%rsp), %rbx
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6774 // je 0x52ca <gemm+0x52ca>
+	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
+	LONG $0x80ea8349 // subq $-0x80, %r10
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x27eb // jmp 0x529d <gemm+0x529d>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
+	QUAD $0x02174411487cf162 // vmovups %zmm0, 0x80(%rdi,%rdx)
+	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x2d74 // je 0x52ca <gemm+0x52ca>
+	LONG $0x487cd162; WORD $0x4210; BYTE $0xfe // vmovups -0x80(%r10), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
+	LONG $0x487cd162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%r10), %zmm0
+	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
+	WORD $0xbe74 // je 0x5280 <gemm+0x5280>
+	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
+	WORD $0xbceb // jmp 0x5286 <gemm+0x5286>
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0xce3f8d0f; WORD $0xffff // jge 0x2126 <gemm+0x2126>
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x04b78c0f; WORD $0x0000 // jl 0x57ab <gemm+0x57ab>
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x80818d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rcx), %rax
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	LONG $0x00010ce9; BYTE $0x00 // jmp 0x2c03 <gemm+0x2c03>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0308840f; WORD $0x0000 // je 0x2e11 <gemm+0x2e11>
-	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	LONG $0x482c7162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%rdx)
-	LONG $0xc97c7162; WORD $0x5210; BYTE $0x02 // vmovups 0x80(%rdx), %zmm10 {%k1} {z}
-	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
-	LONG $0x497c7162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdx) {%k1}
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%rdx,%rcx,4)
-	QUAD $0x018a7c584844f162 // vaddps 0x40(%rdx,%rcx,4), %zmm7, %zmm7
-	QUAD $0x018a7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a7c10c97cf162 // vmovups 0x80(%rdx,%rcx,4), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x028a7411497cf162 // vmovups %zmm6, 0x80(%rdx,%rcx,4) {%k1}
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xca // vaddps (%rdx,%rcx,8), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%rdx,%rcx,8)
-	QUAD $0x01ca6458485cf162 // vaddps 0x40(%rdx,%rcx,8), %zmm4, %zmm4
-	QUAD $0x01ca6411487cf162 // vmovups %zmm4, 0x40(%rdx,%rcx,8)
-	QUAD $0x02ca6410c97cf162 // vmovups 0x80(%rdx,%rcx,8), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	QUAD $0x02ca5c11497cf162 // vmovups %zmm3, 0x80(%rdx,%rcx,8) {%k1}
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
+	LONG $0x80c78148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdi
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c584874f162 // vaddps 0x40(%rdx,%rcx,4), %zmm1, %zmm1
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4c10c97cf162 // vmovups 0x80(%rdx,%rcx,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x028a4411497cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4) {%k1}
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
-	LONG $0xfc5b8d4c // leaq -0x4(%rbx), %r11
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	WORD $0x4beb // jmp 0x5394 <gemm+0x5394>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x07fb8348 // cmpq $0x7, %rbx
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	LONG $0x0a928e0f; WORD $0x0000 // jle 0x3695 <gemm+0x3695>
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	LONG $0x76048d4f // leaq (%r14,%r14,2), %r8
-	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	LONG $0x85448d4f; BYTE $0x00 // leaq (%r13,%r8,4), %r8
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00de8e0f; WORD $0x0000 // jle 0x2d00 <gemm+0x2d00>
-	LONG $0xf70c8d4e // leaq (%rdi,%r14,8), %r9
-	LONG $0xb71c8d4e // leaq (%rdi,%r14,4), %r11
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	LONG $0xfc7a8d4c // leaq -0x4(%rdx), %r15
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x07fa8348 // cmpq $0x7, %rdx
+	LONG $0x041a8e0f; WORD $0x0000 // jle 0x57ae <gemm+0x57ae>
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	LONG $0x38518b4c // movq 0x38(%rcx), %r10
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xae7e // jle 0x5365 <gemm+0x5365>
+	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
+	QUAD $0x000000808e8c8d4a // leaq 0x80(%rsi,%r9,4), %rcx
+	LONG $0xce3c8d4a // leaq (%rsi,%r9,8), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
+	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	QUAD $0x000000800ebc8d48 // leaq 0x80(%rsi,%rcx), %rdi
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	WORD $0x7aeb // jmp 0x54a1 <gemm+0x54a1>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
+	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
+	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
+	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
+	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
+	LONG $0x247c0348; BYTE $0x48 // addq 0x48(%rsp), %rdi
+	LONG $0xd0638d4c // leaq -0x30(%rbx), %r12
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x5350 <gemm+0x5350>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -2094,1803 +9325,710 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487d8262; WORD $0x0418; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm16
-	LONG $0x487c5162; WORD $0x6610; BYTE $0xfe // vmovups -0x80(%r14), %zmm12
-	LONG $0x487c5162; WORD $0x6e10; BYTE $0xff // vmovups -0x40(%r14), %zmm13
-	LONG $0x487c5162; WORD $0x3610 // vmovups (%r14), %zmm14
-	LONG $0x487d3262; WORD $0x3c18; BYTE $0x3f // vbroadcastss (%rdi,%r15), %zmm15
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0x39 // vbroadcastss (%r9,%r15), %zmm17
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0xe3420f4c // cmovbq %rbx, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d8262; WORD $0x0418; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm16
+	LONG $0x487c5162; WORD $0x6510; BYTE $0xfe // vmovups -0x80(%r13), %zmm12
+	LONG $0x487c5162; WORD $0x6d10; BYTE $0xff // vmovups -0x40(%r13), %zmm13
+	LONG $0x487c5162; WORD $0x7510; BYTE $0x00 // vmovups (%r13), %zmm14
+	LONG $0x487d5262; WORD $0x3b18 // vbroadcastss (%r11), %zmm15
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm17
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
 	LONG $0x407d5262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm16, %zmm8
 	LONG $0x407dd262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm16, %zmm7
 	LONG $0x480db262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm14, %zmm6
-	LONG $0x487d8262; WORD $0x0418; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm16
+	LONG $0x487dc262; WORD $0x0618 // vbroadcastss (%r14), %zmm16
 	LONG $0x48055262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm15, %zmm11
 	LONG $0x48055262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm15, %zmm10
 	LONG $0x480d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm14, %zmm9
 	LONG $0x4075d262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm17, %zmm5
 	LONG $0x4075d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm17, %zmm4
 	LONG $0x480db262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm14, %zmm3
-	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
 	LONG $0x407dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm16, %zmm2
 	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
 	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	LONG $0xff75870f; WORD $0xffff // ja 0x2c70 <gemm+0x2c70>
-	WORD $0x37eb // jmp 0x2d34 <gemm+0x2d34>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	LONG $0xfdb3850f; WORD $0xffff // jne 0x2b00 <gemm+0x2b00>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0115840f; WORD $0x0000 // je 0x2e6b <gemm+0x2e6b>
-	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	LONG $0x482c7162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%rdx)
-	LONG $0x48347162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdx)
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%rdx,%rcx,4)
-	QUAD $0x018a7c584844f162 // vaddps 0x40(%rdx,%rcx,4), %zmm7, %zmm7
-	QUAD $0x018a7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a7458484cf162 // vaddps 0x80(%rdx,%rcx,4), %zmm6, %zmm6
-	QUAD $0x028a7411487cf162 // vmovups %zmm6, 0x80(%rdx,%rcx,4)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xca // vaddps (%rdx,%rcx,8), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%rdx,%rcx,8)
-	QUAD $0x01ca6458485cf162 // vaddps 0x40(%rdx,%rcx,8), %zmm4, %zmm4
-	QUAD $0x01ca6411487cf162 // vmovups %zmm4, 0x40(%rdx,%rcx,8)
-	QUAD $0x02ca5c584864f162 // vaddps 0x80(%rdx,%rcx,8), %zmm3, %zmm3
-	QUAD $0x02ca5c11487cf162 // vmovups %zmm3, 0x80(%rdx,%rcx,8)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c584874f162 // vaddps 0x40(%rdx,%rcx,4), %zmm1, %zmm1
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4458487cf162 // vaddps 0x80(%rdx,%rcx,4), %zmm0, %zmm0
-	QUAD $0x028a4411487cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4)
-	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x2bd7 <gemm+0x2bd7>
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	LONG $0x487c7162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%rdx)
-	LONG $0x497c7162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdx) {%k1}
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%rdx,%rcx,4)
-	QUAD $0x018a7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a7411497cf162 // vmovups %zmm6, 0x80(%rdx,%rcx,4) {%k1}
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%rdx,%rcx,8)
-	QUAD $0x01ca6411487cf162 // vmovups %zmm4, 0x40(%rdx,%rcx,8)
-	QUAD $0x02ca5c11497cf162 // vmovups %zmm3, 0x80(%rdx,%rcx,8) {%k1}
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	LONG $0xfffd64e9; BYTE $0xff // jmp 0x2bcf <gemm+0x2bcf>
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	LONG $0x487c7162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%rdx)
-	LONG $0x487c7162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdx)
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x8a // vmovups %zmm8, (%rdx,%rcx,4)
-	QUAD $0x018a7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a7411487cf162 // vmovups %zmm6, 0x80(%rdx,%rcx,4)
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xca // vmovups %zmm5, (%rdx,%rcx,8)
-	QUAD $0x01ca6411487cf162 // vmovups %zmm4, 0x40(%rdx,%rcx,8)
-	QUAD $0x02ca5c11487cf162 // vmovups %zmm3, 0x80(%rdx,%rcx,8)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4411487cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4)
-	LONG $0xfffd0ae9; BYTE $0xff // jmp 0x2bd7 <gemm+0x2bd7>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x80818d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rcx), %rax
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x0001f4e9; BYTE $0x00 // jmp 0x30f3 <gemm+0x30f3>
-	BYTE $0x90 // nop
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x05df840f; WORD $0x0000 // je 0x34f2 <gemm+0x34f2>
-	LONG $0x404ce162; WORD $0x3258 // vaddps (%rdx), %zmm22, %zmm22
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x4044e162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0xc97ce162; WORD $0x7210; BYTE $0x02 // vmovups 0x80(%rdx), %zmm22 {%k1} {z}
-	LONG $0x404ca162; WORD $0xed58 // vaddps %zmm21, %zmm22, %zmm21
-	LONG $0x497ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx) {%k1}
-	LONG $0x405ce162; WORD $0x2458; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x82 // vmovups %zmm20, (%rdx,%rax,4)
-	QUAD $0x01825c584064e162 // vaddps 0x40(%rdx,%rax,4), %zmm19, %zmm19
-	QUAD $0x01825c11487ce162 // vmovups %zmm19, 0x40(%rdx,%rax,4)
-	QUAD $0x02825c10c97ce162 // vmovups 0x80(%rdx,%rax,4), %zmm19 {%k1} {z}
-	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
-	QUAD $0x02825411497ce162 // vmovups %zmm18, 0x80(%rdx,%rax,4) {%k1}
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm17, (%rdx,%rax,8)
-	QUAD $0x01c24458407ce162 // vaddps 0x40(%rdx,%rax,8), %zmm16, %zmm16
-	QUAD $0x01c24411487ce162 // vmovups %zmm16, 0x40(%rdx,%rax,8)
-	QUAD $0x02c24410c97ce162 // vmovups 0x80(%rdx,%rax,8), %zmm16 {%k1} {z}
-	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
-	QUAD $0x02c27c11497c7162 // vmovups %zmm15, 0x80(%rdx,%rax,8) {%k1}
-	LONG $0x480c7162; WORD $0x3458; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0xb2 // vmovups %zmm14, (%rdx,%rsi,4)
-	QUAD $0x01b26c5848147162 // vaddps 0x40(%rdx,%rsi,4), %zmm13, %zmm13
-	QUAD $0x01b26c11487c7162 // vmovups %zmm13, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b26c10c97c7162 // vmovups 0x80(%rdx,%rsi,4), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x02b26411497c7162 // vmovups %zmm12, 0x80(%rdx,%rsi,4) {%k1}
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x3a // vaddps (%rdx,%rdi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x3a // vmovups %zmm11, (%rdx,%rdi)
-	QUAD $0x013a5458482c7162 // vaddps 0x40(%rdx,%rdi), %zmm10, %zmm10
-	QUAD $0x013a5411487c7162 // vmovups %zmm10, 0x40(%rdx,%rdi)
-	QUAD $0x023a5410c97c7162 // vmovups 0x80(%rdx,%rdi), %zmm10 {%k1} {z}
-	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
-	QUAD $0x023a4c11497c7162 // vmovups %zmm9, 0x80(%rdx,%rdi) {%k1}
-	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
-	LONG $0x483c7162; WORD $0x0458; BYTE $0xba // vaddps (%rdx,%rdi,4), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0xba // vmovups %zmm8, (%rdx,%rdi,4)
-	QUAD $0x01ba7c584844f162 // vaddps 0x40(%rdx,%rdi,4), %zmm7, %zmm7
-	QUAD $0x01ba7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rdi,4)
-	QUAD $0x02ba7c10c97cf162 // vmovups 0x80(%rdx,%rdi,4), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x02ba7411497cf162 // vmovups %zmm6, 0x80(%rdx,%rdi,4) {%k1}
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xf2 // vmovups %zmm5, (%rdx,%rsi,8)
-	QUAD $0x01f26458485cf162 // vaddps 0x40(%rdx,%rsi,8), %zmm4, %zmm4
-	QUAD $0x01f26411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi,8)
-	QUAD $0x02f26410c97cf162 // vmovups 0x80(%rdx,%rsi,8), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	QUAD $0x02f25c11497cf162 // vmovups %zmm3, 0x80(%rdx,%rsi,8) {%k1}
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x32 // vmovups %zmm2, (%rdx,%rsi)
-	QUAD $0x01324c584874f162 // vaddps 0x40(%rdx,%rsi), %zmm1, %zmm1
-	QUAD $0x01324c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rsi)
-	QUAD $0x02324c10c97cf162 // vmovups 0x80(%rdx,%rsi), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x02324411497cf162 // vmovups %zmm0, 0x80(%rdx,%rsi) {%k1}
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0xf85a8d49 // leaq -0x8(%r10), %rbx
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	LONG $0x05e7c148 // shlq $0x5, %rdi
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x0ffa8349 // cmpq $0xf, %r10
-	LONG $0xf9c88e0f; WORD $0xffff // jle 0x2abb <gemm+0x2abb>
-	LONG $0x245c8b49; BYTE $0x28 // movq 0x28(%r12), %rbx
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x24748b4d; BYTE $0x38 // movq 0x38(%r12), %r14
-	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
-	LONG $0x246c894c; BYTE $0x10 // movq %r13, 0x10(%rsp)
-	LONG $0x85648d4d; BYTE $0x00 // leaq (%r13,%rax,4), %r12
-	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x019f8e0f; WORD $0x0000 // jle 0x32c0 <gemm+0x32c0>
-	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
-	LONG $0xf7048d49 // leaq (%r15,%rsi,8), %rax
-	LONG $0xb73c8d49 // leaq (%r15,%rsi,4), %rdi
-	LONG $0xf4148d4d // leaq (%r12,%rsi,8), %r10
-	LONG $0xb4048d4d // leaq (%r12,%rsi,4), %r8
-	LONG $0xb5748d49; BYTE $0x00 // leaq (%r13,%rsi,4), %rsi
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x1f // vbroadcastss (%rdi,%r11), %zmm28
-	LONG $0x487c4162; WORD $0x4110; BYTE $0xfe // vmovups -0x80(%r9), %zmm24
-	LONG $0x487c4162; WORD $0x4910; BYTE $0xff // vmovups -0x40(%r9), %zmm25
-	LONG $0x487c4162; WORD $0x1110 // vmovups (%r9), %zmm26
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0x18 // vbroadcastss (%rax,%r11), %zmm29
-	LONG $0x487d0262; WORD $0x1c18; BYTE $0x1f // vbroadcastss (%r15,%r11), %zmm27
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	WORD $0xff48; BYTE $0xcb // decq %rbx
-	LONG $0x401d8262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm28, %zmm20
-	LONG $0x401d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm19
-	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
-	LONG $0x487d0262; WORD $0x2418; BYTE $0x1c // vbroadcastss (%r12,%r11), %zmm28
-	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
-	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
-	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
-	LONG $0x487d0262; WORD $0x2c18; BYTE $0x18 // vbroadcastss (%r8,%r11), %zmm29
-	LONG $0x40258262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm27, %zmm22
-	LONG $0x40258262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm27, %zmm23
-	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
-	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
-	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
-	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
-	LONG $0x487d0262; WORD $0x2418; BYTE $0x1a // vbroadcastss (%r10,%r11), %zmm28
-	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
-	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
-	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
-	QUAD $0x001d6c18487d0262 // vbroadcastss (%r13,%r11), %zmm29
-	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
-	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
-	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
-	LONG $0x487d2262; WORD $0x2418; BYTE $0x1e // vbroadcastss (%rsi,%r11), %zmm28
-	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
-	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
-	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
-	WORD $0x014d; BYTE $0xf3 // addq %r14, %r11
-	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
-	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
-	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
-	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	LONG $0xff10870f; WORD $0xffff // ja 0x31c0 <gemm+0x31c0>
-	LONG $0x000083e9; BYTE $0x00 // jmp 0x3338 <gemm+0x3338>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	LONG $0xfbaa850f; WORD $0xffff // jne 0x2f00 <gemm+0x2f00>
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0255840f; WORD $0x0000 // je 0x35be <gemm+0x35be>
-	LONG $0x404ce162; WORD $0x3258 // vaddps (%rdx), %zmm22, %zmm22
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x80048d4c // leaq (%rax,%rax,4), %r8
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x4044e162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0x4054e162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0x405ce162; WORD $0x2458; BYTE $0x82 // vaddps (%rdx,%rax,4), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x82 // vmovups %zmm20, (%rdx,%rax,4)
-	QUAD $0x01825c584064e162 // vaddps 0x40(%rdx,%rax,4), %zmm19, %zmm19
-	QUAD $0x01825c11487ce162 // vmovups %zmm19, 0x40(%rdx,%rax,4)
-	QUAD $0x02825458406ce162 // vaddps 0x80(%rdx,%rax,4), %zmm18, %zmm18
-	QUAD $0x02825411487ce162 // vmovups %zmm18, 0x80(%rdx,%rax,4)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xc2 // vaddps (%rdx,%rax,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm17, (%rdx,%rax,8)
-	QUAD $0x01c24458407ce162 // vaddps 0x40(%rdx,%rax,8), %zmm16, %zmm16
-	QUAD $0x01c24411487ce162 // vmovups %zmm16, 0x40(%rdx,%rax,8)
-	QUAD $0x02c27c5848047162 // vaddps 0x80(%rdx,%rax,8), %zmm15, %zmm15
-	QUAD $0x02c27c11487c7162 // vmovups %zmm15, 0x80(%rdx,%rax,8)
-	LONG $0x480c7162; WORD $0x3458; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0xb2 // vmovups %zmm14, (%rdx,%rsi,4)
-	QUAD $0x01b26c5848147162 // vaddps 0x40(%rdx,%rsi,4), %zmm13, %zmm13
-	QUAD $0x01b26c11487c7162 // vmovups %zmm13, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b26458481c7162 // vaddps 0x80(%rdx,%rsi,4), %zmm12, %zmm12
-	QUAD $0x02b26411487c7162 // vmovups %zmm12, 0x80(%rdx,%rsi,4)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x3a // vaddps (%rdx,%rdi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x3a // vmovups %zmm11, (%rdx,%rdi)
-	QUAD $0x013a5458482c7162 // vaddps 0x40(%rdx,%rdi), %zmm10, %zmm10
-	QUAD $0x013a5411487c7162 // vmovups %zmm10, 0x40(%rdx,%rdi)
-	QUAD $0x023a4c5848347162 // vaddps 0x80(%rdx,%rdi), %zmm9, %zmm9
-	QUAD $0x023a4c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rdi)
-	LONG $0x483c3162; WORD $0x0458; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm8, %zmm8
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x82 // vmovups %zmm8, (%rdx,%r8,4)
-	QUAD $0x01827c584844b162 // vaddps 0x40(%rdx,%r8,4), %zmm7, %zmm7
-	QUAD $0x01827c11487cb162 // vmovups %zmm7, 0x40(%rdx,%r8,4)
-	QUAD $0x02827458484cb162 // vaddps 0x80(%rdx,%r8,4), %zmm6, %zmm6
-	QUAD $0x02827411487cb162 // vmovups %zmm6, 0x80(%rdx,%r8,4)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xf2 // vmovups %zmm5, (%rdx,%rsi,8)
-	QUAD $0x01f26458485cf162 // vaddps 0x40(%rdx,%rsi,8), %zmm4, %zmm4
-	QUAD $0x01f26411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi,8)
-	QUAD $0x02f25c584864f162 // vaddps 0x80(%rdx,%rsi,8), %zmm3, %zmm3
-	QUAD $0x02f25c11487cf162 // vmovups %zmm3, 0x80(%rdx,%rsi,8)
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x32 // vmovups %zmm2, (%rdx,%rsi)
-	QUAD $0x01324c584874f162 // vaddps 0x40(%rdx,%rsi), %zmm1, %zmm1
-	QUAD $0x01324c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rsi)
-	QUAD $0x02324458487cf162 // vaddps 0x80(%rdx,%rsi), %zmm0, %zmm0
-	QUAD $0x02324411487cf162 // vmovups %zmm0, 0x80(%rdx,%rsi)
-	LONG $0xfffbd5e9; BYTE $0xff // jmp 0x30c7 <gemm+0x30c7>
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x487ce162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm23, 0x40(%rdx)
-	LONG $0x497ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx) {%k1}
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x82 // vmovups %zmm20, (%rdx,%rax,4)
-	QUAD $0x01825c11487ce162 // vmovups %zmm19, 0x40(%rdx,%rax,4)
-	QUAD $0x02825411497ce162 // vmovups %zmm18, 0x80(%rdx,%rax,4) {%k1}
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm17, (%rdx,%rax,8)
-	QUAD $0x01c24411487ce162 // vmovups %zmm16, 0x40(%rdx,%rax,8)
-	QUAD $0x02c27c11497c7162 // vmovups %zmm15, 0x80(%rdx,%rax,8) {%k1}
-	LONG $0x487c7162; WORD $0x3411; BYTE $0xb2 // vmovups %zmm14, (%rdx,%rsi,4)
-	QUAD $0x01b26c11487c7162 // vmovups %zmm13, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b26411497c7162 // vmovups %zmm12, 0x80(%rdx,%rsi,4) {%k1}
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x3a // vmovups %zmm11, (%rdx,%rdi)
-	QUAD $0x013a5411487c7162 // vmovups %zmm10, 0x40(%rdx,%rdi)
-	QUAD $0x023a4c11497c7162 // vmovups %zmm9, 0x80(%rdx,%rdi) {%k1}
-	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
-	LONG $0x487c7162; WORD $0x0411; BYTE $0xba // vmovups %zmm8, (%rdx,%rdi,4)
-	QUAD $0x01ba7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rdi,4)
-	QUAD $0x02ba7411497cf162 // vmovups %zmm6, 0x80(%rdx,%rdi,4) {%k1}
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xf2 // vmovups %zmm5, (%rdx,%rsi,8)
-	QUAD $0x01f26411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi,8)
-	QUAD $0x02f25c11497cf162 // vmovups %zmm3, 0x80(%rdx,%rsi,8) {%k1}
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x32 // vmovups %zmm2, (%rdx,%rsi)
-	QUAD $0x01324c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rsi)
-	LONG $0xfffb01e9; BYTE $0xff // jmp 0x30bf <gemm+0x30bf>
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x487ce162; WORD $0x3211 // vmovups %zmm22, (%rdx)
-	LONG $0x487ce162; WORD $0x7a11; BYTE $0x01 // vmovups %zmm23, 0x40(%rdx)
-	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x82 // vmovups %zmm20, (%rdx,%rax,4)
-	QUAD $0x01825c11487ce162 // vmovups %zmm19, 0x40(%rdx,%rax,4)
-	QUAD $0x02825411487ce162 // vmovups %zmm18, 0x80(%rdx,%rax,4)
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc2 // vmovups %zmm17, (%rdx,%rax,8)
-	QUAD $0x01c24411487ce162 // vmovups %zmm16, 0x40(%rdx,%rax,8)
-	QUAD $0x02c27c11487c7162 // vmovups %zmm15, 0x80(%rdx,%rax,8)
-	LONG $0x487c7162; WORD $0x3411; BYTE $0xb2 // vmovups %zmm14, (%rdx,%rsi,4)
-	QUAD $0x01b26c11487c7162 // vmovups %zmm13, 0x40(%rdx,%rsi,4)
-	QUAD $0x02b26411487c7162 // vmovups %zmm12, 0x80(%rdx,%rsi,4)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x3a // vmovups %zmm11, (%rdx,%rdi)
-	QUAD $0x013a5411487c7162 // vmovups %zmm10, 0x40(%rdx,%rdi)
-	QUAD $0x023a4c11487c7162 // vmovups %zmm9, 0x80(%rdx,%rdi)
-	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
-	LONG $0x487c7162; WORD $0x0411; BYTE $0xba // vmovups %zmm8, (%rdx,%rdi,4)
-	QUAD $0x01ba7c11487cf162 // vmovups %zmm7, 0x40(%rdx,%rdi,4)
-	QUAD $0x02ba7411487cf162 // vmovups %zmm6, 0x80(%rdx,%rdi,4)
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xf2 // vmovups %zmm5, (%rdx,%rsi,8)
-	QUAD $0x01f26411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi,8)
-	QUAD $0x02f25c11487cf162 // vmovups %zmm3, 0x80(%rdx,%rsi,8)
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x32 // vmovups %zmm2, (%rdx,%rsi)
-	QUAD $0x01324c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rsi)
-	QUAD $0x02324411487cf162 // vmovups %zmm0, 0x80(%rdx,%rsi)
-	LONG $0xfffa35e9; BYTE $0xff // jmp 0x30c7 <gemm+0x30c7>
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0x02fb8349 // cmpq $0x2, %r11
-	LONG $0x025e8c0f; WORD $0x0000 // jl 0x38fd <gemm+0x38fd>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	LONG $0x24348b48 // movq (%rsp), %rsi
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b49; BYTE $0x30 // movq 0x30(%r12), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
-	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
-	LONG $0x00009ee9; BYTE $0x00 // jmp 0x376f <gemm+0x376f>
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	LONG $0xff73870f; WORD $0xffff // ja 0x54f0 <gemm+0x54f0>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x00c7850f; WORD $0x0000 // jne 0x5650 <gemm+0x5650>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfe9e850f; WORD $0xffff // jne 0x5430 <gemm+0x5430>
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x48347162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
+	LONG $0x483c3162; WORD $0x0458; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
+	QUAD $0x018e7c584844b162 // vaddps 0x40(%rsi,%r9,4), %zmm7, %zmm7
+	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
+	QUAD $0x028e7458484cb162 // vaddps 0x80(%rsi,%r9,4), %zmm6, %zmm6
+	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
+	QUAD $0x01ce6458485cb162 // vaddps 0x40(%rsi,%r9,8), %zmm4, %zmm4
+	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
+	QUAD $0x02ce5c584864b162 // vaddps 0x80(%rsi,%r9,8), %zmm3, %zmm3
+	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
+	LONG $0xfffe40e9; BYTE $0xff // jmp 0x5481 <gemm+0x5481>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01bc840f; WORD $0x0000 // je 0x38a5 <gemm+0x38a5>
-	LONG $0x485cf162; WORD $0x2258 // vaddps (%rdx), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x2211 // vmovups %zmm4, (%rdx)
-	LONG $0x4854f162; WORD $0x6258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm5, %zmm4
-	LONG $0x487cf162; WORD $0x6211; BYTE $0x01 // vmovups %zmm4, 0x40(%rdx)
-	LONG $0xc97cf162; WORD $0x6210; BYTE $0x02 // vmovups 0x80(%rdx), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497cf162; WORD $0x5a11; BYTE $0x02 // vmovups %zmm3, 0x80(%rdx) {%k1}
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c584874f162 // vaddps 0x40(%rdx,%rcx,4), %zmm1, %zmm1
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4c10c97cf162 // vmovups 0x80(%rdx,%rcx,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x028a4411497cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4) {%k1}
-	LONG $0x244c8b49; BYTE $0x30 // movq 0x30(%r12), %rcx
-	LONG $0x24448b4d; BYTE $0x48 // movq 0x48(%r12), %r8
-	LONG $0xfe738d49 // leaq -0x2(%r11), %rsi
-	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
-	LONG $0xc2148d4a // leaq (%rdx,%r8,8), %rdx
-	LONG $0x03fb8349 // cmpq $0x3, %r11
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0x01968e0f; WORD $0x0000 // jle 0x3905 <gemm+0x3905>
-	LONG $0x24748b49; BYTE $0x28 // movq 0x28(%r12), %rsi
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x24448b4d; BYTE $0x38 // movq 0x38(%r12), %r8
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x008b8e0f; WORD $0x0000 // jle 0x3810 <gemm+0x3810>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b74 // je 0x56d0 <gemm+0x56d0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12)
+	QUAD $0x01247c11487cd162 // vmovups %zmm7, 0x40(%r12)
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x497cd162; WORD $0x7511; BYTE $0x00 // vmovups %zmm6, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x24 // vmovups %zmm5, (%r12)
+	QUAD $0x01246411487cd162 // vmovups %zmm4, 0x40(%r12)
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x497cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13) {%k1}
+	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffdbee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0xc97c7162; WORD $0x1210 // vmovups (%rdx), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x483c5162; WORD $0x4558; BYTE $0x00 // vaddps (%r13), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13)
+	LONG $0x4844d162; WORD $0x7d58; BYTE $0x01 // vaddps 0x40(%r13), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7d11; BYTE $0x01 // vmovups %zmm7, 0x40(%r13)
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x24 // vmovups %zmm6, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6511; BYTE $0x01 // vmovups %zmm4, 0x40(%r13)
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0x486cf162; WORD $0x1058 // vaddps (%rax), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
+	LONG $0x4874f162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%rax), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffcdee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x02a78c0f; WORD $0x0000 // jl 0x5a5f <gemm+0x5a5f>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x80878d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rax
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	WORD $0x36eb // jmp 0x5843 <gemm+0x5843>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
+	LONG $0xc6348d4a // leaq (%rsi,%r8,8), %rsi
+	LONG $0xfe478d49 // leaq -0x2(%r15), %rax
+	LONG $0x03ff8349 // cmpq $0x3, %r15
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x021f8e0f; WORD $0x0000 // jle 0x5a62 <gemm+0x5a62>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x28588b48 // movq 0x28(%rax), %rbx
+	LONG $0x38488b4c // movq 0x38(%rax), %r9
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xcf7e // jle 0x582a <gemm+0x582a>
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x863c8d4e // leaq (%rsi,%r8,4), %r15
+	QUAD $0x0000008086a48d4e // leaq 0x80(%rsi,%r8,4), %r12
+	LONG $0x80968d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdx
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x45eb // jmp 0x58d3 <gemm+0x58d3>
+	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
+	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
+	QUAD $0x02864411487cb162 // vmovups %zmm0, 0x80(%rsi,%r8,4)
+	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
+	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0xff3d8e0f; WORD $0xffff // jle 0x5810 <gemm+0x5810>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487d5262; WORD $0x0918 // vbroadcastss (%r9), %zmm9
-	LONG $0x487d5262; WORD $0x1418; BYTE $0x89 // vbroadcastss (%r9,%rcx,4), %zmm10
-	LONG $0x487cd162; WORD $0x7210; BYTE $0xfe // vmovups -0x80(%r10), %zmm6
-	LONG $0x487cd162; WORD $0x7a10; BYTE $0xff // vmovups -0x40(%r10), %zmm7
-	LONG $0x487c5162; WORD $0x0210 // vmovups (%r10), %zmm8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x4835f262; WORD $0xe6b8 // vfmadd231ps %zmm6, %zmm9, %zmm4
-	LONG $0x4835f262; WORD $0xefb8 // vfmadd231ps %zmm7, %zmm9, %zmm5
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xd3420f4c // cmovbq %rbx, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	BYTE $0x90 // nop
+	LONG $0x487d5262; WORD $0x0b18 // vbroadcastss (%r11), %zmm9
+	LONG $0x487d1262; WORD $0x1418; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm10
+	LONG $0x487cd162; WORD $0x7510; BYTE $0xfe // vmovups -0x80(%r13), %zmm6
+	LONG $0x487cd162; WORD $0x7d10; BYTE $0xff // vmovups -0x40(%r13), %zmm7
+	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x4835f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm9, %zmm5
+	LONG $0x4835f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm9, %zmm4
 	LONG $0x483dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm8, %zmm3
 	LONG $0x482df262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm10, %zmm2
 	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
 	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xac77 // ja 0x37b0 <gemm+0x37b0>
-	WORD $0x22eb // jmp 0x3828 <gemm+0x3828>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	LONG $0xfe9f850f; WORD $0xffff // jne 0x36e0 <gemm+0x36e0>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x0083840f; WORD $0x0000 // je 0x38cd <gemm+0x38cd>
-	LONG $0x485cf162; WORD $0x2258 // vaddps (%rdx), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x2211 // vmovups %zmm4, (%rdx)
-	LONG $0x4854f162; WORD $0x6258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm5, %zmm4
-	LONG $0x487cf162; WORD $0x6211; BYTE $0x01 // vmovups %zmm4, 0x40(%rdx)
-	LONG $0x4864f162; WORD $0x5a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x5a11; BYTE $0x02 // vmovups %zmm3, 0x80(%rdx)
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x8a // vaddps (%rdx,%rcx,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c584874f162 // vaddps 0x40(%rdx,%rcx,4), %zmm1, %zmm1
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4458487cf162 // vaddps 0x80(%rdx,%rcx,4), %zmm0, %zmm0
-	QUAD $0x028a4411487cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4)
-	LONG $0xfffea6e9; BYTE $0xff // jmp 0x374b <gemm+0x374b>
-	LONG $0x487cf162; WORD $0x2211 // vmovups %zmm4, (%rdx)
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x01 // vmovups %zmm5, 0x40(%rdx)
-	LONG $0x497cf162; WORD $0x5a11; BYTE $0x02 // vmovups %zmm3, 0x80(%rdx) {%k1}
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	LONG $0xfffe76e9; BYTE $0xff // jmp 0x3743 <gemm+0x3743>
-	LONG $0x487cf162; WORD $0x2211 // vmovups %zmm4, (%rdx)
-	LONG $0x487cf162; WORD $0x6a11; BYTE $0x01 // vmovups %zmm5, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x5a11; BYTE $0x02 // vmovups %zmm3, 0x80(%rdx)
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%rdx,%rcx,4)
-	QUAD $0x018a4c11487cf162 // vmovups %zmm1, 0x40(%rdx,%rcx,4)
-	QUAD $0x028a4411487cf162 // vmovups %zmm0, 0x80(%rdx,%rcx,4)
-	LONG $0xfffe4ee9; BYTE $0xff // jmp 0x374b <gemm+0x374b>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x19888e0f; WORD $0x0000 // jle 0x5296 <gemm+0x5296>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00908e0f; WORD $0x0000 // jle 0x39bb <gemm+0x39bb>
-	LONG $0x243c8b48 // movq (%rsp), %rdi
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x80ef8348 // subq $-0x80, %rdi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487dd262; WORD $0x5d18; BYTE $0x00 // vbroadcastss (%r13), %zmm3
-	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4865f262; WORD $0x4fb8; BYTE $0xfe // vfmadd231ps -0x80(%rdi), %zmm3, %zmm1
-	LONG $0x4865f262; WORD $0x57b8; BYTE $0xff // vfmadd231ps -0x40(%rdi), %zmm3, %zmm2
-	LONG $0x4865f262; WORD $0x07b8 // vfmadd231ps (%rdi), %zmm3, %zmm0
-	WORD $0x0148; BYTE $0xdf // addq %rbx, %rdi
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xd677 // ja 0x3950 <gemm+0x3950>
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0x4d75 // jne 0x39d2 <gemm+0x39d2>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0ce1840f; WORD $0x0000 // je 0x466f <gemm+0x466f>
-	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x486cf162; WORD $0x4a58; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x01 // vmovups %zmm1, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4258; BYTE $0x02 // vaddps 0x80(%rdx), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
-	LONG $0x0018dbe9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x10f98349 // cmpq $0x10, %r9
-	WORD $0xb374 // je 0x3985 <gemm+0x3985>
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0ca7840f; WORD $0x0000 // je 0x4688 <gemm+0x4688>
-	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x486cf162; WORD $0x4a58; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x01 // vmovups %zmm1, 0x40(%rdx)
-	LONG $0xc97cf162; WORD $0x4a10; BYTE $0x02 // vmovups 0x80(%rdx), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx) {%k1}
-	LONG $0x001882e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24548b49; BYTE $0x50 // movq 0x50(%r12), %rdx
-	WORD $0xe6d3 // shll %cl, %esi
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x011e850f; WORD $0x0000 // jne 0x3b9e <gemm+0x3b9e>
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0c0e840f; WORD $0x0000 // je 0x46a1 <gemm+0x46a1>
-	LONG $0x48045162; WORD $0x3f58 // vaddps (%r15), %zmm15, %zmm15
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x480c5162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm13, (%r15,%rax,4)
-	QUAD $0x01876458481c5162 // vaddps 0x40(%r15,%rax,4), %zmm12, %zmm12
-	QUAD $0x01876411487c5162 // vmovups %zmm12, 0x40(%r15,%rax,4)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm11, (%r15,%rax,8)
-	QUAD $0x01c75458482c5162 // vaddps 0x40(%r15,%rax,8), %zmm10, %zmm10
-	QUAD $0x01c75411487c5162 // vmovups %zmm10, 0x40(%r15,%rax,8)
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm9, (%r15,%rcx,4)
-	QUAD $0x018f4458483c5162 // vaddps 0x40(%r15,%rcx,4), %zmm8, %zmm8
-	QUAD $0x018f4411487c5162 // vmovups %zmm8, 0x40(%r15,%rcx,4)
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x17 // vaddps (%r15,%rdx), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm7, (%r15,%rdx)
-	QUAD $0x01177458484cd162 // vaddps 0x40(%r15,%rdx), %zmm6, %zmm6
-	QUAD $0x01177411487cd162 // vmovups %zmm6, 0x40(%r15,%rdx)
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm5, %zmm5
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb7 // vmovups %zmm5, (%r15,%rsi,4)
-	QUAD $0x01b76458485cd162 // vaddps 0x40(%r15,%rsi,4), %zmm4, %zmm4
-	QUAD $0x01b76411487cd162 // vmovups %zmm4, 0x40(%r15,%rsi,4)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5458486cd162 // vaddps 0x40(%r15,%rcx,8), %zmm2, %zmm2
-	QUAD $0x01cf5411487cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x17 // vaddps (%r15,%rdx), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x17 // vmovups %zmm1, (%r15,%rdx)
-	QUAD $0x01174458487cd162 // vaddps 0x40(%r15,%rdx), %zmm0, %zmm0
-	QUAD $0x01174411487cd162 // vmovups %zmm0, 0x40(%r15,%rdx)
-	LONG $0x000c28e9; BYTE $0x00 // jmp 0x47c6 <gemm+0x47c6>
-	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0b7f840f; WORD $0x0000 // je 0x4736 <gemm+0x4736>
-	LONG $0x48045162; WORD $0x3f58 // vaddps (%r15), %zmm15, %zmm15
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0xc97c5162; WORD $0x7f10; BYTE $0x01 // vmovups 0x40(%r15), %zmm15 {%k1} {z}
-	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
-	LONG $0x497c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15) {%k1}
-	LONG $0x48145162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm13, (%r15,%rax,4)
-	QUAD $0x01876c10c97c5162 // vmovups 0x40(%r15,%rax,4), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	QUAD $0x01876411497c5162 // vmovups %zmm12, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x48245162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm11, (%r15,%rax,8)
-	QUAD $0x01c75c10c97c5162 // vmovups 0x40(%r15,%rax,8), %zmm11 {%k1} {z}
-	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	QUAD $0x01c75411497c5162 // vmovups %zmm10, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm9, (%r15,%rcx,4)
-	QUAD $0x018f4c10c97c5162 // vmovups 0x40(%r15,%rcx,4), %zmm9 {%k1} {z}
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	QUAD $0x018f4411497c5162 // vmovups %zmm8, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x17 // vaddps (%r15,%rdx), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm7, (%r15,%rdx)
-	QUAD $0x01177c10c97cd162 // vmovups 0x40(%r15,%rdx), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	QUAD $0x01177411497cd162 // vmovups %zmm6, 0x40(%r15,%rdx) {%k1}
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x97 // vmovups %zmm5, (%r15,%rdx,4)
-	QUAD $0x01976c10c97cd162 // vmovups 0x40(%r15,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x01976411497cd162 // vmovups %zmm4, 0x40(%r15,%rdx,4) {%k1}
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5c10c97cd162 // vmovups 0x40(%r15,%rcx,8), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01cf5411497cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8) {%k1}
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x0f // vaddps (%r15,%rcx), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0f // vmovups %zmm1, (%r15,%rcx)
-	QUAD $0x010f4c10c97cd162 // vmovups 0x40(%r15,%rcx), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x000ad4e9; BYTE $0x00 // jmp 0x47be <gemm+0x47be>
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	QUAD $0x0000008024848d4c // leaq 0x80(%rsp), %r8
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0x00e88d0f; WORD $0x0000 // jge 0x3e03 <gemm+0x3e03>
-	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	LONG $0x11838c0f; WORD $0x0000 // jl 0x4eab <gemm+0x4eab>
-	LONG $0x24748b4d; BYTE $0x30 // movq 0x30(%r12), %r14
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x244c8b49; BYTE $0x38 // movq 0x38(%r12), %rcx
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
-	LONG $0x763c8d4b // leaq (%r14,%r14,2), %rdi
-	LONG $0xbd748d49; BYTE $0x00 // leaq (%r13,%rdi,4), %rsi
-	LONG $0xfd7c8d49; BYTE $0x00 // leaq (%r13,%rdi,8), %rdi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x07248e0f; WORD $0x0000 // jle 0x447f <gemm+0x447f>
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0xb7048d4e // leaq (%rdi,%r14,4), %r8
-	LONG $0xf60c8d4e // leaq (%rsi,%r14,8), %r9
-	LONG $0xb6148d4e // leaq (%rsi,%r14,4), %r10
-	LONG $0xf21c8d4a // leaq (%rdx,%r14,8), %rbx
-	LONG $0xb2348d4e // leaq (%rdx,%r14,4), %r14
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x00000000bd3c8d4e // leaq (,%r15,4), %r15
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x583db262; WORD $0x3cb8; BYTE $0x22 // vfmadd231ps (%rdx,%r12){1to16}, %zmm8, %zmm7
-	LONG $0x583d9262; WORD $0x34b8; BYTE $0x26 // vfmadd231ps (%r14,%r12){1to16}, %zmm8, %zmm6
-	LONG $0x583db262; WORD $0x2cb8; BYTE $0x23 // vfmadd231ps (%rbx,%r12){1to16}, %zmm8, %zmm5
-	LONG $0x583db262; WORD $0x24b8; BYTE $0x26 // vfmadd231ps (%rsi,%r12){1to16}, %zmm8, %zmm4
-	LONG $0x583d9262; WORD $0x1cb8; BYTE $0x22 // vfmadd231ps (%r10,%r12){1to16}, %zmm8, %zmm3
-	LONG $0x583d9262; WORD $0x14b8; BYTE $0x21 // vfmadd231ps (%r9,%r12){1to16}, %zmm8, %zmm2
-	LONG $0x583db262; WORD $0x0cb8; BYTE $0x27 // vfmadd231ps (%rdi,%r12){1to16}, %zmm8, %zmm1
-	LONG $0x583d9262; WORD $0x04b8; BYTE $0x20 // vfmadd231ps (%r8,%r12){1to16}, %zmm8, %zmm0
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xb277 // ja 0x3db0 <gemm+0x3db0>
-	LONG $0x00069ce9; BYTE $0x00 // jmp 0x449f <gemm+0x449f>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	QUAD $0x000000009d0c8d4e // leaq (,%r11,4), %r9
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0x244c894c; BYTE $0x78 // movq %r9, 0x78(%rsp)
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x0000cce9; BYTE $0x00 // jmp 0x3ef6 <gemm+0x3ef6>
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x497c5162; WORD $0x3f11 // vmovups %zmm15, (%r15) {%k1}
-	LONG $0x497c5162; WORD $0x3411; BYTE $0xbf // vmovups %zmm14, (%r15,%rdi,4) {%k1}
-	LONG $0x497c5162; WORD $0x2c11; BYTE $0xff // vmovups %zmm13, (%r15,%rdi,8) {%k1}
-	LONG $0x497c5162; WORD $0x2411; BYTE $0x87 // vmovups %zmm12, (%r15,%rax,4) {%k1}
-	LONG $0xbf148d48 // leaq (%rdi,%rdi,4), %rdx
-	LONG $0x497c5162; WORD $0x1c11; BYTE $0x0f // vmovups %zmm11, (%r15,%rcx) {%k1}
-	LONG $0xff0c8d48 // leaq (%rdi,%rdi,8), %rcx
-	LONG $0x497c5162; WORD $0x1411; BYTE $0x97 // vmovups %zmm10, (%r15,%rdx,4) {%k1}
-	LONG $0x497c5162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm9, (%r15,%rax,8) {%k1}
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x49348d48 // leaq (%rcx,%rcx,2), %rsi
-	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x37 // vmovups %zmm8, (%r15,%rsi) {%k1}
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x37 // vmovups %zmm7, (%r15,%rsi) {%k1}
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x8f // vmovups %zmm6, (%r15,%rcx,4) {%k1}
-	LONG $0x2ccf6b48 // imulq $0x2c, %rdi, %rcx
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xd7 // vmovups %zmm5, (%r15,%rdx,8) {%k1}
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x0f // vmovups %zmm4, (%r15,%rcx) {%k1}
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x07 // vmovups %zmm3, (%r15,%rax) {%k1}
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x07 // vmovups %zmm2, (%r15,%rax) {%k1}
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax) {%k1}
-	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x07 // vmovups %zmm0, (%r15,%rax) {%k1}
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0xf0588d4d // leaq -0x10(%r8), %r11
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
-	LONG $0x1ff88349 // cmpq $0x1f, %r8
-	LONG $0xfe288e0f; WORD $0xffff // jle 0x3d1e <gemm+0x3d1e>
-	LONG $0x247c8b49; BYTE $0x28 // movq 0x28(%r12), %rdi
-	LONG $0x40348d4c // leaq (%rax,%rax,2), %r14
-	LONG $0x3cc86b4c // imulq $0x3c, %rax, %r9
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0xb54c8d4b; BYTE $0x00 // leaq (%r13,%r14,4), %rcx
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	LONG $0xf54c8d4b; BYTE $0x00 // leaq (%r13,%r14,8), %rcx
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	WORD $0x014d; BYTE $0xee // addq %r13, %r14
-	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
-	LONG $0x8d4c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rcx
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x01588e0f; WORD $0x0000 // jle 0x40b0 <gemm+0x40b0>
-	LONG $0x24048b4c // movq (%rsp), %r8
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x86148d49 // leaq (%r14,%rax,4), %rdx
-	LONG $0xc60c8d49 // leaq (%r14,%rax,8), %rcx
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
-	LONG $0x2464c148; WORD $0x0210 // shlq $0x2, 0x10(%rsp)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
-	LONG $0xc0148d49 // leaq (%r8,%rax,8), %rdx
-	LONG $0x860c8d48 // leaq (%rsi,%rax,4), %rcx
-	LONG $0x80048d4d // leaq (%r8,%rax,4), %r8
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	LONG $0xc6148d48 // leaq (%rsi,%rax,8), %rdx
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0xc61c8d4c // leaq (%rsi,%rax,8), %r11
-	LONG $0x861c8d48 // leaq (%rsi,%rax,4), %rbx
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
-	LONG $0xc63c8d4c // leaq (%rsi,%rax,8), %r15
-	LONG $0x86248d4c // leaq (%rsi,%rax,4), %r12
-	WORD $0xc031 // xorl %eax, %eax
-	BYTE $0x90 // nop
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
-	LONG $0x487cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16
-	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0x507d5262; WORD $0x34b8; BYTE $0x04 // vfmadd231ps (%r12,%rax){1to16}, %zmm16, %zmm14
-	LONG $0x507d5262; WORD $0x2cb8; BYTE $0x07 // vfmadd231ps (%r15,%rax){1to16}, %zmm16, %zmm13
-	LONG $0x507d7262; WORD $0x1cb8; BYTE $0x03 // vfmadd231ps (%rbx,%rax){1to16}, %zmm16, %zmm11
-	LONG $0x507d5262; WORD $0x14b8; BYTE $0x03 // vfmadd231ps (%r11,%rax){1to16}, %zmm16, %zmm10
-	LONG $0x507d7262; WORD $0x04b8; BYTE $0x01 // vfmadd231ps (%rcx,%rax){1to16}, %zmm16, %zmm8
-	LONG $0x507df262; WORD $0x3cb8; BYTE $0x02 // vfmadd231ps (%rdx,%rax){1to16}, %zmm16, %zmm7
-	LONG $0x507dd262; WORD $0x2cb8; BYTE $0x00 // vfmadd231ps (%r8,%rax){1to16}, %zmm16, %zmm5
-	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x06 // vfmadd231ps (%r14,%rax){1to16}, %zmm16, %zmm3
-	LONG $0x507dd262; WORD $0x04b8; BYTE $0x01 // vfmadd231ps (%r9,%rax){1to16}, %zmm16, %zmm0
-	LONG $0x507d7262; WORD $0x3cb8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm15
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x507d7262; WORD $0x24b8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm12
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x507d7262; WORD $0x0cb8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm9
-	LONG $0x24348b48 // movq (%rsp), %rsi
-	LONG $0x507df262; WORD $0x34b8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm6
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x507df262; WORD $0x24b8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm4
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x507df262; WORD $0x14b8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm2
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	LONG $0x507df262; WORD $0x0cb8; BYTE $0x06 // vfmadd231ps (%rsi,%rax){1to16}, %zmm16, %zmm1
-	LONG $0x24440348; BYTE $0x10 // addq 0x10(%rsp), %rax
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	LONG $0xff52870f; WORD $0xffff // ja 0x4000 <gemm+0x4000>
-	WORD $0x48eb // jmp 0x40f8 <gemm+0x40f8>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x247c8b49; BYTE $0x48 // movq 0x48(%r12), %rdi
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	LONG $0x0135850f; WORD $0x0000 // jne 0x4250 <gemm+0x4250>
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x02a6840f; WORD $0x0000 // je 0x43d4 <gemm+0x43d4>
-	LONG $0x48045162; WORD $0x3f58 // vaddps (%r15), %zmm15, %zmm15
-	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xbf148d48 // leaq (%rdi,%rdi,4), %rdx
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x480c5162; WORD $0x3458; BYTE $0xbf // vaddps (%r15,%rdi,4), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3411; BYTE $0xbf // vmovups %zmm14, (%r15,%rdi,4)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0xff // vaddps (%r15,%rdi,8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xff // vmovups %zmm13, (%r15,%rdi,8)
-	LONG $0x481c5162; WORD $0x2458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x87 // vmovups %zmm12, (%r15,%rax,4)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x0f // vaddps (%r15,%rcx), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x0f // vmovups %zmm11, (%r15,%rcx)
-	LONG $0xff0c8d48 // leaq (%rdi,%rdi,8), %rcx
-	LONG $0x482c5162; WORD $0x1458; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm10, %zmm10
-	LONG $0x49348d48 // leaq (%rcx,%rcx,2), %rsi
-	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x97 // vmovups %zmm10, (%r15,%rdx,4)
-	LONG $0x48345162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm9, (%r15,%rax,8)
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%rsi), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x37 // vmovups %zmm8, (%r15,%rsi)
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x37 // vaddps (%r15,%rsi), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x37 // vmovups %zmm7, (%r15,%rsi)
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x8f // vmovups %zmm6, (%r15,%rcx,4)
-	LONG $0x2ccf6b48 // imulq $0x2c, %rdi, %rcx
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xd7 // vmovups %zmm5, (%r15,%rdx,8)
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x0f // vaddps (%r15,%rcx), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x0f // vmovups %zmm4, (%r15,%rcx)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x07 // vmovups %zmm3, (%r15,%rax)
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x07 // vaddps (%r15,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x07 // vmovups %zmm2, (%r15,%rax)
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax)
-	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x07 // vaddps (%r15,%rax), %zmm0, %zmm0
-	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
-	LONG $0x487cf162; WORD $0x0111 // vmovups %zmm0, (%rcx)
-	LONG $0xfffc81e9; BYTE $0xff // jmp 0x3eca <gemm+0x3eca>
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xab77 // ja 0x5900 <gemm+0x5900>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	WORD $0x6375 // jne 0x59c0 <gemm+0x59c0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xff2a850f; WORD $0xffff // jne 0x5890 <gemm+0x5890>
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
+	QUAD $0x01864c584874b162 // vaddps 0x40(%rsi,%r8,4), %zmm1, %zmm1
+	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
+	QUAD $0x02864458487cb162 // vaddps 0x80(%rsi,%r8,4), %zmm0, %zmm0
+	LONG $0xfffefae9; BYTE $0xff // jmp 0x58b3 <gemm+0x58b3>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfbc3840f; WORD $0xffff // je 0x3e2a <gemm+0x3e2a>
-	LONG $0xc97cc162; WORD $0x0710 // vmovups (%r15), %zmm16 {%k1} {z}
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
-	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
-	LONG $0x497c5162; WORD $0x3f11 // vmovups %zmm15, (%r15) {%k1}
-	LONG $0xc97c5162; WORD $0x3c10; BYTE $0xbf // vmovups (%r15,%rdi,4), %zmm15 {%k1} {z}
-	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
-	LONG $0x497c5162; WORD $0x3411; BYTE $0xbf // vmovups %zmm14, (%r15,%rdi,4) {%k1}
-	LONG $0xc97c5162; WORD $0x3410; BYTE $0xff // vmovups (%r15,%rdi,8), %zmm14 {%k1} {z}
-	LONG $0x480c5162; WORD $0xed58 // vaddps %zmm13, %zmm14, %zmm13
-	LONG $0x497c5162; WORD $0x2c11; BYTE $0xff // vmovups %zmm13, (%r15,%rdi,8) {%k1}
-	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x87 // vmovups (%r15,%rax,4), %zmm13 {%k1} {z}
-	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
-	LONG $0x497c5162; WORD $0x2411; BYTE $0x87 // vmovups %zmm12, (%r15,%rax,4) {%k1}
-	LONG $0xc97c5162; WORD $0x2410; BYTE $0x0f // vmovups (%r15,%rcx), %zmm12 {%k1} {z}
-	LONG $0x481c5162; WORD $0xdb58 // vaddps %zmm11, %zmm12, %zmm11
-	LONG $0x497c5162; WORD $0x1c11; BYTE $0x0f // vmovups %zmm11, (%r15,%rcx) {%k1}
-	LONG $0xbf0c8d48 // leaq (%rdi,%rdi,4), %rcx
-	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x8f // vmovups (%r15,%rcx,4), %zmm11 {%k1} {z}
-	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
-	LONG $0x497c5162; WORD $0x1411; BYTE $0x8f // vmovups %zmm10, (%r15,%rcx,4) {%k1}
-	LONG $0xc97c5162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%rax,8), %zmm10 {%k1} {z}
-	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
-	LONG $0x497c5162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm9, (%r15,%rax,8) {%k1}
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x37 // vmovups (%r15,%rsi), %zmm9 {%k1} {z}
-	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x37 // vmovups %zmm8, (%r15,%rsi) {%k1}
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x37 // vmovups (%r15,%rsi), %zmm8 {%k1} {z}
-	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x37 // vmovups %zmm7, (%r15,%rsi) {%k1}
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x97 // vmovups %zmm6, (%r15,%rdx,4) {%k1}
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0xcf // vmovups (%r15,%rcx,8), %zmm6 {%k1} {z}
-	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xcf // vmovups %zmm5, (%r15,%rcx,8) {%k1}
-	LONG $0x2ccf6b48 // imulq $0x2c, %rdi, %rcx
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x0f // vmovups (%r15,%rcx), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x0f // vmovups %zmm4, (%r15,%rcx) {%k1}
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x07 // vmovups (%r15,%rax), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x07 // vmovups %zmm3, (%r15,%rax) {%k1}
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x07 // vmovups (%r15,%rax), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x07 // vmovups %zmm2, (%r15,%rax) {%k1}
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x07 // vmovups (%r15,%rax), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax) {%k1}
-	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x07 // vmovups (%r15,%rax), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xfffaefe9; BYTE $0xff // jmp 0x3ec3 <gemm+0x3ec3>
-	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x487c5162; WORD $0x3411; BYTE $0xbf // vmovups %zmm14, (%r15,%rdi,4)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xff // vmovups %zmm13, (%r15,%rdi,8)
-	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x87 // vmovups %zmm12, (%r15,%rax,4)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x0f // vmovups %zmm11, (%r15,%rcx)
-	LONG $0xbf0c8d48 // leaq (%rdi,%rdi,4), %rcx
-	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x8f // vmovups %zmm10, (%r15,%rcx,4)
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm9, (%r15,%rax,8)
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x37 // vmovups %zmm8, (%r15,%rsi)
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x37 // vmovups %zmm7, (%r15,%rsi)
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x97 // vmovups %zmm6, (%r15,%rdx,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xcf // vmovups %zmm5, (%r15,%rcx,8)
-	LONG $0x2ccf6b48 // imulq $0x2c, %rdi, %rcx
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x0f // vmovups %zmm4, (%r15,%rcx)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x07 // vmovups %zmm3, (%r15,%rax)
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	LONG $0x3ccf6b48 // imulq $0x3c, %rdi, %rcx
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x07 // vmovups %zmm2, (%r15,%rax)
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x07 // vmovups %zmm1, (%r15,%rax)
-	LONG $0x487cf162; WORD $0x0111 // vmovups %zmm0, (%rcx)
-	LONG $0xfffa4be9; BYTE $0xff // jmp 0x3eca <gemm+0x3eca>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24548b49; BYTE $0x50 // movq 0x50(%r12), %rdx
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	WORD $0xe6d3 // shll %cl, %esi
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	LONG $0x0099850f; WORD $0x0000 // jne 0x4560 <gemm+0x4560>
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0911840f; WORD $0x0000 // je 0x4deb <gemm+0x4deb>
-	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x87 // vmovups %zmm6, (%r15,%rax,4)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc7 // vmovups %zmm5, (%r15,%rax,8)
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x8f // vmovups %zmm4, (%r15,%rcx,4)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x17 // vaddps (%r15,%rdx), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x17 // vmovups %zmm3, (%r15,%rdx)
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x486cd162; WORD $0x1458; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0xb7 // vmovups %zmm2, (%r15,%rsi,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xcf // vmovups %zmm1, (%r15,%rcx,8)
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x0f // vaddps (%r15,%rcx), %zmm0, %zmm0
-	LONG $0x0008d5e9; BYTE $0x00 // jmp 0x4e35 <gemm+0x4e35>
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x08c5840f; WORD $0x0000 // je 0x4e3e <gemm+0x4e3e>
-	LONG $0xc97c5162; WORD $0x0710 // vmovups (%r15), %zmm8 {%k1} {z}
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
-	LONG $0x497cd162; WORD $0x3f11 // vmovups %zmm7, (%r15) {%k1}
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x87 // vmovups (%r15,%rax,4), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x87 // vmovups %zmm6, (%r15,%rax,4) {%k1}
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0xc7 // vmovups (%r15,%rax,8), %zmm6 {%k1} {z}
-	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xc7 // vmovups %zmm5, (%r15,%rax,8) {%k1}
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x8f // vmovups (%r15,%rcx,4), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x8f // vmovups %zmm4, (%r15,%rcx,4) {%k1}
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x17 // vmovups (%r15,%rdx), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x17 // vmovups %zmm3, (%r15,%rdx) {%k1}
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4) {%k1}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0xcf // vmovups (%r15,%rcx,8), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xcf // vmovups %zmm1, (%r15,%rcx,8) {%k1}
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x0f // vmovups (%r15,%rcx), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x000859e9; BYTE $0x00 // jmp 0x4e88 <gemm+0x4e88>
-	LONG $0x487cf162; WORD $0x1211 // vmovups %zmm2, (%rdx)
-	LONG $0x487cf162; WORD $0x5a11; BYTE $0x01 // vmovups %zmm3, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
-	LONG $0x000c47e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x487cf162; WORD $0x1211 // vmovups %zmm2, (%rdx)
-	LONG $0x487cf162; WORD $0x5a11; BYTE $0x01 // vmovups %zmm3, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x497cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx) {%k1}
-	LONG $0x000c27e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
-	LONG $0x000c0ee9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x497cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx) {%k1}
-	LONG $0x000bf5e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm13, (%r15,%rax,4)
-	QUAD $0x01876411487c5162 // vmovups %zmm12, 0x40(%r15,%rax,4)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm11, (%r15,%rax,8)
-	QUAD $0x01c75411487c5162 // vmovups %zmm10, 0x40(%r15,%rax,8)
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm9, (%r15,%rcx,4)
-	QUAD $0x018f4411487c5162 // vmovups %zmm8, 0x40(%r15,%rcx,4)
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm7, (%r15,%rdx)
-	QUAD $0x01177411487cd162 // vmovups %zmm6, 0x40(%r15,%rdx)
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb7 // vmovups %zmm5, (%r15,%rsi,4)
-	QUAD $0x01b76411487cd162 // vmovups %zmm4, 0x40(%r15,%rsi,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5411487cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8)
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0f // vmovups %zmm1, (%r15,%rcx)
-	QUAD $0x010f4411487cd162 // vmovups %zmm0, 0x40(%r15,%rcx)
-	LONG $0x000090e9; BYTE $0x00 // jmp 0x47c6 <gemm+0x47c6>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x497c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15) {%k1}
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm13, (%r15,%rax,4)
-	QUAD $0x01876411497c5162 // vmovups %zmm12, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm11, (%r15,%rax,8)
-	QUAD $0x01c75411497c5162 // vmovups %zmm10, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm9, (%r15,%rcx,4)
-	QUAD $0x018f4411497c5162 // vmovups %zmm8, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x17 // vmovups %zmm7, (%r15,%rdx)
-	QUAD $0x01177411497cd162 // vmovups %zmm6, 0x40(%r15,%rdx) {%k1}
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb7 // vmovups %zmm5, (%r15,%rsi,4)
-	QUAD $0x01b76411497cd162 // vmovups %zmm4, 0x40(%r15,%rsi,4) {%k1}
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcf // vmovups %zmm3, (%r15,%rcx,8)
-	QUAD $0x01cf5411497cd162 // vmovups %zmm2, 0x40(%r15,%rcx,8) {%k1}
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0f // vmovups %zmm1, (%r15,%rcx)
-	QUAD $0x010f4411497cd162 // vmovups %zmm0, 0x40(%r15,%rcx) {%k1}
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0xf8c28349 // addq $-0x8, %r10
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x03108c0f; WORD $0x0000 // jl 0x4b01 <gemm+0x4b01>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x24448b4d; BYTE $0x30 // movq 0x30(%r12), %r8
-	LONG $0x404a8d4c // leaq 0x40(%rdx), %r9
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
-	LONG $0x0000c8e9; BYTE $0x00 // jmp 0x48e5 <gemm+0x48e5>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x0252840f; WORD $0x0000 // je 0x4a7b <gemm+0x4a7b>
-	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0xc97cd162; WORD $0x7f10; BYTE $0x01 // vmovups 0x40(%r15), %zmm7 {%k1} {z}
-	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
-	LONG $0x497cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15) {%k1}
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm5, (%r15,%rax,4)
-	QUAD $0x01876c10c97cd162 // vmovups 0x40(%r15,%rax,4), %zmm5 {%k1} {z}
-	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
-	QUAD $0x01876411497cd162 // vmovups %zmm4, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm3, (%r15,%rax,8)
-	QUAD $0x01c75c10c97cd162 // vmovups 0x40(%r15,%rax,8), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	QUAD $0x01c75411497cd162 // vmovups %zmm2, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm1, (%r15,%rcx,4)
-	QUAD $0x018f4c10c97cd162 // vmovups 0x40(%r15,%rcx,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	QUAD $0x018f4411497cd162 // vmovups %zmm0, 0x40(%r15,%rcx,4) {%k1}
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24448b4d; BYTE $0x30 // movq 0x30(%r12), %r8
-	LONG $0xfc428d49 // leaq -0x4(%r10), %rax
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x07fa8349 // cmpq $0x7, %r10
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x021f8e0f; WORD $0x0000 // jle 0x4b04 <gemm+0x4b04>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x40348d4b // leaq (%r8,%r8,2), %rsi
-	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
-	LONG $0x244c8b49; BYTE $0x38 // movq 0x38(%r12), %rcx
-	LONG $0xb5748d49; BYTE $0x00 // leaq (%r13,%rsi,4), %rsi
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x3b74 // je 0x5a00 <gemm+0x5a00>
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffecae9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x486cd162; WORD $0x1758 // vaddps (%r15), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
+	LONG $0x4874d162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	QUAD $0x00000138249c8b4c // movq 0x138(%rsp), %r11
+	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x49c0 <gemm+0x49c0>
-	LONG $0xc23c8d4a // leaq (%rdx,%r8,8), %rdi
-	LONG $0x82048d4e // leaq (%rdx,%r8,4), %r8
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d1262; WORD $0x1c18; BYTE $0x30 // vbroadcastss (%r8,%r14), %zmm11
-	LONG $0x487c7162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm8
-	LONG $0x487c7162; WORD $0x0b10 // vmovups (%rbx), %zmm9
-	LONG $0x487d3262; WORD $0x1418; BYTE $0x32 // vbroadcastss (%rdx,%r14), %zmm10
-	LONG $0x487d3262; WORD $0x2418; BYTE $0x37 // vbroadcastss (%rdi,%r14), %zmm12
-	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x4825d262; WORD $0xe8b8 // vfmadd231ps %zmm8, %zmm11, %zmm5
-	LONG $0x4835d262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm9, %zmm4
-	LONG $0x487d3262; WORD $0x1c18; BYTE $0x36 // vbroadcastss (%rsi,%r14), %zmm11
-	LONG $0x482dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm10, %zmm7
-	LONG $0x4835d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm9, %zmm6
-	LONG $0x481dd262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm12, %zmm3
-	LONG $0x4835d262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm9, %zmm2
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x4825d262; WORD $0xc8b8 // vfmadd231ps %zmm8, %zmm11, %zmm1
-	LONG $0x4825d262; WORD $0xc1b8 // vfmadd231ps %zmm9, %zmm11, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x9877 // ja 0x4940 <gemm+0x4940>
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0xfe63850f; WORD $0xffff // jne 0x4820 <gemm+0x4820>
-	WORD $0x36eb // jmp 0x49f5 <gemm+0x49f5>
-	BYTE $0x90 // nop
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0xfe2b850f; WORD $0xffff // jne 0x4820 <gemm+0x4820>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00c0840f; WORD $0x0000 // je 0x4abe <gemm+0x4abe>
-	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x484cd162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm5, (%r15,%rax,4)
-	QUAD $0x01876458485cd162 // vaddps 0x40(%r15,%rax,4), %zmm4, %zmm4
-	QUAD $0x01876411487cd162 // vmovups %zmm4, 0x40(%r15,%rax,4)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm3, (%r15,%rax,8)
-	QUAD $0x01c75458486cd162 // vaddps 0x40(%r15,%rax,8), %zmm2, %zmm2
-	QUAD $0x01c75411487cd162 // vmovups %zmm2, 0x40(%r15,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x87 // vmovups %zmm1, (%r15,%rax,4)
-	QUAD $0x01874458487cd162 // vaddps 0x40(%r15,%rax,4), %zmm0, %zmm0
-	QUAD $0x01874411487cd162 // vmovups %zmm0, 0x40(%r15,%rax,4)
-	LONG $0xfffe3ee9; BYTE $0xff // jmp 0x48b9 <gemm+0x48b9>
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x497cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15) {%k1}
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm5, (%r15,%rax,4)
-	QUAD $0x01876411497cd162 // vmovups %zmm4, 0x40(%r15,%rax,4) {%k1}
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm3, (%r15,%rax,8)
-	QUAD $0x01c75411497cd162 // vmovups %zmm2, 0x40(%r15,%rax,8) {%k1}
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x87 // vmovups %zmm1, (%r15,%rax,4)
-	QUAD $0x01874411497cd162 // vmovups %zmm0, 0x40(%r15,%rax,4) {%k1}
-	LONG $0xfffdfbe9; BYTE $0xff // jmp 0x48b9 <gemm+0x48b9>
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x87 // vmovups %zmm5, (%r15,%rax,4)
-	QUAD $0x01876411487cd162 // vmovups %zmm4, 0x40(%r15,%rax,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc7 // vmovups %zmm3, (%r15,%rax,8)
-	QUAD $0x01c75411487cd162 // vmovups %zmm2, 0x40(%r15,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x87 // vmovups %zmm1, (%r15,%rax,4)
-	QUAD $0x01874411487cd162 // vmovups %zmm0, 0x40(%r15,%rax,4)
-	LONG $0xfffdb8e9; BYTE $0xff // jmp 0x48b9 <gemm+0x48b9>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x01d48c0f; WORD $0x0000 // jl 0x4ce2 <gemm+0x4ce2>
+	LONG $0x09308e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x090e8e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x40c18348 // addq $0x40, %rcx
-	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
-	WORD $0x69eb // jmp 0x4ba5 <gemm+0x4ba5>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x015f840f; WORD $0x0000 // je 0x4ca8 <gemm+0x4ca8>
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x486cd162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4)
-	QUAD $0x01b74458487cd162 // vaddps 0x40(%r15,%rsi,4), %zmm0, %zmm0
-	QUAD $0x01b74411487cd162 // vmovups %zmm0, 0x40(%r15,%rsi,4)
-	LONG $0x24748b49; BYTE $0x30 // movq 0x30(%r12), %rsi
-	LONG $0x24448b4d; BYTE $0x48 // movq 0x48(%r12), %r8
-	LONG $0xfe788d48 // leaq -0x2(%rax), %rdi
-	LONG $0xf56c8d4d; BYTE $0x00 // leaq (%r13,%rsi,8), %r13
-	LONG $0xc73c8d4f // leaq (%r15,%r8,8), %r15
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x01408e0f; WORD $0x0000 // jle 0x4ce5 <gemm+0x4ce5>
-	LONG $0x247c8b49; BYTE $0x28 // movq 0x28(%r12), %rdi
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x24448b4d; BYTE $0x38 // movq 0x38(%r12), %r8
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x00858e0f; WORD $0x0000 // jle 0x4c40 <gemm+0x4c40>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x2918 // vbroadcastss (%r9), %zmm5
-	LONG $0x487dd262; WORD $0x3c18; BYTE $0xb1 // vbroadcastss (%r9,%rsi,4), %zmm7
-	LONG $0x487cd162; WORD $0x6210; BYTE $0xff // vmovups -0x40(%r10), %zmm4
-	LONG $0x487cd162; WORD $0x3210 // vmovups (%r10), %zmm6
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
-	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
-	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
-	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xbf77 // ja 0x4be0 <gemm+0x4be0>
-	LONG $0x24748b49; BYTE $0x48 // movq 0x48(%r12), %rsi
-	LONG $0x247c8b49; BYTE $0x50 // movq 0x50(%r12), %rdi
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0xff0a840f; WORD $0xffff // je 0x4b40 <gemm+0x4b40>
-	WORD $0x2deb // jmp 0x4c65 <gemm+0x4c65>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x24748b49; BYTE $0x48 // movq 0x48(%r12), %rsi
-	LONG $0x247c8b49; BYTE $0x50 // movq 0x50(%r12), %rdi
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	LONG $0xfedb840f; WORD $0xffff // je 0x4b40 <gemm+0x4b40>
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x5774 // je 0x4cc1 <gemm+0x4cc1>
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0xc97cd162; WORD $0x5f10; BYTE $0x01 // vmovups 0x40(%r15), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15) {%k1}
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4)
-	QUAD $0x01b74c10c97cd162 // vmovups 0x40(%r15,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	WORD $0x2deb // jmp 0x4cd5 <gemm+0x4cd5>
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4)
-	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x4b79 <gemm+0x4b79>
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x497cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15) {%k1}
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4)
-	QUAD $0x01b74411497cd162 // vmovups %zmm0, 0x40(%r15,%rsi,4) {%k1}
-	LONG $0xfffe9fe9; BYTE $0xff // jmp 0x4b81 <gemm+0x4b81>
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x05a88e0f; WORD $0x0000 // jle 0x5296 <gemm+0x5296>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x7b7e // jle 0x4d83 <gemm+0x4d83>
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x40c78348 // addq $0x40, %rdi
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487dd262; WORD $0x5518; BYTE $0x00 // vbroadcastss (%r13), %zmm2
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x486df262; WORD $0x4fb8; BYTE $0xff // vfmadd231ps -0x40(%rdi), %zmm2, %zmm1
-	LONG $0x486df262; WORD $0x07b8 // vfmadd231ps (%rdi), %zmm2, %zmm0
-	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xdd77 // ja 0x4d30 <gemm+0x4d30>
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	WORD $0x3875 // jne 0x4d97 <gemm+0x4d97>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x6374 // je 0x4dc7 <gemm+0x4dc7>
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x487cd162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%r15), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%r15)
-	LONG $0x000513e9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x243c8348; BYTE $0x10 // cmpq $0x10, (%rsp)
-	WORD $0xc874 // je 0x4d5f <gemm+0x4d5f>
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x3774 // je 0x4dd9 <gemm+0x4dd9>
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0xc97cd162; WORD $0x4f10; BYTE $0x01 // vmovups 0x40(%r15), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cd162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%r15) {%k1}
-	LONG $0x0004cfe9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x487cd162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%r15)
-	LONG $0x0004bde9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x497cd162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%r15) {%k1}
-	LONG $0x0004abe9; BYTE $0x00 // jmp 0x5296 <gemm+0x5296>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x87 // vmovups %zmm6, (%r15,%rax,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc7 // vmovups %zmm5, (%r15,%rax,8)
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x8f // vmovups %zmm4, (%r15,%rcx,4)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x17 // vmovups %zmm3, (%r15,%rdx)
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xcf // vmovups %zmm1, (%r15,%rcx,8)
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x0f // vmovups %zmm0, (%r15,%rcx)
-	WORD $0x51eb // jmp 0x4e8f <gemm+0x4e8f>
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x497cd162; WORD $0x3f11 // vmovups %zmm7, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x87 // vmovups %zmm6, (%r15,%rax,4) {%k1}
-	LONG $0x497cd162; WORD $0x2c11; BYTE $0xc7 // vmovups %zmm5, (%r15,%rax,8) {%k1}
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x8f // vmovups %zmm4, (%r15,%rcx,4) {%k1}
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x17 // vmovups %zmm3, (%r15,%rdx) {%k1}
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4) {%k1}
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xcf // vmovups %zmm1, (%r15,%rcx,8) {%k1}
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x0f // vmovups %zmm0, (%r15,%rcx) {%k1}
-	LONG $0x24448b49; BYTE $0x30 // movq 0x30(%r12), %rax
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0xf8c38349 // addq $-0x8, %r11
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x04fb8349 // cmpq $0x4, %r11
-	LONG $0x01e88c0f; WORD $0x0000 // jl 0x509d <gemm+0x509d>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	LONG $0x24448b4d; BYTE $0x30 // movq 0x30(%r12), %r8
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x47eb // jmp 0x4f20 <gemm+0x4f20>
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%rax,4) {%k1}
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm1, (%r15,%rax,8) {%k1}
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x97 // vmovups %zmm0, (%r15,%rdx,4) {%k1}
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24448b4d; BYTE $0x30 // movq 0x30(%r12), %r8
-	LONG $0xfc7b8d49 // leaq -0x4(%r11), %rdi
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0x07fb8349 // cmpq $0x7, %r11
-	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
-	LONG $0x01808e0f; WORD $0x0000 // jle 0x50a0 <gemm+0x50a0>
-	LONG $0x24448b49; BYTE $0x28 // movq 0x28(%r12), %rax
-	LONG $0x403c8d4b // leaq (%r8,%r8,2), %rdi
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	LONG $0xbd7c8d49; BYTE $0x00 // leaq (%r13,%rdi,4), %rdi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x757e // jle 0x4fb0 <gemm+0x4fb0>
-	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
-	LONG $0xc60c8d4e // leaq (%rsi,%r8,8), %r9
-	LONG $0x86048d4e // leaq (%rsi,%r8,4), %r8
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x2210 // vmovups (%r10), %zmm4
-	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x585df262; WORD $0x1cb8; BYTE $0x1e // vfmadd231ps (%rsi,%rbx){1to16}, %zmm4, %zmm3
-	LONG $0x585dd262; WORD $0x14b8; BYTE $0x18 // vfmadd231ps (%r8,%rbx){1to16}, %zmm4, %zmm2
-	LONG $0x585dd262; WORD $0x0cb8; BYTE $0x19 // vfmadd231ps (%r9,%rbx){1to16}, %zmm4, %zmm1
-	LONG $0x585df262; WORD $0x04b8; BYTE $0x1f // vfmadd231ps (%rdi,%rbx){1to16}, %zmm4, %zmm0
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xcf77 // ja 0x4f70 <gemm+0x4f70>
-	WORD $0x1deb // jmp 0x4fc0 <gemm+0x4fc0>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x24448b49; BYTE $0x48 // movq 0x48(%r12), %rax
-	LONG $0x24748b49; BYTE $0x50 // movq 0x50(%r12), %rsi
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x4b75 // jne 0x5020 <gemm+0x5020>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x009b840f; WORD $0x0000 // je 0x5079 <gemm+0x5079>
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%rax,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm1, (%r15,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x87 // vmovups %zmm0, (%r15,%rax,4)
-	LONG $0xfffed7e9; BYTE $0xff // jmp 0x4ef4 <gemm+0x4ef4>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfeac840f; WORD $0xffff // je 0x4ed9 <gemm+0x4ed9>
-	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x87 // vmovups (%r15,%rax,4), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%rax,4) {%k1}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%rax,8), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm1, (%r15,%rax,8) {%k1}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xfffe74e9; BYTE $0xff // jmp 0x4eed <gemm+0x4eed>
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%rax,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xc7 // vmovups %zmm1, (%r15,%rax,8)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x87 // vmovups %zmm0, (%r15,%rax,4)
-	LONG $0xfffe57e9; BYTE $0xff // jmp 0x4ef4 <gemm+0x4ef4>
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x02ff8348 // cmpq $0x2, %rdi
-	LONG $0x01428c0f; WORD $0x0000 // jl 0x51ec <gemm+0x51ec>
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b49; BYTE $0x30 // movq 0x30(%r12), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000009d048d4a // leaq (,%r11,4), %rax
-	WORD $0x31eb // jmp 0x50ff <gemm+0x50ff>
-	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x8f // vmovups %zmm0, (%r15,%rcx,4) {%k1}
-	LONG $0x244c8b49; BYTE $0x30 // movq 0x30(%r12), %rcx
-	LONG $0x24748b49; BYTE $0x48 // movq 0x48(%r12), %rsi
-	LONG $0xfe578d48 // leaq -0x2(%rdi), %rdx
-	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
-	LONG $0xf73c8d4d // leaq (%r15,%rsi,8), %r15
-	LONG $0x03ff8348 // cmpq $0x3, %rdi
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x00fa8e0f; WORD $0x0000 // jle 0x51f9 <gemm+0x51f9>
-	LONG $0x24548b49; BYTE $0x28 // movq 0x28(%r12), %rdx
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	LONG $0x24748b49; BYTE $0x38 // movq 0x38(%r12), %rsi
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x007b8e0f; WORD $0x0000 // jle 0x5190 <gemm+0x5190>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x1110 // vmovups (%r9), %zmm2
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0x586dd262; WORD $0x08b8 // vfmadd231ps (%r8){1to16}, %zmm2, %zmm1
-	LONG $0x586dd262; WORD $0x04b8; BYTE $0x88 // vfmadd231ps (%r8,%rcx,4){1to16}, %zmm2, %zmm0
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xde77 // ja 0x5130 <gemm+0x5130>
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24548b49; BYTE $0x50 // movq 0x50(%r12), %rdx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x4675 // jne 0x51a8 <gemm+0x51a8>
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x6e74 // je 0x51da <gemm+0x51da>
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x8f // vmovups %zmm0, (%r15,%rcx,4)
-	LONG $0xffff50e9; BYTE $0xff // jmp 0x50db <gemm+0x50db>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x244c8b49; BYTE $0x48 // movq 0x48(%r12), %rcx
-	LONG $0x24548b49; BYTE $0x50 // movq 0x50(%r12), %rdx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0xba74 // je 0x5162 <gemm+0x5162>
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xff18840f; WORD $0xffff // je 0x50ce <gemm+0x50ce>
-	LONG $0xc97cd162; WORD $0x1710 // vmovups (%r15), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x8f // vmovups (%r15,%rcx,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0xfffefae9; BYTE $0xff // jmp 0x50d4 <gemm+0x50d4>
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x8f // vmovups %zmm0, (%r15,%rcx,4)
-	LONG $0xfffeefe9; BYTE $0xff // jmp 0x50db <gemm+0x50db>
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x00948e0f; WORD $0x0000 // jle 0x5296 <gemm+0x5296>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	LONG $0x24548b49; BYTE $0x38 // movq 0x38(%r12), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b49; BYTE $0x28 // movq 0x28(%r12), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x4f7e // jle 0x526a <gemm+0x526a>
-	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x80eb8348 // subq $-0x80, %rbx
 	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3aeb // jmp 0x5b0b <gemm+0x5b0b>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x08a08e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487dd262; WORD $0x4d18; BYTE $0x00 // vbroadcastss (%r13), %zmm1
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
-	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xe477 // ja 0x5230 <gemm+0x5230>
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0x2275 // jne 0x5279 <gemm+0x5279>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0674 // je 0x5262 <gemm+0x5262>
-	LONG $0x487cd162; WORD $0x0758 // vaddps (%r15), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0711 // vmovups %zmm0, (%r15)
-	WORD $0x2ceb // jmp 0x5296 <gemm+0x5296>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x1c18; BYTE $0x24 // vbroadcastss (%r12), %zmm3
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x4865d262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm3, %zmm2
+	LONG $0x4865d262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm3, %zmm1
+	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xd677 // ja 0x5b30 <gemm+0x5b30>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	WORD $0x3e75 // jne 0x5ba0 <gemm+0x5ba0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff74850f; WORD $0xffff // jne 0x5ae0 <gemm+0x5ae0>
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
+	LONG $0xffff5be9; BYTE $0xff // jmp 0x5aed <gemm+0x5aed>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x1a74 // je 0x5bc0 <gemm+0x5bc0>
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xffff36e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
+	WORD $0x9066 // nop
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xffff03e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0xa7288d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x04ac8c0f; WORD $0x0000 // jl 0x60d9 <gemm+0x60d9>
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x28798b4c // movq 0x28(%rcx), %r15
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
+	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x07748e0f; WORD $0x0000 // jle 0x63d7 <gemm+0x63d7>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0xdc148d4b // leaq (%r12,%r11,8), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	LONG $0xc6940f41 // sete %r14b
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0xd0f7 // notl %eax
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x0c048d4b // leaq (%r12,%r9), %rax
+	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x9c0c8d4b // leaq (%r12,%r11,4), %rcx
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
+	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
+	LONG $0x03e5c149 // shlq $0x3, %r13
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x00008ce9; BYTE $0x00 // jmp 0x5e01 <gemm+0x5e01>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0x244c034c; BYTE $0x30 // addq 0x30(%rsp), %r9
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xd07b8d4d // leaq -0x30(%r11), %r15
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x05bc8e0f; WORD $0x0000 // jle 0x63bd <gemm+0x63bd>
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x30ff8349 // cmpq $0x30, %r15
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	LONG $0x24748944; BYTE $0x48 // movl %r14d, 0x48(%rsp)
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x2a048d4b // leaq (%r10,%r13), %rax
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x244c8b49; BYTE $0x50 // movq 0x50(%r12), %rcx
-	LONG $0x10fa8349 // cmpq $0x10, %r10
-	WORD $0xde74 // je 0x5257 <gemm+0x5257>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xf7420f49 // cmovbq %r15, %rsi
+	LONG $0x283c8d4f // leaq (%r8,%r13), %r15
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x0b1c8d4c // leaq (%rbx,%rcx), %r11
+	LONG $0x0a348d4d // leaq (%r10,%rcx), %r14
+	LONG $0x082c8d4d // leaq (%r8,%rcx), %r13
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x583dd262; WORD $0x3cb8; BYTE $0x08 // vfmadd231ps (%r8,%rcx){1to16}, %zmm8, %zmm7
+	QUAD $0x000d74b8583dd262 // vfmadd231ps (%r13,%rcx){1to16}, %zmm8, %zmm6
+	LONG $0x583dd262; WORD $0x2cb8; BYTE $0x0f // vfmadd231ps (%r15,%rcx){1to16}, %zmm8, %zmm5
+	LONG $0x583dd262; WORD $0x24b8; BYTE $0x0a // vfmadd231ps (%r10,%rcx){1to16}, %zmm8, %zmm4
+	LONG $0x583dd262; WORD $0x1cb8; BYTE $0x0e // vfmadd231ps (%r14,%rcx){1to16}, %zmm8, %zmm3
+	LONG $0x583df262; WORD $0x14b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm8, %zmm2
+	LONG $0x583df262; WORD $0x0cb8; BYTE $0x0b // vfmadd231ps (%rbx,%rcx){1to16}, %zmm8, %zmm1
+	LONG $0x583dd262; WORD $0x04b8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm8, %zmm0
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xb177 // ja 0x5e60 <gemm+0x5e60>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x00c5850f; WORD $0x0000 // jne 0x5f80 <gemm+0x5f80>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0xfea0850f; WORD $0xffff // jne 0x5d80 <gemm+0x5d80>
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0xfffe63e9; BYTE $0xff // jmp 0x5ddb <gemm+0x5ddb>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	WORD $0x6f74 // je 0x6010 <gemm+0x6010>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
+	LONG $0xfffdd9e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0xc97cd162; WORD $0x3710 // vmovups (%r15), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	LONG $0xc97cd162; WORD $0x2e10 // vmovups (%r14), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0xc97cd162; WORD $0x1e10 // vmovups (%r14), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
+	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x1710 // vmovups (%r15), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
+	LONG $0xc97cd162; WORD $0x0e10 // vmovups (%r14), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
+	LONG $0xfffd09e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0x03088d0f; WORD $0x0000 // jge 0x63f3 <gemm+0x63f3>
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x02ff8348 // cmpq $0x2, %rdi
+	LONG $0x01b38c0f; WORD $0x0000 // jl 0x62ab <gemm+0x62ab>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x3aeb // jmp 0x616e <gemm+0x616e>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
+	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
+	LONG $0xfe778d48 // leaq -0x2(%rdi), %rsi
+	LONG $0x03ff8348 // cmpq $0x3, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x01408e0f; WORD $0x0000 // jle 0x62ae <gemm+0x62ae>
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x28438b4c // movq 0x28(%rbx), %r8
+	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xcf7e // jle 0x6155 <gemm+0x6155>
+	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
+	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x2ceb // jmp 0x61d5 <gemm+0x61d5>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
+	LONG $0xd0788d4d // leaq -0x30(%r8), %r15
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0xff6b8e0f; WORD $0xffff // jle 0x6140 <gemm+0x6140>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0xf8420f4d // cmovbq %r8, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x586dd262; WORD $0x09b8 // vfmadd231ps (%r9){1to16}, %zmm2, %zmm1
+	LONG $0x586d9262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%r9,%r10,4){1to16}, %zmm2, %zmm0
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	WORD $0xdd77 // ja 0x6200 <gemm+0x6200>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x3575 // jne 0x6260 <gemm+0x6260>
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff78850f; WORD $0xffff // jne 0x61b0 <gemm+0x61b0>
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x61b7 <gemm+0x61b7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x1774 // je 0x6280 <gemm+0x6280>
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
+	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
+	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
+	LONG $0xffff13e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	QUAD $0x0000014824848b4c // movq 0x148(%rsp), %r8
+	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00e48e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c74 // je 0x5290 <gemm+0x5290>
-	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0x00c28e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x27eb // jmp 0x6339 <gemm+0x6339>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	WORD $0x727e // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0xf9420f48 // cmovbq %rcx, %rdi
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x487dd262; WORD $0x0e18 // vbroadcastss (%r14), %zmm1
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0xe577 // ja 0x6350 <gemm+0x6350>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x1d75 // jne 0x6390 <gemm+0x6390>
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x0775 // jne 0x6383 <gemm+0x6383>
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
+	WORD $0x9beb // jmp 0x6327 <gemm+0x6327>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x8775 // jne 0x6320 <gemm+0x6320>
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xffff75e9; BYTE $0xff // jmp 0x6320 <gemm+0x6320>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -3898,6 +10036,1697 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5e41 // popq %r14
 	WORD $0x5f41 // popq %r15
 	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0xfcf88c0f; WORD $0xffff // jl 0x60eb <gemm+0x60eb>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x30728b48 // movq 0x30(%rdx), %rsi
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	WORD $0x40eb // jmp 0x646f <gemm+0x646f>
+	BYTE $0x90 // nop
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x30708b48 // movq 0x30(%rax), %rsi
+	LONG $0x48508b48 // movq 0x48(%rax), %rdx
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0xfc788d49 // leaq -0x4(%r8), %rdi
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x07f88349 // cmpq $0x7, %r8
+	LONG $0xfc7f8e0f; WORD $0xffff // jle 0x60ee <gemm+0x60ee>
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x86148d4d // leaq (%r14,%rax,4), %r10
+	LONG $0x284b8b4d // movq 0x28(%r11), %r9
+	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xb17e // jle 0x6445 <gemm+0x6445>
+	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x0000014824b48b4c // movq 0x148(%rsp), %r14
+	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
+	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x3c2c8d4f // leaq (%r12,%r15), %r13
+	WORD $0x3feb // jmp 0x6514 <gemm+0x6514>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x3c // vmovups %zmm0, (%r12,%r15)
+	LONG $0x2474034c; BYTE $0x20 // addq 0x20(%rsp), %r14
+	LONG $0xd0418d49 // leaq -0x30(%r9), %rax
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x6430 <gemm+0x6430>
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0xc1420f49 // cmovbq %r9, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cd162; WORD $0x2310 // vmovups (%r11), %zmm4
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x585dd262; WORD $0x02b8 // vfmadd231ps (%r10){1to16}, %zmm4, %zmm0
+	LONG $0x585dd262; WORD $0x18b8 // vfmadd231ps (%r8){1to16}, %zmm4, %zmm3
+	LONG $0x585dd262; WORD $0x14b8; BYTE $0x98 // vfmadd231ps (%r8,%rbx,4){1to16}, %zmm4, %zmm2
+	LONG $0x585dd262; WORD $0x0cb8; BYTE $0xd8 // vfmadd231ps (%r8,%rbx,8){1to16}, %zmm4, %zmm1
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0xce77 // ja 0x6540 <gemm+0x6540>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x4675 // jne 0x65c0 <gemm+0x65c0>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xff5c850f; WORD $0xffff // jne 0x64e0 <gemm+0x64e0>
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x3c // vaddps (%r12,%r15), %zmm0, %zmm0
+	LONG $0xffff3be9; BYTE $0xff // jmp 0x64f5 <gemm+0x64f5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x2a74 // je 0x65f0 <gemm+0x65f0>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
+	LONG $0xffff0de9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
+	BYTE $0x90 // nop
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0xc97cd162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
+	MOVQ R12, SP
+	RET
+
+TEXT ·normalizeAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normalizeAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normalizeAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	LONG $0x0115840f; WORD $0x0000 // je 0x120 <normalize+0x120>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x03268e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x14eb // jmp 0x34 <normalize+0x34>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x030a8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x50 <normalize+0x50>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x67eb // jmp 0xaf <normalize+0xaf>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
+	LONG $0x487d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm0, %zmm1
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x48749162; WORD $0x0458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm1, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xb17e // jle 0x60 <normalize+0x60>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff688e0f; WORD $0xffff // jle 0x20 <normalize+0x20>
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd129 // subl %edx, %ecx
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x0847034c // addq 0x8(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc158 // vaddps %zmm1, %zmm2, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x96 // vmovups %zmm0, (%rsi,%rdx,4) {%k1}
+	LONG $0xffff00e9; BYTE $0xff // jmp 0x20 <normalize+0x20>
+	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x0117840f; WORD $0x0000 // je 0x246 <normalize+0x246>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x02068e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
+	LONG $0x487df262; WORD $0x4718; BYTE $0x10 // vbroadcastss 0x40(%rdi), %zmm0
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x11 // vbroadcastss 0x44(%rdi), %zmm1
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x16eb // jmp 0x164 <normalize+0x164>
+	WORD $0x9066 // nop
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x01da8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x180 <normalize+0x180>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x65eb // jmp 0x1dd <normalize+0x1dd>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x487c9162; WORD $0x1c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm3
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	LONG $0x486d9262; WORD $0x1ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm2, %zmm3
+	LONG $0x487cf162; WORD $0xd35f // vmaxps %zmm3, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xb37e // jle 0x190 <normalize+0x190>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff6a8e0f; WORD $0xffff // jle 0x150 <normalize+0x150>
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
+	LONG $0x487cf162; WORD $0xd45f // vmaxps %zmm4, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
+	LONG $0xffff0ae9; BYTE $0xff // jmp 0x150 <normalize+0x150>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00ef8e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x1deb // jmp 0x274 <normalize+0x274>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x00ca8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x290 <normalize+0x290>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x59eb // jmp 0x2e1 <normalize+0x2e1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
+	LONG $0x487d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm0, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xbf7e // jle 0x2a0 <normalize+0x2a0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff768e0f; WORD $0xffff // jle 0x260 <normalize+0x260>
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm0 {%k1} {z}
+	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
+	LONG $0xffff22e9; BYTE $0xff // jmp 0x260 <normalize+0x260>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·biasAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL biasAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01038e0f; WORD $0x0000 // jle 0x110 <bias+0x110>
+	LONG $0x487df262; WORD $0x4718; BYTE $0x0a // vbroadcastss 0x28(%rdi), %zmm0
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm1
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x21eb // jmp 0x44 <bias+0x44>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x00cc8d0f; WORD $0x0000 // jge 0x110 <bias+0x110>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x60 <bias+0x60>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x5aeb // jmp 0xb2 <bias+0xb2>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xbe7e // jle 0x70 <bias+0x70>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff758e0f; WORD $0xffff // jle 0x30 <bias+0x30>
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
+	LONG $0xffff20e9; BYTE $0xff // jmp 0x30 <bias+0x30>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·normSumsAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normSumsAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	LONG $0x0193840f; WORD $0x0000 // je 0x1a2 <normSums+0x1a2>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x02c48e0f; WORD $0x0000 // jle 0x2dc <normSums+0x2dc>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x20eb // jmp 0x44 <normSums+0x44>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x02988d0f; WORD $0x0000 // jge 0x2dc <normSums+0x2dc>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x60 <normSums+0x60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x000094e9; BYTE $0x00 // jmp 0xef <normSums+0xef>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm2
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x48759262; WORD $0x14a8; BYTE $0x83 // vfmadd213ps (%r11,%r8,4), %zmm1, %zmm2
+	LONG $0x48749162; WORD $0x0c5c; BYTE $0x81 // vsubps (%r9,%r8,4), %zmm1, %zmm1
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487cf162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k1
+	QUAD $0x02144fc2596cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm2, %k1 {%k1}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm2 {%k1} {z}
+	LONG $0x486d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm2, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%r10,%r8,4)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x486cb162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm2, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x817e // jle 0x70 <normSums+0x70>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff388e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0x4875f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm1, %zmm4
+	LONG $0x4874f162; WORD $0xcd5c // vsubps %zmm5, %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k2
+	QUAD $0x021457c25a5cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm4, %k2 {%k2}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x96 // vmovups %zmm4, (%rsi,%rdx,4) {%k1}
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4) {%k1}
+	LONG $0xfffe8ee9; BYTE $0xff // jmp 0x30 <normSums+0x30>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01318e0f; WORD $0x0000 // jle 0x2dc <normSums+0x2dc>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x21eb // jmp 0x1d4 <normSums+0x1d4>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x01088d0f; WORD $0x0000 // jge 0x2dc <normSums+0x2dc>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x1f0 <normSums+0x1f0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x72eb // jmp 0x25a <normSums+0x25a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
+	LONG $0x487c9162; WORD $0x045c; BYTE $0x82 // vsubps (%r10,%r8,4), %zmm0, %zmm0
+	LONG $0x48759262; WORD $0x04a8; BYTE $0x81 // vfmadd213ps (%r9,%r8,4), %zmm1, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x4874b162; WORD $0x0458; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm1, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xa67e // jle 0x200 <normSums+0x200>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff5d8e0f; WORD $0xffff // jle 0x1c0 <normSums+0x1c0>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc25c // vsubps %zmm2, %zmm0, %zmm0
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x4875f262; WORD $0xd0b8 // vfmadd231ps %zmm0, %zmm1, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x91 // vmovups %zmm0, (%rcx,%rdx,4) {%k1}
+	LONG $0xfffee4e9; BYTE $0xff // jmp 0x1c0 <normSums+0x1c0>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·normDXAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL normDXAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	LONG $0x0183840f; WORD $0x0000 // je 0x192 <normDX+0x192>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x02ae8e0f; WORD $0x0000 // jle 0x2c6 <normDX+0x2c6>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x20eb // jmp 0x44 <normDX+0x44>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x02828d0f; WORD $0x0000 // jge 0x2c6 <normDX+0x2c6>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x60 <normDX+0x60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x000095e9; BYTE $0x00 // jmp 0xf0 <normDX+0xf0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	LONG $0x487c9162; WORD $0x1c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm3
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x487c9162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm4
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x4875f262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm1, %zmm3
+	LONG $0x48759262; WORD $0x24a8; BYTE $0x81 // vfmadd213ps (%r9,%r8,4), %zmm1, %zmm4
+	LONG $0x487cf162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k1
+	QUAD $0x02144fc25964f162 // vcmpleps 0x50(%rdi){1to16}, %zmm3, %k1 {%k1}
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm3 {%k1} {z}
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
+	LONG $0x487cb162; WORD $0x2411; BYTE $0x82 // vmovups %zmm4, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x807e // jle 0x70 <normDX+0x70>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff378e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0xc97cf162; WORD $0x3410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm6 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x30770348 // addq 0x30(%rdi), %rsi
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0x4875f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm1, %zmm4
+	LONG $0x487cf162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k2
+	QUAD $0x021457c25a5cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm4, %k2 {%k2}
+	LONG $0x4875f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm1, %zmm5
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x4865f262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm3, %zmm5
+	LONG $0x497cf162; WORD $0x2c11; BYTE $0x96 // vmovups %zmm5, (%rsi,%rdx,4) {%k1}
+	LONG $0xfffe9ee9; BYTE $0xff // jmp 0x30 <normDX+0x30>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x012b8e0f; WORD $0x0000 // jle 0x2c6 <normDX+0x2c6>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x21eb // jmp 0x1c4 <normDX+0x1c4>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x01028d0f; WORD $0x0000 // jge 0x2c6 <normDX+0x2c6>
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x0c7d // jge 0x1e0 <normDX+0x1e0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x72eb // jmp 0x24a <normDX+0x24a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm2
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x487d9262; WORD $0x14a8; BYTE $0x83 // vfmadd213ps (%r11,%r8,4), %zmm0, %zmm2
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x48759262; WORD $0x14b8; BYTE $0x81 // vfmadd231ps (%r9,%r8,4), %zmm1, %zmm2
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xa67e // jle 0x1f0 <normDX+0x1f0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff5d8e0f; WORD $0xffff // jle 0x1b0 <normDX+0x1b0>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd129 // subl %edx, %ecx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm0 {%k1} {z}
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm2 {%k1} {z}
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x30770348 // addq 0x30(%rdi), %rsi
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0x487df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm0, %zmm4
+	LONG $0x4875f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm1, %zmm4
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x96 // vmovups %zmm4, (%rsi,%rdx,4) {%k1}
+	LONG $0xfffeeae9; BYTE $0xff // jmp 0x1b0 <normDX+0x1b0>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·columnsAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL columnsAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x077e // jle 0x1c <columns+0x1c>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0002e7e9; BYTE $0x00 // jmp 0x303 <columns+0x303>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x1ceb // jmp 0x3c <columns+0x3c>
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x90348d48 // leaq (%rax,%rdx,4), %rsi
+	LONG $0xd0048d4c // leaq (%rax,%rdx,8), %r8
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0x02c78f0f; WORD $0x0000 // jg 0x303 <columns+0x303>
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	WORD $0x0d74 // je 0x50 <columns+0x50>
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x277d // jge 0x70 <columns+0x70>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0000d8e9; BYTE $0x00 // jmp 0x128 <columns+0x128>
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0x018c8d0f; WORD $0x0000 // jge 0x1e6 <columns+0x1e6>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0001f5e9; BYTE $0x00 // jmp 0x256 <columns+0x256>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm0
+	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
+	LONG $0x487cd162; WORD $0x1c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm3
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1
+	LONG $0x487cd162; WORD $0x1410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm2
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x487c9162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm4
+	LONG $0x585cf162; WORD $0x6759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0xc45c // vsubps %zmm4, %zmm0, %zmm0
+	LONG $0x4874f162; WORD $0xcc5c // vsubps %zmm4, %zmm1, %zmm1
+	LONG $0x486cf162; WORD $0xd45c // vsubps %zmm4, %zmm2, %zmm2
+	LONG $0x4864f162; WORD $0xdc5c // vsubps %zmm4, %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
+	LONG $0x4874f162; WORD $0xc959 // vmulps %zmm1, %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x486cf162; WORD $0xca59 // vmulps %zmm2, %zmm2, %zmm1
+	LONG $0x4864f162; WORD $0xd359 // vmulps %zmm3, %zmm3, %zmm2
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x487cb162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm0, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0x86 // vmovups %zmm0, (%rsi,%r8,4)
+	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xff588e0f; WORD $0xffff // jle 0x80 <columns+0x80>
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0xfeef8e0f; WORD $0xffff // jle 0x20 <columns+0x20>
+	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
+	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0 {%k1} {z}
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm2 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm3 {%k1} {z}
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm4 {%k1} {z}
+	LONG $0x585cf162; WORD $0x6759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0xc45c // vsubps %zmm4, %zmm0, %zmm0
+	LONG $0x4874f162; WORD $0xcc5c // vsubps %zmm4, %zmm1, %zmm1
+	LONG $0x486cf162; WORD $0xec5c // vsubps %zmm4, %zmm2, %zmm5
+	LONG $0x4864f162; WORD $0xdc5c // vsubps %zmm4, %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
+	LONG $0x4874f162; WORD $0xc959 // vmulps %zmm1, %zmm1, %zmm1
+	LONG $0x4864f162; WORD $0xd359 // vmulps %zmm3, %zmm3, %zmm2
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x4854f162; WORD $0xcd59 // vmulps %zmm5, %zmm5, %zmm1
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm2 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0xb2 // vmovups %zmm0, (%rdx,%rsi,4) {%k1}
+	LONG $0xfffe3ae9; BYTE $0xff // jmp 0x20 <columns+0x20>
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm0
+	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm1
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x91 // vaddps (%r9,%rdx,4), %zmm0, %zmm0
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb1 // vaddps (%r9,%rsi,4), %zmm1, %zmm1
+	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%r10,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0xaa7e // jle 0x200 <columns+0x200>
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0xfdc18e0f; WORD $0xffff // jle 0x20 <columns+0x20>
+	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
+	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm3 {%k1} {z}
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x4864f162; WORD $0xca58 // vaddps %zmm2, %zmm3, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm2 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0xb1 // vmovups %zmm0, (%rcx,%rsi,4) {%k1}
+	LONG $0xfffd4ee9; BYTE $0xff // jmp 0x20 <columns+0x20>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%rcx,%rax,4) {%k1}
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x01668d0f; WORD $0x0000 // jge 0x472 <columns+0x472>
+	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	WORD $0x1374 // je 0x330 <columns+0x330>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x2d7d // jge 0x350 <columns+0x350>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x000083e9; BYTE $0x00 // jmp 0x3ad <columns+0x3ad>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00c48d0f; WORD $0x0000 // jge 0x3fe <columns+0x3fe>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0000fee9; BYTE $0x00 // jmp 0x43f <columns+0x43f>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm1
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm0
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	LONG $0x487cf162; WORD $0xc15c // vsubps %zmm1, %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xb37e // jle 0x360 <columns+0x360>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xff428e0f; WORD $0xffff // jle 0x2f8 <columns+0x2f8>
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xc15c // vsubps %zmm1, %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
+	LONG $0xfffee2e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
+	LONG $0x487cb162; WORD $0x0458; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm0, %zmm0
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xd17e // jle 0x410 <columns+0x410>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfeb08e0f; WORD $0xffff // jle 0x2f8 <columns+0x2f8>
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xfffe6ee9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxPoolAVX512(SB), 0, $336-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL maxPoolAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxPoolAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x20ec8348 // subq $0x20, %rsp
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0x022a8d0f; WORD $0x0000 // jge 0x24b <maxPool+0x24b>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
+	LONG $0x04828e0f; WORD $0x0000 // jle 0x4af <maxPool+0x4af>
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	LONG $0x240c894c // movq %r9, (%rsp)
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm0 {%k1} {z}
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x043d8e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x04308e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
+	LONG $0x88048d4e // leaq (%rax,%r9,4), %r8
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	QUAD $0xfffffffffff8bb49; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r11
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0x8941; BYTE $0xca // movl %ecx, %r10d
+	LONG $0x07e28341 // andl $0x7, %r10d
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x2149; BYTE $0xcb // andq %rcx, %r11
+	LONG $0x12248d4c // leaq (%rdx,%rdx), %r12
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	QUAD $0x000000008d1c8d4a // leaq (,%r9,4), %rbx
+	WORD $0x15eb // jmp 0xbf <maxPool+0xbf>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x0149; BYTE $0xdd // addq %rbx, %r13
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	LONG $0x03dc840f; WORD $0x0000 // je 0x49b <maxPool+0x49b>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x1b73 // jae 0xe0 <maxPool+0xe0>
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0xc7af0f49 // imulq %r15, %rax
+	LONG $0x80048d49 // leaq (%r8,%rax,4), %rax
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x013d850f; WORD $0x0000 // jne 0x216 <maxPool+0x216>
+	WORD $0xd5eb // jmp 0xb0 <maxPool+0xb0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x894c; BYTE $0xed // movq %r13, %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x5510; BYTE $0x00 // vmovups (%rbp), %zmm2 {%k1} {z}
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0x487cf162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k0
+	LONG $0x486cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm2, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc228 // vmovaps %zmm2, %zmm0 {%k2}
+	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
+	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
+	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc428 // vmovaps %zmm4, %zmm0 {%k2}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
+	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
+	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc428 // vmovaps %zmm4, %zmm0 {%k2}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
+	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
+	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
+	WORD $0x014c; BYTE $0xe5 // addq %r12, %rbp
+	LONG $0xf8c78348 // addq $-0x8, %rdi
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc428 // vmovaps %zmm4, %zmm0 {%k2}
+	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
+	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
+	LONG $0xfee6850f; WORD $0xffff // jne 0xf0 <maxPool+0xf0>
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xfe9a840f; WORD $0xffff // je 0xb0 <maxPool+0xb0>
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x1010 // vmovups (%rax), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x487cf162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k0
+	LONG $0x486cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm2, %k2
+	LONG $0xd245fcc5 // korw %k2, %k0, %k2
+	LONG $0x4a7cf162; WORD $0xc228 // vmovaps %zmm2, %zmm0 {%k2}
+	WORD $0xda75 // jne 0x220 <maxPool+0x220>
+	LONG $0xfffe65e9; BYTE $0xff // jmp 0xb0 <maxPool+0xb0>
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x38eb // jmp 0x293 <maxPool+0x293>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x240c8b4c // movq (%rsp), %r9
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x10418d49 // leaq 0x10(%r9), %rax
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x40c18348 // addq $0x40, %rcx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0xfd918f0f; WORD $0xffff // jg 0x24 <maxPool+0x24>
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x24048948 // movq %rax, (%rsp)
+	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
+	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm1
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xa97e // jle 0x260 <maxPool+0x260>
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xa07e // jle 0x260 <maxPool+0x260>
+	LONG $0x18778b4c // movq 0x18(%rdi), %r14
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	LONG $0xb11c8d49 // leaq (%r9,%rsi,4), %rbx
+	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0x8945; BYTE $0xdf // movl %r11d, %r15d
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x07e78341 // andl $0x7, %r15d
+	LONG $0x05e5c148 // shlq $0x5, %rbp
+	WORD $0x2148; BYTE $0xc7 // andq %rax, %rdi
+	LONG $0x120c8d48 // leaq (%rdx,%rdx), %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00000000b52c8d4e // leaq (,%r14,4), %r13
+	WORD $0x12eb // jmp 0x30f <maxPool+0x30f>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	LONG $0xff51840f; WORD $0xffff // je 0x260 <maxPool+0x260>
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x1b73 // jae 0x330 <maxPool+0x330>
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0xf0af0f48 // imulq %rax, %rsi
+	LONG $0xb3348d48 // leaq (%rbx,%rsi,4), %rsi
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x013c850f; WORD $0x0000 // jne 0x465 <maxPool+0x465>
+	WORD $0xd5eb // jmp 0x300 <maxPool+0x300>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1010 // vmovups (%r8), %zmm2
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x16 // vmovups (%rsi,%rdx), %zmm3
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
+	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xf8c48349 // addq $-0x8, %r12
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0xfee7850f; WORD $0xffff // jne 0x340 <maxPool+0x340>
+	WORD $0x0148; BYTE $0xee // addq %rbp, %rsi
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfe9b840f; WORD $0xffff // je 0x300 <maxPool+0x300>
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x1610 // vmovups (%rsi), %zmm2
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
+	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
+	WORD $0xda75 // jne 0x470 <maxPool+0x470>
+	LONG $0xfffe65e9; BYTE $0xff // jmp 0x300 <maxPool+0x300>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x08408b48 // movq 0x8(%rax), %rax
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%rcx,4) {%k1}
+	LONG $0x20c48348 // addq $0x20, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxPoolDXAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maxPoolDXAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxPoolDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x077d // jge 0x11 <maxPoolDX+0x11>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0000f7e9; BYTE $0x00 // jmp 0x108 <maxPoolDX+0x108>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x00d08e0f; WORD $0x0000 // jle 0xee <maxPoolDX+0xee>
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x15eb // jmp 0x3d <maxPoolDX+0x3d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x10408d4c // leaq 0x10(%rax), %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0x00cb8f0f; WORD $0x0000 // jg 0x108 <maxPoolDX+0x108>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xe87e // jle 0x30 <maxPoolDX+0x30>
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xdf7e // jle 0x30 <maxPoolDX+0x30>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	LONG $0x486df362; WORD $0xd225; BYTE $0xff // vpternlogd $0xff, %zmm2, %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm1
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x15eb // jmp 0x88 <maxPoolDX+0x88>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xa87d // jge 0x30 <maxPoolDX+0x30>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xf37e // jle 0x80 <maxPoolDX+0x80>
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xd0af0f49 // imulq %r8, %rdx
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x00910cc2487cf162 // vcmpeqps (%rcx,%rdx,4), %zmm0, %k1
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4
+	LONG $0xc97df162; WORD $0xda6f // vmovdqa32 %zmm2, %zmm3 {%k1} {z}
+	LONG $0x487ef262; WORD $0xcb39 // vpmovd2m %zmm3, %k1
+	LONG $0x4865f162; WORD $0xd2ef // vpxord %zmm2, %zmm3, %zmm2
+	LONG $0x4974f162; WORD $0xe458 // vaddps %zmm4, %zmm1, %zmm4 {%k1}
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x91 // vmovups %zmm4, (%r9,%rdx,4)
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x394d; BYTE $0xca // cmpq %r9, %r10
+	WORD $0xb87c // jl 0xa0 <maxPoolDX+0xa0>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	WORD $0x92eb // jmp 0x80 <maxPoolDX+0x80>
+	LONG $0x20f98348 // cmpq $0x20, %rcx
+	LONG $0x00001fba; BYTE $0x00 // movl $0x1f, %edx
+	QUAD $0xfffffffffff0b848; WORD $0x7fff // movabsq $0x7ffffffffffffff0, %rax
+	LONG $0xd1430f48 // cmovaeq %rcx, %rdx
+	WORD $0x2148; BYTE $0xd0 // andq %rdx, %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x00c08e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00a88e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x009b8e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x486df362; WORD $0xd225; BYTE $0xff // vpternlogd $0xff, %zmm2, %zmm2, %zmm2
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm1 {%k1} {z}
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x09eb // jmp 0x168 <maxPoolDX+0x168>
+	BYTE $0x90 // nop
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x697d // jge 0x1d1 <maxPoolDX+0x1d1>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xf37e // jle 0x160 <maxPoolDX+0x160>
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xf1af0f48 // imulq %rcx, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd0c2; BYTE $0x00 // vcmpeqps %zmm0, %zmm3, %k2
+	LONG $0xca7df162; WORD $0xda6f // vmovdqa32 %zmm2, %zmm3 {%k2} {z}
+	LONG $0x487ef262; WORD $0xd339 // vpmovd2m %zmm3, %k2
+	LONG $0x4865f162; WORD $0xd2ef // vpxord %zmm2, %zmm3, %zmm2
+	LONG $0x4a74f162; WORD $0xe458 // vaddps %zmm4, %zmm1, %zmm4 {%k2}
+	LONG $0x497cd162; WORD $0x2411; BYTE $0xb1 // vmovups %zmm4, (%r9,%rsi,4) {%k1}
+	LONG $0x20770348 // addq 0x20(%rdi), %rsi
+	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xb57c // jl 0x180 <maxPoolDX+0x180>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	WORD $0x8feb // jmp 0x160 <maxPoolDX+0x160>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0xe <sum+0xe>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x36eb // jmp 0x44 <sum+0x44>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0
+	LONG $0x487cf162; WORD $0x0458; BYTE $0x96 // vaddps (%rsi,%rdx,4), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x90 // vmovups %zmm0, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xcc7e // jle 0x10 <sum+0x10>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x357e // jle 0x7e <sum+0x7e>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·axpyAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL axpyAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT axpyAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <axpy+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x3beb // jmp 0x50 <axpy+0x50>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0x91 // vfmadd213ps (%rcx,%rdx,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xd07e // jle 0x20 <axpy+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x317e // jle 0x86 <axpy+0x86>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe7d3 // shll %cl, %edi
+	WORD $0xd7f7 // notl %edi
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·scaleAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL scaleAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT scaleAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x04 // vbroadcastss 0x10(%rdi), %zmm0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <scale+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x30eb // jmp 0x45 <scale+0x45>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x487cf162; WORD $0x0c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xdb7e // jle 0x20 <scale+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x267e // jle 0x70 <scale+0x70>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·descendAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL descendAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x0a74 // je 0x15 <descend+0x15>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x157d // jge 0x26 <descend+0x26>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x7ceb // jmp 0x91 <descend+0x91>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00cb8d0f; WORD $0x0000 // jge 0xea <descend+0xea>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x000124e9; BYTE $0x00 // jmp 0x14a <descend+0x14a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0x4875f262; WORD $0x04a8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm1, %zmm0
+	LONG $0x487df262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm0, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
+	LONG $0x587df262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x5875f262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x9f7e // jle 0x30 <descend+0x30>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x010a8e0f; WORD $0x0000 // jle 0x1a4 <descend+0x1a4>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x0000a9e9; BYTE $0x00 // jmp 0x193 <descend+0x193>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm1
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm0, %zmm1
+	LONG $0x4875f262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm1, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
+	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xa67e // jle 0xf0 <descend+0xf0>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x557e // jle 0x1a4 <descend+0x1a4>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
+	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maskAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maskAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x08 // vbroadcastss 0x20(%rdi), %zmm0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <mask+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x4deb // jmp 0x62 <mask+0x62>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xbe7e // jle 0x20 <mask+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x477e // jle 0xae <mask+0xae>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm2, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xc128 // vmovaps %zmm1, %zmm0 {%k2} {z}
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

@@ -5,6 +5,10 @@ package kernel
 
 // Depthwise writes the rows [r0, r1) of the output's N·OutH. x is (N, H, W, c), y (N, OutH, OutW, c).
 func Depthwise(y, x, w []float32, g Window, c, r0, r1 int) {
+	if s := active(); s != generic {
+		depthwiseSIMD(s, y, x, w, g, c, r0, r1)
+		return
+	}
 	for r := r0; r < r1; r++ {
 		top := r%g.OutH*g.Stride - 1
 		rows, live := threeRows(x, g.H, g.W*c, r/g.OutH, top)
@@ -76,6 +80,10 @@ func slide2(out []float32, rows [3][]float32, taps *[9]float32, c, ch int) {
 
 // DepthwiseDX writes the gradient by x for the rows [r0, r1) of the input's N·H. dx is (N, H, W, c), dy (N, OutH, OutW, c).
 func DepthwiseDX(dx, dy, w []float32, g Window, c, r0, r1 int) {
+	if s := active(); s != generic {
+		depthwiseDXSIMD(s, dx, dy, w, g, c, r0, r1)
+		return
+	}
 	for r := r0; r < r1; r++ {
 		out := dx[r*g.W*c:][:g.W*c]
 		if g.Stride == 1 {
@@ -140,6 +148,10 @@ func spread(out []float32, rows [2][]float32, taps *[6]float32, c, ch int) {
 
 // DepthwiseDW writes the gradient by the filters of the channels [c0, c1), summed over n images. dw is (9, c).
 func DepthwiseDW(dw, x, dy []float32, g Window, c, n, c0, c1 int) {
+	if s := active(); s != generic {
+		depthwiseDWSIMD(s, dw, x, dy, g, c, n, c0, c1)
+		return
+	}
 	for t := range 9 {
 		clear(dw[t*c+c0 : t*c+c1])
 	}

@@ -17,16 +17,16 @@ func (m Matrix) From(i, j int) Matrix {
 	return Matrix{Data: m.Data[i*m.Row+j*m.Col:], Row: m.Row, Col: m.Col}
 }
 
-// The tile that stays in registers, and how many products are summed there before they are added to the result: a bound
-// on rounding, and on how much of b must stay in the first cache.
+// The tile that stays in registers, and how many products are summed there before they are added to the result.
 const (
 	tileRows = 4
 	tileCols = 4
-	tileDeep = 256
+	tileDeep = 48
 )
 
 // Gemm computes c = a·b, or c += a·b with add, where c is (m, n), a is (m, k) and b is (k, n). a may have any strides,
-// while b and c must have Col 1. Each element sums its products in order of k, in blocks of 256.
+// while b and c must have Col 1. Each element sums its products in order of k, in blocks of 48, and then the blocks: short
+// sums keep the rounding small.
 func Gemm(c, a, b Matrix, m, n, k int, add bool) {
 	if c.Col != 1 || b.Col != 1 {
 		panic("kernel: Gemm: columns of b and c must be adjacent")
@@ -47,7 +47,7 @@ func gemm(s set, c, a, b Matrix, m, n, k int, add bool) {
 		return
 	}
 	_, _, _ = a.Data[(m-1)*a.Row+(k-1)*a.Col], b.Data[(k-1)*b.Row+n-1], c.Data[(m-1)*c.Row+n-1] // vector code checks nothing
-	gemmVector(s, c, a, b, m, n, k, add)
+	gemmSIMD(s, c, a, b, m, n, k, add)
 }
 
 // zeroRows is a product of no terms.

@@ -5,11 +5,4149 @@
 #include "funcdata.h"
 #include "textflag.h"
 
-TEXT ·gemmNEON(SB), 0, $16896-8
+TEXT ·depthwiseNEON(SB), 0, $576-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $16832, R19, R20
+	ADD $512, R19, R20
+	MOVD R20, RSP
+	CALL depthwiseNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT depthwiseNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa944a007 // ldp x7, x8, [x0,
+	WORD $0xeb0800ff // cmp x7, x8
+	WORD $0x5400b24a // b.ge 0x1650 <depthwise+0x1650>
+	WORD $0xd10503ff // sub sp, sp,
+	WORD $0x6d0c2beb // stp d11, d10, [sp,
+	WORD $0x6d0d23e9 // stp d9, d8, [sp,
+	WORD $0xf90073fd // str x29, [sp,
+	WORD $0xa90f6ffe // stp x30, x27, [sp,
+	WORD $0xa91067fa // stp x26, x25, [sp,
+	WORD $0xa9115ff8 // stp x24, x23, [sp,
+	WORD $0xa91257f6 // stp x22, x21, [sp,
+	WORD $0xa9134ff4 // stp x20, x19, [sp,
+	WORD $0xaa0003f9 // mov x25, x0
+	WORD $0xf9400c1a // ldr x26, [x0,
+	WORD $0xd37df34a // lsl x10, x26,
+	WORD $0xd37cef53 // lsl x19, x26,
+	WORD $0xd37ef74c // lsl x12, x26,
+	WORD $0xd37beb55 // lsl x21, x26,
+	WORD $0x9b1a7ce8 // mul x8, x7, x26
+	WORD $0x8b1a0189 // add x9, x12, x26
+	WORD $0xcb0c02b4 // sub x20, x21, x12
+	WORD $0x8b1a074b // add x11, x26, x26, lsl
+	WORD $0xd37ef576 // lsl x22, x11,
+	WORD $0xd37ef529 // lsl x9, x9,
+	WORD $0xa90827e0 // stp x0, x9, [sp,
+	WORD $0xd37df169 // lsl x9, x11,
+	WORD $0xf9004be9 // str x9, [sp,
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0xa90557e8 // stp x8, x21, [sp,
+	WORD $0x9102c3e2 // add x2, sp,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xa906ebf6 // stp x22, x26, [sp,
+	WORD $0xf9000ff3 // str x19, [sp,
+	WORD $0xf90033f4 // str x20, [sp,
+	WORD $0x1400000c // b 0xb8 <depthwise+0xb8>
+	WORD $0xd503201f // nop
+	WORD $0xa9419ff3 // ldp x19, x7, [sp,
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xf9402b28 // ldr x8, [x25,
+	WORD $0xa94557e9 // ldp x9, x21, [sp,
+	WORD $0x8b0c0129 // add x9, x9, x12
+	WORD $0xf9002be9 // str x9, [sp,
+	WORD $0xeb0800ff // cmp x7, x8
+	WORD $0xf94037f6 // ldr x22, [sp,
+	WORD $0xaa1003f4 // mov x20, x16
+	WORD $0x5400abca // b.ge 0x162c <depthwise+0x162c>
+	WORD $0xa9436328 // ldp x8, x24, [x25,
+	WORD $0x9ac80ce9 // sdiv x9, x7, x8
+	WORD $0x9b089d28 // msub x8, x9, x8, x7
+	WORD $0xf940232b // ldr x11, [x25,
+	WORD $0x9b087d68 // mul x8, x11, x8
+	WORD $0xa942772d // ldp x13, x29, [x25,
+	WORD $0x9100050e // add x14, x8,
+	WORD $0xb100051f // cmn x8,
+	WORD $0xd10005af // sub x15, x13,
+	WORD $0x1a9fa7f0 // cset w16, lt
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x1a9fb61b // csinc w27, w16, wzr, lt
+	WORD $0x9a88a5ee // csinc x14, x15, x8, ge
+	WORD $0xb100051f // cmn x8,
+	WORD $0x9b097da9 // mul x9, x13, x9
+	WORD $0x9a8eb3ee // csel x14, xzr, x14, lt
+	WORD $0xf1000510 // subs x16, x8,
+	WORD $0x9b1a7fb1 // mul x17, x29, x26
+	WORD $0x1a9fa7e3 // cset w3, lt
+	WORD $0xf100011f // cmp x8,
+	WORD $0x1a9fa7e1 // cset w1, lt
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x1a9fd46d // csinc w13, w3, wzr, le
+	WORD $0xb900efed // str w13, [sp,
+	WORD $0x9a90c1ed // csel x13, x15, x16, gt
+	WORD $0x1a9fb430 // csinc w16, w1, wzr, lt
+	WORD $0xb900ebf0 // str w16, [sp,
+	WORD $0x9a88a1ef // csel x15, x15, x8, ge
+	WORD $0xf100011f // cmp x8,
+	WORD $0x9a9fc1a8 // csel x8, x13, xzr, gt
+	WORD $0x9a8fb3ed // csel x13, xzr, x15, lt
+	WORD $0xf940032f // ldr x15, [x25]
+	WORD $0x8b090108 // add x8, x8, x9
+	WORD $0x8b0901ad // add x13, x13, x9
+	WORD $0xa90337e8 // stp x8, x13, [sp,
+	WORD $0x9b087e28 // mul x8, x17, x8
+	WORD $0x9b0d7e2d // mul x13, x17, x13
+	WORD $0x8b0809f7 // add x23, x15, x8, lsl
+	WORD $0x8b0d09e8 // add x8, x15, x13, lsl
+	WORD $0xf90057e8 // str x8, [sp,
+	WORD $0x8b0901c8 // add x8, x14, x9
+	WORD $0xa9045fe8 // stp x8, x23, [sp,
+	WORD $0x9b087e28 // mul x8, x17, x8
+	WORD $0xa9023fe7 // stp x7, x15, [sp,
+	WORD $0x8b0809e8 // add x8, x15, x8, lsl
+	WORD $0xf90053e8 // str x8, [sp,
+	WORD $0xf9400b30 // ldr x16, [x25,
+	WORD $0xf100057f // cmp x11,
+	WORD $0xb9007ffb // str w27, [sp,
+	WORD $0x54000521 // b.ne 0x220 <depthwise+0x220>
+	WORD $0x9b1a7ce8 // mul x8, x7, x26
+	WORD $0x9b187d08 // mul x8, x8, x24
+	WORD $0x8b080a08 // add x8, x16, x8, lsl
+	WORD $0xf9004fe8 // str x8, [sp,
+	WORD $0xf100235f // cmp x26,
+	WORD $0x5400096a // b.ge 0x2c0 <depthwise+0x2c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xb27e000b // orr x11, x0,
+	WORD $0xeb1a017f // cmp x11, x26
+	WORD $0x54001a8d // b.le 0x4f4 <depthwise+0x4f4>
+	WORD $0xaa1403f0 // mov x16, x20
+	WORD $0xeb000343 // subs x3, x26, x0
+	WORD $0x54fff70d // b.le 0x90 <depthwise+0x90>
+	WORD $0xf9400728 // ldr x8, [x25,
+	WORD $0xf9401734 // ldr x20, [x25,
+	WORD $0x8b000901 // add x1, x8, x0, lsl
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x37005928 // tbnz w8,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400546b // b.lt 0xc68 <depthwise+0xc68>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687821 // ldr s1, [x1, x8, lsl
+	WORD $0xbc287841 // str s1, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0x1f0 <depthwise+0x1f0>
+	WORD $0x3dc02fe1 // ldr q1, [sp,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x360053e8 // tbz w8,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x140002b8 // b 0xcf8 <depthwise+0xcf8>
+	WORD $0xd503201f // nop
+	WORD $0xa900f7f0 // stp x16, x29, [sp,
+	WORD $0xf9004ff8 // str x24, [sp,
+	WORD $0xf100235f // cmp x26,
+	WORD $0x54002daa // b.ge 0x7e0 <depthwise+0x7e0>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0xb27e03a8 // orr x8, x29,
+	WORD $0xeb1a011f // cmp x8, x26
+	WORD $0x540041ad // b.le 0xa70 <depthwise+0xa70>
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xaa0003f0 // mov x16, x0
+	WORD $0xeb1d035e // subs x30, x26, x29
+	WORD $0xf94027ee // ldr x14, [sp,
+	WORD $0x54fff20d // b.le 0x90 <depthwise+0x90>
+	WORD $0xf9400728 // ldr x8, [x25,
+	WORD $0xf9401723 // ldr x3, [x25,
+	WORD $0xf9401f36 // ldr x22, [x25,
+	WORD $0x8b1d0901 // add x1, x8, x29, lsl
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x37005a88 // tbnz w8,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54004fcb // b.lt 0xc78 <depthwise+0xc78>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687821 // ldr s1, [x1, x8, lsl
+	WORD $0xbc287841 // str s1, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x290 <depthwise+0x290>
+	WORD $0x3dc02fe1 // ldr q1, [sp,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x36005588 // tbz w8,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x140002c4 // b 0xdc8 <depthwise+0xdc8>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd37ef7a8 // lsl x8, x29,
+	WORD $0xd2800089 // mov x9,
+	WORD $0xf94023eb // ldr x11, [sp,
+	WORD $0x9b0b250b // madd x11, x8, x11, x9
+	WORD $0xf9402bed // ldr x13, [sp,
+	WORD $0x9b0d4303 // madd x3, x24, x13, x16
+	WORD $0xa942b7ee // ldp x14, x13, [sp,
+	WORD $0x9b0d250d // madd x13, x8, x13, x9
+	WORD $0x9b0b3b4b // madd x11, x26, x11, x14
+	WORD $0x9b0d3b44 // madd x4, x26, x13, x14
+	WORD $0x91004165 // add x5, x11,
+	WORD $0xf9401feb // ldr x11, [sp,
+	WORD $0x9b0b2508 // madd x8, x8, x11, x9
+	WORD $0x9b083b46 // madd x6, x26, x8, x14
+	WORD $0x5280010b // mov w11,
+	WORD $0x14000009 // b 0x328 <depthwise+0x328>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0x9100200b // add x11, x0,
+	WORD $0x91008021 // add x1, x1,
+	WORD $0xeb1a017f // cmp x11, x26
+	WORD $0xad00553c // stp q28, q21, [x9]
+	WORD $0x54fff3cc // b.gt 0x19c <depthwise+0x19c>
+	WORD $0xf9400729 // ldr x9, [x25,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0003e8 // mov x8, x0
+	WORD $0xaa0b03e0 // mov x0, x11
+	WORD $0x8b080929 // add x9, x9, x8, lsl
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xb940efeb // ldr w11, [sp,
+	WORD $0x370000cb // tbnz w11,
+	WORD $0xad400d24 // ldp q4, q3, [x9]
+	WORD $0x8b1a092b // add x11, x9, x26, lsl
+	WORD $0xad401562 // ldp q2, q5, [x11]
+	WORD $0x8b0a012b // add x11, x9, x10
+	WORD $0xad401967 // ldp q7, q6, [x11]
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xb940ebeb // ldr w11, [sp,
+	WORD $0x3700010b // tbnz w11,
+	WORD $0x8b16012b // add x11, x9, x22
+	WORD $0xad404171 // ldp q17, q16, [x11]
+	WORD $0x8b13012b // add x11, x9, x19
+	WORD $0xad404961 // ldp q1, q18, [x11]
+	WORD $0xf94047eb // ldr x11, [sp,
+	WORD $0x8b0b012b // add x11, x9, x11
+	WORD $0xad404d74 // ldp q20, q19, [x11]
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x3700011b // tbnz w27,
+	WORD $0xf9404beb // ldr x11, [sp,
+	WORD $0x8b0b012b // add x11, x9, x11
+	WORD $0xad405d78 // ldp q24, q23, [x11]
+	WORD $0x8b14012b // add x11, x9, x20
+	WORD $0xad406576 // ldp q22, q25, [x11]
+	WORD $0x8b150129 // add x9, x9, x21
+	WORD $0xad40693b // ldp q27, q26, [x9]
+	WORD $0xf940172b // ldr x11, [x25,
+	WORD $0xf9404fe9 // ldr x9, [sp,
+	WORD $0x8b080929 // add x9, x9, x8, lsl
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fff8eb // b.lt 0x310 <depthwise+0x310>
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0xa94a3bed // ldp x13, x14, [sp,
+	WORD $0x8b0801ad // add x13, x13, x8
+	WORD $0x8b0801ce // add x14, x14, x8
+	WORD $0x8b0802e8 // add x8, x23, x8
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0xad40751e // ldp q30, q29, [x8]
+	WORD $0x4e3ecc5c // fmla v28.4s, v2.4s, v30.4s
+	WORD $0xad4025c8 // ldp q8, q9, [x14]
+	WORD $0x4e28cc3c // fmla v28.4s, v1.4s, v8.4s
+	WORD $0xad4029bf // ldp q31, q10, [x13]
+	WORD $0x4e3fcedc // fmla v28.4s, v22.4s, v31.4s
+	WORD $0x4e3dccb5 // fmla v21.4s, v5.4s, v29.4s
+	WORD $0x4e29ce55 // fmla v21.4s, v18.4s, v9.4s
+	WORD $0x4e2acf35 // fmla v21.4s, v25.4s, v10.4s
+	WORD $0xf1000568 // subs x8, x11,
+	WORD $0x54fff6e0 // b.eq 0x314 <depthwise+0x314>
+	WORD $0x6e23dfbd // fmul v29.4s, v29.4s, v3.4s
+	WORD $0x4e29ce1d // fmla v29.4s, v16.4s, v9.4s
+	WORD $0x4e2acefd // fmla v29.4s, v23.4s, v10.4s
+	WORD $0x6e24dfde // fmul v30.4s, v30.4s, v4.4s
+	WORD $0x4e28ce3e // fmla v30.4s, v17.4s, v8.4s
+	WORD $0xaa0103e9 // mov x9, x1
+	WORD $0x4e3fcf1e // fmla v30.4s, v24.4s, v31.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b09006b // add x11, x3, x9
+	WORD $0x8b0900ad // add x13, x5, x9
+	WORD $0x8b0900ce // add x14, x6, x9
+	WORD $0x8b09008f // add x15, x4, x9
+	WORD $0x3dc001ff // ldr q31, [x15]
+	WORD $0x3dc001c8 // ldr q8, [x14]
+	WORD $0x3cdf01a9 // ldur q9, [x13,
+	WORD $0x4e3fccfc // fmla v28.4s, v7.4s, v31.4s
+	WORD $0x4e28ce9c // fmla v28.4s, v20.4s, v8.4s
+	WORD $0x4e29cf7c // fmla v28.4s, v27.4s, v9.4s
+	WORD $0x3d80017c // str q28, [x11]
+	WORD $0x4e3fcc5e // fmla v30.4s, v2.4s, v31.4s
+	WORD $0x4e28cc3e // fmla v30.4s, v1.4s, v8.4s
+	WORD $0x4ebe1fdc // mov v28.16b, v30.16b
+	WORD $0x3dc005fe // ldr q30, [x15,
+	WORD $0x3dc005ca // ldr q10, [x14,
+	WORD $0x3dc001ab // ldr q11, [x13]
+	WORD $0x4e3eccd5 // fmla v21.4s, v6.4s, v30.4s
+	WORD $0x4e2ace75 // fmla v21.4s, v19.4s, v10.4s
+	WORD $0x4e2bcf55 // fmla v21.4s, v26.4s, v11.4s
+	WORD $0x3d800575 // str q21, [x11,
+	WORD $0x4e29cedc // fmla v28.4s, v22.4s, v9.4s
+	WORD $0x4e3eccbd // fmla v29.4s, v5.4s, v30.4s
+	WORD $0x4e2ace5d // fmla v29.4s, v18.4s, v10.4s
+	WORD $0x4ebd1fb5 // mov v21.16b, v29.16b
+	WORD $0x6e23dfdd // fmul v29.4s, v30.4s, v3.4s
+	WORD $0x4e2bcf35 // fmla v21.4s, v25.4s, v11.4s
+	WORD $0x4e2ace1d // fmla v29.4s, v16.4s, v10.4s
+	WORD $0x4e2bcefd // fmla v29.4s, v23.4s, v11.4s
+	WORD $0x6e24dffe // fmul v30.4s, v31.4s, v4.4s
+	WORD $0x4e28ce3e // fmla v30.4s, v17.4s, v8.4s
+	WORD $0x4e29cf1e // fmla v30.4s, v24.4s, v9.4s
+	WORD $0x8b0c0129 // add x9, x9, x12
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54fffbc1 // b.ne 0x460 <depthwise+0x460>
+	WORD $0x8b090069 // add x9, x3, x9
+	WORD $0x17ffff89 // b 0x314 <depthwise+0x314>
+	WORD $0xd37ef7a8 // lsl x8, x29,
+	WORD $0xd37ef403 // lsl x3, x0,
+	WORD $0xf9402be9 // ldr x9, [sp,
+	WORD $0x9b094315 // madd x21, x24, x9, x16
+	WORD $0xa942a7ef // ldp x15, x9, [sp,
+	WORD $0x9b097d09 // mul x9, x8, x9
+	WORD $0x8b0c02be // add x30, x21, x12
+	WORD $0x9100212d // add x13, x9,
+	WORD $0x9b0d3f53 // madd x19, x26, x13, x15
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9b093f49 // madd x9, x26, x9, x15
+	WORD $0xf9401fed // ldr x13, [sp,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x910021ae // add x14, x13,
+	WORD $0x9b0e3f5d // madd x29, x26, x14, x15
+	WORD $0x910011ad // add x13, x13,
+	WORD $0x9b0d3f50 // madd x16, x26, x13, x15
+	WORD $0xf94023ed // ldr x13, [sp,
+	WORD $0x9b0d7d08 // mul x8, x8, x13
+	WORD $0x9100210d // add x13, x8,
+	WORD $0x9100110e // add x14, x8,
+	WORD $0x9b0d3f48 // madd x8, x26, x13, x15
+	WORD $0xa94a17e6 // ldp x6, x5, [sp,
+	WORD $0x9b0e3f4d // madd x13, x26, x14, x15
+	WORD $0xaa1703e7 // mov x7, x23
+	WORD $0x14000011 // b 0x59c <depthwise+0x59c>
+	WORD $0xd503201f // nop
+	WORD $0x9100100b // add x11, x0,
+	WORD $0x3d8001e7 // str q7, [x15]
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x910043de // add x30, x30,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0x910043bd // add x29, x29,
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0x91004108 // add x8, x8,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0xeb1a017f // cmp x11, x26
+	WORD $0x54ffe08c // b.gt 0x1a8 <depthwise+0x1a8>
+	WORD $0xaa0003ee // mov x14, x0
+	WORD $0xaa0b03e0 // mov x0, x11
+	WORD $0xf940072b // ldr x11, [x25,
+	WORD $0x8b0e096b // add x11, x11, x14, lsl
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xb940efef // ldr w15, [sp,
+	WORD $0x3600020f // tbz w15,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940ebef // ldr w15, [sp,
+	WORD $0x3600026f // tbz w15,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x360002fb // tbz w27,
+	WORD $0xf9401724 // ldr x4, [x25,
+	WORD $0xf9404feb // ldr x11, [sp,
+	WORD $0x8b0e096f // add x15, x11, x14, lsl
+	WORD $0xf100049f // cmp x4,
+	WORD $0x5400038a // b.ge 0x668 <depthwise+0x668>
+	WORD $0x17ffffd9 // b 0x560 <depthwise+0x560>
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x3dc00170 // ldr q16, [x11]
+	WORD $0x3cea6963 // ldr q3, [x11, x10]
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940ebef // ldr w15, [sp,
+	WORD $0x3707fdef // tbnz w15,
+	WORD $0x3cf66972 // ldr q18, [x11, x22]
+	WORD $0x3cfa7961 // ldr q1, [x11, x26, lsl
+	WORD $0xf94047ef // ldr x15, [sp,
+	WORD $0x3cef6964 // ldr q4, [x11, x15]
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x3707fd7b // tbnz w27,
+	WORD $0xf9404bef // ldr x15, [sp,
+	WORD $0x3cef6973 // ldr q19, [x11, x15]
+	WORD $0x3cf46965 // ldr q5, [x11, x20]
+	WORD $0xf9402fef // ldr x15, [sp,
+	WORD $0x3cef6966 // ldr q6, [x11, x15]
+	WORD $0xf9401724 // ldr x4, [x25,
+	WORD $0xf9404feb // ldr x11, [sp,
+	WORD $0x8b0e096f // add x15, x11, x14, lsl
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54fff7eb // b.lt 0x560 <depthwise+0x560>
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0xa94a47eb // ldp x11, x17, [sp,
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x8b0e0231 // add x17, x17, x14
+	WORD $0x8b0e02e1 // add x1, x23, x14
+	WORD $0x3dc00031 // ldr q17, [x1]
+	WORD $0x3dc00235 // ldr q21, [x17]
+	WORD $0x3dc00174 // ldr q20, [x11]
+	WORD $0x4e31cc47 // fmla v7.4s, v2.4s, v17.4s
+	WORD $0x4e35cc27 // fmla v7.4s, v1.4s, v21.4s
+	WORD $0x4e34cca7 // fmla v7.4s, v5.4s, v20.4s
+	WORD $0xf100048e // subs x14, x4,
+	WORD $0x54fff640 // b.eq 0x560 <depthwise+0x560>
+	WORD $0x6e30de31 // fmul v17.4s, v17.4s, v16.4s
+	WORD $0x4e35ce51 // fmla v17.4s, v18.4s, v21.4s
+	WORD $0x4e34ce71 // fmla v17.4s, v19.4s, v20.4s
+	WORD $0xf100089f // cmp x4,
+	WORD $0x540007a0 // b.eq 0x7a0 <depthwise+0x7a0>
+	WORD $0x927ff9cf // and x15, x14,
+	WORD $0xaa0d03f4 // mov x20, x13
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xaa0603eb // mov x11, x6
+	WORD $0xaa1003f8 // mov x24, x16
+	WORD $0xaa1d03f9 // mov x25, x29
+	WORD $0xaa0503f1 // mov x17, x5
+	WORD $0xaa0903fb // mov x27, x9
+	WORD $0xaa1303fa // mov x26, x19
+	WORD $0xaa0703e4 // mov x4, x7
+	WORD $0xaa1e03f7 // mov x23, x30
+	WORD $0xaa1503f6 // mov x22, x21
+	WORD $0x3ce36b74 // ldr q20, [x27, x3]
+	WORD $0x3ce36b15 // ldr q21, [x24, x3]
+	WORD $0x3ce36a96 // ldr q22, [x20, x3]
+	WORD $0x4e34cc67 // fmla v7.4s, v3.4s, v20.4s
+	WORD $0x4e35cc87 // fmla v7.4s, v4.4s, v21.4s
+	WORD $0x4e36ccc7 // fmla v7.4s, v6.4s, v22.4s
+	WORD $0x3ca36ac7 // str q7, [x22, x3]
+	WORD $0x4e34cc51 // fmla v17.4s, v2.4s, v20.4s
+	WORD $0x3ce36b57 // ldr q23, [x26, x3]
+	WORD $0x4e35cc31 // fmla v17.4s, v1.4s, v21.4s
+	WORD $0x3ce36b38 // ldr q24, [x25, x3]
+	WORD $0x4e36ccb1 // fmla v17.4s, v5.4s, v22.4s
+	WORD $0x3ce36839 // ldr q25, [x1, x3]
+	WORD $0x4e37cc71 // fmla v17.4s, v3.4s, v23.4s
+	WORD $0x4e38cc91 // fmla v17.4s, v4.4s, v24.4s
+	WORD $0x4e39ccd1 // fmla v17.4s, v6.4s, v25.4s
+	WORD $0x3ca36af1 // str q17, [x23, x3]
+	WORD $0x6e30de87 // fmul v7.4s, v20.4s, v16.4s
+	WORD $0x4e35ce47 // fmla v7.4s, v18.4s, v21.4s
+	WORD $0x4e36ce67 // fmla v7.4s, v19.4s, v22.4s
+	WORD $0x4e37cc47 // fmla v7.4s, v2.4s, v23.4s
+	WORD $0x4e38cc27 // fmla v7.4s, v1.4s, v24.4s
+	WORD $0x6e30def1 // fmul v17.4s, v23.4s, v16.4s
+	WORD $0x4e39cca7 // fmla v7.4s, v5.4s, v25.4s
+	WORD $0x4e38ce51 // fmla v17.4s, v18.4s, v24.4s
+	WORD $0x8b0a02d6 // add x22, x22, x10
+	WORD $0x8b0a02f7 // add x23, x23, x10
+	WORD $0x8b0a0084 // add x4, x4, x10
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0x8b0a037b // add x27, x27, x10
+	WORD $0x8b0a0231 // add x17, x17, x10
+	WORD $0x8b0a0339 // add x25, x25, x10
+	WORD $0x8b0a0318 // add x24, x24, x10
+	WORD $0x4e39ce71 // fmla v17.4s, v19.4s, v25.4s
+	WORD $0x8b0a016b // add x11, x11, x10
+	WORD $0x8b0a0021 // add x1, x1, x10
+	WORD $0x8b0a0294 // add x20, x20, x10
+	WORD $0xf10009ef // subs x15, x15,
+	WORD $0x54fffb41 // b.ne 0x6e0 <depthwise+0x6e0>
+	WORD $0x8b0302cf // add x15, x22, x3
+	WORD $0x8b030081 // add x1, x4, x3
+	WORD $0x8b030231 // add x17, x17, x3
+	WORD $0x8b03016b // add x11, x11, x3
+	WORD $0xf94043f9 // ldr x25, [sp,
+	WORD $0xa946ebf6 // ldp x22, x26, [sp,
+	WORD $0xf94033f4 // ldr x20, [sp,
+	WORD $0xf94027f7 // ldr x23, [sp,
+	WORD $0xb9407ffb // ldr w27, [sp,
+	WORD $0x3607ee0e // tbz w14,
+	WORD $0x3cec6830 // ldr q16, [x1, x12]
+	WORD $0x3cec6a32 // ldr q18, [x17, x12]
+	WORD $0x4e30cc67 // fmla v7.4s, v3.4s, v16.4s
+	WORD $0x4e30cc51 // fmla v17.4s, v2.4s, v16.4s
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e32cc87 // fmla v7.4s, v4.4s, v18.4s
+	WORD $0x4e32cc31 // fmla v17.4s, v1.4s, v18.4s
+	WORD $0x4e22ccc7 // fmla v7.4s, v6.4s, v2.4s
+	WORD $0x3d8001e7 // str q7, [x15]
+	WORD $0x4e22ccb1 // fmla v17.4s, v5.4s, v2.4s
+	WORD $0x8b0c01ef // add x15, x15, x12
+	WORD $0x4eb11e27 // mov v7.16b, v17.16b
+	WORD $0x17ffff63 // b 0x560 <depthwise+0x560>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0xa942c3e0 // ldp x0, x16, [sp,
+	WORD $0x91004008 // add x8, x0,
+	WORD $0xf9400bee // ldr x14, [sp,
+	WORD $0xd37ef5c9 // lsl x9, x14,
+	WORD $0xd280008b // mov x11,
+	WORD $0x9b102d2d // madd x13, x9, x16, x11
+	WORD $0x9b0d234f // madd x15, x26, x13, x8
+	WORD $0x9b0e7d8d // mul x13, x12, x14
+	WORD $0x9b1021b7 // madd x23, x13, x16, x8
+	WORD $0xf9401fed // ldr x13, [sp,
+	WORD $0x9b0d2d2d // madd x13, x9, x13, x11
+	WORD $0x9b0d2354 // madd x20, x26, x13, x8
+	WORD $0xf9402be8 // ldr x8, [sp,
+	WORD $0xf9404fed // ldr x13, [sp,
+	WORD $0xf94007ee // ldr x14, [sp,
+	WORD $0x9b0839b1 // madd x17, x13, x8, x14
+	WORD $0xf94023e8 // ldr x8, [sp,
+	WORD $0x9b082d28 // madd x8, x9, x8, x11
+	WORD $0x52800109 // mov w9,
+	WORD $0x9b080356 // madd x22, x26, x8, x0
+	WORD $0x14000009 // b 0x85c <depthwise+0x85c>
+	WORD $0xd503201f // nop
+	WORD $0x910023a9 // add x9, x29,
+	WORD $0x91008021 // add x1, x1,
+	WORD $0xf9403bfa // ldr x26, [sp,
+	WORD $0xeb1a013f // cmp x9, x26
+	WORD $0xf94043f9 // ldr x25, [sp,
+	WORD $0xb9407ffb // ldr w27, [sp,
+	WORD $0x54ffceec // b.gt 0x234 <depthwise+0x234>
+	WORD $0xf9400728 // ldr x8, [x25,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x8b1d0908 // add x8, x8, x29, lsl
+	WORD $0xaa0903fd // mov x29, x9
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xb940efe9 // ldr w9, [sp,
+	WORD $0x370000c9 // tbnz w9,
+	WORD $0xad401502 // ldp q2, q5, [x8]
+	WORD $0x8b1a0909 // add x9, x8, x26, lsl
+	WORD $0xad400d24 // ldp q4, q3, [x9]
+	WORD $0x8b0a0109 // add x9, x8, x10
+	WORD $0xad401d26 // ldp q6, q7, [x9]
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xb940ebe9 // ldr w9, [sp,
+	WORD $0x37000129 // tbnz w9,
+	WORD $0xf94037e9 // ldr x9, [sp,
+	WORD $0x8b090109 // add x9, x8, x9
+	WORD $0xad404930 // ldp q16, q18, [x9]
+	WORD $0x8b130109 // add x9, x8, x19
+	WORD $0xad400531 // ldp q17, q1, [x9]
+	WORD $0xf94047e9 // ldr x9, [sp,
+	WORD $0x8b090109 // add x9, x8, x9
+	WORD $0xad405133 // ldp q19, q20, [x9]
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x3700013b // tbnz w27,
+	WORD $0xf9404be9 // ldr x9, [sp,
+	WORD $0x8b090109 // add x9, x8, x9
+	WORD $0xad406135 // ldp q21, q24, [x9]
+	WORD $0xf94033e9 // ldr x9, [sp,
+	WORD $0x8b090109 // add x9, x8, x9
+	WORD $0xad405937 // ldp q23, q22, [x9]
+	WORD $0x8b150108 // add x8, x8, x21
+	WORD $0xad406919 // ldp q25, q26, [x8]
+	WORD $0xf9401f2e // ldr x14, [x25,
+	WORD $0xf10005df // cmp x14,
+	WORD $0x54fff90b // b.lt 0x840 <depthwise+0x840>
+	WORD $0xa94a63eb // ldp x11, x24, [sp,
+	WORD $0xaa1603fe // mov x30, x22
+	WORD $0xf94043e8 // ldr x8, [sp,
+	WORD $0xf940151a // ldr x26, [x8,
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0xaa1403e5 // mov x5, x20
+	WORD $0xaa1703e4 // mov x4, x23
+	WORD $0x5280003b // mov w27,
+	WORD $0xaa1103e6 // mov x6, x17
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0xaa0f03e3 // mov x3, x15
+	WORD $0x14000032 // b 0xa18 <depthwise+0xa18>
+	WORD $0x8b0103c9 // add x9, x30, x1
+	WORD $0x8b0100ad // add x13, x5, x1
+	WORD $0x8b010070 // add x16, x3, x1
+	WORD $0x3cdf011d // ldur q29, [x8,
+	WORD $0x8b010308 // add x8, x24, x1
+	WORD $0x3dc0011e // ldr q30, [x8]
+	WORD $0x8b010160 // add x0, x11, x1
+	WORD $0x3dc0001f // ldr q31, [x0]
+	WORD $0x4e3dcc9c // fmla v28.4s, v4.4s, v29.4s
+	WORD $0x4e3ece3c // fmla v28.4s, v17.4s, v30.4s
+	WORD $0x4e3fcefc // fmla v28.4s, v23.4s, v31.4s
+	WORD $0x3cdf021d // ldur q29, [x16,
+	WORD $0x3cdf01be // ldur q30, [x13,
+	WORD $0x3dc0013f // ldr q31, [x9]
+	WORD $0x4e3dccdc // fmla v28.4s, v6.4s, v29.4s
+	WORD $0x4e3ece7c // fmla v28.4s, v19.4s, v30.4s
+	WORD $0x4e3fcf3c // fmla v28.4s, v25.4s, v31.4s
+	WORD $0x3ca168dc // str q28, [x6, x1]
+	WORD $0x6e22dfbc // fmul v28.4s, v29.4s, v2.4s
+	WORD $0x4e3ece1c // fmla v28.4s, v16.4s, v30.4s
+	WORD $0x4e3fcebc // fmla v28.4s, v21.4s, v31.4s
+	WORD $0x3ce1689d // ldr q29, [x4, x1]
+	WORD $0x3dc0051e // ldr q30, [x8,
+	WORD $0x3dc0041f // ldr q31, [x0,
+	WORD $0x4e3dcc7b // fmla v27.4s, v3.4s, v29.4s
+	WORD $0x4e3ecc3b // fmla v27.4s, v1.4s, v30.4s
+	WORD $0x4e3fcedb // fmla v27.4s, v22.4s, v31.4s
+	WORD $0x3dc0021e // ldr q30, [x16]
+	WORD $0x3dc001bf // ldr q31, [x13]
+	WORD $0x3dc00528 // ldr q8, [x9,
+	WORD $0x4e3eccfb // fmla v27.4s, v7.4s, v30.4s
+	WORD $0x4e3fce9b // fmla v27.4s, v20.4s, v31.4s
+	WORD $0x4e28cf5b // fmla v27.4s, v26.4s, v8.4s
+	WORD $0x4ebb1f7d // mov v29.16b, v27.16b
+	WORD $0x6e25dfdb // fmul v27.4s, v30.4s, v5.4s
+	WORD $0x4e3fce5b // fmla v27.4s, v18.4s, v31.4s
+	WORD $0x4e28cf1b // fmla v27.4s, v24.4s, v8.4s
+	WORD $0x8b0100c8 // add x8, x6, x1
+	WORD $0x3d80051d // str q29, [x8,
+	WORD $0x8b0a0063 // add x3, x3, x10
+	WORD $0x8b0c00c6 // add x6, x6, x12
+	WORD $0x91000b7b // add x27, x27,
+	WORD $0xf10005ce // subs x14, x14,
+	WORD $0x8b0a0084 // add x4, x4, x10
+	WORD $0x8b0a016b // add x11, x11, x10
+	WORD $0x8b0a00a5 // add x5, x5, x10
+	WORD $0x8b0a03de // add x30, x30, x10
+	WORD $0x8b0a0318 // add x24, x24, x10
+	WORD $0x54fff160 // b.eq 0x840 <depthwise+0x840>
+	WORD $0x8b010088 // add x8, x4, x1
+	WORD $0xeb1a037f // cmp x27, x26
+	WORD $0x54fff9ab // b.lt 0x954 <depthwise+0x954>
+	WORD $0x3cdf011d // ldur q29, [x8,
+	WORD $0x8b010308 // add x8, x24, x1
+	WORD $0x3dc0011e // ldr q30, [x8]
+	WORD $0x8b010169 // add x9, x11, x1
+	WORD $0x3dc0013f // ldr q31, [x9]
+	WORD $0x4ebc1f88 // mov v8.16b, v28.16b
+	WORD $0x4e3dcc88 // fmla v8.4s, v4.4s, v29.4s
+	WORD $0x4e3ece28 // fmla v8.4s, v17.4s, v30.4s
+	WORD $0x4e3fcee8 // fmla v8.4s, v23.4s, v31.4s
+	WORD $0x3ca168c8 // str q8, [x6, x1]
+	WORD $0x3ce1689e // ldr q30, [x4, x1]
+	WORD $0x3dc0051f // ldr q31, [x8,
+	WORD $0x3dc00528 // ldr q8, [x9,
+	WORD $0x4ebb1f7d // mov v29.16b, v27.16b
+	WORD $0x4e3ecc7d // fmla v29.4s, v3.4s, v30.4s
+	WORD $0x4e3fcc3d // fmla v29.4s, v1.4s, v31.4s
+	WORD $0x4e28cedd // fmla v29.4s, v22.4s, v8.4s
+	WORD $0x17ffffe0 // b 0x9e8 <depthwise+0x9e8>
+	WORD $0xd503201f // nop
+	WORD $0xd37ef7a1 // lsl x1, x29,
+	WORD $0xa944a7e6 // ldp x6, x9, [sp,
+	WORD $0xa949fbeb // ldp x11, x30, [sp,
+	WORD $0xf94007ed // ldr x13, [sp,
+	WORD $0x9b093563 // madd x3, x11, x9, x13
+	WORD $0xf9400be9 // ldr x9, [sp,
+	WORD $0xd37ef529 // lsl x9, x9,
+	WORD $0xf94023eb // ldr x11, [sp,
+	WORD $0x9b0b7d2b // mul x11, x9, x11
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xf94017ed // ldr x13, [sp,
+	WORD $0x9b0b3744 // madd x4, x26, x11, x13
+	WORD $0xf9401feb // ldr x11, [sp,
+	WORD $0x9b0b7d2b // mul x11, x9, x11
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x9b0b3745 // madd x5, x26, x11, x13
+	WORD $0xf9401beb // ldr x11, [sp,
+	WORD $0x9b0b7d29 // mul x9, x9, x11
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9b093756 // madd x22, x26, x9, x13
+	WORD $0xf94057f8 // ldr x24, [sp,
+	WORD $0xa9465fe0 // ldp x0, x23, [sp,
+	WORD $0x1400000c // b 0xaf8 <depthwise+0xaf8>
+	WORD $0xd503201f // nop
+	WORD $0x910013a8 // add x8, x29,
+	WORD $0x91004063 // add x3, x3,
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x910043de // add x30, x30,
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0x91004318 // add x24, x24,
+	WORD $0x910042d6 // add x22, x22,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0xeb1a011f // cmp x8, x26
+	WORD $0x54ffba8c // b.gt 0x244 <depthwise+0x244>
+	WORD $0xf9400729 // ldr x9, [x25,
+	WORD $0x8b1d0929 // add x9, x9, x29, lsl
+	WORD $0xaa0803fd // mov x29, x8
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x360001c8 // tbz w8,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x36000228 // tbz w8,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x360002bb // tbz w27,
+	WORD $0xf9401f28 // ldr x8, [x25,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400032a // b.ge 0xba8 <depthwise+0xba8>
+	WORD $0x17ffffe2 // b 0xad0 <depthwise+0xad0>
+	WORD $0xd503201f // nop
+	WORD $0x3cec6922 // ldr q2, [x9, x12]
+	WORD $0x3dc00123 // ldr q3, [x9]
+	WORD $0x3cea6924 // ldr q4, [x9, x10]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x3707fe28 // tbnz w8,
+	WORD $0x3cf76925 // ldr q5, [x9, x23]
+	WORD $0x3cfa7921 // ldr q1, [x9, x26, lsl
+	WORD $0xf94047e8 // ldr x8, [sp,
+	WORD $0x3ce86926 // ldr q6, [x9, x8]
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x3707fdbb // tbnz w27,
+	WORD $0xf9404be8 // ldr x8, [sp,
+	WORD $0x3ce86930 // ldr q16, [x9, x8]
+	WORD $0x3ce06927 // ldr q7, [x9, x0]
+	WORD $0x3cf56931 // ldr q17, [x9, x21]
+	WORD $0xf9401f28 // ldr x8, [x25,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff96b // b.lt 0xad0 <depthwise+0xad0>
+	WORD $0xaa0603e9 // mov x9, x6
+	WORD $0xaa1603eb // mov x11, x22
+	WORD $0xf940172d // ldr x13, [x25,
+	WORD $0xaa1803ee // mov x14, x24
+	WORD $0xaa0503ef // mov x15, x5
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0xaa1e03f0 // mov x16, x30
+	WORD $0xaa0403f1 // mov x17, x4
+	WORD $0x52800033 // mov w19,
+	WORD $0xaa0303e7 // mov x7, x3
+	WORD $0x14000013 // b 0xc1c <depthwise+0xc1c>
+	WORD $0x3ce16934 // ldr q20, [x9, x1]
+	WORD $0x3ce169d5 // ldr q21, [x14, x1]
+	WORD $0x3ce16a16 // ldr q22, [x16, x1]
+	WORD $0x4eb21e53 // mov v19.16b, v18.16b
+	WORD $0x4e34cc53 // fmla v19.4s, v2.4s, v20.4s
+	WORD $0x4e35cc33 // fmla v19.4s, v1.4s, v21.4s
+	WORD $0x4e36ccf3 // fmla v19.4s, v7.4s, v22.4s
+	WORD $0x3ca168f3 // str q19, [x7, x1]
+	WORD $0x8b0c00e7 // add x7, x7, x12
+	WORD $0x91000a73 // add x19, x19,
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x8b0a0231 // add x17, x17, x10
+	WORD $0x8b0a0210 // add x16, x16, x10
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x8b0a01ce // add x14, x14, x10
+	WORD $0x8b0a016b // add x11, x11, x10
+	WORD $0x8b0a0129 // add x9, x9, x10
+	WORD $0x54fff5c0 // b.eq 0xad0 <depthwise+0xad0>
+	WORD $0xeb0d027f // cmp x19, x13
+	WORD $0x54fffdaa // b.ge 0xbd4 <depthwise+0xbd4>
+	WORD $0x3ce16933 // ldr q19, [x9, x1]
+	WORD $0x3ce169d4 // ldr q20, [x14, x1]
+	WORD $0x3ce16a15 // ldr q21, [x16, x1]
+	WORD $0x4e33cc52 // fmla v18.4s, v2.4s, v19.4s
+	WORD $0x3ce16976 // ldr q22, [x11, x1]
+	WORD $0x4e34cc32 // fmla v18.4s, v1.4s, v20.4s
+	WORD $0x3ce169f4 // ldr q20, [x15, x1]
+	WORD $0x4e35ccf2 // fmla v18.4s, v7.4s, v21.4s
+	WORD $0x3ce16a35 // ldr q21, [x17, x1]
+	WORD $0x4e36cc92 // fmla v18.4s, v4.4s, v22.4s
+	WORD $0x4e34ccd2 // fmla v18.4s, v6.4s, v20.4s
+	WORD $0x4e35ce32 // fmla v18.4s, v17.4s, v21.4s
+	WORD $0x4eb21e53 // mov v19.16b, v18.16b
+	WORD $0x6e23ded2 // fmul v18.4s, v22.4s, v3.4s
+	WORD $0x4e34ccb2 // fmla v18.4s, v5.4s, v20.4s
+	WORD $0x4e35ce12 // fmla v18.4s, v16.4s, v21.4s
+	WORD $0x17ffffe3 // b 0xbf0 <depthwise+0xbf0>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x1400011a // b 0x10dc <depthwise+0x10dc>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x140001a1 // b 0x1308 <depthwise+0x1308>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54001fcb // b.lt 0x1084 <depthwise+0x1084>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b1a0829 // add x9, x1, x26, lsl
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687922 // ldr s2, [x9, x8, lsl
+	WORD $0xbc287842 // str s2, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xca0 <depthwise+0xca0>
+	WORD $0x3dc02fe2 // ldr q2, [sp,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x370001c8 // tbnz w8,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400202b // b.lt 0x10cc <depthwise+0x10cc>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0a0029 // add x9, x1, x10
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687924 // ldr s4, [x9, x8, lsl
+	WORD $0xbc287844 // str s4, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xce0 <depthwise+0xce0>
+	WORD $0x3dc02fe4 // ldr q4, [sp,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xf9400feb // ldr x11, [sp,
+	WORD $0xf9402fed // ldr x13, [sp,
+	WORD $0xf94037e9 // ldr x9, [sp,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x37000c48 // tbnz w8,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400082b // b.lt 0xe1c <depthwise+0xe1c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287843 // str s3, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xd30 <depthwise+0xd30>
+	WORD $0x3dc02fe5 // ldr q5, [sp,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x360006e8 // tbz w8,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x14000050 // b 0xe98 <depthwise+0xe98>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540019eb // b.lt 0x109c <depthwise+0x109c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b1a0829 // add x9, x1, x26, lsl
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687922 // ldr s2, [x9, x8, lsl
+	WORD $0xbc287842 // str s2, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xd70 <depthwise+0xd70>
+	WORD $0x3dc02fe2 // ldr q2, [sp,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xb940efe8 // ldr w8, [sp,
+	WORD $0x370001c8 // tbnz w8,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54002b0b // b.lt 0x12f8 <depthwise+0x12f8>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0a0029 // add x9, x1, x10
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687924 // ldr s4, [x9, x8, lsl
+	WORD $0xbc287844 // str s4, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xdb0 <depthwise+0xdb0>
+	WORD $0x3dc02fe4 // ldr q4, [sp,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xf94037e9 // ldr x9, [sp,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x37000f88 // tbnz w8,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x5400022b // b.lt 0xe24 <depthwise+0xe24>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287843 // str s3, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xdf0 <depthwise+0xdf0>
+	WORD $0x3dc02fe5 // ldr q5, [sp,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x36000a08 // tbz w8,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x1400006c // b 0xfc8 <depthwise+0xfc8>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x140000ae // b 0x10d8 <depthwise+0x10d8>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x14000137 // b 0x1304 <depthwise+0x1304>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400142b // b.lt 0x10b4 <depthwise+0x10b4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0b0029 // add x9, x1, x11
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287843 // str s3, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xe40 <depthwise+0xe40>
+	WORD $0x3dc02fe3 // ldr q3, [sp,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x370001c8 // tbnz w8,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54003dab // b.lt 0x161c <depthwise+0x161c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf94047e9 // ldr x9, [sp,
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687926 // ldr s6, [x9, x8, lsl
+	WORD $0xbc287846 // str s6, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xe80 <depthwise+0xe80>
+	WORD $0x3dc02fe6 // ldr q6, [sp,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x3700051b // tbnz w27,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x540004cb // b.lt 0xf3c <depthwise+0xf3c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf9404be9 // ldr x9, [sp,
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687927 // ldr s7, [x9, x8, lsl
+	WORD $0xbc287847 // str s7, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xec0 <depthwise+0xec0>
+	WORD $0x3dc02ff1 // ldr q17, [sp,
+	WORD $0x3700039b // tbnz w27,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400034b // b.lt 0xf48 <depthwise+0xf48>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b100029 // add x9, x1, x16
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687927 // ldr s7, [x9, x8, lsl
+	WORD $0xbc287847 // str s7, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xef0 <depthwise+0xef0>
+	WORD $0x3dc02fe7 // ldr q7, [sp,
+	WORD $0x37000efb // tbnz w27,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54000eab // b.lt 0x10e4 <depthwise+0x10e4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0d0029 // add x9, x1, x13
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687930 // ldr s16, [x9, x8, lsl
+	WORD $0xbc287850 // str s16, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08007f // cmp x3, x8
+	WORD $0x54ffff81 // b.ne 0xf20 <depthwise+0xf20>
+	WORD $0x3dc02ff0 // ldr q16, [sp,
+	WORD $0x1400006b // b 0x10e4 <depthwise+0x10e4>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x14000068 // b 0x10e4 <depthwise+0x10e4>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x14000066 // b 0x10e4 <depthwise+0x10e4>
+	WORD $0xf10007df // cmp x30,
+	WORD $0xf9400fe9 // ldr x9, [sp,
+	WORD $0x54000b4b // b.lt 0x10c0 <depthwise+0x10c0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287843 // str s3, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xf70 <depthwise+0xf70>
+	WORD $0x3dc02fe3 // ldr q3, [sp,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x370001c8 // tbnz w8,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x5400346b // b.lt 0x1624 <depthwise+0x1624>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf94047e9 // ldr x9, [sp,
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687926 // ldr s6, [x9, x8, lsl
+	WORD $0xbc287846 // str s6, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xfb0 <depthwise+0xfb0>
+	WORD $0x3dc02fe6 // ldr q6, [sp,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x3700053b // tbnz w27,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540004eb // b.lt 0x1070 <depthwise+0x1070>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf9404be9 // ldr x9, [sp,
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687927 // ldr s7, [x9, x8, lsl
+	WORD $0xbc287847 // str s7, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xff0 <depthwise+0xff0>
+	WORD $0x3dc02ff1 // ldr q17, [sp,
+	WORD $0x370003bb // tbnz w27,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x5400036b // b.lt 0x107c <depthwise+0x107c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b100029 // add x9, x1, x16
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687927 // ldr s7, [x9, x8, lsl
+	WORD $0xbc287847 // str s7, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1020 <depthwise+0x1020>
+	WORD $0x3dc02fe7 // ldr q7, [sp,
+	WORD $0x370016db // tbnz w27,
+	WORD $0xf10007df // cmp x30,
+	WORD $0xf9402fe9 // ldr x9, [sp,
+	WORD $0x5400166b // b.lt 0x1310 <depthwise+0x1310>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b090029 // add x9, x1, x9
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687930 // ldr s16, [x9, x8, lsl
+	WORD $0xbc287850 // str s16, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1054 <depthwise+0x1054>
+	WORD $0x3dc02ff0 // ldr q16, [sp,
+	WORD $0x140000a9 // b 0x1310 <depthwise+0x1310>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x140000a6 // b 0x1310 <depthwise+0x1310>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x140000a4 // b 0x1310 <depthwise+0x1310>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x14000010 // b 0x10d8 <depthwise+0x10d8>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x14000095 // b 0x1304 <depthwise+0x1304>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x14000008 // b 0x10dc <depthwise+0x10dc>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x14000090 // b 0x1308 <depthwise+0x1308>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0x8b000907 // add x7, x8, x0, lsl
+	WORD $0xf100069f // cmp x20,
+	WORD $0x54000f0b // b.lt 0x12d0 <depthwise+0x12d0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xd37ef409 // lsl x9, x0,
+	WORD $0xf94053e8 // ldr x8, [sp,
+	WORD $0x8b09010b // add x11, x8, x9
+	WORD $0xf94057e8 // ldr x8, [sp,
+	WORD $0x8b090108 // add x8, x8, x9
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x8b0902ed // add x13, x23, x9
+	WORD $0x14000015 // b 0x116c <depthwise+0x116c>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1a03e9 // mov x9, x26
+	WORD $0x4e33cc52 // fmla v18.4s, v2.4s, v19.4s
+	WORD $0x4e34cc72 // fmla v18.4s, v3.4s, v20.4s
+	WORD $0x4e36ccf2 // fmla v18.4s, v7.4s, v22.4s
+	WORD $0x4eb21e57 // mov v23.16b, v18.16b
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x6e21de72 // fmul v18.4s, v19.4s, v1.4s
+	WORD $0x4e34ccb2 // fmla v18.4s, v5.4s, v20.4s
+	WORD $0x91000421 // add x1, x1,
+	WORD $0x8b0c01ad // add x13, x13, x12
+	WORD $0x4e36ce32 // fmla v18.4s, v17.4s, v22.4s
+	WORD $0x8b0908e7 // add x7, x7, x9, lsl
+	WORD $0x8b0c0108 // add x8, x8, x12
+	WORD $0x8b0c016b // add x11, x11, x12
+	WORD $0xeb14003f // cmp x1, x20
+	WORD $0x54000b60 // b.eq 0x12d4 <depthwise+0x12d4>
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0xb4000601 // cbz x1, 0x1234 <depthwise+0x1234>
+	WORD $0x54fffd4b // b.lt 0x1120 <depthwise+0x1120>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xbc6979b3 // ldr s19, [x13, x9, lsl
+	WORD $0xbc297853 // str s19, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x1180 <depthwise+0x1180>
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffc2b // b.lt 0x1124 <depthwise+0x1124>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc697914 // ldr s20, [x8, x9, lsl
+	WORD $0xbc297854 // str s20, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x11b0 <depthwise+0x11b0>
+	WORD $0x3dc02ff4 // ldr q20, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffacb // b.lt 0x1128 <depthwise+0x1128>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc697976 // ldr s22, [x11, x9, lsl
+	WORD $0xbc297856 // str s22, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x11e0 <depthwise+0x11e0>
+	WORD $0x4e33cc95 // fmla v21.4s, v4.4s, v19.4s
+	WORD $0x3dc02ff6 // ldr q22, [sp,
+	WORD $0x4e34ccd5 // fmla v21.4s, v6.4s, v20.4s
+	WORD $0x4e36ce15 // fmla v21.4s, v16.4s, v22.4s
+	WORD $0x3d802ff5 // str q21, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff90b // b.lt 0x112c <depthwise+0x112c>
+	WORD $0x9102c3e9 // add x9, sp,
+	WORD $0xaa0303ee // mov x14, x3
+	WORD $0xaa0703ef // mov x15, x7
+	WORD $0xd503201f // nop
+	WORD $0xbc404535 // ldr s21, [x9],
+	WORD $0xbc0045f5 // str s21, [x15],
+	WORD $0xf10005ce // subs x14, x14,
+	WORD $0x54ffffa1 // b.ne 0x1220 <depthwise+0x1220>
+	WORD $0x17ffffbf // b 0x112c <depthwise+0x112c>
+	WORD $0x5400044b // b.lt 0x12bc <depthwise+0x12bc>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6979b3 // ldr s19, [x13, x9, lsl
+	WORD $0xbc297853 // str s19, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x1240 <depthwise+0x1240>
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5400030b // b.lt 0x12c0 <depthwise+0x12c0>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc697914 // ldr s20, [x8, x9, lsl
+	WORD $0xbc297854 // str s20, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x1270 <depthwise+0x1270>
+	WORD $0x3dc02ff4 // ldr q20, [sp,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x3d802ff6 // str q22, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x540001ab // b.lt 0x12c8 <depthwise+0x12c8>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc697975 // ldr s21, [x11, x9, lsl
+	WORD $0xbc297855 // str s21, [x2, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09007f // cmp x3, x9
+	WORD $0x54ffff81 // b.ne 0x12a0 <depthwise+0x12a0>
+	WORD $0x3dc02ff6 // ldr q22, [sp,
+	WORD $0x14000004 // b 0x12c8 <depthwise+0x12c8>
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x17ffff99 // b 0x1130 <depthwise+0x1130>
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x3d802ff7 // str q23, [sp,
+	WORD $0x54ff6dab // b.lt 0x90 <depthwise+0x90>
+	WORD $0x9102c3e8 // add x8, sp,
+	WORD $0xbc404501 // ldr s1, [x8],
+	WORD $0xbc0044e1 // str s1, [x7],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x12e4 <depthwise+0x12e4>
+	WORD $0x17fffb67 // b 0x90 <depthwise+0x90>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x54ff6beb // b.lt 0x90 <depthwise+0x90>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xf9400be8 // ldr x8, [sp,
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0xa9432fe9 // ldp x9, x11, [sp,
+	WORD $0x9b097d09 // mul x9, x8, x9
+	WORD $0x9b0b7d0b // mul x11, x8, x11
+	WORD $0xf94023ed // ldr x13, [sp,
+	WORD $0x9b0d7d08 // mul x8, x8, x13
+	WORD $0xd37ef7ad // lsl x13, x29,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0xf94053ef // ldr x15, [sp,
+	WORD $0x8b0d01e6 // add x6, x15, x13
+	WORD $0xf94057ef // ldr x15, [sp,
+	WORD $0x8b0d01e5 // add x5, x15, x13
+	WORD $0x8b0d01c4 // add x4, x14, x13
+	WORD $0xf9402bee // ldr x14, [sp,
+	WORD $0xf9404fef // ldr x15, [sp,
+	WORD $0x9b0e35ee // madd x14, x15, x14, x13
+	WORD $0xf94007ef // ldr x15, [sp,
+	WORD $0x8b0e01f3 // add x19, x15, x14
+	WORD $0x9b093749 // madd x9, x26, x9, x13
+	WORD $0x9b0b374b // madd x11, x26, x11, x13
+	WORD $0xf94017ee // ldr x14, [sp,
+	WORD $0x8b0901d5 // add x21, x14, x9
+	WORD $0x8b0b01d7 // add x23, x14, x11
+	WORD $0x9b083748 // madd x8, x26, x8, x13
+	WORD $0x8b0801d4 // add x20, x14, x8
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x1400000e // b 0x13c8 <depthwise+0x13c8>
+	WORD $0x6e21de72 // fmul v18.4s, v19.4s, v1.4s
+	WORD $0x4e34ccb2 // fmla v18.4s, v5.4s, v20.4s
+	WORD $0x4e35ce32 // fmla v18.4s, v17.4s, v21.4s
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0x8b0a0084 // add x4, x4, x10
+	WORD $0x8b0a00a5 // add x5, x5, x10
+	WORD $0x8b0a00c6 // add x6, x6, x10
+	WORD $0x8b0c0273 // add x19, x19, x12
+	WORD $0x8b0a02b5 // add x21, x21, x10
+	WORD $0x8b0a02f7 // add x23, x23, x10
+	WORD $0x8b0a0294 // add x20, x20, x10
+	WORD $0xeb1600ff // cmp x7, x22
+	WORD $0x54ff6660 // b.eq 0x90 <depthwise+0x90>
+	WORD $0x52800028 // mov w8,
+	WORD $0xaa070508 // orr x8, x8, x7, lsl
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x5400094a // b.ge 0x1500 <depthwise+0x1500>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54000f4b // b.lt 0x15c8 <depthwise+0x15c8>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687893 // ldr s19, [x4, x8, lsl
+	WORD $0xbc287853 // str s19, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x13f0 <depthwise+0x13f0>
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54000deb // b.lt 0x15cc <depthwise+0x15cc>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6878b4 // ldr s20, [x5, x8, lsl
+	WORD $0xbc287854 // str s20, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1420 <depthwise+0x1420>
+	WORD $0x3dc02ff4 // ldr q20, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54000c8b // b.lt 0x15d0 <depthwise+0x15d0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6878d5 // ldr s21, [x6, x8, lsl
+	WORD $0xbc287855 // str s21, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1450 <depthwise+0x1450>
+	WORD $0x3dc02ff5 // ldr q21, [sp,
+	WORD $0x4e33cc52 // fmla v18.4s, v2.4s, v19.4s
+	WORD $0x4e34cc72 // fmla v18.4s, v3.4s, v20.4s
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0x4e35ccf2 // fmla v18.4s, v7.4s, v21.4s
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54000b0b // b.lt 0x15dc <depthwise+0x15dc>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687ab3 // ldr s19, [x21, x8, lsl
+	WORD $0xbc287853 // str s19, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1484 <depthwise+0x1484>
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540009eb // b.lt 0x15e0 <depthwise+0x15e0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687af4 // ldr s20, [x23, x8, lsl
+	WORD $0xbc287854 // str s20, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x14b0 <depthwise+0x14b0>
+	WORD $0x3dc02ff4 // ldr q20, [sp,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x3d802ff5 // str q21, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540008ab // b.lt 0x15e8 <depthwise+0x15e8>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687a95 // ldr s21, [x20, x8, lsl
+	WORD $0xbc287855 // str s21, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x14e0 <depthwise+0x14e0>
+	WORD $0x3dc02ff5 // ldr q21, [sp,
+	WORD $0x1400003c // b 0x15e8 <depthwise+0x15e8>
+	WORD $0xd503201f // nop
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff4eb // b.lt 0x13a0 <depthwise+0x13a0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687893 // ldr s19, [x4, x8, lsl
+	WORD $0xbc287853 // str s19, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1510 <depthwise+0x1510>
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff38b // b.lt 0x13a0 <depthwise+0x13a0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6878b4 // ldr s20, [x5, x8, lsl
+	WORD $0xbc287854 // str s20, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1540 <depthwise+0x1540>
+	WORD $0x3dc02ff4 // ldr q20, [sp,
+	WORD $0xa90b7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff20b // b.lt 0x13a0 <depthwise+0x13a0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6878d5 // ldr s21, [x6, x8, lsl
+	WORD $0xbc287855 // str s21, [x2, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1570 <depthwise+0x1570>
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x4e33cc55 // fmla v21.4s, v2.4s, v19.4s
+	WORD $0x3dc02ff3 // ldr q19, [sp,
+	WORD $0x4e34cc75 // fmla v21.4s, v3.4s, v20.4s
+	WORD $0x4e33ccf5 // fmla v21.4s, v7.4s, v19.4s
+	WORD $0x3d802ff5 // str q21, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff00b // b.lt 0x13a0 <depthwise+0x13a0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687853 // ldr s19, [x2, x8, lsl
+	WORD $0xbc287a73 // str s19, [x19, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x15b0 <depthwise+0x15b0>
+	WORD $0x17ffff77 // b 0x13a0 <depthwise+0x13a0>
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x4e33cc52 // fmla v18.4s, v2.4s, v19.4s
+	WORD $0x4e34cc72 // fmla v18.4s, v3.4s, v20.4s
+	WORD $0x4e27cc12 // fmla v18.4s, v0.4s, v7.4s
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x4e33cc92 // fmla v18.4s, v4.4s, v19.4s
+	WORD $0x4e34ccd2 // fmla v18.4s, v6.4s, v20.4s
+	WORD $0x4e35ce12 // fmla v18.4s, v16.4s, v21.4s
+	WORD $0x3d802ff2 // str q18, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54ffeccb // b.lt 0x1394 <depthwise+0x1394>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687852 // ldr s18, [x2, x8, lsl
+	WORD $0xbc287a72 // str s18, [x19, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1604 <depthwise+0x1604>
+	WORD $0x17ffff5f // b 0x1394 <depthwise+0x1394>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x17fffeaf // b 0x10dc <depthwise+0x10dc>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x17ffff38 // b 0x1308 <depthwise+0x1308>
+	WORD $0xa9534ff4 // ldp x20, x19, [sp,
+	WORD $0xa95257f6 // ldp x22, x21, [sp,
+	WORD $0xa9515ff8 // ldp x24, x23, [sp,
+	WORD $0xa95067fa // ldp x26, x25, [sp,
+	WORD $0xa94f6ffe // ldp x30, x27, [sp,
+	WORD $0xf94073fd // ldr x29, [sp,
+	WORD $0x6d4d23e9 // ldp d9, d8, [sp,
+	WORD $0x6d4c2beb // ldp d11, d10, [sp,
+	WORD $0x910503ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·depthwiseDXNEON(SB), 0, $624-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $512, R19, R20
+	MOVD R20, RSP
+	CALL depthwiseDXNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT depthwiseDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa944a00a // ldp x10, x8, [x0,
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x5400a5ea // b.ge 0x14c4 <depthwiseDX+0x14c4>
+	WORD $0xd105c3ff // sub sp, sp,
+	WORD $0xfd0083ea // str d10, [sp,
+	WORD $0x6d10a3e9 // stp d9, d8, [sp,
+	WORD $0xf9008ffd // str x29, [sp,
+	WORD $0xa9126ffe // stp x30, x27, [sp,
+	WORD $0xa91367fa // stp x26, x25, [sp,
+	WORD $0xa9145ff8 // stp x24, x23, [sp,
+	WORD $0xa91557f6 // stp x22, x21, [sp,
+	WORD $0xa9164ff4 // stp x20, x19, [sp,
+	WORD $0xaa0003fe // mov x30, x0
+	WORD $0xf9400c15 // ldr x21, [x0,
+	WORD $0xcb1503f6 // neg x22, x21
+	WORD $0xd37df2ab // lsl x11, x21,
+	WORD $0xd37beab7 // lsl x23, x21,
+	WORD $0xd37ef6ad // lsl x13, x21,
+	WORD $0xf9401c08 // ldr x8, [x0,
+	WORD $0x9b157d0c // mul x12, x8, x21
+	WORD $0x8b1506ae // add x14, x21, x21, lsl
+	WORD $0xd37ceeb0 // lsl x16, x21,
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0xa90333e8 // stp x8, x12, [sp,
+	WORD $0xcb0d02f8 // sub x24, x23, x13
+	WORD $0x8b1501a8 // add x8, x13, x21
+	WORD $0x910041a9 // add x9, x13,
+	WORD $0xf90013e9 // str x9, [sp,
+	WORD $0xd37df1c9 // lsl x9, x14,
+	WORD $0xa90aa7e0 // stp x0, x9, [sp,
+	WORD $0x9b157d49 // mul x9, x10, x21
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0xf9005fe8 // str x8, [sp,
+	WORD $0xf90023ee // str x14, [sp,
+	WORD $0xd37ef5c8 // lsl x8, x14,
+	WORD $0xf9004be8 // str x8, [sp,
+	WORD $0xd37ef528 // lsl x8, x9,
+	WORD $0xa90823f7 // stp x23, x8, [sp,
+	WORD $0xd37ef589 // lsl x9, x12,
+	WORD $0xcb0d03e8 // neg x8, x13
+	WORD $0xa90127e8 // stp x8, x9, [sp,
+	WORD $0x9103c3f4 // add x20, sp,
+	WORD $0xf9006ff5 // str x21, [sp,
+	WORD $0xf90033f6 // str x22, [sp,
+	WORD $0xf9003bf8 // str x24, [sp,
+	WORD $0x1400000c // b 0xe4 <depthwiseDX+0xe4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa946e3ea // ldp x10, x24, [sp,
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xf94057fe // ldr x30, [sp,
+	WORD $0xf9402bc8 // ldr x8, [x30,
+	WORD $0xa94827f7 // ldp x23, x9, [sp,
+	WORD $0x8b0d0129 // add x9, x9, x13
+	WORD $0xf90047e9 // str x9, [sp,
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x54009e0a // b.ge 0x14a0 <depthwiseDX+0x14a0>
+	WORD $0xa9421bc8 // ldp x8, x6, [x30,
+	WORD $0x9ac80d49 // sdiv x9, x10, x8
+	WORD $0x9b08a928 // msub x8, x9, x8, x10
+	WORD $0xf9400bc1 // ldr x1, [x30,
+	WORD $0xf90037ea // str x10, [sp,
+	WORD $0x9b157d4a // mul x10, x10, x21
+	WORD $0x9b067d4a // mul x10, x10, x6
+	WORD $0x8b0a0824 // add x4, x1, x10, lsl
+	WORD $0xf94023ca // ldr x10, [x30,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9006be4 // str x4, [sp,
+	WORD $0x54000a81 // b.ne 0x260 <depthwiseDX+0x260>
+	WORD $0xaa1f03fb // mov x27, xzr
+	WORD $0xf9401bca // ldr x10, [x30,
+	WORD $0x9100050c // add x12, x8,
+	WORD $0xb100051f // cmn x8,
+	WORD $0x1a9fa7ee // cset w14, lt
+	WORD $0xd100054f // sub x15, x10,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x1a9fb5cc // csinc w12, w14, wzr, lt
+	WORD $0xb900e3ec // str w12, [sp,
+	WORD $0x9a88a5ec // csinc x12, x15, x8, ge
+	WORD $0xb100051f // cmn x8,
+	WORD $0x9b097d49 // mul x9, x10, x9
+	WORD $0x9a8cb3ec // csel x12, xzr, x12, lt
+	WORD $0xf100050e // subs x14, x8,
+	WORD $0x1a9fa7f1 // cset w17, lt
+	WORD $0xf100011f // cmp x8,
+	WORD $0x1a9fa7e0 // cset w0, lt
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x1a9fd636 // csinc w22, w17, wzr, le
+	WORD $0x9a8ec1ea // csel x10, x15, x14, gt
+	WORD $0x1a9fb40e // csinc w14, w0, wzr, lt
+	WORD $0xb900ebee // str w14, [sp,
+	WORD $0x9a88a1ee // csel x14, x15, x8, ge
+	WORD $0xf100011f // cmp x8,
+	WORD $0x9a9fc148 // csel x8, x10, xzr, gt
+	WORD $0x9a8eb3ea // csel x10, xzr, x14, lt
+	WORD $0x8b09018f // add x15, x12, x9
+	WORD $0x8b090105 // add x5, x8, x9
+	WORD $0x8b09014e // add x14, x10, x9
+	WORD $0xf94003c3 // ldr x3, [x30]
+	WORD $0xa943cfe9 // ldp x9, x19, [sp,
+	WORD $0x9b097ca8 // mul x8, x5, x9
+	WORD $0x8b08087d // add x29, x3, x8, lsl
+	WORD $0x9b097dc8 // mul x8, x14, x9
+	WORD $0x8b080868 // add x8, x3, x8, lsl
+	WORD $0xf90067e8 // str x8, [sp,
+	WORD $0xf94047e8 // ldr x8, [sp,
+	WORD $0x9b0804c0 // madd x0, x6, x8, x1
+	WORD $0x9b097de8 // mul x8, x15, x9
+	WORD $0x8b080879 // add x25, x3, x8, lsl
+	WORD $0xf10022bf // cmp x21,
+	WORD $0x5400114a // b.ge 0x3e0 <depthwiseDX+0x3e0>
+	WORD $0xb900c3f6 // str w22, [sp,
+	WORD $0xb27e0368 // orr x8, x27,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0xa909f7f9 // stp x25, x29, [sp,
+	WORD $0x5400214d // b.le 0x5f4 <depthwiseDX+0x5f4>
+	WORD $0xf9406be4 // ldr x4, [sp,
+	WORD $0xf9406ff5 // ldr x21, [sp,
+	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0xeb1b02bb // subs x27, x21, x27
+	WORD $0xf94033f6 // ldr x22, [sp,
+	WORD $0x54fff6ed // b.le 0xc0 <depthwiseDX+0xc0>
+	WORD $0xa94a27e0 // ldp x0, x9, [sp,
+	WORD $0xf9400528 // ldr x8, [x9,
+	WORD $0xf940153e // ldr x30, [x9,
+	WORD $0xaa0a03ec // mov x12, x10
+	WORD $0x8b0a090e // add x14, x8, x10, lsl
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xf94043e9 // ldr x9, [sp,
+	WORD $0xf9404fef // ldr x15, [sp,
+	WORD $0xb940c3f1 // ldr w17, [sp,
+	WORD $0x37005f91 // tbnz w17,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54005b6b // b.lt 0xd8c <depthwiseDX+0xd8c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0901c9 // add x9, x14, x9
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf9403bea // ldr x10, [sp,
+	WORD $0xbc687920 // ldr s0, [x9, x8, lsl
+	WORD $0xbc287a80 // str s0, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x234 <depthwiseDX+0x234>
+	WORD $0x3dc03fe0 // ldr q0, [sp,
+	WORD $0x36005a91 // tbz w17,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x140002ec // b 0xe08 <depthwiseDX+0xe08>
+	WORD $0xd503201f // nop
+	WORD $0xf90027e1 // str x1, [sp,
+	WORD $0xf9401bca // ldr x10, [x30,
+	WORD $0x9240010c // and x12, x8,
+	WORD $0x9341fd0e // asr x14, x8,
+	WORD $0x9100050f // add x15, x8,
+	WORD $0xf94023f1 // ldr x17, [sp,
+	WORD $0x9acc2231 // lsl x17, x17, x12
+	WORD $0x9341fdef // asr x15, x15,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xa9404fc5 // ldp x5, x19, [x30]
+	WORD $0x1a9fa7fd // cset w29, lt
+	WORD $0x9a9fb1ce // csel x14, x14, xzr, lt
+	WORD $0x9a9fb231 // csel x17, x17, xzr, lt
+	WORD $0x9b093940 // madd x0, x10, x9, x14
+	WORD $0x8b110a7a // add x26, x19, x17, lsl
+	WORD $0xf9401fec // ldr x12, [sp,
+	WORD $0x9b0c7c11 // mul x17, x0, x12
+	WORD $0x8b1108ae // add x14, x5, x17, lsl
+	WORD $0xf90077ee // str x14, [sp,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x1a9fa7f1 // cset w17, lt
+	WORD $0x9a9fb1ef // csel x15, x15, xzr, lt
+	WORD $0x9b093d4f // madd x15, x10, x9, x15
+	WORD $0x9b0c7def // mul x15, x15, x12
+	WORD $0x9b0c7d29 // mul x9, x9, x12
+	WORD $0x9b0a7d29 // mul x9, x9, x10
+	WORD $0x7200011f // tst w8,
+	WORD $0x9a8911e7 // csel x7, x15, x9, ne
+	WORD $0x1a9f1238 // csel w24, w17, wzr, ne
+	WORD $0x8b0708b7 // add x23, x5, x7, lsl
+	WORD $0xf1001ebf // cmp x21,
+	WORD $0xf90017e6 // str x6, [sp,
+	WORD $0xf9002be5 // str x5, [sp,
+	WORD $0xf9003fe0 // str x0, [sp,
+	WORD $0xf90053e7 // str x7, [sp,
+	WORD $0x54002fac // b.gt 0x8e0 <depthwiseDX+0x8e0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xb27e01e8 // orr x8, x15,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x540040ad // b.le 0xb10 <depthwiseDX+0xb10>
+	WORD $0xaa0f03f1 // mov x17, x15
+	WORD $0xeb1102be // subs x30, x21, x17
+	WORD $0x54ffedcd // b.le 0xc0 <depthwiseDX+0xc0>
+	WORD $0xf94057e8 // ldr x8, [sp,
+	WORD $0xf9401502 // ldr x2, [x8,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf9401d07 // ldr x7, [x8,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xf94017e0 // ldr x0, [sp,
+	WORD $0x340059dd // cbz w29, 0xe64 <depthwiseDX+0xe64>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54005e4b // b.lt 0xefc <depthwiseDX+0xefc>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b110b49 // add x9, x26, x17, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687920 // ldr s0, [x9, x8, lsl
+	WORD $0xbc287a80 // str s0, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x344 <depthwiseDX+0x344>
+	WORD $0x3dc03fe0 // ldr q0, [sp,
+	WORD $0x3400581d // cbz w29, 0xe5c <depthwiseDX+0xe5c>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x5400764b // b.lt 0x122c <depthwiseDX+0x122c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b150b49 // add x9, x26, x21, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0x8b110929 // add x9, x9, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687922 // ldr s2, [x9, x8, lsl
+	WORD $0xbc287a82 // str s2, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x380 <depthwiseDX+0x380>
+	WORD $0x3dc03fe2 // ldr q2, [sp,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3400565d // cbz w29, 0xe64 <depthwiseDX+0xe64>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540075eb // b.lt 0x1260 <depthwiseDX+0x1260>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0b0349 // add x9, x26, x11
+	WORD $0x8b110929 // add x9, x9, x17, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287a83 // str s3, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x3c0 <depthwiseDX+0x3c0>
+	WORD $0x3dc03fe3 // ldr q3, [sp,
+	WORD $0x140002a3 // b 0xe64 <depthwiseDX+0xe64>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xaa1f03fb // mov x27, xzr
+	WORD $0xd2800088 // mov x8,
+	WORD $0xf9401bec // ldr x12, [sp,
+	WORD $0x9b0f2189 // madd x9, x12, x15, x8
+	WORD $0x9b05218a // madd x10, x12, x5, x8
+	WORD $0x9b090ea9 // madd x9, x21, x9, x3
+	WORD $0x9b0a0ea2 // madd x2, x21, x10, x3
+	WORD $0x91004124 // add x4, x9,
+	WORD $0x9b0e2188 // madd x8, x12, x14, x8
+	WORD $0x9b080ea7 // madd x7, x21, x8, x3
+	WORD $0x5280010a // mov w10,
+	WORD $0x14000007 // b 0x42c <depthwiseDX+0x42c>
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x9100236a // add x10, x27,
+	WORD $0x91008231 // add x17, x17,
+	WORD $0xeb15015f // cmp x10, x21
+	WORD $0xad00513b // stp q27, q20, [x9]
+	WORD $0x54ffecac // b.gt 0x1bc <depthwiseDX+0x1bc>
+	WORD $0xf94007c9 // ldr x9, [x30,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1b03e8 // mov x8, x27
+	WORD $0xaa0a03fb // mov x27, x10
+	WORD $0x8b080929 // add x9, x9, x8, lsl
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x37000116 // tbnz w22,
+	WORD $0x8b17012a // add x10, x9, x23
+	WORD $0xad400943 // ldp q3, q2, [x10]
+	WORD $0x8b18012a // add x10, x9, x24
+	WORD $0xad401141 // ldp q1, q4, [x10]
+	WORD $0xf9405bea // ldr x10, [sp,
+	WORD $0x8b0a012a // add x10, x9, x10
+	WORD $0xad401546 // ldp q6, q5, [x10]
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xb940ebea // ldr w10, [sp,
+	WORD $0x3700010a // tbnz w10,
+	WORD $0xf9405fea // ldr x10, [sp,
+	WORD $0x8b0a012a // add x10, x9, x10
+	WORD $0xad401d50 // ldp q16, q7, [x10]
+	WORD $0x8b10012a // add x10, x9, x16
+	WORD $0xad404540 // ldp q0, q17, [x10]
+	WORD $0x8b13092a // add x10, x9, x19, lsl
+	WORD $0xad404953 // ldp q19, q18, [x10]
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0xb940e3ea // ldr w10, [sp,
+	WORD $0x370000ca // tbnz w10,
+	WORD $0x8b0b012a // add x10, x9, x11
+	WORD $0xad406155 // ldp q21, q24, [x10]
+	WORD $0x8b15092a // add x10, x9, x21, lsl
+	WORD $0xad405957 // ldp q23, q22, [x10]
+	WORD $0xad406939 // ldp q25, q26, [x9]
+	WORD $0xf94017ca // ldr x10, [x30,
+	WORD $0xf9406be9 // ldr x9, [sp,
+	WORD $0x8b080929 // add x9, x9, x8, lsl
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff8eb // b.lt 0x414 <depthwiseDX+0x414>
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0x8b08032c // add x12, x25, x8
+	WORD $0xf94067e1 // ldr x1, [sp,
+	WORD $0x8b080021 // add x1, x1, x8
+	WORD $0x8b0803a8 // add x8, x29, x8
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0xad40711d // ldp q29, q28, [x8]
+	WORD $0x4e3dcc3b // fmla v27.4s, v1.4s, v29.4s
+	WORD $0xad40203f // ldp q31, q8, [x1]
+	WORD $0x4e3fcc1b // fmla v27.4s, v0.4s, v31.4s
+	WORD $0xad40259e // ldp q30, q9, [x12]
+	WORD $0x4e3ecefb // fmla v27.4s, v23.4s, v30.4s
+	WORD $0x4e3ccc94 // fmla v20.4s, v4.4s, v28.4s
+	WORD $0x4e28ce34 // fmla v20.4s, v17.4s, v8.4s
+	WORD $0x4e29ced4 // fmla v20.4s, v22.4s, v9.4s
+	WORD $0xf1000548 // subs x8, x10,
+	WORD $0x54fff6e0 // b.eq 0x418 <depthwiseDX+0x418>
+	WORD $0x6e22df9c // fmul v28.4s, v28.4s, v2.4s
+	WORD $0x4e28ccfc // fmla v28.4s, v7.4s, v8.4s
+	WORD $0x4e29cf1c // fmla v28.4s, v24.4s, v9.4s
+	WORD $0x6e23dfbd // fmul v29.4s, v29.4s, v3.4s
+	WORD $0x4e3fce1d // fmla v29.4s, v16.4s, v31.4s
+	WORD $0xaa1103e9 // mov x9, x17
+	WORD $0x4e3ecebd // fmla v29.4s, v21.4s, v30.4s
+	WORD $0xd503201f // nop
+	WORD $0x8b09000a // add x10, x0, x9
+	WORD $0x8b09008c // add x12, x4, x9
+	WORD $0x8b0900e1 // add x1, x7, x9
+	WORD $0x8b090046 // add x6, x2, x9
+	WORD $0x3dc000de // ldr q30, [x6]
+	WORD $0x3dc0003f // ldr q31, [x1]
+	WORD $0x3cdf0188 // ldur q8, [x12,
+	WORD $0x4e3eccdb // fmla v27.4s, v6.4s, v30.4s
+	WORD $0x4e3fce7b // fmla v27.4s, v19.4s, v31.4s
+	WORD $0x4e28cf3b // fmla v27.4s, v25.4s, v8.4s
+	WORD $0x3d80015b // str q27, [x10]
+	WORD $0x4e3ecc3d // fmla v29.4s, v1.4s, v30.4s
+	WORD $0x4e3fcc1d // fmla v29.4s, v0.4s, v31.4s
+	WORD $0x4ebd1fbb // mov v27.16b, v29.16b
+	WORD $0x3dc004dd // ldr q29, [x6,
+	WORD $0x3dc00429 // ldr q9, [x1,
+	WORD $0x3dc0018a // ldr q10, [x12]
+	WORD $0x4e3dccb4 // fmla v20.4s, v5.4s, v29.4s
+	WORD $0x4e29ce54 // fmla v20.4s, v18.4s, v9.4s
+	WORD $0x4e2acf54 // fmla v20.4s, v26.4s, v10.4s
+	WORD $0x3d800554 // str q20, [x10,
+	WORD $0x4e28cefb // fmla v27.4s, v23.4s, v8.4s
+	WORD $0x4e3dcc9c // fmla v28.4s, v4.4s, v29.4s
+	WORD $0x4e29ce3c // fmla v28.4s, v17.4s, v9.4s
+	WORD $0x4ebc1f94 // mov v20.16b, v28.16b
+	WORD $0x6e22dfbc // fmul v28.4s, v29.4s, v2.4s
+	WORD $0x4e2aced4 // fmla v20.4s, v22.4s, v10.4s
+	WORD $0x4e29ccfc // fmla v28.4s, v7.4s, v9.4s
+	WORD $0x4e2acf1c // fmla v28.4s, v24.4s, v10.4s
+	WORD $0x6e23dfdd // fmul v29.4s, v30.4s, v3.4s
+	WORD $0x4e3fce1d // fmla v29.4s, v16.4s, v31.4s
+	WORD $0x4e28cebd // fmla v29.4s, v21.4s, v8.4s
+	WORD $0x8b0d0129 // add x9, x9, x13
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54fffbc1 // b.ne 0x560 <depthwiseDX+0x560>
+	WORD $0x8b090009 // add x9, x0, x9
+	WORD $0x17ffff8a // b 0x418 <depthwiseDX+0x418>
+	WORD $0xd37ef771 // lsl x17, x27,
+	WORD $0x8b0d0016 // add x22, x0, x13
+	WORD $0xf9401be1 // ldr x1, [sp,
+	WORD $0x9b057c2a // mul x10, x1, x5
+	WORD $0x91002149 // add x9, x10,
+	WORD $0x9b090ea9 // madd x9, x21, x9, x3
+	WORD $0x9100114a // add x10, x10,
+	WORD $0x9b0a0eb3 // madd x19, x21, x10, x3
+	WORD $0x9b0e7c2a // mul x10, x1, x14
+	WORD $0x9100214c // add x12, x10,
+	WORD $0x9b0c0eba // madd x26, x21, x12, x3
+	WORD $0x9100114a // add x10, x10,
+	WORD $0xaa1503ee // mov x14, x21
+	WORD $0x9b0a0eb5 // madd x21, x21, x10, x3
+	WORD $0x9b0f7c2a // mul x10, x1, x15
+	WORD $0x9100214c // add x12, x10,
+	WORD $0x9100114a // add x10, x10,
+	WORD $0x9b0c0dc6 // madd x6, x14, x12, x3
+	WORD $0xa94c93e1 // ldp x1, x4, [sp,
+	WORD $0x9b0a0dcc // madd x12, x14, x10, x3
+	WORD $0x14000013 // b 0x690 <depthwiseDX+0x690>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x91001368 // add x8, x27,
+	WORD $0x3d8001c6 // str q6, [x14]
+	WORD $0x91004000 // add x0, x0,
+	WORD $0x910042d6 // add x22, x22,
+	WORD $0x910043bd // add x29, x29,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x91004021 // add x1, x1,
+	WORD $0x9100435a // add x26, x26,
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x91004339 // add x25, x25,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0xf9406fea // ldr x10, [sp,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffda4c // b.gt 0x1d4 <depthwiseDX+0x1d4>
+	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0xaa0803fb // mov x27, x8
+	WORD $0xf94007c8 // ldr x8, [x30,
+	WORD $0x8b0a0908 // add x8, x8, x10, lsl
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xb940c3ee // ldr w14, [sp,
+	WORD $0x3600020e // tbz w14,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xb940ebee // ldr w14, [sp,
+	WORD $0x3600028e // tbz w14,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xb940e3ee // ldr w14, [sp,
+	WORD $0x3600034e // tbz w14,
+	WORD $0xf94017c3 // ldr x3, [x30,
+	WORD $0x8b0a088e // add x14, x4, x10, lsl
+	WORD $0xf100047f // cmp x3,
+	WORD $0x540003aa // b.ge 0x760 <depthwiseDX+0x760>
+	WORD $0x17ffffd8 // b 0x650 <depthwiseDX+0x650>
+	WORD $0x3cf76907 // ldr q7, [x8, x23]
+	WORD $0x3cf86901 // ldr q1, [x8, x24]
+	WORD $0xf9405bee // ldr x14, [sp,
+	WORD $0x3cee6902 // ldr q2, [x8, x14]
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xb940ebee // ldr w14, [sp,
+	WORD $0x3707fdce // tbnz w14,
+	WORD $0xf9405fee // ldr x14, [sp,
+	WORD $0x3cee6911 // ldr q17, [x8, x14]
+	WORD $0xf9406fee // ldr x14, [sp,
+	WORD $0x3cee7900 // ldr q0, [x8, x14, lsl
+	WORD $0xf9404bee // ldr x14, [sp,
+	WORD $0x3cee6903 // ldr q3, [x8, x14]
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xb940e3ee // ldr w14, [sp,
+	WORD $0x3707fd0e // tbnz w14,
+	WORD $0x3ceb6912 // ldr q18, [x8, x11]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3dc00105 // ldr q5, [x8]
+	WORD $0xf94017c3 // ldr x3, [x30,
+	WORD $0x8b0a088e // add x14, x4, x10, lsl
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff7ab // b.lt 0x650 <depthwiseDX+0x650>
+	WORD $0xd37ef548 // lsl x8, x10,
+	WORD $0xf9404fea // ldr x10, [sp,
+	WORD $0x8b08014a // add x10, x10, x8
+	WORD $0xf94067ef // ldr x15, [sp,
+	WORD $0x8b0801e2 // add x2, x15, x8
+	WORD $0xf94053ef // ldr x15, [sp,
+	WORD $0x8b0801ef // add x15, x15, x8
+	WORD $0x3dc001f0 // ldr q16, [x15]
+	WORD $0x3dc00054 // ldr q20, [x2]
+	WORD $0x3dc00153 // ldr q19, [x10]
+	WORD $0x4e30cc26 // fmla v6.4s, v1.4s, v16.4s
+	WORD $0x4e34cc06 // fmla v6.4s, v0.4s, v20.4s
+	WORD $0x4e33cc86 // fmla v6.4s, v4.4s, v19.4s
+	WORD $0xf1000468 // subs x8, x3,
+	WORD $0x54fff5c0 // b.eq 0x650 <depthwiseDX+0x650>
+	WORD $0x6e27de10 // fmul v16.4s, v16.4s, v7.4s
+	WORD $0x4e34ce30 // fmla v16.4s, v17.4s, v20.4s
+	WORD $0x4e33ce50 // fmla v16.4s, v18.4s, v19.4s
+	WORD $0xf100087f // cmp x3,
+	WORD $0x540007a0 // b.eq 0x8a0 <depthwiseDX+0x8a0>
+	WORD $0xf9003ffb // str x27, [sp,
+	WORD $0x927ff904 // and x4, x8,
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0xaa0603ef // mov x15, x6
+	WORD $0xaa1903ea // mov x10, x25
+	WORD $0xaa1503e5 // mov x5, x21
+	WORD $0xaa1a03ee // mov x14, x26
+	WORD $0xaa0103f8 // mov x24, x1
+	WORD $0xaa1303fe // mov x30, x19
+	WORD $0xaa0903e7 // mov x7, x9
+	WORD $0xaa1d03f7 // mov x23, x29
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0xaa0003fb // mov x27, x0
+	WORD $0x3cf16bd3 // ldr q19, [x30, x17]
+	WORD $0x3cf168b4 // ldr q20, [x5, x17]
+	WORD $0x3cf16875 // ldr q21, [x3, x17]
+	WORD $0x4e33cc46 // fmla v6.4s, v2.4s, v19.4s
+	WORD $0x4e34cc66 // fmla v6.4s, v3.4s, v20.4s
+	WORD $0x4e35cca6 // fmla v6.4s, v5.4s, v21.4s
+	WORD $0x3cb16b66 // str q6, [x27, x17]
+	WORD $0x4e33cc30 // fmla v16.4s, v1.4s, v19.4s
+	WORD $0x3cf168f6 // ldr q22, [x7, x17]
+	WORD $0x4e34cc10 // fmla v16.4s, v0.4s, v20.4s
+	WORD $0x3cf169d7 // ldr q23, [x14, x17]
+	WORD $0x4e35cc90 // fmla v16.4s, v4.4s, v21.4s
+	WORD $0x3cf169f8 // ldr q24, [x15, x17]
+	WORD $0x4e36cc50 // fmla v16.4s, v2.4s, v22.4s
+	WORD $0x4e37cc70 // fmla v16.4s, v3.4s, v23.4s
+	WORD $0x4e38ccb0 // fmla v16.4s, v5.4s, v24.4s
+	WORD $0x3cb16850 // str q16, [x2, x17]
+	WORD $0x6e27de66 // fmul v6.4s, v19.4s, v7.4s
+	WORD $0x4e34ce26 // fmla v6.4s, v17.4s, v20.4s
+	WORD $0x4e35ce46 // fmla v6.4s, v18.4s, v21.4s
+	WORD $0x4e36cc26 // fmla v6.4s, v1.4s, v22.4s
+	WORD $0x4e37cc06 // fmla v6.4s, v0.4s, v23.4s
+	WORD $0x6e27ded0 // fmul v16.4s, v22.4s, v7.4s
+	WORD $0x4e38cc86 // fmla v6.4s, v4.4s, v24.4s
+	WORD $0x4e37ce30 // fmla v16.4s, v17.4s, v23.4s
+	WORD $0x8b0b037b // add x27, x27, x11
+	WORD $0x8b0b0042 // add x2, x2, x11
+	WORD $0x8b0b02f7 // add x23, x23, x11
+	WORD $0x8b0b00e7 // add x7, x7, x11
+	WORD $0x8b0b03de // add x30, x30, x11
+	WORD $0x8b0b0318 // add x24, x24, x11
+	WORD $0x8b0b01ce // add x14, x14, x11
+	WORD $0x8b0b00a5 // add x5, x5, x11
+	WORD $0x4e38ce50 // fmla v16.4s, v18.4s, v24.4s
+	WORD $0x8b0b014a // add x10, x10, x11
+	WORD $0x8b0b01ef // add x15, x15, x11
+	WORD $0x8b0b0063 // add x3, x3, x11
+	WORD $0xf1000884 // subs x4, x4,
+	WORD $0x54fffb41 // b.ne 0x7e4 <depthwiseDX+0x7e4>
+	WORD $0x8b11036e // add x14, x27, x17
+	WORD $0x8b1102ef // add x15, x23, x17
+	WORD $0x8b110302 // add x2, x24, x17
+	WORD $0x8b11014a // add x10, x10, x17
+	WORD $0xf94057fe // ldr x30, [sp,
+	WORD $0xa947dffb // ldp x27, x23, [sp,
+	WORD $0xf9403bf8 // ldr x24, [sp,
+	WORD $0xf9406be4 // ldr x4, [sp,
+	WORD $0x3607ed88 // tbz w8,
+	WORD $0x3ced69e7 // ldr q7, [x15, x13]
+	WORD $0x3ced6851 // ldr q17, [x2, x13]
+	WORD $0x4e27cc46 // fmla v6.4s, v2.4s, v7.4s
+	WORD $0x4e27cc30 // fmla v16.4s, v1.4s, v7.4s
+	WORD $0x3ced6941 // ldr q1, [x10, x13]
+	WORD $0x4e31cc66 // fmla v6.4s, v3.4s, v17.4s
+	WORD $0x4e31cc10 // fmla v16.4s, v0.4s, v17.4s
+	WORD $0x4e21cca6 // fmla v6.4s, v5.4s, v1.4s
+	WORD $0x3d8001c6 // str q6, [x14]
+	WORD $0x4e21cc90 // fmla v16.4s, v4.4s, v1.4s
+	WORD $0x8b0d01ce // add x14, x14, x13
+	WORD $0x4eb01e06 // mov v6.16b, v16.16b
+	WORD $0x17ffff5f // b 0x650 <depthwiseDX+0x650>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd280008a // mov x10,
+	WORD $0xf9401bec // ldr x12, [sp,
+	WORD $0x9b00298f // madd x15, x12, x0, x10
+	WORD $0x8b0d034a // add x10, x26, x13
+	WORD $0x8b0b0341 // add x1, x26, x11
+	WORD $0x8b0d0262 // add x2, x19, x13
+	WORD $0xf94047ec // ldr x12, [sp,
+	WORD $0x9b0c7cc0 // mul x0, x6, x12
+	WORD $0x9b0f16af // madd x15, x21, x15, x5
+	WORD $0x8b0b0263 // add x3, x19, x11
+	WORD $0xf94027ee // ldr x14, [sp,
+	WORD $0x8b0b01d1 // add x17, x14, x11
+	WORD $0xf94013ec // ldr x12, [sp,
+	WORD $0x8b0c00a4 // add x4, x5, x12
+	WORD $0x8b07088c // add x12, x4, x7, lsl
+	WORD $0xf90073ec // str x12, [sp,
+	WORD $0xf9406be4 // ldr x4, [sp,
+	WORD $0x8b00022c // add x12, x17, x0
+	WORD $0xf90067ec // str x12, [sp,
+	WORD $0x910041f1 // add x17, x15,
+	WORD $0x8b0d01cf // add x15, x14, x13
+	WORD $0x8b0001e7 // add x7, x15, x0
+	WORD $0x52800100 // mov w0,
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0x14000009 // b 0x96c <depthwiseDX+0x96c>
+	WORD $0xd503201f // nop
+	WORD $0x8b1608c9 // add x9, x6, x22, lsl
+	WORD $0xad005135 // stp q21, q20, [x9]
+	WORD $0x910021e0 // add x0, x15,
+	WORD $0x91008108 // add x8, x8,
+	WORD $0xeb15001f // cmp x0, x21
+	WORD $0xaa0f03e9 // mov x9, x15
+	WORD $0x54ffcc6c // b.gt 0x2f4 <depthwiseDX+0x2f4>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa0003ef // mov x15, x0
+	WORD $0xd37ef520 // lsl x0, x9,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x360000fd // tbz w29,
+	WORD $0x8b000346 // add x6, x26, x0
+	WORD $0xad4010c1 // ldp q1, q4, [x6]
+	WORD $0x8b000146 // add x6, x10, x0
+	WORD $0xad4008c3 // ldp q3, q2, [x6]
+	WORD $0x8b000026 // add x6, x1, x0
+	WORD $0xad4018c5 // ldp q5, q6, [x6]
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x340000f8 // cbz w24, 0x9dc <depthwiseDX+0x9dc>
+	WORD $0x8b000266 // add x6, x19, x0
+	WORD $0xad4044c7 // ldp q7, q17, [x6]
+	WORD $0x8b000046 // add x6, x2, x0
+	WORD $0xad4000d0 // ldp q16, q0, [x6]
+	WORD $0x8b000066 // add x6, x3, x0
+	WORD $0xad404cd2 // ldp q18, q19, [x6]
+	WORD $0xf94017d9 // ldr x25, [x30,
+	WORD $0xf9401fdb // ldr x27, [x30,
+	WORD $0x8b090886 // add x6, x4, x9, lsl
+	WORD $0xf100037f // cmp x27,
+	WORD $0x5400032d // b.le 0xa50 <depthwiseDX+0xa50>
+	WORD $0x8b0002e9 // add x9, x23, x0
+	WORD $0x8b000180 // add x0, x12, x0
+	WORD $0x3dc00014 // ldr q20, [x0]
+	WORD $0x3dc00136 // ldr q22, [x9]
+	WORD $0x6e23de95 // fmul v21.4s, v20.4s, v3.4s
+	WORD $0x4e36ce15 // fmla v21.4s, v16.4s, v22.4s
+	WORD $0x3d8000d5 // str q21, [x6]
+	WORD $0x3dc00417 // ldr q23, [x0,
+	WORD $0x3dc00538 // ldr q24, [x9,
+	WORD $0x6e22def5 // fmul v21.4s, v23.4s, v2.4s
+	WORD $0x4e38cc15 // fmla v21.4s, v0.4s, v24.4s
+	WORD $0x3d8004d5 // str q21, [x6,
+	WORD $0x6e25de95 // fmul v21.4s, v20.4s, v5.4s
+	WORD $0x6e26def4 // fmul v20.4s, v23.4s, v6.4s
+	WORD $0x4e36ce55 // fmla v21.4s, v18.4s, v22.4s
+	WORD $0x4e38ce74 // fmla v20.4s, v19.4s, v24.4s
+	WORD $0xf1000769 // subs x9, x27,
+	WORD $0x54000181 // b.ne 0xa64 <depthwiseDX+0xa64>
+	WORD $0x8b0b00c6 // add x6, x6, x11
+	WORD $0xeb1b073f // cmp x25, x27, lsl
+	WORD $0x54fff8cb // b.lt 0x958 <depthwiseDX+0x958>
+	WORD $0x17ffffc3 // b 0x950 <depthwiseDX+0x950>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xeb1b073f // cmp x25, x27, lsl
+	WORD $0x54fff7aa // b.ge 0x950 <depthwiseDX+0x950>
+	WORD $0x17ffffbe // b 0x958 <depthwiseDX+0x958>
+	WORD $0xaa0703e0 // mov x0, x7
+	WORD $0xf94073fe // ldr x30, [sp,
+	WORD $0xf94067f5 // ldr x21, [sp,
+	WORD $0xaa1103e6 // mov x6, x17
+	WORD $0x8b0802ae // add x14, x21, x8
+	WORD $0x8b0800cc // add x12, x6, x8
+	WORD $0x8b0803c4 // add x4, x30, x8
+	WORD $0x8b080005 // add x5, x0, x8
+	WORD $0x3cdf0196 // ldur q22, [x12,
+	WORD $0x3cdf0097 // ldur q23, [x4,
+	WORD $0x4e36cc35 // fmla v21.4s, v1.4s, v22.4s
+	WORD $0x4e37ccf5 // fmla v21.4s, v7.4s, v23.4s
+	WORD $0x3d8000b5 // str q21, [x5]
+	WORD $0x6e23ded5 // fmul v21.4s, v22.4s, v3.4s
+	WORD $0x4e37ce15 // fmla v21.4s, v16.4s, v23.4s
+	WORD $0x3d8001d5 // str q21, [x14]
+	WORD $0x3dc00198 // ldr q24, [x12]
+	WORD $0x3dc00099 // ldr q25, [x4]
+	WORD $0x4e38cc94 // fmla v20.4s, v4.4s, v24.4s
+	WORD $0x4e39ce34 // fmla v20.4s, v17.4s, v25.4s
+	WORD $0x3d8004b4 // str q20, [x5,
+	WORD $0x6e22df14 // fmul v20.4s, v24.4s, v2.4s
+	WORD $0x4e39cc14 // fmla v20.4s, v0.4s, v25.4s
+	WORD $0x3d8005d4 // str q20, [x14,
+	WORD $0x6e25ded5 // fmul v21.4s, v22.4s, v5.4s
+	WORD $0x4e37ce55 // fmla v21.4s, v18.4s, v23.4s
+	WORD $0x6e26df14 // fmul v20.4s, v24.4s, v6.4s
+	WORD $0x8b0d00c6 // add x6, x6, x13
+	WORD $0x4e39ce74 // fmla v20.4s, v19.4s, v25.4s
+	WORD $0x8b0b02b5 // add x21, x21, x11
+	WORD $0x8b0d03de // add x30, x30, x13
+	WORD $0x8b0b0000 // add x0, x0, x11
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54fffc61 // b.ne 0xa74 <depthwiseDX+0xa74>
+	WORD $0x8b0802a6 // add x6, x21, x8
+	WORD $0xf94057fe // ldr x30, [sp,
+	WORD $0xa94d57e4 // ldp x4, x21, [sp,
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0xeb1b073f // cmp x25, x27, lsl
+	WORD $0x54fff2cb // b.lt 0x958 <depthwiseDX+0x958>
+	WORD $0x17ffff93 // b 0x950 <depthwiseDX+0x950>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b0d0342 // add x2, x26, x13
+	WORD $0x8b0b0343 // add x3, x26, x11
+	WORD $0x8b0d0265 // add x5, x19, x13
+	WORD $0xf94027e7 // ldr x7, [sp,
+	WORD $0x8b0b00e9 // add x9, x7, x11
+	WORD $0xf94047ea // ldr x10, [sp,
+	WORD $0xf94017ec // ldr x12, [sp,
+	WORD $0x9b0a7d8a // mul x10, x12, x10
+	WORD $0xd37ef5f1 // lsl x17, x15,
+	WORD $0x8b1000e0 // add x0, x7, x16
+	WORD $0xf9404bec // ldr x12, [sp,
+	WORD $0x8b0c00e4 // add x4, x7, x12
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0x8b110146 // add x6, x10, x17
+	WORD $0x8b060129 // add x9, x9, x6
+	WORD $0xf90073e9 // str x9, [sp,
+	WORD $0x8b060009 // add x9, x0, x6
+	WORD $0xf90067e9 // str x9, [sp,
+	WORD $0x8b060089 // add x9, x4, x6
+	WORD $0xf90063e9 // str x9, [sp,
+	WORD $0xf9406be4 // ldr x4, [sp,
+	WORD $0x8b0f02a9 // add x9, x21, x15
+	WORD $0x8b090949 // add x9, x10, x9, lsl
+	WORD $0xf9402be6 // ldr x6, [sp,
+	WORD $0x8b0d00ca // add x10, x6, x13
+	WORD $0xf94053ee // ldr x14, [sp,
+	WORD $0x8b0e0a20 // add x0, x17, x14, lsl
+	WORD $0x8b00014a // add x10, x10, x0
+	WORD $0xf90053ea // str x10, [sp,
+	WORD $0xf9400fea // ldr x10, [sp,
+	WORD $0xf9403fee // ldr x14, [sp,
+	WORD $0x9b0e7d4a // mul x10, x10, x14
+	WORD $0x8b1100c0 // add x0, x6, x17
+	WORD $0x8b0a000a // add x10, x0, x10
+	WORD $0xf9004fea // str x10, [sp,
+	WORD $0xf9401bea // ldr x10, [sp,
+	WORD $0x9b0e7d4a // mul x10, x10, x14
+	WORD $0x9100214e // add x14, x10,
+	WORD $0x9b0e46a0 // madd x0, x21, x14, x17
+	WORD $0x9100114a // add x10, x10,
+	WORD $0x9b0a46aa // madd x10, x21, x10, x17
+	WORD $0x8b0b026e // add x14, x19, x11
+	WORD $0x8b0900e9 // add x9, x7, x9
+	WORD $0xf9003fe9 // str x9, [sp,
+	WORD $0x8b0000c9 // add x9, x6, x0
+	WORD $0xf9002fe9 // str x9, [sp,
+	WORD $0x8b0a00c9 // add x9, x6, x10
+	WORD $0xf9002be9 // str x9, [sp,
+	WORD $0x14000008 // b 0xbf4 <depthwiseDX+0xbf4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x91001228 // add x8, x17,
+	WORD $0x91004021 // add x1, x1,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0xaa1103ef // mov x15, x17
+	WORD $0x54ffb8ac // b.gt 0x304 <depthwiseDX+0x304>
+	WORD $0xaa0803f1 // mov x17, x8
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xd37ef5e8 // lsl x8, x15,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x3600009d // tbz w29,
+	WORD $0x3ce86b43 // ldr q3, [x26, x8]
+	WORD $0x3ce86841 // ldr q1, [x2, x8]
+	WORD $0x3ce86862 // ldr q2, [x3, x8]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x34000098 // cbz w24, 0xc34 <depthwiseDX+0xc34>
+	WORD $0x3ce86a65 // ldr q5, [x19, x8]
+	WORD $0x3ce868a0 // ldr q0, [x5, x8]
+	WORD $0x3ce869c4 // ldr q4, [x14, x8]
+	WORD $0xf94017db // ldr x27, [x30,
+	WORD $0xf9401fc6 // ldr x6, [x30,
+	WORD $0x8b0f0880 // add x0, x4, x15, lsl
+	WORD $0xf10000df // cmp x6,
+	WORD $0x5400098d // b.le 0xd74 <depthwiseDX+0xd74>
+	WORD $0x8b0802e9 // add x9, x23, x8
+	WORD $0x8b080188 // add x8, x12, x8
+	WORD $0x3dc00106 // ldr q6, [x8]
+	WORD $0x3dc00127 // ldr q7, [x9]
+	WORD $0x6e21dcd0 // fmul v16.4s, v6.4s, v1.4s
+	WORD $0x4e27cc10 // fmla v16.4s, v0.4s, v7.4s
+	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
+	WORD $0x3d800010 // str q16, [x0]
+	WORD $0x4e27cc86 // fmla v6.4s, v4.4s, v7.4s
+	WORD $0x8b0b0000 // add x0, x0, x11
+	WORD $0xf10004cf // subs x15, x6,
+	WORD $0x54000820 // b.eq 0xd78 <depthwiseDX+0xd78>
+	WORD $0xf10008df // cmp x6,
+	WORD $0x54000600 // b.eq 0xd3c <depthwiseDX+0xd3c>
+	WORD $0x927ff9e0 // and x0, x15,
+	WORD $0xa94523ec // ldp x12, x8, [sp,
+	WORD $0xaa1503f6 // mov x22, x21
+	WORD $0xa94993f5 // ldp x21, x4, [sp,
+	WORD $0xf9403fea // ldr x10, [sp,
+	WORD $0xa94c1ffe // ldp x30, x7, [sp,
+	WORD $0xf94073f9 // ldr x25, [sp,
+	WORD $0xd503201f // nop
+	WORD $0x3ce16987 // ldr q7, [x12, x1]
+	WORD $0x8b010089 // add x9, x4, x1
+	WORD $0x3dc00130 // ldr q16, [x9]
+	WORD $0x4e27cc66 // fmla v6.4s, v3.4s, v7.4s
+	WORD $0x4e30cca6 // fmla v6.4s, v5.4s, v16.4s
+	WORD $0x3ca16946 // str q6, [x10, x1]
+	WORD $0x6e21dce6 // fmul v6.4s, v7.4s, v1.4s
+	WORD $0x4e30cc06 // fmla v6.4s, v0.4s, v16.4s
+	WORD $0x3ca16b26 // str q6, [x25, x1]
+	WORD $0x3ce16906 // ldr q6, [x8, x1]
+	WORD $0x6e22dce7 // fmul v7.4s, v7.4s, v2.4s
+	WORD $0x4e30cc87 // fmla v7.4s, v4.4s, v16.4s
+	WORD $0x8b160929 // add x9, x9, x22, lsl
+	WORD $0x3dc00130 // ldr q16, [x9]
+	WORD $0x4e26cc67 // fmla v7.4s, v3.4s, v6.4s
+	WORD $0x4e30cca7 // fmla v7.4s, v5.4s, v16.4s
+	WORD $0x3ca16bc7 // str q7, [x30, x1]
+	WORD $0x6e21dcc7 // fmul v7.4s, v6.4s, v1.4s
+	WORD $0x4e30cc07 // fmla v7.4s, v0.4s, v16.4s
+	WORD $0x8b0b0084 // add x4, x4, x11
+	WORD $0x8b0b02b5 // add x21, x21, x11
+	WORD $0x8b100339 // add x25, x25, x16
+	WORD $0x8b10014a // add x10, x10, x16
+	WORD $0x6e22dcc6 // fmul v6.4s, v6.4s, v2.4s
+	WORD $0x3ca168e7 // str q7, [x7, x1]
+	WORD $0x8b1000e7 // add x7, x7, x16
+	WORD $0x4e30cc86 // fmla v6.4s, v4.4s, v16.4s
+	WORD $0x8b1003de // add x30, x30, x16
+	WORD $0x8b0b0108 // add x8, x8, x11
+	WORD $0x8b0b018c // add x12, x12, x11
+	WORD $0xf1000800 // subs x0, x0,
+	WORD $0x54fffc21 // b.ne 0xca0 <depthwiseDX+0xca0>
+	WORD $0x8b010320 // add x0, x25, x1
+	WORD $0x8b0102a8 // add x8, x21, x1
+	WORD $0xf94057fe // ldr x30, [sp,
+	WORD $0xaa1603f5 // mov x21, x22
+	WORD $0xf94033f6 // ldr x22, [sp,
+	WORD $0xf9406be4 // ldr x4, [sp,
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0x360001ef // tbz w15,
+	WORD $0x3ced6907 // ldr q7, [x8, x13]
+	WORD $0x3ced6930 // ldr q16, [x9, x13]
+	WORD $0xd37ef6c8 // lsl x8, x22,
+	WORD $0x4e27cc66 // fmla v6.4s, v3.4s, v7.4s
+	WORD $0x4e30cca6 // fmla v6.4s, v5.4s, v16.4s
+	WORD $0x3ca86806 // str q6, [x0, x8]
+	WORD $0x6e22dce6 // fmul v6.4s, v7.4s, v2.4s
+	WORD $0x6e21dce1 // fmul v1.4s, v7.4s, v1.4s
+	WORD $0x4e30cc01 // fmla v1.4s, v0.4s, v16.4s
+	WORD $0x3d800001 // str q1, [x0]
+	WORD $0x4e30cc86 // fmla v6.4s, v4.4s, v16.4s
+	WORD $0x8b0b0000 // add x0, x0, x11
+	WORD $0x14000002 // b 0xd78 <depthwiseDX+0xd78>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xeb06077f // cmp x27, x6, lsl
+	WORD $0x54fff32b // b.lt 0xbe0 <depthwiseDX+0xbe0>
+	WORD $0xd37ef6c8 // lsl x8, x22,
+	WORD $0x3ca86806 // str q6, [x0, x8]
+	WORD $0x17ffff96 // b 0xbe0 <depthwiseDX+0xbe0>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x1400013a // b 0x1280 <depthwiseDX+0x1280>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540024eb // b.lt 0x123c <depthwiseDX+0x123c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0a01c9 // add x9, x14, x10
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687921 // ldr s1, [x9, x8, lsl
+	WORD $0xbc287a81 // str s1, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0xdb0 <depthwiseDX+0xdb0>
+	WORD $0x3dc03fe1 // ldr q1, [sp,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x370001f1 // tbnz w17,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540024eb // b.lt 0x1270 <depthwiseDX+0x1270>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf9405be9 // ldr x9, [sp,
+	WORD $0x8b0901c9 // add x9, x14, x9
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687923 // ldr s3, [x9, x8, lsl
+	WORD $0xbc287a83 // str s3, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0xdf0 <depthwiseDX+0xdf0>
+	WORD $0x3dc03fe3 // ldr q3, [sp,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x37001aa8 // tbnz w8,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540016cb // b.lt 0x10f4 <depthwiseDX+0x10f4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf9405fe9 // ldr x9, [sp,
+	WORD $0x8b0901c9 // add x9, x14, x9
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687922 // ldr s2, [x9, x8, lsl
+	WORD $0xbc287a82 // str s2, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0xe30 <depthwiseDX+0xe30>
+	WORD $0x3dc03fe4 // ldr q4, [sp,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x36001568 // tbz w8,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x140000c4 // b 0x1168 <depthwiseDX+0x1168>
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x340004d8 // cbz w24, 0xefc <depthwiseDX+0xefc>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x5400048b // b.lt 0xefc <depthwiseDX+0xefc>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b110a69 // add x9, x19, x17, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687924 // ldr s4, [x9, x8, lsl
+	WORD $0xbc287a84 // str s4, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xe80 <depthwiseDX+0xe80>
+	WORD $0x3dc03fe4 // ldr q4, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54001c4b // b.lt 0x1224 <depthwiseDX+0x1224>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b150a69 // add x9, x19, x21, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0x8b110929 // add x9, x9, x17, lsl
+	WORD $0xbc687925 // ldr s5, [x9, x8, lsl
+	WORD $0xbc287a85 // str s5, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xeb0 <depthwiseDX+0xeb0>
+	WORD $0x3dc03fe5 // ldr q5, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x540001cb // b.lt 0xf04 <depthwiseDX+0xf04>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0b0269 // add x9, x19, x11
+	WORD $0x8b110929 // add x9, x9, x17, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687921 // ldr s1, [x9, x8, lsl
+	WORD $0xbc287a81 // str s1, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xee0 <depthwiseDX+0xee0>
+	WORD $0x3dc03fe1 // ldr q1, [sp,
+	WORD $0x14000003 // b 0xf04 <depthwiseDX+0xf04>
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x8b11088c // add x12, x4, x17, lsl
+	WORD $0xf10000ff // cmp x7,
+	WORD $0x54000d6d // b.le 0x10b8 <depthwiseDX+0x10b8>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef628 // lsl x8, x17,
+	WORD $0x8b0802ef // add x15, x23, x8
+	WORD $0xf94077e9 // ldr x9, [sp,
+	WORD $0x8b080131 // add x17, x9, x8
+	WORD $0xf9400be9 // ldr x9, [sp,
+	WORD $0xf94027ea // ldr x10, [sp,
+	WORD $0x8b090149 // add x9, x10, x9
+	WORD $0xf94047ea // ldr x10, [sp,
+	WORD $0x9b0a2008 // madd x8, x0, x10, x8
+	WORD $0x8b080121 // add x1, x9, x8
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x1400000c // b 0xf70 <depthwiseDX+0xf70>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6e23dcd0 // fmul v16.4s, v6.4s, v3.4s
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0b018c // add x12, x12, x11
+	WORD $0x4e27cc30 // fmla v16.4s, v1.4s, v7.4s
+	WORD $0x8b0d0231 // add x17, x17, x13
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0x8b0b0021 // add x1, x1, x11
+	WORD $0xeb0701df // cmp x14, x7
+	WORD $0x54000a80 // b.eq 0x10bc <depthwiseDX+0x10bc>
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0xb40005ce // cbz x14, 0x1030 <depthwiseDX+0x1030>
+	WORD $0x54fffe4b // b.lt 0xf44 <depthwiseDX+0xf44>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687a26 // ldr s6, [x17, x8, lsl
+	WORD $0xbc287a86 // str s6, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xf84 <depthwiseDX+0xf84>
+	WORD $0x3dc03fe6 // ldr q6, [sp,
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fffd2b // b.lt 0xf48 <depthwiseDX+0xf48>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6879e7 // ldr s7, [x15, x8, lsl
+	WORD $0xbc287a87 // str s7, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xfb0 <depthwiseDX+0xfb0>
+	WORD $0x3dc03fe7 // ldr q7, [sp,
+	WORD $0x4e26cc10 // fmla v16.4s, v0.4s, v6.4s
+	WORD $0x4e27cc90 // fmla v16.4s, v4.4s, v7.4s
+	WORD $0x3d803ff0 // str q16, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fffbab // b.lt 0xf4c <depthwiseDX+0xf4c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687a90 // ldr s16, [x20, x8, lsl
+	WORD $0xbc287830 // str s16, [x1, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0xfe0 <depthwiseDX+0xfe0>
+	WORD $0x6e22dcd0 // fmul v16.4s, v6.4s, v2.4s
+	WORD $0x4e27ccb0 // fmla v16.4s, v5.4s, v7.4s
+	WORD $0x3d803ff0 // str q16, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fffa4b // b.lt 0xf4c <depthwiseDX+0xf4c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687a90 // ldr s16, [x20, x8, lsl
+	WORD $0xbc287990 // str s16, [x12, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1010 <depthwiseDX+0x1010>
+	WORD $0x17ffffca // b 0xf4c <depthwiseDX+0xf4c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x54fff8ab // b.lt 0xf44 <depthwiseDX+0xf44>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687a26 // ldr s6, [x17, x8, lsl
+	WORD $0xbc287a86 // str s6, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1040 <depthwiseDX+0x1040>
+	WORD $0x3dc03fe6 // ldr q6, [sp,
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff74b // b.lt 0xf48 <depthwiseDX+0xf48>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6879e7 // ldr s7, [x15, x8, lsl
+	WORD $0xbc287a87 // str s7, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x1070 <depthwiseDX+0x1070>
+	WORD $0x3dc03fe7 // ldr q7, [sp,
+	WORD $0x6e22dcd0 // fmul v16.4s, v6.4s, v2.4s
+	WORD $0x4e27ccb0 // fmla v16.4s, v5.4s, v7.4s
+	WORD $0x3d803ff0 // str q16, [sp,
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54fff5ab // b.lt 0xf4c <depthwiseDX+0xf4c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687a90 // ldr s16, [x20, x8, lsl
+	WORD $0xbc287990 // str s16, [x12, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb0803df // cmp x30, x8
+	WORD $0x54ffff81 // b.ne 0x10a0 <depthwiseDX+0x10a0>
+	WORD $0x17ffffa6 // b 0xf4c <depthwiseDX+0xf4c>
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xeb07045f // cmp x2, x7, lsl
+	WORD $0x54ff800b // b.lt 0xc0 <depthwiseDX+0xc0>
+	WORD $0xf10007df // cmp x30,
+	WORD $0x3d803ff0 // str q16, [sp,
+	WORD $0x54ff7fab // b.lt 0xc0 <depthwiseDX+0xc0>
+	WORD $0x8b160988 // add x8, x12, x22, lsl
+	WORD $0x9103c3e9 // add x9, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404520 // ldr s0, [x9],
+	WORD $0xbc004500 // str s0, [x8],
+	WORD $0xf10007de // subs x30, x30,
+	WORD $0x54ffffa1 // b.ne 0x10e0 <depthwiseDX+0x10e0>
+	WORD $0x17fffbf4 // b 0xc0 <depthwiseDX+0xc0>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x14000061 // b 0x127c <depthwiseDX+0x127c>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54000aab // b.lt 0x1254 <depthwiseDX+0x1254>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b1001c9 // add x9, x14, x16
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687922 // ldr s2, [x9, x8, lsl
+	WORD $0xbc287a82 // str s2, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1110 <depthwiseDX+0x1110>
+	WORD $0x3dc03fe2 // ldr q2, [sp,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xb940ebe8 // ldr w8, [sp,
+	WORD $0x370001c8 // tbnz w8,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54001b0b // b.lt 0x1498 <depthwiseDX+0x1498>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf94023e9 // ldr x9, [sp,
+	WORD $0x8b0909c9 // add x9, x14, x9, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc687925 // ldr s5, [x9, x8, lsl
+	WORD $0xbc287a85 // str s5, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1150 <depthwiseDX+0x1150>
+	WORD $0x3dc03fe5 // ldr q5, [sp,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xb940e3e8 // ldr w8, [sp,
+	WORD $0x37000508 // tbnz w8,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540004cb // b.lt 0x1210 <depthwiseDX+0x1210>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b0b01c9 // add x9, x14, x11
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687926 // ldr s6, [x9, x8, lsl
+	WORD $0xbc287a86 // str s6, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1190 <depthwiseDX+0x1190>
+	WORD $0x3dc03ff0 // ldr q16, [sp,
+	WORD $0xb940e3e8 // ldr w8, [sp,
+	WORD $0x37000388 // tbnz w8,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x5400034b // b.lt 0x121c <depthwiseDX+0x121c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x8b1509c9 // add x9, x14, x21, lsl
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc687926 // ldr s6, [x9, x8, lsl
+	WORD $0xbc287a86 // str s6, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x11c4 <depthwiseDX+0x11c4>
+	WORD $0x3dc03fe6 // ldr q6, [sp,
+	WORD $0xb940e3e8 // ldr w8, [sp,
+	WORD $0x37000548 // tbnz w8,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x5400050b // b.lt 0x1288 <depthwiseDX+0x1288>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xbc6879c7 // ldr s7, [x14, x8, lsl
+	WORD $0xbc287a87 // str s7, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x11f4 <depthwiseDX+0x11f4>
+	WORD $0x3dc03fe7 // ldr q7, [sp,
+	WORD $0x1400001f // b 0x1288 <depthwiseDX+0x1288>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x1400001c // b 0x1288 <depthwiseDX+0x1288>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x1400001a // b 0x1288 <depthwiseDX+0x1288>
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x17ffff37 // b 0xf04 <depthwiseDX+0xf04>
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x1400000b // b 0x1264 <depthwiseDX+0x1264>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x1400000b // b 0x127c <depthwiseDX+0x127c>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x14000009 // b 0x1280 <depthwiseDX+0x1280>
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x17ffff26 // b 0xf04 <depthwiseDX+0xf04>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x8b0c0891 // add x17, x4, x12, lsl
+	WORD $0xf10007df // cmp x30,
+	WORD $0x54000f0b // b.lt 0x1470 <depthwiseDX+0x1470>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef588 // lsl x8, x12,
+	WORD $0x8b0801ef // add x15, x15, x8
+	WORD $0xf94067e9 // ldr x9, [sp,
+	WORD $0x8b080121 // add x1, x9, x8
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x8b08000c // add x12, x0, x8
+	WORD $0x14000016 // b 0x130c <depthwiseDX+0x130c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0xaa1503e8 // mov x8, x21
+	WORD $0x4e32cc31 // fmla v17.4s, v1.4s, v18.4s
+	WORD $0x4e33cc51 // fmla v17.4s, v2.4s, v19.4s
+	WORD $0x4e35ccd1 // fmla v17.4s, v6.4s, v21.4s
+	WORD $0x4eb11e36 // mov v22.16b, v17.16b
+	WORD $0x4eb11e34 // mov v20.16b, v17.16b
+	WORD $0x6e20de51 // fmul v17.4s, v18.4s, v0.4s
+	WORD $0x4e33cc91 // fmla v17.4s, v4.4s, v19.4s
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0x4e35ce11 // fmla v17.4s, v16.4s, v21.4s
+	WORD $0x8b080a31 // add x17, x17, x8, lsl
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0xeb1e01df // cmp x14, x30
+	WORD $0x54000b60 // b.eq 0x1474 <depthwiseDX+0x1474>
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0xb400060e // cbz x14, 0x13d4 <depthwiseDX+0x13d4>
+	WORD $0x54fffd4b // b.lt 0x12c0 <depthwiseDX+0x12c0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687992 // ldr s18, [x12, x8, lsl
+	WORD $0xbc287a92 // str s18, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1320 <depthwiseDX+0x1320>
+	WORD $0x3dc03ff2 // ldr q18, [sp,
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54fffc2b // b.lt 0x12c4 <depthwiseDX+0x12c4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687833 // ldr s19, [x1, x8, lsl
+	WORD $0xbc287a93 // str s19, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1350 <depthwiseDX+0x1350>
+	WORD $0x3dc03ff3 // ldr q19, [sp,
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54fffacb // b.lt 0x12c8 <depthwiseDX+0x12c8>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6879f5 // ldr s21, [x15, x8, lsl
+	WORD $0xbc287a95 // str s21, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1380 <depthwiseDX+0x1380>
+	WORD $0x4e32cc74 // fmla v20.4s, v3.4s, v18.4s
+	WORD $0x3dc03ff5 // ldr q21, [sp,
+	WORD $0x4e33ccb4 // fmla v20.4s, v5.4s, v19.4s
+	WORD $0x4e35ccf4 // fmla v20.4s, v7.4s, v21.4s
+	WORD $0x3d803ff4 // str q20, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54fff90b // b.lt 0x12cc <depthwiseDX+0x12cc>
+	WORD $0x9103c3e8 // add x8, sp,
+	WORD $0xaa1b03e9 // mov x9, x27
+	WORD $0xaa1103ea // mov x10, x17
+	WORD $0xd503201f // nop
+	WORD $0xbc404514 // ldr s20, [x8],
+	WORD $0xbc004554 // str s20, [x10],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x13c0 <depthwiseDX+0x13c0>
+	WORD $0x17ffffbf // b 0x12cc <depthwiseDX+0x12cc>
+	WORD $0x5400044b // b.lt 0x145c <depthwiseDX+0x145c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687992 // ldr s18, [x12, x8, lsl
+	WORD $0xbc287a92 // str s18, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x13e0 <depthwiseDX+0x13e0>
+	WORD $0x3dc03ff2 // ldr q18, [sp,
+	WORD $0xa90f7fff // stp xzr, xzr, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x5400030b // b.lt 0x1460 <depthwiseDX+0x1460>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687833 // ldr s19, [x1, x8, lsl
+	WORD $0xbc287a93 // str s19, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1410 <depthwiseDX+0x1410>
+	WORD $0x3dc03ff3 // ldr q19, [sp,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x3d803ff5 // str q21, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540001ab // b.lt 0x1468 <depthwiseDX+0x1468>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6879f4 // ldr s20, [x15, x8, lsl
+	WORD $0xbc287a94 // str s20, [x20, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08037f // cmp x27, x8
+	WORD $0x54ffff81 // b.ne 0x1440 <depthwiseDX+0x1440>
+	WORD $0x3dc03ff5 // ldr q21, [sp,
+	WORD $0x14000004 // b 0x1468 <depthwiseDX+0x1468>
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x17ffff99 // b 0x12d0 <depthwiseDX+0x12d0>
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x3d803ff6 // str q22, [sp,
+	WORD $0x54ff622b // b.lt 0xc0 <depthwiseDX+0xc0>
+	WORD $0x9103c3e8 // add x8, sp,
+	WORD $0xbc404500 // ldr s0, [x8],
+	WORD $0xbc004620 // str s0, [x17],
+	WORD $0xf100077b // subs x27, x27,
+	WORD $0x54ffffa1 // b.ne 0x1484 <depthwiseDX+0x1484>
+	WORD $0x17fffb0b // b 0xc0 <depthwiseDX+0xc0>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x17ffff79 // b 0x1280 <depthwiseDX+0x1280>
+	WORD $0xa9564ff4 // ldp x20, x19, [sp,
+	WORD $0xa95557f6 // ldp x22, x21, [sp,
+	WORD $0xa9545ff8 // ldp x24, x23, [sp,
+	WORD $0xa95367fa // ldp x26, x25, [sp,
+	WORD $0xa9526ffe // ldp x30, x27, [sp,
+	WORD $0xf9408ffd // ldr x29, [sp,
+	WORD $0x6d50a3e9 // ldp d9, d8, [sp,
+	WORD $0xfd4083ea // ldr d10, [sp,
+	WORD $0x9105c3ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·depthwiseDWNEON(SB), 0, $560-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $448, R19, R20
+	MOVD R20, RSP
+	CALL depthwiseDWNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT depthwiseDWNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa944a007 // ldp x7, x8, [x0,
+	WORD $0xeb0800ff // cmp x7, x8
+	WORD $0x5400a6ca // b.ge 0x14e0 <depthwiseDW+0x14e0>
+	WORD $0xd104c3ff // sub sp, sp,
+	WORD $0xf9006bfd // str x29, [sp,
+	WORD $0xa90e6ffe // stp x30, x27, [sp,
+	WORD $0xa90f67fa // stp x26, x25, [sp,
+	WORD $0xa9105ff8 // stp x24, x23, [sp,
+	WORD $0xa91157f6 // stp x22, x21, [sp,
+	WORD $0xa9124ff4 // stp x20, x19, [sp,
+	WORD $0xaa0003fd // mov x29, x0
+	WORD $0xf9400c14 // ldr x20, [x0,
+	WORD $0xd37df28a // lsl x10, x20,
+	WORD $0xcb1403e8 // neg x8, x20
+	WORD $0xf90027e8 // str x8, [sp,
+	WORD $0xd37ef68c // lsl x12, x20,
+	WORD $0xd37bea8d // lsl x13, x20,
+	WORD $0x9b147ce8 // mul x8, x7, x20
+	WORD $0xd37cee89 // lsl x9, x20,
+	WORD $0xa90827ed // stp x13, x9, [sp,
+	WORD $0x8b140189 // add x9, x12, x20
+	WORD $0x8b14068b // add x11, x20, x20, lsl
+	WORD $0xcb0c01ad // sub x13, x13, x12
+	WORD $0xf9004bed // str x13, [sp,
+	WORD $0xd37ef56d // lsl x13, x11,
+	WORD $0xd37ef529 // lsl x9, x9,
+	WORD $0xf9003fe9 // str x9, [sp,
+	WORD $0xd37df169 // lsl x9, x11,
+	WORD $0xa909a7ed // stp x13, x9, [sp,
+	WORD $0xd37ef515 // lsl x21, x8,
+	WORD $0x910303e3 // add x3, sp,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf90057e0 // str x0, [sp,
+	WORD $0xf9000bf4 // str x20, [sp,
+	WORD $0x14000007 // b 0xa4 <depthwiseDW+0xa4>
+	WORD $0xd503201f // nop
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xf9402ba8 // ldr x8, [x29,
+	WORD $0x8b0c02b5 // add x21, x21, x12
+	WORD $0xeb0800ff // cmp x7, x8
+	WORD $0x5400a12a // b.ge 0x14c4 <depthwiseDW+0x14c4>
+	WORD $0xa9434fa8 // ldp x8, x19, [x29,
+	WORD $0x9ac80ce9 // sdiv x9, x7, x8
+	WORD $0x9b089d28 // msub x8, x9, x8, x7
+	WORD $0xf94023ab // ldr x11, [x29,
+	WORD $0x9b087d68 // mul x8, x11, x8
+	WORD $0xa9421bad // ldp x13, x6, [x29,
+	WORD $0x9100050e // add x14, x8,
+	WORD $0xb100051f // cmn x8,
+	WORD $0xd10005af // sub x15, x13,
+	WORD $0x1a9fa7f0 // cset w16, lt
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x1a9fb617 // csinc w23, w16, wzr, lt
+	WORD $0x9a88a5ee // csinc x14, x15, x8, ge
+	WORD $0xb100051f // cmn x8,
+	WORD $0x9b097da9 // mul x9, x13, x9
+	WORD $0x9a8eb3ee // csel x14, xzr, x14, lt
+	WORD $0xf1000510 // subs x16, x8,
+	WORD $0x9b147cf1 // mul x17, x7, x20
+	WORD $0x9b147cc1 // mul x1, x6, x20
+	WORD $0x1a9fa7e2 // cset w2, lt
+	WORD $0xf100011f // cmp x8,
+	WORD $0x1a9fa7e4 // cset w4, lt
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x1a9fd459 // csinc w25, w2, wzr, le
+	WORD $0x9a90c1ed // csel x13, x15, x16, gt
+	WORD $0x1a9fb498 // csinc w24, w4, wzr, lt
+	WORD $0x9a88a1ef // csel x15, x15, x8, ge
+	WORD $0xf100011f // cmp x8,
+	WORD $0x9a9fc1a8 // csel x8, x13, xzr, gt
+	WORD $0x9a8fb3ed // csel x13, xzr, x15, lt
+	WORD $0x8b0901c4 // add x4, x14, x9
+	WORD $0x8b090108 // add x8, x8, x9
+	WORD $0x8b0901ae // add x14, x13, x9
+	WORD $0xa9400ba5 // ldp x5, x2, [x29]
+	WORD $0x9b047c29 // mul x9, x1, x4
+	WORD $0x9b087c2d // mul x13, x1, x8
+	WORD $0xf9002fee // str x14, [sp,
+	WORD $0x9b0e7c2e // mul x14, x1, x14
+	WORD $0x8b0908a9 // add x9, x5, x9, lsl
+	WORD $0xf9003be9 // str x9, [sp,
+	WORD $0x8b0d08a9 // add x9, x5, x13, lsl
+	WORD $0xf90037e9 // str x9, [sp,
+	WORD $0x8b0e08a9 // add x9, x5, x14, lsl
+	WORD $0xf90033e9 // str x9, [sp,
+	WORD $0x9b137e29 // mul x9, x17, x19
+	WORD $0x8b090849 // add x9, x2, x9, lsl
+	WORD $0xf9006fe9 // str x9, [sp,
+	WORD $0xa945c3b6 // ldp x22, x16, [x29,
+	WORD $0x910012cf // add x15, x22,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54000121 // b.ne 0x190 <depthwiseDW+0x190>
+	WORD $0xeb1001ff // cmp x15, x16
+	WORD $0x5400020d // b.le 0x1b4 <depthwiseDW+0x1b4>
+	WORD $0xaa1303eb // mov x11, x19
+	WORD $0xaa0203e0 // mov x0, x2
+	WORD $0xaa1603e9 // mov x9, x22
+	WORD $0xeb160213 // subs x19, x16, x22
+	WORD $0x54fff84d // b.le 0x90 <depthwiseDW+0x90>
+	WORD $0x14000168 // b 0x72c <depthwiseDW+0x72c>
+	WORD $0xf9002bf3 // str x19, [sp,
+	WORD $0xeb1001ff // cmp x15, x16
+	WORD $0x29175ff8 // stp w24, w23, [sp,
+	WORD $0xf90023e2 // str x2, [sp,
+	WORD $0x54000f8d // b.le 0x390 <depthwiseDW+0x390>
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0xeb160213 // subs x19, x16, x22
+	WORD $0x54fff72d // b.le 0x90 <depthwiseDW+0x90>
+	WORD $0x140001d6 // b 0x908 <depthwiseDW+0x908>
+	WORD $0xd37ef6c8 // lsl x8, x22,
+	WORD $0xaa0203e0 // mov x0, x2
+	WORD $0x8b0c0049 // add x9, x2, x12
+	WORD $0x9b15266d // madd x13, x19, x21, x9
+	WORD $0xa946bbe2 // ldp x2, x14, [sp,
+	WORD $0xf94033f1 // ldr x17, [sp,
+	WORD $0x1400000a // b 0x1f4 <depthwiseDW+0x1f4>
+	WORD $0x9100112f // add x15, x9,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0xf94033b0 // ldr x16, [x29,
+	WORD $0x91004042 // add x2, x2,
+	WORD $0x91004231 // add x17, x17,
+	WORD $0x910041ce // add x14, x14,
+	WORD $0xeb1001ff // cmp x15, x16
+	WORD $0xaa0903f6 // mov x22, x9
+	WORD $0x5400298c // b.gt 0x720 <depthwiseDW+0x720>
+	WORD $0xaa0f03e9 // mov x9, x15
+	WORD $0xf94017ab // ldr x11, [x29,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400060b // b.lt 0x2c0 <depthwiseDW+0x2c0>
+	WORD $0xd37ef6cf // lsl x15, x22,
+	WORD $0xf9406ff0 // ldr x16, [sp,
+	WORD $0x3cef6a12 // ldr q18, [x16, x15]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x5280002f // mov w15,
+	WORD $0xaa0b03f0 // mov x16, x11
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0e03e1 // mov x1, x14
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xaa1103e4 // mov x4, x17
+	WORD $0xaa0203e5 // mov x5, x2
+	WORD $0xaa0d03e6 // mov x6, x13
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x14000015 // b 0x2a4 <depthwiseDW+0x2a4>
+	WORD $0x3ce868b5 // ldr q21, [x5, x8]
+	WORD $0x3ce86896 // ldr q22, [x4, x8]
+	WORD $0x3ce86837 // ldr q23, [x1, x8]
+	WORD $0x4e35ce51 // fmla v17.4s, v18.4s, v21.4s
+	WORD $0x4e35ce70 // fmla v16.4s, v19.4s, v21.4s
+	WORD $0x4e35ce87 // fmla v7.4s, v20.4s, v21.4s
+	WORD $0x4e36ce46 // fmla v6.4s, v18.4s, v22.4s
+	WORD $0x4e36ce65 // fmla v5.4s, v19.4s, v22.4s
+	WORD $0x4e36ce84 // fmla v4.4s, v20.4s, v22.4s
+	WORD $0x4e37ce43 // fmla v3.4s, v18.4s, v23.4s
+	WORD $0x8b0c00c6 // add x6, x6, x12
+	WORD $0x8b0c00a5 // add x5, x5, x12
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c0021 // add x1, x1, x12
+	WORD $0x4e37ce81 // fmla v1.4s, v20.4s, v23.4s
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x910005ef // add x15, x15,
+	WORD $0x4eb31e74 // mov v20.16b, v19.16b
+	WORD $0x4e37ce62 // fmla v2.4s, v19.4s, v23.4s
+	WORD $0x54000220 // b.eq 0x2e4 <depthwiseDW+0x2e4>
+	WORD $0x4eb21e53 // mov v19.16b, v18.16b
+	WORD $0xeb0b01ff // cmp x15, x11
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x54fffd2a // b.ge 0x254 <depthwiseDW+0x254>
+	WORD $0x3ce868d2 // ldr q18, [x6, x8]
+	WORD $0x17ffffe7 // b 0x254 <depthwiseDW+0x254>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0xf9400bab // ldr x11, [x29,
+	WORD $0x8b16096b // add x11, x11, x22, lsl
+	WORD $0x360000b9 // tbz w25,
+	WORD $0x360001d8 // tbz w24,
+	WORD $0x3707f6f7 // tbnz w23,
+	WORD $0x14000019 // b 0x35c <depthwiseDW+0x35c>
+	WORD $0xd503201f // nop
+	WORD $0x3dc00172 // ldr q18, [x11]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800171 // str q17, [x11]
+	WORD $0x3cec6971 // ldr q17, [x11, x12]
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3cac6970 // str q16, [x11, x12]
+	WORD $0x3cea6970 // ldr q16, [x11, x10]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3caa6967 // str q7, [x11, x10]
+	WORD $0x3707fe98 // tbnz w24,
+	WORD $0xf9404fef // ldr x15, [sp,
+	WORD $0x3cef6967 // ldr q7, [x11, x15]
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3caf6966 // str q6, [x11, x15]
+	WORD $0xf94047ef // ldr x15, [sp,
+	WORD $0x3cef6966 // ldr q6, [x11, x15]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3caf6965 // str q5, [x11, x15]
+	WORD $0xf9403fef // ldr x15, [sp,
+	WORD $0x3cef6965 // ldr q5, [x11, x15]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3caf6964 // str q4, [x11, x15]
+	WORD $0x3707f3d7 // tbnz w23,
+	WORD $0xf94053ef // ldr x15, [sp,
+	WORD $0x3cef6964 // ldr q4, [x11, x15]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3caf6963 // str q3, [x11, x15]
+	WORD $0xf9404bef // ldr x15, [sp,
+	WORD $0x3cef6963 // ldr q3, [x11, x15]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3caf6962 // str q2, [x11, x15]
+	WORD $0xf94043ef // ldr x15, [sp,
+	WORD $0x3cef6962 // ldr q2, [x11, x15]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3caf6961 // str q1, [x11, x15]
+	WORD $0x17ffff91 // b 0x1d0 <depthwiseDW+0x1d0>
+	WORD $0xb900b7f9 // str w25, [sp,
+	WORD $0xf9001fe7 // str x7, [sp,
+	WORD $0xf90013e6 // str x6, [sp,
+	WORD $0xd37ef4cb // lsl x11, x6,
+	WORD $0x9b087d68 // mul x8, x11, x8
+	WORD $0xd37ef6d7 // lsl x23, x22,
+	WORD $0xf9402fe9 // ldr x9, [sp,
+	WORD $0x9b097d6d // mul x13, x11, x9
+	WORD $0x91002109 // add x9, x8,
+	WORD $0x9100110e // add x14, x8,
+	WORD $0x91003108 // add x8, x8,
+	WORD $0xaa1403f0 // mov x16, x20
+	WORD $0x9b091694 // madd x20, x20, x9, x5
+	WORD $0x9b0e1613 // madd x19, x16, x14, x5
+	WORD $0x9b081609 // madd x9, x16, x8, x5
+	WORD $0x910021a8 // add x8, x13,
+	WORD $0x9b081607 // madd x7, x16, x8, x5
+	WORD $0x910011a8 // add x8, x13,
+	WORD $0xaa1503ee // mov x14, x21
+	WORD $0x9b081615 // madd x21, x16, x8, x5
+	WORD $0x910031a8 // add x8, x13,
+	WORD $0xaa0403ed // mov x13, x4
+	WORD $0x9b081604 // madd x4, x16, x8, x5
+	WORD $0xf9000fed // str x13, [sp,
+	WORD $0x9b0d7d68 // mul x8, x11, x13
+	WORD $0x9100210b // add x11, x8,
+	WORD $0x9b0b160b // madd x11, x16, x11, x5
+	WORD $0x9100110d // add x13, x8,
+	WORD $0x9b0d1606 // madd x6, x16, x13, x5
+	WORD $0x91003108 // add x8, x8,
+	WORD $0xa902bbe5 // stp x5, x14, [sp,
+	WORD $0x9b081605 // madd x5, x16, x8, x5
+	WORD $0x8b0c0048 // add x8, x2, x12
+	WORD $0xf9402bed // ldr x13, [sp,
+	WORD $0x9b0e21a1 // madd x1, x13, x14, x8
+	WORD $0x14000010 // b 0x45c <depthwiseDW+0x45c>
+	WORD $0x9100104f // add x15, x2,
+	WORD $0x91004294 // add x20, x20,
+	WORD $0xf94033b0 // ldr x16, [x29,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0x91004021 // add x1, x1,
+	WORD $0xeb1001ff // cmp x15, x16
+	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0x540024cc // b.gt 0x8f0 <depthwiseDW+0x8f0>
+	WORD $0xaa0f03e2 // mov x2, x15
+	WORD $0xf9401fa8 // ldr x8, [x29,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000bab // b.lt 0x5e0 <depthwiseDW+0x5e0>
+	WORD $0xf94017b1 // ldr x17, [x29,
+	WORD $0xd37ef6d0 // lsl x16, x22,
+	WORD $0xa94637ee // ldp x14, x13, [sp,
+	WORD $0x8b1001ad // add x13, x13, x16
+	WORD $0x8b1001cf // add x15, x14, x16
+	WORD $0xf9403bee // ldr x14, [sp,
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0xf9406fe0 // ldr x0, [sp,
+	WORD $0x3cf06810 // ldr q16, [x0, x16]
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54000ccd // b.le 0x630 <depthwiseDW+0x630>
+	WORD $0x3cec69a2 // ldr q2, [x13, x12]
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x4e22ce04 // fmla v4.4s, v16.4s, v2.4s
+	WORD $0x3dc001e3 // ldr q3, [x15]
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x4e23ce02 // fmla v2.4s, v16.4s, v3.4s
+	WORD $0x3dc001c5 // ldr q5, [x14]
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e25ce03 // fmla v3.4s, v16.4s, v5.4s
+	WORD $0x3cec69e5 // ldr q5, [x15, x12]
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x3cec69c7 // ldr q7, [x14, x12]
+	WORD $0x4e25ce06 // fmla v6.4s, v16.4s, v5.4s
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x4e27ce05 // fmla v5.4s, v16.4s, v7.4s
+	WORD $0xaa0203e0 // mov x0, x2
+	WORD $0x3dc001b1 // ldr q17, [x13]
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x4e31ce07 // fmla v7.4s, v16.4s, v17.4s
+	WORD $0xf100050f // subs x15, x8,
+	WORD $0x54000c00 // b.eq 0x66c <depthwiseDW+0x66c>
+	WORD $0x52800070 // mov w16,
+	WORD $0xaa0103ee // mov x14, x1
+	WORD $0xaa0503ed // mov x13, x5
+	WORD $0xaa0603fa // mov x26, x6
+	WORD $0xaa0b03f9 // mov x25, x11
+	WORD $0xaa0403f8 // mov x24, x4
+	WORD $0xaa1503fd // mov x29, x21
+	WORD $0xaa0703fb // mov x27, x7
+	WORD $0xaa0903e8 // mov x8, x9
+	WORD $0xaa1303e2 // mov x2, x19
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xaa1403fe // mov x30, x20
+	WORD $0x14000022 // b 0x5ac <depthwiseDW+0x5ac>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cf76913 // ldr q19, [x8, x23]
+	WORD $0x4e33ce44 // fmla v4.4s, v18.4s, v19.4s
+	WORD $0x3cf76b73 // ldr q19, [x27, x23]
+	WORD $0x4e33ce42 // fmla v2.4s, v18.4s, v19.4s
+	WORD $0x3cf76bb3 // ldr q19, [x29, x23]
+	WORD $0x4e33ce41 // fmla v1.4s, v18.4s, v19.4s
+	WORD $0x3cf76b13 // ldr q19, [x24, x23]
+	WORD $0x4e33ce46 // fmla v6.4s, v18.4s, v19.4s
+	WORD $0x3cf76b33 // ldr q19, [x25, x23]
+	WORD $0x4e33ce43 // fmla v3.4s, v18.4s, v19.4s
+	WORD $0x3cf76b53 // ldr q19, [x26, x23]
+	WORD $0x4e33ce50 // fmla v16.4s, v18.4s, v19.4s
+	WORD $0x3cf769b3 // ldr q19, [x13, x23]
+	WORD $0x4e33ce45 // fmla v5.4s, v18.4s, v19.4s
+	WORD $0x3cf76bd3 // ldr q19, [x30, x23]
+	WORD $0x4e33ce47 // fmla v7.4s, v18.4s, v19.4s
+	WORD $0x3cf76853 // ldr q19, [x2, x23]
+	WORD $0x8b0a03de // add x30, x30, x10
+	WORD $0x8b0a0042 // add x2, x2, x10
+	WORD $0x8b0a0108 // add x8, x8, x10
+	WORD $0x8b0a037b // add x27, x27, x10
+	WORD $0x8b0a03bd // add x29, x29, x10
+	WORD $0x8b0a0318 // add x24, x24, x10
+	WORD $0x4e33ce51 // fmla v17.4s, v18.4s, v19.4s
+	WORD $0x8b0a0339 // add x25, x25, x10
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x91000a10 // add x16, x16,
+	WORD $0x540002e0 // b.eq 0x604 <depthwiseDW+0x604>
+	WORD $0x3cf769d2 // ldr q18, [x14, x23]
+	WORD $0xeb11021f // cmp x16, x17
+	WORD $0x54fffbeb // b.lt 0x530 <depthwiseDW+0x530>
+	WORD $0x3cf76b73 // ldr q19, [x27, x23]
+	WORD $0x4e33ce42 // fmla v2.4s, v18.4s, v19.4s
+	WORD $0x3cf76bb3 // ldr q19, [x29, x23]
+	WORD $0x4e33ce41 // fmla v1.4s, v18.4s, v19.4s
+	WORD $0x3cf76b33 // ldr q19, [x25, x23]
+	WORD $0x4e33ce43 // fmla v3.4s, v18.4s, v19.4s
+	WORD $0x3cf76b53 // ldr q19, [x26, x23]
+	WORD $0x4e33ce50 // fmla v16.4s, v18.4s, v19.4s
+	WORD $0x17ffffe4 // b 0x568 <depthwiseDW+0x568>
+	WORD $0xd503201f // nop
+	WORD $0xaa0203e0 // mov x0, x2
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xf94057fd // ldr x29, [sp,
+	WORD $0xf9400ba8 // ldr x8, [x29,
+	WORD $0x8b160908 // add x8, x8, x22, lsl
+	WORD $0xb940b7ed // ldr w13, [sp,
+	WORD $0x360003ad // tbz w13,
+	WORD $0x29573bed // ldp w13, w14, [sp,
+	WORD $0xaa0003e2 // mov x2, x0
+	WORD $0x360004cd // tbz w13,
+	WORD $0x3707efee // tbnz w14,
+	WORD $0x14000031 // b 0x6ec <depthwiseDW+0x6ec>
+	WORD $0xd503201f // nop
+	WORD $0x3dc001e3 // ldr q3, [x15]
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x4e23ce02 // fmla v2.4s, v16.4s, v3.4s
+	WORD $0x3dc001c5 // ldr q5, [x14]
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e25ce03 // fmla v3.4s, v16.4s, v5.4s
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xaa0203e0 // mov x0, x2
+	WORD $0x3dc001b1 // ldr q17, [x13]
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x4e31ce07 // fmla v7.4s, v16.4s, v17.4s
+	WORD $0xf100050f // subs x15, x8,
+	WORD $0x54fff441 // b.ne 0x4f0 <depthwiseDW+0x4f0>
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xf94057fd // ldr x29, [sp,
+	WORD $0xf9400ba8 // ldr x8, [x29,
+	WORD $0x8b160908 // add x8, x8, x22, lsl
+	WORD $0xb940b7ed // ldr w13, [sp,
+	WORD $0x3707fcad // tbnz w13,
+	WORD $0x3dc00112 // ldr q18, [x8]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800111 // str q17, [x8]
+	WORD $0x3cec6911 // ldr q17, [x8, x12]
+	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
+	WORD $0x3cac6907 // str q7, [x8, x12]
+	WORD $0x3cea6907 // ldr q7, [x8, x10]
+	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
+	WORD $0x3caa6904 // str q4, [x8, x10]
+	WORD $0x29573bed // ldp w13, w14, [sp,
+	WORD $0xaa0003e2 // mov x2, x0
+	WORD $0x3707fb8d // tbnz w13,
+	WORD $0xf9404fed // ldr x13, [sp,
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0xf94047ed // ldr x13, [sp,
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0xf9403fed // ldr x13, [sp,
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0x3707e9ce // tbnz w14,
+	WORD $0xf94053ed // ldr x13, [sp,
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x4e30d421 // fadd v1.4s, v1.4s, v16.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0xf9404bed // ldr x13, [sp,
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0xf94043ed // ldr x13, [sp,
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x3cad6901 // str q1, [x8, x13]
+	WORD $0x17ffff41 // b 0x420 <depthwiseDW+0x420>
+	WORD $0xaa1303eb // mov x11, x19
+	WORD $0xeb090213 // subs x19, x16, x9
+	WORD $0x54ffcb4d // b.le 0x90 <depthwiseDW+0x90>
+	WORD $0xf9400ba8 // ldr x8, [x29,
+	WORD $0xf94017ad // ldr x13, [x29,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8033e1 // str q1, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x9b157d6f // mul x15, x11, x21
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x5400018b // b.lt 0x778 <depthwiseDW+0x778>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0909ee // add x14, x15, x9, lsl
+	WORD $0x8b0e000e // add x14, x0, x14
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b79c2 // ldr s2, [x14, x11, lsl
+	WORD $0xbc2b7862 // str s2, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x760 <depthwiseDW+0x760>
+	WORD $0x3dc033f2 // ldr q18, [sp,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x54002fab // b.lt 0xd90 <depthwiseDW+0xd90>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef52b // lsl x11, x9,
+	WORD $0xa94647f0 // ldp x16, x17, [sp,
+	WORD $0x8b0b0222 // add x2, x17, x11
+	WORD $0x8b0b0204 // add x4, x16, x11
+	WORD $0xf9403bf0 // ldr x16, [sp,
+	WORD $0x8b0b020b // add x11, x16, x11
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x8b0c0010 // add x16, x0, x12
+	WORD $0x8b0909ef // add x15, x15, x9, lsl
+	WORD $0x8b0f0211 // add x17, x16, x15
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x14000013 // b 0x81c <depthwiseDW+0x81c>
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x4e35ce51 // fmla v17.4s, v18.4s, v21.4s
+	WORD $0x4e35ce70 // fmla v16.4s, v19.4s, v21.4s
+	WORD $0x4e35ce87 // fmla v7.4s, v20.4s, v21.4s
+	WORD $0x4e36ce46 // fmla v6.4s, v18.4s, v22.4s
+	WORD $0x4e36ce65 // fmla v5.4s, v19.4s, v22.4s
+	WORD $0x4e36ce84 // fmla v4.4s, v20.4s, v22.4s
+	WORD $0x4e37ce43 // fmla v3.4s, v18.4s, v23.4s
+	WORD $0x8b0c0231 // add x17, x17, x12
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x4e37ce62 // fmla v2.4s, v19.4s, v23.4s
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c016b // add x11, x11, x12
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x4e37ce81 // fmla v1.4s, v20.4s, v23.4s
+	WORD $0x54002bc0 // b.eq 0xd90 <depthwiseDW+0xd90>
+	WORD $0x4eb31e74 // mov v20.16b, v19.16b
+	WORD $0x4eb21e53 // mov v19.16b, v18.16b
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x5400016a // b.ge 0x85c <depthwiseDW+0x85c>
+	WORD $0x3d8033f2 // str q18, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400010b // b.lt 0x85c <depthwiseDW+0x85c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f7a32 // ldr s18, [x17, x15, lsl
+	WORD $0xbc2f7872 // str s18, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f027f // cmp x19, x15
+	WORD $0x54ffff81 // b.ne 0x844 <depthwiseDW+0x844>
+	WORD $0x3dc033f2 // ldr q18, [sp,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fffb8b // b.lt 0x7d4 <depthwiseDW+0x7d4>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7855 // ldr s21, [x2, x15, lsl
+	WORD $0xbc2f7875 // str s21, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f027f // cmp x19, x15
+	WORD $0x54ffff81 // b.ne 0x870 <depthwiseDW+0x870>
+	WORD $0x3dc033f5 // ldr q21, [sp,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fffa4b // b.lt 0x7d8 <depthwiseDW+0x7d8>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7896 // ldr s22, [x4, x15, lsl
+	WORD $0xbc2f7876 // str s22, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f027f // cmp x19, x15
+	WORD $0x54ffff81 // b.ne 0x8a0 <depthwiseDW+0x8a0>
+	WORD $0x3dc033f6 // ldr q22, [sp,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x3d8033f7 // str q23, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fff8eb // b.lt 0x7e0 <depthwiseDW+0x7e0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7977 // ldr s23, [x11, x15, lsl
+	WORD $0xbc2f7877 // str s23, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f027f // cmp x19, x15
+	WORD $0x54ffff81 // b.ne 0x8d0 <depthwiseDW+0x8d0>
+	WORD $0x3dc033f7 // ldr q23, [sp,
+	WORD $0x17ffffbe // b 0x7e0 <depthwiseDW+0x7e0>
+	WORD $0xd503201f // nop
+	WORD $0xa9431ff5 // ldp x21, x7, [sp,
+	WORD $0xa94113f4 // ldp x20, x4, [sp,
+	WORD $0xb940b7f9 // ldr w25, [sp,
+	WORD $0xa94217e6 // ldp x6, x5, [sp,
+	WORD $0xeb020213 // subs x19, x16, x2
+	WORD $0x54ffbc6d // b.le 0x90 <depthwiseDW+0x90>
+	WORD $0x2a1903f1 // mov w17, w25
+	WORD $0xf9400ba0 // ldr x0, [x29,
+	WORD $0xf9401fb6 // ldr x22, [x29,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x54002ceb // b.lt 0xeb4 <depthwiseDW+0xeb4>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0xd37ef4c8 // lsl x8, x6,
+	WORD $0xf9402fe9 // ldr x9, [sp,
+	WORD $0x9b097d09 // mul x9, x8, x9
+	WORD $0x9b047d08 // mul x8, x8, x4
+	WORD $0xd37ef44b // lsl x11, x2,
+	WORD $0xf9403bed // ldr x13, [sp,
+	WORD $0x8b0b01b8 // add x24, x13, x11
+	WORD $0xa94637ee // ldp x14, x13, [sp,
+	WORD $0x8b0b01d9 // add x25, x14, x11
+	WORD $0x8b0b01ba // add x26, x13, x11
+	WORD $0xaa1503f0 // mov x16, x21
+	WORD $0xf9402bed // ldr x13, [sp,
+	WORD $0x9b152dad // madd x13, x13, x21, x11
+	WORD $0xd100112e // sub x14, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0xd100110f // sub x15, x8,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0x9b0e2e8e // madd x14, x20, x14, x11
+	WORD $0x9b092e89 // madd x9, x20, x9, x11
+	WORD $0x9b0f2e8f // madd x15, x20, x15, x11
+	WORD $0x9b082e88 // madd x8, x20, x8, x11
+	WORD $0xf94023eb // ldr x11, [sp,
+	WORD $0x8b0d017b // add x27, x11, x13
+	WORD $0xf94017bd // ldr x29, [x29,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x8b0e00be // add x30, x5, x14
+	WORD $0x8b0900ab // add x11, x5, x9
+	WORD $0x8b0f00b5 // add x21, x5, x15
+	WORD $0x5280002e // mov w14,
+	WORD $0x8b0800a4 // add x4, x5, x8
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x1400000d // b 0x9ec <depthwiseDW+0x9ec>
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x4e33ce41 // fmla v1.4s, v18.4s, v19.4s
+	WORD $0x8b0a0339 // add x25, x25, x10
+	WORD $0x8b0a0318 // add x24, x24, x10
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0x8b0c037b // add x27, x27, x12
+	WORD $0x8b0a03de // add x30, x30, x10
+	WORD $0x8b0a016b // add x11, x11, x10
+	WORD $0x8b0a02b5 // add x21, x21, x10
+	WORD $0x8b0a0084 // add x4, x4, x10
+	WORD $0xeb1602ff // cmp x23, x22
+	WORD $0x540027a0 // b.eq 0xedc <depthwiseDW+0xedc>
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400056b // b.lt 0xaa0 <depthwiseDW+0xaa0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687b72 // ldr s18, [x27, x8, lsl
+	WORD $0xbc287872 // str s18, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xa00 <depthwiseDW+0xa00>
+	WORD $0x3dc033f2 // ldr q18, [sp,
+	WORD $0xaa1705c9 // orr x9, x14, x23, lsl
+	WORD $0xeb1d013f // cmp x9, x29
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0x1a9fa7ed // cset w13, lt
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400052b // b.lt 0xad0 <depthwiseDW+0xad0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687b53 // ldr s19, [x26, x8, lsl
+	WORD $0xbc287873 // str s19, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xa34 <depthwiseDW+0xa34>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce50 // fmla v16.4s, v18.4s, v19.4s
+	WORD $0xb4000457 // cbz x23, 0xad8 <depthwiseDW+0xad8>
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400154b // b.lt 0xd04 <depthwiseDW+0xd04>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf94027ed // ldr x13, [sp,
+	WORD $0x8b0d0b4d // add x13, x26, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6879b3 // ldr s19, [x13, x8, lsl
+	WORD $0xbc287873 // str s19, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xa70 <depthwiseDW+0xa70>
+	WORD $0x2a1f03e8 // mov w8, wzr
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce51 // fmla v17.4s, v18.4s, v19.4s
+	WORD $0xeb1d013f // cmp x9, x29
+	WORD $0x5400026b // b.lt 0xae0 <depthwiseDW+0xae0>
+	WORD $0x1400009f // b 0xd14 <depthwiseDW+0xd14>
+	WORD $0xd503201f // nop
+	WORD $0xaa1705c8 // orr x8, x14, x23, lsl
+	WORD $0xeb1d011f // cmp x8, x29
+	WORD $0x1a9fa7ed // cset w13, lt
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
+	WORD $0xb4000137 // cbz x23, 0xad8 <depthwiseDW+0xad8>
+	WORD $0x4e32cc11 // fmla v17.4s, v0.4s, v18.4s
+	WORD $0x360007ad // tbz w13,
+	WORD $0x2a1f03e8 // mov w8, wzr
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x14000014 // b 0xb18 <depthwiseDW+0xb18>
+	WORD $0xd503201f // nop
+	WORD $0x4e32cc10 // fmla v16.4s, v0.4s, v18.4s
+	WORD $0xb5ffff37 // cbnz x23, 0xab8 <depthwiseDW+0xab8>
+	WORD $0x52800028 // mov w8,
+	WORD $0x3400072d // cbz w13, 0xbc0 <depthwiseDW+0xbc0>
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x3d8033f3 // str q19, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400016b // b.lt 0xb18 <depthwiseDW+0xb18>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x8b140b4d // add x13, x26, x20, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6979b3 // ldr s19, [x13, x9, lsl
+	WORD $0xbc297873 // str s19, [x3, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09027f // cmp x19, x9
+	WORD $0x54ffff81 // b.ne 0xb00 <depthwiseDW+0xb00>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce47 // fmla v7.4s, v18.4s, v19.4s
+	WORD $0x52800029 // mov w9,
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400054b // b.lt 0xbd4 <depthwiseDW+0xbd4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b33 // ldr s19, [x25, x13, lsl
+	WORD $0xbc2d7873 // str s19, [x3, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d027f // cmp x19, x13
+	WORD $0x54ffff81 // b.ne 0xb34 <depthwiseDW+0xb34>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce45 // fmla v5.4s, v18.4s, v19.4s
+	WORD $0x36000088 // tbz w8,
+	WORD $0x52800028 // mov w8,
+	WORD $0x360001c9 // tbz w9,
+	WORD $0x14000039 // b 0xc40 <depthwiseDW+0xc40>
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400062b // b.lt 0xc2c <depthwiseDW+0xc2c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7bd3 // ldr s19, [x30, x13, lsl
+	WORD $0xbc2d7873 // str s19, [x3, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d027f // cmp x19, x13
+	WORD $0x54ffff81 // b.ne 0xb70 <depthwiseDW+0xb70>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce46 // fmla v6.4s, v18.4s, v19.4s
+	WORD $0x370005a9 // tbnz w9,
+	WORD $0x2a1f03e9 // mov w9, wzr
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540007ea // b.ge 0xc98 <depthwiseDW+0xc98>
+	WORD $0x4e32cc02 // fmla v2.4s, v0.4s, v18.4s
+	WORD $0x360003e8 // tbz w8,
+	WORD $0x35fff0a9 // cbnz w9, 0x9bc <depthwiseDW+0x9bc>
+	WORD $0x17ffff86 // b 0x9c4 <depthwiseDW+0x9c4>
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0x4e32cc05 // fmla v5.4s, v0.4s, v18.4s
+	WORD $0x4e32cc06 // fmla v6.4s, v0.4s, v18.4s
+	WORD $0x14000016 // b 0xc14 <depthwiseDW+0xc14>
+	WORD $0x2a1f03e9 // mov w9, wzr
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fffb0a // b.ge 0xb30 <depthwiseDW+0xb30>
+	WORD $0x4e32cc05 // fmla v5.4s, v0.4s, v18.4s
+	WORD $0x36000148 // tbz w8,
+	WORD $0x36000c89 // tbz w9,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x52800028 // mov w8,
+	WORD $0x4e33ce44 // fmla v4.4s, v18.4s, v19.4s
+	WORD $0x52800029 // mov w9,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400050a // b.ge 0xc98 <depthwiseDW+0xc98>
+	WORD $0x17ffffe9 // b 0xba0 <depthwiseDW+0xba0>
+	WORD $0x4e32cc06 // fmla v6.4s, v0.4s, v18.4s
+	WORD $0x36000089 // tbz w9,
+	WORD $0x2a1f03e8 // mov w8, wzr
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x1400001d // b 0xc84 <depthwiseDW+0xc84>
+	WORD $0x4e32cc02 // fmla v2.4s, v0.4s, v18.4s
+	WORD $0x4e32cc03 // fmla v3.4s, v0.4s, v18.4s
+	WORD $0x17ffff6a // b 0x9c4 <depthwiseDW+0x9c4>
+	WORD $0x4e32cc03 // fmla v3.4s, v0.4s, v18.4s
+	WORD $0x34ffed09 // cbz w9, 0x9c4 <depthwiseDW+0x9c4>
+	WORD $0x17ffff65 // b 0x9bc <depthwiseDW+0x9bc>
+	WORD $0x2a1f03e8 // mov w8, wzr
+	WORD $0x4e32cc06 // fmla v6.4s, v0.4s, v18.4s
+	WORD $0x36000a09 // tbz w9,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x3d8033f3 // str q19, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540001cb // b.lt 0xc84 <depthwiseDW+0xc84>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xbc697973 // ldr s19, [x11, x9, lsl
+	WORD $0xbc297873 // str s19, [x3, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09027f // cmp x19, x9
+	WORD $0x54ffff81 // b.ne 0xc54 <depthwiseDW+0xc54>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce44 // fmla v4.4s, v18.4s, v19.4s
+	WORD $0x52800029 // mov w9,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540000ea // b.ge 0xc98 <depthwiseDW+0xc98>
+	WORD $0x17ffffc8 // b 0xba0 <depthwiseDW+0xba0>
+	WORD $0x4e33ce44 // fmla v4.4s, v18.4s, v19.4s
+	WORD $0x52800029 // mov w9,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fff86b // b.lt 0xba0 <depthwiseDW+0xba0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b13 // ldr s19, [x24, x13, lsl
+	WORD $0xbc2d7873 // str s19, [x3, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d027f // cmp x19, x13
+	WORD $0x54ffff81 // b.ne 0xca0 <depthwiseDW+0xca0>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce42 // fmla v2.4s, v18.4s, v19.4s
+	WORD $0x360000a8 // tbz w8,
+	WORD $0x3607e829 // tbz w9,
+	WORD $0x1400001c // b 0xd34 <depthwiseDW+0xd34>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540002ab // b.lt 0xd2c <depthwiseDW+0xd2c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687ab3 // ldr s19, [x21, x8, lsl
+	WORD $0xbc287873 // str s19, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xce0 <depthwiseDW+0xce0>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x4e33ce43 // fmla v3.4s, v18.4s, v19.4s
+	WORD $0x3607e649 // tbz w9,
+	WORD $0x1400000d // b 0xd34 <depthwiseDW+0xd34>
+	WORD $0x2a1f03e8 // mov w8, wzr
+	WORD $0x4e32cc11 // fmla v17.4s, v0.4s, v18.4s
+	WORD $0xeb1d013f // cmp x9, x29
+	WORD $0x54ffee8b // b.lt 0xae0 <depthwiseDW+0xae0>
+	WORD $0x2a0803e9 // mov w9, w8
+	WORD $0x8b0a035a // add x26, x26, x10
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fff06a // b.ge 0xb30 <depthwiseDW+0xb30>
+	WORD $0x17ffffab // b 0xbd4 <depthwiseDW+0xbd4>
+	WORD $0x4e32cc03 // fmla v3.4s, v0.4s, v18.4s
+	WORD $0x3607e4a9 // tbz w9,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x3d8033f3 // str q19, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ffe40b // b.lt 0x9c0 <depthwiseDW+0x9c0>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687893 // ldr s19, [x4, x8, lsl
+	WORD $0xbc287873 // str s19, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xd50 <depthwiseDW+0xd50>
+	WORD $0x3dc033f3 // ldr q19, [sp,
+	WORD $0x17ffff16 // b 0x9c0 <depthwiseDW+0x9c0>
+	WORD $0x4e32cc02 // fmla v2.4s, v0.4s, v18.4s
+	WORD $0x17ffff15 // b 0x9c4 <depthwiseDW+0x9c4>
+	WORD $0x2a0803e9 // mov w9, w8
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fff8ca // b.ge 0xc98 <depthwiseDW+0xc98>
+	WORD $0x17ffff87 // b 0xba0 <depthwiseDW+0xba0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b090909 // add x9, x8, x9, lsl
+	WORD $0x370013f9 // tbnz w25,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400138b // b.lt 0x1010 <depthwiseDW+0x1010>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc687932 // ldr s18, [x9, x8, lsl
+	WORD $0xbc287872 // str s18, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xdb0 <depthwiseDW+0xdb0>
+	WORD $0x3dc033f2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d8033f1 // str q17, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400118b // b.lt 0x1004 <depthwiseDW+0x1004>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687871 // ldr s17, [x3, x8, lsl
+	WORD $0xbc287931 // str s17, [x9, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xde0 <depthwiseDW+0xde0>
+	WORD $0x370010f9 // tbnz w25,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400108b // b.lt 0x1010 <depthwiseDW+0x1010>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b140928 // add x8, x9, x20, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7911 // ldr s17, [x8, x11, lsl
+	WORD $0xbc2b7871 // str s17, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xe10 <depthwiseDW+0xe10>
+	WORD $0x3dc033f1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8033f0 // str q16, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000e8b // b.lt 0x1004 <depthwiseDW+0x1004>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7870 // ldr s16, [x3, x11, lsl
+	WORD $0xbc2b7910 // str s16, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xe40 <depthwiseDW+0xe40>
+	WORD $0x37000df9 // tbnz w25,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000d8b // b.lt 0x1010 <depthwiseDW+0x1010>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0128 // add x8, x9, x10
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7910 // ldr s16, [x8, x11, lsl
+	WORD $0xbc2b7870 // str s16, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xe70 <depthwiseDW+0xe70>
+	WORD $0x3dc033f0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8033e7 // str q7, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000beb // b.lt 0x1010 <depthwiseDW+0x1010>
+	WORD $0x910303eb // add x11, sp,
+	WORD $0xaa1303ed // mov x13, x19
+	WORD $0xbc404567 // ldr s7, [x11],
+	WORD $0xbc004507 // str s7, [x8],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0xea0 <depthwiseDW+0xea0>
+	WORD $0x14000058 // b 0x1010 <depthwiseDW+0x1010>
+	WORD $0xaa1503f0 // mov x16, x21
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x8b020809 // add x9, x0, x2, lsl
+	WORD $0xaa1003f5 // mov x21, x16
+	WORD $0x29573bef // ldp w15, w14, [sp,
+	WORD $0xf94057fd // ldr x29, [sp,
+	WORD $0x370012b1 // tbnz w17,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400124b // b.lt 0x1140 <depthwiseDW+0x1140>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xbc687932 // ldr s18, [x9, x8, lsl
+	WORD $0xbc287872 // str s18, [x3, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xf00 <depthwiseDW+0xf00>
+	WORD $0x3dc033f2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d8033f1 // str q17, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x5400108b // b.lt 0x1134 <depthwiseDW+0x1134>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc687871 // ldr s17, [x3, x8, lsl
+	WORD $0xbc287931 // str s17, [x9, x8, lsl
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08027f // cmp x19, x8
+	WORD $0x54ffff81 // b.ne 0xf30 <depthwiseDW+0xf30>
+	WORD $0x37000ff1 // tbnz w17,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000f8b // b.lt 0x1140 <depthwiseDW+0x1140>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b140928 // add x8, x9, x20, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7911 // ldr s17, [x8, x11, lsl
+	WORD $0xbc2b7871 // str s17, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xf60 <depthwiseDW+0xf60>
+	WORD $0x3dc033f1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8033f0 // str q16, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000d8b // b.lt 0x1134 <depthwiseDW+0x1134>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7870 // ldr s16, [x3, x11, lsl
+	WORD $0xbc2b7910 // str s16, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xf90 <depthwiseDW+0xf90>
+	WORD $0x37000cf1 // tbnz w17,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000c8b // b.lt 0x1140 <depthwiseDW+0x1140>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0128 // add x8, x9, x10
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7910 // ldr s16, [x8, x11, lsl
+	WORD $0xbc2b7870 // str s16, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0xfc0 <depthwiseDW+0xfc0>
+	WORD $0x3dc033f0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8033e7 // str q7, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000aeb // b.lt 0x1140 <depthwiseDW+0x1140>
+	WORD $0x910303eb // add x11, sp,
+	WORD $0xaa1303ed // mov x13, x19
+	WORD $0xbc404567 // ldr s7, [x11],
+	WORD $0xbc004507 // str s7, [x8],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0xff0 <depthwiseDW+0xff0>
+	WORD $0x14000050 // b 0x1140 <depthwiseDW+0x1140>
+	WORD $0x37001379 // tbnz w25,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x37001318 // tbnz w24,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540012ab // b.lt 0x1270 <depthwiseDW+0x1270>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7907 // ldr s7, [x8, x11, lsl
+	WORD $0xbc2b7867 // str s7, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1030 <depthwiseDW+0x1030>
+	WORD $0x3dc033e7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8033e6 // str q6, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540010eb // b.lt 0x1270 <depthwiseDW+0x1270>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7866 // ldr s6, [x3, x11, lsl
+	WORD $0xbc2b7906 // str s6, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1060 <depthwiseDW+0x1060>
+	WORD $0x37000ff8 // tbnz w24,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000f8b // b.lt 0x1270 <depthwiseDW+0x1270>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94047e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7906 // ldr s6, [x8, x11, lsl
+	WORD $0xbc2b7866 // str s6, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1090 <depthwiseDW+0x1090>
+	WORD $0x3dc033e6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d8033e5 // str q5, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000d8b // b.lt 0x1264 <depthwiseDW+0x1264>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7865 // ldr s5, [x3, x11, lsl
+	WORD $0xbc2b7905 // str s5, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x10c0 <depthwiseDW+0x10c0>
+	WORD $0x37000cf8 // tbnz w24,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000c8b // b.lt 0x1270 <depthwiseDW+0x1270>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9403fe8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7905 // ldr s5, [x8, x11, lsl
+	WORD $0xbc2b7865 // str s5, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x10f0 <depthwiseDW+0x10f0>
+	WORD $0x3dc033e5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8033e4 // str q4, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000aeb // b.lt 0x1270 <depthwiseDW+0x1270>
+	WORD $0x910303eb // add x11, sp,
+	WORD $0xaa1303ed // mov x13, x19
+	WORD $0xbc404564 // ldr s4, [x11],
+	WORD $0xbc004504 // str s4, [x8],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x1120 <depthwiseDW+0x1120>
+	WORD $0x14000050 // b 0x1270 <depthwiseDW+0x1270>
+	WORD $0x37001371 // tbnz w17,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3700130f // tbnz w15,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540012ab // b.lt 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7907 // ldr s7, [x8, x11, lsl
+	WORD $0xbc2b7867 // str s7, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1160 <depthwiseDW+0x1160>
+	WORD $0x3dc033e7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8033e6 // str q6, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x540010eb // b.lt 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7866 // ldr s6, [x3, x11, lsl
+	WORD $0xbc2b7906 // str s6, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1190 <depthwiseDW+0x1190>
+	WORD $0x37000fef // tbnz w15,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000f8b // b.lt 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94047e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7906 // ldr s6, [x8, x11, lsl
+	WORD $0xbc2b7866 // str s6, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x11c0 <depthwiseDW+0x11c0>
+	WORD $0x3dc033e6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d8033e5 // str q5, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000d8b // b.lt 0x1394 <depthwiseDW+0x1394>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7865 // ldr s5, [x3, x11, lsl
+	WORD $0xbc2b7905 // str s5, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x11f0 <depthwiseDW+0x11f0>
+	WORD $0x37000cef // tbnz w15,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000c8b // b.lt 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9403fe8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7905 // ldr s5, [x8, x11, lsl
+	WORD $0xbc2b7865 // str s5, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1220 <depthwiseDW+0x1220>
+	WORD $0x3dc033e5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8033e4 // str q4, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54000aeb // b.lt 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0x910303eb // add x11, sp,
+	WORD $0xaa1303ed // mov x13, x19
+	WORD $0xbc404564 // ldr s4, [x11],
+	WORD $0xbc004504 // str s4, [x8],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x1250 <depthwiseDW+0x1250>
+	WORD $0x14000050 // b 0x13a0 <depthwiseDW+0x13a0>
+	WORD $0x37077178 // tbnz w24,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x37077117 // tbnz w23,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff70ab // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94053e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7904 // ldr s4, [x8, x11, lsl
+	WORD $0xbc2b7864 // str s4, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1290 <depthwiseDW+0x1290>
+	WORD $0x3dc033e4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8033e3 // str q3, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff6eeb // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7863 // ldr s3, [x3, x11, lsl
+	WORD $0xbc2b7903 // str s3, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x12c0 <depthwiseDW+0x12c0>
+	WORD $0x37076df7 // tbnz w23,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff6d8b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9404be8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7903 // ldr s3, [x8, x11, lsl
+	WORD $0xbc2b7863 // str s3, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x12f0 <depthwiseDW+0x12f0>
+	WORD $0x3dc033e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8033e2 // str q2, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff6beb // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7862 // ldr s2, [x3, x11, lsl
+	WORD $0xbc2b7902 // str s2, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1320 <depthwiseDW+0x1320>
+	WORD $0x37076af7 // tbnz w23,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff6a8b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94043e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7902 // ldr s2, [x8, x11, lsl
+	WORD $0xbc2b7862 // str s2, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1350 <depthwiseDW+0x1350>
+	WORD $0x3dc033e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8033e1 // str q1, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff68eb // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0x910303e9 // add x9, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc404521 // ldr s1, [x9],
+	WORD $0xbc004501 // str s1, [x8],
+	WORD $0xf1000673 // subs x19, x19,
+	WORD $0x54ffffa1 // b.ne 0x1380 <depthwiseDW+0x1380>
+	WORD $0x17fffb40 // b 0x90 <depthwiseDW+0x90>
+	WORD $0x370767ef // tbnz w15,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3707678e // tbnz w14,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff672b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94053e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7904 // ldr s4, [x8, x11, lsl
+	WORD $0xbc2b7864 // str s4, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x13c0 <depthwiseDW+0x13c0>
+	WORD $0x3dc033e4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8033e3 // str q3, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff656b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7863 // ldr s3, [x3, x11, lsl
+	WORD $0xbc2b7903 // str s3, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x13f0 <depthwiseDW+0x13f0>
+	WORD $0x3707646e // tbnz w14,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff640b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9404be8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7903 // ldr s3, [x8, x11, lsl
+	WORD $0xbc2b7863 // str s3, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1420 <depthwiseDW+0x1420>
+	WORD $0x3dc033e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8033e2 // str q2, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff626b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7862 // ldr s2, [x3, x11, lsl
+	WORD $0xbc2b7902 // str s2, [x8, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1450 <depthwiseDW+0x1450>
+	WORD $0x3707616e // tbnz w14,
+	WORD $0xa90c7fff // stp xzr, xzr, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff610b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94043e8 // ldr x8, [sp,
+	WORD $0x8b080128 // add x8, x9, x8
+	WORD $0xbc6b7902 // ldr s2, [x8, x11, lsl
+	WORD $0xbc2b7862 // str s2, [x3, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b027f // cmp x19, x11
+	WORD $0x54ffff81 // b.ne 0x1480 <depthwiseDW+0x1480>
+	WORD $0x3dc033e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8033e1 // str q1, [sp,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ff5f6b // b.lt 0x90 <depthwiseDW+0x90>
+	WORD $0x910303e9 // add x9, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc404521 // ldr s1, [x9],
+	WORD $0xbc004501 // str s1, [x8],
+	WORD $0xf1000673 // subs x19, x19,
+	WORD $0x54ffffa1 // b.ne 0x14b0 <depthwiseDW+0x14b0>
+	WORD $0x17fffaf4 // b 0x90 <depthwiseDW+0x90>
+	WORD $0xa9524ff4 // ldp x20, x19, [sp,
+	WORD $0xa95157f6 // ldp x22, x21, [sp,
+	WORD $0xa9505ff8 // ldp x24, x23, [sp,
+	WORD $0xa94f67fa // ldp x26, x25, [sp,
+	WORD $0xa94e6ffe // ldp x30, x27, [sp,
+	WORD $0xf9406bfd // ldr x29, [sp,
+	WORD $0x9104c3ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·gemmNEON(SB), 0, $16000-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $15936, R19, R20
 	MOVD R20, RSP
 	CALL gemmNEONbody<>(SB)
 	MOVD R19, RSP
@@ -24,2876 +4162,2082 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xa90557f6 // stp x22, x21, [sp,
 	WORD $0xa9064ff4 // stp x20, x19, [sp,
 	WORD $0x910043fd // add x29, sp,
-	WORD $0xd14013e9 // sub x9, sp,
-	WORD $0xd1024129 // sub x9, x9,
+	WORD $0xd1400fe9 // sub x9, sp,
+	WORD $0xd1344129 // sub x9, x9,
 	WORD $0x927ae53f // and sp, x9,
+	WORD $0xaa0003fe // mov x30, x0
 	WORD $0xf9401008 // ldr x8, [x0,
 	WORD $0xb1000d09 // adds x9, x8,
 	WORD $0x9100190a // add x10, x8,
 	WORD $0x9a89b149 // csel x9, x10, x9, lt
-	WORD $0x9342fd2a // asr x10, x9,
-	WORD $0xf100095f // cmp x10,
-	WORD $0x5400068c // b.gt 0x114 <gemm+0x114>
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0xf100055f // cmp x10,
+	WORD $0x9342fd29 // asr x9, x9,
+	WORD $0xf100093f // cmp x9,
+	WORD $0xf90043e0 // str x0, [sp,
+	WORD $0x5400064c // b.gt 0x114 <gemm+0x114>
+	WORD $0xf100053f // cmp x9,
 	WORD $0x54000ca0 // b.eq 0x1e8 <gemm+0x1e8>
-	WORD $0xf100095f // cmp x10,
-	WORD $0x540247a1 // b.ne 0x4950 <gemm+0x4950>
-	WORD $0xd100110a // sub x10, x8,
-	WORD $0xa940380c // ldp x12, x14, [x0]
-	WORD $0xf9402006 // ldr x6, [x0,
+	WORD $0xf100093f // cmp x9,
+	WORD $0x5402c0c1 // b.ne 0x5874 <gemm+0x5874>
+	WORD $0xd1001109 // sub x9, x8,
+	WORD $0xa94063ca // ldp x10, x24, [x30]
+	WORD $0xf94023cb // ldr x11, [x30,
 	WORD $0xf100211f // cmp x8,
-	WORD $0xa9413c0b // ldp x11, x15, [x0,
+	WORD $0xa94117cc // ldp x12, x5, [x30,
 	WORD $0x540000ab // b.lt 0x88 <gemm+0x88>
-	WORD $0xf10020df // cmp x6,
-	WORD $0x540016e0 // b.eq 0x358 <gemm+0x358>
-	WORD $0xf10065ff // cmp x15,
-	WORD $0x540016ab // b.lt 0x358 <gemm+0x358>
-	WORD $0xf940140d // ldr x13, [x0,
+	WORD $0xf100217f // cmp x11,
+	WORD $0x54004980 // b.eq 0x9ac <gemm+0x9ac>
+	WORD $0xf10064bf // cmp x5,
+	WORD $0x5400494b // b.lt 0x9ac <gemm+0x9ac>
+	WORD $0xf94017cd // ldr x13, [x30,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x54010ceb // b.lt 0x222c <gemm+0x222c>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef4d1 // lsl x17, x6,
-	WORD $0x910103e1 // add x1, sp,
-	WORD $0x52800106 // mov w6,
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
+	WORD $0x540048ab // b.lt 0x9a4 <gemm+0x9a4>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x910403f0 // add x16, sp,
+	WORD $0x5280010b // mov w11,
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
 	WORD $0x14000008 // b 0xcc <gemm+0xcc>
-	WORD $0x3dc005c0 // ldr q0, [x14,
-	WORD $0x91000610 // add x16, x16,
-	WORD $0x3d800420 // str q0, [x1,
-	WORD $0x8b1101ce // add x14, x14, x17
-	WORD $0x91008021 // add x1, x1,
-	WORD $0xeb0d021f // cmp x16, x13
+	WORD $0x3dc00700 // ldr q0, [x24,
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x8b0f0318 // add x24, x24, x15
+	WORD $0x91008210 // add x16, x16,
+	WORD $0xeb0d01df // cmp x14, x13
 	WORD $0x54001460 // b.eq 0x354 <gemm+0x354>
-	WORD $0x3dc001c0 // ldr q0, [x14]
-	WORD $0x3d800020 // str q0, [x1]
-	WORD $0xf100115f // cmp x10,
+	WORD $0x3dc00300 // ldr q0, [x24]
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0xf100113f // cmp x9,
 	WORD $0x54fffec0 // b.eq 0xb0 <gemm+0xb0>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d901fe0 // str q0, [sp,
+	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100151f // cmp x8,
 	WORD $0x54fffe6b // b.lt 0xb4 <gemm+0xb4>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xd37ef464 // lsl x4, x3,
-	WORD $0x8b0401c5 // add x5, x14, x4
-	WORD $0xbd4010a0 // ldr s0, [x5,
-	WORD $0xbc246840 // str s0, [x2, x4]
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03015f // cmp x10, x3
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0x8b010302 // add x2, x24, x1
+	WORD $0xbd401040 // ldr s0, [x2,
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
 	WORD $0x54ffff41 // b.ne 0xf0 <gemm+0xf0>
-	WORD $0x3dd01fe0 // ldr q0, [sp,
+	WORD $0x3dcf43e0 // ldr q0, [sp,
 	WORD $0x17ffffe9 // b 0xb4 <gemm+0xb4>
-	WORD $0xf1000d5f // cmp x10,
+	WORD $0xf1000d3f // cmp x9,
 	WORD $0x54000ba0 // b.eq 0x28c <gemm+0x28c>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54024181 // b.ne 0x4950 <gemm+0x4950>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5402baa1 // b.ne 0x5874 <gemm+0x5874>
 	WORD $0xd1003109 // sub x9, x8,
-	WORD $0xa940340b // ldp x11, x13, [x0]
-	WORD $0xf940200c // ldr x12, [x0,
+	WORD $0xa9405bca // ldp x10, x22, [x30]
+	WORD $0xf94023cb // ldr x11, [x30,
 	WORD $0xf100411f // cmp x8,
-	WORD $0xa941380a // ldp x10, x14, [x0,
+	WORD $0xa9410fcc // ldp x12, x3, [x30,
 	WORD $0x540000ab // b.lt 0x14c <gemm+0x14c>
-	WORD $0xf100419f // cmp x12,
-	WORD $0x54005cc0 // b.eq 0xcd8 <gemm+0xcd8>
-	WORD $0xf10035df // cmp x14,
-	WORD $0x54005c8b // b.lt 0xcd8 <gemm+0xcd8>
-	WORD $0xf940140f // ldr x15, [x0,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x5401552b // b.lt 0x2bf8 <gemm+0x2bf8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef591 // lsl x17, x12,
-	WORD $0x910103e1 // add x1, sp,
-	WORD $0x5280020c // mov w12,
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
+	WORD $0xf100417f // cmp x11,
+	WORD $0x54001100 // b.eq 0x360 <gemm+0x360>
+	WORD $0xf100347f // cmp x3,
+	WORD $0x540010cb // b.lt 0x360 <gemm+0x360>
+	WORD $0xf94017cd // ldr x13, [x30,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x5400f00b // b.lt 0x1f54 <gemm+0x1f54>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x910403f0 // add x16, sp,
+	WORD $0x5280020b // mov w11,
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
 	WORD $0x14000008 // b 0x190 <gemm+0x190>
-	WORD $0x3dc00da0 // ldr q0, [x13,
-	WORD $0x91000610 // add x16, x16,
-	WORD $0x3d800c20 // str q0, [x1,
-	WORD $0x8b1101ad // add x13, x13, x17
-	WORD $0x91010021 // add x1, x1,
-	WORD $0xeb0f021f // cmp x16, x15
-	WORD $0x54005a40 // b.eq 0xcd4 <gemm+0xcd4>
-	WORD $0x3dc001a0 // ldr q0, [x13]
-	WORD $0x3d800020 // str q0, [x1]
-	WORD $0x3dc005a0 // ldr q0, [x13,
-	WORD $0x3d800420 // str q0, [x1,
-	WORD $0x3dc009a0 // ldr q0, [x13,
-	WORD $0x3d800820 // str q0, [x1,
+	WORD $0x3dc00ec0 // ldr q0, [x22,
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x3d800e00 // str q0, [x16,
+	WORD $0x8b0f02d6 // add x22, x22, x15
+	WORD $0x91010210 // add x16, x16,
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x54000e80 // b.eq 0x35c <gemm+0x35c>
+	WORD $0x3dc002c0 // ldr q0, [x22]
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc006c0 // ldr q0, [x22,
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x3dc00ac0 // ldr q0, [x22,
+	WORD $0x3d800a00 // str q0, [x16,
 	WORD $0xf100113f // cmp x9,
 	WORD $0x54fffe40 // b.eq 0x174 <gemm+0x174>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d901fe0 // str q0, [sp,
+	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100351f // cmp x8,
 	WORD $0x54fffdeb // b.lt 0x178 <gemm+0x178>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xd37ef464 // lsl x4, x3,
-	WORD $0x8b0401a5 // add x5, x13, x4
-	WORD $0xbd4030a0 // ldr s0, [x5,
-	WORD $0xbc246840 // str s0, [x2, x4]
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03013f // cmp x9, x3
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0x8b0102c2 // add x2, x22, x1
+	WORD $0xbd403040 // ldr s0, [x2,
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
 	WORD $0x54ffff41 // b.ne 0x1c4 <gemm+0x1c4>
-	WORD $0x3dd01fe0 // ldr q0, [sp,
+	WORD $0x3dcf43e0 // ldr q0, [sp,
 	WORD $0x17ffffe5 // b 0x178 <gemm+0x178>
-	WORD $0xa940300b // ldp x11, x12, [x0]
-	WORD $0xf9402003 // ldr x3, [x0,
+	WORD $0xa94047c9 // ldp x9, x17, [x30]
+	WORD $0xf94023c0 // ldr x0, [x30,
 	WORD $0xf100111f // cmp x8,
-	WORD $0xa941380a // ldp x10, x14, [x0,
+	WORD $0xa9410bcb // ldp x11, x2, [x30,
 	WORD $0x540000ab // b.lt 0x20c <gemm+0x20c>
-	WORD $0xf100107f // cmp x3,
-	WORD $0x540079c0 // b.eq 0x1138 <gemm+0x1138>
-	WORD $0xf10095df // cmp x14,
-	WORD $0x5400798b // b.lt 0x1138 <gemm+0x1138>
-	WORD $0xf940140d // ldr x13, [x0,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5401848b // b.lt 0x32a4 <gemm+0x32a4>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef470 // lsl x16, x3,
-	WORD $0x910103f1 // add x17, sp,
-	WORD $0x52800083 // mov w3,
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54012660 // b.eq 0x26cc <gemm+0x26cc>
+	WORD $0xf100945f // cmp x2,
+	WORD $0x5401262b // b.lt 0x26cc <gemm+0x26cc>
+	WORD $0xf94017ca // ldr x10, [x30,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5401258b // b.lt 0x26c4 <gemm+0x26c4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef40d // lsl x13, x0,
+	WORD $0x910403ee // add x14, sp,
+	WORD $0x52800080 // mov w0,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0x14000007 // b 0x24c <gemm+0x24c>
-	WORD $0x3dc00180 // ldr q0, [x12]
-	WORD $0x910005ef // add x15, x15,
-	WORD $0x8b10018c // add x12, x12, x16
-	WORD $0xeb0d01ff // cmp x15, x13
-	WORD $0x3c810620 // str q0, [x17],
-	WORD $0x54007760 // b.eq 0x1134 <gemm+0x1134>
+	WORD $0x3dc00220 // ldr q0, [x17]
+	WORD $0x9100058c // add x12, x12,
+	WORD $0x8b0d0231 // add x17, x17, x13
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x3c8105c0 // str q0, [x14],
+	WORD $0x54003a60 // b.eq 0x994 <gemm+0x994>
 	WORD $0xf100111f // cmp x8,
 	WORD $0x54ffff20 // b.eq 0x234 <gemm+0x234>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d901fe0 // str q0, [sp,
+	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0x54fffecb // b.lt 0x238 <gemm+0x238>
-	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc627980 // ldr s0, [x12, x2, lsl
-	WORD $0xbc227820 // str s0, [x1, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02011f // cmp x8, x2
+	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
+	WORD $0xbc3079e0 // str s0, [x15, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
 	WORD $0x54ffff81 // b.ne 0x270 <gemm+0x270>
-	WORD $0x3dd01fe0 // ldr q0, [sp,
+	WORD $0x3dcf43e0 // ldr q0, [sp,
 	WORD $0x17ffffec // b 0x238 <gemm+0x238>
 	WORD $0xd1002109 // sub x9, x8,
-	WORD $0xa940340b // ldp x11, x13, [x0]
-	WORD $0xf940200c // ldr x12, [x0,
+	WORD $0xa9406fca // ldp x10, x27, [x30]
+	WORD $0xf94023cb // ldr x11, [x30,
 	WORD $0xf100311f // cmp x8,
-	WORD $0xa941380a // ldp x10, x14, [x0,
+	WORD $0xa94113cc // ldp x12, x4, [x30,
 	WORD $0x540000ab // b.lt 0x2b4 <gemm+0x2b4>
-	WORD $0xf100319f // cmp x12,
-	WORD $0x54009560 // b.eq 0x1554 <gemm+0x1554>
-	WORD $0xf1004ddf // cmp x14,
-	WORD $0x5400952b // b.lt 0x1554 <gemm+0x1554>
-	WORD $0xf940140f // ldr x15, [x0,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x5401dbeb // b.lt 0x3e38 <gemm+0x3e38>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef591 // lsl x17, x12,
-	WORD $0x910103e1 // add x1, sp,
-	WORD $0x5280018c // mov w12,
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
+	WORD $0xf100317f // cmp x11,
+	WORD $0x5401ffa0 // b.eq 0x429c <gemm+0x429c>
+	WORD $0xf1004c9f // cmp x4,
+	WORD $0x5401ff6b // b.lt 0x429c <gemm+0x429c>
+	WORD $0xf94017cd // ldr x13, [x30,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x5401fecb // b.lt 0x4294 <gemm+0x4294>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x910403f0 // add x16, sp,
+	WORD $0x5280018b // mov w11,
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
 	WORD $0x14000009 // b 0x2fc <gemm+0x2fc>
 	WORD $0xd503201f // nop
-	WORD $0x3dc009a0 // ldr q0, [x13,
-	WORD $0x91000610 // add x16, x16,
-	WORD $0x3d800820 // str q0, [x1,
-	WORD $0x8b1101ad // add x13, x13, x17
-	WORD $0x9100c021 // add x1, x1,
-	WORD $0xeb0f021f // cmp x16, x15
-	WORD $0x540092c0 // b.eq 0x1550 <gemm+0x1550>
-	WORD $0x3dc001a0 // ldr q0, [x13]
-	WORD $0x3d800020 // str q0, [x1]
-	WORD $0x3dc005a0 // ldr q0, [x13,
-	WORD $0x3d800420 // str q0, [x1,
+	WORD $0x3dc00b60 // ldr q0, [x27,
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x3d800a00 // str q0, [x16,
+	WORD $0x8b0f037b // add x27, x27, x15
+	WORD $0x9100c210 // add x16, x16,
+	WORD $0xeb0d01df // cmp x14, x13
+	WORD $0x54003520 // b.eq 0x99c <gemm+0x99c>
+	WORD $0x3dc00360 // ldr q0, [x27]
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc00760 // ldr q0, [x27,
+	WORD $0x3d800600 // str q0, [x16,
 	WORD $0xf100113f // cmp x9,
 	WORD $0x54fffe80 // b.eq 0x2e0 <gemm+0x2e0>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d901fe0 // str q0, [sp,
+	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100251f // cmp x8,
 	WORD $0x54fffe2b // b.lt 0x2e4 <gemm+0x2e4>
-	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xaa1f03e0 // mov x0, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xd37ef464 // lsl x4, x3,
-	WORD $0x8b0401a5 // add x5, x13, x4
-	WORD $0xbd4020a0 // ldr s0, [x5,
-	WORD $0xbc246840 // str s0, [x2, x4]
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03013f // cmp x9, x3
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0x8b010362 // add x2, x27, x1
+	WORD $0xbd402040 // ldr s0, [x2,
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
 	WORD $0x54ffff41 // b.ne 0x330 <gemm+0x330>
-	WORD $0x3dd01fe0 // ldr q0, [sp,
+	WORD $0x3dcf43e0 // ldr q0, [sp,
 	WORD $0x17ffffe5 // b 0x2e4 <gemm+0x2e4>
-	WORD $0x910103ee // add x14, sp,
-	WORD $0xf10021ff // cmp x15,
-	WORD $0xf9000fa6 // str x6, [x29,
-	WORD $0x5400f70a // b.ge 0x2240 <gemm+0x2240>
-	WORD $0xaa0f03f3 // mov x19, x15
-	WORD $0xf100127f // cmp x19,
-	WORD $0x54002f0b // b.lt 0x94c <gemm+0x94c>
-	WORD $0xf9400fb6 // ldr x22, [x29,
-	WORD $0xd37ef6c8 // lsl x8, x22,
-	WORD $0x8b0801cf // add x15, x14, x8
-	WORD $0xf9401807 // ldr x7, [x0,
-	WORD $0xd37df2d0 // lsl x16, x22,
-	WORD $0xd37ceed1 // lsl x17, x22,
-	WORD $0x52800181 // mov w1,
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0x1400001f // b 0x410 <gemm+0x410>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xb4001b23 // cbz x3, 0x704 <gemm+0x704>
-	WORD $0xad404570 // ldp q16, q17, [x11]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x4e26d626 // fadd v6.4s, v17.4s, v6.4s
-	WORD $0xad001967 // stp q7, q6, [x11]
-	WORD $0x8b0d0963 // add x3, x11, x13, lsl
-	WORD $0xad401c66 // ldp q6, q7, [x3]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
-	WORD $0xad001065 // stp q5, q4, [x3]
-	WORD $0x8b0d0d63 // add x3, x11, x13, lsl
-	WORD $0xad401464 // ldp q4, q5, [x3]
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
-	WORD $0xad000c62 // stp q2, q3, [x3]
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0xad400da2 // ldp q2, q3, [x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0xad0001a1 // stp q1, q0, [x13]
-	WORD $0xd100126d // sub x13, x19,
-	WORD $0xf9401807 // ldr x7, [x0,
-	WORD $0x8b07118c // add x12, x12, x7, lsl
-	WORD $0xf9402403 // ldr x3, [x0,
-	WORD $0x8b03116b // add x11, x11, x3, lsl
-	WORD $0xf1001e7f // cmp x19,
-	WORD $0xaa0d03f3 // mov x19, x13
-	WORD $0x54002a4d // b.le 0x954 <gemm+0x954>
-	WORD $0xf9401c03 // ldr x3, [x0,
-	WORD $0xf10004ff // cmp x7,
-	WORD $0xf940140d // ldr x13, [x0,
-	WORD $0x54000441 // b.ne 0x4a4 <gemm+0x4a4>
-	WORD $0xf10005a4 // subs x4, x13,
-	WORD $0x5400040b // b.lt 0x4a4 <gemm+0x4a4>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x910403f8 // add x24, sp,
+	WORD $0x14000195 // b 0x9ac <gemm+0x9ac>
+	WORD $0x910403f6 // add x22, sp,
+	WORD $0xf100107f // cmp x3,
+	WORD $0x8b0b056d // add x13, x11, x11, lsl
+	WORD $0xd37ced77 // lsl x23, x11,
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf90073ed // str x13, [sp,
+	WORD $0x5400e00a // b.ge 0x1f74 <gemm+0x1f74>
+	WORD $0xaa0303eb // mov x11, x3
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54001e2d // b.le 0x744 <gemm+0x744>
+	WORD $0xf94073e8 // ldr x8, [sp,
+	WORD $0xd37ae508 // lsl x8, x8,
+	WORD $0xf9401bc1 // ldr x1, [x30,
+	WORD $0x5280060d // mov w13,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xf94027c2 // ldr x2, [x30,
+	WORD $0x14000009 // b 0x3c4 <gemm+0x3c4>
+	WORD $0xf9401bc1 // ldr x1, [x30,
+	WORD $0xf94027c2 // ldr x2, [x30,
+	WORD $0xd1000970 // sub x16, x11,
+	WORD $0x8b010d4a // add x10, x10, x1, lsl
+	WORD $0x8b020d8c // add x12, x12, x2, lsl
+	WORD $0xf1000d7f // cmp x11,
+	WORD $0xaa1003eb // mov x11, x16
+	WORD $0x54001c4d // b.le 0x748 <gemm+0x748>
+	WORD $0xf94017d0 // ldr x16, [x30,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffff0b // b.lt 0x3ac <gemm+0x3ac>
+	WORD $0xf9401fd1 // ldr x17, [x30,
+	WORD $0xf9402bc6 // ldr x6, [x30,
+	WORD $0xaa0a03e0 // mov x0, x10
+	WORD $0x8b010941 // add x1, x10, x1, lsl
+	WORD $0x9100c183 // add x3, x12,
+	WORD $0x8b020984 // add x4, x12, x2, lsl
+	WORD $0x9100c085 // add x5, x4,
+	WORD $0xf10000df // cmp x6,
+	WORD $0x1a9f17f3 // cset w19, eq
+	WORD $0xd37ef626 // lsl x6, x17,
+	WORD $0xaa1603e7 // mov x7, x22
+	WORD $0x14000009 // b 0x420 <gemm+0x420>
+	WORD $0xad001d85 // stp q5, q7, [x12]
+	WORD $0xad011186 // stp q6, q4, [x12,
+	WORD $0xad000883 // stp q3, q2, [x4]
+	WORD $0xad010081 // stp q1, q0, [x4,
+	WORD $0x2a1f03f3 // mov w19, wzr
+	WORD $0xf100c210 // subs x16, x16,
+	WORD $0x8b0800e7 // add x7, x7, x8
+	WORD $0x54fffc4d // b.le 0x3a4 <gemm+0x3a4>
+	WORD $0xf100c21f // cmp x16,
+	WORD $0x9a8d3214 // csel x20, x16, x13, lo
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54000881 // b.ne 0x540 <gemm+0x540>
+	WORD $0xf100121f // cmp x16,
+	WORD $0x54000843 // b.lo 0x540 <gemm+0x540>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa0703e2 // mov x2, x7
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa0e03e6 // mov x6, x14
-	WORD $0xaa0c03f4 // mov x20, x12
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x360001ed // tbz w13,
-	WORD $0x3dc00190 // ldr q16, [x12]
-	WORD $0xad4045c0 // ldp q0, q17, [x14]
-	WORD $0x4f901007 // fmla v7.4s, v0.4s, v16.s[0]
-	WORD $0x4fb01005 // fmla v5.4s, v0.4s, v16.s[1]
-	WORD $0x4f901802 // fmla v2.4s, v0.4s, v16.s[2]
-	WORD $0x4fb01801 // fmla v1.4s, v0.4s, v16.s[3]
-	WORD $0x4f901226 // fmla v6.4s, v17.4s, v16.s[0]
-	WORD $0x4fb01224 // fmla v4.4s, v17.4s, v16.s[1]
-	WORD $0x4f901a23 // fmla v3.4s, v17.4s, v16.s[2]
+	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x8b030994 // add x20, x12, x3, lsl
-	WORD $0xaa0403e5 // mov x5, x4
-	WORD $0xaa0f03e6 // mov x6, x15
-	WORD $0x4fb01a20 // fmla v0.4s, v17.4s, v16.s[3]
+	WORD $0xd503201f // nop
+	WORD $0xaa0203f5 // mov x21, x2
+	WORD $0x3cc10410 // ldr q16, [x0],
+	WORD $0xad404c52 // ldp q18, q19, [x2]
+	WORD $0x4f901245 // fmla v5.4s, v18.4s, v16.s[0]
+	WORD $0x3cc10431 // ldr q17, [x1],
+	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
+	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
+	WORD $0x4f911262 // fmla v2.4s, v19.4s, v17.s[0]
+	WORD $0xad414c52 // ldp q18, q19, [x2,
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4f911241 // fmla v1.4s, v18.4s, v17.s[0]
+	WORD $0x4f901264 // fmla v4.4s, v19.4s, v16.s[0]
+	WORD $0x4f911260 // fmla v0.4s, v19.4s, v17.s[0]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad404c52 // ldp q18, q19, [x2]
+	WORD $0x4fb01245 // fmla v5.4s, v18.4s, v16.s[1]
+	WORD $0x4fb11243 // fmla v3.4s, v18.4s, v17.s[1]
+	WORD $0x4fb01267 // fmla v7.4s, v19.4s, v16.s[1]
+	WORD $0x4fb11262 // fmla v2.4s, v19.4s, v17.s[1]
+	WORD $0xad414c52 // ldp q18, q19, [x2,
+	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
+	WORD $0x4fb11241 // fmla v1.4s, v18.4s, v17.s[1]
+	WORD $0x4fb01264 // fmla v4.4s, v19.4s, v16.s[1]
+	WORD $0x4fb11260 // fmla v0.4s, v19.4s, v17.s[1]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad404c52 // ldp q18, q19, [x2]
+	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
+	WORD $0x4f911a43 // fmla v3.4s, v18.4s, v17.s[2]
+	WORD $0x4f901a67 // fmla v7.4s, v19.4s, v16.s[2]
+	WORD $0x4f911a62 // fmla v2.4s, v19.4s, v17.s[2]
+	WORD $0xad414c52 // ldp q18, q19, [x2,
+	WORD $0x4f901a46 // fmla v6.4s, v18.4s, v16.s[2]
+	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
+	WORD $0x4f901a64 // fmla v4.4s, v19.4s, v16.s[2]
+	WORD $0x4f911a60 // fmla v0.4s, v19.4s, v17.s[2]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad404c52 // ldp q18, q19, [x2]
+	WORD $0x4fb01a45 // fmla v5.4s, v18.4s, v16.s[3]
+	WORD $0x4fb11a43 // fmla v3.4s, v18.4s, v17.s[3]
+	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
+	WORD $0x4fb11a62 // fmla v2.4s, v19.4s, v17.s[3]
+	WORD $0xad414c52 // ldp q18, q19, [x2,
+	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
+	WORD $0x4fb11a41 // fmla v1.4s, v18.4s, v17.s[3]
+	WORD $0x4fb01a64 // fmla v4.4s, v19.4s, v16.s[3]
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0x4fb11a60 // fmla v0.4s, v19.4s, v17.s[3]
+	WORD $0x54fff9e8 // b.hi 0x460 <gemm+0x460>
+	WORD $0x91001282 // add x2, x20,
+	WORD $0xf100145f // cmp x2,
+	WORD $0x5400040b // b.lt 0x5b0 <gemm+0x5b0>
+	WORD $0x8b1702a2 // add x2, x21, x23
+	WORD $0x1400000a // b 0x560 <gemm+0x560>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0703e2 // mov x2, x7
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x91008042 // add x2, x2,
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad7f4450 // ldp q16, q17, [x2,
+	WORD $0xad404c52 // ldp q18, q19, [x2]
+	WORD $0x4dc6c814 // ld1r { v20.4s }, [x0], x6
+	WORD $0x4e34ce05 // fmla v5.4s, v16.4s, v20.4s
+	WORD $0x4e34ce27 // fmla v7.4s, v17.4s, v20.4s
+	WORD $0x4dc6c835 // ld1r { v21.4s }, [x1], x6
+	WORD $0x4e34ce46 // fmla v6.4s, v18.4s, v20.4s
+	WORD $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
+	WORD $0x4e35ce03 // fmla v3.4s, v16.4s, v21.4s
+	WORD $0x4e35ce22 // fmla v2.4s, v17.4s, v21.4s
+	WORD $0x4e35ce41 // fmla v1.4s, v18.4s, v21.4s
+	WORD $0x4e35ce60 // fmla v0.4s, v19.4s, v21.4s
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xd1000694 // sub x20, x20,
+	WORD $0xf100069f // cmp x20,
+	WORD $0x54fffe28 // b.hi 0x570 <gemm+0x570>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000261 // b.ne 0x600 <gemm+0x600>
+	WORD $0x3707f253 // tbnz w19,
+	WORD $0xad404590 // ldp q16, q17, [x12]
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
+	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
+	WORD $0xad414590 // ldp q16, q17, [x12,
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+	WORD $0xad001d85 // stp q5, q7, [x12]
+	WORD $0x4e31d484 // fadd v4.4s, v4.4s, v17.4s
+	WORD $0xad011186 // stp q6, q4, [x12,
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad411484 // ldp q4, q5, [x4,
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000883 // stp q3, q2, [x4]
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x17ffff85 // b 0x40c <gemm+0x40c>
+	WORD $0xd503201f // nop
+	WORD $0x36000113 // tbz w19,
+	WORD $0xad001d85 // stp q5, q7, [x12]
+	WORD $0x3d800986 // str q6, [x12,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x5400032a // b.ge 0x678 <gemm+0x678>
+	WORD $0x14000022 // b 0x6a0 <gemm+0x6a0>
+	WORD $0xd503201f // nop
+	WORD $0xad404590 // ldp q16, q17, [x12]
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
+	WORD $0x3dc00990 // ldr q16, [x12,
+	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
+	WORD $0xad001d85 // stp q5, q7, [x12]
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x3d800986 // str q6, [x12,
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x668 <gemm+0x668>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xbc627865 // ldr s5, [x3, x2, lsl
+	WORD $0xbc2279e5 // str s5, [x15, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x650 <gemm+0x650>
+	WORD $0x3dcf43e5 // ldr q5, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x5400016b // b.lt 0x6a0 <gemm+0x6a0>
+	WORD $0x91400fe2 // add x2, sp,
+	WORD $0x91340042 // add x2, x2,
+	WORD $0xaa0303f4 // mov x20, x3
+	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404444 // ldr s4, [x2],
+	WORD $0xbc004684 // str s4, [x20],
+	WORD $0xf10006b5 // subs x21, x21,
+	WORD $0x54ffffa1 // b.ne 0x690 <gemm+0x690>
+	WORD $0x36000113 // tbz w19,
+	WORD $0xad000883 // stp q3, q2, [x4]
+	WORD $0x3d800881 // str q1, [x4,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x5400032a // b.ge 0x718 <gemm+0x718>
+	WORD $0x17ffff56 // b 0x410 <gemm+0x410>
+	WORD $0xd503201f // nop
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad000883 // stp q3, q2, [x4]
+	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800882 // str q2, [x4,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x708 <gemm+0x708>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xbc6278a1 // ldr s1, [x5, x2, lsl
+	WORD $0xbc2279e1 // str s1, [x15, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x6f0 <gemm+0x6f0>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffe7eb // b.lt 0x410 <gemm+0x410>
+	WORD $0x91400fe2 // add x2, sp,
+	WORD $0x91340042 // add x2, x2,
+	WORD $0xaa0503f3 // mov x19, x5
+	WORD $0xaa0903f4 // mov x20, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404440 // ldr s0, [x2],
+	WORD $0xbc004660 // str s0, [x19],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x730 <gemm+0x730>
+	WORD $0x17ffff34 // b 0x410 <gemm+0x410>
+	WORD $0xaa0b03f0 // mov x16, x11
+	WORD $0xf100061f // cmp x16,
+	WORD $0x5402894b // b.lt 0x5874 <gemm+0x5874>
+	WORD $0xf94017c8 // ldr x8, [x30,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x540288ed // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0xd37ae56b // lsl x11, x11,
+	WORD $0xf9401fcd // ldr x13, [x30,
+	WORD $0xf9402bd0 // ldr x16, [x30,
+	WORD $0x9100c18f // add x15, x12,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17e1 // cset w1, eq
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0x52800611 // mov w17,
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91340000 // add x0, x0,
+	WORD $0x14000008 // b 0x7a8 <gemm+0x7a8>
+	WORD $0xd503201f // nop
+	WORD $0xad000d82 // stp q2, q3, [x12]
+	WORD $0xad010181 // stp q1, q0, [x12,
+	WORD $0x2a1f03e1 // mov w1, wzr
+	WORD $0xf100c108 // subs x8, x8,
+	WORD $0x8b0b02d6 // add x22, x22, x11
+	WORD $0x5402868d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf100c11f // cmp x8,
+	WORD $0x9a913103 // csel x3, x8, x17, lo
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x540001e1 // b.ne 0x4d0 <gemm+0x4d0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xaa0f03f5 // mov x21, x15
-	WORD $0x1400002c // b 0x550 <gemm+0x550>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x540005c1 // b.ne 0x870 <gemm+0x870>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000583 // b.lo 0x870 <gemm+0x870>
+	WORD $0xaa1603e4 // mov x4, x22
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa0403e2 // mov x2, x4
+	WORD $0x3cc10544 // ldr q4, [x10],
+	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
+	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0x4f8410a1 // fmla v1.4s, v5.4s, v4.s[0]
+	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0x4fa410a1 // fmla v1.4s, v5.4s, v4.s[1]
+	WORD $0x4fa410c0 // fmla v0.4s, v6.4s, v4.s[1]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x4f8418a2 // fmla v2.4s, v5.4s, v4.s[2]
+	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
+	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
+	WORD $0x4f8418c0 // fmla v0.4s, v6.4s, v4.s[2]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x4fa418a2 // fmla v2.4s, v5.4s, v4.s[3]
+	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
+	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0x4fa418a1 // fmla v1.4s, v5.4s, v4.s[3]
+	WORD $0xf1001c7f // cmp x3,
+	WORD $0x4fa418c0 // fmla v0.4s, v6.4s, v4.s[3]
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0x54fffc08 // b.hi 0x7d4 <gemm+0x7d4>
+	WORD $0x91001064 // add x4, x3,
+	WORD $0xf100149f // cmp x4,
+	WORD $0x540002eb // b.lt 0x8bc <gemm+0x8bc>
+	WORD $0x8b170042 // add x2, x2, x23
+	WORD $0x14000006 // b 0x880 <gemm+0x880>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x91008042 // add x2, x2,
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad7f1444 // ldp q4, q5, [x2,
+	WORD $0xad401c46 // ldp q6, q7, [x2]
+	WORD $0x4dd0c950 // ld1r { v16.4s }, [x10], x16
+	WORD $0x4e30cc82 // fmla v2.4s, v4.4s, v16.4s
+	WORD $0x4e30cca3 // fmla v3.4s, v5.4s, v16.4s
+	WORD $0x4e30ccc1 // fmla v1.4s, v6.4s, v16.4s
+	WORD $0x4e30cce0 // fmla v0.4s, v7.4s, v16.4s
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffec8 // b.hi 0x890 <gemm+0x890>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000181 // b.ne 0x8f0 <gemm+0x8f0>
+	WORD $0x3707f661 // tbnz w1,
+	WORD $0xad401584 // ldp q4, q5, [x12]
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0xad411584 // ldp q4, q5, [x12,
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000d82 // stp q2, q3, [x12]
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x17ffffac // b 0x794 <gemm+0x794>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x36000101 // tbz w1,
+	WORD $0xad000d82 // stp q2, q3, [x12]
+	WORD $0x3d800981 // str q1, [x12,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x5400032a // b.ge 0x968 <gemm+0x968>
+	WORD $0x17ffffa4 // b 0x798 <gemm+0x798>
+	WORD $0xd503201f // nop
+	WORD $0xad401584 // ldp q4, q5, [x12]
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3dc00984 // ldr q4, [x12,
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0xad000d82 // stp q2, q3, [x12]
+	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800982 // str q2, [x12,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x958 <gemm+0x958>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
+	WORD $0xbc217801 // str s1, [x0, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01013f // cmp x9, x1
+	WORD $0x54ffff81 // b.ne 0x940 <gemm+0x940>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54fff1ab // b.lt 0x798 <gemm+0x798>
+	WORD $0x91400fe1 // add x1, sp,
+	WORD $0x91340021 // add x1, x1,
+	WORD $0xaa0f03e2 // mov x2, x15
+	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x980 <gemm+0x980>
+	WORD $0x17ffff82 // b 0x798 <gemm+0x798>
+	WORD $0x910403f1 // add x17, sp,
+	WORD $0x1400074d // b 0x26cc <gemm+0x26cc>
+	WORD $0x910403fb // add x27, sp,
+	WORD $0x14000e3f // b 0x429c <gemm+0x429c>
+	WORD $0x910403f8 // add x24, sp,
+	WORD $0x5280010b // mov w11,
+	WORD $0xf10020bf // cmp x5,
+	WORD $0x8b0b056f // add x15, x11, x11, lsl
+	WORD $0xd37ced6d // lsl x13, x11,
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf9004bf8 // str x24, [sp,
+	WORD $0xf9003bef // str x15, [sp,
+	WORD $0x54002d0a // b.ge 0xf64 <gemm+0xf64>
+	WORD $0xaa0503f0 // mov x16, x5
+	WORD $0xf100121f // cmp x16,
+	WORD $0x540084ab // b.lt 0x1a64 <gemm+0x1a64>
+	WORD $0xd37ae5e8 // lsl x8, x15,
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0x9100430b // add x11, x24,
+	WORD $0xf9007feb // str x11, [sp,
+	WORD $0xf94027cb // ldr x11, [x30,
+	WORD $0x91400fe1 // add x1, sp,
+	WORD $0x91340021 // add x1, x1,
+	WORD $0x1400000c // b 0xa20 <gemm+0xa20>
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0xf94027cb // ldr x11, [x30,
+	WORD $0xa9492bf8 // ldp x24, x10, [sp,
+	WORD $0xf9400fb0 // ldr x16, [x29,
+	WORD $0xd1001211 // sub x17, x16,
+	WORD $0x8b0f114a // add x10, x10, x15, lsl
+	WORD $0x8b0b118c // add x12, x12, x11, lsl
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xaa1103f0 // mov x16, x17
+	WORD $0x5400826d // b.le 0x1a68 <gemm+0x1a68>
+	WORD $0xf94017c2 // ldr x2, [x30,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54ffff0b // b.lt 0xa08 <gemm+0xa08>
+	WORD $0xf9000fb0 // str x16, [x29,
+	WORD $0xf9401fc3 // ldr x3, [x30,
+	WORD $0xaa0a03e4 // mov x4, x10
+	WORD $0x8b0f0945 // add x5, x10, x15, lsl
+	WORD $0x8b0f0d46 // add x6, x10, x15, lsl
+	WORD $0xf9402bd0 // ldr x16, [x30,
+	WORD $0x52800180 // mov w0,
+	WORD $0xf9004fea // str x10, [sp,
+	WORD $0x9b0029e7 // madd x7, x15, x0, x10
+	WORD $0x91004193 // add x19, x12,
+	WORD $0x8b0b0994 // add x20, x12, x11, lsl
+	WORD $0x8b0b0d95 // add x21, x12, x11, lsl
+	WORD $0x91004296 // add x22, x20,
+	WORD $0x910042b7 // add x23, x21,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17f1 // cset w17, eq
+	WORD $0xaa1803fe // mov x30, x24
+	WORD $0x9b003178 // madd x24, x11, x0, x12
+	WORD $0x91004319 // add x25, x24,
+	WORD $0xd37ef47a // lsl x26, x3,
+	WORD $0xf9407ffb // ldr x27, [sp,
+	WORD $0x1400000a // b 0xaa8 <gemm+0xaa8>
+	WORD $0xad001987 // stp q7, q6, [x12]
+	WORD $0xad001285 // stp q5, q4, [x20]
+	WORD $0xad000aa3 // stp q3, q2, [x21]
+	WORD $0xad000301 // stp q1, q0, [x24]
+	WORD $0x2a1f03f1 // mov w17, wzr
+	WORD $0xf100c042 // subs x2, x2,
+	WORD $0x8b0803de // add x30, x30, x8
+	WORD $0x8b08037b // add x27, x27, x8
+	WORD $0x54fffa8d // b.le 0x9f4 <gemm+0x9f4>
+	WORD $0xf100c05f // cmp x2,
+	WORD $0x5280060b // mov w11,
+	WORD $0x9a8b3050 // csel x16, x2, x11, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000341 // b.ne 0xb24 <gemm+0xb24>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x9100060b // add x11, x16,
+	WORD $0xaa1b03f0 // mov x16, x27
 	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa0e03f5 // mov x21, x14
-	WORD $0xaa0c03f4 // mov x20, x12
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x14000021 // b 0x550 <gemm+0x550>
-	WORD $0xd10004ad // sub x13, x5,
-	WORD $0xd37df064 // lsl x4, x3,
-	WORD $0xd37ef465 // lsl x5, x3,
-	WORD $0xd503201f // nop
-	WORD $0xaa0603f5 // mov x21, x6
-	WORD $0x3dc00290 // ldr q16, [x20]
-	WORD $0xad4048d1 // ldp q17, q18, [x6]
+	WORD $0x3dc00090 // ldr q16, [x4]
+	WORD $0xad7fca11 // ldp q17, q18, [x16,
 	WORD $0x4f901227 // fmla v7.4s, v17.4s, v16.s[0]
 	WORD $0x4fb01225 // fmla v5.4s, v17.4s, v16.s[1]
-	WORD $0x4f901a22 // fmla v2.4s, v17.4s, v16.s[2]
+	WORD $0x4f901a23 // fmla v3.4s, v17.4s, v16.s[2]
 	WORD $0x4fb01a21 // fmla v1.4s, v17.4s, v16.s[3]
 	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
 	WORD $0x4fb01244 // fmla v4.4s, v18.4s, v16.s[1]
-	WORD $0x4f901a43 // fmla v3.4s, v18.4s, v16.s[2]
-	WORD $0x3ce56a91 // ldr q17, [x20, x5]
+	WORD $0x8b0e0210 // add x16, x16, x14
+	WORD $0x4f901a42 // fmla v2.4s, v18.4s, v16.s[2]
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0x8b1a0084 // add x4, x4, x26
+	WORD $0xf100057f // cmp x11,
 	WORD $0x4fb01a40 // fmla v0.4s, v18.4s, v16.s[3]
-	WORD $0x8b0800c6 // add x6, x6, x8
-	WORD $0xad4048d0 // ldp q16, q18, [x6]
-	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
-	WORD $0x4fb11205 // fmla v5.4s, v16.4s, v17.s[1]
-	WORD $0x4f911a02 // fmla v2.4s, v16.4s, v17.s[2]
-	WORD $0x4fb11a01 // fmla v1.4s, v16.4s, v17.s[3]
-	WORD $0x4f911246 // fmla v6.4s, v18.4s, v17.s[0]
-	WORD $0x4fb11244 // fmla v4.4s, v18.4s, v17.s[1]
-	WORD $0x4f911a43 // fmla v3.4s, v18.4s, v17.s[2]
-	WORD $0xf10009ad // subs x13, x13,
-	WORD $0x8b040294 // add x20, x20, x4
-	WORD $0x8b0800c6 // add x6, x6, x8
-	WORD $0x4fb11a40 // fmla v0.4s, v18.4s, v17.s[3]
-	WORD $0x54fffce2 // b.hs 0x4e0 <gemm+0x4e0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b1002b5 // add x21, x21, x16
-	WORD $0xaa1403e4 // mov x4, x20
-	WORD $0x8b070a85 // add x5, x20, x7, lsl
-	WORD $0x8b070e86 // add x6, x20, x7, lsl
-	WORD $0x9b0150e7 // madd x7, x7, x1, x20
+	WORD $0x54fffe48 // b.hi 0xae4 <gemm+0xae4>
+	WORD $0x14000066 // b 0xcb8 <gemm+0xcb8>
 	WORD $0xf100047f // cmp x3,
-	WORD $0x54000681 // b.ne 0x634 <gemm+0x634>
-	WORD $0xf10011bf // cmp x13,
-	WORD $0x5400064b // b.lt 0x634 <gemm+0x634>
+	WORD $0x54000841 // b.ne 0xc30 <gemm+0xc30>
+	WORD $0xf100105f // cmp x2,
+	WORD $0x54000803 // b.lo 0xc30 <gemm+0xc30>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1e03e0 // mov x0, x30
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x3cc10490 // ldr q16, [x4],
-	WORD $0xaa1503f4 // mov x20, x21
-	WORD $0xad4056b4 // ldp q20, q21, [x21]
+	WORD $0xaa0003eb // mov x11, x0
+	WORD $0xad405414 // ldp q20, q21, [x0]
 	WORD $0x4f901287 // fmla v7.4s, v20.4s, v16.s[0]
 	WORD $0x3cc104b2 // ldr q18, [x5],
 	WORD $0x4f921285 // fmla v5.4s, v20.4s, v18.s[0]
 	WORD $0x3cc104d3 // ldr q19, [x6],
-	WORD $0x4f931282 // fmla v2.4s, v20.4s, v19.s[0]
+	WORD $0x4f931283 // fmla v3.4s, v20.4s, v19.s[0]
 	WORD $0x3cc104f1 // ldr q17, [x7],
 	WORD $0x4f911281 // fmla v1.4s, v20.4s, v17.s[0]
 	WORD $0x4f9012a6 // fmla v6.4s, v21.4s, v16.s[0]
 	WORD $0x4f9212a4 // fmla v4.4s, v21.4s, v18.s[0]
-	WORD $0x4f9312a3 // fmla v3.4s, v21.4s, v19.s[0]
+	WORD $0x4f9312a2 // fmla v2.4s, v21.4s, v19.s[0]
 	WORD $0x4f9112a0 // fmla v0.4s, v21.4s, v17.s[0]
-	WORD $0x8b0802b5 // add x21, x21, x8
-	WORD $0xad4056b4 // ldp q20, q21, [x21]
+	WORD $0x8b0e0000 // add x0, x0, x14
+	WORD $0xad405414 // ldp q20, q21, [x0]
 	WORD $0x4fb01287 // fmla v7.4s, v20.4s, v16.s[1]
 	WORD $0x4fb21285 // fmla v5.4s, v20.4s, v18.s[1]
-	WORD $0x4fb31282 // fmla v2.4s, v20.4s, v19.s[1]
+	WORD $0x4fb31283 // fmla v3.4s, v20.4s, v19.s[1]
 	WORD $0x4fb11281 // fmla v1.4s, v20.4s, v17.s[1]
 	WORD $0x4fb012a6 // fmla v6.4s, v21.4s, v16.s[1]
 	WORD $0x4fb212a4 // fmla v4.4s, v21.4s, v18.s[1]
-	WORD $0x4fb312a3 // fmla v3.4s, v21.4s, v19.s[1]
+	WORD $0x4fb312a2 // fmla v2.4s, v21.4s, v19.s[1]
 	WORD $0x4fb112a0 // fmla v0.4s, v21.4s, v17.s[1]
-	WORD $0x8b0802b5 // add x21, x21, x8
-	WORD $0xad4056b4 // ldp q20, q21, [x21]
+	WORD $0x8b0e0000 // add x0, x0, x14
+	WORD $0xad405414 // ldp q20, q21, [x0]
 	WORD $0x4f901a87 // fmla v7.4s, v20.4s, v16.s[2]
 	WORD $0x4f921a85 // fmla v5.4s, v20.4s, v18.s[2]
-	WORD $0x4f931a82 // fmla v2.4s, v20.4s, v19.s[2]
+	WORD $0x4f931a83 // fmla v3.4s, v20.4s, v19.s[2]
 	WORD $0x4f911a81 // fmla v1.4s, v20.4s, v17.s[2]
 	WORD $0x4f901aa6 // fmla v6.4s, v21.4s, v16.s[2]
 	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
-	WORD $0x4f931aa3 // fmla v3.4s, v21.4s, v19.s[2]
+	WORD $0x4f931aa2 // fmla v2.4s, v21.4s, v19.s[2]
 	WORD $0x4f911aa0 // fmla v0.4s, v21.4s, v17.s[2]
-	WORD $0x8b0802b5 // add x21, x21, x8
-	WORD $0xad4056b4 // ldp q20, q21, [x21]
+	WORD $0x8b0e0000 // add x0, x0, x14
+	WORD $0xad405414 // ldp q20, q21, [x0]
 	WORD $0x4fb01a87 // fmla v7.4s, v20.4s, v16.s[3]
 	WORD $0x4fb21a85 // fmla v5.4s, v20.4s, v18.s[3]
-	WORD $0x4fb31a82 // fmla v2.4s, v20.4s, v19.s[3]
+	WORD $0x4fb31a83 // fmla v3.4s, v20.4s, v19.s[3]
 	WORD $0x4fb11a81 // fmla v1.4s, v20.4s, v17.s[3]
 	WORD $0x4fb01aa6 // fmla v6.4s, v21.4s, v16.s[3]
 	WORD $0x4fb21aa4 // fmla v4.4s, v21.4s, v18.s[3]
-	WORD $0x4fb31aa3 // fmla v3.4s, v21.4s, v19.s[3]
-	WORD $0xf1001dbf // cmp x13,
-	WORD $0xd10011ad // sub x13, x13,
-	WORD $0x8b0802b5 // add x21, x21, x8
+	WORD $0x4fb31aa2 // fmla v2.4s, v21.4s, v19.s[3]
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x8b0e0000 // add x0, x0, x14
 	WORD $0x4fb11aa0 // fmla v0.4s, v21.4s, v17.s[3]
-	WORD $0x54fffa28 // b.hi 0x570 <gemm+0x570>
-	WORD $0x8b110295 // add x21, x20, x17
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400030b // b.lt 0x698 <gemm+0x698>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xd37ef463 // lsl x3, x3,
-	WORD $0x910042b5 // add x21, x21,
-	WORD $0x910005ad // add x13, x13,
+	WORD $0x54fffa28 // b.hi 0xb54 <gemm+0xb54>
+	WORD $0x91001200 // add x0, x16,
+	WORD $0xf100141f // cmp x0,
+	WORD $0x540004eb // b.lt 0xcb8 <gemm+0xcb8>
+	WORD $0x8b0d0160 // add x0, x11, x13
+	WORD $0x1400000b // b 0xc50 <gemm+0xc50>
 	WORD $0xd503201f // nop
-	WORD $0xad7fc6b0 // ldp q16, q17, [x21,
-	WORD $0xbc746892 // ldr s18, [x4, x20]
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa1e03e0 // mov x0, x30
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x91004000 // add x0, x0,
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xd503201f // nop
+	WORD $0xad7fc410 // ldp q16, q17, [x0,
+	WORD $0xbc6b6892 // ldr s18, [x4, x11]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921226 // fmla v6.4s, v17.4s, v18.s[0]
-	WORD $0xbc7468b2 // ldr s18, [x5, x20]
+	WORD $0xbc6b68b2 // ldr s18, [x5, x11]
 	WORD $0x4f921205 // fmla v5.4s, v16.4s, v18.s[0]
 	WORD $0x4f921224 // fmla v4.4s, v17.4s, v18.s[0]
-	WORD $0xbc7468d2 // ldr s18, [x6, x20]
-	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
-	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
-	WORD $0xbc7468f2 // ldr s18, [x7, x20]
-	WORD $0x8b030294 // add x20, x20, x3
+	WORD $0xbc6b68d2 // ldr s18, [x6, x11]
+	WORD $0x4f921203 // fmla v3.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	WORD $0xbc6b68f2 // ldr s18, [x7, x11]
+	WORD $0x8b1a016b // add x11, x11, x26
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
-	WORD $0x8b0802b5 // add x21, x21, x8
-	WORD $0xd10005ad // sub x13, x13,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x4f921220 // fmla v0.4s, v17.4s, v18.s[0]
-	WORD $0x54fffde8 // b.hi 0x650 <gemm+0x650>
-	WORD $0xf100115f // cmp x10,
-	WORD $0xa9448c0d // ldp x13, x3, [x0,
-	WORD $0x54ffe800 // b.eq 0x3a0 <gemm+0x3a0>
-	WORD $0xb40003e3 // cbz x3, 0x720 <gemm+0x720>
-	WORD $0x3dc00170 // ldr q16, [x11]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0x3c810487 // str q7, [x4],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x540007ab // b.lt 0x7b4 <gemm+0x7b4>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc657887 // ldr s7, [x4, x5, lsl
-	WORD $0xbc257847 // str s7, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05015f // cmp x10, x5
-	WORD $0x54ffff81 // b.ne 0x6d0 <gemm+0x6d0>
-	WORD $0x3dd01fe7 // ldr q7, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x540001ea // b.ge 0x730 <gemm+0x730>
-	WORD $0x8b0d0964 // add x4, x11, x13, lsl
-	WORD $0xb50005e3 // cbnz x3, 0x7b8 <gemm+0x7b8>
-	WORD $0x14000062 // b 0x888 <gemm+0x888>
-	WORD $0xad001967 // stp q7, q6, [x11]
-	WORD $0x8b0d0963 // add x3, x11, x13, lsl
-	WORD $0xad001065 // stp q5, q4, [x3]
-	WORD $0x8b0d0d63 // add x3, x11, x13, lsl
-	WORD $0xad000c62 // stp q2, q3, [x3]
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0x17ffff34 // b 0x3ec <gemm+0x3ec>
-	WORD $0x3d800167 // str q7, [x11]
-	WORD $0xf100015f // cmp x10,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x54000acd // b.le 0x884 <gemm+0x884>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x91004165 // add x5, x11,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc647846 // ldr s6, [x2, x4, lsl
-	WORD $0xbc2478a6 // str s6, [x5, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb04015f // cmp x10, x4
-	WORD $0x54ffff81 // b.ne 0x740 <gemm+0x740>
-	WORD $0x8b0d0964 // add x4, x11, x13, lsl
-	WORD $0xb4000523 // cbz x3, 0x7fc <gemm+0x7fc>
-	WORD $0x3dc00086 // ldr q6, [x4]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0xaa0403e5 // mov x5, x4
-	WORD $0x3c8104a5 // str q5, [x5],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400028b // b.lt 0x7c4 <gemm+0x7c4>
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6678a5 // ldr s5, [x5, x6, lsl
-	WORD $0xbc267845 // str s5, [x2, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb06015f // cmp x10, x6
-	WORD $0x54ffff81 // b.ne 0x780 <gemm+0x780>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400034a // b.ge 0x80c <gemm+0x80c>
-	WORD $0x8b0d0d64 // add x4, x11, x13, lsl
-	WORD $0xb50000e3 // cbnz x3, 0x7c8 <gemm+0x7c8>
-	WORD $0x14000038 // b 0x890 <gemm+0x890>
-	WORD $0x8b0d0964 // add x4, x11, x13, lsl
-	WORD $0x3dc00083 // ldr q3, [x4]
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0x3d800083 // str q3, [x4]
-	WORD $0x8b0d0d64 // add x4, x11, x13, lsl
-	WORD $0x3dc00083 // ldr q3, [x4]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d800082 // str q2, [x4]
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0x3dc001a2 // ldr q2, [x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3c8105a1 // str q1, [x13],
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540005aa // b.ge 0x8a8 <gemm+0x8a8>
-	WORD $0x17fffefe // b 0x3f0 <gemm+0x3f0>
-	WORD $0x3d800085 // str q5, [x4]
-	WORD $0xf100015f // cmp x10,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x5400042d // b.le 0x88c <gemm+0x88c>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x91004084 // add x4, x4,
-	WORD $0xbc657844 // ldr s4, [x2, x5, lsl
-	WORD $0xbc257884 // str s4, [x4, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05015f // cmp x10, x5
-	WORD $0x54ffff81 // b.ne 0x814 <gemm+0x814>
-	WORD $0x8b0d0d64 // add x4, x11, x13, lsl
-	WORD $0xb40004e3 // cbz x3, 0x8c8 <gemm+0x8c8>
-	WORD $0x3dc00084 // ldr q4, [x4]
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0xaa0403e5 // mov x5, x4
-	WORD $0x3c8104a2 // str q2, [x5],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fffc6b // b.lt 0x7d4 <gemm+0x7d4>
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0xbc6678a2 // ldr s2, [x5, x6, lsl
-	WORD $0xbc267842 // str s2, [x2, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb06015f // cmp x10, x6
-	WORD $0x54ffff81 // b.ne 0x850 <gemm+0x850>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400032a // b.ge 0x8d8 <gemm+0x8d8>
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0xb5fffae3 // cbnz x3, 0x7d8 <gemm+0x7d8>
-	WORD $0x14000006 // b 0x898 <gemm+0x898>
-	WORD $0x8b0d0964 // add x4, x11, x13, lsl
-	WORD $0x3d800085 // str q5, [x4]
-	WORD $0x8b0d0d64 // add x4, x11, x13, lsl
-	WORD $0x3d800082 // str q2, [x4]
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0x3c8105a1 // str q1, [x13],
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffda6b // b.lt 0x3f0 <gemm+0x3f0>
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0a03e4 // mov x4, x10
-	WORD $0xbc404460 // ldr s0, [x3],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x8b4 <gemm+0x8b4>
-	WORD $0x17fffecb // b 0x3f0 <gemm+0x3f0>
-	WORD $0x3d800082 // str q2, [x4]
-	WORD $0xf100015f // cmp x10,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x54fffe0d // b.le 0x894 <gemm+0x894>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x91004084 // add x4, x4,
-	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
-	WORD $0xbc257882 // str s2, [x4, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05015f // cmp x10, x5
-	WORD $0x54ffff81 // b.ne 0x8e0 <gemm+0x8e0>
-	WORD $0x9b012dad // madd x13, x13, x1, x11
-	WORD $0xb4fffd03 // cbz x3, 0x898 <gemm+0x898>
-	WORD $0x3dc001a2 // ldr q2, [x13]
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3c8105a2 // str q2, [x13],
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff6ab // b.lt 0x7e8 <gemm+0x7e8>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6379a1 // ldr s1, [x13, x3, lsl
-	WORD $0xbc237841 // str s1, [x2, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03015f // cmp x10, x3
-	WORD $0x54ffff81 // b.ne 0x920 <gemm+0x920>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54fffb2a // b.ge 0x8a8 <gemm+0x8a8>
-	WORD $0x17fffeaa // b 0x3f0 <gemm+0x3f0>
-	WORD $0xaa1303ed // mov x13, x19
-	WORD $0xf9400fb6 // ldr x22, [x29,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400170d // b.le 0xc38 <gemm+0xc38>
-	WORD $0xd37ceec8 // lsl x8, x22,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0xd37ef6cf // lsl x15, x22,
-	WORD $0x914013f0 // add x16, sp,
-	WORD $0x9101c210 // add x16, x16,
-	WORD $0x14000013 // b 0x9bc <gemm+0x9bc>
-	WORD $0xb4000e22 // cbz x2, 0xb38 <gemm+0xb38>
-	WORD $0xad401564 // ldp q4, q5, [x11]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad000963 // stp q3, q2, [x11]
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0xad400e22 // ldp q2, q3, [x17]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0xad000221 // stp q1, q0, [x17]
-	WORD $0xd10009b1 // sub x17, x13,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0x8b010d8c // add x12, x12, x1, lsl
-	WORD $0xf9402402 // ldr x2, [x0,
-	WORD $0x8b020d6b // add x11, x11, x2, lsl
-	WORD $0xf1000dbf // cmp x13,
-	WORD $0xaa1103ed // mov x13, x17
-	WORD $0x5400142d // b.le 0xc3c <gemm+0xc3c>
-	WORD $0xf9401c02 // ldr x2, [x0,
-	WORD $0xf9401403 // ldr x3, [x0,
-	WORD $0xaa0c03f1 // mov x17, x12
-	WORD $0x8b010981 // add x1, x12, x1, lsl
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100045f // cmp x2,
-	WORD $0xfa440868 // ccmp x3,
-	WORD $0x5400014a // b.ge 0xa00 <gemm+0xa00>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xaa0e03e5 // mov x5, x14
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x5400052a // b.ge 0xa94 <gemm+0xa94>
-	WORD $0x14000038 // b 0xad4 <gemm+0xad4>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0e03e5 // mov x5, x14
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa0503e4 // mov x4, x5
-	WORD $0x3cc10624 // ldr q4, [x17],
-	WORD $0x3cc10425 // ldr q5, [x1],
-	WORD $0xad401ca6 // ldp q6, q7, [x5]
-	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
-	WORD $0x4f8510c1 // fmla v1.4s, v6.4s, v5.s[0]
-	WORD $0x4f8410e2 // fmla v2.4s, v7.4s, v4.s[0]
-	WORD $0x4f8510e0 // fmla v0.4s, v7.4s, v5.s[0]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0xad401ca6 // ldp q6, q7, [x5]
-	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
-	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
-	WORD $0x4fa410e2 // fmla v2.4s, v7.4s, v4.s[1]
-	WORD $0x4fa510e0 // fmla v0.4s, v7.4s, v5.s[1]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0xad401ca6 // ldp q6, q7, [x5]
-	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
-	WORD $0x4f8518c1 // fmla v1.4s, v6.4s, v5.s[2]
-	WORD $0x4f8418e2 // fmla v2.4s, v7.4s, v4.s[2]
-	WORD $0x4f8518e0 // fmla v0.4s, v7.4s, v5.s[2]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0xad401ca6 // ldp q6, q7, [x5]
-	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
-	WORD $0x4fa518c1 // fmla v1.4s, v6.4s, v5.s[3]
-	WORD $0x4fa418e2 // fmla v2.4s, v7.4s, v4.s[3]
-	WORD $0xf1001c7f // cmp x3,
-	WORD $0x4fa518e0 // fmla v0.4s, v7.4s, v5.s[3]
-	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x54fffc68 // b.hi 0xa10 <gemm+0xa10>
-	WORD $0x8b080085 // add x5, x4, x8
-	WORD $0xf100047f // cmp x3,
-	WORD $0x5400022b // b.lt 0xad4 <gemm+0xad4>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0xd37ef442 // lsl x2, x2,
-	WORD $0x910040a5 // add x5, x5,
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xad7f94a4 // ldp q4, q5, [x5,
-	WORD $0xbc646a26 // ldr s6, [x17, x4]
-	WORD $0x4f861083 // fmla v3.4s, v4.4s, v6.s[0]
-	WORD $0x4f8610a2 // fmla v2.4s, v5.4s, v6.s[0]
-	WORD $0xbc646826 // ldr s6, [x1, x4]
-	WORD $0x4f861081 // fmla v1.4s, v4.4s, v6.s[0]
-	WORD $0x4f8610a0 // fmla v0.4s, v5.4s, v6.s[0]
-	WORD $0x8b020084 // add x4, x4, x2
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffea8 // b.hi 0xaa4 <gemm+0xaa4>
-	WORD $0xf100115f // cmp x10,
-	WORD $0xa9448811 // ldp x17, x2, [x0,
-	WORD $0x54fff4c0 // b.eq 0x974 <gemm+0x974>
-	WORD $0xb4000322 // cbz x2, 0xb44 <gemm+0xb44>
-	WORD $0x3dc00164 // ldr q4, [x11]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0xaa0b03e1 // mov x1, x11
-	WORD $0x3c810423 // str q3, [x1],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400068b // b.lt 0xbcc <gemm+0xbcc>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xbc637823 // ldr s3, [x1, x3, lsl
-	WORD $0xbc237a03 // str s3, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03015f // cmp x10, x3
-	WORD $0x54ffff81 // b.ne 0xb04 <gemm+0xb04>
-	WORD $0x3dd01fe3 // ldr q3, [sp,
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400016a // b.ge 0xb54 <gemm+0xb54>
-	WORD $0x8b110961 // add x1, x11, x17, lsl
-	WORD $0xb5000502 // cbnz x2, 0xbd0 <gemm+0xbd0>
-	WORD $0x14000033 // b 0xc00 <gemm+0xc00>
-	WORD $0xad000963 // stp q3, q2, [x11]
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0x17ffff96 // b 0x998 <gemm+0x998>
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf100015f // cmp x10,
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0x5400056d // b.le 0xbfc <gemm+0xbfc>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x91004163 // add x3, x11,
-	WORD $0xd503201f // nop
-	WORD $0xbc617a02 // ldr s2, [x16, x1, lsl
-	WORD $0xbc217862 // str s2, [x3, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01015f // cmp x10, x1
-	WORD $0x54ffff81 // b.ne 0xb60 <gemm+0xb60>
-	WORD $0x8b110961 // add x1, x11, x17, lsl
-	WORD $0xb4000442 // cbz x2, 0xc00 <gemm+0xc00>
-	WORD $0x3dc00022 // ldr q2, [x1]
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3c810422 // str q2, [x1],
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x540002ab // b.lt 0xbe8 <gemm+0xbe8>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc717821 // ldr s1, [x1, x17, lsl
-	WORD $0xbc317a01 // str s1, [x16, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11015f // cmp x10, x17
-	WORD $0x54ffff81 // b.ne 0xba0 <gemm+0xba0>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540002aa // b.ge 0xc18 <gemm+0xc18>
-	WORD $0x17ffff75 // b 0x99c <gemm+0x99c>
-	WORD $0x8b110961 // add x1, x11, x17, lsl
-	WORD $0x3dc00022 // ldr q2, [x1]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800021 // str q1, [x1]
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0x91004221 // add x1, x17,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x5400012a // b.ge 0xc18 <gemm+0xc18>
-	WORD $0x17ffff69 // b 0x99c <gemm+0x99c>
-	WORD $0x8b110961 // add x1, x11, x17, lsl
-	WORD $0x3d800021 // str q1, [x1]
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0x91004221 // add x1, x17,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffec4b // b.lt 0x99c <gemm+0x99c>
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0a03e2 // mov x2, x10
-	WORD $0xbc404620 // ldr s0, [x17],
-	WORD $0xbc004420 // str s0, [x1],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0xc24 <gemm+0xc24>
-	WORD $0x17ffff5a // b 0x99c <gemm+0x99c>
-	WORD $0xaa0d03f1 // mov x17, x13
-	WORD $0xf100063f // cmp x17,
-	WORD $0x5401e88b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0xf9401c08 // ldr x8, [x0,
-	WORD $0xf9401409 // ldr x9, [x0,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54009681 // b.ne 0x1f24 <gemm+0x1f24>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x5400964b // b.lt 0x1f24 <gemm+0x1f24>
-	WORD $0xd37ceecd // lsl x13, x22,
-	WORD $0xd37ef6cf // lsl x15, x22,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xd503201f // nop
-	WORD $0x3cc10582 // ldr q2, [x12],
-	WORD $0xaa0e03f0 // mov x16, x14
-	WORD $0xad4011c3 // ldp q3, q4, [x14]
-	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
-	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xad4011c3 // ldp q3, q4, [x14]
-	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
-	WORD $0x4fa21080 // fmla v0.4s, v4.4s, v2.s[1]
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xad4011c3 // ldp q3, q4, [x14]
-	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
-	WORD $0x4f821880 // fmla v0.4s, v4.4s, v2.s[2]
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xad4011c3 // ldp q3, q4, [x14]
-	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
-	WORD $0xf1001d3f // cmp x9,
-	WORD $0x4fa21880 // fmla v0.4s, v4.4s, v2.s[3]
-	WORD $0xd1001129 // sub x9, x9,
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0x54fffd88 // b.hi 0xc70 <gemm+0xc70>
-	WORD $0x8b0d020e // add x14, x16, x13
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400932a // b.ge 0x1f30 <gemm+0x1f30>
-	WORD $0x140004a4 // b 0x1f60 <gemm+0x1f60>
-	WORD $0x910103ed // add x13, sp,
-	WORD $0xf10011df // cmp x14,
-	WORD $0x5400f96a // b.ge 0x2c08 <gemm+0x2c08>
-	WORD $0xaa0e03e2 // mov x2, x14
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54001bed // b.le 0x1064 <gemm+0x1064>
-	WORD $0xd37ced88 // lsl x8, x12,
-	WORD $0xf9401811 // ldr x17, [x0,
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x914013ef // add x15, sp,
-	WORD $0x9101c1ef // add x15, x15,
-	WORD $0x1400001b // b 0xd6c <gemm+0xd6c>
-	WORD $0xb40013d1 // cbz x17, 0xf7c <gemm+0xf7c>
-	WORD $0xad404550 // ldp q16, q17, [x10]
-	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
-	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
-	WORD $0xad414550 // ldp q16, q17, [x10,
-	WORD $0x4e25d605 // fadd v5.4s, v16.4s, v5.4s
-	WORD $0x4e24d624 // fadd v4.4s, v17.4s, v4.4s
-	WORD $0xad001d46 // stp q6, q7, [x10]
-	WORD $0xad011145 // stp q5, q4, [x10,
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xad401604 // ldp q4, q5, [x16]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad411604 // ldp q4, q5, [x16,
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xad000a03 // stp q3, q2, [x16]
-	WORD $0x4e20d4a0 // fadd v0.4s, v5.4s, v0.4s
-	WORD $0xad010201 // stp q1, q0, [x16,
-	WORD $0xd1000850 // sub x16, x2,
-	WORD $0xf9401811 // ldr x17, [x0,
-	WORD $0x8b110d6b // add x11, x11, x17, lsl
-	WORD $0xf9402401 // ldr x1, [x0,
-	WORD $0x8b010d4a // add x10, x10, x1, lsl
-	WORD $0xf1000c5f // cmp x2,
-	WORD $0xaa1003e2 // mov x2, x16
-	WORD $0x5400180d // b.le 0x1068 <gemm+0x1068>
-	WORD $0xf9401c01 // ldr x1, [x0,
-	WORD $0xf9401403 // ldr x3, [x0,
-	WORD $0xaa0b03f0 // mov x16, x11
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xf100043f // cmp x1,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xfa440868 // ccmp x3,
-	WORD $0x540001aa // b.ge 0xdc0 <gemm+0xdc0>
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x5400082a // b.ge 0xeb4 <gemm+0xeb4>
-	WORD $0x14000055 // b 0xf08 <gemm+0xf08>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xd503201f // nop
-	WORD $0xaa0503e4 // mov x4, x5
-	WORD $0x3cc10610 // ldr q16, [x16],
-	WORD $0xad404cb2 // ldp q18, q19, [x5]
-	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
-	WORD $0x3cc10631 // ldr q17, [x17],
-	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
-	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
-	WORD $0x4f911262 // fmla v2.4s, v19.4s, v17.s[0]
-	WORD $0xad414cb2 // ldp q18, q19, [x5,
-	WORD $0x4f901245 // fmla v5.4s, v18.4s, v16.s[0]
-	WORD $0x4f911241 // fmla v1.4s, v18.4s, v17.s[0]
-	WORD $0x4f901264 // fmla v4.4s, v19.4s, v16.s[0]
-	WORD $0x4f911260 // fmla v0.4s, v19.4s, v17.s[0]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad404cb2 // ldp q18, q19, [x5]
-	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
-	WORD $0x4fb11243 // fmla v3.4s, v18.4s, v17.s[1]
-	WORD $0x4fb01267 // fmla v7.4s, v19.4s, v16.s[1]
-	WORD $0x4fb11262 // fmla v2.4s, v19.4s, v17.s[1]
-	WORD $0xad414cb2 // ldp q18, q19, [x5,
-	WORD $0x4fb01245 // fmla v5.4s, v18.4s, v16.s[1]
-	WORD $0x4fb11241 // fmla v1.4s, v18.4s, v17.s[1]
-	WORD $0x4fb01264 // fmla v4.4s, v19.4s, v16.s[1]
-	WORD $0x4fb11260 // fmla v0.4s, v19.4s, v17.s[1]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad404cb2 // ldp q18, q19, [x5]
-	WORD $0x4f901a46 // fmla v6.4s, v18.4s, v16.s[2]
-	WORD $0x4f911a43 // fmla v3.4s, v18.4s, v17.s[2]
-	WORD $0x4f901a67 // fmla v7.4s, v19.4s, v16.s[2]
-	WORD $0x4f911a62 // fmla v2.4s, v19.4s, v17.s[2]
-	WORD $0xad414cb2 // ldp q18, q19, [x5,
-	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
-	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
-	WORD $0x4f901a64 // fmla v4.4s, v19.4s, v16.s[2]
-	WORD $0x4f911a60 // fmla v0.4s, v19.4s, v17.s[2]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad404cb2 // ldp q18, q19, [x5]
-	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
-	WORD $0x4fb11a43 // fmla v3.4s, v18.4s, v17.s[3]
-	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
-	WORD $0x4fb11a62 // fmla v2.4s, v19.4s, v17.s[3]
-	WORD $0xad414cb2 // ldp q18, q19, [x5,
-	WORD $0x4fb01a45 // fmla v5.4s, v18.4s, v16.s[3]
-	WORD $0x4fb11a41 // fmla v1.4s, v18.4s, v17.s[3]
-	WORD $0x4fb01a64 // fmla v4.4s, v19.4s, v16.s[3]
-	WORD $0xf1001c7f // cmp x3,
-	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0x4fb11a60 // fmla v0.4s, v19.4s, v17.s[3]
-	WORD $0x54fff9e8 // b.hi 0xde0 <gemm+0xde0>
-	WORD $0x8b080085 // add x5, x4, x8
-	WORD $0xf100047f // cmp x3,
-	WORD $0x540002cb // b.lt 0xf08 <gemm+0xf08>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0xd37ef421 // lsl x1, x1,
-	WORD $0x910080a5 // add x5, x5,
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xad7f44b0 // ldp q16, q17, [x5,
-	WORD $0xad404cb2 // ldp q18, q19, [x5]
-	WORD $0xbc646a14 // ldr s20, [x16, x4]
-	WORD $0x4f941206 // fmla v6.4s, v16.4s, v20.s[0]
-	WORD $0x4f941227 // fmla v7.4s, v17.4s, v20.s[0]
-	WORD $0x4f941245 // fmla v5.4s, v18.4s, v20.s[0]
-	WORD $0x4f941264 // fmla v4.4s, v19.4s, v20.s[0]
-	WORD $0xbc646a34 // ldr s20, [x17, x4]
-	WORD $0x4f941203 // fmla v3.4s, v16.4s, v20.s[0]
-	WORD $0x4f941222 // fmla v2.4s, v17.4s, v20.s[0]
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0x4f941241 // fmla v1.4s, v18.4s, v20.s[0]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x4f941260 // fmla v0.4s, v19.4s, v20.s[0]
-	WORD $0x54fffe08 // b.hi 0xec4 <gemm+0xec4>
-	WORD $0xf100113f // cmp x9,
-	WORD $0xa944c410 // ldp x16, x17, [x0,
-	WORD $0x54ffefa0 // b.eq 0xd04 <gemm+0xd04>
-	WORD $0xb40003f1 // cbz x17, 0xf90 <gemm+0xf90>
-	WORD $0xad404550 // ldp q16, q17, [x10]
-	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
-	WORD $0x3dc00950 // ldr q16, [x10,
-	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
-	WORD $0xad001d46 // stp q6, q7, [x10]
-	WORD $0x4e25d606 // fadd v6.4s, v16.4s, v5.4s
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d800946 // str q6, [x10,
-	WORD $0x3d901fe5 // str q5, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400014b // b.lt 0xf68 <gemm+0xf68>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x9100c143 // add x3, x10,
-	WORD $0xd503201f // nop
-	WORD $0xbc617865 // ldr s5, [x3, x1, lsl
-	WORD $0xbc2179e5 // str s5, [x15, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0xf50 <gemm+0xf50>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x5400018a // b.ge 0xfa4 <gemm+0xfa4>
-	WORD $0x14000013 // b 0xfc4 <gemm+0xfc4>
-	WORD $0xad001d46 // stp q6, q7, [x10]
-	WORD $0xad011145 // stp q5, q4, [x10,
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xad000a03 // stp q3, q2, [x16]
-	WORD $0x17ffff6f // b 0xd48 <gemm+0xd48>
-	WORD $0xad001d46 // stp q6, q7, [x10]
-	WORD $0x3d800945 // str q5, [x10,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x5400012b // b.lt 0xfc4 <gemm+0xfc4>
-	WORD $0x9100c141 // add x1, x10,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e4 // mov x4, x9
-	WORD $0xbc404464 // ldr s4, [x3],
-	WORD $0xbc004424 // str s4, [x1],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0xfb4 <gemm+0xfb4>
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xb4000331 // cbz x17, 0x102c <gemm+0x102c>
-	WORD $0xad401604 // ldp q4, q5, [x16]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3dc00a04 // ldr q4, [x16,
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad000a03 // stp q3, q2, [x16]
-	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800a02 // str q2, [x16,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1018 <gemm+0x1018>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x9100c201 // add x1, x16,
-	WORD $0xbc717821 // ldr s1, [x1, x17, lsl
-	WORD $0xbc3179e1 // str s1, [x15, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11013f // cmp x9, x17
-	WORD $0x54ffff81 // b.ne 0x1000 <gemm+0x1000>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540000ea // b.ge 0x1040 <gemm+0x1040>
-	WORD $0x17ffff49 // b 0xd4c <gemm+0xd4c>
-	WORD $0xad000a03 // stp q3, q2, [x16]
-	WORD $0x3d800a01 // str q1, [x16,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffe88b // b.lt 0xd4c <gemm+0xd4c>
-	WORD $0x9100c210 // add x16, x16,
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0903e1 // mov x1, x9
-	WORD $0xbc404620 // ldr s0, [x17],
-	WORD $0xbc004600 // str s0, [x16],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x1050 <gemm+0x1050>
-	WORD $0x17ffff3b // b 0xd4c <gemm+0xd4c>
-	WORD $0xaa0203f0 // mov x16, x2
-	WORD $0xf100061f // cmp x16,
-	WORD $0x5401c72b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0xf9401c08 // ldr x8, [x0,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54007821 // b.ne 0x1f84 <gemm+0x1f84>
-	WORD $0xf10011df // cmp x14,
-	WORD $0x540077eb // b.lt 0x1f84 <gemm+0x1f84>
-	WORD $0xd37ced8f // lsl x15, x12,
-	WORD $0xd37ef590 // lsl x16, x12,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0d03f1 // mov x17, x13
-	WORD $0x3cc10564 // ldr q4, [x11],
-	WORD $0xad4019a5 // ldp q5, q6, [x13]
-	WORD $0x4f8410a1 // fmla v1.4s, v5.4s, v4.s[0]
-	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
-	WORD $0xad4119a5 // ldp q5, q6, [x13,
-	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
-	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4019a5 // ldp q5, q6, [x13]
-	WORD $0x4fa410a1 // fmla v1.4s, v5.4s, v4.s[1]
-	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
-	WORD $0xad4119a5 // ldp q5, q6, [x13,
-	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
-	WORD $0x4fa410c0 // fmla v0.4s, v6.4s, v4.s[1]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4019a5 // ldp q5, q6, [x13]
-	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
-	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
-	WORD $0xad4119a5 // ldp q5, q6, [x13,
-	WORD $0x4f8418a2 // fmla v2.4s, v5.4s, v4.s[2]
-	WORD $0x4f8418c0 // fmla v0.4s, v6.4s, v4.s[2]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4019a5 // ldp q5, q6, [x13]
-	WORD $0x4fa418a1 // fmla v1.4s, v5.4s, v4.s[3]
-	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
-	WORD $0xad4119a5 // ldp q5, q6, [x13,
-	WORD $0x4fa418a2 // fmla v2.4s, v5.4s, v4.s[3]
-	WORD $0xf1001ddf // cmp x14,
-	WORD $0x4fa418c0 // fmla v0.4s, v6.4s, v4.s[3]
-	WORD $0xd10011ce // sub x14, x14,
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0x54fffc08 // b.hi 0x10a0 <gemm+0x10a0>
-	WORD $0x8b0f022d // add x13, x17, x15
-	WORD $0xf10005df // cmp x14,
-	WORD $0x5400736a // b.ge 0x1f98 <gemm+0x1f98>
-	WORD $0x140003ab // b 0x1fdc <gemm+0x1fdc>
-	WORD $0x910103ec // add x12, sp,
-	WORD $0xf10031df // cmp x14,
-	WORD $0xf9000fa3 // str x3, [x29,
-	WORD $0x54010bca // b.ge 0x32b8 <gemm+0x32b8>
-	WORD $0xaa0e03f7 // mov x23, x14
-	WORD $0xf10022ee // subs x14, x23,
-	WORD $0x5400054b // b.lt 0x11f4 <gemm+0x11f4>
-	WORD $0xa9433c06 // ldp x6, x15, [x0,
-	WORD $0xf9401407 // ldr x7, [x0,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10004df // cmp x6,
-	WORD $0xf9400fb6 // ldr x22, [x29,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x5401a4e1 // b.ne 0x4604 <gemm+0x4604>
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x5401a4ab // b.lt 0x4624 <gemm+0x4624>
-	WORD $0x910004f0 // add x16, x7,
-	WORD $0xd37ef6d1 // lsl x17, x22,
-	WORD $0xd37ef5e1 // lsl x1, x15,
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad404670 // ldp q16, q17, [x19]
-	WORD $0x3dc001b2 // ldr q18, [x13]
-	WORD $0x4f901247 // fmla v7.4s, v18.4s, v16.s[0]
-	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
-	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
-	WORD $0x4fb01a44 // fmla v4.4s, v18.4s, v16.s[3]
-	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
-	WORD $0x4fb11242 // fmla v2.4s, v18.4s, v17.s[1]
+	WORD $0x8b0e0000 // add x0, x0, x14
 	WORD $0xd1000610 // sub x16, x16,
-	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
-	WORD $0x8b1101ad // add x13, x13, x17
-	WORD $0x8b010273 // add x19, x19, x1
 	WORD $0xf100061f // cmp x16,
-	WORD $0x4fb11a40 // fmla v0.4s, v18.4s, v17.s[3]
-	WORD $0x54fffe48 // b.hi 0x11b0 <gemm+0x11b0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x14000d0d // b 0x4624 <gemm+0x4624>
-	WORD $0xf9400fb6 // ldr x22, [x29,
-	WORD $0xf10012ff // cmp x23,
-	WORD $0x5401c2ca // b.ge 0x4a54 <gemm+0x4a54>
-	WORD $0xaa1703ed // mov x13, x23
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400136d // b.le 0x1474 <gemm+0x1474>
-	WORD $0xd37ceece // lsl x14, x22,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0xd37ef6cf // lsl x15, x22,
-	WORD $0x914013f0 // add x16, sp,
-	WORD $0x9101c210 // add x16, x16,
-	WORD $0x14000011 // b 0x1264 <gemm+0x1264>
-	WORD $0xd37ef631 // lsl x17, x17,
-	WORD $0xb4000f81 // cbz x1, 0x1418 <gemm+0x1418>
-	WORD $0x3dc00142 // ldr q2, [x10]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800141 // str q1, [x10]
-	WORD $0x3cf16941 // ldr q1, [x10, x17]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cb16940 // str q0, [x10, x17]
-	WORD $0xd10009b1 // sub x17, x13,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0x8b010d6b // add x11, x11, x1, lsl
-	WORD $0xf9402402 // ldr x2, [x0,
-	WORD $0x8b020d4a // add x10, x10, x2, lsl
-	WORD $0xf1000dbf // cmp x13,
-	WORD $0xaa1103ed // mov x13, x17
-	WORD $0x540010cd // b.le 0x1478 <gemm+0x1478>
-	WORD $0xf9401c02 // ldr x2, [x0,
-	WORD $0xf9401403 // ldr x3, [x0,
-	WORD $0xaa0b03f1 // mov x17, x11
-	WORD $0x8b010961 // add x1, x11, x1, lsl
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100045f // cmp x2,
-	WORD $0xfa440868 // ccmp x3,
-	WORD $0x5400010a // b.ge 0x12a0 <gemm+0x12a0>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0c03e4 // mov x4, x12
-	WORD $0xf100047f // cmp x3,
-	WORD $0x5400042a // b.ge 0x1314 <gemm+0x1314>
-	WORD $0x1400002d // b 0x1348 <gemm+0x1348>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0c03e5 // mov x5, x12
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cc10622 // ldr q2, [x17],
-	WORD $0xaa0503e4 // mov x4, x5
-	WORD $0x3cc10423 // ldr q3, [x1],
-	WORD $0x3dc000a4 // ldr q4, [x5]
-	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
-	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x3dc000a4 // ldr q4, [x5]
-	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
-	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x3dc000a4 // ldr q4, [x5]
-	WORD $0x4f821881 // fmla v1.4s, v4.4s, v2.s[2]
-	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x3dc000a4 // ldr q4, [x5]
-	WORD $0x4fa21881 // fmla v1.4s, v4.4s, v2.s[3]
-	WORD $0xf1001c7f // cmp x3,
-	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
-	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x54fffd68 // b.hi 0x12b0 <gemm+0x12b0>
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xf100047f // cmp x3,
-	WORD $0x540001cb // b.lt 0x1348 <gemm+0x1348>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xd37ef442 // lsl x2, x2,
-	WORD $0x91000463 // add x3, x3,
-	WORD $0x3dc00082 // ldr q2, [x4]
-	WORD $0xbc656a23 // ldr s3, [x17, x5]
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0xbc656823 // ldr s3, [x1, x5]
-	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	WORD $0x8b0200a5 // add x5, x5, x2
-	WORD $0x8b0f0084 // add x4, x4, x15
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffee8 // b.hi 0x1320 <gemm+0x1320>
-	WORD $0xf100111f // cmp x8,
-	WORD $0xa9448411 // ldp x17, x1, [x0,
-	WORD $0x54fff6a0 // b.eq 0x1224 <gemm+0x1224>
-	WORD $0xb4000661 // cbz x1, 0x1420 <gemm+0x1420>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff72b // b.lt 0x1244 <gemm+0x1244>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc617942 // ldr s2, [x10, x1, lsl
-	WORD $0xbc217a02 // str s2, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x1370 <gemm+0x1370>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff58b // b.lt 0x1244 <gemm+0x1244>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc617a01 // ldr s1, [x16, x1, lsl
-	WORD $0xbc217941 // str s1, [x10, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x13a0 <gemm+0x13a0>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff44b // b.lt 0x1244 <gemm+0x1244>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110951 // add x17, x10, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc617a21 // ldr s1, [x17, x1, lsl
-	WORD $0xbc217a01 // str s1, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x13d0 <gemm+0x13d0>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff28b // b.lt 0x1244 <gemm+0x1244>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004620 // str s0, [x17],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x1404 <gemm+0x1404>
-	WORD $0x17ffff8c // b 0x1244 <gemm+0x1244>
-	WORD $0x3d800141 // str q1, [x10]
-	WORD $0x17ffff89 // b 0x1240 <gemm+0x1240>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0x54fff0eb // b.lt 0x1244 <gemm+0x1244>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617a01 // ldr s1, [x16, x1, lsl
-	WORD $0xbc217941 // str s1, [x10, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x1430 <gemm+0x1430>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffefcb // b.lt 0x1244 <gemm+0x1244>
-	WORD $0x8b110951 // add x17, x10, x17, lsl
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004620 // str s0, [x17],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x1460 <gemm+0x1460>
-	WORD $0x17ffff75 // b 0x1244 <gemm+0x1244>
-	WORD $0xaa0d03f1 // mov x17, x13
-	WORD $0xf100063f // cmp x17,
-	WORD $0x5401a6ab // b.lt 0x4950 <gemm+0x4950>
-	WORD $0xf9401c0d // ldr x13, [x0,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x540002e1 // b.ne 0x14ec <gemm+0x14ec>
-	WORD $0xf10011df // cmp x14,
-	WORD $0x540002ab // b.lt 0x14ec <gemm+0x14ec>
-	WORD $0xd37ceecf // lsl x15, x22,
-	WORD $0xd37ef6d0 // lsl x16, x22,
-	WORD $0x3cc10561 // ldr q1, [x11],
-	WORD $0xaa0c03f1 // mov x17, x12
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
-	WORD $0x8b10018c // add x12, x12, x16
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0x4fa11040 // fmla v0.4s, v2.4s, v1.s[1]
-	WORD $0x8b10018c // add x12, x12, x16
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0x4f811840 // fmla v0.4s, v2.4s, v1.s[2]
-	WORD $0x8b10018c // add x12, x12, x16
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0xf1001ddf // cmp x14,
-	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
-	WORD $0xd10011ce // sub x14, x14,
-	WORD $0x8b10018c // add x12, x12, x16
-	WORD $0x54fffe08 // b.hi 0x14a4 <gemm+0x14a4>
-	WORD $0x8b0f022c // add x12, x17, x15
-	WORD $0xf10005df // cmp x14,
-	WORD $0x5400018b // b.lt 0x1520 <gemm+0x1520>
-	WORD $0xd37ef6cf // lsl x15, x22,
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xd37ef5ad // lsl x13, x13,
-	WORD $0x3dc00181 // ldr q1, [x12]
-	WORD $0xbd400162 // ldr s2, [x11]
-	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	WORD $0x8b0f018c // add x12, x12, x15
-	WORD $0xd10005ce // sub x14, x14,
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0xf10005df // cmp x14,
-	WORD $0x54ffff28 // b.hi 0x1500 <gemm+0x1500>
-	WORD $0xf940280b // ldr x11, [x0,
-	WORD $0xf100111f // cmp x8,
-	WORD $0x540061a1 // b.ne 0x215c <gemm+0x215c>
-	WORD $0x9e6703e1 // fmov d1, xzr
-	WORD $0x9e670162 // fmov d2, x11
-	WORD $0x6ee18c41 // cmeq v1.2d, v2.2d, v1.2d
-	WORD $0x3dc00142 // ldr q2, [x10]
-	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
-	WORD $0x4e080421 // dup v1.2d, v1.d[0]
-	WORD $0x6ee11c40 // bif v0.16b, v2.16b, v1.16b
-	WORD $0x3d800140 // str q0, [x10]
-	WORD $0x14000d01 // b 0x4950 <gemm+0x4950>
-	WORD $0x910103ed // add x13, sp,
-	WORD $0xf10019df // cmp x14,
-	WORD $0x5401478a // b.ge 0x3e48 <gemm+0x3e48>
-	WORD $0xaa0e03e4 // mov x4, x14
-	WORD $0xf100109f // cmp x4,
-	WORD $0x54002e8b // b.lt 0x1b34 <gemm+0x1b34>
-	WORD $0xd37ef588 // lsl x8, x12,
-	WORD $0xd37ced8e // lsl x14, x12,
-	WORD $0xf9401805 // ldr x5, [x0,
-	WORD $0x5280018f // mov w15,
-	WORD $0x914013f0 // add x16, sp,
-	WORD $0x9101c210 // add x16, x16,
-	WORD $0x14000029 // b 0x1624 <gemm+0x1624>
-	WORD $0xb4001ce1 // cbz x1, 0x1920 <gemm+0x1920>
-	WORD $0xad405554 // ldp q20, q21, [x10]
-	WORD $0x4e32d692 // fadd v18.4s, v20.4s, v18.4s
-	WORD $0x4e33d6b3 // fadd v19.4s, v21.4s, v19.4s
-	WORD $0x3dc00954 // ldr q20, [x10,
-	WORD $0x4e31d691 // fadd v17.4s, v20.4s, v17.4s
-	WORD $0xad004d52 // stp q18, q19, [x10]
-	WORD $0x3d800951 // str q17, [x10,
-	WORD $0x8b110941 // add x1, x10, x17, lsl
-	WORD $0xad404831 // ldp q17, q18, [x1]
-	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
-	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
-	WORD $0x3dc00831 // ldr q17, [x1,
-	WORD $0x4e26d626 // fadd v6.4s, v17.4s, v6.4s
-	WORD $0xad004027 // stp q7, q16, [x1]
-	WORD $0x3d800826 // str q6, [x1,
-	WORD $0x8b110d41 // add x1, x10, x17, lsl
-	WORD $0xad401c26 // ldp q6, q7, [x1]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
-	WORD $0x3dc00826 // ldr q6, [x1,
-	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
-	WORD $0xad001025 // stp q5, q4, [x1]
-	WORD $0x3d800823 // str q3, [x1,
-	WORD $0x9b0f2a31 // madd x17, x17, x15, x10
-	WORD $0xad401223 // ldp q3, q4, [x17]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xad000622 // stp q2, q1, [x17]
-	WORD $0x3dc00a21 // ldr q1, [x17,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800a20 // str q0, [x17,
-	WORD $0xd1001091 // sub x17, x4,
-	WORD $0xf9401805 // ldr x5, [x0,
-	WORD $0x8b05116b // add x11, x11, x5, lsl
-	WORD $0xf9402401 // ldr x1, [x0,
-	WORD $0x8b01114a // add x10, x10, x1, lsl
-	WORD $0xf1001c9f // cmp x4,
-	WORD $0xaa1103e4 // mov x4, x17
-	WORD $0x540028cd // b.le 0x1b38 <gemm+0x1b38>
-	WORD $0xf9401c11 // ldr x17, [x0,
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xf10004bf // cmp x5,
-	WORD $0xf9401406 // ldr x6, [x0,
-	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x54000521 // b.ne 0x16e0 <gemm+0x16e0>
-	WORD $0xf10004df // cmp x6,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03e7 // mov x7, x13
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x540004eb // b.lt 0x170c <gemm+0x170c>
-	WORD $0x910004c1 // add x1, x6,
-	WORD $0xd37ef622 // lsl x2, x17,
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0xaa0d03e7 // mov x7, x13
-	WORD $0x3dc00274 // ldr q20, [x19]
-	WORD $0xad4058f5 // ldp q21, q22, [x7]
-	WORD $0x4f9412b2 // fmla v18.4s, v21.4s, v20.s[0]
-	WORD $0x4fb412a7 // fmla v7.4s, v21.4s, v20.s[1]
-	WORD $0x4f941aa5 // fmla v5.4s, v21.4s, v20.s[2]
-	WORD $0x4fb41aa2 // fmla v2.4s, v21.4s, v20.s[3]
-	WORD $0x4f9412d3 // fmla v19.4s, v22.4s, v20.s[0]
-	WORD $0x4fb412d0 // fmla v16.4s, v22.4s, v20.s[1]
-	WORD $0x4f941ac4 // fmla v4.4s, v22.4s, v20.s[2]
-	WORD $0x4fb41ac1 // fmla v1.4s, v22.4s, v20.s[3]
-	WORD $0x3dc008f5 // ldr q21, [x7,
-	WORD $0x4f9412b1 // fmla v17.4s, v21.4s, v20.s[0]
-	WORD $0x4fb412a6 // fmla v6.4s, v21.4s, v20.s[1]
-	WORD $0xd1000421 // sub x1, x1,
-	WORD $0x4f941aa3 // fmla v3.4s, v21.4s, v20.s[2]
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x8b020273 // add x19, x19, x2
-	WORD $0xf100043f // cmp x1,
-	WORD $0x4fb41aa0 // fmla v0.4s, v21.4s, v20.s[3]
-	WORD $0x54fffda8 // b.hi 0x1684 <gemm+0x1684>
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0x1400000d // b 0x170c <gemm+0x170c>
-	WORD $0xd503201f // nop
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03e7 // mov x7, x13
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1303e1 // mov x1, x19
-	WORD $0x8b050a62 // add x2, x19, x5, lsl
-	WORD $0x8b050e63 // add x3, x19, x5, lsl
-	WORD $0x9b0f4ca5 // madd x5, x5, x15, x19
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54000921 // b.ne 0x1844 <gemm+0x1844>
-	WORD $0xf10010df // cmp x6,
-	WORD $0x540008eb // b.lt 0x1844 <gemm+0x1844>
-	WORD $0xd503201f // nop
-	WORD $0x3cc10434 // ldr q20, [x1],
-	WORD $0x3cc10455 // ldr q21, [x2],
-	WORD $0xaa0703f3 // mov x19, x7
-	WORD $0xad4064f8 // ldp q24, q25, [x7]
-	WORD $0x4f941312 // fmla v18.4s, v24.4s, v20.s[0]
-	WORD $0x3cc10477 // ldr q23, [x3],
-	WORD $0x4f951307 // fmla v7.4s, v24.4s, v21.s[0]
-	WORD $0x3cc104b6 // ldr q22, [x5],
-	WORD $0x4f971305 // fmla v5.4s, v24.4s, v23.s[0]
-	WORD $0x4f961302 // fmla v2.4s, v24.4s, v22.s[0]
-	WORD $0x4f941333 // fmla v19.4s, v25.4s, v20.s[0]
-	WORD $0x4f951330 // fmla v16.4s, v25.4s, v21.s[0]
-	WORD $0x4f971324 // fmla v4.4s, v25.4s, v23.s[0]
-	WORD $0x4f961321 // fmla v1.4s, v25.4s, v22.s[0]
-	WORD $0x3dc008f8 // ldr q24, [x7,
-	WORD $0x4f941311 // fmla v17.4s, v24.4s, v20.s[0]
-	WORD $0x4f951306 // fmla v6.4s, v24.4s, v21.s[0]
-	WORD $0x4f971303 // fmla v3.4s, v24.4s, v23.s[0]
-	WORD $0x4f961300 // fmla v0.4s, v24.4s, v22.s[0]
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0xad4064f8 // ldp q24, q25, [x7]
-	WORD $0x4fb41312 // fmla v18.4s, v24.4s, v20.s[1]
-	WORD $0x4fb51307 // fmla v7.4s, v24.4s, v21.s[1]
-	WORD $0x4fb71305 // fmla v5.4s, v24.4s, v23.s[1]
-	WORD $0x4fb61302 // fmla v2.4s, v24.4s, v22.s[1]
-	WORD $0x4fb41333 // fmla v19.4s, v25.4s, v20.s[1]
-	WORD $0x4fb51330 // fmla v16.4s, v25.4s, v21.s[1]
-	WORD $0x4fb71324 // fmla v4.4s, v25.4s, v23.s[1]
-	WORD $0x4fb61321 // fmla v1.4s, v25.4s, v22.s[1]
-	WORD $0x3dc008f8 // ldr q24, [x7,
-	WORD $0x4fb41311 // fmla v17.4s, v24.4s, v20.s[1]
-	WORD $0x4fb51306 // fmla v6.4s, v24.4s, v21.s[1]
-	WORD $0x4fb71303 // fmla v3.4s, v24.4s, v23.s[1]
-	WORD $0x4fb61300 // fmla v0.4s, v24.4s, v22.s[1]
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0xad4064f8 // ldp q24, q25, [x7]
-	WORD $0x4f941b12 // fmla v18.4s, v24.4s, v20.s[2]
-	WORD $0x4f951b07 // fmla v7.4s, v24.4s, v21.s[2]
-	WORD $0x4f971b05 // fmla v5.4s, v24.4s, v23.s[2]
-	WORD $0x4f961b02 // fmla v2.4s, v24.4s, v22.s[2]
-	WORD $0x4f941b33 // fmla v19.4s, v25.4s, v20.s[2]
-	WORD $0x4f951b30 // fmla v16.4s, v25.4s, v21.s[2]
-	WORD $0x4f971b24 // fmla v4.4s, v25.4s, v23.s[2]
-	WORD $0x4f961b21 // fmla v1.4s, v25.4s, v22.s[2]
-	WORD $0x3dc008f8 // ldr q24, [x7,
-	WORD $0x4f941b11 // fmla v17.4s, v24.4s, v20.s[2]
-	WORD $0x4f951b06 // fmla v6.4s, v24.4s, v21.s[2]
-	WORD $0x4f971b03 // fmla v3.4s, v24.4s, v23.s[2]
-	WORD $0x4f961b00 // fmla v0.4s, v24.4s, v22.s[2]
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0xad4064f8 // ldp q24, q25, [x7]
-	WORD $0x4fb41b12 // fmla v18.4s, v24.4s, v20.s[3]
-	WORD $0x4fb51b07 // fmla v7.4s, v24.4s, v21.s[3]
-	WORD $0x4fb71b05 // fmla v5.4s, v24.4s, v23.s[3]
-	WORD $0x4fb61b02 // fmla v2.4s, v24.4s, v22.s[3]
-	WORD $0x4fb41b33 // fmla v19.4s, v25.4s, v20.s[3]
-	WORD $0x4fb51b30 // fmla v16.4s, v25.4s, v21.s[3]
-	WORD $0x4fb71b24 // fmla v4.4s, v25.4s, v23.s[3]
-	WORD $0x4fb61b21 // fmla v1.4s, v25.4s, v22.s[3]
-	WORD $0x3dc008f8 // ldr q24, [x7,
-	WORD $0x4fb41b11 // fmla v17.4s, v24.4s, v20.s[3]
-	WORD $0x4fb51b06 // fmla v6.4s, v24.4s, v21.s[3]
-	WORD $0x4fb71b03 // fmla v3.4s, v24.4s, v23.s[3]
-	WORD $0xf1001cdf // cmp x6,
-	WORD $0xd10010c6 // sub x6, x6,
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x4fb61b00 // fmla v0.4s, v24.4s, v22.s[3]
-	WORD $0x54fff7a8 // b.hi 0x1730 <gemm+0x1730>
-	WORD $0x8b0e0267 // add x7, x19, x14
-	WORD $0xf10004df // cmp x6,
-	WORD $0x540003ab // b.lt 0x18bc <gemm+0x18bc>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd37ef631 // lsl x17, x17,
-	WORD $0x910080e7 // add x7, x7,
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xd503201f // nop
-	WORD $0xad7f54f4 // ldp q20, q21, [x7,
-	WORD $0x3dc000f6 // ldr q22, [x7]
-	WORD $0xbc736837 // ldr s23, [x1, x19]
-	WORD $0x4f971292 // fmla v18.4s, v20.4s, v23.s[0]
-	WORD $0x4f9712b3 // fmla v19.4s, v21.4s, v23.s[0]
-	WORD $0x4f9712d1 // fmla v17.4s, v22.4s, v23.s[0]
-	WORD $0xbc736857 // ldr s23, [x2, x19]
-	WORD $0x4f971287 // fmla v7.4s, v20.4s, v23.s[0]
-	WORD $0x4f9712b0 // fmla v16.4s, v21.4s, v23.s[0]
-	WORD $0x4f9712c6 // fmla v6.4s, v22.4s, v23.s[0]
-	WORD $0xbc736877 // ldr s23, [x3, x19]
-	WORD $0x4f971285 // fmla v5.4s, v20.4s, v23.s[0]
-	WORD $0x4f9712a4 // fmla v4.4s, v21.4s, v23.s[0]
-	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
-	WORD $0xbc7368b7 // ldr s23, [x5, x19]
-	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
-	WORD $0x8b110273 // add x19, x19, x17
-	WORD $0x4f9712a1 // fmla v1.4s, v21.4s, v23.s[0]
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0xd10004c6 // sub x6, x6,
-	WORD $0xf10004df // cmp x6,
-	WORD $0x4f9712c0 // fmla v0.4s, v22.4s, v23.s[0]
-	WORD $0x54fffd48 // b.hi 0x1860 <gemm+0x1860>
+	WORD $0x4f921220 // fmla v0.4s, v17.4s, v18.s[0]
+	WORD $0x54fffde8 // b.hi 0xc60 <gemm+0xc60>
+	WORD $0x8b0b00e7 // add x7, x7, x11
+	WORD $0x8b0b00c6 // add x6, x6, x11
+	WORD $0x8b0b00a5 // add x5, x5, x11
+	WORD $0x8b0b0084 // add x4, x4, x11
 	WORD $0xf100113f // cmp x9,
-	WORD $0xa9448411 // ldp x17, x1, [x0,
-	WORD $0x54ffe600 // b.eq 0x1584 <gemm+0x1584>
-	WORD $0xb4000421 // cbz x1, 0x194c <gemm+0x194c>
-	WORD $0xad405554 // ldp q20, q21, [x10]
-	WORD $0x4e32d694 // fadd v20.4s, v20.4s, v18.4s
-	WORD $0x4e33d6b3 // fadd v19.4s, v21.4s, v19.4s
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xad004d54 // stp q20, q19, [x10]
-	WORD $0x3d901ff2 // str q18, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x190c <gemm+0x190c>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x91008143 // add x3, x10,
-	WORD $0xbc627872 // ldr s18, [x3, x2, lsl
-	WORD $0xbc227a12 // str s18, [x16, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x18f4 <gemm+0x18f4>
-	WORD $0x3dd01ff2 // ldr q18, [sp,
-	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x5400022a // b.ge 0x195c <gemm+0x195c>
-	WORD $0x14000019 // b 0x1980 <gemm+0x1980>
-	WORD $0xad004d52 // stp q18, q19, [x10]
-	WORD $0x3d800951 // str q17, [x10,
-	WORD $0x8b110941 // add x1, x10, x17, lsl
-	WORD $0xad004027 // stp q7, q16, [x1]
-	WORD $0x3d800826 // str q6, [x1,
-	WORD $0x8b110d41 // add x1, x10, x17, lsl
-	WORD $0xad001025 // stp q5, q4, [x1]
-	WORD $0x3d800823 // str q3, [x1,
-	WORD $0x9b0f2a31 // madd x17, x17, x15, x10
-	WORD $0xad000622 // stp q2, q1, [x17]
-	WORD $0x17ffff2e // b 0x1600 <gemm+0x1600>
-	WORD $0xad004d52 // stp q18, q19, [x10]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x5400014b // b.lt 0x1980 <gemm+0x1980>
-	WORD $0x91008142 // add x2, x10,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e5 // mov x5, x9
+	WORD $0x54000241 // b.ne 0xd04 <gemm+0xd04>
+	WORD $0x3707ee31 // tbnz w17,
+	WORD $0xad404590 // ldp q16, q17, [x12]
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0xad001987 // stp q7, q6, [x12]
+	WORD $0xad401e86 // ldp q6, q7, [x20]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0xad001285 // stp q5, q4, [x20]
+	WORD $0xad4016a4 // ldp q4, q5, [x21]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad000aa3 // stp q3, q2, [x21]
+	WORD $0xad400f02 // ldp q2, q3, [x24]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x17ffff64 // b 0xa90 <gemm+0xa90>
+	WORD $0x360000f1 // tbz w17,
+	WORD $0x3d800187 // str q7, [x12]
+	WORD $0xf100013f // cmp x9,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x540002ac // b.gt 0xd68 <gemm+0xd68>
+	WORD $0x1400006f // b 0xed4 <gemm+0xed4>
 	WORD $0xd503201f // nop
-	WORD $0xbc404471 // ldr s17, [x3],
-	WORD $0xbc004451 // str s17, [x2],
-	WORD $0xf10004a5 // subs x5, x5,
-	WORD $0x54ffffa1 // b.ne 0x1970 <gemm+0x1970>
-	WORD $0x8b110942 // add x2, x10, x17, lsl
-	WORD $0xb40002c1 // cbz x1, 0x19dc <gemm+0x19dc>
-	WORD $0xad404851 // ldp q17, q18, [x2]
-	WORD $0x4e27d631 // fadd v17.4s, v17.4s, v7.4s
-	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xad004051 // stp q17, q16, [x2]
-	WORD $0x3d901fe7 // str q7, [sp,
+	WORD $0x3dc00190 // ldr q16, [x12]
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x3d800187 // str q7, [x12]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x19c8 <gemm+0x19c8>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x91008045 // add x5, x2,
-	WORD $0xbc6378a7 // ldr s7, [x5, x3, lsl
-	WORD $0xbc237a07 // str s7, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03013f // cmp x9, x3
-	WORD $0x54ffff81 // b.ne 0x19b0 <gemm+0x19b0>
-	WORD $0x3dd01fe7 // ldr q7, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x54000deb // b.lt 0xef4 <gemm+0xef4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7a67 // ldr s7, [x19, x11, lsl
+	WORD $0xbc2b7827 // str s7, [x1, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xd40 <gemm+0xd40>
+	WORD $0x3dcf43e7 // ldr q7, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8f43e6 // str q6, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x540000ca // b.ge 0x19ec <gemm+0x19ec>
-	WORD $0x1400000e // b 0x1a10 <gemm+0x1a10>
-	WORD $0xad004047 // stp q7, q16, [x2]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x5400014b // b.lt 0x1a10 <gemm+0x1a10>
-	WORD $0x91008042 // add x2, x2,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e5 // mov x5, x9
+	WORD $0x54000b6b // b.lt 0xed0 <gemm+0xed0>
+	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc404466 // ldr s6, [x3],
-	WORD $0xbc004446 // str s6, [x2],
-	WORD $0xf10004a5 // subs x5, x5,
-	WORD $0x54ffffa1 // b.ne 0x1a00 <gemm+0x1a00>
-	WORD $0x8b110d42 // add x2, x10, x17, lsl
-	WORD $0xb40002c1 // cbz x1, 0x1a6c <gemm+0x1a6c>
-	WORD $0xad401c46 // ldp q6, q7, [x2]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x4e24d4e6 // fadd v6.4s, v7.4s, v4.4s
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad001845 // stp q5, q6, [x2]
-	WORD $0x3d901fe4 // str q4, [sp,
+	WORD $0xbc6b7826 // ldr s6, [x1, x11, lsl
+	WORD $0xbc2b7a66 // str s6, [x19, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xd70 <gemm+0xd70>
+	WORD $0x360000d1 // tbz w17,
+	WORD $0x3d800285 // str q5, [x20]
+	WORD $0xf100013f // cmp x9,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x540002ac // b.gt 0xde8 <gemm+0xde8>
+	WORD $0x14000050 // b 0xed8 <gemm+0xed8>
+	WORD $0x3dc00286 // ldr q6, [x20]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x3d800285 // str q5, [x20]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1a58 <gemm+0x1a58>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x91008045 // add x5, x2,
-	WORD $0xbc6378a4 // ldr s4, [x5, x3, lsl
-	WORD $0xbc237a04 // str s4, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03013f // cmp x9, x3
-	WORD $0x54ffff81 // b.ne 0x1a40 <gemm+0x1a40>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x540000ca // b.ge 0x1a7c <gemm+0x1a7c>
-	WORD $0x1400000e // b 0x1aa0 <gemm+0x1aa0>
-	WORD $0xad001045 // stp q5, q4, [x2]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x1aa0 <gemm+0x1aa0>
-	WORD $0x91008042 // add x2, x2,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e5 // mov x5, x9
+	WORD $0x54000a6b // b.lt 0xf00 <gemm+0xf00>
+	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc404463 // ldr s3, [x3],
-	WORD $0xbc004443 // str s3, [x2],
-	WORD $0xf10004a5 // subs x5, x5,
-	WORD $0x54ffffa1 // b.ne 0x1a90 <gemm+0x1a90>
-	WORD $0x9b0f2a31 // madd x17, x17, x15, x10
-	WORD $0xb40002c1 // cbz x1, 0x1afc <gemm+0x1afc>
-	WORD $0xad401223 // ldp q3, q4, [x17]
+	WORD $0xbc6b7ac5 // ldr s5, [x22, x11, lsl
+	WORD $0xbc2b7825 // str s5, [x1, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xdc0 <gemm+0xdc0>
+	WORD $0x3dcf43e5 // ldr q5, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000b8b // b.lt 0xf54 <gemm+0xf54>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7824 // ldr s4, [x1, x11, lsl
+	WORD $0xbc2b7ac4 // str s4, [x22, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xdf0 <gemm+0xdf0>
+	WORD $0x360000d1 // tbz w17,
+	WORD $0x3d8002a3 // str q3, [x21]
+	WORD $0xf100013f // cmp x9,
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0x540002ac // b.gt 0xe68 <gemm+0xe68>
+	WORD $0x14000031 // b 0xedc <gemm+0xedc>
+	WORD $0x3dc002a4 // ldr q4, [x21]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d8002a3 // str q3, [x21]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540006cb // b.lt 0xf0c <gemm+0xf0c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7ae3 // ldr s3, [x23, x11, lsl
+	WORD $0xbc2b7823 // str s3, [x1, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xe40 <gemm+0xe40>
+	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540007cb // b.lt 0xf5c <gemm+0xf5c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7822 // ldr s2, [x1, x11, lsl
+	WORD $0xbc2b7ae2 // str s2, [x23, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xe70 <gemm+0xe70>
+	WORD $0x370002d1 // tbnz w17,
+	WORD $0x3dc00302 // ldr q2, [x24]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800302 // str q2, [x24]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0xaa1903eb // mov x11, x25
+	WORD $0x540003eb // b.lt 0xf20 <gemm+0xf20>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7b21 // ldr s1, [x25, x11, lsl
+	WORD $0xbc2b7821 // str s1, [x1, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xeb0 <gemm+0xeb0>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0xaa1903eb // mov x11, x25
+	WORD $0x14000015 // b 0xf20 <gemm+0xf20>
+	WORD $0x36000131 // tbz w17,
+	WORD $0x3d800285 // str q5, [x20]
+	WORD $0x3d8002a3 // str q3, [x21]
+	WORD $0xaa1803eb // mov x11, x24
+	WORD $0x3c810561 // str q1, [x11],
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x5400022a // b.ge 0xf30 <gemm+0xf30>
+	WORD $0x17fffee9 // b 0xa94 <gemm+0xa94>
+	WORD $0x3dc00282 // ldr q2, [x20]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x3d800282 // str q2, [x20]
+	WORD $0x3dc002a2 // ldr q2, [x21]
 	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
+	WORD $0x3d8002a2 // str q2, [x21]
+	WORD $0x3dc00302 // ldr q2, [x24]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0xaa1803eb // mov x11, x24
+	WORD $0x3c810561 // str q1, [x11],
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000e22 // stp q2, q3, [x17]
-	WORD $0x3d901fe1 // str q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1ae8 <gemm+0x1ae8>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x91008222 // add x2, x17,
-	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
-	WORD $0xbc217a01 // str s1, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0x1ad0 <gemm+0x1ad0>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540000ca // b.ge 0x1b0c <gemm+0x1b0c>
-	WORD $0x17fffec3 // b 0x1604 <gemm+0x1604>
-	WORD $0xad000622 // stp q2, q1, [x17]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffd7eb // b.lt 0x1604 <gemm+0x1604>
-	WORD $0x91008231 // add x17, x17,
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0903e2 // mov x2, x9
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffdb4b // b.lt 0xa94 <gemm+0xa94>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91340210 // add x16, x16,
+	WORD $0xaa0903f1 // mov x17, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004620 // str s0, [x17],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x1b20 <gemm+0x1b20>
-	WORD $0x17fffeb5 // b 0x1604 <gemm+0x1604>
-	WORD $0xaa0403f1 // mov x17, x4
-	WORD $0xf100063f // cmp x17,
-	WORD $0x5400194d // b.le 0x1e64 <gemm+0x1e64>
-	WORD $0xd37ced88 // lsl x8, x12,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x914013ef // add x15, sp,
-	WORD $0x9101c1ef // add x15, x15,
-	WORD $0x1400001b // b 0x1bc0 <gemm+0x1bc0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xb4001161 // cbz x1, 0x1d8c <gemm+0x1d8c>
-	WORD $0xad401d46 // ldp q6, q7, [x10]
-	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
-	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
-	WORD $0x3dc00946 // ldr q6, [x10,
-	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
-	WORD $0xad001544 // stp q4, q5, [x10]
-	WORD $0x3d800943 // str q3, [x10,
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xad401203 // ldp q3, q4, [x16]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xad000602 // stp q2, q1, [x16]
-	WORD $0x3dc00a01 // ldr q1, [x16,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800a00 // str q0, [x16,
-	WORD $0xd1000a30 // sub x16, x17,
-	WORD $0xf9401801 // ldr x1, [x0,
-	WORD $0x8b010d6b // add x11, x11, x1, lsl
-	WORD $0xf9402402 // ldr x2, [x0,
-	WORD $0x8b020d4a // add x10, x10, x2, lsl
-	WORD $0xf1000e3f // cmp x17,
-	WORD $0xaa1003f1 // mov x17, x16
-	WORD $0x5400156d // b.le 0x1e68 <gemm+0x1e68>
-	WORD $0xf9401c02 // ldr x2, [x0,
-	WORD $0xf9401403 // ldr x3, [x0,
-	WORD $0xaa0b03f0 // mov x16, x11
-	WORD $0x8b010961 // add x1, x11, x1, lsl
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xf100045f // cmp x2,
-	WORD $0xfa440868 // ccmp x3,
-	WORD $0x5400014a // b.ge 0x1c04 <gemm+0x1c04>
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x540006ca // b.ge 0x1cd4 <gemm+0x1cd4>
-	WORD $0x14000048 // b 0x1d20 <gemm+0x1d20>
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xd503201f // nop
-	WORD $0xaa0503e4 // mov x4, x5
-	WORD $0x3cc10607 // ldr q7, [x16],
-	WORD $0x3cc10426 // ldr q6, [x1],
-	WORD $0xad4044b0 // ldp q16, q17, [x5]
-	WORD $0x4f871204 // fmla v4.4s, v16.4s, v7.s[0]
-	WORD $0x4f861202 // fmla v2.4s, v16.4s, v6.s[0]
-	WORD $0x4f871225 // fmla v5.4s, v17.4s, v7.s[0]
-	WORD $0x4f861221 // fmla v1.4s, v17.4s, v6.s[0]
-	WORD $0x3dc008b0 // ldr q16, [x5,
-	WORD $0x4f871203 // fmla v3.4s, v16.4s, v7.s[0]
-	WORD $0x4f861200 // fmla v0.4s, v16.4s, v6.s[0]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad4044b0 // ldp q16, q17, [x5]
-	WORD $0x4fa71204 // fmla v4.4s, v16.4s, v7.s[1]
-	WORD $0x4fa61202 // fmla v2.4s, v16.4s, v6.s[1]
-	WORD $0x4fa71225 // fmla v5.4s, v17.4s, v7.s[1]
-	WORD $0x4fa61221 // fmla v1.4s, v17.4s, v6.s[1]
-	WORD $0x3dc008b0 // ldr q16, [x5,
-	WORD $0x4fa71203 // fmla v3.4s, v16.4s, v7.s[1]
-	WORD $0x4fa61200 // fmla v0.4s, v16.4s, v6.s[1]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad4044b0 // ldp q16, q17, [x5]
-	WORD $0x4f871a04 // fmla v4.4s, v16.4s, v7.s[2]
-	WORD $0x4f861a02 // fmla v2.4s, v16.4s, v6.s[2]
-	WORD $0x4f871a25 // fmla v5.4s, v17.4s, v7.s[2]
-	WORD $0x4f861a21 // fmla v1.4s, v17.4s, v6.s[2]
-	WORD $0x3dc008b0 // ldr q16, [x5,
-	WORD $0x4f871a03 // fmla v3.4s, v16.4s, v7.s[2]
-	WORD $0x4f861a00 // fmla v0.4s, v16.4s, v6.s[2]
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xad4044b0 // ldp q16, q17, [x5]
-	WORD $0x4fa71a04 // fmla v4.4s, v16.4s, v7.s[3]
-	WORD $0x4fa61a02 // fmla v2.4s, v16.4s, v6.s[3]
-	WORD $0x4fa71a25 // fmla v5.4s, v17.4s, v7.s[3]
-	WORD $0x4fa61a21 // fmla v1.4s, v17.4s, v6.s[3]
-	WORD $0x3dc008b0 // ldr q16, [x5,
-	WORD $0x4fa71a03 // fmla v3.4s, v16.4s, v7.s[3]
-	WORD $0xf1001c7f // cmp x3,
-	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0x4fa61a00 // fmla v0.4s, v16.4s, v6.s[3]
-	WORD $0x54fffae8 // b.hi 0x1c20 <gemm+0x1c20>
-	WORD $0x8b080085 // add x5, x4, x8
-	WORD $0xf100047f // cmp x3,
-	WORD $0x5400028b // b.lt 0x1d20 <gemm+0x1d20>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0xd37ef442 // lsl x2, x2,
-	WORD $0x910080a5 // add x5, x5,
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xad7f1ca6 // ldp q6, q7, [x5,
-	WORD $0x3dc000b0 // ldr q16, [x5]
-	WORD $0xbc646a11 // ldr s17, [x16, x4]
-	WORD $0x4f9110c4 // fmla v4.4s, v6.4s, v17.s[0]
-	WORD $0x4f9110e5 // fmla v5.4s, v7.4s, v17.s[0]
-	WORD $0x4f911203 // fmla v3.4s, v16.4s, v17.s[0]
-	WORD $0xbc646831 // ldr s17, [x1, x4]
-	WORD $0x4f9110c2 // fmla v2.4s, v6.4s, v17.s[0]
-	WORD $0x4f9110e1 // fmla v1.4s, v7.4s, v17.s[0]
-	WORD $0x4f911200 // fmla v0.4s, v16.4s, v17.s[0]
-	WORD $0x8b020084 // add x4, x4, x2
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffe48 // b.hi 0x1ce4 <gemm+0x1ce4>
-	WORD $0xf100113f // cmp x9,
-	WORD $0xa9448410 // ldp x16, x1, [x0,
-	WORD $0x54fff1c0 // b.eq 0x1b60 <gemm+0x1b60>
-	WORD $0xb40003a1 // cbz x1, 0x1da0 <gemm+0x1da0>
-	WORD $0xad401d46 // ldp q6, q7, [x10]
-	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
-	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad001546 // stp q6, q5, [x10]
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400016b // b.lt 0x1d78 <gemm+0x1d78>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x91008143 // add x3, x10,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc627864 // ldr s4, [x3, x2, lsl
-	WORD $0xbc2279e4 // str s4, [x15, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x1d60 <gemm+0x1d60>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x5400016a // b.ge 0x1db0 <gemm+0x1db0>
-	WORD $0x14000012 // b 0x1dd0 <gemm+0x1dd0>
-	WORD $0xad001544 // stp q4, q5, [x10]
-	WORD $0x3d800943 // str q3, [x10,
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xad000602 // stp q2, q1, [x16]
-	WORD $0x17ffff80 // b 0x1b9c <gemm+0x1b9c>
-	WORD $0xad001544 // stp q4, q5, [x10]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x5400012b // b.lt 0x1dd0 <gemm+0x1dd0>
-	WORD $0x91008142 // add x2, x10,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e4 // mov x4, x9
-	WORD $0xbc404463 // ldr s3, [x3],
-	WORD $0xbc004443 // str s3, [x2],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x1dc0 <gemm+0x1dc0>
-	WORD $0x8b100950 // add x16, x10, x16, lsl
-	WORD $0xb40002c1 // cbz x1, 0x1e2c <gemm+0x1e2c>
-	WORD $0xad401203 // ldp q3, q4, [x16]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000e02 // stp q2, q3, [x16]
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1e18 <gemm+0x1e18>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x91008202 // add x2, x16,
-	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
-	WORD $0xbc2179e1 // str s1, [x15, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0x1e00 <gemm+0x1e00>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540000ca // b.ge 0x1e3c <gemm+0x1e3c>
-	WORD $0x17ffff5e // b 0x1ba0 <gemm+0x1ba0>
-	WORD $0xad000602 // stp q2, q1, [x16]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffeb4b // b.lt 0x1ba0 <gemm+0x1ba0>
-	WORD $0x91008210 // add x16, x16,
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0903e2 // mov x2, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004600 // str s0, [x16],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x1e50 <gemm+0x1e50>
-	WORD $0x17ffff50 // b 0x1ba0 <gemm+0x1ba0>
-	WORD $0xaa1103f0 // mov x16, x17
-	WORD $0xf100061f // cmp x16,
-	WORD $0x5401572b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0xf9401c08 // ldr x8, [x0,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000c61 // b.ne 0x200c <gemm+0x200c>
-	WORD $0xf10011df // cmp x14,
-	WORD $0x54000c2b // b.lt 0x200c <gemm+0x200c>
-	WORD $0xd37ced8f // lsl x15, x12,
-	WORD $0xd37ef590 // lsl x16, x12,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xd503201f // nop
-	WORD $0xaa0d03f1 // mov x17, x13
-	WORD $0x3cc10563 // ldr q3, [x11],
-	WORD $0xad4015a4 // ldp q4, q5, [x13]
-	WORD $0x4f831081 // fmla v1.4s, v4.4s, v3.s[0]
-	WORD $0x4f8310a2 // fmla v2.4s, v5.4s, v3.s[0]
-	WORD $0x3dc009a4 // ldr q4, [x13,
-	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4015a4 // ldp q4, q5, [x13]
-	WORD $0x4fa31081 // fmla v1.4s, v4.4s, v3.s[1]
-	WORD $0x4fa310a2 // fmla v2.4s, v5.4s, v3.s[1]
-	WORD $0x3dc009a4 // ldr q4, [x13,
-	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4015a4 // ldp q4, q5, [x13]
-	WORD $0x4f831881 // fmla v1.4s, v4.4s, v3.s[2]
-	WORD $0x4f8318a2 // fmla v2.4s, v5.4s, v3.s[2]
-	WORD $0x3dc009a4 // ldr q4, [x13,
-	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xad4015a4 // ldp q4, q5, [x13]
-	WORD $0x4fa31881 // fmla v1.4s, v4.4s, v3.s[3]
-	WORD $0x4fa318a2 // fmla v2.4s, v5.4s, v3.s[3]
-	WORD $0x3dc009a4 // ldr q4, [x13,
-	WORD $0xf1001ddf // cmp x14,
-	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
-	WORD $0xd10011ce // sub x14, x14,
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0x54fffc88 // b.hi 0x1ea0 <gemm+0x1ea0>
-	WORD $0x8b0f022d // add x13, x17, x15
-	WORD $0xf10005df // cmp x14,
-	WORD $0x5400080a // b.ge 0x201c <gemm+0x201c>
-	WORD $0x1400004e // b 0x2058 <gemm+0x2058>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540001ab // b.lt 0x1f60 <gemm+0x1f60>
-	WORD $0x910041cd // add x13, x14,
-	WORD $0xd37ef6ce // lsl x14, x22,
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xd37ef508 // lsl x8, x8,
-	WORD $0xad7f8da2 // ldp q2, q3, [x13,
-	WORD $0x4dc8c984 // ld1r { v4.4s }, [x12], x8
-	WORD $0x4e24cc41 // fmla v1.4s, v2.4s, v4.4s
-	WORD $0x4e24cc60 // fmla v0.4s, v3.4s, v4.4s
-	WORD $0x8b0e01ad // add x13, x13, x14
-	WORD $0xd1000529 // sub x9, x9,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x54ffff28 // b.hi 0x1f40 <gemm+0x1f40>
-	WORD $0xf9402808 // ldr x8, [x0,
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54000901 // b.ne 0x2088 <gemm+0x2088>
-	WORD $0xb4000088 // cbz x8, 0x1f7c <gemm+0x1f7c>
-	WORD $0xad400d62 // ldp q2, q3, [x11]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf1000631 // subs x17, x17,
+	WORD $0x54ffffa1 // b.ne 0xf40 <gemm+0xf40>
+	WORD $0x17fffed1 // b 0xa94 <gemm+0xa94>
+	WORD $0x3707fc31 // tbnz w17,
+	WORD $0x17ffffea // b 0xf00 <gemm+0xf00>
+	WORD $0x3707fc11 // tbnz w17,
+	WORD $0x17ffffeb // b 0xf0c <gemm+0xf0c>
+	WORD $0xd37ae5f0 // lsl x16, x15,
+	WORD $0xf9005ff0 // str x16, [sp,
+	WORD $0x91004310 // add x16, x24,
+	WORD $0xf90037f0 // str x16, [sp,
+	WORD $0xf9401bc1 // ldr x1, [x30,
+	WORD $0xd37df163 // lsl x3, x11,
+	WORD $0xd37ef5e4 // lsl x4, x15,
+	WORD $0xf94027d1 // ldr x17, [x30,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x913402b5 // add x21, x21,
+	WORD $0x1400000c // b 0xfbc <gemm+0xfbc>
+	WORD $0xa94817fe // ldp x30, x5, [sp,
+	WORD $0xf9401bc1 // ldr x1, [x30,
+	WORD $0xf94027d1 // ldr x17, [x30,
+	WORD $0xa9492bf8 // ldp x24, x10, [sp,
+	WORD $0xf9403bef // ldr x15, [sp,
+	WORD $0xd10020b0 // sub x16, x5,
+	WORD $0x8b01154a // add x10, x10, x1, lsl
+	WORD $0x8b11158c // add x12, x12, x17, lsl
+	WORD $0xf1003cbf // cmp x5,
+	WORD $0xaa1003e5 // mov x5, x16
+	WORD $0x54ffd0ad // b.le 0x9cc <gemm+0x9cc>
+	WORD $0xf94017c0 // ldr x0, [x30,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54ffff0b // b.lt 0xfa4 <gemm+0xfa4>
+	WORD $0xf90047e5 // str x5, [sp,
+	WORD $0x8b010956 // add x22, x10, x1, lsl
+	WORD $0xf9401fc6 // ldr x6, [x30,
+	WORD $0xaa0a03f8 // mov x24, x10
+	WORD $0x8b010d59 // add x25, x10, x1, lsl
+	WORD $0x52800197 // mov w23,
+	WORD $0x9b17283a // madd x26, x1, x23, x10
+	WORD $0x8b01115b // add x27, x10, x1, lsl
+	WORD $0xaa1e03eb // mov x11, x30
+	WORD $0x52800282 // mov w2,
+	WORD $0x9b02283e // madd x30, x1, x2, x10
+	WORD $0xaa0103f0 // mov x16, x1
+	WORD $0x52800307 // mov w7,
+	WORD $0x9b07282f // madd x15, x1, x7, x10
+	WORD $0x52800381 // mov w1,
+	WORD $0xf9004fea // str x10, [sp,
+	WORD $0x9b012a05 // madd x5, x16, x1, x10
+	WORD $0xaa0603ea // mov x10, x6
+	WORD $0xf940296b // ldr x11, [x11,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17f4 // cset w20, eq
+	WORD $0x91004186 // add x6, x12,
+	WORD $0x8b11098b // add x11, x12, x17, lsl
+	WORD $0xf9007feb // str x11, [sp,
+	WORD $0x91004173 // add x19, x11,
+	WORD $0x8b110d8b // add x11, x12, x17, lsl
+	WORD $0xf9007beb // str x11, [sp,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x9b173237 // madd x23, x17, x23, x12
+	WORD $0xf90073f7 // str x23, [sp,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0xa90adfea // stp x10, x23, [sp,
+	WORD $0x8b111197 // add x23, x12, x17, lsl
+	WORD $0xf9006ff7 // str x23, [sp,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0x9b023222 // madd x2, x17, x2, x12
+	WORD $0xf9006be2 // str x2, [sp,
+	WORD $0x91004042 // add x2, x2,
+	WORD $0xf9003fe2 // str x2, [sp,
+	WORD $0x9b073222 // madd x2, x17, x7, x12
+	WORD $0xaa0b03e7 // mov x7, x11
+	WORD $0x9100404b // add x11, x2,
+	WORD $0xf90033eb // str x11, [sp,
+	WORD $0x9b01322b // madd x11, x17, x1, x12
+	WORD $0xa90c0beb // stp x11, x2, [sp,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0xf9002feb // str x11, [sp,
+	WORD $0xd37ef551 // lsl x17, x10,
+	WORD $0xf94037e2 // ldr x2, [sp,
+	WORD $0xf9404be1 // ldr x1, [sp,
+	WORD $0xf9000fb0 // str x16, [x29,
+	WORD $0xf9405bf0 // ldr x16, [sp,
+	WORD $0xf90053f7 // str x23, [sp,
+	WORD $0xf90077e7 // str x7, [sp,
+	WORD $0x14000015 // b 0x10f4 <gemm+0x10f4>
+	WORD $0xad005997 // stp q23, q22, [x12]
+	WORD $0xa94f2beb // ldp x11, x10, [sp,
+	WORD $0xad005155 // stp q21, q20, [x10]
+	WORD $0xad004973 // stp q19, q18, [x11]
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0xad004570 // stp q16, q17, [x11]
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0xad001d66 // stp q6, q7, [x11]
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0xad001564 // stp q4, q5, [x11]
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0xad000d62 // stp q2, q3, [x11]
+	WORD $0xf94063eb // ldr x11, [sp,
 	WORD $0xad000161 // stp q1, q0, [x11]
-	WORD $0x14000a74 // b 0x4950 <gemm+0x4950>
+	WORD $0x2a1f03f4 // mov w20, wzr
+	WORD $0xf100c000 // subs x0, x0,
+	WORD $0xf9405feb // ldr x11, [sp,
+	WORD $0x8b0b0021 // add x1, x1, x11
+	WORD $0x8b0b0042 // add x2, x2, x11
+	WORD $0x54fff50d // b.le 0xf90 <gemm+0xf90>
+	WORD $0xaa1703ea // mov x10, x23
+	WORD $0xaa1003f7 // mov x23, x16
+	WORD $0xf100c01f // cmp x0,
+	WORD $0x5280060b // mov w11,
+	WORD $0x9a8b300b // csel x11, x0, x11, lo
+	WORD $0xf9400fb0 // ldr x16, [x29,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54000721 // b.ne 0x11f4 <gemm+0x11f4>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005df // cmp x14,
-	WORD $0x5400024b // b.lt 0x1fdc <gemm+0x1fdc>
-	WORD $0x910081ad // add x13, x13,
-	WORD $0xd37ef58c // lsl x12, x12,
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xd37ef508 // lsl x8, x8,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad7f15a4 // ldp q4, q5, [x13,
-	WORD $0xad401da6 // ldp q6, q7, [x13]
-	WORD $0x4dc8c970 // ld1r { v16.4s }, [x11], x8
-	WORD $0x4e30cc81 // fmla v1.4s, v4.4s, v16.4s
-	WORD $0x4e30cca3 // fmla v3.4s, v5.4s, v16.4s
-	WORD $0x4e30ccc2 // fmla v2.4s, v6.4s, v16.4s
-	WORD $0x4e30cce0 // fmla v0.4s, v7.4s, v16.4s
-	WORD $0x8b0c01ad // add x13, x13, x12
-	WORD $0xd10005ce // sub x14, x14,
-	WORD $0xf10005df // cmp x14,
-	WORD $0x54fffec8 // b.hi 0x1fb0 <gemm+0x1fb0>
-	WORD $0xf9402808 // ldr x8, [x0,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000841 // b.ne 0x20ec <gemm+0x20ec>
-	WORD $0xb4014468 // cbz x8, 0x4874 <gemm+0x4874>
-	WORD $0xad401544 // ldp q4, q5, [x10]
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
-	WORD $0xad411544 // ldp q4, q5, [x10,
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0xad000d41 // stp q1, q3, [x10]
-	WORD $0x4e20d4a0 // fadd v0.4s, v5.4s, v0.4s
-	WORD $0x14000a1c // b 0x4878 <gemm+0x4878>
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005df // cmp x14,
-	WORD $0x5400020b // b.lt 0x2058 <gemm+0x2058>
-	WORD $0x910081ad // add x13, x13,
-	WORD $0xd37ef58c // lsl x12, x12,
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xd37ef508 // lsl x8, x8,
-	WORD $0xd503201f // nop
-	WORD $0xad7f11a3 // ldp q3, q4, [x13,
-	WORD $0x3dc001a5 // ldr q5, [x13]
-	WORD $0x4dc8c966 // ld1r { v6.4s }, [x11], x8
-	WORD $0x4e26cc61 // fmla v1.4s, v3.4s, v6.4s
-	WORD $0x4e26cc82 // fmla v2.4s, v4.4s, v6.4s
-	WORD $0x4e26cca0 // fmla v0.4s, v5.4s, v6.4s
-	WORD $0x8b0c01ad // add x13, x13, x12
-	WORD $0xd10005ce // sub x14, x14,
-	WORD $0xf10005df // cmp x14,
-	WORD $0x54fffee8 // b.hi 0x2030 <gemm+0x2030>
-	WORD $0xf9402808 // ldr x8, [x0,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000b21 // b.ne 0x21c4 <gemm+0x21c4>
-	WORD $0xb4014428 // cbz x8, 0x48e8 <gemm+0x48e8>
-	WORD $0xad401143 // ldp q3, q4, [x10]
-	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0xad000941 // stp q1, q2, [x10]
-	WORD $0x3dc00941 // ldr q1, [x10,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800940 // str q0, [x10,
-	WORD $0x14000a33 // b 0x4950 <gemm+0x4950>
-	WORD $0xb4013fc8 // cbz x8, 0x4880 <gemm+0x4880>
-	WORD $0x3dc00162 // ldr q2, [x11]
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0xaa0b03e8 // mov x8, x11
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3c810502 // str q2, [x8],
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400018b // b.lt 0x20d8 <gemm+0x20d8>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x914013ec // add x12, sp,
-	WORD $0x9101c18c // add x12, x12,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc697901 // ldr s1, [x8, x9, lsl
-	WORD $0xbc297981 // str s1, [x12, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09015f // cmp x10, x9
-	WORD $0x54ffff81 // b.ne 0x20c0 <gemm+0x20c0>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54013d6a // b.ge 0x4890 <gemm+0x4890>
-	WORD $0x14000a1a // b 0x4950 <gemm+0x4950>
-	WORD $0xb4013e48 // cbz x8, 0x48b4 <gemm+0x48b4>
-	WORD $0xad401544 // ldp q4, q5, [x10]
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0x3dc00944 // ldr q4, [x10,
-	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
-	WORD $0xad000d41 // stp q1, q3, [x10]
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800942 // str q2, [x10,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400018b // b.lt 0x2148 <gemm+0x2148>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x9100c14b // add x11, x10,
-	WORD $0x914013ec // add x12, sp,
-	WORD $0x9101c18c // add x12, x12,
-	WORD $0xd503201f // nop
-	WORD $0xbc687961 // ldr s1, [x11, x8, lsl
-	WORD $0xbc287981 // str s1, [x12, x8, lsl
-	WORD $0x91000508 // add x8, x8,
-	WORD $0xeb08013f // cmp x9, x8
-	WORD $0x54ffff81 // b.ne 0x2130 <gemm+0x2130>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54013baa // b.ge 0x48c8 <gemm+0x48c8>
-	WORD $0x140009fe // b 0x4950 <gemm+0x4950>
-	WORD $0xb4013ccb // cbz x11, 0x48f4 <gemm+0x48f4>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54013f4b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x914013eb // add x11, sp,
-	WORD $0x9101c16b // add x11, x11,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc697941 // ldr s1, [x10, x9, lsl
-	WORD $0xbc297961 // str s1, [x11, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09011f // cmp x8, x9
-	WORD $0x54ffff81 // b.ne 0x2180 <gemm+0x2180>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54013d6b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0xbc404520 // ldr s0, [x9],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x21b0 <gemm+0x21b0>
-	WORD $0x140009e4 // b 0x4950 <gemm+0x4950>
-	WORD $0xb4013b08 // cbz x8, 0x4924 <gemm+0x4924>
-	WORD $0xad401143 // ldp q3, q4, [x10]
-	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000943 // stp q3, q2, [x10]
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540001ab // b.lt 0x2218 <gemm+0x2218>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x9100814b // add x11, x10,
-	WORD $0x914013ec // add x12, sp,
-	WORD $0x9101c18c // add x12, x12,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc687961 // ldr s1, [x11, x8, lsl
-	WORD $0xbc287981 // str s1, [x12, x8, lsl
-	WORD $0x91000508 // add x8, x8,
-	WORD $0xeb08013f // cmp x9, x8
-	WORD $0x54ffff81 // b.ne 0x2200 <gemm+0x2200>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x5401388a // b.ge 0x4934 <gemm+0x4934>
-	WORD $0x140009ca // b 0x4950 <gemm+0x4950>
-	WORD $0x910103ee // add x14, sp,
-	WORD $0x52800106 // mov w6,
-	WORD $0xf10021ff // cmp x15,
-	WORD $0xf9000fa6 // str x6, [x29,
-	WORD $0x54ff094b // b.lt 0x364 <gemm+0x364>
-	WORD $0xd37ef4d0 // lsl x16, x6,
-	WORD $0xd37cecd1 // lsl x17, x6,
-	WORD $0xd37df0c1 // lsl x1, x6,
-	WORD $0x8b0604cd // add x13, x6, x6, lsl
-	WORD $0xd37ef5a2 // lsl x2, x13,
-	WORD $0xf940181e // ldr x30, [x0,
-	WORD $0x52800184 // mov w4,
-	WORD $0x52800305 // mov w5,
-	WORD $0x52800386 // mov w6,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0x14000032 // b 0x2334 <gemm+0x2334>
-	WORD $0x52800283 // mov w3,
-	WORD $0xb400240d // cbz x13, 0x26f4 <gemm+0x26f4>
-	WORD $0xad406578 // ldp q24, q25, [x11]
-	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
-	WORD $0x4e36d736 // fadd v22.4s, v25.4s, v22.4s
-	WORD $0xad005977 // stp q23, q22, [x11]
-	WORD $0x8b13096d // add x13, x11, x19, lsl
-	WORD $0xad405db6 // ldp q22, q23, [x13]
-	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
-	WORD $0x4e34d6f4 // fadd v20.4s, v23.4s, v20.4s
-	WORD $0xad0051b5 // stp q21, q20, [x13]
-	WORD $0x8b130d6d // add x13, x11, x19, lsl
-	WORD $0xad4055b4 // ldp q20, q21, [x13]
-	WORD $0x4e32d692 // fadd v18.4s, v20.4s, v18.4s
-	WORD $0x4e33d6b3 // fadd v19.4s, v21.4s, v19.4s
-	WORD $0xad004db2 // stp q18, q19, [x13]
-	WORD $0x9b042e6d // madd x13, x19, x4, x11
-	WORD $0xad404db2 // ldp q18, q19, [x13]
-	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
-	WORD $0x4e31d671 // fadd v17.4s, v19.4s, v17.4s
-	WORD $0xad0045b0 // stp q16, q17, [x13]
-	WORD $0x8b13116d // add x13, x11, x19, lsl
-	WORD $0xad4045b0 // ldp q16, q17, [x13]
-	WORD $0x4e25d605 // fadd v5.4s, v16.4s, v5.4s
-	WORD $0x4e27d627 // fadd v7.4s, v17.4s, v7.4s
-	WORD $0xad001da5 // stp q5, q7, [x13]
-	WORD $0x9b032e6d // madd x13, x19, x3, x11
-	WORD $0xad401da5 // ldp q5, q7, [x13]
-	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
-	WORD $0x4e26d4e5 // fadd v5.4s, v7.4s, v6.4s
-	WORD $0xad0015a3 // stp q3, q5, [x13]
-	WORD $0x9b052e6d // madd x13, x19, x5, x11
-	WORD $0xad4015a3 // ldp q3, q5, [x13]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e24d4a3 // fadd v3.4s, v5.4s, v4.4s
-	WORD $0xad000da2 // stp q2, q3, [x13]
-	WORD $0x9b062e6d // madd x13, x19, x6, x11
-	WORD $0xad400da2 // ldp q2, q3, [x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0xad0001a1 // stp q1, q0, [x13]
-	WORD $0xd10021f3 // sub x19, x15,
-	WORD $0xf940181e // ldr x30, [x0,
-	WORD $0x8b1e158c // add x12, x12, x30, lsl
-	WORD $0xf940240d // ldr x13, [x0,
-	WORD $0x8b0d156b // add x11, x11, x13, lsl
-	WORD $0xf1003dff // cmp x15,
-	WORD $0xaa1303ef // mov x15, x19
-	WORD $0x54ff01cd // b.le 0x368 <gemm+0x368>
-	WORD $0xf9401c13 // ldr x19, [x0,
-	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xf10007df // cmp x30,
-	WORD $0xf940140d // ldr x13, [x0,
-	WORD $0x6f00e416 // movi v22.2d,
-	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x54000621 // b.ne 0x2410 <gemm+0x2410>
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x9100056b // add x11, x11,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0e03f4 // mov x20, x14
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x540005eb // b.lt 0x244c <gemm+0x244c>
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xd37ef675 // lsl x21, x19,
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0xaa0e03f4 // mov x20, x14
-	WORD $0xad406478 // ldp q24, q25, [x3]
-	WORD $0xad406e9a // ldp q26, q27, [x20]
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xd503201f // nop
+	WORD $0xad406718 // ldp q24, q25, [x24]
+	WORD $0x3ce7683a // ldr q26, [x1, x7]
 	WORD $0x4f981357 // fmla v23.4s, v26.4s, v24.s[0]
 	WORD $0x4fb81355 // fmla v21.4s, v26.4s, v24.s[1]
-	WORD $0x4f981b52 // fmla v18.4s, v26.4s, v24.s[2]
+	WORD $0x4f981b53 // fmla v19.4s, v26.4s, v24.s[2]
 	WORD $0x4fb81b50 // fmla v16.4s, v26.4s, v24.s[3]
-	WORD $0x4f991345 // fmla v5.4s, v26.4s, v25.s[0]
-	WORD $0x4fb91343 // fmla v3.4s, v26.4s, v25.s[1]
+	WORD $0x4f991346 // fmla v6.4s, v26.4s, v25.s[0]
+	WORD $0x4fb91344 // fmla v4.4s, v26.4s, v25.s[1]
 	WORD $0x4f991b42 // fmla v2.4s, v26.4s, v25.s[2]
 	WORD $0x4fb91b41 // fmla v1.4s, v26.4s, v25.s[3]
-	WORD $0x4f981376 // fmla v22.4s, v27.4s, v24.s[0]
-	WORD $0x4fb81374 // fmla v20.4s, v27.4s, v24.s[1]
-	WORD $0x4f981b73 // fmla v19.4s, v27.4s, v24.s[2]
-	WORD $0x4fb81b71 // fmla v17.4s, v27.4s, v24.s[3]
-	WORD $0x4f991367 // fmla v7.4s, v27.4s, v25.s[0]
-	WORD $0x4fb91366 // fmla v6.4s, v27.4s, v25.s[1]
-	WORD $0xd10005ad // sub x13, x13,
-	WORD $0x4f991b64 // fmla v4.4s, v27.4s, v25.s[2]
-	WORD $0x8b100294 // add x20, x20, x16
-	WORD $0x8b150063 // add x3, x3, x21
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x4fb91b60 // fmla v0.4s, v27.4s, v25.s[3]
-	WORD $0x54fffd48 // b.hi 0x23a4 <gemm+0x23a4>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x14000012 // b 0x244c <gemm+0x244c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x3ce7685a // ldr q26, [x2, x7]
+	WORD $0x4f981356 // fmla v22.4s, v26.4s, v24.s[0]
+	WORD $0x4fb81354 // fmla v20.4s, v26.4s, v24.s[1]
+	WORD $0x4f981b52 // fmla v18.4s, v26.4s, v24.s[2]
+	WORD $0x4fb81b51 // fmla v17.4s, v26.4s, v24.s[3]
+	WORD $0x4f991347 // fmla v7.4s, v26.4s, v25.s[0]
+	WORD $0x4fb91345 // fmla v5.4s, v26.4s, v25.s[1]
+	WORD $0x8b0e00e7 // add x7, x7, x14
+	WORD $0x4f991b43 // fmla v3.4s, v26.4s, v25.s[2]
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0x8b110318 // add x24, x24, x17
+	WORD $0xf100057f // cmp x11,
+	WORD $0x4fb91b40 // fmla v0.4s, v26.4s, v25.s[3]
+	WORD $0x54fffd28 // b.hi 0x1160 <gemm+0x1160>
+	WORD $0xaa1703f0 // mov x16, x23
+	WORD $0xaa0a03f7 // mov x23, x10
+	WORD $0xf100113f // cmp x9,
+	WORD $0xf94077e7 // ldr x7, [sp,
+	WORD $0x540017e0 // b.eq 0x14cc <gemm+0x14cc>
+	WORD $0x36001cf4 // tbz w20,
+	WORD $0x3d800197 // str q23, [x12]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43f6 // str q22, [sp,
+	WORD $0x54001eac // b.gt 0x15b8 <gemm+0x15b8>
+	WORD $0xf9407feb // ldr x11, [sp,
+	WORD $0x3d800175 // str q21, [x11]
+	WORD $0x140000ff // b 0x15ec <gemm+0x15ec>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf94057e7 // ldr x7, [sp,
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x54000ea1 // b.ne 0x13d4 <gemm+0x13d4>
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54000e63 // b.lo 0x13d4 <gemm+0x13d4>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0203e7 // mov x7, x2
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0e03f4 // mov x20, x14
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0303f5 // mov x21, x3
-	WORD $0x8b1e0876 // add x22, x3, x30, lsl
-	WORD $0x8b1e0c77 // add x23, x3, x30, lsl
-	WORD $0x9b040fd8 // madd x24, x30, x4, x3
-	WORD $0x8b1e1079 // add x25, x3, x30, lsl
-	WORD $0x5280029a // mov w26,
-	WORD $0x9b1a0fda // madd x26, x30, x26, x3
-	WORD $0x9b050fdb // madd x27, x30, x5, x3
-	WORD $0x9b060fde // madd x30, x30, x6, x3
-	WORD $0xf100067f // cmp x19,
-	WORD $0x54000c21 // b.ne 0x25f8 <gemm+0x25f8>
-	WORD $0xf10011bf // cmp x13,
-	WORD $0x54000beb // b.lt 0x25f8 <gemm+0x25f8>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3ce36ab9 // ldr q25, [x21, x3]
-	WORD $0x3ce36ad8 // ldr q24, [x22, x3]
-	WORD $0xad402688 // ldp q8, q9, [x20]
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x3cf76b19 // ldr q25, [x24, x23]
+	WORD $0x3cf76ad8 // ldr q24, [x22, x23]
+	WORD $0xad7fa4e8 // ldp q8, q9, [x7,
 	WORD $0x4f991117 // fmla v23.4s, v8.4s, v25.s[0]
-	WORD $0x3ce36afc // ldr q28, [x23, x3]
+	WORD $0x3cf76b3c // ldr q28, [x25, x23]
 	WORD $0x4f981115 // fmla v21.4s, v8.4s, v24.s[0]
-	WORD $0x3ce36b1d // ldr q29, [x24, x3]
-	WORD $0x4f9c1112 // fmla v18.4s, v8.4s, v28.s[0]
-	WORD $0x3ce36b3e // ldr q30, [x25, x3]
+	WORD $0x3cf76b5d // ldr q29, [x26, x23]
+	WORD $0x4f9c1113 // fmla v19.4s, v8.4s, v28.s[0]
+	WORD $0x3cf76b7e // ldr q30, [x27, x23]
 	WORD $0x4f9d1110 // fmla v16.4s, v8.4s, v29.s[0]
-	WORD $0x3ce36b5f // ldr q31, [x26, x3]
-	WORD $0x4f9e1105 // fmla v5.4s, v8.4s, v30.s[0]
-	WORD $0x3ce36b7b // ldr q27, [x27, x3]
-	WORD $0x4f9f1103 // fmla v3.4s, v8.4s, v31.s[0]
-	WORD $0x3ce36bda // ldr q26, [x30, x3]
+	WORD $0x3cf76bdf // ldr q31, [x30, x23]
+	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
+	WORD $0x3cf769fb // ldr q27, [x15, x23]
+	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
+	WORD $0x3cf768ba // ldr q26, [x5, x23]
 	WORD $0x4f9b1102 // fmla v2.4s, v8.4s, v27.s[0]
 	WORD $0x4f9a1101 // fmla v1.4s, v8.4s, v26.s[0]
 	WORD $0x4f991136 // fmla v22.4s, v9.4s, v25.s[0]
 	WORD $0x4f981134 // fmla v20.4s, v9.4s, v24.s[0]
-	WORD $0x4f9c1133 // fmla v19.4s, v9.4s, v28.s[0]
+	WORD $0x4f9c1132 // fmla v18.4s, v9.4s, v28.s[0]
 	WORD $0x4f9d1131 // fmla v17.4s, v9.4s, v29.s[0]
 	WORD $0x4f9e1127 // fmla v7.4s, v9.4s, v30.s[0]
-	WORD $0x4f9f1126 // fmla v6.4s, v9.4s, v31.s[0]
-	WORD $0x4f9b1124 // fmla v4.4s, v9.4s, v27.s[0]
+	WORD $0x4f9f1125 // fmla v5.4s, v9.4s, v31.s[0]
+	WORD $0x4f9b1123 // fmla v3.4s, v9.4s, v27.s[0]
 	WORD $0x4f9a1120 // fmla v0.4s, v9.4s, v26.s[0]
-	WORD $0x8b100284 // add x4, x20, x16
-	WORD $0xad402488 // ldp q8, q9, [x4]
+	WORD $0x8b0e00f0 // add x16, x7, x14
+	WORD $0xad7fa608 // ldp q8, q9, [x16,
 	WORD $0x4fb91117 // fmla v23.4s, v8.4s, v25.s[1]
 	WORD $0x4fb81115 // fmla v21.4s, v8.4s, v24.s[1]
-	WORD $0x4fbc1112 // fmla v18.4s, v8.4s, v28.s[1]
+	WORD $0x4fbc1113 // fmla v19.4s, v8.4s, v28.s[1]
 	WORD $0x4fbd1110 // fmla v16.4s, v8.4s, v29.s[1]
-	WORD $0x4fbe1105 // fmla v5.4s, v8.4s, v30.s[1]
-	WORD $0x4fbf1103 // fmla v3.4s, v8.4s, v31.s[1]
+	WORD $0x4fbe1106 // fmla v6.4s, v8.4s, v30.s[1]
+	WORD $0x4fbf1104 // fmla v4.4s, v8.4s, v31.s[1]
 	WORD $0x4fbb1102 // fmla v2.4s, v8.4s, v27.s[1]
 	WORD $0x4fba1101 // fmla v1.4s, v8.4s, v26.s[1]
 	WORD $0x4fb91136 // fmla v22.4s, v9.4s, v25.s[1]
 	WORD $0x4fb81134 // fmla v20.4s, v9.4s, v24.s[1]
-	WORD $0x4fbc1133 // fmla v19.4s, v9.4s, v28.s[1]
+	WORD $0x4fbc1132 // fmla v18.4s, v9.4s, v28.s[1]
 	WORD $0x4fbd1131 // fmla v17.4s, v9.4s, v29.s[1]
 	WORD $0x4fbe1127 // fmla v7.4s, v9.4s, v30.s[1]
-	WORD $0x4fbf1126 // fmla v6.4s, v9.4s, v31.s[1]
-	WORD $0x4fbb1124 // fmla v4.4s, v9.4s, v27.s[1]
+	WORD $0x4fbf1125 // fmla v5.4s, v9.4s, v31.s[1]
+	WORD $0x4fbb1123 // fmla v3.4s, v9.4s, v27.s[1]
 	WORD $0x4fba1120 // fmla v0.4s, v9.4s, v26.s[1]
-	WORD $0x8b010284 // add x4, x20, x1
-	WORD $0xad402488 // ldp q8, q9, [x4]
+	WORD $0x8b0300f0 // add x16, x7, x3
+	WORD $0xad7fa608 // ldp q8, q9, [x16,
 	WORD $0x4f991917 // fmla v23.4s, v8.4s, v25.s[2]
 	WORD $0x4f981915 // fmla v21.4s, v8.4s, v24.s[2]
-	WORD $0x4f9c1912 // fmla v18.4s, v8.4s, v28.s[2]
+	WORD $0x4f9c1913 // fmla v19.4s, v8.4s, v28.s[2]
 	WORD $0x4f9d1910 // fmla v16.4s, v8.4s, v29.s[2]
-	WORD $0x4f9e1905 // fmla v5.4s, v8.4s, v30.s[2]
-	WORD $0x4f9f1903 // fmla v3.4s, v8.4s, v31.s[2]
+	WORD $0x4f9e1906 // fmla v6.4s, v8.4s, v30.s[2]
+	WORD $0x4f9f1904 // fmla v4.4s, v8.4s, v31.s[2]
 	WORD $0x4f9b1902 // fmla v2.4s, v8.4s, v27.s[2]
 	WORD $0x4f9a1901 // fmla v1.4s, v8.4s, v26.s[2]
 	WORD $0x4f991936 // fmla v22.4s, v9.4s, v25.s[2]
 	WORD $0x4f981934 // fmla v20.4s, v9.4s, v24.s[2]
-	WORD $0x4f9c1933 // fmla v19.4s, v9.4s, v28.s[2]
+	WORD $0x4f9c1932 // fmla v18.4s, v9.4s, v28.s[2]
 	WORD $0x4f9d1931 // fmla v17.4s, v9.4s, v29.s[2]
 	WORD $0x4f9e1927 // fmla v7.4s, v9.4s, v30.s[2]
-	WORD $0x4f9f1926 // fmla v6.4s, v9.4s, v31.s[2]
-	WORD $0x4f9b1924 // fmla v4.4s, v9.4s, v27.s[2]
+	WORD $0x4f9f1925 // fmla v5.4s, v9.4s, v31.s[2]
+	WORD $0x4f9b1923 // fmla v3.4s, v9.4s, v27.s[2]
 	WORD $0x4f9a1920 // fmla v0.4s, v9.4s, v26.s[2]
-	WORD $0x8b020284 // add x4, x20, x2
-	WORD $0xad402488 // ldp q8, q9, [x4]
+	WORD $0x8b0400f0 // add x16, x7, x4
+	WORD $0xad7fa608 // ldp q8, q9, [x16,
 	WORD $0x4fb91917 // fmla v23.4s, v8.4s, v25.s[3]
 	WORD $0x4fb81915 // fmla v21.4s, v8.4s, v24.s[3]
-	WORD $0x4fbc1912 // fmla v18.4s, v8.4s, v28.s[3]
+	WORD $0x4fbc1913 // fmla v19.4s, v8.4s, v28.s[3]
 	WORD $0x4fbd1910 // fmla v16.4s, v8.4s, v29.s[3]
-	WORD $0x4fbe1905 // fmla v5.4s, v8.4s, v30.s[3]
-	WORD $0x4fbf1903 // fmla v3.4s, v8.4s, v31.s[3]
+	WORD $0x4fbe1906 // fmla v6.4s, v8.4s, v30.s[3]
+	WORD $0x4fbf1904 // fmla v4.4s, v8.4s, v31.s[3]
 	WORD $0x4fbb1902 // fmla v2.4s, v8.4s, v27.s[3]
 	WORD $0x4fba1901 // fmla v1.4s, v8.4s, v26.s[3]
 	WORD $0x4fb91936 // fmla v22.4s, v9.4s, v25.s[3]
 	WORD $0x4fb81934 // fmla v20.4s, v9.4s, v24.s[3]
-	WORD $0x4fbc1933 // fmla v19.4s, v9.4s, v28.s[3]
+	WORD $0x4fbc1932 // fmla v18.4s, v9.4s, v28.s[3]
 	WORD $0x4fbd1931 // fmla v17.4s, v9.4s, v29.s[3]
 	WORD $0x4fbe1927 // fmla v7.4s, v9.4s, v30.s[3]
-	WORD $0x4fbf1926 // fmla v6.4s, v9.4s, v31.s[3]
-	WORD $0xf1001dbf // cmp x13,
-	WORD $0x4fbb1924 // fmla v4.4s, v9.4s, v27.s[3]
-	WORD $0xd10011ad // sub x13, x13,
-	WORD $0x91004063 // add x3, x3,
-	WORD $0x8b110294 // add x20, x20, x17
+	WORD $0x4fbf1925 // fmla v5.4s, v9.4s, v31.s[3]
+	WORD $0xf1001d7f // cmp x11,
+	WORD $0x4fbb1923 // fmla v3.4s, v9.4s, v27.s[3]
+	WORD $0xd100116b // sub x11, x11,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0x8b0d00e7 // add x7, x7, x13
 	WORD $0x4fba1920 // fmla v0.4s, v9.4s, v26.s[3]
-	WORD $0x54fff5a8 // b.hi 0x2484 <gemm+0x2484>
-	WORD $0x8b0302f7 // add x23, x23, x3
-	WORD $0x8b0302d6 // add x22, x22, x3
-	WORD $0x8b0302b5 // add x21, x21, x3
-	WORD $0x8b030318 // add x24, x24, x3
-	WORD $0x8b030339 // add x25, x25, x3
-	WORD $0x8b03035a // add x26, x26, x3
-	WORD $0x8b03037b // add x27, x27, x3
-	WORD $0x8b0303de // add x30, x30, x3
-	WORD $0x52800184 // mov w4,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400046b // b.lt 0x2688 <gemm+0x2688>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xd37ef673 // lsl x19, x19,
-	WORD $0x91004294 // add x20, x20,
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xad7fe698 // ldp q24, q25, [x20,
-	WORD $0xbc636aba // ldr s26, [x21, x3]
+	WORD $0x54fff5a8 // b.hi 0x1250 <gemm+0x1250>
+	WORD $0x91001170 // add x16, x11,
+	WORD $0x8b1700a5 // add x5, x5, x23
+	WORD $0x8b1701ef // add x15, x15, x23
+	WORD $0x8b1703de // add x30, x30, x23
+	WORD $0x8b17037b // add x27, x27, x23
+	WORD $0x8b17035a // add x26, x26, x23
+	WORD $0x8b170339 // add x25, x25, x23
+	WORD $0x8b1702d6 // add x22, x22, x23
+	WORD $0x8b170318 // add x24, x24, x23
+	WORD $0xf100161f // cmp x16,
+	WORD $0x5400078b // b.lt 0x14b8 <gemm+0x14b8>
+	WORD $0xd10040f7 // sub x23, x7,
+	WORD $0x14000011 // b 0x1414 <gemm+0x1414>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa0103f7 // mov x23, x1
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x9100056b // add x11, x11,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0xad7fe6f8 // ldp q24, q25, [x23,
+	WORD $0xbc676b1a // ldr s26, [x24, x7]
 	WORD $0x4f9a1317 // fmla v23.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1336 // fmla v22.4s, v25.4s, v26.s[0]
-	WORD $0xbc636ada // ldr s26, [x22, x3]
+	WORD $0xbc676ada // ldr s26, [x22, x7]
 	WORD $0x4f9a1315 // fmla v21.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1334 // fmla v20.4s, v25.4s, v26.s[0]
-	WORD $0xbc636afa // ldr s26, [x23, x3]
-	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
-	WORD $0xbc636b1a // ldr s26, [x24, x3]
+	WORD $0xbc676b3a // ldr s26, [x25, x7]
+	WORD $0x4f9a1313 // fmla v19.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1332 // fmla v18.4s, v25.4s, v26.s[0]
+	WORD $0xbc676b5a // ldr s26, [x26, x7]
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	WORD $0xbc636b3a // ldr s26, [x25, x3]
-	WORD $0x4f9a1305 // fmla v5.4s, v24.4s, v26.s[0]
+	WORD $0xbc676b7a // ldr s26, [x27, x7]
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
-	WORD $0xbc636b5a // ldr s26, [x26, x3]
-	WORD $0x4f9a1303 // fmla v3.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1326 // fmla v6.4s, v25.4s, v26.s[0]
-	WORD $0xbc636b7a // ldr s26, [x27, x3]
+	WORD $0xbc676bda // ldr s26, [x30, x7]
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	WORD $0xbc6769fa // ldr s26, [x15, x7]
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1324 // fmla v4.4s, v25.4s, v26.s[0]
-	WORD $0xbc636bda // ldr s26, [x30, x3]
-	WORD $0x8b130063 // add x3, x3, x19
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0xbc6768ba // ldr s26, [x5, x7]
+	WORD $0x8b1100e7 // add x7, x7, x17
 	WORD $0x4f9a1301 // fmla v1.4s, v24.4s, v26.s[0]
-	WORD $0x8b100294 // add x20, x20, x16
-	WORD $0xd10005ad // sub x13, x13,
-	WORD $0xf10005bf // cmp x13,
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0x8b0e02f7 // add x23, x23, x14
+	WORD $0xf100057f // cmp x11,
 	WORD $0x4f9a1320 // fmla v0.4s, v25.4s, v26.s[0]
-	WORD $0x54fffc68 // b.hi 0x2610 <gemm+0x2610>
-	WORD $0xf100115f // cmp x10,
-	WORD $0xa944b413 // ldp x19, x13, [x0,
-	WORD $0x54ffdf00 // b.eq 0x2270 <gemm+0x2270>
-	WORD $0x52800296 // mov w22,
-	WORD $0xb40004cd // cbz x13, 0x2730 <gemm+0x2730>
-	WORD $0x3dc00178 // ldr q24, [x11]
-	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
-	WORD $0xaa0b03e3 // mov x3, x11
-	WORD $0x3c810477 // str q23, [x3],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400088b // b.lt 0x27c4 <gemm+0x27c4>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc747877 // ldr s23, [x3, x20, lsl
-	WORD $0xbc3478f7 // str s23, [x7, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x26c0 <gemm+0x26c0>
-	WORD $0x3dd01ff7 // ldr q23, [sp,
-	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
-	WORD $0x3d901ff6 // str q22, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x540002ea // b.ge 0x2740 <gemm+0x2740>
-	WORD $0x8b130963 // add x3, x11, x19, lsl
-	WORD $0xb50006ed // cbnz x13, 0x27c8 <gemm+0x27c8>
-	WORD $0x14000058 // b 0x2850 <gemm+0x2850>
-	WORD $0xad005977 // stp q23, q22, [x11]
-	WORD $0x8b13096d // add x13, x11, x19, lsl
-	WORD $0xad0051b5 // stp q21, q20, [x13]
-	WORD $0x8b130d6d // add x13, x11, x19, lsl
-	WORD $0xad004db2 // stp q18, q19, [x13]
-	WORD $0x9b042e6d // madd x13, x19, x4, x11
-	WORD $0xad0045b0 // stp q16, q17, [x13]
-	WORD $0x8b13116d // add x13, x11, x19, lsl
-	WORD $0xad001da5 // stp q5, q7, [x13]
-	WORD $0x9b032e6d // madd x13, x19, x3, x11
-	WORD $0xad0019a3 // stp q3, q6, [x13]
-	WORD $0x9b052e6d // madd x13, x19, x5, x11
-	WORD $0xad0011a2 // stp q2, q4, [x13]
-	WORD $0x9b062e6d // madd x13, x19, x6, x11
-	WORD $0x17fffef9 // b 0x2310 <gemm+0x2310>
-	WORD $0x3d800177 // str q23, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901ff6 // str q22, [sp,
-	WORD $0x5400088d // b.le 0x284c <gemm+0x284c>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x91004174 // add x20, x11,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6378f6 // ldr s22, [x7, x3, lsl
-	WORD $0xbc237a96 // str s22, [x20, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03015f // cmp x10, x3
-	WORD $0x54ffff81 // b.ne 0x2750 <gemm+0x2750>
-	WORD $0x8b130963 // add x3, x11, x19, lsl
-	WORD $0xb400078d // cbz x13, 0x2858 <gemm+0x2858>
-	WORD $0x3dc00076 // ldr q22, [x3]
-	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810695 // str q21, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400028b // b.lt 0x27d4 <gemm+0x27d4>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc757a95 // ldr s21, [x20, x21, lsl
-	WORD $0xbc3578f5 // str s21, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x2790 <gemm+0x2790>
-	WORD $0x3dd01ff5 // ldr q21, [sp,
-	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x540005aa // b.ge 0x2868 <gemm+0x2868>
-	WORD $0x8b130d63 // add x3, x11, x19, lsl
-	WORD $0xb50000ed // cbnz x13, 0x27d8 <gemm+0x27d8>
-	WORD $0x1400004a // b 0x28e8 <gemm+0x28e8>
-	WORD $0x8b130963 // add x3, x11, x19, lsl
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
-	WORD $0x3d800064 // str q4, [x3]
-	WORD $0x8b130d63 // add x3, x11, x19, lsl
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
-	WORD $0x3d800064 // str q4, [x3]
-	WORD $0x9b042e63 // madd x3, x19, x4, x11
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
-	WORD $0x3d800064 // str q4, [x3]
-	WORD $0x8b131163 // add x3, x11, x19, lsl
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x3d800064 // str q4, [x3]
-	WORD $0x9b162e63 // madd x3, x19, x22, x11
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d800063 // str q3, [x3]
-	WORD $0x9b052e63 // madd x3, x19, x5, x11
-	WORD $0x3dc00063 // ldr q3, [x3]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d800062 // str q2, [x3]
-	WORD $0x9b062e63 // madd x3, x19, x6, x11
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3c810461 // str q1, [x3],
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100151f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffd68b // b.lt 0x2314 <gemm+0x2314>
-	WORD $0x14000036 // b 0x2920 <gemm+0x2920>
-	WORD $0x8b130963 // add x3, x11, x19, lsl
-	WORD $0x3d800075 // str q21, [x3]
-	WORD $0x14000024 // b 0x28e4 <gemm+0x28e4>
-	WORD $0x3d800075 // str q21, [x3]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0x5400040d // b.le 0x28e4 <gemm+0x28e4>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xbc7478f4 // ldr s20, [x7, x20, lsl
-	WORD $0xbc347874 // str s20, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x2870 <gemm+0x2870>
-	WORD $0x8b130d63 // add x3, x11, x19, lsl
-	WORD $0xb40005ed // cbz x13, 0x2944 <gemm+0x2944>
-	WORD $0x3dc00074 // ldr q20, [x3]
-	WORD $0x4e32d692 // fadd v18.4s, v20.4s, v18.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810692 // str q18, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54fffa0b // b.lt 0x27e4 <gemm+0x27e4>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc757a92 // ldr s18, [x20, x21, lsl
-	WORD $0xbc3578f2 // str s18, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x28b0 <gemm+0x28b0>
-	WORD $0x3dd01ff2 // ldr q18, [sp,
-	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
-	WORD $0x3d901ff2 // str q18, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400040a // b.ge 0x2954 <gemm+0x2954>
-	WORD $0x9b042e63 // madd x3, x19, x4, x11
-	WORD $0xb5fff86d // cbnz x13, 0x27e8 <gemm+0x27e8>
-	WORD $0x14000004 // b 0x28f0 <gemm+0x28f0>
-	WORD $0x8b130d63 // add x3, x11, x19, lsl
-	WORD $0x3d800072 // str q18, [x3]
-	WORD $0x9b042e63 // madd x3, x19, x4, x11
-	WORD $0x3d800070 // str q16, [x3]
-	WORD $0x8b131163 // add x3, x11, x19, lsl
-	WORD $0x3d800065 // str q5, [x3]
-	WORD $0x9b162e63 // madd x3, x19, x22, x11
-	WORD $0x3d800063 // str q3, [x3]
-	WORD $0x9b052e63 // madd x3, x19, x5, x11
-	WORD $0x3d800062 // str q2, [x3]
-	WORD $0x9b062e63 // madd x3, x19, x6, x11
-	WORD $0x3c810461 // str q1, [x3],
-	WORD $0xf100151f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffcfcb // b.lt 0x2314 <gemm+0x2314>
-	WORD $0x914013ed // add x13, sp,
-	WORD $0x9101c1ad // add x13, x13,
-	WORD $0xaa0a03f3 // mov x19, x10
-	WORD $0xd503201f // nop
-	WORD $0xbc4045a0 // ldr s0, [x13],
-	WORD $0xbc004460 // str s0, [x3],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x2930 <gemm+0x2930>
-	WORD $0x17fffe75 // b 0x2314 <gemm+0x2314>
-	WORD $0x3d800072 // str q18, [x3]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901ff3 // str q19, [sp,
-	WORD $0x54fffced // b.le 0x28ec <gemm+0x28ec>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xd503201f // nop
-	WORD $0xbc7478f2 // ldr s18, [x7, x20, lsl
-	WORD $0xbc347872 // str s18, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x2960 <gemm+0x2960>
-	WORD $0x9b042e63 // madd x3, x19, x4, x11
-	WORD $0xb40002ed // cbz x13, 0x29d4 <gemm+0x29d4>
-	WORD $0x3dc00072 // ldr q18, [x3]
-	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810690 // str q16, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54fff30b // b.lt 0x27f4 <gemm+0x27f4>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc757a90 // ldr s16, [x20, x21, lsl
-	WORD $0xbc3578f0 // str s16, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x29a0 <gemm+0x29a0>
-	WORD $0x3dd01ff0 // ldr q16, [sp,
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x3d901ff0 // str q16, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400010a // b.ge 0x29e4 <gemm+0x29e4>
-	WORD $0x8b131163 // add x3, x11, x19, lsl
-	WORD $0xb5fff16d // cbnz x13, 0x27f8 <gemm+0x27f8>
-	WORD $0x17ffffca // b 0x28f8 <gemm+0x28f8>
-	WORD $0x3d800070 // str q16, [x3]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x54fff8ad // b.le 0x28f4 <gemm+0x28f4>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xd503201f // nop
-	WORD $0xbc7478f0 // ldr s16, [x7, x20, lsl
-	WORD $0xbc347870 // str s16, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x29f0 <gemm+0x29f0>
-	WORD $0x8b131163 // add x3, x11, x19, lsl
-	WORD $0xb40002ed // cbz x13, 0x2a64 <gemm+0x2a64>
-	WORD $0x3dc00070 // ldr q16, [x3]
-	WORD $0x4e25d605 // fadd v5.4s, v16.4s, v5.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810685 // str q5, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffef0b // b.lt 0x2804 <gemm+0x2804>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc757a85 // ldr s5, [x20, x21, lsl
-	WORD $0xbc3578e5 // str s5, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x2a30 <gemm+0x2a30>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
+	WORD $0x54fffc68 // b.hi 0x1420 <gemm+0x1420>
+	WORD $0x8b0700a5 // add x5, x5, x7
+	WORD $0x8b0701ef // add x15, x15, x7
+	WORD $0x8b0703de // add x30, x30, x7
+	WORD $0x8b07037b // add x27, x27, x7
+	WORD $0x8b07035a // add x26, x26, x7
+	WORD $0x8b070339 // add x25, x25, x7
+	WORD $0x8b0702d6 // add x22, x22, x7
+	WORD $0x8b070318 // add x24, x24, x7
+	WORD $0xf9405bf0 // ldr x16, [sp,
+	WORD $0xf94053f7 // ldr x23, [sp,
+	WORD $0xf100113f // cmp x9,
+	WORD $0xf94077e7 // ldr x7, [sp,
+	WORD $0x54ffe861 // b.ne 0x11d4 <gemm+0x11d4>
+	WORD $0x3707ded4 // tbnz w20,
+	WORD $0xad406598 // ldp q24, q25, [x12]
+	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
+	WORD $0x4e39d6d6 // fadd v22.4s, v22.4s, v25.4s
+	WORD $0xad005997 // stp q23, q22, [x12]
+	WORD $0xa94f2beb // ldp x11, x10, [sp,
+	WORD $0xad405d56 // ldp q22, q23, [x10]
+	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
+	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
+	WORD $0xad005155 // stp q21, q20, [x10]
+	WORD $0xad405574 // ldp q20, q21, [x11]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	WORD $0xad004973 // stp q19, q18, [x11]
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0xad404d72 // ldp q18, q19, [x11]
+	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
+	WORD $0x4e33d631 // fadd v17.4s, v17.4s, v19.4s
+	WORD $0xad004570 // stp q16, q17, [x11]
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0xad404570 // ldp q16, q17, [x11]
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
+	WORD $0xad001d66 // stp q6, q7, [x11]
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0xad401d66 // ldp q6, q7, [x11]
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
 	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
-	WORD $0x3d901fe5 // str q5, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400010a // b.ge 0x2a74 <gemm+0x2a74>
-	WORD $0x9b162e63 // madd x3, x19, x22, x11
-	WORD $0xb5ffed6d // cbnz x13, 0x2808 <gemm+0x2808>
-	WORD $0x17ffffa8 // b 0x2900 <gemm+0x2900>
-	WORD $0x3d800065 // str q5, [x3]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901fe7 // str q7, [sp,
-	WORD $0x54fff46d // b.le 0x28fc <gemm+0x28fc>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xd503201f // nop
-	WORD $0xbc7478e5 // ldr s5, [x7, x20, lsl
-	WORD $0xbc347865 // str s5, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x2a80 <gemm+0x2a80>
-	WORD $0x9b162e63 // madd x3, x19, x22, x11
-	WORD $0xb40002cd // cbz x13, 0x2af0 <gemm+0x2af0>
-	WORD $0x3dc00065 // ldr q5, [x3]
-	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810683 // str q3, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffeb0b // b.lt 0x2814 <gemm+0x2814>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xbc757a83 // ldr s3, [x20, x21, lsl
-	WORD $0xbc3578e3 // str s3, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x2abc <gemm+0x2abc>
-	WORD $0x3dd01fe3 // ldr q3, [sp,
-	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400010a // b.ge 0x2b00 <gemm+0x2b00>
-	WORD $0x9b052e63 // madd x3, x19, x5, x11
-	WORD $0xb5ffe98d // cbnz x13, 0x2818 <gemm+0x2818>
-	WORD $0x17ffff87 // b 0x2908 <gemm+0x2908>
-	WORD $0x3d800063 // str q3, [x3]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x54fff04d // b.le 0x2904 <gemm+0x2904>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xbc7478e3 // ldr s3, [x7, x20, lsl
-	WORD $0xbc347863 // str s3, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x2b08 <gemm+0x2b08>
-	WORD $0x9b052e63 // madd x3, x19, x5, x11
-	WORD $0xb40002cd // cbz x13, 0x2b78 <gemm+0x2b78>
-	WORD $0x3dc00063 // ldr q3, [x3]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0x3c810682 // str q2, [x20],
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffe74b // b.lt 0x2824 <gemm+0x2824>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xbc757a82 // ldr s2, [x20, x21, lsl
-	WORD $0xbc3578e2 // str s2, [x7, x21, lsl
-	WORD $0x910006b5 // add x21, x21,
-	WORD $0xeb15015f // cmp x10, x21
-	WORD $0x54ffff81 // b.ne 0x2b44 <gemm+0x2b44>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
+	WORD $0xad001564 // stp q4, q5, [x11]
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0xad401564 // ldp q4, q5, [x11]
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x3d901fe2 // str q2, [sp,
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0xad000d62 // stp q2, q3, [x11]
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0xad400d62 // ldp q2, q3, [x11]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x17fffedd // b 0x10d8 <gemm+0x10d8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00198 // ldr q24, [x12]
+	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
+	WORD $0x3d800197 // str q23, [x12]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400010a // b.ge 0x2b88 <gemm+0x2b88>
-	WORD $0x9b062e63 // madd x3, x19, x6, x11
-	WORD $0xb5ffe5cd // cbnz x13, 0x2828 <gemm+0x2828>
-	WORD $0x17ffff67 // b 0x2910 <gemm+0x2910>
-	WORD $0x3d800062 // str q2, [x3]
+	WORD $0x5400096b // b.lt 0x16b4 <gemm+0x16b4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b78d7 // ldr s23, [x6, x11, lsl
+	WORD $0xbc2b7ab7 // str s23, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1590 <gemm+0x1590>
+	WORD $0x3dcf43f7 // ldr q23, [sp,
+	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
+	WORD $0x3d8f43f6 // str q22, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x540007eb // b.lt 0x16b0 <gemm+0x16b0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7ab6 // ldr s22, [x21, x11, lsl
+	WORD $0xbc2b78d6 // str s22, [x6, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x15c0 <gemm+0x15c0>
+	WORD $0x360002d4 // tbz w20,
+	WORD $0xf9407feb // ldr x11, [sp,
+	WORD $0x3d800175 // str q21, [x11]
 	WORD $0xf100111f // cmp x8,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x54ffec4d // b.le 0x290c <gemm+0x290c>
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0x5400048c // b.gt 0x1678 <gemm+0x1678>
+	WORD $0xf9407beb // ldr x11, [sp,
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x3d800166 // str q6, [x11]
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0x3d800164 // str q4, [x11]
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0x3c810561 // str q1, [x11],
+	WORD $0xf100151f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffd5cb // b.lt 0x10dc <gemm+0x10dc>
+	WORD $0x14000044 // b 0x1738 <gemm+0x1738>
+	WORD $0xf9407feb // ldr x11, [sp,
+	WORD $0x3dc00176 // ldr q22, [x11]
+	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
+	WORD $0x3d800175 // str q21, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x540003eb // b.lt 0x16c4 <gemm+0x16c4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7a75 // ldr s21, [x19, x11, lsl
+	WORD $0xbc2b7ab5 // str s21, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1650 <gemm+0x1650>
+	WORD $0x3dcf43f5 // ldr q21, [sp,
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54000b8b // b.lt 0x17e4 <gemm+0x17e4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7ab4 // ldr s20, [x21, x11, lsl
+	WORD $0xbc2b7a74 // str s20, [x19, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1680 <gemm+0x1680>
+	WORD $0x36000634 // tbz w20,
+	WORD $0xf9407beb // ldr x11, [sp,
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0x54fffa6d // b.le 0x15f4 <gemm+0x15f4>
+	WORD $0x1400003f // b 0x17a8 <gemm+0x17a8>
+	WORD $0x3707d9d4 // tbnz w20,
+	WORD $0xf9407feb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d6a3 // fadd v3.4s, v21.4s, v3.4s
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0xf9407beb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d663 // fadd v3.4s, v19.4s, v3.4s
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d603 // fadd v3.4s, v16.4s, v3.4s
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0x3dc00162 // ldr q2, [x11]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3c810561 // str q1, [x11],
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100151f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffcd4b // b.lt 0x10dc <gemm+0x10dc>
+	WORD $0x91400fe7 // add x7, sp,
+	WORD $0x913400e7 // add x7, x7,
+	WORD $0xaa0903f4 // mov x20, x9
+	WORD $0xbc4044e0 // ldr s0, [x7],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x1744 <gemm+0x1744>
+	WORD $0x17fffe62 // b 0x10dc <gemm+0x10dc>
+	WORD $0xf9407beb // ldr x11, [sp,
+	WORD $0x3dc00174 // ldr q20, [x11]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54fffb0b // b.lt 0x16d4 <gemm+0x16d4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b78f3 // ldr s19, [x7, x11, lsl
+	WORD $0xbc2b7ab3 // str s19, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1780 <gemm+0x1780>
+	WORD $0x3dcf43f3 // ldr q19, [sp,
+	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
+	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x5400066b // b.lt 0x1870 <gemm+0x1870>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7ab2 // ldr s18, [x21, x11, lsl
+	WORD $0xbc2b78f2 // str s18, [x7, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x17b0 <gemm+0x17b0>
+	WORD $0x36000154 // tbz w20,
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0xf9403fe7 // ldr x7, [sp,
+	WORD $0x54fff10d // b.le 0x15fc <gemm+0x15fc>
+	WORD $0x14000017 // b 0x183c <gemm+0x183c>
+	WORD $0x3707f054 // tbnz w20,
+	WORD $0x17ffffb7 // b 0x16c4 <gemm+0x16c4>
+	WORD $0xf94073eb // ldr x11, [sp,
+	WORD $0x3dc00172 // ldr q18, [x11]
+	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0xf9403fe7 // ldr x7, [sp,
+	WORD $0x54fff6cb // b.lt 0x16e4 <gemm+0x16e4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7a10 // ldr s16, [x16, x11, lsl
+	WORD $0xbc2b7ab0 // str s16, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1814 <gemm+0x1814>
+	WORD $0x3dcf43f0 // ldr q16, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8f43f0 // str q16, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x5400064b // b.lt 0x1900 <gemm+0x1900>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7ab0 // ldr s16, [x21, x11, lsl
+	WORD $0xbc2b7a10 // str s16, [x16, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1840 <gemm+0x1840>
+	WORD $0x36000134 // tbz w20,
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x3d800166 // str q6, [x11]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0x54ffeced // b.le 0x1604 <gemm+0x1604>
+	WORD $0x14000017 // b 0x18c8 <gemm+0x18c8>
+	WORD $0x3707ec34 // tbnz w20,
+	WORD $0x17ffff98 // b 0x16d4 <gemm+0x16d4>
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x3dc00170 // ldr q16, [x11]
+	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
+	WORD $0x3d800166 // str q6, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54fff30b // b.lt 0x16f4 <gemm+0x16f4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7ae6 // ldr s6, [x23, x11, lsl
+	WORD $0xbc2b7aa6 // str s6, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x18a0 <gemm+0x18a0>
+	WORD $0x3dcf43e6 // ldr q6, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x5400068b // b.lt 0x1994 <gemm+0x1994>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7aa6 // ldr s6, [x21, x11, lsl
+	WORD $0xbc2b7ae6 // str s6, [x23, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x18d0 <gemm+0x18d0>
+	WORD $0x36000134 // tbz w20,
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0x3d800164 // str q4, [x11]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0x54ffe8ad // b.le 0x160c <gemm+0x160c>
+	WORD $0x14000017 // b 0x1958 <gemm+0x1958>
+	WORD $0x3707e7f4 // tbnz w20,
+	WORD $0x17ffff78 // b 0x16e4 <gemm+0x16e4>
+	WORD $0xf9406beb // ldr x11, [sp,
+	WORD $0x3dc00166 // ldr q6, [x11]
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x3d800164 // str q4, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54ffef0b // b.lt 0x1704 <gemm+0x1704>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b78e4 // ldr s4, [x7, x11, lsl
+	WORD $0xbc2b7aa4 // str s4, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1930 <gemm+0x1930>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x5400080b // b.lt 0x1a54 <gemm+0x1a54>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7aa4 // ldr s4, [x21, x11, lsl
+	WORD $0xbc2b78e4 // str s4, [x7, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1960 <gemm+0x1960>
+	WORD $0x36000154 // tbz w20,
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0xf94033e7 // ldr x7, [sp,
+	WORD $0x54ffe44d // b.le 0x1614 <gemm+0x1614>
+	WORD $0x14000017 // b 0x19ec <gemm+0x19ec>
+	WORD $0x3707e394 // tbnz w20,
+	WORD $0x17ffff57 // b 0x16f4 <gemm+0x16f4>
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0x3dc00164 // ldr q4, [x11]
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0xf94033e7 // ldr x7, [sp,
+	WORD $0x54ffeacb // b.lt 0x1714 <gemm+0x1714>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b78e2 // ldr s2, [x7, x11, lsl
+	WORD $0xbc2b7aa2 // str s2, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x19c4 <gemm+0x19c4>
+	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x540003ab // b.lt 0x1a5c <gemm+0x1a5c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7aa2 // ldr s2, [x21, x11, lsl
+	WORD $0xbc2b78e2 // str s2, [x7, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x19f0 <gemm+0x19f0>
+	WORD $0x3707e094 // tbnz w20,
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0x3dc00162 // ldr q2, [x11]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0xf9402feb // ldr x11, [sp,
+	WORD $0x54ffe80b // b.lt 0x1728 <gemm+0x1728>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9402fe7 // ldr x7, [sp,
+	WORD $0xbc6b78e1 // ldr s1, [x7, x11, lsl
+	WORD $0xbc2b7aa1 // str s1, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x1a34 <gemm+0x1a34>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0xaa0703eb // mov x11, x7
+	WORD $0x17ffff36 // b 0x1728 <gemm+0x1728>
+	WORD $0x3707ddd4 // tbnz w20,
+	WORD $0x17ffff2b // b 0x1704 <gemm+0x1704>
+	WORD $0x3707ddd4 // tbnz w20,
+	WORD $0x17ffff2d // b 0x1714 <gemm+0x1714>
+	WORD $0xaa1003f1 // mov x17, x16
+	WORD $0xf100063f // cmp x17,
+	WORD $0x5400184d // b.le 0x1d74 <gemm+0x1d74>
+	WORD $0xf9403be8 // ldr x8, [sp,
+	WORD $0xd37ae508 // lsl x8, x8,
+	WORD $0xf9401bc2 // ldr x2, [x30,
+	WORD $0x5280060b // mov w11,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xf94027c4 // ldr x4, [x30,
+	WORD $0x14000009 // b 0x1ab0 <gemm+0x1ab0>
+	WORD $0xf9401bc2 // ldr x2, [x30,
+	WORD $0xf94027c4 // ldr x4, [x30,
+	WORD $0xd1000a30 // sub x16, x17,
+	WORD $0x8b020d4a // add x10, x10, x2, lsl
+	WORD $0x8b040d8c // add x12, x12, x4, lsl
+	WORD $0xf1000e3f // cmp x17,
+	WORD $0xaa1003f1 // mov x17, x16
+	WORD $0x5400166d // b.le 0x1d78 <gemm+0x1d78>
+	WORD $0xf94017d0 // ldr x16, [x30,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffff0b // b.lt 0x1a98 <gemm+0x1a98>
+	WORD $0xf9401fc0 // ldr x0, [x30,
+	WORD $0xf9402bc6 // ldr x6, [x30,
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0x8b020942 // add x2, x10, x2, lsl
+	WORD $0x91004183 // add x3, x12,
+	WORD $0x8b040984 // add x4, x12, x4, lsl
+	WORD $0x91004085 // add x5, x4,
+	WORD $0xf10000df // cmp x6,
+	WORD $0x1a9f17f3 // cset w19, eq
+	WORD $0xd37ef406 // lsl x6, x0,
+	WORD $0xaa1803e7 // mov x7, x24
+	WORD $0x14000008 // b 0x1b08 <gemm+0x1b08>
+	WORD $0xd503201f // nop
+	WORD $0xad000983 // stp q3, q2, [x12]
+	WORD $0xad000081 // stp q1, q0, [x4]
+	WORD $0x2a1f03f3 // mov w19, wzr
+	WORD $0xf100c210 // subs x16, x16,
+	WORD $0x8b0800e7 // add x7, x7, x8
+	WORD $0x54fffc6d // b.le 0x1a90 <gemm+0x1a90>
+	WORD $0xf100c21f // cmp x16,
+	WORD $0x9a8b3214 // csel x20, x16, x11, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54000541 // b.ne 0x1bc0 <gemm+0x1bc0>
+	WORD $0xf100121f // cmp x16,
+	WORD $0x54000503 // b.lo 0x1bc0 <gemm+0x1bc0>
+	WORD $0xaa0703f6 // mov x22, x7
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1603f5 // mov x21, x22
+	WORD $0x3cc10424 // ldr q4, [x1],
+	WORD $0x3cc10445 // ldr q5, [x2],
+	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c1 // fmla v1.4s, v6.4s, v5.s[0]
+	WORD $0x4f8410e2 // fmla v2.4s, v7.4s, v4.s[0]
+	WORD $0x4f8510e0 // fmla v0.4s, v7.4s, v5.s[0]
+	WORD $0x8b0e02d6 // add x22, x22, x14
+	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	WORD $0x4fa410e2 // fmla v2.4s, v7.4s, v4.s[1]
+	WORD $0x4fa510e0 // fmla v0.4s, v7.4s, v5.s[1]
+	WORD $0x8b0e02d6 // add x22, x22, x14
+	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
+	WORD $0x4f8518c1 // fmla v1.4s, v6.4s, v5.s[2]
+	WORD $0x4f8418e2 // fmla v2.4s, v7.4s, v4.s[2]
+	WORD $0x4f8518e0 // fmla v0.4s, v7.4s, v5.s[2]
+	WORD $0x8b0e02d6 // add x22, x22, x14
+	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
+	WORD $0x4fa518c1 // fmla v1.4s, v6.4s, v5.s[3]
+	WORD $0x4fa418e2 // fmla v2.4s, v7.4s, v4.s[3]
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0x4fa518e0 // fmla v0.4s, v7.4s, v5.s[3]
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x8b0e02d6 // add x22, x22, x14
+	WORD $0x54fffc68 // b.hi 0x1b34 <gemm+0x1b34>
+	WORD $0x91001296 // add x22, x20,
+	WORD $0xf10016df // cmp x22,
+	WORD $0x540002cb // b.lt 0x1c0c <gemm+0x1c0c>
+	WORD $0x8b0d02b5 // add x21, x21, x13
+	WORD $0x14000005 // b 0x1bd0 <gemm+0x1bd0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0703f5 // mov x21, x7
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad7f96a4 // ldp q4, q5, [x21,
+	WORD $0x4dc6c826 // ld1r { v6.4s }, [x1], x6
+	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
+	WORD $0x4dc6c847 // ld1r { v7.4s }, [x2], x6
+	WORD $0x4e26cca2 // fmla v2.4s, v5.4s, v6.4s
+	WORD $0x4e27cc81 // fmla v1.4s, v4.4s, v7.4s
+	WORD $0x4e27cca0 // fmla v0.4s, v5.4s, v7.4s
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xd1000694 // sub x20, x20,
+	WORD $0xf100069f // cmp x20,
+	WORD $0x54fffec8 // b.hi 0x1be0 <gemm+0x1be0>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000181 // b.ne 0x1c40 <gemm+0x1c40>
+	WORD $0x3707f6f3 // tbnz w19,
+	WORD $0xad401584 // ldp q4, q5, [x12]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad000983 // stp q3, q2, [x12]
+	WORD $0xad400c82 // ldp q2, q3, [x4]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x17ffffb0 // b 0x1af4 <gemm+0x1af4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x36000113 // tbz w19,
+	WORD $0x3d800183 // str q3, [x12]
+	WORD $0xf100013f // cmp x9,
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0x540002cc // b.gt 0x1ca8 <gemm+0x1ca8>
+	WORD $0x1400001d // b 0x1cc8 <gemm+0x1cc8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00184 // ldr q4, [x12]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d800183 // str q3, [x12]
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540005cb // b.lt 0x1d30 <gemm+0x1d30>
 	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x91004063 // add x3, x3,
-	WORD $0xbc7478e2 // ldr s2, [x7, x20, lsl
+	WORD $0xbc747863 // ldr s3, [x3, x20, lsl
+	WORD $0xbc3479e3 // str s3, [x15, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14013f // cmp x9, x20
+	WORD $0x54ffff81 // b.ne 0x1c80 <gemm+0x1c80>
+	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400044b // b.lt 0x1d2c <gemm+0x1d2c>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc7479e2 // ldr s2, [x15, x20, lsl
 	WORD $0xbc347862 // str s2, [x3, x20, lsl
 	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14015f // cmp x10, x20
-	WORD $0x54ffff81 // b.ne 0x2b90 <gemm+0x2b90>
-	WORD $0x9b062e63 // madd x3, x19, x6, x11
-	WORD $0xb4ffeb4d // cbz x13, 0x2910 <gemm+0x2910>
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0xeb14013f // cmp x9, x20
+	WORD $0x54ffff81 // b.ne 0x1cb0 <gemm+0x1cb0>
+	WORD $0x360000d3 // tbz w19,
+	WORD $0x3d800081 // str q1, [x4]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x540003ea // b.ge 0x1d50 <gemm+0x1d50>
+	WORD $0x17ffff88 // b 0x1af8 <gemm+0x1af8>
+	WORD $0x3dc00082 // ldr q2, [x4]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3c810462 // str q2, [x3],
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffe3ab // b.lt 0x2838 <gemm+0x2838>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xbc6d7861 // ldr s1, [x3, x13, lsl
-	WORD $0xbc2d78e1 // str s1, [x7, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x2bcc <gemm+0x2bcc>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100151f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffb92b // b.lt 0x2314 <gemm+0x2314>
-	WORD $0x17ffff4b // b 0x2920 <gemm+0x2920>
-	WORD $0x910103ed // add x13, sp,
-	WORD $0x5280020c // mov w12,
-	WORD $0xf10011df // cmp x14,
-	WORD $0x54ff06eb // b.lt 0xce0 <gemm+0xce0>
-	WORD $0xd37ef58f // lsl x15, x12,
-	WORD $0xd37ced90 // lsl x16, x12,
-	WORD $0xf9401806 // ldr x6, [x0,
-	WORD $0x52800191 // mov w17,
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0x1400002d // b 0x2cd4 <gemm+0x2cd4>
-	WORD $0xb40021c3 // cbz x3, 0x305c <gemm+0x305c>
-	WORD $0xad406558 // ldp q24, q25, [x10]
-	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
-	WORD $0x4e37d737 // fadd v23.4s, v25.4s, v23.4s
-	WORD $0xad416558 // ldp q24, q25, [x10,
-	WORD $0x4e36d716 // fadd v22.4s, v24.4s, v22.4s
-	WORD $0x4e34d734 // fadd v20.4s, v25.4s, v20.4s
-	WORD $0xad005d55 // stp q21, q23, [x10]
-	WORD $0xad015156 // stp q22, q20, [x10,
-	WORD $0x8b020943 // add x3, x10, x2, lsl
-	WORD $0xad405474 // ldp q20, q21, [x3]
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x4e32d6b2 // fadd v18.4s, v21.4s, v18.4s
-	WORD $0xad415474 // ldp q20, q21, [x3,
-	WORD $0x4e31d691 // fadd v17.4s, v20.4s, v17.4s
-	WORD $0x4e30d6b0 // fadd v16.4s, v21.4s, v16.4s
-	WORD $0xad004873 // stp q19, q18, [x3]
-	WORD $0xad014071 // stp q17, q16, [x3,
-	WORD $0x8b020d43 // add x3, x10, x2, lsl
-	WORD $0xad404470 // ldp q16, q17, [x3]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x4e26d626 // fadd v6.4s, v17.4s, v6.4s
-	WORD $0xad414470 // ldp q16, q17, [x3,
-	WORD $0x4e25d605 // fadd v5.4s, v16.4s, v5.4s
-	WORD $0x4e24d624 // fadd v4.4s, v17.4s, v4.4s
-	WORD $0xad001867 // stp q7, q6, [x3]
-	WORD $0xad011065 // stp q5, q4, [x3,
-	WORD $0x9b112842 // madd x2, x2, x17, x10
-	WORD $0xad401444 // ldp q4, q5, [x2]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad411444 // ldp q4, q5, [x2,
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xad000843 // stp q3, q2, [x2]
-	WORD $0x4e20d4a0 // fadd v0.4s, v5.4s, v0.4s
-	WORD $0xad010041 // stp q1, q0, [x2,
-	WORD $0xd10011c2 // sub x2, x14,
-	WORD $0xf9401806 // ldr x6, [x0,
-	WORD $0x8b06116b // add x11, x11, x6, lsl
-	WORD $0xf9402403 // ldr x3, [x0,
-	WORD $0x8b03114a // add x10, x10, x3, lsl
-	WORD $0xf10021df // cmp x14,
-	WORD $0xaa0203ee // mov x14, x2
-	WORD $0x54ff00ab // b.lt 0xce4 <gemm+0xce4>
-	WORD $0xf9401c02 // ldr x2, [x0,
+	WORD $0x3d800082 // str q2, [x4]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400012b // b.lt 0x1d18 <gemm+0x1d18>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc7378a1 // ldr s1, [x5, x19, lsl
+	WORD $0xbc3379e1 // str s1, [x15, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x1d00 <gemm+0x1d00>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x5400016a // b.ge 0x1d50 <gemm+0x1d50>
+	WORD $0x17ffff74 // b 0x1af8 <gemm+0x1af8>
+	WORD $0x3707fcf3 // tbnz w19,
+	WORD $0x3dc00082 // ldr q2, [x4]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d800081 // str q1, [x4]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffed6b // b.lt 0x1af8 <gemm+0x1af8>
+	WORD $0x91400ff3 // add x19, sp,
+	WORD $0x91340273 // add x19, x19,
+	WORD $0xaa0503f4 // mov x20, x5
+	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0xbc404660 // ldr s0, [x19],
+	WORD $0xbc004680 // str s0, [x20],
+	WORD $0xf10006b5 // subs x21, x21,
+	WORD $0x54ffffa1 // b.ne 0x1d60 <gemm+0x1d60>
+	WORD $0x17ffff62 // b 0x1af8 <gemm+0x1af8>
+	WORD $0xaa1103f0 // mov x16, x17
+	WORD $0xf100061f // cmp x16,
+	WORD $0x5401d7cb // b.lt 0x5874 <gemm+0x5874>
+	WORD $0xf94017c8 // ldr x8, [x30,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x5401d76d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf9403beb // ldr x11, [sp,
+	WORD $0xd37ae56b // lsl x11, x11,
+	WORD $0xf9401fcf // ldr x15, [x30,
+	WORD $0xf9402bd1 // ldr x17, [x30,
+	WORD $0x91004190 // add x16, x12,
+	WORD $0xf100023f // cmp x17,
+	WORD $0x1a9f17e2 // cset w2, eq
+	WORD $0xd37ef5f1 // lsl x17, x15,
+	WORD $0x52800600 // mov w0,
+	WORD $0x91400fe1 // add x1, sp,
+	WORD $0x91340021 // add x1, x1,
+	WORD $0x14000007 // b 0x1dd4 <gemm+0x1dd4>
+	WORD $0xd503201f // nop
+	WORD $0xad000181 // stp q1, q0, [x12]
+	WORD $0x2a1f03e2 // mov w2, wzr
+	WORD $0xf100c108 // subs x8, x8,
+	WORD $0x8b0b0318 // add x24, x24, x11
+	WORD $0x5401d52d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf100c11f // cmp x8,
+	WORD $0x9a803103 // csel x3, x8, x0, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000461 // b.ne 0x1e70 <gemm+0x1e70>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000423 // b.lo 0x1e70 <gemm+0x1e70>
+	WORD $0xaa1803e5 // mov x5, x24
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc10542 // ldr q2, [x10],
+	WORD $0xaa0503e4 // mov x4, x5
+	WORD $0xad4010a3 // ldp q3, q4, [x5]
+	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4010a3 // ldp q3, q4, [x5]
+	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
+	WORD $0x4fa21080 // fmla v0.4s, v4.4s, v2.s[1]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4010a3 // ldp q3, q4, [x5]
+	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
+	WORD $0x4f821880 // fmla v0.4s, v4.4s, v2.s[2]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4010a3 // ldp q3, q4, [x5]
+	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
+	WORD $0xf1001c7f // cmp x3,
+	WORD $0x4fa21880 // fmla v0.4s, v4.4s, v2.s[3]
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0x54fffd88 // b.hi 0x1e00 <gemm+0x1e00>
+	WORD $0x91001065 // add x5, x3,
+	WORD $0xf10014bf // cmp x5,
+	WORD $0x5400022b // b.lt 0x1ea0 <gemm+0x1ea0>
+	WORD $0x8b0d0084 // add x4, x4, x13
+	WORD $0x14000005 // b 0x1e78 <gemm+0x1e78>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1803e4 // mov x4, x24
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xad7f8c82 // ldp q2, q3, [x4,
+	WORD $0x4dd1c944 // ld1r { v4.4s }, [x10], x17
+	WORD $0x4e24cc41 // fmla v1.4s, v2.4s, v4.4s
+	WORD $0x4e24cc60 // fmla v0.4s, v3.4s, v4.4s
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffff28 // b.hi 0x1e80 <gemm+0x1e80>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x540000e1 // b.ne 0x1ec0 <gemm+0x1ec0>
+	WORD $0x3707f8c2 // tbnz w2,
+	WORD $0xad400d82 // ldp q2, q3, [x12]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x17ffffc2 // b 0x1dc0 <gemm+0x1dc0>
+	WORD $0xd503201f // nop
+	WORD $0x36000102 // tbz w2,
+	WORD $0x3d800181 // str q1, [x12]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x540002ca // b.ge 0x1f28 <gemm+0x1f28>
+	WORD $0x17ffffbc // b 0x1dc4 <gemm+0x1dc4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00182 // ldr q2, [x12]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800182 // str q2, [x12]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x1f18 <gemm+0x1f18>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xbc627a01 // ldr s1, [x16, x2, lsl
+	WORD $0xbc227821 // str s1, [x1, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x1f00 <gemm+0x1f00>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54fff50b // b.lt 0x1dc4 <gemm+0x1dc4>
+	WORD $0x91400fe2 // add x2, sp,
+	WORD $0x91340042 // add x2, x2,
+	WORD $0xaa1003e3 // mov x3, x16
+	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404440 // ldr s0, [x2],
+	WORD $0xbc004460 // str s0, [x3],
+	WORD $0xf1000484 // subs x4, x4,
+	WORD $0x54ffffa1 // b.ne 0x1f40 <gemm+0x1f40>
+	WORD $0x17ffff9d // b 0x1dc4 <gemm+0x1dc4>
+	WORD $0x910403f6 // add x22, sp,
+	WORD $0x5280020b // mov w11,
+	WORD $0xf100107f // cmp x3,
+	WORD $0x8b0b056d // add x13, x11, x11, lsl
+	WORD $0xd37ced77 // lsl x23, x11,
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf90073ed // str x13, [sp,
+	WORD $0x54ff204b // b.lt 0x378 <gemm+0x378>
+	WORD $0xd37ae5b1 // lsl x17, x13,
+	WORD $0xf9401bc0 // ldr x0, [x30,
+	WORD $0x910082cb // add x11, x22,
+	WORD $0xa90edbeb // stp x11, x22, [sp,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0x91400fe4 // add x4, sp,
+	WORD $0x91340084 // add x4, x4,
+	WORD $0xf9000fb7 // str x23, [x29,
+	WORD $0x1400000e // b 0x1fcc <gemm+0x1fcc>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bc0 // ldr x0, [x30,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0xa94f0ff6 // ldp x22, x3, [sp,
+	WORD $0xf9400fb7 // ldr x23, [x29,
+	WORD $0xd100106b // sub x11, x3,
+	WORD $0x8b00114a // add x10, x10, x0, lsl
+	WORD $0x8b0f118c // add x12, x12, x15, lsl
+	WORD $0xf100207f // cmp x3,
+	WORD $0xaa0b03e3 // mov x3, x11
+	WORD $0x54ff1dab // b.lt 0x37c <gemm+0x37c>
+	WORD $0xf94017c5 // ldr x5, [x30,
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54ffff0b // b.lt 0x1fb4 <gemm+0x1fb4>
+	WORD $0xf9007fe3 // str x3, [sp,
+	WORD $0xf9401fc6 // ldr x6, [x30,
+	WORD $0xaa0a03e7 // mov x7, x10
+	WORD $0x8b000953 // add x19, x10, x0, lsl
+	WORD $0x8b000d54 // add x20, x10, x0, lsl
+	WORD $0xf9402bcb // ldr x11, [x30,
+	WORD $0x52800181 // mov w1,
+	WORD $0x9b012815 // madd x21, x0, x1, x10
+	WORD $0xaa1603f0 // mov x16, x22
+	WORD $0x9100c196 // add x22, x12,
+	WORD $0x8b0f0997 // add x23, x12, x15, lsl
+	WORD $0x8b0f0d98 // add x24, x12, x15, lsl
+	WORD $0x9100c2f9 // add x25, x23,
+	WORD $0x9100c31a // add x26, x24,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17ed // cset w13, eq
+	WORD $0x9b0131fb // madd x27, x15, x1, x12
+	WORD $0x9100c37e // add x30, x27,
+	WORD $0xd37ef4cf // lsl x15, x6,
+	WORD $0xf94077e1 // ldr x1, [sp,
+	WORD $0xaa1003eb // mov x11, x16
+	WORD $0x1400000e // b 0x2064 <gemm+0x2064>
+	WORD $0xad005d95 // stp q21, q23, [x12]
+	WORD $0xad015196 // stp q22, q20, [x12,
+	WORD $0xad004af3 // stp q19, q18, [x23]
+	WORD $0xad0142f1 // stp q17, q16, [x23,
+	WORD $0xad001b07 // stp q7, q6, [x24]
+	WORD $0xad011305 // stp q5, q4, [x24,
+	WORD $0xad000b63 // stp q3, q2, [x27]
+	WORD $0xad010361 // stp q1, q0, [x27,
+	WORD $0x2a1f03ed // mov w13, wzr
+	WORD $0xf100c0a5 // subs x5, x5,
+	WORD $0x8b11016b // add x11, x11, x17
+	WORD $0x8b110021 // add x1, x1, x17
+	WORD $0x54fffa0d // b.le 0x1fa0 <gemm+0x1fa0>
+	WORD $0xf100c0bf // cmp x5,
+	WORD $0x52800610 // mov w16,
+	WORD $0x9a9030b0 // csel x16, x5, x16, lo
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xf10004df // cmp x6,
-	WORD $0xf9401407 // ldr x7, [x0,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54000561 // b.ne 0x2124 <gemm+0x2124>
 	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x91000610 // add x16, x16,
 	WORD $0x6f00e416 // movi v22.2d,
-	WORD $0x54000621 // b.ne 0x2db0 <gemm+0x2db0>
-	WORD $0xf10004ff // cmp x7,
 	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xaa0103e2 // mov x2, x1
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e411 // movi v17.2d,
@@ -2905,16 +6249,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03f3 // mov x19, x13
-	WORD $0xaa0b03f4 // mov x20, x11
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x540005eb // b.lt 0x2dec <gemm+0x2dec>
-	WORD $0x910004e3 // add x3, x7,
-	WORD $0xd37ef444 // lsl x4, x2,
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0xaa0d03f3 // mov x19, x13
-	WORD $0x3dc00298 // ldr q24, [x20]
-	WORD $0xad406a79 // ldp q25, q26, [x19]
+	WORD $0x3dc000f8 // ldr q24, [x7]
+	WORD $0xad7f6859 // ldp q25, q26, [x2,
 	WORD $0x4f981335 // fmla v21.4s, v25.4s, v24.s[0]
 	WORD $0x4fb81333 // fmla v19.4s, v25.4s, v24.s[1]
 	WORD $0x4f981b27 // fmla v7.4s, v25.4s, v24.s[2]
@@ -2923,23 +6260,28 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb81352 // fmla v18.4s, v26.4s, v24.s[1]
 	WORD $0x4f981b46 // fmla v6.4s, v26.4s, v24.s[2]
 	WORD $0x4fb81b42 // fmla v2.4s, v26.4s, v24.s[3]
-	WORD $0xad416a79 // ldp q25, q26, [x19,
+	WORD $0xad406859 // ldp q25, q26, [x2]
 	WORD $0x4f981336 // fmla v22.4s, v25.4s, v24.s[0]
 	WORD $0x4fb81331 // fmla v17.4s, v25.4s, v24.s[1]
 	WORD $0x4f981b25 // fmla v5.4s, v25.4s, v24.s[2]
 	WORD $0x4fb81b21 // fmla v1.4s, v25.4s, v24.s[3]
 	WORD $0x4f981354 // fmla v20.4s, v26.4s, v24.s[0]
 	WORD $0x4fb81350 // fmla v16.4s, v26.4s, v24.s[1]
-	WORD $0xd1000463 // sub x3, x3,
+	WORD $0x8b0f00e7 // add x7, x7, x15
 	WORD $0x4f981b44 // fmla v4.4s, v26.4s, v24.s[2]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0x8b040294 // add x20, x20, x4
-	WORD $0xf100047f // cmp x3,
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xf100061f // cmp x16,
 	WORD $0x4fb81b40 // fmla v0.4s, v26.4s, v24.s[3]
-	WORD $0x54fffd28 // b.hi 0x2d44 <gemm+0x2d44>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x14000011 // b 0x2dec <gemm+0x2dec>
-	WORD $0xd503201f // nop
+	WORD $0x54fffd28 // b.hi 0x20c0 <gemm+0x20c0>
+	WORD $0x140000a3 // b 0x23ac <gemm+0x23ac>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x54000dc1 // b.ne 0x22e0 <gemm+0x22e0>
+	WORD $0xf10010bf // cmp x5,
+	WORD $0x54000d83 // b.lo 0x22e0 <gemm+0x22e0>
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e412 // movi v18.2d,
@@ -2952,33 +6294,22 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03f3 // mov x19, x13
-	WORD $0xaa0b03f4 // mov x20, x11
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1403e3 // mov x3, x20
-	WORD $0x8b060a84 // add x4, x20, x6, lsl
-	WORD $0x8b060e85 // add x5, x20, x6, lsl
-	WORD $0x9b1150c6 // madd x6, x6, x17, x20
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54000b21 // b.ne 0x2f64 <gemm+0x2f64>
-	WORD $0xf10010ff // cmp x7,
-	WORD $0x54000aeb // b.lt 0x2f64 <gemm+0x2f64>
-	WORD $0xd503201f // nop
-	WORD $0xaa1303f4 // mov x20, x19
-	WORD $0x3cc10478 // ldr q24, [x3],
-	WORD $0xad40767c // ldp q28, q29, [x19]
+	WORD $0xaa0203e3 // mov x3, x2
+	WORD $0x3cc104f8 // ldr q24, [x7],
+	WORD $0xad40745c // ldp q28, q29, [x2]
 	WORD $0x4f981395 // fmla v21.4s, v28.4s, v24.s[0]
-	WORD $0x3cc1049a // ldr q26, [x4],
+	WORD $0x3cc1067a // ldr q26, [x19],
 	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
-	WORD $0x3cc104bb // ldr q27, [x5],
+	WORD $0x3cc1069b // ldr q27, [x20],
 	WORD $0x4f9b1387 // fmla v7.4s, v28.4s, v27.s[0]
-	WORD $0x3cc104d9 // ldr q25, [x6],
+	WORD $0x3cc106b9 // ldr q25, [x21],
 	WORD $0x4f991383 // fmla v3.4s, v28.4s, v25.s[0]
 	WORD $0x4f9813b7 // fmla v23.4s, v29.4s, v24.s[0]
 	WORD $0x4f9a13b2 // fmla v18.4s, v29.4s, v26.s[0]
 	WORD $0x4f9b13a6 // fmla v6.4s, v29.4s, v27.s[0]
 	WORD $0x4f9913a2 // fmla v2.4s, v29.4s, v25.s[0]
-	WORD $0xad41767c // ldp q28, q29, [x19,
+	WORD $0xad41745c // ldp q28, q29, [x2,
 	WORD $0x4f981396 // fmla v22.4s, v28.4s, v24.s[0]
 	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
 	WORD $0x4f9b1385 // fmla v5.4s, v28.4s, v27.s[0]
@@ -2987,8 +6318,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a13b0 // fmla v16.4s, v29.4s, v26.s[0]
 	WORD $0x4f9b13a4 // fmla v4.4s, v29.4s, v27.s[0]
 	WORD $0x4f9913a0 // fmla v0.4s, v29.4s, v25.s[0]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0xad40767c // ldp q28, q29, [x19]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad40745c // ldp q28, q29, [x2]
 	WORD $0x4fb81395 // fmla v21.4s, v28.4s, v24.s[1]
 	WORD $0x4fba1393 // fmla v19.4s, v28.4s, v26.s[1]
 	WORD $0x4fbb1387 // fmla v7.4s, v28.4s, v27.s[1]
@@ -2997,7 +6328,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba13b2 // fmla v18.4s, v29.4s, v26.s[1]
 	WORD $0x4fbb13a6 // fmla v6.4s, v29.4s, v27.s[1]
 	WORD $0x4fb913a2 // fmla v2.4s, v29.4s, v25.s[1]
-	WORD $0xad41767c // ldp q28, q29, [x19,
+	WORD $0xad41745c // ldp q28, q29, [x2,
 	WORD $0x4fb81396 // fmla v22.4s, v28.4s, v24.s[1]
 	WORD $0x4fba1391 // fmla v17.4s, v28.4s, v26.s[1]
 	WORD $0x4fbb1385 // fmla v5.4s, v28.4s, v27.s[1]
@@ -3006,8 +6337,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba13b0 // fmla v16.4s, v29.4s, v26.s[1]
 	WORD $0x4fbb13a4 // fmla v4.4s, v29.4s, v27.s[1]
 	WORD $0x4fb913a0 // fmla v0.4s, v29.4s, v25.s[1]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0xad40767c // ldp q28, q29, [x19]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad40745c // ldp q28, q29, [x2]
 	WORD $0x4f981b95 // fmla v21.4s, v28.4s, v24.s[2]
 	WORD $0x4f9a1b93 // fmla v19.4s, v28.4s, v26.s[2]
 	WORD $0x4f9b1b87 // fmla v7.4s, v28.4s, v27.s[2]
@@ -3016,7 +6347,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a1bb2 // fmla v18.4s, v29.4s, v26.s[2]
 	WORD $0x4f9b1ba6 // fmla v6.4s, v29.4s, v27.s[2]
 	WORD $0x4f991ba2 // fmla v2.4s, v29.4s, v25.s[2]
-	WORD $0xad41767c // ldp q28, q29, [x19,
+	WORD $0xad41745c // ldp q28, q29, [x2,
 	WORD $0x4f981b96 // fmla v22.4s, v28.4s, v24.s[2]
 	WORD $0x4f9a1b91 // fmla v17.4s, v28.4s, v26.s[2]
 	WORD $0x4f9b1b85 // fmla v5.4s, v28.4s, v27.s[2]
@@ -3025,8 +6356,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a1bb0 // fmla v16.4s, v29.4s, v26.s[2]
 	WORD $0x4f9b1ba4 // fmla v4.4s, v29.4s, v27.s[2]
 	WORD $0x4f991ba0 // fmla v0.4s, v29.4s, v25.s[2]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0xad40767c // ldp q28, q29, [x19]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xad40745c // ldp q28, q29, [x2]
 	WORD $0x4fb81b95 // fmla v21.4s, v28.4s, v24.s[3]
 	WORD $0x4fba1b93 // fmla v19.4s, v28.4s, v26.s[3]
 	WORD $0x4fbb1b87 // fmla v7.4s, v28.4s, v27.s[3]
@@ -3035,7 +6366,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba1bb2 // fmla v18.4s, v29.4s, v26.s[3]
 	WORD $0x4fbb1ba6 // fmla v6.4s, v29.4s, v27.s[3]
 	WORD $0x4fb91ba2 // fmla v2.4s, v29.4s, v25.s[3]
-	WORD $0xad41767c // ldp q28, q29, [x19,
+	WORD $0xad41745c // ldp q28, q29, [x2,
 	WORD $0x4fb81b96 // fmla v22.4s, v28.4s, v24.s[3]
 	WORD $0x4fba1b91 // fmla v17.4s, v28.4s, v26.s[3]
 	WORD $0x4fbb1b85 // fmla v5.4s, v28.4s, v27.s[3]
@@ -3043,278 +6374,967 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb81bb4 // fmla v20.4s, v29.4s, v24.s[3]
 	WORD $0x4fba1bb0 // fmla v16.4s, v29.4s, v26.s[3]
 	WORD $0x4fbb1ba4 // fmla v4.4s, v29.4s, v27.s[3]
-	WORD $0xf1001cff // cmp x7,
-	WORD $0xd10010e7 // sub x7, x7,
-	WORD $0x8b0f0273 // add x19, x19, x15
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0x4fb91ba0 // fmla v0.4s, v29.4s, v25.s[3]
-	WORD $0x54fff5a8 // b.hi 0x2e10 <gemm+0x2e10>
-	WORD $0x8b100293 // add x19, x20, x16
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x5400042b // b.lt 0x2fec <gemm+0x2fec>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xd37ef442 // lsl x2, x2,
-	WORD $0x91008273 // add x19, x19,
-	WORD $0x910004e7 // add x7, x7,
+	WORD $0x54fff5a8 // b.hi 0x2174 <gemm+0x2174>
+	WORD $0x91001202 // add x2, x16,
+	WORD $0xf100145f // cmp x2,
+	WORD $0x5400070b // b.lt 0x23ac <gemm+0x23ac>
+	WORD $0xf9400fa2 // ldr x2, [x29,
+	WORD $0x8b020062 // add x2, x3, x2
+	WORD $0x14000012 // b 0x2320 <gemm+0x2320>
 	WORD $0xd503201f // nop
-	WORD $0xad7f6678 // ldp q24, q25, [x19,
-	WORD $0xbc74687a // ldr s26, [x3, x20]
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x91000610 // add x16, x16,
+	WORD $0x91008042 // add x2, x2,
+	WORD $0xd503201f // nop
+	WORD $0xad7f6458 // ldp q24, q25, [x2,
+	WORD $0xbc6368fa // ldr s26, [x7, x3]
 	WORD $0x4f9a1315 // fmla v21.4s, v24.4s, v26.s[0]
-	WORD $0xad40727b // ldp q27, q28, [x19]
+	WORD $0xad40705b // ldp q27, q28, [x2]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1394 // fmla v20.4s, v28.4s, v26.s[0]
-	WORD $0xbc74689a // ldr s26, [x4, x20]
+	WORD $0xbc636a7a // ldr s26, [x19, x3]
 	WORD $0x4f9a1313 // fmla v19.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1332 // fmla v18.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1371 // fmla v17.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1390 // fmla v16.4s, v28.4s, v26.s[0]
-	WORD $0xbc7468ba // ldr s26, [x5, x20]
+	WORD $0xbc636a9a // ldr s26, [x20, x3]
 	WORD $0x4f9a1307 // fmla v7.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1326 // fmla v6.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1365 // fmla v5.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1384 // fmla v4.4s, v28.4s, v26.s[0]
-	WORD $0xbc7468da // ldr s26, [x6, x20]
+	WORD $0xbc636aba // ldr s26, [x21, x3]
 	WORD $0x4f9a1303 // fmla v3.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1322 // fmla v2.4s, v25.4s, v26.s[0]
-	WORD $0x8b020294 // add x20, x20, x2
+	WORD $0x8b0f0063 // add x3, x3, x15
 	WORD $0x4f9a1361 // fmla v1.4s, v27.4s, v26.s[0]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0xd10004e7 // sub x7, x7,
-	WORD $0xf10004ff // cmp x7,
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xf100061f // cmp x16,
 	WORD $0x4f9a1380 // fmla v0.4s, v28.4s, v26.s[0]
-	WORD $0x54fffcc8 // b.hi 0x2f80 <gemm+0x2f80>
+	WORD $0x54fffcc8 // b.hi 0x2330 <gemm+0x2330>
+	WORD $0x8b0300e7 // add x7, x7, x3
+	WORD $0x8b030273 // add x19, x19, x3
+	WORD $0x8b030294 // add x20, x20, x3
+	WORD $0x8b0302b5 // add x21, x21, x3
 	WORD $0xf100113f // cmp x9,
-	WORD $0xa9448c02 // ldp x2, x3, [x0,
-	WORD $0x54ffe180 // b.eq 0x2c24 <gemm+0x2c24>
-	WORD $0xb4000483 // cbz x3, 0x3088 <gemm+0x3088>
-	WORD $0xad406558 // ldp q24, q25, [x10]
-	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
-	WORD $0x3dc00958 // ldr q24, [x10,
-	WORD $0x4e37d737 // fadd v23.4s, v25.4s, v23.4s
-	WORD $0xad005d55 // stp q21, q23, [x10]
-	WORD $0x4e36d716 // fadd v22.4s, v24.4s, v22.4s
+	WORD $0x54000481 // b.ne 0x2440 <gemm+0x2440>
+	WORD $0x3707e3ed // tbnz w13,
+	WORD $0xad406598 // ldp q24, q25, [x12]
+	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
+	WORD $0x4e39d6f7 // fadd v23.4s, v23.4s, v25.4s
+	WORD $0xad416598 // ldp q24, q25, [x12,
+	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
+	WORD $0x4e39d694 // fadd v20.4s, v20.4s, v25.4s
+	WORD $0xad005d95 // stp q21, q23, [x12]
+	WORD $0xad015196 // stp q22, q20, [x12,
+	WORD $0xad4056f4 // ldp q20, q21, [x23]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	WORD $0xad4156f4 // ldp q20, q21, [x23,
+	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
+	WORD $0x4e35d610 // fadd v16.4s, v16.4s, v21.4s
+	WORD $0xad004af3 // stp q19, q18, [x23]
+	WORD $0xad0142f1 // stp q17, q16, [x23,
+	WORD $0xad404710 // ldp q16, q17, [x24]
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0xad414710 // ldp q16, q17, [x24,
+	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
+	WORD $0xad001b07 // stp q7, q6, [x24]
+	WORD $0x4e31d484 // fadd v4.4s, v4.4s, v17.4s
+	WORD $0xad011305 // stp q5, q4, [x24,
+	WORD $0xad401764 // ldp q4, q5, [x27]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad411764 // ldp q4, q5, [x27,
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000b63 // stp q3, q2, [x27]
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x17ffff06 // b 0x204c <gemm+0x204c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3600010d // tbz w13,
+	WORD $0xad005d95 // stp q21, q23, [x12]
+	WORD $0x3d800996 // str q22, [x12,
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0x5400032a // b.ge 0x24b8 <gemm+0x24b8>
+	WORD $0x14000022 // b 0x24e0 <gemm+0x24e0>
+	WORD $0xd503201f // nop
+	WORD $0xad406598 // ldp q24, q25, [x12]
+	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
+	WORD $0x3dc00998 // ldr q24, [x12,
+	WORD $0x4e39d6f7 // fadd v23.4s, v23.4s, v25.4s
+	WORD $0xad005d95 // stp q21, q23, [x12]
+	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x3d800956 // str q22, [x10,
-	WORD $0x3d901ff5 // str q21, [sp,
+	WORD $0x3d800996 // str q22, [x12,
+	WORD $0x3d8f43f5 // str q21, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400012b // b.lt 0x3048 <gemm+0x3048>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x9100c145 // add x5, x10,
-	WORD $0xbc6478b5 // ldr s21, [x5, x4, lsl
-	WORD $0xbc247835 // str s21, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb04013f // cmp x9, x4
-	WORD $0x54ffff81 // b.ne 0x3030 <gemm+0x3030>
-	WORD $0x3dd01ff5 // ldr q21, [sp,
-	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x5400010b // b.lt 0x24a8 <gemm+0x24a8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707ad5 // ldr s21, [x22, x16, lsl
+	WORD $0xbc307895 // str s21, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x2490 <gemm+0x2490>
+	WORD $0x3dcf43f5 // ldr q21, [sp,
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0x5400024a // b.ge 0x309c <gemm+0x309c>
-	WORD $0x1400001a // b 0x30c0 <gemm+0x30c0>
-	WORD $0xad005d55 // stp q21, q23, [x10]
-	WORD $0xad015156 // stp q22, q20, [x10,
-	WORD $0x8b020943 // add x3, x10, x2, lsl
-	WORD $0xad004873 // stp q19, q18, [x3]
-	WORD $0xad014071 // stp q17, q16, [x3,
-	WORD $0x8b020d43 // add x3, x10, x2, lsl
-	WORD $0xad001867 // stp q7, q6, [x3]
-	WORD $0xad011065 // stp q5, q4, [x3,
-	WORD $0x9b112842 // madd x2, x2, x17, x10
-	WORD $0xad000843 // stp q3, q2, [x2]
-	WORD $0x17ffff0b // b 0x2cb0 <gemm+0x2cb0>
-	WORD $0xad005d55 // stp q21, q23, [x10]
-	WORD $0x3d800956 // str q22, [x10,
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0x5400014b // b.lt 0x30c0 <gemm+0x30c0>
-	WORD $0x9100c144 // add x4, x10,
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
-	WORD $0xaa0903e6 // mov x6, x9
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0x5400016b // b.lt 0x24e0 <gemm+0x24e0>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91340210 // add x16, x16,
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0xaa0903e3 // mov x3, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc4044b4 // ldr s20, [x5],
-	WORD $0xbc004494 // str s20, [x4],
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x30b0 <gemm+0x30b0>
-	WORD $0x8b020944 // add x4, x10, x2, lsl
-	WORD $0xb4000343 // cbz x3, 0x312c <gemm+0x312c>
-	WORD $0xad405494 // ldp q20, q21, [x4]
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x3dc00894 // ldr q20, [x4,
-	WORD $0x4e32d6b2 // fadd v18.4s, v21.4s, v18.4s
-	WORD $0xad004893 // stp q19, q18, [x4]
-	WORD $0x4e31d692 // fadd v18.4s, v20.4s, v17.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc404614 // ldr s20, [x16],
+	WORD $0xbc004454 // str s20, [x2],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x24d0 <gemm+0x24d0>
+	WORD $0x3600010d // tbz w13,
+	WORD $0xad004af3 // stp q19, q18, [x23]
+	WORD $0x3d800af1 // str q17, [x23,
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d8f43f0 // str q16, [sp,
+	WORD $0x5400032a // b.ge 0x2558 <gemm+0x2558>
+	WORD $0x14000022 // b 0x2580 <gemm+0x2580>
+	WORD $0xd503201f // nop
+	WORD $0xad4056f4 // ldp q20, q21, [x23]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x3dc00af4 // ldr q20, [x23,
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	WORD $0xad004af3 // stp q19, q18, [x23]
+	WORD $0x4e34d632 // fadd v18.4s, v17.4s, v20.4s
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x3d800892 // str q18, [x4,
-	WORD $0x3d901ff1 // str q17, [sp,
+	WORD $0x3d800af2 // str q18, [x23,
+	WORD $0x3d8f43f1 // str q17, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400014b // b.lt 0x3118 <gemm+0x3118>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x9100c086 // add x6, x4,
+	WORD $0x5400010b // b.lt 0x2548 <gemm+0x2548>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707b31 // ldr s17, [x25, x16, lsl
+	WORD $0xbc307891 // str s17, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x2530 <gemm+0x2530>
+	WORD $0x3dcf43f1 // ldr q17, [sp,
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d8f43f0 // str q16, [sp,
+	WORD $0x5400016b // b.lt 0x2580 <gemm+0x2580>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91340210 // add x16, x16,
+	WORD $0xaa1903e2 // mov x2, x25
+	WORD $0xaa0903e3 // mov x3, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc6578d1 // ldr s17, [x6, x5, lsl
-	WORD $0xbc257831 // str s17, [x1, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05013f // cmp x9, x5
-	WORD $0x54ffff81 // b.ne 0x3100 <gemm+0x3100>
-	WORD $0x3dd01ff1 // ldr q17, [sp,
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc404610 // ldr s16, [x16],
+	WORD $0xbc004450 // str s16, [x2],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x2570 <gemm+0x2570>
+	WORD $0x3600010d // tbz w13,
+	WORD $0xad001b07 // stp q7, q6, [x24]
+	WORD $0x3d800b05 // str q5, [x24,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901ff0 // str q16, [sp,
-	WORD $0x540000ea // b.ge 0x3140 <gemm+0x3140>
-	WORD $0x1400000e // b 0x3160 <gemm+0x3160>
-	WORD $0xad004893 // stp q19, q18, [x4]
-	WORD $0x3d800891 // str q17, [x4,
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901ff0 // str q16, [sp,
-	WORD $0x5400012b // b.lt 0x3160 <gemm+0x3160>
-	WORD $0x9100c084 // add x4, x4,
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
-	WORD $0xaa0903e6 // mov x6, x9
-	WORD $0xbc4044b0 // ldr s16, [x5],
-	WORD $0xbc004490 // str s16, [x4],
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x3150 <gemm+0x3150>
-	WORD $0x8b020d44 // add x4, x10, x2, lsl
-	WORD $0xb4000343 // cbz x3, 0x31cc <gemm+0x31cc>
-	WORD $0xad404490 // ldp q16, q17, [x4]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x3dc00890 // ldr q16, [x4,
-	WORD $0x4e26d626 // fadd v6.4s, v17.4s, v6.4s
-	WORD $0xad001887 // stp q7, q6, [x4]
-	WORD $0x4e25d606 // fadd v6.4s, v16.4s, v5.4s
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x5400032a // b.ge 0x25f8 <gemm+0x25f8>
+	WORD $0x14000022 // b 0x2620 <gemm+0x2620>
+	WORD $0xd503201f // nop
+	WORD $0xad404710 // ldp q16, q17, [x24]
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x3dc00b10 // ldr q16, [x24,
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0xad001b07 // stp q7, q6, [x24]
+	WORD $0x4e30d4a6 // fadd v6.4s, v5.4s, v16.4s
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d800886 // str q6, [x4,
-	WORD $0x3d901fe5 // str q5, [sp,
+	WORD $0x3d800b06 // str q6, [x24,
+	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400014b // b.lt 0x31b8 <gemm+0x31b8>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x9100c086 // add x6, x4,
+	WORD $0x5400010b // b.lt 0x25e8 <gemm+0x25e8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707b45 // ldr s5, [x26, x16, lsl
+	WORD $0xbc307885 // str s5, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x25d0 <gemm+0x25d0>
+	WORD $0x3dcf43e5 // ldr q5, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x5400016b // b.lt 0x2620 <gemm+0x2620>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91340210 // add x16, x16,
+	WORD $0xaa1a03e2 // mov x2, x26
+	WORD $0xaa0903e3 // mov x3, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc6578c5 // ldr s5, [x6, x5, lsl
-	WORD $0xbc257825 // str s5, [x1, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05013f // cmp x9, x5
-	WORD $0x54ffff81 // b.ne 0x31a0 <gemm+0x31a0>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc404604 // ldr s4, [x16],
+	WORD $0xbc004444 // str s4, [x2],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x2610 <gemm+0x2610>
+	WORD $0x3600010d // tbz w13,
+	WORD $0xad000b63 // stp q3, q2, [x27]
+	WORD $0x3d800b61 // str q1, [x27,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x540000ea // b.ge 0x31e0 <gemm+0x31e0>
-	WORD $0x1400000e // b 0x3200 <gemm+0x3200>
-	WORD $0xad001887 // stp q7, q6, [x4]
-	WORD $0x3d800885 // str q5, [x4,
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x5400012b // b.lt 0x3200 <gemm+0x3200>
-	WORD $0x9100c084 // add x4, x4,
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
-	WORD $0xaa0903e6 // mov x6, x9
-	WORD $0xbc4044a4 // ldr s4, [x5],
-	WORD $0xbc004484 // str s4, [x4],
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x31f0 <gemm+0x31f0>
-	WORD $0x9b112842 // madd x2, x2, x17, x10
-	WORD $0xb4000343 // cbz x3, 0x326c <gemm+0x326c>
-	WORD $0xad401444 // ldp q4, q5, [x2]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3dc00844 // ldr q4, [x2,
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad000843 // stp q3, q2, [x2]
-	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffd0eb // b.lt 0x2050 <gemm+0x2050>
+	WORD $0x14000018 // b 0x2698 <gemm+0x2698>
+	WORD $0xd503201f // nop
+	WORD $0xad401764 // ldp q4, q5, [x27]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3dc00b64 // ldr q4, [x27,
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0xad000b63 // stp q3, q2, [x27]
+	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800842 // str q2, [x2,
-	WORD $0x3d901fe1 // str q1, [sp,
+	WORD $0x3d800b62 // str q2, [x27,
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400014b // b.lt 0x3258 <gemm+0x3258>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x9100c044 // add x4, x2,
+	WORD $0x5400010b // b.lt 0x2688 <gemm+0x2688>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7bc1 // ldr s1, [x30, x13, lsl
+	WORD $0xbc2d7881 // str s1, [x4, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x2670 <gemm+0x2670>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffcdeb // b.lt 0x2050 <gemm+0x2050>
+	WORD $0x91400fed // add x13, sp,
+	WORD $0x913401ad // add x13, x13,
+	WORD $0xaa1e03f0 // mov x16, x30
+	WORD $0xaa0903e2 // mov x2, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc637881 // ldr s1, [x4, x3, lsl
-	WORD $0xbc237821 // str s1, [x1, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb03013f // cmp x9, x3
-	WORD $0x54ffff81 // b.ne 0x3240 <gemm+0x3240>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffd28b // b.lt 0x2cb4 <gemm+0x2cb4>
-	WORD $0x14000006 // b 0x3280 <gemm+0x3280>
-	WORD $0xad000843 // stp q3, q2, [x2]
-	WORD $0x3d800841 // str q1, [x2,
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffd1cb // b.lt 0x2cb4 <gemm+0x2cb4>
-	WORD $0x9100c042 // add x2, x2,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xaa0903e4 // mov x4, x9
-	WORD $0xbc404460 // ldr s0, [x3],
-	WORD $0xbc004440 // str s0, [x2],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x3290 <gemm+0x3290>
-	WORD $0x17fffe85 // b 0x2cb4 <gemm+0x2cb4>
-	WORD $0x910103ec // add x12, sp,
-	WORD $0x52800083 // mov w3,
-	WORD $0xf10031df // cmp x14,
-	WORD $0xf9000fa3 // str x3, [x29,
-	WORD $0x54fef48b // b.lt 0x1144 <gemm+0x1144>
-	WORD $0xd37ef46f // lsl x15, x3,
-	WORD $0xd37cec70 // lsl x16, x3,
-	WORD $0xf9401802 // ldr x2, [x0,
-	WORD $0xd37df071 // lsl x17, x3,
-	WORD $0x8b03046d // add x13, x3, x3, lsl
-	WORD $0xd37ef5a3 // lsl x3, x13,
-	WORD $0x914013f5 // add x21, sp,
-	WORD $0x9101c2b5 // add x21, x21,
-	WORD $0x14000024 // b 0x3368 <gemm+0x3368>
-	WORD $0x3d800153 // str q19, [x10]
-	WORD $0x3ca26952 // str q18, [x10, x2]
-	WORD $0x3ca16951 // str q17, [x10, x1]
-	WORD $0x52800181 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ca16950 // str q16, [x10, x1]
-	WORD $0x3cb67947 // str q7, [x10, x22, lsl
-	WORD $0x52800281 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ca16946 // str q6, [x10, x1]
-	WORD $0x52800301 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ca16945 // str q5, [x10, x1]
-	WORD $0x52800381 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ca16944 // str q4, [x10, x1]
-	WORD $0x3cad6943 // str q3, [x10, x13]
-	WORD $0x5280048d // mov w13,
-	WORD $0x9b0d7ecd // mul x13, x22, x13
-	WORD $0x3cad6942 // str q2, [x10, x13]
-	WORD $0x5280050d // mov w13,
-	WORD $0x9b0d7ec1 // mul x1, x22, x13
-	WORD $0x5280058d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0x3ca16941 // str q1, [x10, x1]
-	WORD $0x3d8001a0 // str q0, [x13]
-	WORD $0xf9402416 // ldr x22, [x0,
-	WORD $0xd10031d7 // sub x23, x14,
-	WORD $0xf9401802 // ldr x2, [x0,
-	WORD $0x5280060d // mov w13,
-	WORD $0x9b0d2c4b // madd x11, x2, x13, x11
-	WORD $0x9b0d2aca // madd x10, x22, x13, x10
-	WORD $0xf1005ddf // cmp x14,
-	WORD $0xaa1703ee // mov x14, x23
-	WORD $0x54feef2d // b.le 0x1148 <gemm+0x1148>
-	WORD $0xf9401c17 // ldr x23, [x0,
+	WORD $0xd503201f // nop
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004600 // str s0, [x16],
+	WORD $0xf1000442 // subs x2, x2,
+	WORD $0x54ffffa1 // b.ne 0x26b0 <gemm+0x26b0>
+	WORD $0x17fffe64 // b 0x2050 <gemm+0x2050>
+	WORD $0x910403f1 // add x17, sp,
+	WORD $0x52800080 // mov w0,
+	WORD $0xf9003bf1 // str x17, [sp,
+	WORD $0xf100305f // cmp x2,
+	WORD $0x8b00040a // add x10, x0, x0, lsl
+	WORD $0xd37cec10 // lsl x16, x0,
+	WORD $0xd37ef40d // lsl x13, x0,
+	WORD $0xf9007bf0 // str x16, [sp,
+	WORD $0xa9022be0 // stp x0, x10, [sp,
+	WORD $0x54003f8a // b.ge 0x2ed8 <gemm+0x2ed8>
+	WORD $0xaa0203ea // mov x10, x2
+	WORD $0xf100214c // subs x12, x10,
+	WORD $0xf9403bf8 // ldr x24, [sp,
+	WORD $0x54009ccb // b.lt 0x3a90 <gemm+0x3a90>
+	WORD $0xf94027da // ldr x26, [x30,
+	WORD $0xa942dbd0 // ldp x16, x22, [x30,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54009beb // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0xf9005bec // str x12, [sp,
+	WORD $0xf9401fcf // ldr x15, [x30,
+	WORD $0xaa0903e0 // mov x0, x9
+	WORD $0x8b160921 // add x1, x9, x22, lsl
+	WORD $0x8b160d22 // add x2, x9, x22, lsl
+	WORD $0x5280018a // mov w10,
+	WORD $0x5280028c // mov w12,
+	WORD $0x8b161123 // add x3, x9, x22, lsl
+	WORD $0x5280030e // mov w14,
+	WORD $0x52800391 // mov w17,
+	WORD $0xf9402bc6 // ldr x6, [x30,
+	WORD $0x9b0a26c4 // madd x4, x22, x10, x9
+	WORD $0x9b0c26c5 // madd x5, x22, x12, x9
+	WORD $0xf94017f5 // ldr x21, [sp,
+	WORD $0xd37ae6b9 // lsl x25, x21,
+	WORD $0xf10000df // cmp x6,
+	WORD $0xd37ef74a // lsl x10, x26,
+	WORD $0x1a9f17f3 // cset w19, eq
+	WORD $0x8b0a0167 // add x7, x11, x10
+	WORD $0xd37df34c // lsl x12, x26,
+	WORD $0xf9007fec // str x12, [sp,
+	WORD $0x8b0c0174 // add x20, x11, x12
+	WORD $0x8b1a074c // add x12, x26, x26, lsl
+	WORD $0xd37ef586 // lsl x6, x12,
+	WORD $0xf90077e6 // str x6, [sp,
+	WORD $0x8b060166 // add x6, x11, x6
+	WORD $0xf9000fa6 // str x6, [x29,
+	WORD $0x9b0e26d7 // madd x23, x22, x14, x9
+	WORD $0x8b1a014e // add x14, x10, x26
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0xf90073ee // str x14, [sp,
+	WORD $0x8b0e016e // add x14, x11, x14
+	WORD $0xf9005fee // str x14, [sp,
+	WORD $0xd37df18c // lsl x12, x12,
+	WORD $0x9b1126db // madd x27, x22, x17, x9
+	WORD $0xf9006fec // str x12, [sp,
+	WORD $0x8b0c016c // add x12, x11, x12
+	WORD $0xf9004fec // str x12, [sp,
+	WORD $0xd37beb4c // lsl x12, x26,
+	WORD $0xcb0a018c // sub x12, x12, x10
+	WORD $0xaa0f03ee // mov x14, x15
+	WORD $0xaa1603ef // mov x15, x22
+	WORD $0xaa1903f6 // mov x22, x25
+	WORD $0xa90cb3f9 // stp x25, x12, [sp,
+	WORD $0x8b0c016c // add x12, x11, x12
+	WORD $0xf90063ec // str x12, [sp,
+	WORD $0xd37ef6be // lsl x30, x21,
+	WORD $0xf94013ec // ldr x12, [sp,
+	WORD $0xd37df199 // lsl x25, x12,
+	WORD $0xd37ef5d1 // lsl x17, x14,
+	WORD $0x8b1a116a // add x10, x11, x26, lsl
+	WORD $0xf90057ea // str x10, [sp,
+	WORD $0xaa0e03ea // mov x10, x14
+	WORD $0x91400fee // add x14, sp,
+	WORD $0x913401ce // add x14, x14,
+	WORD $0xaa1803f5 // mov x21, x24
+	WORD $0x1400002f // b 0x28a8 <gemm+0x28a8>
+	WORD $0x3dc00170 // ldr q16, [x11]
+	WORD $0x4e30d4f0 // fadd v16.4s, v7.4s, v16.4s
+	WORD $0x7200027f // tst w19,
+	WORD $0x5a9f03ec // csetm w12, ne
+	WORD $0x4e040d91 // dup v17.4s, w12
+	WORD $0x6ef11e07 // bif v7.16b, v16.16b, v17.16b
+	WORD $0x3d800167 // str q7, [x11]
+	WORD $0x3dc000e7 // ldr q7, [x7]
+	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
+	WORD $0x6ef11ce6 // bif v6.16b, v7.16b, v17.16b
+	WORD $0x3d8000e6 // str q6, [x7]
+	WORD $0xf9407fec // ldr x12, [sp,
+	WORD $0x3cec6966 // ldr q6, [x11, x12]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x6ef11cc5 // bif v5.16b, v6.16b, v17.16b
+	WORD $0x3cac6965 // str q5, [x11, x12]
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	WORD $0x6ef11ca4 // bif v4.16b, v5.16b, v17.16b
+	WORD $0x3cac6964 // str q4, [x11, x12]
+	WORD $0xd37cef4c // lsl x12, x26,
+	WORD $0x3cec6964 // ldr q4, [x11, x12]
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	WORD $0x6ef11c83 // bif v3.16b, v4.16b, v17.16b
+	WORD $0x3cac6963 // str q3, [x11, x12]
+	WORD $0xf94073ec // ldr x12, [sp,
+	WORD $0x3cec6963 // ldr q3, [x11, x12]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x6ef11c62 // bif v2.16b, v3.16b, v17.16b
+	WORD $0x3cac6962 // str q2, [x11, x12]
+	WORD $0xf9406fec // ldr x12, [sp,
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6ef11c41 // bif v1.16b, v2.16b, v17.16b
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0xf9406bec // ldr x12, [sp,
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x6ef11c20 // bif v0.16b, v1.16b, v17.16b
+	WORD $0x3cac6960 // str q0, [x11, x12]
+	WORD $0xf9403bf8 // ldr x24, [sp,
+	WORD $0x2a1f03f3 // mov w19, wzr
+	WORD $0xf100c210 // subs x16, x16,
+	WORD $0x8b1602b5 // add x21, x21, x22
+	WORD $0x54008e8d // b.le 0x3a74 <gemm+0x3a74>
+	WORD $0xf100c21f // cmp x16,
+	WORD $0x5280060c // mov w12,
+	WORD $0x9a8c3218 // csel x24, x16, x12, lo
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100045f // cmp x2,
-	WORD $0xf9401401 // ldr x1, [x0,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000341 // b.ne 0x2924 <gemm+0x2924>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x9100070c // add x12, x24,
+	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xad404410 // ldp q16, q17, [x0]
+	WORD $0x3dc000d2 // ldr q18, [x6]
+	WORD $0x4f901247 // fmla v7.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
+	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
+	WORD $0x4fb01a44 // fmla v4.4s, v18.4s, v16.s[3]
+	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
+	WORD $0x4fb11242 // fmla v2.4s, v18.4s, v17.s[1]
+	WORD $0x8b0d00c6 // add x6, x6, x13
+	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
+	WORD $0xd100058c // sub x12, x12,
+	WORD $0x8b110000 // add x0, x0, x17
+	WORD $0xf100059f // cmp x12,
+	WORD $0x4fb11a40 // fmla v0.4s, v18.4s, v17.s[3]
+	WORD $0x54fffe48 // b.hi 0x28e4 <gemm+0x28e4>
+	WORD $0x1400007e // b 0x2b18 <gemm+0x2b18>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54000a61 // b.ne 0x2a74 <gemm+0x2a74>
+	WORD $0xf100121f // cmp x16,
+	WORD $0x54000a23 // b.lo 0x2a74 <gemm+0x2a74>
+	WORD $0xaa0f03f6 // mov x22, x15
+	WORD $0xaa0a03ef // mov x15, x10
+	WORD $0xaa1a03ea // mov x10, x26
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xf9407bfa // ldr x26, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cec6814 // ldr q20, [x0, x12]
+	WORD $0x3cec6833 // ldr q19, [x1, x12]
+	WORD $0x3cec6852 // ldr q18, [x2, x12]
+	WORD $0x3cec6891 // ldr q17, [x4, x12]
+	WORD $0x3dc000d6 // ldr q22, [x6]
+	WORD $0x4f9412c7 // fmla v7.4s, v22.4s, v20.s[0]
+	WORD $0x3cec6877 // ldr q23, [x3, x12]
+	WORD $0x4f9312c6 // fmla v6.4s, v22.4s, v19.s[0]
+	WORD $0x3cec68b8 // ldr q24, [x5, x12]
+	WORD $0x4f9212c5 // fmla v5.4s, v22.4s, v18.s[0]
+	WORD $0x3cec6af0 // ldr q16, [x23, x12]
+	WORD $0x4f9112c4 // fmla v4.4s, v22.4s, v17.s[0]
+	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
+	WORD $0x4f9812c2 // fmla v2.4s, v22.4s, v24.s[0]
+	WORD $0x4f9012c1 // fmla v1.4s, v22.4s, v16.s[0]
+	WORD $0x3cec6b75 // ldr q21, [x27, x12]
+	WORD $0x4f9512c0 // fmla v0.4s, v22.4s, v21.s[0]
+	WORD $0x3ced68d6 // ldr q22, [x6, x13]
+	WORD $0x4fb412c7 // fmla v7.4s, v22.4s, v20.s[1]
+	WORD $0x4fb312c6 // fmla v6.4s, v22.4s, v19.s[1]
+	WORD $0x4fb212c5 // fmla v5.4s, v22.4s, v18.s[1]
+	WORD $0x4fb112c4 // fmla v4.4s, v22.4s, v17.s[1]
+	WORD $0x4fb712c3 // fmla v3.4s, v22.4s, v23.s[1]
+	WORD $0x4fb812c2 // fmla v2.4s, v22.4s, v24.s[1]
+	WORD $0x4fb012c1 // fmla v1.4s, v22.4s, v16.s[1]
+	WORD $0x4fb512c0 // fmla v0.4s, v22.4s, v21.s[1]
+	WORD $0x3cf968d6 // ldr q22, [x6, x25]
+	WORD $0x4f941ac7 // fmla v7.4s, v22.4s, v20.s[2]
+	WORD $0x4f931ac6 // fmla v6.4s, v22.4s, v19.s[2]
+	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
+	WORD $0x4f911ac4 // fmla v4.4s, v22.4s, v17.s[2]
+	WORD $0x4f971ac3 // fmla v3.4s, v22.4s, v23.s[2]
+	WORD $0x4f981ac2 // fmla v2.4s, v22.4s, v24.s[2]
+	WORD $0x4f901ac1 // fmla v1.4s, v22.4s, v16.s[2]
+	WORD $0x4f951ac0 // fmla v0.4s, v22.4s, v21.s[2]
+	WORD $0x3cfe68d6 // ldr q22, [x6, x30]
+	WORD $0x4fb41ac7 // fmla v7.4s, v22.4s, v20.s[3]
+	WORD $0x4fb31ac6 // fmla v6.4s, v22.4s, v19.s[3]
+	WORD $0x4fb21ac5 // fmla v5.4s, v22.4s, v18.s[3]
+	WORD $0x4fb11ac4 // fmla v4.4s, v22.4s, v17.s[3]
+	WORD $0x4fb71ac3 // fmla v3.4s, v22.4s, v23.s[3]
+	WORD $0x4fb81ac2 // fmla v2.4s, v22.4s, v24.s[3]
+	WORD $0xf1001f1f // cmp x24,
+	WORD $0x4fb01ac1 // fmla v1.4s, v22.4s, v16.s[3]
+	WORD $0xd1001318 // sub x24, x24,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x8b1a00c6 // add x6, x6, x26
+	WORD $0x4fb51ac0 // fmla v0.4s, v22.4s, v21.s[3]
+	WORD $0x54fffa08 // b.hi 0x2970 <gemm+0x2970>
+	WORD $0x9100131a // add x26, x24,
+	WORD $0x8b0c037b // add x27, x27, x12
+	WORD $0x8b0c02f7 // add x23, x23, x12
+	WORD $0x8b0c00a5 // add x5, x5, x12
+	WORD $0x8b0c0063 // add x3, x3, x12
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x8b0c0021 // add x1, x1, x12
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0xf100175f // cmp x26,
+	WORD $0xaa0a03fa // mov x26, x10
+	WORD $0xaa0f03ea // mov x10, x15
+	WORD $0xaa1603ef // mov x15, x22
+	WORD $0xf94067f6 // ldr x22, [sp,
+	WORD $0x5400014a // b.ge 0x2a94 <gemm+0x2a94>
+	WORD $0x1400002a // b 0x2b18 <gemm+0x2b18>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x54000581 // b.ne 0x3430 <gemm+0x3430>
-	WORD $0xf100043f // cmp x1,
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x91000718 // add x24, x24,
+	WORD $0xd503201f // nop
+	WORD $0x3dc000d0 // ldr q16, [x6]
+	WORD $0xbc6c6811 // ldr s17, [x0, x12]
+	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6831 // ldr s17, [x1, x12]
+	WORD $0x4f911206 // fmla v6.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6851 // ldr s17, [x2, x12]
+	WORD $0x4f911205 // fmla v5.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6891 // ldr s17, [x4, x12]
+	WORD $0x4f911204 // fmla v4.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6871 // ldr s17, [x3, x12]
+	WORD $0x4f911203 // fmla v3.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c68b1 // ldr s17, [x5, x12]
+	WORD $0x4f911202 // fmla v2.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6af1 // ldr s17, [x23, x12]
+	WORD $0x4f911201 // fmla v1.4s, v16.4s, v17.s[0]
+	WORD $0xbc6c6b71 // ldr s17, [x27, x12]
+	WORD $0x4f911200 // fmla v0.4s, v16.4s, v17.s[0]
+	WORD $0x8b11018c // add x12, x12, x17
+	WORD $0x8b0d00c6 // add x6, x6, x13
+	WORD $0xd1000718 // sub x24, x24,
+	WORD $0xf100071f // cmp x24,
+	WORD $0x54fffd68 // b.hi 0x2aa0 <gemm+0x2aa0>
+	WORD $0x8b0c037b // add x27, x27, x12
+	WORD $0x8b0c02f7 // add x23, x23, x12
+	WORD $0x8b0c00a5 // add x5, x5, x12
+	WORD $0x8b0c0063 // add x3, x3, x12
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x8b0c0021 // add x1, x1, x12
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf9400fa6 // ldr x6, [x29,
+	WORD $0x54ffe680 // b.eq 0x27f0 <gemm+0x27f0>
+	WORD $0xf9403bf8 // ldr x24, [sp,
+	WORD $0x360000d3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0x5400024c // b.gt 0x2b7c <gemm+0x2b7c>
+	WORD $0x17ffff58 // b 0x2898 <gemm+0x2898>
+	WORD $0xd503201f // nop
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x54001aab // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7970 // ldr s16, [x11, x12, lsl
+	WORD $0xbc2c79d0 // str s16, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2b54 <gemm+0x2b54>
+	WORD $0x3dcf43f0 // ldr q16, [sp,
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400192b // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c79c7 // ldr s7, [x14, x12, lsl
+	WORD $0xbc2c7967 // str s7, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2b80 <gemm+0x2b80>
+	WORD $0x360000b3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x5400024c // b.gt 0x2be8 <gemm+0x2be8>
+	WORD $0x17ffff3d // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400176b // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c78e7 // ldr s7, [x7, x12, lsl
+	WORD $0xbc2c79c7 // str s7, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2bc0 <gemm+0x2bc0>
+	WORD $0x3dcf43e7 // ldr q7, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540015cb // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79c6 // ldr s6, [x14, x12, lsl
+	WORD $0xbc2c78e6 // str s6, [x7, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2bf0 <gemm+0x2bf0>
+	WORD $0x360000b3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0x5400024c // b.gt 0x2c58 <gemm+0x2c58>
+	WORD $0x17ffff21 // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x540013eb // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7a86 // ldr s6, [x20, x12, lsl
+	WORD $0xbc2c79c6 // str s6, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2c30 <gemm+0x2c30>
+	WORD $0x3dcf43e6 // ldr q6, [sp,
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400124b // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79c5 // ldr s5, [x14, x12, lsl
+	WORD $0xbc2c7a85 // str s5, [x20, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2c60 <gemm+0x2c60>
+	WORD $0x360000b3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x5400024c // b.gt 0x2cc8 <gemm+0x2cc8>
+	WORD $0x17ffff05 // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400106b // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c78c5 // ldr s5, [x6, x12, lsl
+	WORD $0xbc2c79c5 // str s5, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2ca0 <gemm+0x2ca0>
+	WORD $0x3dcf43e5 // ldr q5, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000ecb // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79c4 // ldr s4, [x14, x12, lsl
+	WORD $0xbc2c78c4 // str s4, [x6, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2cd0 <gemm+0x2cd0>
+	WORD $0x360000d3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0xf9405fe6 // ldr x6, [sp,
+	WORD $0x540002ec // b.gt 0x2d50 <gemm+0x2d50>
+	WORD $0x17fffee8 // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x54000ccb // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xf90053ea // str x10, [sp,
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf94057ea // ldr x10, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7944 // ldr s4, [x10, x12, lsl
+	WORD $0xbc2c79c4 // str s4, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2d20 <gemm+0x2d20>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf9405fe6 // ldr x6, [sp,
+	WORD $0xf94053ea // ldr x10, [sp,
+	WORD $0x54000a8b // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xf90053ea // str x10, [sp,
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf94057ea // ldr x10, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79c3 // ldr s3, [x14, x12, lsl
+	WORD $0xbc2c7943 // str s3, [x10, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2d60 <gemm+0x2d60>
+	WORD $0x360000d3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xf94053ea // ldr x10, [sp,
+	WORD $0x540002ac // b.gt 0x2dd8 <gemm+0x2dd8>
+	WORD $0x17fffec4 // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf94053ea // ldr x10, [sp,
+	WORD $0x5400082b // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9405fe6 // ldr x6, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6c78c3 // ldr s3, [x6, x12, lsl
+	WORD $0xbc2c79c3 // str s3, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2db0 <gemm+0x2db0>
+	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400064b // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79c2 // ldr s2, [x14, x12, lsl
+	WORD $0xbc2c78c2 // str s2, [x6, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2de0 <gemm+0x2de0>
+	WORD $0x360000d3 // tbz w19,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf9404fe6 // ldr x6, [sp,
+	WORD $0x5400024c // b.gt 0x2e4c <gemm+0x2e4c>
+	WORD $0x17fffea4 // b 0x2898 <gemm+0x2898>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400044b // b.lt 0x2ea0 <gemm+0x2ea0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9404fe6 // ldr x6, [sp,
+	WORD $0xbc6c78c2 // ldr s2, [x6, x12, lsl
+	WORD $0xbc2c79c2 // str s2, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2e24 <gemm+0x2e24>
+	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540002ab // b.lt 0x2e9c <gemm+0x2e9c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c79c1 // ldr s1, [x14, x12, lsl
+	WORD $0xbc2c78c1 // str s1, [x6, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2e50 <gemm+0x2e50>
+	WORD $0x37000233 // tbnz w19,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400018b // b.lt 0x2ea4 <gemm+0x2ea4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf94063e6 // ldr x6, [sp,
+	WORD $0xbc6c78c1 // ldr s1, [x6, x12, lsl
+	WORD $0xbc2c79c1 // str s1, [x14, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x2e80 <gemm+0x2e80>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x14000003 // b 0x2ea4 <gemm+0x2ea4>
+	WORD $0x3707cff3 // tbnz w19,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffcf4b // b.lt 0x2898 <gemm+0x2898>
+	WORD $0x91400fec // add x12, sp,
+	WORD $0x9134018c // add x12, x12,
+	WORD $0xf94063e6 // ldr x6, [sp,
+	WORD $0xaa0803f3 // mov x19, x8
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc0044c0 // str s0, [x6],
+	WORD $0xf1000673 // subs x19, x19,
+	WORD $0x54ffffa1 // b.ne 0x2ec4 <gemm+0x2ec4>
+	WORD $0x17fffe71 // b 0x2898 <gemm+0x2898>
+	WORD $0xd37ae54c // lsl x12, x10,
+	WORD $0xf9007fec // str x12, [sp,
+	WORD $0xd37ef541 // lsl x1, x10,
+	WORD $0xf9401bd6 // ldr x22, [x30,
+	WORD $0xd37df003 // lsl x3, x0,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0x91400ff8 // add x24, sp,
+	WORD $0x91340318 // add x24, x24,
+	WORD $0x1400000d // b 0x2f2c <gemm+0x2f2c>
+	WORD $0xd503201f // nop
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bd6 // ldr x22, [x30,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0xa9458be9 // ldp x9, x2, [sp,
+	WORD $0xd100304a // sub x10, x2,
+	WORD $0x5280060c // mov w12,
+	WORD $0x9b0c26c9 // madd x9, x22, x12, x9
+	WORD $0x9b0c2deb // madd x11, x15, x12, x11
+	WORD $0xf1005c5f // cmp x2,
+	WORD $0xaa0a03e2 // mov x2, x10
+	WORD $0x54ffbe4d // b.le 0x26f0 <gemm+0x26f0>
+	WORD $0xf94017d9 // ldr x25, [x30,
+	WORD $0xf100073f // cmp x25,
+	WORD $0x54fffeeb // b.lt 0x2f10 <gemm+0x2f10>
+	WORD $0xf90033e2 // str x2, [sp,
+	WORD $0xf9401fca // ldr x10, [x30,
+	WORD $0xf90077ea // str x10, [sp,
+	WORD $0xaa0903fb // mov x27, x9
+	WORD $0xaa1e03ea // mov x10, x30
+	WORD $0x8b16093e // add x30, x9, x22, lsl
+	WORD $0x8b160d2e // add x14, x9, x22, lsl
+	WORD $0x5280018c // mov w12,
+	WORD $0x9b0c26c4 // madd x4, x22, x12, x9
+	WORD $0x8b161125 // add x5, x9, x22, lsl
+	WORD $0x5280028c // mov w12,
+	WORD $0x9b0c26c7 // madd x7, x22, x12, x9
+	WORD $0x5280030c // mov w12,
+	WORD $0x9b0c26d3 // madd x19, x22, x12, x9
+	WORD $0x5280038c // mov w12,
+	WORD $0x9b0c26d4 // madd x20, x22, x12, x9
+	WORD $0xf940294a // ldr x10, [x10,
+	WORD $0xf100015f // cmp x10,
+	WORD $0x8b161535 // add x21, x9, x22, lsl
+	WORD $0x1a9f17e6 // cset w6, eq
+	WORD $0xd37ef5ec // lsl x12, x15,
+	WORD $0xaa0f03e2 // mov x2, x15
+	WORD $0x8b0c016f // add x15, x11, x12
+	WORD $0xd37df04a // lsl x10, x2,
+	WORD $0xf90073ea // str x10, [sp,
+	WORD $0x8b0a016a // add x10, x11, x10
+	WORD $0xf9006bea // str x10, [sp,
+	WORD $0x8b02044a // add x10, x2, x2, lsl
+	WORD $0xd37ef557 // lsl x23, x10,
+	WORD $0x52800491 // mov w17,
+	WORD $0x9b1126c0 // madd x0, x22, x17, x9
+	WORD $0x8b170171 // add x17, x11, x23
+	WORD $0xa90c5ff1 // stp x17, x23, [sp,
+	WORD $0x8b020191 // add x17, x12, x2
+	WORD $0xf9000fb1 // str x17, [x29,
+	WORD $0x52800517 // mov w23,
+	WORD $0x9b1726da // madd x26, x22, x23, x9
+	WORD $0xd37ef637 // lsl x23, x17,
+	WORD $0xf9005ff7 // str x23, [sp,
+	WORD $0x8b170177 // add x23, x11, x23
+	WORD $0xf90037f7 // str x23, [sp,
+	WORD $0xd37df14a // lsl x10, x10,
+	WORD $0xf9005bea // str x10, [sp,
+	WORD $0x8b0a016a // add x10, x11, x10
+	WORD $0xa90527ea // stp x10, x9, [sp,
+	WORD $0x52800597 // mov w23,
+	WORD $0x9b1726ca // madd x10, x22, x23, x9
+	WORD $0xf94077f1 // ldr x17, [sp,
+	WORD $0xd37be849 // lsl x9, x2,
+	WORD $0xcb0c012c // sub x12, x9, x12
+	WORD $0xa90a27ec // stp x12, x9, [sp,
+	WORD $0x8b0c016c // add x12, x11, x12
+	WORD $0x8b090169 // add x9, x11, x9
+	WORD $0xa90427ec // stp x12, x9, [sp,
+	WORD $0xf94073e9 // ldr x9, [sp,
+	WORD $0x8b02012c // add x12, x9, x2
+	WORD $0xd37ef589 // lsl x9, x12,
+	WORD $0xf9004fe9 // str x9, [sp,
+	WORD $0x8b090169 // add x9, x11, x9
+	WORD $0xf9001be9 // str x9, [sp,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0xd37df129 // lsl x9, x9,
+	WORD $0xf9004be9 // str x9, [sp,
+	WORD $0x8b090169 // add x9, x11, x9
+	WORD $0xf9001fe9 // str x9, [sp,
+	WORD $0x9b177c49 // mul x9, x2, x23
+	WORD $0xf90047e9 // str x9, [sp,
+	WORD $0x8b090169 // add x9, x11, x9
+	WORD $0xf9003fe9 // str x9, [sp,
+	WORD $0xf9006fe2 // str x2, [sp,
+	WORD $0x8b021169 // add x9, x11, x2, lsl
+	WORD $0xf90077f1 // str x17, [sp,
+	WORD $0xd37ef631 // lsl x17, x17,
+	WORD $0xf9403be2 // ldr x2, [sp,
+	WORD $0xf9000fb6 // str x22, [x29,
+	WORD $0x14000049 // b 0x3188 <gemm+0x3188>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00174 // ldr q20, [x11]
+	WORD $0x4e34d674 // fadd v20.4s, v19.4s, v20.4s
+	WORD $0x720000df // tst w6,
+	WORD $0x5a9f03ec // csetm w12, ne
+	WORD $0x4e040d95 // dup v21.4s, w12
+	WORD $0x6ef51e93 // bif v19.16b, v20.16b, v21.16b
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0x3dc001f3 // ldr q19, [x15]
+	WORD $0x4e33d653 // fadd v19.4s, v18.4s, v19.4s
+	WORD $0x6ef51e72 // bif v18.16b, v19.16b, v21.16b
+	WORD $0x3d8001f2 // str q18, [x15]
+	WORD $0xf94073ec // ldr x12, [sp,
+	WORD $0x3cec6972 // ldr q18, [x11, x12]
+	WORD $0x4e32d632 // fadd v18.4s, v17.4s, v18.4s
+	WORD $0x6ef51e51 // bif v17.16b, v18.16b, v21.16b
+	WORD $0x3cac6971 // str q17, [x11, x12]
+	WORD $0xf94067ec // ldr x12, [sp,
+	WORD $0x3cec6971 // ldr q17, [x11, x12]
+	WORD $0x4e31d611 // fadd v17.4s, v16.4s, v17.4s
+	WORD $0x6ef51e30 // bif v16.16b, v17.16b, v21.16b
+	WORD $0x3cac6970 // str q16, [x11, x12]
+	WORD $0xf9406fec // ldr x12, [sp,
+	WORD $0xd37ced8c // lsl x12, x12,
+	WORD $0x3cec6970 // ldr q16, [x11, x12]
+	WORD $0x4e30d4f0 // fadd v16.4s, v7.4s, v16.4s
+	WORD $0x6ef51e07 // bif v7.16b, v16.16b, v21.16b
+	WORD $0x3cac6967 // str q7, [x11, x12]
+	WORD $0xf9405fec // ldr x12, [sp,
+	WORD $0x3cec6967 // ldr q7, [x11, x12]
+	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
+	WORD $0x6ef51ce6 // bif v6.16b, v7.16b, v21.16b
+	WORD $0x3cac6966 // str q6, [x11, x12]
+	WORD $0xf9405bec // ldr x12, [sp,
+	WORD $0x3cec6966 // ldr q6, [x11, x12]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x6ef51cc5 // bif v5.16b, v6.16b, v21.16b
+	WORD $0x3cac6965 // str q5, [x11, x12]
+	WORD $0xaa0903ec // mov x12, x9
+	WORD $0xf94053e9 // ldr x9, [sp,
+	WORD $0x3ce96965 // ldr q5, [x11, x9]
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	WORD $0x6ef51ca4 // bif v4.16b, v5.16b, v21.16b
+	WORD $0x3ca96964 // str q4, [x11, x9]
+	WORD $0xf94057e9 // ldr x9, [sp,
+	WORD $0x3ce96964 // ldr q4, [x11, x9]
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	WORD $0x6ef51c83 // bif v3.16b, v4.16b, v21.16b
+	WORD $0x3ca96963 // str q3, [x11, x9]
+	WORD $0xf9404fe9 // ldr x9, [sp,
+	WORD $0x3ce96963 // ldr q3, [x11, x9]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x6ef51c62 // bif v2.16b, v3.16b, v21.16b
+	WORD $0x3ca96962 // str q2, [x11, x9]
+	WORD $0xf9404be9 // ldr x9, [sp,
+	WORD $0x3ce96962 // ldr q2, [x11, x9]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6ef51c41 // bif v1.16b, v2.16b, v21.16b
+	WORD $0x3ca96961 // str q1, [x11, x9]
+	WORD $0xf94047e9 // ldr x9, [sp,
+	WORD $0x3ce96961 // ldr q1, [x11, x9]
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x6ef51c20 // bif v0.16b, v1.16b, v21.16b
+	WORD $0x3ca96960 // str q0, [x11, x9]
+	WORD $0xaa0c03e9 // mov x9, x12
+	WORD $0xf9400fb6 // ldr x22, [x29,
+	WORD $0x2a1f03e6 // mov w6, wzr
+	WORD $0xf100c339 // subs x25, x25,
+	WORD $0xf9407fec // ldr x12, [sp,
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x54ffebed // b.le 0x2f00 <gemm+0x2f00>
+	WORD $0xf100c33f // cmp x25,
+	WORD $0x5280060c // mov w12,
+	WORD $0x9a8c3337 // csel x23, x25, x12, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x540004a1 // b.ne 0x3230 <gemm+0x3230>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x910006ec // add x12, x23,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa0203f6 // mov x22, x2
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -3322,21 +7342,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xaa0c03f6 // mov x22, x12
-	WORD $0xaa0b03f4 // mov x20, x11
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x5400054b // b.lt 0x345c <gemm+0x345c>
-	WORD $0x9100042d // add x13, x1,
-	WORD $0xd37ef6e1 // lsl x1, x23,
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0xaa0c03f6 // mov x22, x12
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad405694 // ldp q20, q21, [x20]
+	WORD $0xad405774 // ldp q20, q21, [x27]
 	WORD $0x3dc002d6 // ldr q22, [x22]
 	WORD $0x4f9412d3 // fmla v19.4s, v22.4s, v20.s[0]
 	WORD $0x4fb412d2 // fmla v18.4s, v22.4s, v20.s[1]
-	WORD $0x3dc00a97 // ldr q23, [x20,
+	WORD $0x3dc00b77 // ldr q23, [x27,
 	WORD $0x4f941ad1 // fmla v17.4s, v22.4s, v20.s[2]
 	WORD $0x4fb41ad0 // fmla v16.4s, v22.4s, v20.s[3]
 	WORD $0x4f9512c7 // fmla v7.4s, v22.4s, v21.s[0]
@@ -3345,18 +7356,26 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51ac4 // fmla v4.4s, v22.4s, v21.s[3]
 	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
 	WORD $0x4fb712c2 // fmla v2.4s, v22.4s, v23.s[1]
-	WORD $0xd10005ad // sub x13, x13,
+	WORD $0x8b0d02d6 // add x22, x22, x13
 	WORD $0x4f971ac1 // fmla v1.4s, v22.4s, v23.s[2]
-	WORD $0x8b0f02d6 // add x22, x22, x15
-	WORD $0x8b010294 // add x20, x20, x1
-	WORD $0xf10005bf // cmp x13,
+	WORD $0xd100058c // sub x12, x12,
+	WORD $0x8b11037b // add x27, x27, x17
+	WORD $0xf100059f // cmp x12,
 	WORD $0x4fb71ac0 // fmla v0.4s, v22.4s, v23.s[3]
-	WORD $0x54fffda8 // b.hi 0x33d0 <gemm+0x33d0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x1400000e // b 0x345c <gemm+0x345c>
+	WORD $0x54fffda8 // b.hi 0x31d4 <gemm+0x31d4>
+	WORD $0x140000a9 // b 0x34c8 <gemm+0x34c8>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
+	WORD $0xf94077ec // ldr x12, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54000d41 // b.ne 0x33e0 <gemm+0x33e0>
+	WORD $0xf100133f // cmp x25,
+	WORD $0x54000d03 // b.lo 0x33e0 <gemm+0x33e0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa0203f6 // mov x22, x2
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -3364,61 +7383,35 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xaa0c03f6 // mov x22, x12
-	WORD $0xaa0b03f4 // mov x20, x11
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xaa1403f8 // mov x24, x20
-	WORD $0x8b020a99 // add x25, x20, x2, lsl
-	WORD $0x8b020e9a // add x26, x20, x2, lsl
-	WORD $0x5280018d // mov w13,
-	WORD $0x9b0d505b // madd x27, x2, x13, x20
-	WORD $0x8b02129e // add x30, x20, x2, lsl
-	WORD $0x5280028d // mov w13,
-	WORD $0x9b0d504d // madd x13, x2, x13, x20
-	WORD $0x52800304 // mov w4,
-	WORD $0x9b045046 // madd x6, x2, x4, x20
-	WORD $0x52800384 // mov w4,
-	WORD $0x9b045047 // madd x7, x2, x4, x20
-	WORD $0x8b021685 // add x5, x20, x2, lsl
-	WORD $0x52800484 // mov w4,
-	WORD $0x9b045053 // madd x19, x2, x4, x20
-	WORD $0x52800504 // mov w4,
-	WORD $0x9b045044 // madd x4, x2, x4, x20
-	WORD $0x52800589 // mov w9,
-	WORD $0x9b095042 // madd x2, x2, x9, x20
-	WORD $0xf10006ff // cmp x23,
-	WORD $0x540039c1 // b.ne 0x3be4 <gemm+0x3be4>
-	WORD $0xf100103f // cmp x1,
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0x54000a6b // b.lt 0x3608 <gemm+0x3608>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0x3cf46b14 // ldr q20, [x24, x20]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cec6b74 // ldr q20, [x27, x12]
 	WORD $0x3dc002c8 // ldr q8, [x22]
 	WORD $0x4f941113 // fmla v19.4s, v8.4s, v20.s[0]
-	WORD $0x3cf46b37 // ldr q23, [x25, x20]
+	WORD $0x3cec6bd7 // ldr q23, [x30, x12]
 	WORD $0x4f971112 // fmla v18.4s, v8.4s, v23.s[0]
-	WORD $0x3cf46b58 // ldr q24, [x26, x20]
+	WORD $0x3cec69d8 // ldr q24, [x14, x12]
 	WORD $0x4f981111 // fmla v17.4s, v8.4s, v24.s[0]
-	WORD $0x3cf46b79 // ldr q25, [x27, x20]
+	WORD $0x3cec6899 // ldr q25, [x4, x12]
 	WORD $0x4f991110 // fmla v16.4s, v8.4s, v25.s[0]
-	WORD $0x3cf46bda // ldr q26, [x30, x20]
+	WORD $0x3cec68ba // ldr q26, [x5, x12]
 	WORD $0x4f9a1107 // fmla v7.4s, v8.4s, v26.s[0]
-	WORD $0x3cf469bb // ldr q27, [x13, x20]
+	WORD $0x3cec68fb // ldr q27, [x7, x12]
 	WORD $0x4f9b1106 // fmla v6.4s, v8.4s, v27.s[0]
-	WORD $0x3cf468dc // ldr q28, [x6, x20]
+	WORD $0x3cec6a7c // ldr q28, [x19, x12]
 	WORD $0x4f9c1105 // fmla v5.4s, v8.4s, v28.s[0]
-	WORD $0x3cf468fd // ldr q29, [x7, x20]
+	WORD $0x3cec6a9d // ldr q29, [x20, x12]
 	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
-	WORD $0x3cf468be // ldr q30, [x5, x20]
+	WORD $0x3cec6abe // ldr q30, [x21, x12]
 	WORD $0x4f9e1103 // fmla v3.4s, v8.4s, v30.s[0]
-	WORD $0x3cf46a7f // ldr q31, [x19, x20]
+	WORD $0x3cec681f // ldr q31, [x0, x12]
 	WORD $0x4f9f1102 // fmla v2.4s, v8.4s, v31.s[0]
-	WORD $0x3cf46896 // ldr q22, [x4, x20]
+	WORD $0x3cec6b56 // ldr q22, [x26, x12]
 	WORD $0x4f961101 // fmla v1.4s, v8.4s, v22.s[0]
-	WORD $0x3cf46855 // ldr q21, [x2, x20]
+	WORD $0x3cec6955 // ldr q21, [x10, x12]
 	WORD $0x4f951100 // fmla v0.4s, v8.4s, v21.s[0]
-	WORD $0x3cef6ac8 // ldr q8, [x22, x15]
+	WORD $0x3ced6ac8 // ldr q8, [x22, x13]
 	WORD $0x4fb41113 // fmla v19.4s, v8.4s, v20.s[1]
 	WORD $0x4fb71112 // fmla v18.4s, v8.4s, v23.s[1]
 	WORD $0x4fb81111 // fmla v17.4s, v8.4s, v24.s[1]
@@ -3431,7 +7424,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbf1102 // fmla v2.4s, v8.4s, v31.s[1]
 	WORD $0x4fb61101 // fmla v1.4s, v8.4s, v22.s[1]
 	WORD $0x4fb51100 // fmla v0.4s, v8.4s, v21.s[1]
-	WORD $0x3cf16ac8 // ldr q8, [x22, x17]
+	WORD $0x3ce36ac8 // ldr q8, [x22, x3]
 	WORD $0x4f941913 // fmla v19.4s, v8.4s, v20.s[2]
 	WORD $0x4f971912 // fmla v18.4s, v8.4s, v23.s[2]
 	WORD $0x4f981911 // fmla v17.4s, v8.4s, v24.s[2]
@@ -3444,7 +7437,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9f1902 // fmla v2.4s, v8.4s, v31.s[2]
 	WORD $0x4f961901 // fmla v1.4s, v8.4s, v22.s[2]
 	WORD $0x4f951900 // fmla v0.4s, v8.4s, v21.s[2]
-	WORD $0x3ce36ac8 // ldr q8, [x22, x3]
+	WORD $0x3ce16ac8 // ldr q8, [x22, x1]
 	WORD $0x4fb41913 // fmla v19.4s, v8.4s, v20.s[3]
 	WORD $0x4fb71912 // fmla v18.4s, v8.4s, v23.s[3]
 	WORD $0x4fb81911 // fmla v17.4s, v8.4s, v24.s[3]
@@ -3455,637 +7448,1483 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbd1904 // fmla v4.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1903 // fmla v3.4s, v8.4s, v30.s[3]
 	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
-	WORD $0xf1001c3f // cmp x1,
+	WORD $0xf1001eff // cmp x23,
 	WORD $0x4fb61901 // fmla v1.4s, v8.4s, v22.s[3]
-	WORD $0xd1001021 // sub x1, x1,
-	WORD $0x91004294 // add x20, x20,
+	WORD $0xd10012f7 // sub x23, x23,
+	WORD $0x9100418c // add x12, x12,
 	WORD $0x8b1002d6 // add x22, x22, x16
 	WORD $0x4fb51900 // fmla v0.4s, v8.4s, v21.s[3]
-	WORD $0x54fff788 // b.hi 0x34c4 <gemm+0x34c4>
-	WORD $0x8b140042 // add x2, x2, x20
-	WORD $0x8b140084 // add x4, x4, x20
-	WORD $0x8b140273 // add x19, x19, x20
-	WORD $0x8b1400a5 // add x5, x5, x20
-	WORD $0x8b1400e7 // add x7, x7, x20
-	WORD $0x8b1400c6 // add x6, x6, x20
-	WORD $0x8b1401ad // add x13, x13, x20
-	WORD $0x8b1403de // add x30, x30, x20
-	WORD $0x8b14037b // add x27, x27, x20
-	WORD $0x8b14035a // add x26, x26, x20
-	WORD $0x8b140339 // add x25, x25, x20
-	WORD $0x8b140318 // add x24, x24, x20
-	WORD $0xf100043f // cmp x1,
-	WORD $0x5400046b // b.lt 0x3698 <gemm+0x3698>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xd37ef6f7 // lsl x23, x23,
-	WORD $0x91000421 // add x1, x1,
+	WORD $0x54fff788 // b.hi 0x3280 <gemm+0x3280>
+	WORD $0x910012f0 // add x16, x23,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x8b0c035a // add x26, x26, x12
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0x8b0c02b5 // add x21, x21, x12
+	WORD $0x8b0c0294 // add x20, x20, x12
+	WORD $0x8b0c0273 // add x19, x19, x12
+	WORD $0x8b0c00e7 // add x7, x7, x12
+	WORD $0x8b0c00a5 // add x5, x5, x12
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0x8b0c03de // add x30, x30, x12
+	WORD $0x8b0c037b // add x27, x27, x12
+	WORD $0xf100161f // cmp x16,
+	WORD $0xf9407bf0 // ldr x16, [sp,
+	WORD $0x5400020a // b.ge 0x3410 <gemm+0x3410>
+	WORD $0x1400003d // b 0x34c8 <gemm+0x34c8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3dc002d4 // ldr q20, [x22]
-	WORD $0xbc746b15 // ldr s21, [x24, x20]
+	WORD $0xbc6c6b75 // ldr s21, [x27, x12]
 	WORD $0x4f951293 // fmla v19.4s, v20.4s, v21.s[0]
-	WORD $0xbc746b35 // ldr s21, [x25, x20]
+	WORD $0xbc6c6bd5 // ldr s21, [x30, x12]
 	WORD $0x4f951292 // fmla v18.4s, v20.4s, v21.s[0]
-	WORD $0xbc746b55 // ldr s21, [x26, x20]
+	WORD $0xbc6c69d5 // ldr s21, [x14, x12]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
-	WORD $0xbc746b75 // ldr s21, [x27, x20]
+	WORD $0xbc6c6895 // ldr s21, [x4, x12]
 	WORD $0x4f951290 // fmla v16.4s, v20.4s, v21.s[0]
-	WORD $0xbc746bd5 // ldr s21, [x30, x20]
+	WORD $0xbc6c68b5 // ldr s21, [x5, x12]
 	WORD $0x4f951287 // fmla v7.4s, v20.4s, v21.s[0]
-	WORD $0xbc7469b5 // ldr s21, [x13, x20]
+	WORD $0xbc6c68f5 // ldr s21, [x7, x12]
 	WORD $0x4f951286 // fmla v6.4s, v20.4s, v21.s[0]
-	WORD $0xbc7468d5 // ldr s21, [x6, x20]
+	WORD $0xbc6c6a75 // ldr s21, [x19, x12]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
-	WORD $0xbc7468f5 // ldr s21, [x7, x20]
+	WORD $0xbc6c6a95 // ldr s21, [x20, x12]
 	WORD $0x4f951284 // fmla v4.4s, v20.4s, v21.s[0]
-	WORD $0xbc7468b5 // ldr s21, [x5, x20]
+	WORD $0xbc6c6ab5 // ldr s21, [x21, x12]
 	WORD $0x4f951283 // fmla v3.4s, v20.4s, v21.s[0]
-	WORD $0xbc746a75 // ldr s21, [x19, x20]
+	WORD $0xbc6c6815 // ldr s21, [x0, x12]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	WORD $0xbc746895 // ldr s21, [x4, x20]
+	WORD $0xbc6c6b55 // ldr s21, [x26, x12]
 	WORD $0x4f951281 // fmla v1.4s, v20.4s, v21.s[0]
-	WORD $0xbc746855 // ldr s21, [x2, x20]
+	WORD $0xbc6c6955 // ldr s21, [x10, x12]
 	WORD $0x4f951280 // fmla v0.4s, v20.4s, v21.s[0]
-	WORD $0x8b170294 // add x20, x20, x23
-	WORD $0x8b0f02d6 // add x22, x22, x15
-	WORD $0xd1000421 // sub x1, x1,
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fffc68 // b.hi 0x3620 <gemm+0x3620>
+	WORD $0x8b11018c // add x12, x12, x17
+	WORD $0x8b0d02d6 // add x22, x22, x13
+	WORD $0xd10006f7 // sub x23, x23,
+	WORD $0xf10006ff // cmp x23,
+	WORD $0x54fffc68 // b.hi 0x3420 <gemm+0x3420>
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x8b0c035a // add x26, x26, x12
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0x8b0c02b5 // add x21, x21, x12
+	WORD $0x8b0c0294 // add x20, x20, x12
+	WORD $0x8b0c0273 // add x19, x19, x12
+	WORD $0x8b0c00e7 // add x7, x7, x12
+	WORD $0x8b0c00a5 // add x5, x5, x12
+	WORD $0x8b0c0084 // add x4, x4, x12
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0x8b0c03de // add x30, x30, x12
+	WORD $0x8b0c037b // add x27, x27, x12
 	WORD $0xf100111f // cmp x8,
-	WORD $0xa9449016 // ldp x22, x4, [x0,
-	WORD $0x54000781 // b.ne 0x3790 <gemm+0x3790>
-	WORD $0xd37ef6c2 // lsl x2, x22,
-	WORD $0xd37df2c1 // lsl x1, x22,
-	WORD $0xd37beacd // lsl x13, x22,
-	WORD $0xb4ffe164 // cbz x4, 0x32dc <gemm+0x32dc>
-	WORD $0x3dc00154 // ldr q20, [x10]
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x3d800153 // str q19, [x10]
-	WORD $0x3ce26953 // ldr q19, [x10, x2]
-	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
-	WORD $0x3ca26952 // str q18, [x10, x2]
-	WORD $0x3ce16952 // ldr q18, [x10, x1]
-	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
-	WORD $0x3ca16951 // str q17, [x10, x1]
-	WORD $0x52800181 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ce16951 // ldr q17, [x10, x1]
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
-	WORD $0x3ca16950 // str q16, [x10, x1]
-	WORD $0xd37ceec1 // lsl x1, x22,
-	WORD $0x3ce16950 // ldr q16, [x10, x1]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x3ca16947 // str q7, [x10, x1]
-	WORD $0x52800281 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ce16947 // ldr q7, [x10, x1]
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3ca16946 // str q6, [x10, x1]
-	WORD $0x52800301 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ce16946 // ldr q6, [x10, x1]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x3ca16945 // str q5, [x10, x1]
-	WORD $0x52800381 // mov w1,
-	WORD $0x9b017ec1 // mul x1, x22, x1
-	WORD $0x3ce16945 // ldr q5, [x10, x1]
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3ca16944 // str q4, [x10, x1]
-	WORD $0x3ced6944 // ldr q4, [x10, x13]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3cad6943 // str q3, [x10, x13]
-	WORD $0x5280048d // mov w13,
-	WORD $0x9b0d7ecd // mul x13, x22, x13
-	WORD $0x3ced6943 // ldr q3, [x10, x13]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3cad6942 // str q2, [x10, x13]
-	WORD $0x5280050d // mov w13,
-	WORD $0x9b0d7ecd // mul x13, x22, x13
-	WORD $0x3ced6942 // ldr q2, [x10, x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3cad6941 // str q1, [x10, x13]
-	WORD $0x52800589 // mov w9,
-	WORD $0x9b092acd // madd x13, x22, x9, x10
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0x3dc001a1 // ldr q1, [x13]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x17fffeef // b 0x3340 <gemm+0x3340>
+	WORD $0x54ffdd20 // b.eq 0x3070 <gemm+0x3070>
+	WORD $0x36000106 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43f3 // str q19, [sp,
+	WORD $0xf9406bf6 // ldr x22, [sp,
+	WORD $0xf94063f7 // ldr x23, [sp,
+	WORD $0x540002ac // b.gt 0x3538 <gemm+0x3538>
+	WORD $0x17ffff22 // b 0x3170 <gemm+0x3170>
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xb4002344 // cbz x4, 0x3bf8 <gemm+0x3bf8>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffdd6b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xbc6d7954 // ldr s20, [x10, x13, lsl
-	WORD $0xbc2d7ab4 // str s20, [x21, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x37a4 <gemm+0x37a4>
-	WORD $0x3dd01ff4 // ldr q20, [sp,
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x3d901ff3 // str q19, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffdc0b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xbc6d7ab3 // ldr s19, [x21, x13, lsl
-	WORD $0xbc2d7953 // str s19, [x10, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x37d0 <gemm+0x37d0>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffdaeb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b16094d // add x13, x10, x22, lsl
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf9406bf6 // ldr x22, [sp,
+	WORD $0xf94063f7 // ldr x23, [sp,
+	WORD $0x540029ab // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6179b3 // ldr s19, [x13, x1, lsl
-	WORD $0xbc217ab3 // str s19, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3800 <gemm+0x3800>
-	WORD $0x3dd01ff3 // ldr q19, [sp,
-	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
-	WORD $0x3d901ff2 // str q18, [sp,
+	WORD $0xbc6c7974 // ldr s20, [x11, x12, lsl
+	WORD $0xbc2c7b14 // str s20, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3510 <gemm+0x3510>
+	WORD $0x3dcf43f4 // ldr q20, [sp,
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x3d8f43f3 // str q19, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd92b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x5400280b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc617ab2 // ldr s18, [x21, x1, lsl
-	WORD $0xbc2179b2 // str s18, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
+	WORD $0xbc6c7b13 // ldr s19, [x24, x12, lsl
+	WORD $0xbc2c7973 // str s19, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3540 <gemm+0x3540>
+	WORD $0x360000a6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0x5400024c // b.gt 0x35a8 <gemm+0x35a8>
+	WORD $0x17ffff03 // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400262b // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79f3 // ldr s19, [x15, x12, lsl
+	WORD $0xbc2c7b13 // str s19, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3580 <gemm+0x3580>
+	WORD $0x3dcf43f3 // ldr q19, [sp,
+	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
+	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400248b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b12 // ldr s18, [x24, x12, lsl
+	WORD $0xbc2c79f2 // str s18, [x15, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x35b0 <gemm+0x35b0>
+	WORD $0x360000a6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x5400024c // b.gt 0x3618 <gemm+0x3618>
+	WORD $0x17fffee7 // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x540022ab // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7ad2 // ldr s18, [x22, x12, lsl
+	WORD $0xbc2c7b12 // str s18, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x35f0 <gemm+0x35f0>
+	WORD $0x3dcf43f2 // ldr q18, [sp,
+	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400210b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b11 // ldr s17, [x24, x12, lsl
+	WORD $0xbc2c7ad1 // str s17, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3620 <gemm+0x3620>
+	WORD $0x360000c6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43f0 // str q16, [sp,
+	WORD $0xf94037f6 // ldr x22, [sp,
+	WORD $0x5400024c // b.gt 0x368c <gemm+0x368c>
+	WORD $0x17fffeca // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xf94037f6 // ldr x22, [sp,
+	WORD $0x54001eeb // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7af1 // ldr s17, [x23, x12, lsl
+	WORD $0xbc2c7b11 // str s17, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3664 <gemm+0x3664>
+	WORD $0x3dcf43f1 // ldr q17, [sp,
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x3d8f43f0 // str q16, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54001d6b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b10 // ldr s16, [x24, x12, lsl
+	WORD $0xbc2c7af0 // str s16, [x23, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3690 <gemm+0x3690>
+	WORD $0x360000a6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0x5400024c // b.gt 0x36f8 <gemm+0x36f8>
+	WORD $0x17fffeaf // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x54001bab // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7930 // ldr s16, [x9, x12, lsl
+	WORD $0xbc2c7b10 // str s16, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x36d0 <gemm+0x36d0>
+	WORD $0x3dcf43f0 // ldr q16, [sp,
+	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54001a0b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b07 // ldr s7, [x24, x12, lsl
+	WORD $0xbc2c7927 // str s7, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3700 <gemm+0x3700>
+	WORD $0x360000a6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x5400024c // b.gt 0x3768 <gemm+0x3768>
+	WORD $0x17fffe93 // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400182b // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7ac7 // ldr s7, [x22, x12, lsl
+	WORD $0xbc2c7b07 // str s7, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3740 <gemm+0x3740>
+	WORD $0x3dcf43e7 // ldr q7, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400168b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b06 // ldr s6, [x24, x12, lsl
+	WORD $0xbc2c7ac6 // str s6, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3770 <gemm+0x3770>
+	WORD $0x360000c6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0xf9402bf6 // ldr x22, [sp,
+	WORD $0x5400024c // b.gt 0x37dc <gemm+0x37dc>
+	WORD $0x17fffe76 // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400148b // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9402bf6 // ldr x22, [sp,
+	WORD $0xbc6c7ac6 // ldr s6, [x22, x12, lsl
+	WORD $0xbc2c7b06 // str s6, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x37b4 <gemm+0x37b4>
+	WORD $0x3dcf43e6 // ldr q6, [sp,
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540012eb // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b05 // ldr s5, [x24, x12, lsl
+	WORD $0xbc2c7ac5 // str s5, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x37e0 <gemm+0x37e0>
+	WORD $0x360000e6 // tbz w6,
+	WORD $0xaa0903f7 // mov x23, x9
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xa9445be9 // ldp x9, x22, [sp,
+	WORD $0x540002ac // b.gt 0x385c <gemm+0x385c>
+	WORD $0x14000040 // b 0x390c <gemm+0x390c>
+	WORD $0xf91e87ff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x540010eb // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa0903f7 // mov x23, x9
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf94023e9 // ldr x9, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7925 // ldr s5, [x9, x12, lsl
+	WORD $0xbc2c7b05 // str s5, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
 	WORD $0x54ffff81 // b.ne 0x3830 <gemm+0x3830>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x3dcf43e5 // ldr q5, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd7eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b160d4d // add x13, x10, x22, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6179b2 // ldr s18, [x13, x1, lsl
-	WORD $0xbc217ab2 // str s18, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
+	WORD $0xf94027f6 // ldr x22, [sp,
+	WORD $0x540009ab // b.lt 0x398c <gemm+0x398c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b04 // ldr s4, [x24, x12, lsl
+	WORD $0xbc2c7924 // str s4, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
 	WORD $0x54ffff81 // b.ne 0x3860 <gemm+0x3860>
-	WORD $0x3dd01ff2 // ldr q18, [sp,
-	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
-	WORD $0x3d901ff1 // str q17, [sp,
+	WORD $0x360000c6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x540002ac // b.gt 0x38d8 <gemm+0x38d8>
+	WORD $0x17fffe3a // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd62b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc617ab1 // ldr s17, [x21, x1, lsl
-	WORD $0xbc2179b1 // str s17, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3890 <gemm+0x3890>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd4eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280018d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xd503201f // nop
-	WORD $0xbc6179b1 // ldr s17, [x13, x1, lsl
-	WORD $0xbc217ab1 // str s17, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x38c0 <gemm+0x38c0>
-	WORD $0x3dd01ff1 // ldr q17, [sp,
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
-	WORD $0x3d901ff0 // str q16, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd32b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc617ab0 // ldr s16, [x21, x1, lsl
-	WORD $0xbc2179b0 // str s16, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x38f0 <gemm+0x38f0>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd1eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b16114d // add x13, x10, x22, lsl
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x54000ceb // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf94027f6 // ldr x22, [sp,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6179b0 // ldr s16, [x13, x1, lsl
-	WORD $0xbc217ab0 // str s16, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3920 <gemm+0x3920>
-	WORD $0x3dd01ff0 // ldr q16, [sp,
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x3d901fe7 // str q7, [sp,
+	WORD $0xbc6c7ac4 // ldr s4, [x22, x12, lsl
+	WORD $0xbc2c7b04 // str s4, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x38b0 <gemm+0x38b0>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffd02b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x54000b0b // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc617aa7 // ldr s7, [x21, x1, lsl
-	WORD $0xbc2179a7 // str s7, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3950 <gemm+0x3950>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0xbc6c7b03 // ldr s3, [x24, x12, lsl
+	WORD $0xbc2c7ac3 // str s3, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x38e0 <gemm+0x38e0>
+	WORD $0x36000106 // tbz w6,
+	WORD $0xaa0903f7 // mov x23, x9
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0xa9435be9 // ldp x9, x22, [sp,
+	WORD $0x540002ac // b.gt 0x395c <gemm+0x395c>
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x17fffe18 // b 0x3170 <gemm+0x3170>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffceeb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280028d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xbc6179a7 // ldr s7, [x13, x1, lsl
-	WORD $0xbc217aa7 // str s7, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x397c <gemm+0x397c>
-	WORD $0x3dd01fe7 // ldr q7, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3d901fe6 // str q6, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x540008cb // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa0903f7 // mov x23, x9
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9401be9 // ldr x9, [sp,
+	WORD $0xbc6c7923 // ldr s3, [x9, x12, lsl
+	WORD $0xbc2c7b03 // str s3, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3930 <gemm+0x3930>
+	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffcd4b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa6 // ldr s6, [x21, x1, lsl
-	WORD $0xbc2179a6 // str s6, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x39a8 <gemm+0x39a8>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0xf9401ff6 // ldr x22, [sp,
+	WORD $0x540001ab // b.lt 0x398c <gemm+0x398c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b02 // ldr s2, [x24, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3960 <gemm+0x3960>
+	WORD $0x36000126 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x540002cc // b.gt 0x39dc <gemm+0x39dc>
+	WORD $0x17fffdfa // b 0x3170 <gemm+0x3170>
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x3707bf06 // tbnz w6,
+	WORD $0x14000029 // b 0x3a38 <gemm+0x3a38>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffcc2b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280030d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xbc6179a6 // ldr s6, [x13, x1, lsl
-	WORD $0xbc217aa6 // str s6, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x39d4 <gemm+0x39d4>
-	WORD $0x3dd01fe6 // ldr q6, [sp,
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x3d901fe5 // str q5, [sp,
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0xaa1703e9 // mov x9, x23
+	WORD $0x5400048b // b.lt 0x3a38 <gemm+0x3a38>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9401ff6 // ldr x22, [sp,
+	WORD $0xbc6c7ac2 // ldr s2, [x22, x12, lsl
+	WORD $0xbc2c7b02 // str s2, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x39b4 <gemm+0x39b4>
+	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffca8b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa5 // ldr s5, [x21, x1, lsl
-	WORD $0xbc2179a5 // str s5, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3a00 <gemm+0x3a00>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x540002eb // b.lt 0x3a34 <gemm+0x3a34>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b01 // ldr s1, [x24, x12, lsl
+	WORD $0xbc2c7ac1 // str s1, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x39e0 <gemm+0x39e0>
+	WORD $0x37000266 // tbnz w6,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc96b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280038d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xbc6179a5 // ldr s5, [x13, x1, lsl
-	WORD $0xbc217aa5 // str s5, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3a2c <gemm+0x3a2c>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d901fe4 // str q4, [sp,
+	WORD $0x540001cb // b.lt 0x3a3c <gemm+0x3a3c>
+	WORD $0xaa0903e6 // mov x6, x9
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9403fe9 // ldr x9, [sp,
+	WORD $0xbc6c7921 // ldr s1, [x9, x12, lsl
+	WORD $0xbc2c7b01 // str s1, [x24, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3a14 <gemm+0x3a14>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0xaa0603e9 // mov x9, x6
+	WORD $0x14000003 // b 0x3a3c <gemm+0x3a3c>
+	WORD $0x3707b9e6 // tbnz w6,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc7cb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa4 // ldr s4, [x21, x1, lsl
-	WORD $0xbc2179a4 // str s4, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3a58 <gemm+0x3a58>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc6ab // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b16154d // add x13, x10, x22, lsl
-	WORD $0xbc6179a4 // ldr s4, [x13, x1, lsl
-	WORD $0xbc217aa4 // str s4, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3a80 <gemm+0x3a80>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc52b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa3 // ldr s3, [x21, x1, lsl
-	WORD $0xbc2179a3 // str s3, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3aac <gemm+0x3aac>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc40b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280048d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xbc6179a3 // ldr s3, [x13, x1, lsl
-	WORD $0xbc217aa3 // str s3, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3ad8 <gemm+0x3ad8>
-	WORD $0x3dd01fe3 // ldr q3, [sp,
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc26b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa2 // ldr s2, [x21, x1, lsl
-	WORD $0xbc2179a2 // str s2, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3b04 <gemm+0x3b04>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffc14b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x5280050d // mov w13,
-	WORD $0x9b0d2acd // madd x13, x22, x13, x10
-	WORD $0xbc6179a2 // ldr s2, [x13, x1, lsl
-	WORD $0xbc217aa2 // str s2, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3b30 <gemm+0x3b30>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0x54ffbf6b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc617aa1 // ldr s1, [x21, x1, lsl
-	WORD $0xbc2179a1 // str s1, [x13, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3b64 <gemm+0x3b64>
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0xa9877d3f // stp xzr, xzr, [x9,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffbe2b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x52800589 // mov w9,
-	WORD $0x9b092acd // madd x13, x22, x9, x10
-	WORD $0xbc6179a1 // ldr s1, [x13, x1, lsl
-	WORD $0xbc217aa1 // str s1, [x21, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x3b94 <gemm+0x3b94>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0x54ffbc4b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x3bd0 <gemm+0x3bd0>
-	WORD $0x17fffdda // b 0x3348 <gemm+0x3348>
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffb94b // b.lt 0x3170 <gemm+0x3170>
+	WORD $0x91400fec // add x12, sp,
+	WORD $0x9134018c // add x12, x12,
+	WORD $0xf9403fe6 // ldr x6, [sp,
+	WORD $0xaa0803f6 // mov x22, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc0044c0 // str s0, [x6],
+	WORD $0xf10006d6 // subs x22, x22,
+	WORD $0x54ffffa1 // b.ne 0x3a60 <gemm+0x3a60>
+	WORD $0x17fffdc0 // b 0x3170 <gemm+0x3170>
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bd6 // ldr x22, [x30,
+	WORD $0xf94027da // ldr x26, [x30,
+	WORD $0xf9405bec // ldr x12, [sp,
+	WORD $0x8b161529 // add x9, x9, x22, lsl
+	WORD $0xaa0c03ea // mov x10, x12
+	WORD $0x8b1a156b // add x11, x11, x26, lsl
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540022ab // b.lt 0x3ee8 <gemm+0x3ee8>
+	WORD $0xf94017ec // ldr x12, [sp,
+	WORD $0xd37ae58e // lsl x14, x12,
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0x52800190 // mov w16,
+	WORD $0x52800611 // mov w17,
+	WORD $0xf94027cc // ldr x12, [x30,
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91340000 // add x0, x0,
+	WORD $0x1400000b // b 0x3ae4 <gemm+0x3ae4>
+	WORD $0xd503201f // nop
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0xf94027cc // ldr x12, [x30,
+	WORD $0xf9403bf8 // ldr x24, [sp,
+	WORD $0xd1001141 // sub x1, x10,
+	WORD $0x8b0f1129 // add x9, x9, x15, lsl
+	WORD $0x8b0c116b // add x11, x11, x12, lsl
+	WORD $0xf1001d5f // cmp x10,
+	WORD $0xaa0103ea // mov x10, x1
+	WORD $0x5400206d // b.le 0x3eec <gemm+0x3eec>
+	WORD $0xf94017c1 // ldr x1, [x30,
 	WORD $0xf100043f // cmp x1,
-	WORD $0x54ffd10a // b.ge 0x3610 <gemm+0x3610>
-	WORD $0x17fffea9 // b 0x3698 <gemm+0x3698>
+	WORD $0x54ffff0b // b.lt 0x3acc <gemm+0x3acc>
+	WORD $0xf9401fc2 // ldr x2, [x30,
+	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x8b0f0924 // add x4, x9, x15, lsl
+	WORD $0x8b0f0d25 // add x5, x9, x15, lsl
+	WORD $0x9b1025e6 // madd x6, x15, x16, x9
+	WORD $0xf9402bd4 // ldr x20, [x30,
+	WORD $0xd37df187 // lsl x7, x12,
+	WORD $0x8b070173 // add x19, x11, x7
+	WORD $0x8b0c0595 // add x21, x12, x12, lsl
+	WORD $0xf100029f // cmp x20,
+	WORD $0xd37ef6b4 // lsl x20, x21,
+	WORD $0x1a9f17f9 // cset w25, eq
+	WORD $0x8b140175 // add x21, x11, x20
+	WORD $0x8b0c0976 // add x22, x11, x12, lsl
+	WORD $0xd37ef457 // lsl x23, x2,
+	WORD $0x14000018 // b 0x3b8c <gemm+0x3b8c>
+	WORD $0x3dc00164 // ldr q4, [x11]
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	WORD $0x7200033f // tst w25,
+	WORD $0x5a9f03ec // csetm w12, ne
+	WORD $0x4e040d85 // dup v5.4s, w12
+	WORD $0x6ee51c83 // bif v3.16b, v4.16b, v5.16b
+	WORD $0x3d800163 // str q3, [x11]
+	WORD $0x3dc002c3 // ldr q3, [x22]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x6ee51c62 // bif v2.16b, v3.16b, v5.16b
+	WORD $0x3d8002c2 // str q2, [x22]
+	WORD $0x3ce76962 // ldr q2, [x11, x7]
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x6ee51c41 // bif v1.16b, v2.16b, v5.16b
+	WORD $0x3ca76961 // str q1, [x11, x7]
+	WORD $0x3cf46961 // ldr q1, [x11, x20]
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x6ee51c20 // bif v0.16b, v1.16b, v5.16b
+	WORD $0x3cb46960 // str q0, [x11, x20]
+	WORD $0x2a1f03f9 // mov w25, wzr
+	WORD $0xf100c021 // subs x1, x1,
+	WORD $0x8b0e0318 // add x24, x24, x14
+	WORD $0x54fff9cd // b.le 0x3ac0 <gemm+0x3ac0>
+	WORD $0xf100c03f // cmp x1,
+	WORD $0x9a91302c // csel x12, x1, x17, lo
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000261 // b.ne 0x3be4 <gemm+0x3be4>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1803fa // mov x26, x24
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3dc00064 // ldr q4, [x3]
+	WORD $0x3dc00345 // ldr q5, [x26]
+	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
+	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
+	WORD $0x8b0d035a // add x26, x26, x13
+	WORD $0xd100058c // sub x12, x12,
+	WORD $0x8b170063 // add x3, x3, x23
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fffec8 // b.hi 0x3bb4 <gemm+0x3bb4>
+	WORD $0x1400004e // b 0x3d18 <gemm+0x3d18>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54000621 // b.ne 0x3cb0 <gemm+0x3cb0>
+	WORD $0xf100103f // cmp x1,
+	WORD $0x540005e3 // b.lo 0x3cb0 <gemm+0x3cb0>
+	WORD $0xaa1803fb // mov x27, x24
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc10464 // ldr q4, [x3],
+	WORD $0x3cc10485 // ldr q5, [x4],
+	WORD $0x3cc104a6 // ldr q6, [x5],
+	WORD $0x3cc104c7 // ldr q7, [x6],
+	WORD $0xaa1b03fa // mov x26, x27
+	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x4f841203 // fmla v3.4s, v16.4s, v4.s[0]
+	WORD $0x4f851202 // fmla v2.4s, v16.4s, v5.s[0]
+	WORD $0x4f861201 // fmla v1.4s, v16.4s, v6.s[0]
+	WORD $0x4f871200 // fmla v0.4s, v16.4s, v7.s[0]
+	WORD $0x8b0d037b // add x27, x27, x13
+	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x4fa41203 // fmla v3.4s, v16.4s, v4.s[1]
+	WORD $0x4fa51202 // fmla v2.4s, v16.4s, v5.s[1]
+	WORD $0x4fa61201 // fmla v1.4s, v16.4s, v6.s[1]
+	WORD $0x4fa71200 // fmla v0.4s, v16.4s, v7.s[1]
+	WORD $0x8b0d037b // add x27, x27, x13
+	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x4f841a03 // fmla v3.4s, v16.4s, v4.s[2]
+	WORD $0x4f851a02 // fmla v2.4s, v16.4s, v5.s[2]
+	WORD $0x4f861a01 // fmla v1.4s, v16.4s, v6.s[2]
+	WORD $0x4f871a00 // fmla v0.4s, v16.4s, v7.s[2]
+	WORD $0x8b0d037b // add x27, x27, x13
+	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x4fa41a03 // fmla v3.4s, v16.4s, v4.s[3]
+	WORD $0x4fa51a02 // fmla v2.4s, v16.4s, v5.s[3]
+	WORD $0x4fa61a01 // fmla v1.4s, v16.4s, v6.s[3]
+	WORD $0xf1001d9f // cmp x12,
+	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
+	WORD $0xd100118c // sub x12, x12,
+	WORD $0x8b0d037b // add x27, x27, x13
+	WORD $0x54fffc28 // b.hi 0x3c10 <gemm+0x3c10>
+	WORD $0x9100119b // add x27, x12,
+	WORD $0xf100177f // cmp x27,
+	WORD $0x5400040b // b.lt 0x3d18 <gemm+0x3d18>
+	WORD $0xf9407bfb // ldr x27, [sp,
+	WORD $0x8b1b035a // add x26, x26, x27
+	WORD $0x14000007 // b 0x3cc0 <gemm+0x3cc0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa1803fa // mov x26, x24
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1f03fb // mov x27, xzr
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00344 // ldr q4, [x26]
+	WORD $0xbc7b6865 // ldr s5, [x3, x27]
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	WORD $0xbc7b6885 // ldr s5, [x4, x27]
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	WORD $0xbc7b68a5 // ldr s5, [x5, x27]
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	WORD $0xbc7b68c5 // ldr s5, [x6, x27]
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	WORD $0x8b17037b // add x27, x27, x23
+	WORD $0x8b0d035a // add x26, x26, x13
+	WORD $0xd100058c // sub x12, x12,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fffe68 // b.hi 0x3cd0 <gemm+0x3cd0>
+	WORD $0x8b1b00c6 // add x6, x6, x27
+	WORD $0x8b1b00a5 // add x5, x5, x27
+	WORD $0x8b1b0084 // add x4, x4, x27
+	WORD $0x8b1b0063 // add x3, x3, x27
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54fff0a0 // b.eq 0x3b30 <gemm+0x3b30>
+	WORD $0x360000b9 // tbz w25,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x5400026c // b.gt 0x3d78 <gemm+0x3d78>
+	WORD $0x17ffff93 // b 0x3b7c <gemm+0x3b7c>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901ff3 // str q19, [sp,
-	WORD $0x54ffba4b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x54000b8b // b.lt 0x3eb0 <gemm+0x3eb0>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7ab3 // ldr s19, [x21, x13, lsl
-	WORD $0xbc2d7953 // str s19, [x10, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3c10 <gemm+0x3c10>
+	WORD $0xbc6c7964 // ldr s4, [x11, x12, lsl
+	WORD $0xbc2c7804 // str s4, [x0, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3d50 <gemm+0x3d50>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901ff2 // str q18, [sp,
-	WORD $0x54ffb8eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b160941 // add x1, x10, x22, lsl
+	WORD $0x540009cb // b.lt 0x3eac <gemm+0x3eac>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7ab2 // ldr s18, [x21, x13, lsl
-	WORD $0xbc2d7832 // str s18, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3c40 <gemm+0x3c40>
+	WORD $0xbc6c7803 // ldr s3, [x0, x12, lsl
+	WORD $0xbc2c7963 // str s3, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3d80 <gemm+0x3d80>
+	WORD $0x360000b9 // tbz w25,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e2 // str q2, [sp,
+	WORD $0x5400024c // b.gt 0x3de8 <gemm+0x3de8>
+	WORD $0x17ffff76 // b 0x3b7c <gemm+0x3b7c>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x54ffb76b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b160d41 // add x1, x10, x22, lsl
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x540007eb // b.lt 0x3eb0 <gemm+0x3eb0>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7ab1 // ldr s17, [x21, x13, lsl
-	WORD $0xbc2d7831 // str s17, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3c70 <gemm+0x3c70>
+	WORD $0xbc6c7ac3 // ldr s3, [x22, x12, lsl
+	WORD $0xbc2c7803 // str s3, [x0, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3dc0 <gemm+0x3dc0>
+	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901ff0 // str q16, [sp,
-	WORD $0x54ffb5eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800181 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
+	WORD $0x5400064b // b.lt 0x3eac <gemm+0x3eac>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7ab0 // ldr s16, [x21, x13, lsl
-	WORD $0xbc2d7830 // str s16, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3ca0 <gemm+0x3ca0>
+	WORD $0xbc6c7802 // ldr s2, [x0, x12, lsl
+	WORD $0xbc2c7ac2 // str s2, [x22, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3df0 <gemm+0x3df0>
+	WORD $0x360000b9 // tbz w25,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0x5400024c // b.gt 0x3e58 <gemm+0x3e58>
+	WORD $0x17ffff5a // b 0x3b7c <gemm+0x3b7c>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe7 // str q7, [sp,
-	WORD $0x54ffb46b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b161141 // add x1, x10, x22, lsl
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400046b // b.lt 0x3eb0 <gemm+0x3eb0>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7aa7 // ldr s7, [x21, x13, lsl
-	WORD $0xbc2d7827 // str s7, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3cd0 <gemm+0x3cd0>
+	WORD $0xbc6c7a62 // ldr s2, [x19, x12, lsl
+	WORD $0xbc2c7802 // str s2, [x0, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3e30 <gemm+0x3e30>
+	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x54ffb2eb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800281 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
+	WORD $0x540002cb // b.lt 0x3eac <gemm+0x3eac>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7aa6 // ldr s6, [x21, x13, lsl
-	WORD $0xbc2d7826 // str s6, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3d00 <gemm+0x3d00>
+	WORD $0xbc6c7801 // ldr s1, [x0, x12, lsl
+	WORD $0xbc2c7a61 // str s1, [x19, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3e60 <gemm+0x3e60>
+	WORD $0x37000239 // tbnz w25,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe5 // str q5, [sp,
-	WORD $0x54ffb16b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800301 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
+	WORD $0x5400018b // b.lt 0x3eb4 <gemm+0x3eb4>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7aa5 // ldr s5, [x21, x13, lsl
-	WORD $0xbc2d7825 // str s5, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3d30 <gemm+0x3d30>
+	WORD $0xbc6c7aa1 // ldr s1, [x21, x12, lsl
+	WORD $0xbc2c7801 // str s1, [x0, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3e90 <gemm+0x3e90>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x14000003 // b 0x3eb4 <gemm+0x3eb4>
+	WORD $0x3707e699 // tbnz w25,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x54ffafeb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800381 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffe5eb // b.lt 0x3b7c <gemm+0x3b7c>
+	WORD $0x91400fec // add x12, sp,
+	WORD $0x9134018c // add x12, x12,
+	WORD $0xaa1503f9 // mov x25, x21
+	WORD $0xaa0803fa // mov x26, x8
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004720 // str s0, [x25],
+	WORD $0xf100075a // subs x26, x26,
+	WORD $0x54ffffa1 // b.ne 0x3ed4 <gemm+0x3ed4>
+	WORD $0x17ffff26 // b 0x3b7c <gemm+0x3b7c>
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0xf100043f // cmp x1,
+	WORD $0x540013cd // b.le 0x4168 <gemm+0x4168>
+	WORD $0xf94017ea // ldr x10, [sp,
+	WORD $0xd37ae54a // lsl x10, x10,
+	WORD $0xf9401bcc // ldr x12, [x30,
+	WORD $0x5280060e // mov w14,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xf94027c3 // ldr x3, [x30,
+	WORD $0x14000009 // b 0x3f34 <gemm+0x3f34>
+	WORD $0xf9401bcc // ldr x12, [x30,
+	WORD $0xf94027c3 // ldr x3, [x30,
+	WORD $0xd1000830 // sub x16, x1,
+	WORD $0x8b0c0d29 // add x9, x9, x12, lsl
+	WORD $0x8b030d6b // add x11, x11, x3, lsl
+	WORD $0xf1000c3f // cmp x1,
+	WORD $0xaa1003e1 // mov x1, x16
+	WORD $0x540011ed // b.le 0x416c <gemm+0x416c>
+	WORD $0xf94017d0 // ldr x16, [x30,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffff0b // b.lt 0x3f1c <gemm+0x3f1c>
+	WORD $0xf9401fd1 // ldr x17, [x30,
+	WORD $0xf9402bc4 // ldr x4, [x30,
+	WORD $0xaa0903e0 // mov x0, x9
+	WORD $0x8b0c0922 // add x2, x9, x12, lsl
+	WORD $0xf100009f // cmp x4,
+	WORD $0x1a9f17e6 // cset w6, eq
+	WORD $0x8b030963 // add x3, x11, x3, lsl
+	WORD $0xd37ef624 // lsl x4, x17,
+	WORD $0xaa1803e5 // mov x5, x24
+	WORD $0x14000009 // b 0x3f88 <gemm+0x3f88>
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7aa4 // ldr s4, [x21, x13, lsl
-	WORD $0xbc2d7824 // str s4, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3d60 <gemm+0x3d60>
+	WORD $0xd503201f // nop
+	WORD $0x3d800161 // str q1, [x11]
+	WORD $0x3d800060 // str q0, [x3]
+	WORD $0x2a1f03e6 // mov w6, wzr
+	WORD $0xf100c210 // subs x16, x16,
+	WORD $0x8b0a00a5 // add x5, x5, x10
+	WORD $0x54fffc8d // b.le 0x3f14 <gemm+0x3f14>
+	WORD $0xf100c21f // cmp x16,
+	WORD $0x9a8e3207 // csel x7, x16, x14, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54000441 // b.ne 0x4020 <gemm+0x4020>
+	WORD $0xf100121f // cmp x16,
+	WORD $0x54000403 // b.lo 0x4020 <gemm+0x4020>
+	WORD $0xaa0503f3 // mov x19, x5
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xd503201f // nop
+	WORD $0x3cc10402 // ldr q2, [x0],
+	WORD $0xaa1303ec // mov x12, x19
+	WORD $0x3cc10443 // ldr q3, [x2],
+	WORD $0x3dc00264 // ldr q4, [x19]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
+	WORD $0x8b0d0273 // add x19, x19, x13
+	WORD $0x3dc00264 // ldr q4, [x19]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
+	WORD $0x8b0d0273 // add x19, x19, x13
+	WORD $0x3dc00264 // ldr q4, [x19]
+	WORD $0x4f821881 // fmla v1.4s, v4.4s, v2.s[2]
+	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
+	WORD $0x8b0d0273 // add x19, x19, x13
+	WORD $0x3dc00264 // ldr q4, [x19]
+	WORD $0x4fa21881 // fmla v1.4s, v4.4s, v2.s[3]
+	WORD $0xf1001cff // cmp x7,
+	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
+	WORD $0xd10010e7 // sub x7, x7,
+	WORD $0x8b0d0273 // add x19, x19, x13
+	WORD $0x54fffd68 // b.hi 0x3fb0 <gemm+0x3fb0>
+	WORD $0x910010f3 // add x19, x7,
+	WORD $0xf100167f // cmp x19,
+	WORD $0x5400026b // b.lt 0x405c <gemm+0x405c>
+	WORD $0xf9407bf3 // ldr x19, [sp,
+	WORD $0x8b13018c // add x12, x12, x19
+	WORD $0x14000003 // b 0x4028 <gemm+0x4028>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0503ec // mov x12, x5
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xd503201f // nop
+	WORD $0x3dc00182 // ldr q2, [x12]
+	WORD $0xbd400003 // ldr s3, [x0]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0xbd400043 // ldr s3, [x2]
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	WORD $0x8b040042 // add x2, x2, x4
+	WORD $0x8b040000 // add x0, x0, x4
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0xd10004e7 // sub x7, x7,
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x54fffec8 // b.hi 0x4030 <gemm+0x4030>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000101 // b.ne 0x4080 <gemm+0x4080>
+	WORD $0x3707f866 // tbnz w6,
+	WORD $0x3dc00162 // ldr q2, [x11]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d800161 // str q1, [x11]
+	WORD $0x3dc00061 // ldr q1, [x3]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffffbe // b 0x3f74 <gemm+0x3f74>
+	WORD $0x360000a6 // tbz w6,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0x5400026c // b.gt 0x40d8 <gemm+0x40d8>
+	WORD $0x17ffffba // b 0x3f78 <gemm+0x3f78>
+	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x54ffae6b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b161541 // add x1, x10, x22, lsl
+	WORD $0xf91e83ff // str xzr, [sp,
+	WORD $0x5400048b // b.lt 0x4130 <gemm+0x4130>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7aa3 // ldr s3, [x21, x13, lsl
-	WORD $0xbc2d7823 // str s3, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3d90 <gemm+0x3d90>
+	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
+	WORD $0xbc2c79e2 // str s2, [x15, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x40b0 <gemm+0x40b0>
+	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0x54ffaceb // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800481 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
-	WORD $0xbc6d7aa2 // ldr s2, [x21, x13, lsl
-	WORD $0xbc2d7822 // str s2, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3dbc <gemm+0x3dbc>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0x54ffab8b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x52800501 // mov w1,
-	WORD $0x9b012ac1 // madd x1, x22, x1, x10
-	WORD $0xbc6d7aa1 // ldr s1, [x21, x13, lsl
-	WORD $0xbc2d7821 // str s1, [x1, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x3de8 <gemm+0x3de8>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffaa2b // b.lt 0x3348 <gemm+0x3348>
-	WORD $0x52800589 // mov w9,
-	WORD $0x9b092acd // madd x13, x22, x9, x10
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x3e24 <gemm+0x3e24>
-	WORD $0x17fffd45 // b 0x3348 <gemm+0x3348>
-	WORD $0x910103ed // add x13, sp,
-	WORD $0x5280018c // mov w12,
-	WORD $0xf10019df // cmp x14,
-	WORD $0x54feb8cb // b.lt 0x155c <gemm+0x155c>
-	WORD $0xd37ced8f // lsl x15, x12,
-	WORD $0xd37ef590 // lsl x16, x12,
-	WORD $0xf9401814 // ldr x20, [x0,
-	WORD $0x52800191 // mov w17,
-	WORD $0x52800281 // mov w1,
-	WORD $0x52800302 // mov w2,
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0x1400003a // b 0x3f50 <gemm+0x3f50>
+	WORD $0x540002cb // b.lt 0x412c <gemm+0x412c>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
-	WORD $0xb4002265 // cbz x5, 0x42bc <gemm+0x42bc>
-	WORD $0xad406d5a // ldp q26, q27, [x10]
-	WORD $0x4e38d758 // fadd v24.4s, v26.4s, v24.4s
-	WORD $0x4e39d779 // fadd v25.4s, v27.4s, v25.4s
-	WORD $0x3dc0095a // ldr q26, [x10,
-	WORD $0x4e37d757 // fadd v23.4s, v26.4s, v23.4s
-	WORD $0xad006558 // stp q24, q25, [x10]
-	WORD $0x3d800957 // str q23, [x10,
-	WORD $0x8b040945 // add x5, x10, x4, lsl
-	WORD $0xad4060b7 // ldp q23, q24, [x5]
-	WORD $0x4e35d6f5 // fadd v21.4s, v23.4s, v21.4s
-	WORD $0x4e36d716 // fadd v22.4s, v24.4s, v22.4s
-	WORD $0x3dc008b7 // ldr q23, [x5,
-	WORD $0x4e34d6f4 // fadd v20.4s, v23.4s, v20.4s
-	WORD $0xad0058b5 // stp q21, q22, [x5]
-	WORD $0x3d8008b4 // str q20, [x5,
-	WORD $0x8b040d45 // add x5, x10, x4, lsl
-	WORD $0xad4054b4 // ldp q20, q21, [x5]
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x4e32d6b2 // fadd v18.4s, v21.4s, v18.4s
-	WORD $0x3dc008b4 // ldr q20, [x5,
-	WORD $0x4e31d691 // fadd v17.4s, v20.4s, v17.4s
-	WORD $0xad0048b3 // stp q19, q18, [x5]
-	WORD $0x3d8008b1 // str q17, [x5,
-	WORD $0x9b112885 // madd x5, x4, x17, x10
-	WORD $0xad4048b1 // ldp q17, q18, [x5]
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
-	WORD $0x4e27d647 // fadd v7.4s, v18.4s, v7.4s
-	WORD $0x3dc008b1 // ldr q17, [x5,
-	WORD $0x4e26d626 // fadd v6.4s, v17.4s, v6.4s
-	WORD $0xad001cb0 // stp q16, q7, [x5]
-	WORD $0x3d8008a6 // str q6, [x5,
-	WORD $0x8b041145 // add x5, x10, x4, lsl
-	WORD $0xad401ca6 // ldp q6, q7, [x5]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
-	WORD $0x3dc008a6 // ldr q6, [x5,
-	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
-	WORD $0xad0010a5 // stp q5, q4, [x5]
-	WORD $0x3d8008a3 // str q3, [x5,
-	WORD $0x9b012884 // madd x4, x4, x1, x10
-	WORD $0xad401083 // ldp q3, q4, [x4]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xad000482 // stp q2, q1, [x4]
-	WORD $0x3dc00881 // ldr q1, [x4,
+	WORD $0xbc6c79e1 // ldr s1, [x15, x12, lsl
+	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x40e0 <gemm+0x40e0>
+	WORD $0x37000226 // tbnz w6,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400018b // b.lt 0x4134 <gemm+0x4134>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7861 // ldr s1, [x3, x12, lsl
+	WORD $0xbc2c79e1 // str s1, [x15, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x4110 <gemm+0x4110>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x14000003 // b 0x4134 <gemm+0x4134>
+	WORD $0x3707f266 // tbnz w6,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54fff1cb // b.lt 0x3f78 <gemm+0x3f78>
+	WORD $0x91400fec // add x12, sp,
+	WORD $0x9134018c // add x12, x12,
+	WORD $0xaa0303e6 // mov x6, x3
+	WORD $0xaa0803e7 // mov x7, x8
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc0044c0 // str s0, [x6],
+	WORD $0xf10004e7 // subs x7, x7,
+	WORD $0x54ffffa1 // b.ne 0x4154 <gemm+0x4154>
+	WORD $0x17ffff85 // b 0x3f78 <gemm+0x3f78>
+	WORD $0xaa0103f0 // mov x16, x1
+	WORD $0xf100061f // cmp x16,
+	WORD $0x5400b82b // b.lt 0x5874 <gemm+0x5874>
+	WORD $0xf9402bcc // ldr x12, [x30,
+	WORD $0xf94017ca // ldr x10, [x30,
+	WORD $0xf100019f // cmp x12,
+	WORD $0x1a9f17f0 // cset w16, eq
+	WORD $0xf100015f // cmp x10,
+	WORD $0x5400b76d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf94017ec // ldr x12, [sp,
+	WORD $0xd37ae58e // lsl x14, x12,
+	WORD $0xf9401fcf // ldr x15, [x30,
+	WORD $0xf100111f // cmp x8,
+	WORD $0x5400ac41 // b.ne 0x5724 <gemm+0x5724>
+	WORD $0x3dc00160 // ldr q0, [x11]
+	WORD $0xd37ef5e8 // lsl x8, x15,
+	WORD $0x5280060c // mov w12,
+	WORD $0x1400000b // b 0x41d8 <gemm+0x41d8>
+	WORD $0x7200021f // tst w16,
+	WORD $0x5a9f03f0 // csetm w16, ne
+	WORD $0x4e040e02 // dup v2.4s, w16
 	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800880 // str q0, [x4,
-	WORD $0xd10019c4 // sub x4, x14,
-	WORD $0xf9401814 // ldr x20, [x0,
-	WORD $0x9b022e8b // madd x11, x20, x2, x11
-	WORD $0xf9402405 // ldr x5, [x0,
-	WORD $0x9b0228aa // madd x10, x5, x2, x10
-	WORD $0xf1002ddf // cmp x14,
-	WORD $0xaa0403ee // mov x14, x4
-	WORD $0x54feb0ad // b.le 0x1560 <gemm+0x1560>
-	WORD $0xf9401c15 // ldr x21, [x0,
-	WORD $0xf9401416 // ldr x22, [x0,
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0x8b140965 // add x5, x11, x20, lsl
-	WORD $0x8b140d66 // add x6, x11, x20, lsl
-	WORD $0x9b112e87 // madd x7, x20, x17, x11
-	WORD $0x8b141173 // add x19, x11, x20, lsl
-	WORD $0x9b012e94 // madd x20, x20, x1, x11
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x3d800160 // str q0, [x11]
+	WORD $0xf100c14a // subs x10, x10,
+	WORD $0x8b0e0318 // add x24, x24, x14
+	WORD $0x2a1f03f0 // mov w16, wzr
+	WORD $0x5400b50d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf100c15f // cmp x10,
+	WORD $0x9a8c3140 // csel x0, x10, x12, lo
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x540003c1 // b.ne 0x4260 <gemm+0x4260>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000383 // b.lo 0x4260 <gemm+0x4260>
+	WORD $0xaa1803e1 // mov x1, x24
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc10522 // ldr q2, [x9],
+	WORD $0xaa0103f1 // mov x17, x1
+	WORD $0x3dc00023 // ldr q3, [x1]
+	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0x3dc00023 // ldr q3, [x1]
+	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0x3dc00023 // ldr q3, [x1]
+	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0x3dc00023 // ldr q3, [x1]
+	WORD $0xf1001c1f // cmp x0,
+	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
+	WORD $0xd1001000 // sub x0, x0,
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0x54fffe08 // b.hi 0x4200 <gemm+0x4200>
+	WORD $0x91001001 // add x1, x0,
+	WORD $0xf100143f // cmp x1,
+	WORD $0x54fffb2b // b.lt 0x41b0 <gemm+0x41b0>
+	WORD $0xf9407be1 // ldr x1, [sp,
+	WORD $0x8b010231 // add x17, x17, x1
+	WORD $0x14000003 // b 0x4264 <gemm+0x4264>
+	WORD $0xd503201f // nop
+	WORD $0xaa1803f1 // mov x17, x24
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00222 // ldr q2, [x17]
+	WORD $0xbd400123 // ldr s3, [x9]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0x8b0d0231 // add x17, x17, x13
+	WORD $0xd1000400 // sub x0, x0,
+	WORD $0x8b080129 // add x9, x9, x8
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54ffff28 // b.hi 0x4270 <gemm+0x4270>
+	WORD $0x17ffffc8 // b 0x41b0 <gemm+0x41b0>
+	WORD $0x910403fb // add x27, sp,
+	WORD $0x5280018b // mov w11,
+	WORD $0xf100189f // cmp x4,
+	WORD $0x8b0b056f // add x15, x11, x11, lsl
+	WORD $0xd37ced6d // lsl x13, x11,
+	WORD $0xa90d37fb // stp x27, x13, [sp,
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf90063ef // str x15, [sp,
+	WORD $0x5400340a // b.ge 0x4934 <gemm+0x4934>
+	WORD $0xaa0403f0 // mov x16, x4
+	WORD $0xf100121f // cmp x16,
+	WORD $0x540077ab // b.lt 0x51b4 <gemm+0x51b4>
+	WORD $0xf94063e8 // ldr x8, [sp,
+	WORD $0xd37ae508 // lsl x8, x8,
+	WORD $0xf9401bcd // ldr x13, [x30,
+	WORD $0x9100836b // add x11, x27,
+	WORD $0xf9007feb // str x11, [sp,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0x52800611 // mov w17,
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91340000 // add x0, x0,
+	WORD $0x1400000d // b 0x431c <gemm+0x431c>
+	WORD $0xd503201f // nop
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bcd // ldr x13, [x30,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0xf9406bfb // ldr x27, [sp,
+	WORD $0xf9400fb0 // ldr x16, [x29,
+	WORD $0xd1001201 // sub x1, x16,
+	WORD $0x8b0d114a // add x10, x10, x13, lsl
+	WORD $0x8b0f118c // add x12, x12, x15, lsl
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xaa0103f0 // mov x16, x1
+	WORD $0x5400750d // b.le 0x51b8 <gemm+0x51b8>
+	WORD $0xf94017c1 // ldr x1, [x30,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54ffff0b // b.lt 0x4304 <gemm+0x4304>
+	WORD $0xf9000fb0 // str x16, [x29,
+	WORD $0xf9401fc2 // ldr x2, [x30,
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0x8b0d0944 // add x4, x10, x13, lsl
+	WORD $0x8b0d0d45 // add x5, x10, x13, lsl
+	WORD $0xf9402bcb // ldr x11, [x30,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b1029a6 // madd x6, x13, x16, x10
+	WORD $0x91008187 // add x7, x12,
+	WORD $0x8b0f0993 // add x19, x12, x15, lsl
+	WORD $0x8b0f0d94 // add x20, x12, x15, lsl
+	WORD $0x91008275 // add x21, x19,
+	WORD $0x91008296 // add x22, x20,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17fe // cset w30, eq
+	WORD $0x9b1031f7 // madd x23, x15, x16, x12
+	WORD $0x910082f8 // add x24, x23,
+	WORD $0xd37ef459 // lsl x25, x2,
+	WORD $0xf9407ffa // ldr x26, [sp,
+	WORD $0x14000010 // b 0x43b4 <gemm+0x43b4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad004993 // stp q19, q18, [x12]
+	WORD $0x3d800991 // str q17, [x12,
+	WORD $0xad001e70 // stp q16, q7, [x19]
+	WORD $0x3d800a66 // str q6, [x19,
+	WORD $0xad001285 // stp q5, q4, [x20]
+	WORD $0x3d800a83 // str q3, [x20,
+	WORD $0xad0006e2 // stp q2, q1, [x23]
+	WORD $0x3d800ae0 // str q0, [x23,
+	WORD $0x2a1f03fe // mov w30, wzr
+	WORD $0xf100c021 // subs x1, x1,
+	WORD $0x8b08037b // add x27, x27, x8
+	WORD $0x8b08035a // add x26, x26, x8
+	WORD $0x54fffa0d // b.le 0x42f0 <gemm+0x42f0>
+	WORD $0xf100c03f // cmp x1,
+	WORD $0x9a913030 // csel x16, x1, x17, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000481 // b.ne 0x4454 <gemm+0x4454>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x9100060b // add x11, x16,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1a03ef // mov x15, x26
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xd503201f // nop
+	WORD $0x3dc00074 // ldr q20, [x3]
+	WORD $0xad7f59f5 // ldp q21, q22, [x15,
+	WORD $0x4f9412b3 // fmla v19.4s, v21.4s, v20.s[0]
+	WORD $0x4fb412b0 // fmla v16.4s, v21.4s, v20.s[1]
+	WORD $0x4f941aa5 // fmla v5.4s, v21.4s, v20.s[2]
+	WORD $0x4fb41aa2 // fmla v2.4s, v21.4s, v20.s[3]
+	WORD $0x4f9412d2 // fmla v18.4s, v22.4s, v20.s[0]
+	WORD $0x4fb412c7 // fmla v7.4s, v22.4s, v20.s[1]
+	WORD $0x4f941ac4 // fmla v4.4s, v22.4s, v20.s[2]
+	WORD $0x4fb41ac1 // fmla v1.4s, v22.4s, v20.s[3]
+	WORD $0x3dc001f5 // ldr q21, [x15]
+	WORD $0x4f9412b1 // fmla v17.4s, v21.4s, v20.s[0]
+	WORD $0x4fb412a6 // fmla v6.4s, v21.4s, v20.s[1]
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0x4f941aa3 // fmla v3.4s, v21.4s, v20.s[2]
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0x8b190063 // add x3, x3, x25
+	WORD $0xf100057f // cmp x11,
+	WORD $0x4fb41aa0 // fmla v0.4s, v21.4s, v20.s[3]
+	WORD $0x54fffda8 // b.hi 0x4400 <gemm+0x4400>
+	WORD $0x14000087 // b 0x466c <gemm+0x466c>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54000b41 // b.ne 0x45c0 <gemm+0x45c0>
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54000b03 // b.lo 0x45c0 <gemm+0x45c0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1b03eb // mov x11, x27
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x3cc10474 // ldr q20, [x3],
+	WORD $0x3cc10495 // ldr q21, [x4],
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x4f941313 // fmla v19.4s, v24.4s, v20.s[0]
+	WORD $0x3cc104b7 // ldr q23, [x5],
+	WORD $0x4f951310 // fmla v16.4s, v24.4s, v21.s[0]
+	WORD $0x3cc104d6 // ldr q22, [x6],
+	WORD $0x4f971305 // fmla v5.4s, v24.4s, v23.s[0]
+	WORD $0x4f961302 // fmla v2.4s, v24.4s, v22.s[0]
+	WORD $0x4f941332 // fmla v18.4s, v25.4s, v20.s[0]
+	WORD $0x4f951327 // fmla v7.4s, v25.4s, v21.s[0]
+	WORD $0x4f971324 // fmla v4.4s, v25.4s, v23.s[0]
+	WORD $0x4f961321 // fmla v1.4s, v25.4s, v22.s[0]
+	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x4f941311 // fmla v17.4s, v24.4s, v20.s[0]
+	WORD $0x4f951306 // fmla v6.4s, v24.4s, v21.s[0]
+	WORD $0x4f971303 // fmla v3.4s, v24.4s, v23.s[0]
+	WORD $0x4f961300 // fmla v0.4s, v24.4s, v22.s[0]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x4fb41313 // fmla v19.4s, v24.4s, v20.s[1]
+	WORD $0x4fb51310 // fmla v16.4s, v24.4s, v21.s[1]
+	WORD $0x4fb71305 // fmla v5.4s, v24.4s, v23.s[1]
+	WORD $0x4fb61302 // fmla v2.4s, v24.4s, v22.s[1]
+	WORD $0x4fb41332 // fmla v18.4s, v25.4s, v20.s[1]
+	WORD $0x4fb51327 // fmla v7.4s, v25.4s, v21.s[1]
+	WORD $0x4fb71324 // fmla v4.4s, v25.4s, v23.s[1]
+	WORD $0x4fb61321 // fmla v1.4s, v25.4s, v22.s[1]
+	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x4fb41311 // fmla v17.4s, v24.4s, v20.s[1]
+	WORD $0x4fb51306 // fmla v6.4s, v24.4s, v21.s[1]
+	WORD $0x4fb71303 // fmla v3.4s, v24.4s, v23.s[1]
+	WORD $0x4fb61300 // fmla v0.4s, v24.4s, v22.s[1]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x4f941b13 // fmla v19.4s, v24.4s, v20.s[2]
+	WORD $0x4f951b10 // fmla v16.4s, v24.4s, v21.s[2]
+	WORD $0x4f971b05 // fmla v5.4s, v24.4s, v23.s[2]
+	WORD $0x4f961b02 // fmla v2.4s, v24.4s, v22.s[2]
+	WORD $0x4f941b32 // fmla v18.4s, v25.4s, v20.s[2]
+	WORD $0x4f951b27 // fmla v7.4s, v25.4s, v21.s[2]
+	WORD $0x4f971b24 // fmla v4.4s, v25.4s, v23.s[2]
+	WORD $0x4f961b21 // fmla v1.4s, v25.4s, v22.s[2]
+	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x4f941b11 // fmla v17.4s, v24.4s, v20.s[2]
+	WORD $0x4f951b06 // fmla v6.4s, v24.4s, v21.s[2]
+	WORD $0x4f971b03 // fmla v3.4s, v24.4s, v23.s[2]
+	WORD $0x4f961b00 // fmla v0.4s, v24.4s, v22.s[2]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x4fb41b13 // fmla v19.4s, v24.4s, v20.s[3]
+	WORD $0x4fb51b10 // fmla v16.4s, v24.4s, v21.s[3]
+	WORD $0x4fb71b05 // fmla v5.4s, v24.4s, v23.s[3]
+	WORD $0x4fb61b02 // fmla v2.4s, v24.4s, v22.s[3]
+	WORD $0x4fb41b32 // fmla v18.4s, v25.4s, v20.s[3]
+	WORD $0x4fb51b27 // fmla v7.4s, v25.4s, v21.s[3]
+	WORD $0x4fb71b24 // fmla v4.4s, v25.4s, v23.s[3]
+	WORD $0x4fb61b21 // fmla v1.4s, v25.4s, v22.s[3]
+	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x4fb41b11 // fmla v17.4s, v24.4s, v20.s[3]
+	WORD $0x4fb51b06 // fmla v6.4s, v24.4s, v21.s[3]
+	WORD $0x4fb71b03 // fmla v3.4s, v24.4s, v23.s[3]
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x4fb61b00 // fmla v0.4s, v24.4s, v22.s[3]
+	WORD $0x54fff7a8 // b.hi 0x4494 <gemm+0x4494>
+	WORD $0x9100120b // add x11, x16,
+	WORD $0xf100157f // cmp x11,
+	WORD $0x5400060b // b.lt 0x466c <gemm+0x466c>
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x8b0b01eb // add x11, x15, x11
+	WORD $0x1400000e // b 0x45f0 <gemm+0x45f0>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0xaa1b03eb // mov x11, x27
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xd503201f // nop
+	WORD $0xad7f5574 // ldp q20, q21, [x11,
+	WORD $0x3dc00176 // ldr q22, [x11]
+	WORD $0xbc6f6877 // ldr s23, [x3, x15]
+	WORD $0x4f971293 // fmla v19.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712b2 // fmla v18.4s, v21.4s, v23.s[0]
+	WORD $0x4f9712d1 // fmla v17.4s, v22.4s, v23.s[0]
+	WORD $0xbc6f6897 // ldr s23, [x4, x15]
+	WORD $0x4f971290 // fmla v16.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
+	WORD $0x4f9712c6 // fmla v6.4s, v22.4s, v23.s[0]
+	WORD $0xbc6f68b7 // ldr s23, [x5, x15]
+	WORD $0x4f971285 // fmla v5.4s, v20.4s, v23.s[0]
+	WORD $0x4f9712a4 // fmla v4.4s, v21.4s, v23.s[0]
+	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
+	WORD $0xbc6f68d7 // ldr s23, [x6, x15]
+	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
+	WORD $0x8b1901ef // add x15, x15, x25
+	WORD $0x4f9712a1 // fmla v1.4s, v21.4s, v23.s[0]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x4f9712c0 // fmla v0.4s, v22.4s, v23.s[0]
+	WORD $0x54fffd48 // b.hi 0x4600 <gemm+0x4600>
+	WORD $0x8b0f00c6 // add x6, x6, x15
+	WORD $0x8b0f00a5 // add x5, x5, x15
+	WORD $0x8b0f0084 // add x4, x4, x15
+	WORD $0x8b0f0063 // add x3, x3, x15
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000401 // b.ne 0x46f0 <gemm+0x46f0>
+	WORD $0x3707e87e // tbnz w30,
+	WORD $0xad405594 // ldp q20, q21, [x12]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	WORD $0x3dc00994 // ldr q20, [x12,
+	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
+	WORD $0xad004993 // stp q19, q18, [x12]
+	WORD $0x3d800991 // str q17, [x12,
+	WORD $0xad404a71 // ldp q17, q18, [x19]
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
+	WORD $0x3dc00a71 // ldr q17, [x19,
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0xad001e70 // stp q16, q7, [x19]
+	WORD $0x3d800a66 // str q6, [x19,
+	WORD $0xad401e86 // ldp q6, q7, [x20]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x3dc00a86 // ldr q6, [x20,
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0xad001285 // stp q5, q4, [x20]
+	WORD $0x3d800a83 // str q3, [x20,
+	WORD $0xad4012e3 // ldp q3, q4, [x23]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad0006e2 // stp q2, q1, [x23]
+	WORD $0x3dc00ae1 // ldr q1, [x23,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffff2e // b 0x439c <gemm+0x439c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3600011e // tbz w30,
+	WORD $0xad004993 // stp q19, q18, [x12]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x540002ea // b.ge 0x475c <gemm+0x475c>
+	WORD $0x1400001f // b 0x4780 <gemm+0x4780>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad405594 // ldp q20, q21, [x12]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d654 // fadd v20.4s, v18.4s, v21.4s
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0xad005193 // stp q19, q20, [x12]
+	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x474c <gemm+0x474c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b78f2 // ldr s18, [x7, x11, lsl
+	WORD $0xbc2b7812 // str s18, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x4734 <gemm+0x4734>
+	WORD $0x3dcf43f2 // ldr q18, [sp,
+	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x5400014b // b.lt 0x4780 <gemm+0x4780>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa0703ef // mov x15, x7
+	WORD $0xaa0903f0 // mov x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404571 // ldr s17, [x11],
+	WORD $0xbc0045f1 // str s17, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4770 <gemm+0x4770>
+	WORD $0x3600011e // tbz w30,
+	WORD $0xad001e70 // stp q16, q7, [x19]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x540002ea // b.ge 0x47ec <gemm+0x47ec>
+	WORD $0x1400001f // b 0x4810 <gemm+0x4810>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad404a71 // ldp q17, q18, [x19]
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x4e32d4f1 // fadd v17.4s, v7.4s, v18.4s
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xad004670 // stp q16, q17, [x19]
+	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x47dc <gemm+0x47dc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7aa7 // ldr s7, [x21, x11, lsl
+	WORD $0xbc2b7807 // str s7, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x47c4 <gemm+0x47c4>
+	WORD $0x3dcf43e7 // ldr q7, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x5400014b // b.lt 0x4810 <gemm+0x4810>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1503ef // mov x15, x21
+	WORD $0xaa0903f0 // mov x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404566 // ldr s6, [x11],
+	WORD $0xbc0045e6 // str s6, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4800 <gemm+0x4800>
+	WORD $0x3600011e // tbz w30,
+	WORD $0xad001285 // stp q5, q4, [x20]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x540002ea // b.ge 0x487c <gemm+0x487c>
+	WORD $0x1400001f // b 0x48a0 <gemm+0x48a0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad401e86 // ldp q6, q7, [x20]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xad001a85 // stp q5, q6, [x20]
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x486c <gemm+0x486c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7ac4 // ldr s4, [x22, x11, lsl
+	WORD $0xbc2b7804 // str s4, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x4854 <gemm+0x4854>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x5400014b // b.lt 0x48a0 <gemm+0x48a0>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1603ef // mov x15, x22
+	WORD $0xaa0903f0 // mov x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404563 // ldr s3, [x11],
+	WORD $0xbc0045e3 // str s3, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4890 <gemm+0x4890>
+	WORD $0x3600011e // tbz w30,
+	WORD $0xad0006e2 // stp q2, q1, [x23]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x540002ea // b.ge 0x490c <gemm+0x490c>
+	WORD $0x17fffebb // b 0x43a0 <gemm+0x43a0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad4012e3 // ldp q3, q4, [x23]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xad000ee2 // stp q2, q3, [x23]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x48fc <gemm+0x48fc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7b01 // ldr s1, [x24, x11, lsl
+	WORD $0xbc2b7801 // str s1, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x48e4 <gemm+0x48e4>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffd4cb // b.lt 0x43a0 <gemm+0x43a0>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1803ef // mov x15, x24
+	WORD $0xaa0903f0 // mov x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc0045e0 // str s0, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4920 <gemm+0x4920>
+	WORD $0x17fffe9c // b 0x43a0 <gemm+0x43a0>
+	WORD $0xd37ae5eb // lsl x11, x15,
+	WORD $0xf90073eb // str x11, [sp,
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0xf94027cd // ldr x13, [x30,
+	WORD $0x91400fe3 // add x3, sp,
+	WORD $0x91340063 // add x3, x3,
+	WORD $0x1400000c // b 0x497c <gemm+0x497c>
+	WORD $0xf94043fe // ldr x30, [sp,
+	WORD $0xf9401bcf // ldr x15, [x30,
+	WORD $0xf94027cd // ldr x13, [x30,
+	WORD $0xa94cefe4 // ldp x4, x27, [sp,
+	WORD $0xd1001890 // sub x16, x4,
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b29ea // madd x10, x15, x11, x10
+	WORD $0x9b0b31ac // madd x12, x13, x11, x12
+	WORD $0xf1002c9f // cmp x4,
+	WORD $0xaa1003e4 // mov x4, x16
+	WORD $0x54ffca2d // b.le 0x42bc <gemm+0x42bc>
+	WORD $0xf94017c5 // ldr x5, [x30,
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54fffeeb // b.lt 0x4960 <gemm+0x4960>
+	WORD $0xf90067e4 // str x4, [sp,
+	WORD $0xf9401fd9 // ldr x25, [x30,
+	WORD $0xaa0a03e7 // mov x7, x10
+	WORD $0x8b0f0953 // add x19, x10, x15, lsl
+	WORD $0x8b0f0d54 // add x20, x10, x15, lsl
+	WORD $0xf9402bcb // ldr x11, [x30,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b1029f5 // madd x21, x15, x16, x10
+	WORD $0xaa1b03e2 // mov x2, x27
+	WORD $0x91008196 // add x22, x12,
+	WORD $0x8b0f1157 // add x23, x10, x15, lsl
+	WORD $0x52800286 // mov w6,
+	WORD $0x9b0629f8 // madd x24, x15, x6, x10
+	WORD $0xf100017f // cmp x11,
+	WORD $0x8b0d098b // add x11, x12, x13, lsl
+	WORD $0x1a9f17f1 // cset w17, eq
+	WORD $0xf9007feb // str x11, [sp,
+	WORD $0x9100817a // add x26, x11,
+	WORD $0x8b0d0d8b // add x11, x12, x13, lsl
+	WORD $0xf9007beb // str x11, [sp,
+	WORD $0x9100817e // add x30, x11,
+	WORD $0x9b1031ab // madd x11, x13, x16, x12
+	WORD $0xf90077eb // str x11, [sp,
+	WORD $0x91008160 // add x0, x11,
+	WORD $0x8b0d1181 // add x1, x12, x13, lsl
+	WORD $0x91008024 // add x4, x1,
+	WORD $0x9b0631b0 // madd x16, x13, x6, x12
+	WORD $0x9100820d // add x13, x16,
+	WORD $0xf9000fb9 // str x25, [x29,
+	WORD $0xd37ef72b // lsl x11, x25,
+	WORD $0x14000015 // b 0x4a54 <gemm+0x4a54>
+	WORD $0xad006598 // stp q24, q25, [x12]
+	WORD $0x3d800997 // str q23, [x12,
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0x3d8009f4 // str q20, [x15,
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0x3d8009f1 // str q17, [x15,
+	WORD $0xf94077ef // ldr x15, [sp,
+	WORD $0xad001df0 // stp q16, q7, [x15]
+	WORD $0x3d8009e6 // str q6, [x15,
+	WORD $0xad001025 // stp q5, q4, [x1]
+	WORD $0x3d800823 // str q3, [x1,
+	WORD $0xad000602 // stp q2, q1, [x16]
+	WORD $0x3d800a00 // str q0, [x16,
+	WORD $0x2a1f03f1 // mov w17, wzr
+	WORD $0xf100c0a5 // subs x5, x5,
+	WORD $0xf94073ef // ldr x15, [sp,
+	WORD $0x8b0f0042 // add x2, x2, x15
+	WORD $0x54fff80d // b.le 0x4950 <gemm+0x4950>
+	WORD $0xf100c0bf // cmp x5,
+	WORD $0x5280060f // mov w15,
+	WORD $0x9a8f30a6 // csel x6, x5, x15, lo
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0xf10006bf // cmp x21,
-	WORD $0x54000fe1 // b.ne 0x4174 <gemm+0x4174>
-	WORD $0xf10012df // cmp x22,
-	WORD $0x54000fab // b.lt 0x4174 <gemm+0x4174>
-	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0xf9400faf // ldr x15, [x29,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54001021 // b.ne 0x4c70 <gemm+0x4c70>
+	WORD $0xf10010bf // cmp x5,
+	WORD $0x54000fe3 // b.lo 0x4c70 <gemm+0x4c70>
+	WORD $0xaa1f03f9 // mov x25, xzr
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xaa0d03f9 // mov x25, x13
+	WORD $0xaa0203fb // mov x27, x2
 	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
@@ -4100,19 +8939,19 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1903f8 // mov x24, x25
-	WORD $0x3cf7689a // ldr q26, [x4, x23]
-	WORD $0xad402728 // ldp q8, q9, [x25]
+	WORD $0xaa1b03ef // mov x15, x27
+	WORD $0x3cf968fa // ldr q26, [x7, x25]
+	WORD $0xad402768 // ldp q8, q9, [x27]
 	WORD $0x4f9a1118 // fmla v24.4s, v8.4s, v26.s[0]
-	WORD $0x3cf768bd // ldr q29, [x5, x23]
+	WORD $0x3cf96a7d // ldr q29, [x19, x25]
 	WORD $0x4f9d1115 // fmla v21.4s, v8.4s, v29.s[0]
-	WORD $0x3cf768de // ldr q30, [x6, x23]
+	WORD $0x3cf96a9e // ldr q30, [x20, x25]
 	WORD $0x4f9e1113 // fmla v19.4s, v8.4s, v30.s[0]
-	WORD $0x3cf768ff // ldr q31, [x7, x23]
+	WORD $0x3cf96abf // ldr q31, [x21, x25]
 	WORD $0x4f9f1110 // fmla v16.4s, v8.4s, v31.s[0]
-	WORD $0x3cf76a7c // ldr q28, [x19, x23]
+	WORD $0x3cf96afc // ldr q28, [x23, x25]
 	WORD $0x4f9c1105 // fmla v5.4s, v8.4s, v28.s[0]
-	WORD $0x3cf76a9b // ldr q27, [x20, x23]
+	WORD $0x3cf96b1b // ldr q27, [x24, x25]
 	WORD $0x4f9b1102 // fmla v2.4s, v8.4s, v27.s[0]
 	WORD $0x4f9a1139 // fmla v25.4s, v9.4s, v26.s[0]
 	WORD $0x4f9d1136 // fmla v22.4s, v9.4s, v29.s[0]
@@ -4120,15 +8959,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9f1127 // fmla v7.4s, v9.4s, v31.s[0]
 	WORD $0x4f9c1124 // fmla v4.4s, v9.4s, v28.s[0]
 	WORD $0x4f9b1121 // fmla v1.4s, v9.4s, v27.s[0]
-	WORD $0x3dc00b28 // ldr q8, [x25,
+	WORD $0x3dc00b68 // ldr q8, [x27,
 	WORD $0x4f9a1117 // fmla v23.4s, v8.4s, v26.s[0]
 	WORD $0x4f9d1114 // fmla v20.4s, v8.4s, v29.s[0]
 	WORD $0x4f9e1111 // fmla v17.4s, v8.4s, v30.s[0]
 	WORD $0x4f9f1106 // fmla v6.4s, v8.4s, v31.s[0]
 	WORD $0x4f9c1103 // fmla v3.4s, v8.4s, v28.s[0]
 	WORD $0x4f9b1100 // fmla v0.4s, v8.4s, v27.s[0]
-	WORD $0x8b100339 // add x25, x25, x16
-	WORD $0xad402728 // ldp q8, q9, [x25]
+	WORD $0x8b0e037b // add x27, x27, x14
+	WORD $0xad402768 // ldp q8, q9, [x27]
 	WORD $0x4fba1118 // fmla v24.4s, v8.4s, v26.s[1]
 	WORD $0x4fbd1115 // fmla v21.4s, v8.4s, v29.s[1]
 	WORD $0x4fbe1113 // fmla v19.4s, v8.4s, v30.s[1]
@@ -4141,15 +8980,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbf1127 // fmla v7.4s, v9.4s, v31.s[1]
 	WORD $0x4fbc1124 // fmla v4.4s, v9.4s, v28.s[1]
 	WORD $0x4fbb1121 // fmla v1.4s, v9.4s, v27.s[1]
-	WORD $0x3dc00b28 // ldr q8, [x25,
+	WORD $0x3dc00b68 // ldr q8, [x27,
 	WORD $0x4fba1117 // fmla v23.4s, v8.4s, v26.s[1]
 	WORD $0x4fbd1114 // fmla v20.4s, v8.4s, v29.s[1]
 	WORD $0x4fbe1111 // fmla v17.4s, v8.4s, v30.s[1]
 	WORD $0x4fbf1106 // fmla v6.4s, v8.4s, v31.s[1]
 	WORD $0x4fbc1103 // fmla v3.4s, v8.4s, v28.s[1]
 	WORD $0x4fbb1100 // fmla v0.4s, v8.4s, v27.s[1]
-	WORD $0x8b100339 // add x25, x25, x16
-	WORD $0xad402728 // ldp q8, q9, [x25]
+	WORD $0x8b0e037b // add x27, x27, x14
+	WORD $0xad402768 // ldp q8, q9, [x27]
 	WORD $0x4f9a1918 // fmla v24.4s, v8.4s, v26.s[2]
 	WORD $0x4f9d1915 // fmla v21.4s, v8.4s, v29.s[2]
 	WORD $0x4f9e1913 // fmla v19.4s, v8.4s, v30.s[2]
@@ -4162,15 +9001,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9f1927 // fmla v7.4s, v9.4s, v31.s[2]
 	WORD $0x4f9c1924 // fmla v4.4s, v9.4s, v28.s[2]
 	WORD $0x4f9b1921 // fmla v1.4s, v9.4s, v27.s[2]
-	WORD $0x3dc00b28 // ldr q8, [x25,
+	WORD $0x3dc00b68 // ldr q8, [x27,
 	WORD $0x4f9a1917 // fmla v23.4s, v8.4s, v26.s[2]
 	WORD $0x4f9d1914 // fmla v20.4s, v8.4s, v29.s[2]
 	WORD $0x4f9e1911 // fmla v17.4s, v8.4s, v30.s[2]
 	WORD $0x4f9f1906 // fmla v6.4s, v8.4s, v31.s[2]
 	WORD $0x4f9c1903 // fmla v3.4s, v8.4s, v28.s[2]
 	WORD $0x4f9b1900 // fmla v0.4s, v8.4s, v27.s[2]
-	WORD $0x8b100339 // add x25, x25, x16
-	WORD $0xad402728 // ldp q8, q9, [x25]
+	WORD $0x8b0e037b // add x27, x27, x14
+	WORD $0xad402768 // ldp q8, q9, [x27]
 	WORD $0x4fba1918 // fmla v24.4s, v8.4s, v26.s[3]
 	WORD $0x4fbd1915 // fmla v21.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1913 // fmla v19.4s, v8.4s, v30.s[3]
@@ -4183,28 +9022,30 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbf1927 // fmla v7.4s, v9.4s, v31.s[3]
 	WORD $0x4fbc1924 // fmla v4.4s, v9.4s, v28.s[3]
 	WORD $0x4fbb1921 // fmla v1.4s, v9.4s, v27.s[3]
-	WORD $0x3dc00b28 // ldr q8, [x25,
+	WORD $0x3dc00b68 // ldr q8, [x27,
 	WORD $0x4fba1917 // fmla v23.4s, v8.4s, v26.s[3]
 	WORD $0x4fbd1914 // fmla v20.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1911 // fmla v17.4s, v8.4s, v30.s[3]
 	WORD $0x4fbf1906 // fmla v6.4s, v8.4s, v31.s[3]
-	WORD $0xf1001edf // cmp x22,
+	WORD $0xf1001cdf // cmp x6,
 	WORD $0x4fbc1903 // fmla v3.4s, v8.4s, v28.s[3]
-	WORD $0xd10012d6 // sub x22, x22,
-	WORD $0x910042f7 // add x23, x23,
-	WORD $0x8b100339 // add x25, x25, x16
+	WORD $0xd10010c6 // sub x6, x6,
+	WORD $0x91004339 // add x25, x25,
+	WORD $0x8b0e037b // add x27, x27, x14
 	WORD $0x4fbb1900 // fmla v0.4s, v8.4s, v27.s[3]
-	WORD $0x54fff448 // b.hi 0x3fd0 <gemm+0x3fd0>
-	WORD $0x8b0f0318 // add x24, x24, x15
-	WORD $0x8b170084 // add x4, x4, x23
-	WORD $0x8b1700a5 // add x5, x5, x23
-	WORD $0x8b1700c6 // add x6, x6, x23
-	WORD $0x8b1700e7 // add x7, x7, x23
-	WORD $0x8b170273 // add x19, x19, x23
-	WORD $0x8b170294 // add x20, x20, x23
-	WORD $0xf10006df // cmp x22,
-	WORD $0x540002ca // b.ge 0x41c4 <gemm+0x41c4>
-	WORD $0x14000038 // b 0x4250 <gemm+0x4250>
+	WORD $0x54fff448 // b.hi 0x4ac4 <gemm+0x4ac4>
+	WORD $0x910010db // add x27, x6,
+	WORD $0x8b1900e7 // add x7, x7, x25
+	WORD $0x8b190273 // add x19, x19, x25
+	WORD $0x8b190294 // add x20, x20, x25
+	WORD $0x8b1902b5 // add x21, x21, x25
+	WORD $0x8b1902f7 // add x23, x23, x25
+	WORD $0x8b190318 // add x24, x24, x25
+	WORD $0xf100177f // cmp x27,
+	WORD $0x540007cb // b.lt 0x4d58 <gemm+0x4d58>
+	WORD $0xf9406ff9 // ldr x25, [sp,
+	WORD $0x8b1901fb // add x27, x15, x25
+	WORD $0x14000013 // b 0x4cb8 <gemm+0x4cb8>
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e415 // movi v21.2d,
@@ -4221,493 +9062,759 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0d03f8 // mov x24, x13
+	WORD $0xaa0203fb // mov x27, x2
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10006df // cmp x22,
-	WORD $0x5400048b // b.lt 0x4250 <gemm+0x4250>
-	WORD $0xaa1f03f7 // mov x23, xzr
-	WORD $0xd37ef6b5 // lsl x21, x21,
-	WORD $0x91008318 // add x24, x24,
-	WORD $0x910006d6 // add x22, x22,
-	WORD $0xad7f6f1a // ldp q26, q27, [x24,
-	WORD $0xbc77689c // ldr s28, [x4, x23]
+	WORD $0xaa1f03f9 // mov x25, xzr
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0x9100837b // add x27, x27,
+	WORD $0xad7f6f7a // ldp q26, q27, [x27,
+	WORD $0xbc7968fc // ldr s28, [x7, x25]
 	WORD $0x4f9c1358 // fmla v24.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1379 // fmla v25.4s, v27.4s, v28.s[0]
-	WORD $0x3dc0031d // ldr q29, [x24]
+	WORD $0x3dc0037d // ldr q29, [x27]
 	WORD $0x4f9c13b7 // fmla v23.4s, v29.4s, v28.s[0]
-	WORD $0xbc7768bc // ldr s28, [x5, x23]
+	WORD $0xbc796a7c // ldr s28, [x19, x25]
 	WORD $0x4f9c1355 // fmla v21.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1376 // fmla v22.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13b4 // fmla v20.4s, v29.4s, v28.s[0]
-	WORD $0xbc7768dc // ldr s28, [x6, x23]
+	WORD $0xbc796a9c // ldr s28, [x20, x25]
 	WORD $0x4f9c1353 // fmla v19.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1372 // fmla v18.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13b1 // fmla v17.4s, v29.4s, v28.s[0]
-	WORD $0xbc7768fc // ldr s28, [x7, x23]
+	WORD $0xbc796abc // ldr s28, [x21, x25]
 	WORD $0x4f9c1350 // fmla v16.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1367 // fmla v7.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13a6 // fmla v6.4s, v29.4s, v28.s[0]
-	WORD $0xbc776a7c // ldr s28, [x19, x23]
+	WORD $0xbc796afc // ldr s28, [x23, x25]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1364 // fmla v4.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13a3 // fmla v3.4s, v29.4s, v28.s[0]
-	WORD $0xbc776a9c // ldr s28, [x20, x23]
+	WORD $0xbc796b1c // ldr s28, [x24, x25]
 	WORD $0x4f9c1342 // fmla v2.4s, v26.4s, v28.s[0]
-	WORD $0x8b1502f7 // add x23, x23, x21
+	WORD $0x8b0b0339 // add x25, x25, x11
 	WORD $0x4f9c1361 // fmla v1.4s, v27.4s, v28.s[0]
-	WORD $0x8b100318 // add x24, x24, x16
-	WORD $0xd10006d6 // sub x22, x22,
-	WORD $0xf10006df // cmp x22,
+	WORD $0xd10004c6 // sub x6, x6,
+	WORD $0x8b0e037b // add x27, x27, x14
+	WORD $0xf10004df // cmp x6,
 	WORD $0x4f9c13a0 // fmla v0.4s, v29.4s, v28.s[0]
-	WORD $0x54fffc48 // b.hi 0x41d4 <gemm+0x41d4>
+	WORD $0x54fffc48 // b.hi 0x4cc4 <gemm+0x4cc4>
+	WORD $0x8b1900e7 // add x7, x7, x25
+	WORD $0x8b190273 // add x19, x19, x25
+	WORD $0x8b190294 // add x20, x20, x25
+	WORD $0x8b1902b5 // add x21, x21, x25
+	WORD $0x8b1902f7 // add x23, x23, x25
+	WORD $0x8b190318 // add x24, x24, x25
 	WORD $0xf100113f // cmp x9,
-	WORD $0xa9449404 // ldp x4, x5, [x0,
-	WORD $0x54ffe0c0 // b.eq 0x3e70 <gemm+0x3e70>
-	WORD $0xb4000525 // cbz x5, 0x4300 <gemm+0x4300>
-	WORD $0xad406d5a // ldp q26, q27, [x10]
-	WORD $0x4e38d75a // fadd v26.4s, v26.4s, v24.4s
-	WORD $0x4e39d779 // fadd v25.4s, v27.4s, v25.4s
+	WORD $0x54000621 // b.ne 0x4e20 <gemm+0x4e20>
+	WORD $0x3707e531 // tbnz w17,
+	WORD $0xad406d9a // ldp q26, q27, [x12]
+	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
+	WORD $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
+	WORD $0x3dc0099a // ldr q26, [x12,
+	WORD $0x4e3ad6f7 // fadd v23.4s, v23.4s, v26.4s
+	WORD $0xad006598 // stp q24, q25, [x12]
+	WORD $0x3d800997 // str q23, [x12,
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad4061f7 // ldp q23, q24, [x15]
+	WORD $0x4e37d6b5 // fadd v21.4s, v21.4s, v23.4s
+	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
+	WORD $0x3dc009f7 // ldr q23, [x15,
+	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
+	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0x3d8009f4 // str q20, [x15,
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad4055f4 // ldp q20, q21, [x15]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
+	WORD $0x3dc009f4 // ldr q20, [x15,
+	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
+	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0x3d8009f1 // str q17, [x15,
+	WORD $0xf94077ef // ldr x15, [sp,
+	WORD $0xad4049f1 // ldp q17, q18, [x15]
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
+	WORD $0x3dc009f1 // ldr q17, [x15,
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0xad001df0 // stp q16, q7, [x15]
+	WORD $0x3d8009e6 // str q6, [x15,
+	WORD $0xad401c26 // ldp q6, q7, [x1]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x3dc00826 // ldr q6, [x1,
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0xad001025 // stp q5, q4, [x1]
+	WORD $0x3d800823 // str q3, [x1,
+	WORD $0xad401203 // ldp q3, q4, [x16]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000602 // stp q2, q1, [x16]
+	WORD $0x3dc00a01 // ldr q1, [x16,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffff0a // b 0x4a3c <gemm+0x4a3c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x36000111 // tbz w17,
+	WORD $0xad006598 // stp q24, q25, [x12]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f7 // str q23, [sp,
+	WORD $0x540002ea // b.ge 0x4e8c <gemm+0x4e8c>
+	WORD $0x1400001f // b 0x4eb0 <gemm+0x4eb0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad406d9a // ldp q26, q27, [x12]
+	WORD $0x4e3ad71a // fadd v26.4s, v24.4s, v26.4s
+	WORD $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0xad00655a // stp q26, q25, [x10]
-	WORD $0x3d901ff8 // str q24, [sp,
+	WORD $0xad00659a // stp q26, q25, [x12]
+	WORD $0x3d8f43f8 // str q24, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400016b // b.lt 0x42a8 <gemm+0x42a8>
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0x91008147 // add x7, x10,
+	WORD $0x5400010b // b.lt 0x4e7c <gemm+0x4e7c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f7ad8 // ldr s24, [x22, x15, lsl
+	WORD $0xbc2f7878 // str s24, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4e64 <gemm+0x4e64>
+	WORD $0x3dcf43f8 // ldr q24, [sp,
+	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f7 // str q23, [sp,
+	WORD $0x5400014b // b.lt 0x4eb0 <gemm+0x4eb0>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa1603e6 // mov x6, x22
+	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6678f8 // ldr s24, [x7, x6, lsl
-	WORD $0xbc267878 // str s24, [x3, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb06013f // cmp x9, x6
-	WORD $0x54ffff81 // b.ne 0x4290 <gemm+0x4290>
-	WORD $0x3dd01ff8 // ldr q24, [sp,
-	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff7 // str q23, [sp,
-	WORD $0x540002ea // b.ge 0x4310 <gemm+0x4310>
-	WORD $0x1400001e // b 0x4330 <gemm+0x4330>
-	WORD $0xad006558 // stp q24, q25, [x10]
-	WORD $0x3d800957 // str q23, [x10,
-	WORD $0x8b040945 // add x5, x10, x4, lsl
-	WORD $0xad0058b5 // stp q21, q22, [x5]
-	WORD $0x3d8008b4 // str q20, [x5,
-	WORD $0x8b040d45 // add x5, x10, x4, lsl
-	WORD $0xad0048b3 // stp q19, q18, [x5]
-	WORD $0x3d8008b1 // str q17, [x5,
-	WORD $0x9b112885 // madd x5, x4, x17, x10
-	WORD $0xad001cb0 // stp q16, q7, [x5]
-	WORD $0x3d8008a6 // str q6, [x5,
-	WORD $0x8b041145 // add x5, x10, x4, lsl
-	WORD $0xad0010a5 // stp q5, q4, [x5]
-	WORD $0x3d8008a3 // str q3, [x5,
-	WORD $0x9b012884 // madd x4, x4, x1, x10
-	WORD $0xad000482 // stp q2, q1, [x4]
-	WORD $0x17ffff0c // b 0x3f2c <gemm+0x3f2c>
-	WORD $0xad006558 // stp q24, q25, [x10]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff7 // str q23, [sp,
-	WORD $0x5400012b // b.lt 0x4330 <gemm+0x4330>
-	WORD $0x91008146 // add x6, x10,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0xaa0903f3 // mov x19, x9
-	WORD $0xbc4044f7 // ldr s23, [x7],
+	WORD $0xbc4045f7 // ldr s23, [x15],
 	WORD $0xbc0044d7 // str s23, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x4320 <gemm+0x4320>
-	WORD $0x8b040946 // add x6, x10, x4, lsl
-	WORD $0xb40002c5 // cbz x5, 0x438c <gemm+0x438c>
-	WORD $0xad4060d7 // ldp q23, q24, [x6]
-	WORD $0x4e35d6f7 // fadd v23.4s, v23.4s, v21.4s
-	WORD $0x4e36d716 // fadd v22.4s, v24.4s, v22.4s
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x4ea0 <gemm+0x4ea0>
+	WORD $0x36000111 // tbz w17,
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0x5400032a // b.ge 0x4f28 <gemm+0x4f28>
+	WORD $0x14000022 // b 0x4f50 <gemm+0x4f50>
+	WORD $0xd503201f // nop
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad4061f7 // ldp q23, q24, [x15]
+	WORD $0x4e37d6b7 // fadd v23.4s, v21.4s, v23.4s
+	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xad0058d7 // stp q23, q22, [x6]
-	WORD $0x3d901ff5 // str q21, [sp,
+	WORD $0xad0059f7 // stp q23, q22, [x15]
+	WORD $0x3d8f43f5 // str q21, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400012b // b.lt 0x4378 <gemm+0x4378>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x910080d3 // add x19, x6,
-	WORD $0xbc677a75 // ldr s21, [x19, x7, lsl
-	WORD $0xbc277875 // str s21, [x3, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x4360 <gemm+0x4360>
-	WORD $0x3dd01ff5 // ldr q21, [sp,
-	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0x540000ca // b.ge 0x439c <gemm+0x439c>
-	WORD $0x1400000e // b 0x43c0 <gemm+0x43c0>
-	WORD $0xad0058d5 // stp q21, q22, [x6]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff4 // str q20, [sp,
-	WORD $0x5400014b // b.lt 0x43c0 <gemm+0x43c0>
-	WORD $0x910080c6 // add x6, x6,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0x5400014b // b.lt 0x4f18 <gemm+0x4f18>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc4044f4 // ldr s20, [x7],
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7b55 // ldr s21, [x26, x15, lsl
+	WORD $0xbc2f7875 // str s21, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4f00 <gemm+0x4f00>
+	WORD $0x3dcf43f5 // ldr q21, [sp,
+	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f4 // str q20, [sp,
+	WORD $0x5400016b // b.lt 0x4f50 <gemm+0x4f50>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa1a03e6 // mov x6, x26
+	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045f4 // ldr s20, [x15],
 	WORD $0xbc0044d4 // str s20, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x43b0 <gemm+0x43b0>
-	WORD $0x8b040d46 // add x6, x10, x4, lsl
-	WORD $0xb40002c5 // cbz x5, 0x441c <gemm+0x441c>
-	WORD $0xad4054d4 // ldp q20, q21, [x6]
-	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
-	WORD $0x4e32d6b4 // fadd v20.4s, v21.4s, v18.4s
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x4f40 <gemm+0x4f40>
+	WORD $0x36000111 // tbz w17,
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x5400032a // b.ge 0x4fc8 <gemm+0x4fc8>
+	WORD $0x14000022 // b 0x4ff0 <gemm+0x4ff0>
+	WORD $0xd503201f // nop
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad4055f4 // ldp q20, q21, [x15]
+	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
+	WORD $0x4e35d654 // fadd v20.4s, v18.4s, v21.4s
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xad0050d3 // stp q19, q20, [x6]
-	WORD $0x3d901ff2 // str q18, [sp,
+	WORD $0xad0051f3 // stp q19, q20, [x15]
+	WORD $0x3d8f43f2 // str q18, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400012b // b.lt 0x4408 <gemm+0x4408>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x910080d3 // add x19, x6,
-	WORD $0xbc677a72 // ldr s18, [x19, x7, lsl
-	WORD $0xbc277872 // str s18, [x3, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x43f0 <gemm+0x43f0>
-	WORD $0x3dd01ff2 // ldr q18, [sp,
-	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x540000ca // b.ge 0x442c <gemm+0x442c>
-	WORD $0x1400000e // b 0x4450 <gemm+0x4450>
-	WORD $0xad0048d3 // stp q19, q18, [x6]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901ff1 // str q17, [sp,
-	WORD $0x5400014b // b.lt 0x4450 <gemm+0x4450>
-	WORD $0x910080c6 // add x6, x6,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0x5400014b // b.lt 0x4fb8 <gemm+0x4fb8>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc4044f1 // ldr s17, [x7],
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7bd2 // ldr s18, [x30, x15, lsl
+	WORD $0xbc2f7872 // str s18, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4fa0 <gemm+0x4fa0>
+	WORD $0x3dcf43f2 // ldr q18, [sp,
+	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x5400016b // b.lt 0x4ff0 <gemm+0x4ff0>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa1e03e6 // mov x6, x30
+	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045f1 // ldr s17, [x15],
 	WORD $0xbc0044d1 // str s17, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x4440 <gemm+0x4440>
-	WORD $0x9b112886 // madd x6, x4, x17, x10
-	WORD $0xb40002c5 // cbz x5, 0x44ac <gemm+0x44ac>
-	WORD $0xad4048d1 // ldp q17, q18, [x6]
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
-	WORD $0x4e27d651 // fadd v17.4s, v18.4s, v7.4s
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x4fe0 <gemm+0x4fe0>
+	WORD $0x36000111 // tbz w17,
+	WORD $0xf94077ef // ldr x15, [sp,
+	WORD $0xad001df0 // stp q16, q7, [x15]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x5400032a // b.ge 0x5068 <gemm+0x5068>
+	WORD $0x14000022 // b 0x5090 <gemm+0x5090>
+	WORD $0xd503201f // nop
+	WORD $0xf94077ef // ldr x15, [sp,
+	WORD $0xad4049f1 // ldp q17, q18, [x15]
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x4e32d4f1 // fadd v17.4s, v7.4s, v18.4s
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xad0044d0 // stp q16, q17, [x6]
-	WORD $0x3d901fe7 // str q7, [sp,
+	WORD $0xad0045f0 // stp q16, q17, [x15]
+	WORD $0x3d8f43e7 // str q7, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400012b // b.lt 0x4498 <gemm+0x4498>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x910080d3 // add x19, x6,
-	WORD $0xbc677a67 // ldr s7, [x19, x7, lsl
-	WORD $0xbc277867 // str s7, [x3, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x4480 <gemm+0x4480>
-	WORD $0x3dd01fe7 // ldr q7, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x540000ca // b.ge 0x44bc <gemm+0x44bc>
-	WORD $0x1400000e // b 0x44e0 <gemm+0x44e0>
-	WORD $0xad001cd0 // stp q16, q7, [x6]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x5400014b // b.lt 0x44e0 <gemm+0x44e0>
-	WORD $0x910080c6 // add x6, x6,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0x5400014b // b.lt 0x5058 <gemm+0x5058>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc4044e6 // ldr s6, [x7],
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7807 // ldr s7, [x0, x15, lsl
+	WORD $0xbc2f7867 // str s7, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x5040 <gemm+0x5040>
+	WORD $0x3dcf43e7 // ldr q7, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43e6 // str q6, [sp,
+	WORD $0x5400016b // b.lt 0x5090 <gemm+0x5090>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa0003e6 // mov x6, x0
+	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045e6 // ldr s6, [x15],
 	WORD $0xbc0044c6 // str s6, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x44d0 <gemm+0x44d0>
-	WORD $0x8b041146 // add x6, x10, x4, lsl
-	WORD $0xb40002c5 // cbz x5, 0x453c <gemm+0x453c>
-	WORD $0xad401cc6 // ldp q6, q7, [x6]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x4e24d4e6 // fadd v6.4s, v7.4s, v4.4s
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad0018c5 // stp q5, q6, [x6]
-	WORD $0x3d901fe4 // str q4, [sp,
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x5080 <gemm+0x5080>
+	WORD $0x36000111 // tbz w17,
+	WORD $0xad001025 // stp q5, q4, [x1]
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400012b // b.lt 0x4528 <gemm+0x4528>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x910080d3 // add x19, x6,
-	WORD $0xbc677a64 // ldr s4, [x19, x7, lsl
-	WORD $0xbc277864 // str s4, [x3, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x4510 <gemm+0x4510>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x540000ca // b.ge 0x454c <gemm+0x454c>
-	WORD $0x1400000e // b 0x4570 <gemm+0x4570>
-	WORD $0xad0010c5 // stp q5, q4, [x6]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x4570 <gemm+0x4570>
-	WORD $0x910080c6 // add x6, x6,
-	WORD $0x914013e7 // add x7, sp,
-	WORD $0x9101c0e7 // add x7, x7,
-	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x540002ea // b.ge 0x50fc <gemm+0x50fc>
+	WORD $0x1400001f // b 0x5120 <gemm+0x5120>
 	WORD $0xd503201f // nop
-	WORD $0xbc4044e3 // ldr s3, [x7],
+	WORD $0xd503201f // nop
+	WORD $0xad401c26 // ldp q6, q7, [x1]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xad001825 // stp q5, q6, [x1]
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100251f // cmp x8,
+	WORD $0x5400010b // b.lt 0x50ec <gemm+0x50ec>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f7884 // ldr s4, [x4, x15, lsl
+	WORD $0xbc2f7864 // str s4, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x50d4 <gemm+0x50d4>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x5400014b // b.lt 0x5120 <gemm+0x5120>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa0403e6 // mov x6, x4
+	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc4045e3 // ldr s3, [x15],
 	WORD $0xbc0044c3 // str s3, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x4560 <gemm+0x4560>
-	WORD $0x9b012884 // madd x4, x4, x1, x10
-	WORD $0xb40002c5 // cbz x5, 0x45cc <gemm+0x45cc>
-	WORD $0xad401083 // ldp q3, q4, [x4]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x5110 <gemm+0x5110>
+	WORD $0x36000111 // tbz w17,
+	WORD $0xad000602 // stp q2, q1, [x16]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffc88b // b.lt 0x4a40 <gemm+0x4a40>
+	WORD $0x14000016 // b 0x518c <gemm+0x518c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad401203 // ldp q3, q4, [x16]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000c82 // stp q2, q3, [x4]
-	WORD $0x3d901fe1 // str q1, [sp,
+	WORD $0xad000e02 // stp q2, q3, [x16]
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400012b // b.lt 0x45b8 <gemm+0x45b8>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x91008086 // add x6, x4,
-	WORD $0xbc6578c1 // ldr s1, [x6, x5, lsl
-	WORD $0xbc257861 // str s1, [x3, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05013f // cmp x9, x5
-	WORD $0x54ffff81 // b.ne 0x45a0 <gemm+0x45a0>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x5400010b // b.lt 0x517c <gemm+0x517c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f79a1 // ldr s1, [x13, x15, lsl
+	WORD $0xbc2f7861 // str s1, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x5164 <gemm+0x5164>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffcb6b // b.lt 0x3f30 <gemm+0x3f30>
-	WORD $0x14000005 // b 0x45dc <gemm+0x45dc>
-	WORD $0xad000482 // stp q2, q1, [x4]
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffcacb // b.lt 0x3f30 <gemm+0x3f30>
-	WORD $0x91008084 // add x4, x4,
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffc5cb // b.lt 0x4a40 <gemm+0x4a40>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0xaa0d03f1 // mov x17, x13
 	WORD $0xaa0903e6 // mov x6, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc4044a0 // ldr s0, [x5],
-	WORD $0xbc004480 // str s0, [x4],
+	WORD $0xbc4045e0 // ldr s0, [x15],
+	WORD $0xbc004620 // str s0, [x17],
 	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x45f0 <gemm+0x45f0>
-	WORD $0x17fffe4c // b 0x3f30 <gemm+0x3f30>
+	WORD $0x54ffffa1 // b.ne 0x51a0 <gemm+0x51a0>
+	WORD $0x17fffe24 // b 0x4a40 <gemm+0x4a40>
+	WORD $0xaa1003e1 // mov x1, x16
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54001acd // b.le 0x5514 <gemm+0x5514>
+	WORD $0xf94063e8 // ldr x8, [sp,
+	WORD $0xd37ae508 // lsl x8, x8,
+	WORD $0xf9401bc0 // ldr x0, [x30,
+	WORD $0x5280060b // mov w11,
+	WORD $0x91400fed // add x13, sp,
+	WORD $0x913401ad // add x13, x13,
+	WORD $0xf94027c3 // ldr x3, [x30,
+	WORD $0x14000009 // b 0x5200 <gemm+0x5200>
+	WORD $0xf9401bc0 // ldr x0, [x30,
+	WORD $0xf94027c3 // ldr x3, [x30,
+	WORD $0xd100082f // sub x15, x1,
+	WORD $0x8b000d4a // add x10, x10, x0, lsl
+	WORD $0x8b030d8c // add x12, x12, x3, lsl
+	WORD $0xf1000c3f // cmp x1,
+	WORD $0xaa0f03e1 // mov x1, x15
+	WORD $0x540018ed // b.le 0x5518 <gemm+0x5518>
+	WORD $0xf94017cf // ldr x15, [x30,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54ffff0b // b.lt 0x51e8 <gemm+0x51e8>
+	WORD $0xf9401fd0 // ldr x16, [x30,
+	WORD $0xf9402bc5 // ldr x5, [x30,
+	WORD $0xaa0a03f1 // mov x17, x10
+	WORD $0x8b000940 // add x0, x10, x0, lsl
+	WORD $0x91008182 // add x2, x12,
+	WORD $0x8b030983 // add x3, x12, x3, lsl
+	WORD $0x91008064 // add x4, x3,
+	WORD $0xf10000bf // cmp x5,
+	WORD $0x1a9f17e7 // cset w7, eq
+	WORD $0xd37ef605 // lsl x5, x16,
+	WORD $0xaa1b03e6 // mov x6, x27
+	WORD $0x1400000a // b 0x5260 <gemm+0x5260>
+	WORD $0xd503201f // nop
+	WORD $0xad001185 // stp q5, q4, [x12]
+	WORD $0x3d800983 // str q3, [x12,
+	WORD $0xad000462 // stp q2, q1, [x3]
+	WORD $0x3d800860 // str q0, [x3,
+	WORD $0x2a1f03e7 // mov w7, wzr
+	WORD $0xf100c1ef // subs x15, x15,
+	WORD $0x8b0800c6 // add x6, x6, x8
+	WORD $0x54fffc2d // b.le 0x51e0 <gemm+0x51e0>
+	WORD $0xf100c1ff // cmp x15,
+	WORD $0x9a8b31f3 // csel x19, x15, x11, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54000721 // b.ne 0x5354 <gemm+0x5354>
+	WORD $0xf10011ff // cmp x15,
+	WORD $0x540006e3 // b.lo 0x5354 <gemm+0x5354>
+	WORD $0xaa0603f5 // mov x21, x6
+	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0xaa0b03f3 // mov x19, x11
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x8b060a70 // add x16, x19, x6, lsl
-	WORD $0x52800183 // mov w3,
-	WORD $0x52800284 // mov w4,
-	WORD $0x52800305 // mov w5,
-	WORD $0x52800394 // mov w20,
-	WORD $0xaa1303f1 // mov x17, x19
-	WORD $0x8b060e61 // add x1, x19, x6, lsl
-	WORD $0x8b061262 // add x2, x19, x6, lsl
-	WORD $0x9b034cc3 // madd x3, x6, x3, x19
-	WORD $0x9b044cc4 // madd x4, x6, x4, x19
-	WORD $0x9b054cc5 // madd x5, x6, x5, x19
-	WORD $0x9b144cc6 // madd x6, x6, x20, x19
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x540008a1 // b.ne 0x476c <gemm+0x476c>
-	WORD $0xf10010ff // cmp x7,
-	WORD $0x5400086b // b.lt 0x476c <gemm+0x476c>
+	WORD $0xaa1503f4 // mov x20, x21
+	WORD $0x3cc10627 // ldr q7, [x17],
+	WORD $0x3cc10406 // ldr q6, [x0],
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x4f871205 // fmla v5.4s, v16.4s, v7.s[0]
+	WORD $0x4f861202 // fmla v2.4s, v16.4s, v6.s[0]
+	WORD $0x4f871224 // fmla v4.4s, v17.4s, v7.s[0]
+	WORD $0x4f861221 // fmla v1.4s, v17.4s, v6.s[0]
+	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x4f871203 // fmla v3.4s, v16.4s, v7.s[0]
+	WORD $0x4f861200 // fmla v0.4s, v16.4s, v6.s[0]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x4fa71205 // fmla v5.4s, v16.4s, v7.s[1]
+	WORD $0x4fa61202 // fmla v2.4s, v16.4s, v6.s[1]
+	WORD $0x4fa71224 // fmla v4.4s, v17.4s, v7.s[1]
+	WORD $0x4fa61221 // fmla v1.4s, v17.4s, v6.s[1]
+	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x4fa71203 // fmla v3.4s, v16.4s, v7.s[1]
+	WORD $0x4fa61200 // fmla v0.4s, v16.4s, v6.s[1]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x4f871a05 // fmla v5.4s, v16.4s, v7.s[2]
+	WORD $0x4f861a02 // fmla v2.4s, v16.4s, v6.s[2]
+	WORD $0x4f871a24 // fmla v4.4s, v17.4s, v7.s[2]
+	WORD $0x4f861a21 // fmla v1.4s, v17.4s, v6.s[2]
+	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x4f871a03 // fmla v3.4s, v16.4s, v7.s[2]
+	WORD $0x4f861a00 // fmla v0.4s, v16.4s, v6.s[2]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x4fa71a05 // fmla v5.4s, v16.4s, v7.s[3]
+	WORD $0x4fa61a02 // fmla v2.4s, v16.4s, v6.s[3]
+	WORD $0x4fa71a24 // fmla v4.4s, v17.4s, v7.s[3]
+	WORD $0x4fa61a21 // fmla v1.4s, v17.4s, v6.s[3]
+	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x4fa71a03 // fmla v3.4s, v16.4s, v7.s[3]
+	WORD $0xf1001e7f // cmp x19,
+	WORD $0xd1001273 // sub x19, x19,
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0x4fa61a00 // fmla v0.4s, v16.4s, v6.s[3]
+	WORD $0x54fffae8 // b.hi 0x5294 <gemm+0x5294>
+	WORD $0x91001275 // add x21, x19,
+	WORD $0xf10016bf // cmp x21,
+	WORD $0x5400034b // b.lt 0x53ac <gemm+0x53ac>
+	WORD $0xf9406ff5 // ldr x21, [sp,
+	WORD $0x8b150294 // add x20, x20, x21
+	WORD $0x14000007 // b 0x536c <gemm+0x536c>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xaa0603f4 // mov x20, x6
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x91008294 // add x20, x20,
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xad7f1e86 // ldp q6, q7, [x20,
+	WORD $0x3dc00290 // ldr q16, [x20]
+	WORD $0x4dc5ca31 // ld1r { v17.4s }, [x17], x5
+	WORD $0x4e31ccc5 // fmla v5.4s, v6.4s, v17.4s
+	WORD $0x4e31cce4 // fmla v4.4s, v7.4s, v17.4s
+	WORD $0x4e31ce03 // fmla v3.4s, v16.4s, v17.4s
+	WORD $0x4dc5c811 // ld1r { v17.4s }, [x0], x5
+	WORD $0x4e31ccc2 // fmla v2.4s, v6.4s, v17.4s
+	WORD $0x4e31cce1 // fmla v1.4s, v7.4s, v17.4s
+	WORD $0x4e31ce00 // fmla v0.4s, v16.4s, v17.4s
+	WORD $0x8b0e0294 // add x20, x20, x14
+	WORD $0xd1000673 // sub x19, x19,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54fffe68 // b.hi 0x5374 <gemm+0x5374>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000201 // b.ne 0x53f0 <gemm+0x53f0>
+	WORD $0x3707f467 // tbnz w7,
+	WORD $0xad401d86 // ldp q6, q7, [x12]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x3dc00986 // ldr q6, [x12,
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0xad001185 // stp q5, q4, [x12]
+	WORD $0x3d800983 // str q3, [x12,
+	WORD $0xad401063 // ldp q3, q4, [x3]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000462 // stp q2, q1, [x3]
+	WORD $0x3dc00861 // ldr q1, [x3,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffff98 // b 0x524c <gemm+0x524c>
+	WORD $0x36000107 // tbz w7,
+	WORD $0xad001185 // stp q5, q4, [x12]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x540002ea // b.ge 0x545c <gemm+0x545c>
+	WORD $0x1400001f // b 0x5480 <gemm+0x5480>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad401d86 // ldp q6, q7, [x12]
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xad001985 // stp q5, q6, [x12]
+	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x544c <gemm+0x544c>
 	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd37ceed4 // lsl x20, x22,
-	WORD $0x8b1606d5 // add x21, x22, x22, lsl
-	WORD $0xd37ef6b5 // lsl x21, x21,
-	WORD $0xaa1603f7 // mov x23, x22
-	WORD $0xd37df2d6 // lsl x22, x22,
-	WORD $0xaa1703f8 // mov x24, x23
-	WORD $0xd37ef6f7 // lsl x23, x23,
-	WORD $0x3cf36a34 // ldr q20, [x17, x19]
-	WORD $0x3cf36a13 // ldr q19, [x16, x19]
-	WORD $0x3cf36832 // ldr q18, [x1, x19]
-	WORD $0x3cf36871 // ldr q17, [x3, x19]
-	WORD $0x3dc001b6 // ldr q22, [x13]
-	WORD $0x4f9412c7 // fmla v7.4s, v22.4s, v20.s[0]
-	WORD $0x3cf36857 // ldr q23, [x2, x19]
-	WORD $0x4f9312c6 // fmla v6.4s, v22.4s, v19.s[0]
-	WORD $0x3cf36898 // ldr q24, [x4, x19]
-	WORD $0x4f9212c5 // fmla v5.4s, v22.4s, v18.s[0]
-	WORD $0x3cf368b0 // ldr q16, [x5, x19]
-	WORD $0x4f9112c4 // fmla v4.4s, v22.4s, v17.s[0]
-	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
-	WORD $0x4f9812c2 // fmla v2.4s, v22.4s, v24.s[0]
-	WORD $0x4f9012c1 // fmla v1.4s, v22.4s, v16.s[0]
-	WORD $0x3cf368d5 // ldr q21, [x6, x19]
-	WORD $0x4f9512c0 // fmla v0.4s, v22.4s, v21.s[0]
-	WORD $0x3cf769b6 // ldr q22, [x13, x23]
-	WORD $0x4fb412c7 // fmla v7.4s, v22.4s, v20.s[1]
-	WORD $0x4fb312c6 // fmla v6.4s, v22.4s, v19.s[1]
-	WORD $0x4fb212c5 // fmla v5.4s, v22.4s, v18.s[1]
-	WORD $0x4fb112c4 // fmla v4.4s, v22.4s, v17.s[1]
-	WORD $0x4fb712c3 // fmla v3.4s, v22.4s, v23.s[1]
-	WORD $0x4fb812c2 // fmla v2.4s, v22.4s, v24.s[1]
-	WORD $0x4fb012c1 // fmla v1.4s, v22.4s, v16.s[1]
-	WORD $0x4fb512c0 // fmla v0.4s, v22.4s, v21.s[1]
-	WORD $0x3cf669b6 // ldr q22, [x13, x22]
-	WORD $0x4f941ac7 // fmla v7.4s, v22.4s, v20.s[2]
-	WORD $0x4f931ac6 // fmla v6.4s, v22.4s, v19.s[2]
-	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
-	WORD $0x4f911ac4 // fmla v4.4s, v22.4s, v17.s[2]
-	WORD $0x4f971ac3 // fmla v3.4s, v22.4s, v23.s[2]
-	WORD $0x4f981ac2 // fmla v2.4s, v22.4s, v24.s[2]
-	WORD $0x4f901ac1 // fmla v1.4s, v22.4s, v16.s[2]
-	WORD $0x4f951ac0 // fmla v0.4s, v22.4s, v21.s[2]
-	WORD $0x3cf569b6 // ldr q22, [x13, x21]
-	WORD $0x4fb41ac7 // fmla v7.4s, v22.4s, v20.s[3]
-	WORD $0x4fb31ac6 // fmla v6.4s, v22.4s, v19.s[3]
-	WORD $0x4fb21ac5 // fmla v5.4s, v22.4s, v18.s[3]
-	WORD $0x4fb11ac4 // fmla v4.4s, v22.4s, v17.s[3]
-	WORD $0x4fb71ac3 // fmla v3.4s, v22.4s, v23.s[3]
-	WORD $0x4fb81ac2 // fmla v2.4s, v22.4s, v24.s[3]
-	WORD $0xf1001cff // cmp x7,
-	WORD $0x4fb01ac1 // fmla v1.4s, v22.4s, v16.s[3]
-	WORD $0xd10010e7 // sub x7, x7,
-	WORD $0x91004273 // add x19, x19,
-	WORD $0x8b1401ad // add x13, x13, x20
-	WORD $0x4fb51ac0 // fmla v0.4s, v22.4s, v21.s[3]
-	WORD $0x54fffa08 // b.hi 0x4684 <gemm+0x4684>
-	WORD $0x8b1300c6 // add x6, x6, x19
-	WORD $0x8b1300a5 // add x5, x5, x19
-	WORD $0x8b130084 // add x4, x4, x19
-	WORD $0x8b130042 // add x2, x2, x19
-	WORD $0x8b130063 // add x3, x3, x19
-	WORD $0x8b130021 // add x1, x1, x19
-	WORD $0x8b130210 // add x16, x16, x19
-	WORD $0x8b130231 // add x17, x17, x19
-	WORD $0xaa1803f6 // mov x22, x24
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x5400036b // b.lt 0x47dc <gemm+0x47dc>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd37ef5ef // lsl x15, x15,
-	WORD $0xd37ef6d4 // lsl x20, x22,
+	WORD $0xbc737844 // ldr s4, [x2, x19, lsl
+	WORD $0xbc3379a4 // str s4, [x13, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x5434 <gemm+0x5434>
+	WORD $0x3dcf43e4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e3 // str q3, [sp,
+	WORD $0x5400014b // b.lt 0x5480 <gemm+0x5480>
+	WORD $0x91400ff3 // add x19, sp,
+	WORD $0x91340273 // add x19, x19,
+	WORD $0xaa0203f4 // mov x20, x2
+	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404663 // ldr s3, [x19],
+	WORD $0xbc004683 // str s3, [x20],
+	WORD $0xf10006b5 // subs x21, x21,
+	WORD $0x54ffffa1 // b.ne 0x5470 <gemm+0x5470>
+	WORD $0x36000107 // tbz w7,
+	WORD $0xad000462 // stp q2, q1, [x3]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x540002ea // b.ge 0x54ec <gemm+0x54ec>
+	WORD $0x17ffff6f // b 0x5250 <gemm+0x5250>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad401063 // ldp q3, q4, [x3]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xad000c62 // stp q2, q3, [x3]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x54dc <gemm+0x54dc>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
+	WORD $0xbc2779a1 // str s1, [x13, x7, lsl
 	WORD $0x910004e7 // add x7, x7,
-	WORD $0x3dc001b0 // ldr q16, [x13]
-	WORD $0xbc736a31 // ldr s17, [x17, x19]
-	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
-	WORD $0xbc736a11 // ldr s17, [x16, x19]
-	WORD $0x4f911206 // fmla v6.4s, v16.4s, v17.s[0]
-	WORD $0xbc736831 // ldr s17, [x1, x19]
-	WORD $0x4f911205 // fmla v5.4s, v16.4s, v17.s[0]
-	WORD $0xbc736871 // ldr s17, [x3, x19]
-	WORD $0x4f911204 // fmla v4.4s, v16.4s, v17.s[0]
-	WORD $0xbc736851 // ldr s17, [x2, x19]
-	WORD $0x4f911203 // fmla v3.4s, v16.4s, v17.s[0]
-	WORD $0xbc736891 // ldr s17, [x4, x19]
-	WORD $0x4f911202 // fmla v2.4s, v16.4s, v17.s[0]
-	WORD $0xbc7368b1 // ldr s17, [x5, x19]
-	WORD $0x4f911201 // fmla v1.4s, v16.4s, v17.s[0]
-	WORD $0xbc7368d1 // ldr s17, [x6, x19]
-	WORD $0x4f911200 // fmla v0.4s, v16.4s, v17.s[0]
-	WORD $0x8b0f0273 // add x19, x19, x15
-	WORD $0x8b1401ad // add x13, x13, x20
-	WORD $0xd10004e7 // sub x7, x7,
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x54fffd68 // b.hi 0x4784 <gemm+0x4784>
-	WORD $0xa944bc10 // ldp x16, x15, [x0,
-	WORD $0x8b101151 // add x17, x10, x16, lsl
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0x54c4 <gemm+0x54c4>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54ffeb4b // b.lt 0x5250 <gemm+0x5250>
+	WORD $0x91400fe7 // add x7, sp,
+	WORD $0x913400e7 // add x7, x7,
+	WORD $0xaa0403f3 // mov x19, x4
+	WORD $0xaa0903f4 // mov x20, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc4044e0 // ldr s0, [x7],
+	WORD $0xbc004660 // str s0, [x19],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x5500 <gemm+0x5500>
+	WORD $0x17ffff50 // b 0x5250 <gemm+0x5250>
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54001acb // b.lt 0x5874 <gemm+0x5874>
+	WORD $0xf94017c8 // ldr x8, [x30,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x54001a6d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0xd37ae56b // lsl x11, x11,
+	WORD $0xf9401fcd // ldr x13, [x30,
+	WORD $0xf9402bd0 // ldr x16, [x30,
+	WORD $0x9100818f // add x15, x12,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17e1 // cset w1, eq
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0x52800611 // mov w17,
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91340000 // add x0, x0,
+	WORD $0x14000008 // b 0x5578 <gemm+0x5578>
+	WORD $0xd503201f // nop
+	WORD $0xad000582 // stp q2, q1, [x12]
+	WORD $0x3d800980 // str q0, [x12,
+	WORD $0x2a1f03e1 // mov w1, wzr
+	WORD $0xf100c108 // subs x8, x8,
+	WORD $0x8b0b037b // add x27, x27, x11
+	WORD $0x5400180d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf100c11f // cmp x8,
+	WORD $0x9a913102 // csel x2, x8, x17, lo
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000541 // b.ne 0x5630 <gemm+0x5630>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x8b100d4d // add x13, x10, x16, lsl
-	WORD $0x8b100941 // add x1, x10, x16, lsl
-	WORD $0x540000c1 // b.ne 0x4808 <gemm+0x4808>
-	WORD $0xb400006f // cbz x15, 0x4800 <gemm+0x4800>
-	WORD $0x3dc00150 // ldr q16, [x10]
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x3d800147 // str q7, [x10]
-	WORD $0x14000069 // b 0x49a8 <gemm+0x49a8>
-	WORD $0xb4000b6f // cbz x15, 0x4974 <gemm+0x4974>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000c6b // b.lt 0x49a0 <gemm+0x49a0>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xbc627950 // ldr s16, [x10, x2, lsl
-	WORD $0xbc227870 // str s16, [x3, x2, lsl
+	WORD $0x54000503 // b.lo 0x5630 <gemm+0x5630>
+	WORD $0xaa1b03e4 // mov x4, x27
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa0403e3 // mov x3, x4
+	WORD $0x3cc10543 // ldr q3, [x10],
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
+	WORD $0x4f8310a1 // fmla v1.4s, v5.4s, v3.s[0]
+	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4fa31082 // fmla v2.4s, v4.4s, v3.s[1]
+	WORD $0x4fa310a1 // fmla v1.4s, v5.4s, v3.s[1]
+	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4f831882 // fmla v2.4s, v4.4s, v3.s[2]
+	WORD $0x4f8318a1 // fmla v1.4s, v5.4s, v3.s[2]
+	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x4fa31882 // fmla v2.4s, v4.4s, v3.s[3]
+	WORD $0x4fa318a1 // fmla v1.4s, v5.4s, v3.s[3]
+	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0xf1001c5f // cmp x2,
+	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0x54fffc88 // b.hi 0x55a0 <gemm+0x55a0>
+	WORD $0x91001044 // add x4, x2,
+	WORD $0xf100149f // cmp x4,
+	WORD $0x5400028b // b.lt 0x566c <gemm+0x566c>
+	WORD $0xf9406fe4 // ldr x4, [sp,
+	WORD $0x8b040063 // add x3, x3, x4
+	WORD $0x14000005 // b 0x563c <gemm+0x563c>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1b03e3 // mov x3, x27
+	WORD $0x91008063 // add x3, x3,
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02011f // cmp x8, x2
-	WORD $0x54ffff81 // b.ne 0x4824 <gemm+0x4824>
-	WORD $0x3dd01ff0 // ldr q16, [sp,
-	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
-	WORD $0x3d901fe7 // str q7, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000acb // b.lt 0x49a0 <gemm+0x49a0>
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xaa0803e3 // mov x3, x8
-	WORD $0xaa0a03e4 // mov x4, x10
+	WORD $0xad7f1063 // ldp q3, q4, [x3,
+	WORD $0x3dc00065 // ldr q5, [x3]
+	WORD $0x4dd0c946 // ld1r { v6.4s }, [x10], x16
+	WORD $0x4e26cc62 // fmla v2.4s, v3.4s, v6.4s
+	WORD $0x4e26cc81 // fmla v1.4s, v4.4s, v6.4s
+	WORD $0x4e26cca0 // fmla v0.4s, v5.4s, v6.4s
+	WORD $0x8b0e0063 // add x3, x3, x14
+	WORD $0xd1000442 // sub x2, x2,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fffee8 // b.hi 0x5644 <gemm+0x5644>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000121 // b.ne 0x5694 <gemm+0x5694>
+	WORD $0x3707f761 // tbnz w1,
+	WORD $0xad401183 // ldp q3, q4, [x12]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0xad000582 // stp q2, q1, [x12]
+	WORD $0x3dc00981 // ldr q1, [x12,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffffb5 // b 0x5564 <gemm+0x5564>
+	WORD $0x360000e1 // tbz w1,
+	WORD $0xad000582 // stp q2, q1, [x12]
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x540002ca // b.ge 0x56fc <gemm+0x56fc>
+	WORD $0x17ffffb0 // b 0x5568 <gemm+0x5568>
 	WORD $0xd503201f // nop
-	WORD $0xbc404447 // ldr s7, [x2],
-	WORD $0xbc004487 // str s7, [x4],
+	WORD $0xad401183 // ldp q3, q4, [x12]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xad000d82 // stp q2, q3, [x12]
+	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x56ec <gemm+0x56ec>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
+	WORD $0xbc217801 // str s1, [x0, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01013f // cmp x9, x1
+	WORD $0x54ffff81 // b.ne 0x56d4 <gemm+0x56d4>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54fff38b // b.lt 0x5568 <gemm+0x5568>
+	WORD $0x91400fe1 // add x1, sp,
+	WORD $0x91340021 // add x1, x1,
+	WORD $0xaa0f03e2 // mov x2, x15
+	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc004440 // str s0, [x2],
 	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x4860 <gemm+0x4860>
-	WORD $0x1400004c // b 0x49a0 <gemm+0x49a0>
-	WORD $0xad000d41 // stp q1, q3, [x10]
-	WORD $0xad010142 // stp q2, q0, [x10,
-	WORD $0x14000035 // b 0x4950 <gemm+0x4950>
-	WORD $0x3d800161 // str q1, [x11]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x5400062b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0x91004168 // add x8, x11,
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5710 <gemm+0x5710>
+	WORD $0x17ffff92 // b 0x5568 <gemm+0x5568>
+	WORD $0xd37ef5ec // lsl x12, x15,
+	WORD $0x52800611 // mov w17,
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91340000 // add x0, x0,
+	WORD $0x14000007 // b 0x5750 <gemm+0x5750>
 	WORD $0xd503201f // nop
-	WORD $0xbc404520 // ldr s0, [x9],
-	WORD $0xbc004500 // str s0, [x8],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x48a0 <gemm+0x48a0>
-	WORD $0x14000028 // b 0x4950 <gemm+0x4950>
-	WORD $0xad000d41 // stp q1, q3, [x10]
-	WORD $0x3d800942 // str q2, [x10,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x5400046b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0x9100c148 // add x8, x10,
-	WORD $0x914013ea // add x10, sp,
-	WORD $0x9101c14a // add x10, x10,
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004500 // str s0, [x8],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0x48d4 <gemm+0x48d4>
-	WORD $0x1400001b // b 0x4950 <gemm+0x4950>
-	WORD $0xad000941 // stp q1, q2, [x10]
-	WORD $0x3d800940 // str q0, [x10,
-	WORD $0x14000018 // b 0x4950 <gemm+0x4950>
+	WORD $0xd503201f // nop
+	WORD $0x2a1f03f0 // mov w16, wzr
+	WORD $0xf100c14a // subs x10, x10,
+	WORD $0x8b0e0318 // add x24, x24, x14
+	WORD $0x5400094d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf100c15f // cmp x10,
+	WORD $0x9a913142 // csel x2, x10, x17, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000381 // b.ne 0x57d0 <gemm+0x57d0>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000343 // b.lo 0x57d0 <gemm+0x57d0>
+	WORD $0xaa1803e3 // mov x3, x24
+	WORD $0x3cc10521 // ldr q1, [x9],
+	WORD $0xaa0303e1 // mov x1, x3
+	WORD $0x3dc00062 // ldr q2, [x3]
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
+	WORD $0x8b0d0063 // add x3, x3, x13
+	WORD $0x3dc00062 // ldr q2, [x3]
+	WORD $0x4fa11040 // fmla v0.4s, v2.4s, v1.s[1]
+	WORD $0x8b0d0063 // add x3, x3, x13
+	WORD $0x3dc00062 // ldr q2, [x3]
+	WORD $0x4f811840 // fmla v0.4s, v2.4s, v1.s[2]
+	WORD $0x8b0d0063 // add x3, x3, x13
+	WORD $0x3dc00062 // ldr q2, [x3]
+	WORD $0xf1001c5f // cmp x2,
+	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x8b0d0063 // add x3, x3, x13
+	WORD $0x54fffe08 // b.hi 0x5770 <gemm+0x5770>
+	WORD $0x91001043 // add x3, x2,
+	WORD $0xf100147f // cmp x3,
+	WORD $0x5400022b // b.lt 0x5800 <gemm+0x5800>
+	WORD $0xf9407be3 // ldr x3, [sp,
+	WORD $0x8b030021 // add x1, x1, x3
+	WORD $0x14000003 // b 0x57d4 <gemm+0x57d4>
+	WORD $0xd503201f // nop
+	WORD $0xaa1803e1 // mov x1, x24
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00021 // ldr q1, [x1]
+	WORD $0xbd400122 // ldr s2, [x9]
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	WORD $0x8b0d0021 // add x1, x1, x13
+	WORD $0xd1000442 // sub x2, x2,
+	WORD $0x8b0c0129 // add x9, x9, x12
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54ffff28 // b.hi 0x57e0 <gemm+0x57e0>
+	WORD $0x370001f0 // tbnz w16,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x540002ab // b.lt 0x4950 <gemm+0x4950>
-	WORD $0x914013e9 // add x9, sp,
-	WORD $0x9101c129 // add x9, x9,
+	WORD $0x5400014b // b.lt 0x5838 <gemm+0x5838>
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404520 // ldr s0, [x9],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x4910 <gemm+0x4910>
-	WORD $0x1400000c // b 0x4950 <gemm+0x4950>
-	WORD $0xad000941 // stp q1, q2, [x10]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x5400010b // b.lt 0x4950 <gemm+0x4950>
-	WORD $0x91008148 // add x8, x10,
-	WORD $0x914013ea // add x10, sp,
-	WORD $0x9101c14a // add x10, x10,
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004500 // str s0, [x8],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0x4940 <gemm+0x4940>
+	WORD $0xbc707961 // ldr s1, [x11, x16, lsl
+	WORD $0xbc307801 // str s1, [x0, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x5820 <gemm+0x5820>
+	WORD $0x3dcf43e1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x54fff7eb // b.lt 0x5740 <gemm+0x5740>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91340210 // add x16, x16,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000421 // subs x1, x1,
+	WORD $0x54ffffa1 // b.ne 0x5860 <gemm+0x5860>
+	WORD $0x17ffffb4 // b 0x5740 <gemm+0x5740>
 	WORD $0xd10043bf // sub sp, x29,
 	WORD $0xa9464ff4 // ldp x20, x19, [sp,
 	WORD $0xa94557f6 // ldp x22, x21, [sp,
@@ -4717,631 +9824,2505 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xa9417bfd // ldp x29, x30, [sp,
 	WORD $0x6cc723e9 // ldp d9, d8, [sp],
 	WORD $0xd65f03c0 // ret
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe7 // str q7, [sp,
-	WORD $0x5400012b // b.lt 0x49a0 <gemm+0x49a0>
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xaa0a03e3 // mov x3, x10
-	WORD $0xaa0803e4 // mov x4, x8
-	WORD $0xbc404447 // ldr s7, [x2],
-	WORD $0xbc004467 // str s7, [x3],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x4990 <gemm+0x4990>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54002b81 // b.ne 0x4f14 <gemm+0x4f14>
-	WORD $0xb400006f // cbz x15, 0x49b4 <gemm+0x49b4>
-	WORD $0x3dc00027 // ldr q7, [x1]
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3d800026 // str q6, [x1]
-	WORD $0xb400006f // cbz x15, 0x49c4 <gemm+0x49c4>
-	WORD $0x3dc001a6 // ldr q6, [x13]
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x3d8001a5 // str q5, [x13]
-	WORD $0x5280018d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
-	WORD $0xb400006f // cbz x15, 0x49dc <gemm+0x49dc>
-	WORD $0x3dc001a5 // ldr q5, [x13]
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d8001a4 // str q4, [x13]
-	WORD $0xb400006f // cbz x15, 0x49ec <gemm+0x49ec>
-	WORD $0x3dc00224 // ldr q4, [x17]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3cb07943 // str q3, [x10, x16, lsl
-	WORD $0x5280028d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
-	WORD $0xb400006f // cbz x15, 0x4a04 <gemm+0x4a04>
-	WORD $0x3dc001a3 // ldr q3, [x13]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d8001a2 // str q2, [x13]
-	WORD $0x5280030d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
-	WORD $0xb400006f // cbz x15, 0x4a1c <gemm+0x4a1c>
-	WORD $0x3dc001a2 // ldr q2, [x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d8001a1 // str q1, [x13]
-	WORD $0x5280038d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
-	WORD $0xb400006f // cbz x15, 0x4a34 <gemm+0x4a34>
-	WORD $0x3dc001a1 // ldr q1, [x13]
+	MOVD R19, RSP
+	RET
+
+TEXT ·normalizeNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL normalizeNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT normalizeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0xb4000de8 // cbz x8, 0x1c4 <normalize+0x1c4>
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400268b // b.lt 0x4e4 <normalize+0x4e4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x40 <normalize+0x40>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa942ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x5400254a // b.ge 0x4e4 <normalize+0x4e4>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x60 <normalize+0x60>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000019 // b 0xbc <normalize+0xbc>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9413c0c // ldp x12, x15, [x0,
+	WORD $0x3ceb6980 // ldr q0, [x12, x11]
+	WORD $0x3ceb69e1 // ldr q1, [x15, x11]
+	WORD $0xa9403c0c // ldp x12, x15, [x0]
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0x3ceb6982 // ldr q2, [x12, x11]
+	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
+	WORD $0x8b0d01ec // add x12, x15, x13
+	WORD $0x3ceb6980 // ldr q0, [x12, x11]
+	WORD $0xf940100c // ldr x12, [x0,
 	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8001a0 // str q0, [x13]
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0x3cab6980 // str q0, [x12, x11]
+	WORD $0x910011cc // add x12, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0x54fffdcd // b.le 0x70 <normalize+0x70>
+	WORD $0xeb0c014a // subs x10, x10, x12
+	WORD $0x54fffb8d // b.le 0x30 <normalize+0x30>
+	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000f // ldr x15, [x0]
+	WORD $0x54fffaeb // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0x8b0c09ad // add x13, x13, x12, lsl
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
+	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54ffff81 // b.ne 0xf0 <normalize+0xf0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0x54fff8eb // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
+	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54ffff81 // b.ne 0x120 <normalize+0x120>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9400c0f // ldr x15, [x0,
+	WORD $0x54fff76b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0c09ec // add x12, x15, x12, lsl
+	WORD $0xbc6e7982 // ldr s2, [x12, x14, lsl
+	WORD $0xbc2e7922 // str s2, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54ffff81 // b.ne 0x150 <normalize+0x150>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0x54fff5eb // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x8b0d01cd // add x13, x14, x13
+	WORD $0xbc6c79a0 // ldr s0, [x13, x12, lsl
+	WORD $0xbc2c7920 // str s0, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x184 <normalize+0x184>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff44b // b.lt 0x30 <normalize+0x30>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x1b0 <normalize+0x1b0>
+	WORD $0x17ffff9c // b 0x30 <normalize+0x30>
+	WORD $0xf9401c08 // ldr x8, [x0,
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xb4000d28 // cbz x8, 0x374 <normalize+0x374>
+	WORD $0x5400188b // b.lt 0x4e4 <normalize+0x4e4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x91010009 // add x9, x0,
+	WORD $0x4d40c920 // ld1r { v0.4s }, [x9]
+	WORD $0x91011009 // add x9, x0,
+	WORD $0x4d40c921 // ld1r { v1.4s }, [x9]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x210 <normalize+0x210>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa942ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x540016ca // b.ge 0x4e4 <normalize+0x4e4>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x230 <normalize+0x230>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000019 // b 0x28c <normalize+0x28c>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xf940000c // ldr x12, [x0]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0xa9413c0c // ldp x12, x15, [x0,
+	WORD $0x3ceb6983 // ldr q3, [x12, x11]
+	WORD $0x3ceb69e4 // ldr q4, [x15, x11]
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	WORD $0x6e641c02 // bsl v2.16b, v0.16b, v4.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x910011cc // add x12, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0x54fffdcd // b.le 0x240 <normalize+0x240>
+	WORD $0xeb0c014a // subs x10, x10, x12
+	WORD $0x54fffb8d // b.le 0x200 <normalize+0x200>
+	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x54fffaeb // b.lt 0x200 <normalize+0x200>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xd37ef50f // lsl x15, x8,
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x2c0 <normalize+0x2c0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080e // ldr x14, [x0,
+	WORD $0x54fff8eb // b.lt 0x200 <normalize+0x200>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c09ce // add x14, x14, x12, lsl
+	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x2f0 <normalize+0x2f0>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9400c0e // ldr x14, [x0,
+	WORD $0x54fff76b // b.lt 0x200 <normalize+0x200>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c09cc // add x12, x14, x12, lsl
+	WORD $0xbc6d7984 // ldr s4, [x12, x13, lsl
+	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x320 <normalize+0x320>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	WORD $0x6e641c02 // bsl v2.16b, v0.16b, v4.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff56b // b.lt 0x200 <normalize+0x200>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404582 // ldr s2, [x12],
+	WORD $0xbc004562 // str s2, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x360 <normalize+0x360>
+	WORD $0x17ffffa4 // b 0x200 <normalize+0x200>
+	WORD $0x54000b8b // b.lt 0x4e4 <normalize+0x4e4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x3a0 <normalize+0x3a0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa942ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54000a4a // b.ge 0x4e4 <normalize+0x4e4>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x3c0 <normalize+0x3c0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000015 // b 0x40c <normalize+0x40c>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xf940000c // ldr x12, [x0]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0xa9413c0c // ldp x12, x15, [x0,
+	WORD $0x3ceb6981 // ldr q1, [x12, x11]
+	WORD $0x3ceb69e2 // ldr q2, [x15, x11]
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x910011cc // add x12, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0x54fffe4d // b.le 0x3d0 <normalize+0x3d0>
+	WORD $0xeb0c014a // subs x10, x10, x12
+	WORD $0x54fffc0d // b.le 0x390 <normalize+0x390>
+	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x54fffb6b // b.lt 0x390 <normalize+0x390>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xd37ef50f // lsl x15, x8,
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x440 <normalize+0x440>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080e // ldr x14, [x0,
+	WORD $0x54fff96b // b.lt 0x390 <normalize+0x390>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c09ce // add x14, x14, x12, lsl
+	WORD $0xbc6d79c1 // ldr s1, [x14, x13, lsl
+	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x470 <normalize+0x470>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9400c0e // ldr x14, [x0,
+	WORD $0x54fff7eb // b.lt 0x390 <normalize+0x390>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c09cc // add x12, x14, x12, lsl
+	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x4a0 <normalize+0x4a0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff66b // b.lt 0x390 <normalize+0x390>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x4d0 <normalize+0x4d0>
+	WORD $0x17ffffac // b 0x390 <normalize+0x390>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·biasNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL biasNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xf9400c0a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54000b8b // b.lt 0x178 <bias+0x178>
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x9100a009 // add x9, x0,
+	WORD $0x4d40c920 // ld1r { v0.4s }, [x9]
+	WORD $0x9100b009 // add x9, x0,
+	WORD $0x4d40c921 // ld1r { v1.4s }, [x9]
+	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000005 // b 0x40 <bias+0x40>
+	WORD $0xa941ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x540009ca // b.ge 0x174 <bias+0x174>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x60 <bias+0x60>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000017 // b 0xb4 <bias+0xb4>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9403c0c // ldp x12, x15, [x0]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x3ceb69e3 // ldr q3, [x15, x11]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
+	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x910011cc // add x12, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0x54fffe0d // b.le 0x70 <bias+0x70>
+	WORD $0xeb0c014a // subs x10, x10, x12
+	WORD $0x54fffbcd // b.le 0x30 <bias+0x30>
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x54fffb2b // b.lt 0x30 <bias+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xd37ef50f // lsl x15, x8,
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0xf0 <bias+0xf0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0x54fff8eb // b.lt 0x30 <bias+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c09cc // add x12, x14, x12, lsl
+	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x120 <bias+0x120>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
+	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff6eb // b.lt 0x30 <bias+0x30>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404582 // ldr s2, [x12],
+	WORD $0xbc004562 // str s2, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x160 <bias+0x160>
+	WORD $0x17ffffb0 // b 0x30 <bias+0x30>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·normSumsNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL normSumsNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9402408 // ldr x8, [x0,
+	WORD $0xf9401c0a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xb40016a8 // cbz x8, 0x2e4 <normSums+0x2e4>
+	WORD $0x5400278b // b.lt 0x504 <normSums+0x504>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940200b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x40 <normSums+0x40>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa943ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x5400264a // b.ge 0x504 <normSums+0x504>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x60 <normSums+0x60>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x14000024 // b 0xe8 <normSums+0xe8>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9402c0f // ldp x15, x11, [x0]
+	WORD $0xa9414011 // ldp x17, x16, [x0,
+	WORD $0x3ced6960 // ldr q0, [x11, x13]
+	WORD $0x3cec6a01 // ldr q1, [x16, x12]
+	WORD $0xa942400b // ldp x11, x16, [x0,
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x9101400b // add x11, x0,
+	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
+	WORD $0x3cec6a24 // ldr q4, [x17, x12]
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
+	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
+	WORD $0x3ced69e3 // ldr q3, [x15, x13]
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x3cec6a04 // ldr q4, [x16, x12]
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
+	WORD $0x4e21cc04 // fmla v4.4s, v0.4s, v1.4s
+	WORD $0x3cac6a04 // str q4, [x16, x12]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cac6960 // str q0, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffc6d // b.le 0x70 <normSums+0x70>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fffa2d // b.le 0x30 <normSums+0x30>
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400062b // b.lt 0x1c0 <normSums+0x1c0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x110 <normSums+0x110>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x5400048b // b.lt 0x1c4 <normSums+0x1c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c01cc // add x12, x14, x12
+	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
+	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x140 <normSums+0x140>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9400c0d // ldr x13, [x0,
+	WORD $0x5400032b // b.lt 0x1c8 <normSums+0x1c8>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xbc6c79a2 // ldr s2, [x13, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x170 <normSums+0x170>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3d8003e3 // str q3, [sp]
+	WORD $0xf940100d // ldr x13, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x540001cb // b.lt 0x1d0 <normSums+0x1d0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xbc6c79a3 // ldr s3, [x13, x12, lsl
+	WORD $0xbc2c7923 // str s3, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x1a4 <normSums+0x1a4>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x14000005 // b 0x1d0 <normSums+0x1d0>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x9101400c // add x12, x0,
+	WORD $0x4d40c984 // ld1r { v4.4s }, [x12]
+	WORD $0xf940140c // ldr x12, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080e // ldr x14, [x0,
+	WORD $0x54fff24b // b.lt 0x30 <normSums+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
+	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
+	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x210 <normSums+0x210>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff00b // b.lt 0x30 <normSums+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x240 <normSums+0x240>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffee6b // b.lt 0x30 <normSums+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7920 // ldr s0, [x9, x13, lsl
+	WORD $0xbc2d7980 // str s0, [x12, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x270 <normSums+0x270>
 	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0x8b0d156b // add x11, x11, x13, lsl
-	WORD $0xf940240d // ldr x13, [x0,
-	WORD $0x8b0d154a // add x10, x10, x13, lsl
-	WORD $0xaa0e03f7 // mov x23, x14
-	WORD $0xf10011df // cmp x14,
-	WORD $0x54fe3d8b // b.lt 0x1200 <gemm+0x1200>
-	WORD $0xd37ef6ce // lsl x14, x22,
-	WORD $0x8b0e018f // add x15, x12, x14
-	WORD $0xf9401803 // ldr x3, [x0,
-	WORD $0xd37df2d0 // lsl x16, x22,
-	WORD $0xd37ceed1 // lsl x17, x22,
-	WORD $0x52800181 // mov w1,
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0x1400000e // b 0x4aac <gemm+0x4aac>
-	WORD $0x3d800143 // str q3, [x10]
-	WORD $0x3ca36942 // str q2, [x10, x3]
-	WORD $0x9b012883 // madd x3, x4, x1, x10
-	WORD $0x3cad6941 // str q1, [x10, x13]
-	WORD $0x3d800060 // str q0, [x3]
-	WORD $0xf9401803 // ldr x3, [x0,
-	WORD $0xf9402404 // ldr x4, [x0,
-	WORD $0xd10012ed // sub x13, x23,
-	WORD $0x8b03116b // add x11, x11, x3, lsl
-	WORD $0x8b04114a // add x10, x10, x4, lsl
-	WORD $0xf1001eff // cmp x23,
-	WORD $0xaa0d03f7 // mov x23, x13
-	WORD $0x54fe3aed // b.le 0x1204 <gemm+0x1204>
-	WORD $0xf9401c0d // ldr x13, [x0,
-	WORD $0xf100047f // cmp x3,
-	WORD $0xf9401407 // ldr x7, [x0,
-	WORD $0x54000341 // b.ne 0x4b20 <gemm+0x4b20>
-	WORD $0xf10004e5 // subs x5, x7,
-	WORD $0x5400030b // b.lt 0x4b20 <gemm+0x4b20>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0703e6 // mov x6, x7
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa0c03e4 // mov x4, x12
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0x36000147 // tbz w7,
-	WORD $0x3dc00164 // ldr q4, [x11]
-	WORD $0x3dc00185 // ldr q5, [x12]
-	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
-	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
-	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
-	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
-	WORD $0x8b0d0974 // add x20, x11, x13, lsl
-	WORD $0xaa0503e6 // mov x6, x5
-	WORD $0xaa0f03e4 // mov x4, x15
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x540001a1 // b.ne 0x4b40 <gemm+0x4b40>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xaa0f03e4 // mov x4, x15
-	WORD $0x1400001f // b 0x4b94 <gemm+0x4b94>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffed0b // b.lt 0x30 <normSums+0x30>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ab // add x11, x13, x11, lsl
 	WORD $0xd503201f // nop
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0c03e4 // mov x4, x12
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0x14000017 // b 0x4b94 <gemm+0x4b94>
-	WORD $0xd503201f // nop
-	WORD $0xd10004c5 // sub x5, x6,
-	WORD $0xd37df1a6 // lsl x6, x13,
-	WORD $0xd37ef5a7 // lsl x7, x13,
-	WORD $0xd503201f // nop
-	WORD $0x3dc00284 // ldr q4, [x20]
-	WORD $0x3dc00085 // ldr q5, [x4]
-	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
-	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
-	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
-	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
-	WORD $0x3ce76a84 // ldr q4, [x20, x7]
-	WORD $0x3cee6885 // ldr q5, [x4, x14]
-	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
-	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
-	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
-	WORD $0xf10008a5 // subs x5, x5,
-	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x8b060294 // add x20, x20, x6
-	WORD $0x54fffe22 // b.hs 0x4b50 <gemm+0x4b50>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xaa1403e5 // mov x5, x20
-	WORD $0x8b030a86 // add x6, x20, x3, lsl
-	WORD $0x8b030e93 // add x19, x20, x3, lsl
-	WORD $0x9b015074 // madd x20, x3, x1, x20
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54000481 // b.ne 0x4c38 <gemm+0x4c38>
-	WORD $0xf10010ff // cmp x7,
-	WORD $0x5400044b // b.lt 0x4c38 <gemm+0x4c38>
-	WORD $0x3cc104a4 // ldr q4, [x5],
-	WORD $0x3cc104c5 // ldr q5, [x6],
-	WORD $0x3cc10666 // ldr q6, [x19],
-	WORD $0x3cc10687 // ldr q7, [x20],
-	WORD $0xaa0403f5 // mov x21, x4
-	WORD $0x3dc00090 // ldr q16, [x4]
-	WORD $0x4f841203 // fmla v3.4s, v16.4s, v4.s[0]
-	WORD $0x4f851202 // fmla v2.4s, v16.4s, v5.s[0]
-	WORD $0x4f861201 // fmla v1.4s, v16.4s, v6.s[0]
-	WORD $0x4f871200 // fmla v0.4s, v16.4s, v7.s[0]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x3dc00090 // ldr q16, [x4]
-	WORD $0x4fa41203 // fmla v3.4s, v16.4s, v4.s[1]
-	WORD $0x4fa51202 // fmla v2.4s, v16.4s, v5.s[1]
-	WORD $0x4fa61201 // fmla v1.4s, v16.4s, v6.s[1]
-	WORD $0x4fa71200 // fmla v0.4s, v16.4s, v7.s[1]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x3dc00090 // ldr q16, [x4]
-	WORD $0x4f841a03 // fmla v3.4s, v16.4s, v4.s[2]
-	WORD $0x4f851a02 // fmla v2.4s, v16.4s, v5.s[2]
-	WORD $0x4f861a01 // fmla v1.4s, v16.4s, v6.s[2]
-	WORD $0x4f871a00 // fmla v0.4s, v16.4s, v7.s[2]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x3dc00090 // ldr q16, [x4]
-	WORD $0x4fa41a03 // fmla v3.4s, v16.4s, v4.s[3]
-	WORD $0x4fa51a02 // fmla v2.4s, v16.4s, v5.s[3]
-	WORD $0x4fa61a01 // fmla v1.4s, v16.4s, v6.s[3]
-	WORD $0xf1001cff // cmp x7,
-	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
-	WORD $0xd10010e7 // sub x7, x7,
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x54fffc28 // b.hi 0x4bb4 <gemm+0x4bb4>
-	WORD $0x8b1102a4 // add x4, x21, x17
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x5400026b // b.lt 0x4c88 <gemm+0x4c88>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xd37ef5ad // lsl x13, x13,
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xd503201f // nop
-	WORD $0x3dc00084 // ldr q4, [x4]
-	WORD $0xbc7568a5 // ldr s5, [x5, x21]
-	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
-	WORD $0xbc7568c5 // ldr s5, [x6, x21]
-	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	WORD $0xbc756a65 // ldr s5, [x19, x21]
-	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
-	WORD $0xbc756a85 // ldr s5, [x20, x21]
-	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	WORD $0x8b0d02b5 // add x21, x21, x13
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xd10004e7 // sub x7, x7,
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x54fffe68 // b.hi 0x4c50 <gemm+0x4c50>
-	WORD $0xf100111f // cmp x8,
-	WORD $0xa9449404 // ldp x4, x5, [x0,
-	WORD $0x54000221 // b.ne 0x4cd4 <gemm+0x4cd4>
-	WORD $0xd37ef483 // lsl x3, x4,
-	WORD $0xd37df08d // lsl x13, x4,
-	WORD $0xb4ffeee5 // cbz x5, 0x4a78 <gemm+0x4a78>
-	WORD $0x3dc00144 // ldr q4, [x10]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d800143 // str q3, [x10]
-	WORD $0x3ce36943 // ldr q3, [x10, x3]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3ca36942 // str q2, [x10, x3]
-	WORD $0x3ced6942 // ldr q2, [x10, x13]
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3cad6941 // str q1, [x10, x13]
-	WORD $0x9b012883 // madd x3, x4, x1, x10
-	WORD $0x3dc00061 // ldr q1, [x3]
+	WORD $0xbc6c7960 // ldr s0, [x11, x12, lsl
+	WORD $0xbc2c7920 // str s0, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x2a0 <normSums+0x2a0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x17ffff6e // b 0x4a88 <gemm+0x4a88>
-	WORD $0xb4000c25 // cbz x5, 0x4e58 <gemm+0x4e58>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffedab // b.lt 0x4a94 <gemm+0x4a94>
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffeb6b // b.lt 0x30 <normSums+0x30>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x2d0 <normSums+0x2d0>
+	WORD $0x17ffff54 // b 0x30 <normSums+0x30>
+	WORD $0x5400110b // b.lt 0x504 <normSums+0x504>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940200b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x310 <normSums+0x310>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa943ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54000fca // b.ge 0x504 <normSums+0x504>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x330 <normSums+0x330>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400001b // b 0x394 <normSums+0x394>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9402c0f // ldp x15, x11, [x0]
+	WORD $0x3ced6960 // ldr q0, [x11, x13]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0x3ced69e2 // ldr q2, [x15, x13]
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cac6960 // str q0, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffd8d // b.le 0x340 <normSums+0x340>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fffb4d // b.le 0x300 <normSums+0x300>
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fffacb // b.lt 0x300 <normSums+0x300>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x3c0 <normSums+0x3c0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x54fff8eb // b.lt 0x300 <normSums+0x300>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c01cc // add x12, x14, x12
+	WORD $0xbc6d7980 // ldr s0, [x12, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x3f0 <normSums+0x3f0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940140c // ldr x12, [x0,
+	WORD $0xf940080e // ldr x14, [x0,
+	WORD $0x54fff74b // b.lt 0x300 <normSums+0x300>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x430 <normSums+0x430>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff58b // b.lt 0x300 <normSums+0x300>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x460 <normSums+0x460>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff3eb // b.lt 0x300 <normSums+0x300>
 	WORD $0xaa1f03ed // mov x13, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7944 // ldr s4, [x10, x13, lsl
-	WORD $0xbc2d7844 // str s4, [x2, x13, lsl
+	WORD $0xbc6d7921 // ldr s1, [x9, x13, lsl
+	WORD $0xbc2d7981 // str s1, [x12, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x4cf0 <gemm+0x4cf0>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffec0b // b.lt 0x4a94 <gemm+0x4a94>
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x490 <normSums+0x490>
+	WORD $0xf940180d // ldr x13, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff28b // b.lt 0x300 <normSums+0x300>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ab // add x11, x13, x11, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7961 // ldr s1, [x11, x12, lsl
+	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x4c0 <normSums+0x4c0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff0eb // b.lt 0x300 <normSums+0x300>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x4f0 <normSums+0x4f0>
+	WORD $0x17ffff80 // b 0x300 <normSums+0x300>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·normDXNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL normDXNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT normDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9402408 // ldr x8, [x0,
+	WORD $0xf9401c0a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xb40013c8 // cbz x8, 0x288 <normDX+0x288>
+	WORD $0x5400230b // b.lt 0x474 <normDX+0x474>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940200b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000007 // b 0x40 <normDX+0x40>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa943ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x540021ca // b.ge 0x474 <normDX+0x474>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x60 <normDX+0x60>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x14000023 // b 0xe4 <normDX+0xe4>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9413c0b // ldp x11, x15, [x0,
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0xa9402c10 // ldp x16, x11, [x0]
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x3cec69e1 // ldr q1, [x15, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x9101400b // add x11, x0,
+	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
+	WORD $0xa9423c0b // ldp x11, x15, [x0,
+	WORD $0x3cec6964 // ldr q4, [x11, x12]
+	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
+	WORD $0x4ea0c825 // fcmgt v5.4s, v1.4s,
+	WORD $0x6e21e461 // fcmge v1.4s, v3.4s, v1.4s
+	WORD $0x3cec69e3 // ldr q3, [x15, x12]
+	WORD $0x8b0d020b // add x11, x16, x13
+	WORD $0x3cec6966 // ldr q6, [x11, x12]
+	WORD $0x4e251c21 // and v1.16b, v1.16b, v5.16b
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	WORD $0x4e211cc1 // and v1.16b, v6.16b, v1.16b
+	WORD $0x4e21cc03 // fmla v3.4s, v0.4s, v1.4s
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x3cac6963 // str q3, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffc8d // b.le 0x70 <normDX+0x70>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fffa4d // b.le 0x30 <normDX+0x30>
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400064b // b.lt 0x1c0 <normDX+0x1c0>
 	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0x8b0c01ce // add x14, x14, x12
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7843 // ldr s3, [x2, x13, lsl
-	WORD $0xbc2d7943 // str s3, [x10, x13, lsl
+	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x4d20 <gemm+0x4d20>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x110 <normDX+0x110>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x5400048b // b.lt 0x1c4 <normDX+0x1c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c01cc // add x12, x14, x12
+	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
+	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x140 <normDX+0x140>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x5400032b // b.lt 0x1c8 <normDX+0x1c8>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xbc6c79a1 // ldr s1, [x13, x12, lsl
+	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x170 <normDX+0x170>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3d8003e3 // str q3, [sp]
+	WORD $0xf9400c0d // ldr x13, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x540001cb // b.lt 0x1d0 <normDX+0x1d0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xbc6c79a3 // ldr s3, [x13, x12, lsl
+	WORD $0xbc2c7923 // str s3, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x1a4 <normDX+0x1a4>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x14000005 // b 0x1d0 <normDX+0x1d0>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x9101400c // add x12, x0,
+	WORD $0x4d40c984 // ld1r { v4.4s }, [x12]
+	WORD $0xf940180c // ldr x12, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940100e // ldr x14, [x0,
+	WORD $0x54fff24b // b.lt 0x30 <normDX+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
+	WORD $0x4ea0c865 // fcmgt v5.4s, v3.4s,
+	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
+	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
+	WORD $0x4e231c42 // and v2.16b, v2.16b, v3.16b
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x214 <normDX+0x214>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940140e // ldr x14, [x0,
+	WORD $0x54ffefcb // b.lt 0x30 <normDX+0x30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b09cb // add x11, x14, x11, lsl
+	WORD $0xbc6d7964 // ldr s4, [x11, x13, lsl
+	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x244 <normDX+0x244>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
+	WORD $0x4e22cc24 // fmla v4.4s, v1.4s, v2.4s
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffee2b // b.lt 0x30 <normDX+0x30>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004580 // str s0, [x12],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x274 <normDX+0x274>
+	WORD $0x17ffff6b // b 0x30 <normDX+0x30>
+	WORD $0x54000f6b // b.lt 0x474 <normDX+0x474>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf940200b // ldr x11, [x0,
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000006 // b 0x2b0 <normDX+0x2b0>
+	WORD $0xd503201f // nop
+	WORD $0xa943ac0a // ldp x10, x11, [x0,
+	WORD $0x8b080168 // add x8, x11, x8
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54000e4a // b.ge 0x474 <normDX+0x474>
+	WORD $0xcb08014a // sub x10, x10, x8
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x9a8bb14a // csel x10, x10, x11, lt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400008a // b.ge 0x2d0 <normDX+0x2d0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400001b // b 0x334 <normDX+0x334>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xd503201f // nop
+	WORD $0xa9423c0b // ldp x11, x15, [x0,
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x3cec69e1 // ldr q1, [x15, x12]
+	WORD $0xa9402c0f // ldp x15, x11, [x0]
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0x3cec6963 // ldr q3, [x11, x12]
+	WORD $0x3cec69e4 // ldr q4, [x15, x12]
+	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
+	WORD $0x4e24cc61 // fmla v1.4s, v3.4s, v4.4s
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffd8d // b.le 0x2e0 <normDX+0x2e0>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fffb4d // b.le 0x2a0 <normDX+0x2a0>
+	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fffacb // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
+	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x360 <normDX+0x360>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0x54fff8eb // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c01cc // add x12, x14, x12
+	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
+	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x390 <normDX+0x390>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x54fff76b // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xbc6c79a2 // ldr s2, [x13, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x3c0 <normDX+0x3c0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940180c // ldr x12, [x0,
+	WORD $0xf940100e // ldr x14, [x0,
+	WORD $0x54fff5cb // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x400 <normDX+0x400>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf940140e // ldr x14, [x0,
+	WORD $0x54fff3eb // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b09cb // add x11, x14, x11, lsl
+	WORD $0xbc6d7964 // ldr s4, [x11, x13, lsl
+	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x430 <normDX+0x430>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
+	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff24b // b.lt 0x2a0 <normDX+0x2a0>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004580 // str s0, [x12],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x460 <normDX+0x460>
+	WORD $0x17ffff8c // b 0x2a0 <normDX+0x2a0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·columnsNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL columnsNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xa941a00b // ldp x11, x8, [x0,
+	WORD $0xeb08097f // cmp x11, x8, lsl
+	WORD $0x5400150a // b.ge 0x2ac <columns+0x2ac>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x5400146a // b.ge 0x2a4 <columns+0x2a4>
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000005 // b 0x34 <columns+0x34>
+	WORD $0xa941a00b // ldp x11, x8, [x0,
+	WORD $0x8b0c010c // add x12, x8, x12
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x540013aa // b.ge 0x2a4 <columns+0x2a4>
+	WORD $0xcb0c016a // sub x10, x11, x12
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x9a88b148 // csel x8, x10, x8, lt
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0xb40000ea // cbz x10, 0x60 <columns+0x60>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x5400012a // b.ge 0x70 <columns+0x70>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x1400001d // b 0xc8 <columns+0xc8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf100111f // cmp x8,
+	WORD $0x5400078a // b.ge 0x154 <columns+0x154>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x1400004a // b 0x194 <columns+0x194>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
+	WORD $0xd503201f // nop
+	WORD $0xa9403c0a // ldp x10, x15, [x0]
+	WORD $0x3ceb69e0 // ldr q0, [x15, x11]
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0x4f829000 // fmul v0.4s, v0.4s, v2.s[0]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x910011ca // add x10, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0x54fffded // b.le 0x80 <columns+0x80>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x54fffacd // b.le 0x24 <columns+0x24>
+	WORD $0xf940000d // ldr x13, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffeacb // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x8b04094d // add x13, x10, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6579a3 // ldr s3, [x13, x5, lsl
-	WORD $0xbc257843 // str s3, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05011f // cmp x8, x5
-	WORD $0x54ffff81 // b.ne 0x4d50 <gemm+0x4d50>
-	WORD $0x3dd01fe3 // ldr q3, [sp,
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d901fe2 // str q2, [sp,
+	WORD $0x54000acb // b.lt 0x234 <columns+0x234>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd37ef58e // lsl x14, x12,
+	WORD $0x8b0a09ce // add x14, x14, x10, lsl
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
+	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xf0 <columns+0xf0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf940040d // ldr x13, [x0,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe90b // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
-	WORD $0xbc2579a2 // str s2, [x13, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05011f // cmp x8, x5
-	WORD $0x54ffff81 // b.ne 0x4d80 <gemm+0x4d80>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x5400012b // b.lt 0x13c <columns+0x13c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0xbc6b79a1 // ldr s1, [x13, x11, lsl
+	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x124 <columns+0x124>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe7cb // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x8b040d4d // add x13, x10, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6579a2 // ldr s2, [x13, x5, lsl
-	WORD $0xbc257842 // str s2, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05011f // cmp x8, x5
-	WORD $0x54ffff81 // b.ne 0x4db0 <gemm+0x4db0>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d901fe1 // str q1, [sp,
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x5400082a // b.ge 0x250 <columns+0x250>
+	WORD $0x17ffffb5 // b 0x24 <columns+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0x3ceb69e0 // ldr q0, [x15, x11]
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cab69e0 // str q0, [x15, x11]
+	WORD $0x910011ca // add x10, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0x54fffe8d // b.le 0x160 <columns+0x160>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x54fff46d // b.le 0x24 <columns+0x24>
+	WORD $0xf940000d // ldr x13, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe60b // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x54fff3eb // b.lt 0x24 <columns+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd37ef58e // lsl x14, x12,
+	WORD $0x8b0a09ce // add x14, x14, x10, lsl
+	WORD $0x8b0e01ad // add x13, x13, x14
 	WORD $0xd503201f // nop
-	WORD $0xbc657841 // ldr s1, [x2, x5, lsl
-	WORD $0xbc2579a1 // str s1, [x13, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05011f // cmp x8, x5
-	WORD $0x54ffff81 // b.ne 0x4de0 <gemm+0x4de0>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
+	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x1c0 <columns+0x1c0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe4cb // b.lt 0x4a94 <gemm+0x4a94>
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x54fff20b // b.lt 0x24 <columns+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09aa // add x10, x13, x10, lsl
+	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
+	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x1f0 <columns+0x1f0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff08b // b.lt 0x24 <columns+0x24>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x220 <columns+0x220>
+	WORD $0x17ffff7d // b 0x24 <columns+0x24>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x54ffeecb // b.lt 0x24 <columns+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4f829021 // fmul v1.4s, v1.4s, v2.s[0]
+	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
+	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
+	WORD $0x8b0a09aa // add x10, x13, x10, lsl
+	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
+	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x264 <columns+0x264>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffeceb // b.lt 0x24 <columns+0x24>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x290 <columns+0x290>
+	WORD $0x17ffff61 // b 0x24 <columns+0x24>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x5280018a // mov w10,
+	WORD $0x14000007 // b 0x2d4 <columns+0x2d4>
+	WORD $0xd503201f // nop
+	WORD $0x8b08096c // add x12, x11, x8, lsl
+	WORD $0x8b080d6d // add x13, x11, x8, lsl
+	WORD $0xf9400c0b // ldr x11, [x0,
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54ffea2c // b.gt 0x14 <columns+0x14>
+	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0xb40000ac // cbz x12, 0x2f0 <columns+0x2f0>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540000ea // b.ge 0x300 <columns+0x300>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x1400002c // b 0x39c <columns+0x39c>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000eea // b.ge 0x4d0 <columns+0x4d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x14000091 // b 0x540 <columns+0x540>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xd503201f // nop
+	WORD $0x8b0c01cd // add x13, x14, x12
+	WORD $0xa9404410 // ldp x16, x17, [x0]
+	WORD $0x8b0d020d // add x13, x16, x13
+	WORD $0xd37ef510 // lsl x16, x8,
+	WORD $0x3cf069a0 // ldr q0, [x13, x16]
+	WORD $0xd37df110 // lsl x16, x8,
+	WORD $0x3cf069a1 // ldr q1, [x13, x16]
+	WORD $0x9b0a7d08 // mul x8, x8, x10
+	WORD $0x3ce869a2 // ldr q2, [x13, x8]
+	WORD $0x3cec6a23 // ldr q3, [x17, x12]
+	WORD $0xbd402804 // ldr s4, [x0,
+	WORD $0x4f849063 // fmul v3.4s, v3.4s, v4.s[0]
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4ea3d484 // fsub v4.4s, v4.4s, v3.4s
+	WORD $0x6e24dc84 // fmul v4.4s, v4.4s, v4.4s
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
+	WORD $0x4ea3d421 // fsub v1.4s, v1.4s, v3.4s
+	WORD $0x6e21dc21 // fmul v1.4s, v1.4s, v1.4s
+	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
+	WORD $0x6e22dc42 // fmul v2.4s, v2.4s, v2.4s
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x3cec6903 // ldr q3, [x8, x12]
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	WORD $0x3cac6900 // str q0, [x8, x12]
+	WORD $0xf9401008 // ldr x8, [x0,
+	WORD $0x910011ed // add x13, x15,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ef // add x15, x15,
+	WORD $0xeb0801ff // cmp x15, x8
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0x54fffbcd // b.le 0x310 <columns+0x310>
+	WORD $0xeb0d010c // subs x12, x8, x13
+	WORD $0x54fff90d // b.le 0x2c0 <columns+0x2c0>
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540017ab // b.lt 0x6a4 <columns+0x6a4>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b0d09f1 // add x17, x15, x13, lsl
+	WORD $0x8b1101d1 // add x17, x14, x17
+	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
+	WORD $0xbc307920 // str s0, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x3c4 <columns+0x3c4>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400162b // b.lt 0x6a8 <columns+0x6a8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b0809ef // add x15, x15, x8, lsl
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0x8b0f01cf // add x15, x14, x15
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7079e1 // ldr s1, [x15, x16, lsl
+	WORD $0xbc307921 // str s1, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x400 <columns+0x400>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400146b // b.lt 0x6ac <columns+0x6ac>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37df110 // lsl x16, x8,
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001d0 // add x16, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
+	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x440 <columns+0x440>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400128b // b.lt 0x6b0 <columns+0x6b0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b080510 // add x16, x8, x8, lsl
+	WORD $0xd37ef610 // lsl x16, x16,
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc6f79c3 // ldr s3, [x14, x15, lsl
+	WORD $0xbc2f7923 // str s3, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x480 <columns+0x480>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xf940040f // ldr x15, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400108b // b.lt 0x6b8 <columns+0x6b8>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0xbc6e79e4 // ldr s4, [x15, x14, lsl
+	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0x4b4 <columns+0x4b4>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x1400007b // b 0x6b8 <columns+0x6b8>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xd503201f // nop
+	WORD $0xf940000d // ldr x13, [x0]
+	WORD $0x8b0c01d0 // add x16, x14, x12
+	WORD $0x8b1001ad // add x13, x13, x16
+	WORD $0xd37ef510 // lsl x16, x8,
+	WORD $0x3cf069a0 // ldr q0, [x13, x16]
+	WORD $0xd37df110 // lsl x16, x8,
+	WORD $0x3cf069a1 // ldr q1, [x13, x16]
+	WORD $0x9b0a7d08 // mul x8, x8, x10
+	WORD $0x3ce869a2 // ldr q2, [x13, x8]
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x3cec6903 // ldr q3, [x8, x12]
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	WORD $0x3cac6900 // str q0, [x8, x12]
+	WORD $0xf9401008 // ldr x8, [x0,
+	WORD $0x910011ed // add x13, x15,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ef // add x15, x15,
+	WORD $0xeb0801ff // cmp x15, x8
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0x54fffd2d // b.le 0x4e0 <columns+0x4e0>
+	WORD $0xeb0d010c // subs x12, x8, x13
+	WORD $0x54ffebed // b.le 0x2c0 <columns+0x2c0>
+	WORD $0xf940000e // ldr x14, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffeb6b // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b0d09f1 // add x17, x15, x13, lsl
+	WORD $0x8b1101d1 // add x17, x14, x17
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
+	WORD $0xbc307920 // str s0, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x570 <columns+0x570>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe98b // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b0809ef // add x15, x15, x8, lsl
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0x8b0f01cf // add x15, x14, x15
+	WORD $0xbc7079e1 // ldr s1, [x15, x16, lsl
+	WORD $0xbc307921 // str s1, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x5a4 <columns+0x5a4>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe7eb // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37df110 // lsl x16, x8,
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001d0 // add x16, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
+	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x5e0 <columns+0x5e0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe60b // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b080510 // add x16, x8, x8, lsl
+	WORD $0xd37ef610 // lsl x16, x16,
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc6f79c3 // ldr s3, [x14, x15, lsl
+	WORD $0xbc2f7923 // str s3, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x620 <columns+0x620>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0x54ffe3eb // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d09ed // add x13, x15, x13, lsl
+	WORD $0xbc6e79a4 // ldr s4, [x13, x14, lsl
+	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0x650 <columns+0x650>
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe20b // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045c0 // ldr s0, [x14],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf100058c // subs x12, x12,
+	WORD $0x54ffffa1 // b.ne 0x690 <columns+0x690>
+	WORD $0x17ffff08 // b 0x2c0 <columns+0x2c0>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xbd402805 // ldr s5, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0x54ffdfcb // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x4f859084 // fmul v4.4s, v4.4s, v5.s[0]
+	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4d421 // fsub v1.4s, v1.4s, v4.4s
+	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
+	WORD $0x6e21dc21 // fmul v1.4s, v1.4s, v1.4s
+	WORD $0x4ea4d442 // fsub v2.4s, v2.4s, v4.4s
+	WORD $0x6e22dc42 // fmul v2.4s, v2.4s, v2.4s
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x6e23dc63 // fmul v3.4s, v3.4s, v3.4s
+	WORD $0x8b0d09ed // add x13, x15, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79a4 // ldr s4, [x13, x14, lsl
+	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0x700 <columns+0x700>
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffdc8b // b.lt 0x2c0 <columns+0x2c0>
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045c0 // ldr s0, [x14],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf100058c // subs x12, x12,
+	WORD $0x54ffffa1 // b.ne 0x740 <columns+0x740>
+	WORD $0x17fffedc // b 0x2c0 <columns+0x2c0>
+	MOVD R19, RSP
+	RET
+
+TEXT ·maxPoolNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maxPoolNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9400811 // ldr x17, [x0,
+	WORD $0xf100123f // cmp x17,
+	WORD $0x54000c8a // b.ge 0x19c <maxPool+0x19c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xeb080229 // subs x9, x17, x8
+	WORD $0x54001bcd // b.le 0x390 <maxPool+0x390>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf9400001 // ldr x1, [x0]
+	WORD $0x8b08082c // add x12, x1, x8, lsl
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400014b // b.lt 0x58 <maxPool+0x58>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7980 // ldr s0, [x12, x10, lsl
+	WORD $0xbc2a7960 // str s0, [x11, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0x54ffff81 // b.ne 0x40 <maxPool+0x40>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400182b // b.lt 0x364 <maxPool+0x364>
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540017cb // b.lt 0x364 <maxPool+0x364>
+	WORD $0xf100013f // cmp x9,
+	WORD $0x5400148d // b.le 0x304 <maxPool+0x304>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef502 // lsl x2, x8,
+	WORD $0xf9400c0e // ldr x14, [x0,
+	WORD $0x927ff56f // and x15, x11,
+	WORD $0xd37df230 // lsl x16, x17,
+	WORD $0x8b110842 // add x2, x2, x17, lsl
+	WORD $0xd37ef5d1 // lsl x17, x14,
+	WORD $0x8b020021 // add x1, x1, x2
+	WORD $0x910003e2 // mov x2, sp
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0x14000006 // b 0xb8 <maxPool+0xb8>
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b110063 // add x3, x3, x17
+	WORD $0x8b110021 // add x1, x1, x17
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x54001580 // b.eq 0x364 <maxPool+0x364>
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540000a1 // b.ne 0xd0 <maxPool+0xd0>
+	WORD $0x9b0d7dc4 // mul x4, x14, x13
+	WORD $0x8b040984 // add x4, x12, x4, lsl
+	WORD $0x14000025 // b 0x15c <maxPool+0x15c>
+	WORD $0xd503201f // nop
 	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x9b01288d // madd x13, x4, x1, x10
+	WORD $0xaa0103e6 // mov x6, x1
+	WORD $0xaa0303e4 // mov x4, x3
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6579a1 // ldr s1, [x13, x5, lsl
+	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
+	WORD $0xbc277841 // str s1, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0xf0 <maxPool+0xf0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0xbc6778c1 // ldr s1, [x6, x7, lsl
+	WORD $0xbc277841 // str s1, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0x120 <maxPool+0x120>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x910008a5 // add x5, x5,
+	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0xeb0f00bf // cmp x5, x15
+	WORD $0x54fffc41 // b.ne 0xe0 <maxPool+0xe0>
+	WORD $0x3607fa4b // tbz w11,
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc657881 // ldr s1, [x4, x5, lsl
 	WORD $0xbc257841 // str s1, [x2, x5, lsl
 	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05011f // cmp x8, x5
-	WORD $0x54ffff81 // b.ne 0x4e10 <gemm+0x4e10>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe30b // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
-	WORD $0xaa0803e6 // mov x6, x8
-	WORD $0xbc4044a0 // ldr s0, [x5],
-	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xeb05013f // cmp x9, x5
+	WORD $0x54ffff81 // b.ne 0x170 <maxPool+0x170>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x17ffffc3 // b 0xa4 <maxPool+0xa4>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x5280008b // mov w11,
+	WORD $0x1400000a // b 0x1d0 <maxPool+0x1d0>
+	WORD $0xd503201f // nop
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0x3caa6960 // str q0, [x11, x10]
+	WORD $0x9100110b // add x11, x8,
+	WORD $0xf9400811 // ldr x17, [x0,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xeb11017f // cmp x11, x17
+	WORD $0x54fff24c // b.gt 0x14 <maxPool+0x14>
+	WORD $0xaa0803ea // mov x10, x8
+	WORD $0xaa0b03e8 // mov x8, x11
+	WORD $0xf9400002 // ldr x2, [x0]
+	WORD $0x8b0a084b // add x11, x2, x10, lsl
+	WORD $0x3dc00160 // ldr q0, [x11]
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fffe2b // b.lt 0x1b0 <maxPool+0x1b0>
+	WORD $0xf940140d // ldr x13, [x0,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fffdcb // b.lt 0x1b0 <maxPool+0x1b0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x924005af // and x15, x13,
+	WORD $0xf9400c10 // ldr x16, [x0,
+	WORD $0x927ef1a1 // and x1, x13,
+	WORD $0x8b090042 // add x2, x2, x9
+	WORD $0xd37ef603 // lsl x3, x16,
+	WORD $0xd37cee24 // lsl x4, x17,
+	WORD $0xd37ef631 // lsl x17, x17,
+	WORD $0x14000005 // b 0x230 <maxPool+0x230>
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b030042 // add x2, x2, x3
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x54fffc20 // b.eq 0x1b0 <maxPool+0x1b0>
+	WORD $0xf10011bf // cmp x13,
+	WORD $0x540000e2 // b.hs 0x250 <maxPool+0x250>
+	WORD $0x9b0e7e05 // mul x5, x16, x14
+	WORD $0x8b050965 // add x5, x11, x5, lsl
+	WORD $0xb50004af // cbnz x15, 0x2d4 <maxPool+0x2d4>
+	WORD $0x17fffff7 // b 0x220 <maxPool+0x220>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0103e5 // mov x5, x1
+	WORD $0xaa0203e7 // mov x7, x2
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0703e6 // mov x6, x7
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0xf10010a5 // subs x5, x5,
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x54fffcc1 // b.ne 0x260 <maxPool+0x260>
+	WORD $0x8b0400c5 // add x5, x6, x4
+	WORD $0xb4fffa8f // cbz x15, 0x220 <maxPool+0x220>
+	WORD $0xaa0f03e6 // mov x6, x15
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc000a1 // ldr q1, [x5]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100a5 // add x5, x5, x17
 	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x4e44 <gemm+0x4e44>
-	WORD $0x17ffff10 // b 0x4a94 <gemm+0x4a94>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x54ffe1ab // b.lt 0x4a94 <gemm+0x4a94>
+	WORD $0x54ffff21 // b.ne 0x2e0 <maxPool+0x2e0>
+	WORD $0x17ffffc8 // b 0x220 <maxPool+0x220>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x9240096d // and x13, x11,
+	WORD $0x927ded6e // and x14, x11,
+	WORD $0x14000004 // b 0x320 <maxPool+0x320>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x54000240 // b.eq 0x364 <maxPool+0x364>
+	WORD $0xf100217f // cmp x11,
+	WORD $0x540000e3 // b.lo 0x340 <maxPool+0x340>
+	WORD $0xaa0e03ef // mov x15, x14
+	WORD $0xd503201f // nop
+	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
+	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
+	WORD $0xf10021ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x330 <maxPool+0x330>
+	WORD $0xb4fffead // cbz x13, 0x314 <maxPool+0x314>
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
+	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x350 <maxPool+0x350>
+	WORD $0x17ffffed // b 0x314 <maxPool+0x314>
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0x5400010b // b.lt 0x390 <maxPool+0x390>
+	WORD $0x8b080948 // add x8, x10, x8, lsl
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004500 // str s0, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x380 <maxPool+0x380>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maxPoolDXNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maxPoolDXNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9401009 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x18 <maxPoolDX+0x18>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x14000038 // b 0xf4 <maxPoolDX+0xf4>
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400062b // b.lt 0xe4 <maxPoolDX+0xe4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x5280008c // mov w12,
+	WORD $0x14000004 // b 0x3c <maxPoolDX+0x3c>
+	WORD $0x9100110c // add x12, x8,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0x540005ec // b.gt 0xf4 <maxPoolDX+0xf4>
+	WORD $0xaa0803eb // mov x11, x8
+	WORD $0xaa0c03e8 // mov x8, x12
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffff4b // b.lt 0x30 <maxPoolDX+0x30>
+	WORD $0xf9401c0d // ldr x13, [x0,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fffeeb // b.lt 0x30 <maxPoolDX+0x30>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xa940c00f // ldp x15, x16, [x0,
+	WORD $0x3cee69e0 // ldr q0, [x15, x14]
+	WORD $0x3cee6a01 // ldr q1, [x16, x14]
+	WORD $0x6f07e7e2 // movi v2.2d,
+	WORD $0x14000004 // b 0x80 <maxPoolDX+0x80>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x54fffdaa // b.ge 0x30 <maxPoolDX+0x30>
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54ffff8b // b.lt 0x74 <maxPoolDX+0x74>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf9401409 // ldr x9, [x0,
+	WORD $0x9b0c2d2e // madd x14, x9, x12, x11
+	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0xd37ef5cd // lsl x13, x14,
+	WORD $0x3ced6923 // ldr q3, [x9, x13]
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0xf9400c09 // ldr x9, [x0,
+	WORD $0x3ced6924 // ldr q4, [x9, x13]
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
+	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
+	WORD $0x3cad6924 // str q4, [x9, x13]
+	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xf9401009 // ldr x9, [x0,
+	WORD $0x8b0e012e // add x14, x9, x14
+	WORD $0xf9401c0d // ldr x13, [x0,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54fffdeb // b.lt 0x94 <maxPoolDX+0x94>
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x17ffffe5 // b 0x74 <maxPoolDX+0x74>
+	WORD $0xf1001d3f // cmp x9,
+	WORD $0x528000e8 // mov w8,
+	WORD $0x9a888128 // csel x8, x9, x8, hi
+	WORD $0x927ef108 // and x8, x8,
+	WORD $0xeb08012a // subs x10, x9, x8
+	WORD $0x54000ced // b.le 0x294 <maxPoolDX+0x294>
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400040b // b.lt 0x188 <maxPoolDX+0x188>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x54ffff81 // b.ne 0x120 <maxPoolDX+0x120>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400018b // b.lt 0x178 <maxPoolDX+0x178>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x54ffff81 // b.ne 0x160 <maxPoolDX+0x160>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540000ea // b.ge 0x19c <maxPoolDX+0x19c>
+	WORD $0x14000044 // b 0x294 <maxPoolDX+0x294>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540007eb // b.lt 0x294 <maxPoolDX+0x294>
+	WORD $0xf9401c0c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400078b // b.lt 0x294 <maxPoolDX+0x294>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400074b // b.lt 0x294 <maxPoolDX+0x294>
 	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xf940140e // ldr x14, [x0,
+	WORD $0xf940000f // ldr x15, [x0]
+	WORD $0xf9400c10 // ldr x16, [x0,
+	WORD $0xd37ef511 // lsl x17, x8,
+	WORD $0xd37ef528 // lsl x8, x9,
+	WORD $0x8b1101e9 // add x9, x15, x17
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0x8b11020f // add x15, x16, x17
+	WORD $0x6f07e7e2 // movi v2.2d,
+	WORD $0x910003f0 // mov x16, sp
 	WORD $0xd503201f // nop
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xaa0f03e0 // mov x0, x15
+	WORD $0xaa0903e1 // mov x1, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7843 // ldr s3, [x2, x13, lsl
-	WORD $0xbc2d7943 // str s3, [x10, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x4e70 <gemm+0x4e70>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0x54ffe04b // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b040945 // add x5, x10, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7842 // ldr s2, [x2, x13, lsl
-	WORD $0xbc2d78a2 // str s2, [x5, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x4ea0 <gemm+0x4ea0>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0x54ffdecb // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b040d45 // add x5, x10, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7841 // ldr s1, [x2, x13, lsl
-	WORD $0xbc2d78a1 // str s1, [x5, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x4ed0 <gemm+0x4ed0>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffdd4b // b.lt 0x4a94 <gemm+0x4a94>
-	WORD $0x9b01288d // madd x13, x4, x1, x10
-	WORD $0x914013e5 // add x5, sp,
-	WORD $0x9101c0a5 // add x5, x5,
-	WORD $0xaa0803e6 // mov x6, x8
-	WORD $0xbc4044a0 // ldr s0, [x5],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x4f00 <gemm+0x4f00>
-	WORD $0x17fffee1 // b 0x4a94 <gemm+0x4a94>
-	WORD $0xb400032f // cbz x15, 0x4f78 <gemm+0x4f78>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x4fa0 <gemm+0x4fa0>
 	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x914013e3 // add x3, sp,
-	WORD $0x9101c063 // add x3, x3,
-	WORD $0xbc627827 // ldr s7, [x1, x2, lsl
-	WORD $0xbc227867 // str s7, [x3, x2, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc627823 // ldr s3, [x1, x2, lsl
+	WORD $0xbc227a03 // str s3, [x16, x2, lsl
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02011f // cmp x8, x2
-	WORD $0x54ffff81 // b.ne 0x4f30 <gemm+0x4f30>
-	WORD $0x3dd01fe7 // ldr q7, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x4fa0 <gemm+0x4fa0>
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xaa0803e3 // mov x3, x8
-	WORD $0xbc404446 // ldr s6, [x2],
-	WORD $0xbc004426 // str s6, [x1],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x4f64 <gemm+0x4f64>
-	WORD $0x1400000b // b 0x4fa0 <gemm+0x4fa0>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe6 // str q6, [sp,
-	WORD $0x5400010b // b.lt 0x4fa0 <gemm+0x4fa0>
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xaa0803e3 // mov x3, x8
-	WORD $0xbc404446 // ldr s6, [x2],
-	WORD $0xbc004426 // str s6, [x1],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x4f90 <gemm+0x4f90>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffd0a0 // b.eq 0x49b8 <gemm+0x49b8>
-	WORD $0xb400032f // cbz x15, 0x500c <gemm+0x500c>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x5034 <gemm+0x5034>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xbc6179a6 // ldr s6, [x13, x1, lsl
-	WORD $0xbc217846 // str s6, [x2, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x4fc4 <gemm+0x4fc4>
-	WORD $0x3dd01fe6 // ldr q6, [sp,
-	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
-	WORD $0x3d901fe5 // str q5, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x5034 <gemm+0x5034>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404425 // ldr s5, [x1],
-	WORD $0xbc0045a5 // str s5, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x4ff8 <gemm+0x4ff8>
-	WORD $0x1400000b // b 0x5034 <gemm+0x5034>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe5 // str q5, [sp,
-	WORD $0x5400010b // b.lt 0x5034 <gemm+0x5034>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404425 // ldr s5, [x1],
-	WORD $0xbc0045a5 // str s5, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x5024 <gemm+0x5024>
-	WORD $0x5280018d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffcc80 // b.eq 0x49d0 <gemm+0x49d0>
-	WORD $0xb400032f // cbz x15, 0x50a8 <gemm+0x50a8>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x50d0 <gemm+0x50d0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x914013e2 // add x2, sp,
-	WORD $0x9101c042 // add x2, x2,
-	WORD $0xbc6179a5 // ldr s5, [x13, x1, lsl
-	WORD $0xbc217845 // str s5, [x2, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01011f // cmp x8, x1
-	WORD $0x54ffff81 // b.ne 0x5060 <gemm+0x5060>
-	WORD $0x3dd01fe5 // ldr q5, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x50d0 <gemm+0x50d0>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404424 // ldr s4, [x1],
-	WORD $0xbc0045a4 // str s4, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x5094 <gemm+0x5094>
-	WORD $0x1400000b // b 0x50d0 <gemm+0x50d0>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe4 // str q4, [sp,
-	WORD $0x5400010b // b.lt 0x50d0 <gemm+0x50d0>
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xaa0803e2 // mov x2, x8
-	WORD $0xbc404424 // ldr s4, [x1],
-	WORD $0xbc0045a4 // str s4, [x13],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x50c0 <gemm+0x50c0>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffc860 // b.eq 0x49e0 <gemm+0x49e0>
-	WORD $0xb400032f // cbz x15, 0x513c <gemm+0x513c>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x5164 <gemm+0x5164>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xbc6d7a24 // ldr s4, [x17, x13, lsl
-	WORD $0xbc2d7824 // str s4, [x1, x13, lsl
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x200 <maxPoolDX+0x200>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc627804 // ldr s4, [x0, x2, lsl
+	WORD $0xbc227a04 // str s4, [x16, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x220 <maxPoolDX+0x220>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
+	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xbc627a04 // ldr s4, [x16, x2, lsl
+	WORD $0xbc227804 // str s4, [x0, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x254 <maxPoolDX+0x254>
+	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
+	WORD $0x91000631 // add x17, x17,
+	WORD $0x8b080021 // add x1, x1, x8
+	WORD $0x8b080000 // add x0, x0, x8
+	WORD $0xeb0c023f // cmp x17, x12
+	WORD $0x54fffba1 // b.ne 0x1f0 <maxPoolDX+0x1f0>
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x50f4 <gemm+0x50f4>
-	WORD $0x3dd01fe4 // ldr q4, [sp,
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x5164 <gemm+0x5164>
-	WORD $0x914013ed // add x13, sp,
-	WORD $0x9101c1ad // add x13, x13,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc4045a3 // ldr s3, [x13],
-	WORD $0xbc004623 // str s3, [x17],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x5128 <gemm+0x5128>
-	WORD $0x1400000b // b 0x5164 <gemm+0x5164>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe3 // str q3, [sp,
-	WORD $0x5400010b // b.lt 0x5164 <gemm+0x5164>
-	WORD $0x914013ed // add x13, sp,
-	WORD $0x9101c1ad // add x13, x13,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc4045a3 // ldr s3, [x13],
-	WORD $0xbc004623 // str s3, [x17],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x5154 <gemm+0x5154>
-	WORD $0x5280028d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54fffa81 // b.ne 0x1e0 <maxPoolDX+0x1e0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·sumNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL sumNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT sumNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9400c08 // ldr x8, [x0,
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffc440 // b.eq 0x49f8 <gemm+0x49f8>
-	WORD $0xb400032f // cbz x15, 0x51d8 <gemm+0x51d8>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x5400006a // b.ge 0x18 <sum+0x18>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x1400000f // b 0x50 <sum+0x50>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xa9402c08 // ldp x8, x11, [x0]
+	WORD $0x3cea6900 // ldr q0, [x8, x10]
+	WORD $0x3cea6961 // ldr q1, [x11, x10]
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3caa6900 // str q0, [x8, x10]
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0x9100212b // add x11, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffead // b.le 0x20 <sum+0x20>
+	WORD $0xeb090108 // subs x8, x8, x9
+	WORD $0x540004ed // b.le 0xf0 <sum+0xf0>
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x5200 <gemm+0x5200>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xbc7179a3 // ldr s3, [x13, x17, lsl
-	WORD $0xbc317823 // str s3, [x1, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11011f // cmp x8, x17
-	WORD $0x54ffff81 // b.ne 0x5190 <gemm+0x5190>
-	WORD $0x3dd01fe3 // ldr q3, [sp,
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d901fe2 // str q2, [sp,
+	WORD $0xf940000c // ldr x12, [x0]
+	WORD $0x5400044b // b.lt 0xf0 <sum+0xf0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd37ef52d // lsl x13, x9,
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x80 <sum+0x80>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x5200 <gemm+0x5200>
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc404622 // ldr s2, [x17],
-	WORD $0xbc0045a2 // str s2, [x13],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x51c4 <gemm+0x51c4>
-	WORD $0x1400000b // b 0x5200 <gemm+0x5200>
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0x5400026b // b.lt 0xf0 <sum+0xf0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b090989 // add x9, x12, x9, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xb4 <sum+0xb4>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe2 // str q2, [sp,
-	WORD $0x5400010b // b.lt 0x5200 <gemm+0x5200>
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc404622 // ldr s2, [x17],
-	WORD $0xbc0045a2 // str s2, [x13],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x51f0 <gemm+0x51f0>
-	WORD $0x5280030d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
+	WORD $0x540000cb // b.lt 0xf0 <sum+0xf0>
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0xbc404520 // ldr s0, [x9],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0xe0 <sum+0xe0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·axpyNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL axpyNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT axpyNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xbd401800 // ldr s0, [x0,
+	WORD $0xf9400808 // ldr x8, [x0,
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffc020 // b.eq 0x4a10 <gemm+0x4a10>
-	WORD $0xb400032f // cbz x15, 0x5274 <gemm+0x5274>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x5400006a // b.ge 0x1c <axpy+0x1c>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x1400000e // b 0x50 <axpy+0x50>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xa940200b // ldp x11, x8, [x0]
+	WORD $0x3cea6961 // ldr q1, [x11, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
+	WORD $0x3caa6902 // str q2, [x8, x10]
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x9100212b // add x11, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffecd // b.le 0x24 <axpy+0x24>
+	WORD $0xeb090108 // subs x8, x8, x9
+	WORD $0x540004ed // b.le 0xf0 <axpy+0xf0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400040b // b.lt 0x529c <gemm+0x529c>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x914013e1 // add x1, sp,
-	WORD $0x9101c021 // add x1, x1,
-	WORD $0xbc7179a2 // ldr s2, [x13, x17, lsl
-	WORD $0xbc317822 // str s2, [x1, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11011f // cmp x8, x17
-	WORD $0x54ffff81 // b.ne 0x522c <gemm+0x522c>
-	WORD $0x3dd01fe2 // ldr q2, [sp,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d901fe1 // str q1, [sp,
+	WORD $0xa940300b // ldp x11, x12, [x0]
+	WORD $0x5400046b // b.lt 0xf0 <axpy+0xf0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xd37ef52d // lsl x13, x9,
+	WORD $0x8b0d0189 // add x9, x12, x13
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7961 // ldr s1, [x11, x10, lsl
+	WORD $0xbc2a7981 // str s1, [x12, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0x80 <axpy+0x80>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x529c <gemm+0x529c>
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc404621 // ldr s1, [x17],
-	WORD $0xbc0045a1 // str s1, [x13],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x5260 <gemm+0x5260>
-	WORD $0x1400000b // b 0x529c <gemm+0x529c>
+	WORD $0x5400028b // b.lt 0xf0 <axpy+0xf0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7922 // ldr s2, [x9, x10, lsl
+	WORD $0xbc2a7962 // str s2, [x11, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0xb0 <axpy+0xb0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
+	WORD $0x3d8003e2 // str q2, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe1 // str q1, [sp,
-	WORD $0x5400010b // b.lt 0x529c <gemm+0x529c>
-	WORD $0x914013f1 // add x17, sp,
-	WORD $0x9101c231 // add x17, x17,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xbc404621 // ldr s1, [x17],
-	WORD $0xbc0045a1 // str s1, [x13],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x528c <gemm+0x528c>
-	WORD $0x5280038d // mov w13,
-	WORD $0x9b0d2a0d // madd x13, x16, x13, x10
+	WORD $0x540000eb // b.lt 0xf0 <axpy+0xf0>
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0xe0 <axpy+0xe0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·scaleNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL scaleNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT scaleNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0x91004008 // add x8, x0,
+	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
+	WORD $0xf9400408 // ldr x8, [x0,
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffbc00 // b.eq 0x4a28 <gemm+0x4a28>
-	WORD $0xb400032f // cbz x15, 0x5310 <gemm+0x5310>
-	WORD $0xa9007d3f // stp xzr, xzr, [x9]
+	WORD $0x5400006a // b.ge 0x20 <scale+0x20>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x1400000f // b 0x58 <scale+0x58>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf9400008 // ldr x8, [x0]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x3caa6901 // str q1, [x8, x10]
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x9100212b // add x11, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffeed // b.le 0x30 <scale+0x30>
+	WORD $0xeb090108 // subs x8, x8, x9
+	WORD $0x5400032d // b.le 0xc0 <scale+0xc0>
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffbc0b // b.lt 0x4a38 <gemm+0x4a38>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x914013f0 // add x16, sp,
-	WORD $0x9101c210 // add x16, x16,
-	WORD $0xbc6f79a1 // ldr s1, [x13, x15, lsl
-	WORD $0xbc2f7a01 // str s1, [x16, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f011f // cmp x8, x15
-	WORD $0x54ffff81 // b.ne 0x52c8 <gemm+0x52c8>
-	WORD $0x3dd01fe1 // ldr q1, [sp,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d901fe0 // str q0, [sp,
+	WORD $0x540002ab // b.lt 0xc0 <scale+0xc0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x8b090969 // add x9, x11, x9, lsl
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7921 // ldr s1, [x9, x10, lsl
+	WORD $0xbc2a7961 // str s1, [x11, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0x80 <scale+0x80>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffba6b // b.lt 0x4a38 <gemm+0x4a38>
-	WORD $0x914013ef // add x15, sp,
-	WORD $0x9101c1ef // add x15, x15,
-	WORD $0xaa0803f0 // mov x16, x8
-	WORD $0xbc4045e0 // ldr s0, [x15],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x52fc <gemm+0x52fc>
-	WORD $0x17fffdcb // b 0x4a38 <gemm+0x4a38>
+	WORD $0x540000eb // b.lt 0xc0 <scale+0xc0>
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0xb0 <scale+0xb0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·descendNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL descendNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT descendNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xa941a408 // ldp x8, x9, [x0,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xb4000089 // cbz x9, 0x1c <descend+0x1c>
+	WORD $0x540000ca // b.ge 0x28 <descend+0x28>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x1400001b // b 0x84 <descend+0x84>
+	WORD $0x54000c6a // b.ge 0x1a8 <descend+0x1a8>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x14000076 // b 0x1fc <descend+0x1fc>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xa9402c08 // ldp x8, x11, [x0]
+	WORD $0x3ce96900 // ldr q0, [x8, x9]
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x3ce96901 // ldr q1, [x8, x9]
+	WORD $0x2d458803 // ldp s3, s2, [x0,
+	WORD $0x3ce96964 // ldr q4, [x11, x9]
+	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
+	WORD $0x4ea11c22 // mov v2.16b, v1.16b
+	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
+	WORD $0x3ca96962 // str q2, [x11, x9]
+	WORD $0x2d450c04 // ldp s4, s3, [x0,
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0xf9400008 // ldr x8, [x0]
+	WORD $0x4f845020 // fmls v0.4s, v1.4s, v4.s[0]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0x9100214b // add x11, x10,
+	WORD $0x9100114a // add x10, x10,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffd8d // b.le 0x30 <descend+0x30>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x5400144d // b.le 0x310 <descend+0x310>
+	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x3d901fe0 // str q0, [sp,
-	WORD $0x54ffb90b // b.lt 0x4a38 <gemm+0x4a38>
-	WORD $0x914013ef // add x15, sp,
-	WORD $0x9101c1ef // add x15, x15,
-	WORD $0xaa0803f0 // mov x16, x8
-	WORD $0xbc4045e0 // ldr s0, [x15],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x5328 <gemm+0x5328>
-	WORD $0x17fffdc0 // b 0x4a38 <gemm+0x4a38>
+	WORD $0x540013cb // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0929 // add x9, x9, x10, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7920 // ldr s0, [x9, x11, lsl
+	WORD $0xbc2b7980 // str s0, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xb0 <descend+0xb0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xbd403002 // ldr s2, [x0,
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0x540011cb // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a098c // add x12, x12, x10, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xf0 <descend+0xf0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xbd402c03 // ldr s3, [x0,
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0x54000fcb // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
+	WORD $0x8b0a098a // add x10, x12, x10, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7942 // ldr s2, [x10, x11, lsl
+	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x130 <descend+0x130>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4ea11c22 // mov v2.16b, v1.16b
+	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000dcb // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7983 // ldr s3, [x12, x11, lsl
+	WORD $0xbc2b7943 // str s3, [x10, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x164 <descend+0x164>
+	WORD $0x2d450c04 // ldp s4, s3, [x0,
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0x4f845020 // fmls v0.4s, v1.4s, v4.s[0]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000c2b // b.lt 0x310 <descend+0x310>
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x194 <descend+0x194>
+	WORD $0x1400005b // b 0x310 <descend+0x310>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xa9402c08 // ldp x8, x11, [x0]
+	WORD $0x3ce96900 // ldr q0, [x8, x9]
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0x3ce96901 // ldr q1, [x8, x9]
+	WORD $0x2d458803 // ldp s3, s2, [x0,
+	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
+	WORD $0x3ce96962 // ldr q2, [x11, x9]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0x3ca96961 // str q1, [x11, x9]
+	WORD $0xf9400008 // ldr x8, [x0]
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0x4f825020 // fmls v0.4s, v1.4s, v2.s[0]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0x9100214b // add x11, x10,
+	WORD $0x9100114a // add x10, x10,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffdcd // b.le 0x1b0 <descend+0x1b0>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x5400088d // b.le 0x310 <descend+0x310>
+	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400080b // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0929 // add x9, x9, x10, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7920 // ldr s0, [x9, x11, lsl
+	WORD $0xbc2b7980 // str s0, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x220 <descend+0x220>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xbd403002 // ldr s2, [x0,
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0x5400064b // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a098c // add x12, x12, x10, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x260 <descend+0x260>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xbd402c03 // ldr s3, [x0,
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0x5400044b // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
+	WORD $0x8b0a098a // add x10, x12, x10, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7942 // ldr s2, [x10, x11, lsl
+	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x2a0 <descend+0x2a0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400026b // b.lt 0x310 <descend+0x310>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7982 // ldr s2, [x12, x11, lsl
+	WORD $0xbc2b7942 // str s2, [x10, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x2d0 <descend+0x2d0>
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0x4f825020 // fmls v0.4s, v1.4s, v2.s[0]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000eb // b.lt 0x310 <descend+0x310>
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x300 <descend+0x300>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maskNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maskNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maskNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0x91008008 // add x8, x0,
+	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
+	WORD $0xf9400c0a // ldr x10, [x0,
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400006a // b.ge 0x20 <mask+0x20>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x14000014 // b 0x6c <mask+0x6c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa9402c0a // ldp x10, x11, [x0]
+	WORD $0x3ce86941 // ldr q1, [x10, x8]
+	WORD $0x3ce86962 // ldr q2, [x11, x8]
+	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
+	WORD $0x6e22e402 // fcmge v2.4s, v0.4s, v2.4s
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x3ca86941 // str q1, [x10, x8]
+	WORD $0xf9400c0a // ldr x10, [x0,
+	WORD $0x9100212b // add x11, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x91004108 // add x8, x8,
+	WORD $0xeb0a017f // cmp x11, x10
+	WORD $0x54fffe4d // b.le 0x30 <mask+0x30>
+	WORD $0xeb090148 // subs x8, x10, x9
+	WORD $0x5400058d // b.le 0x120 <mask+0x120>
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf940000c // ldr x12, [x0]
+	WORD $0x540004eb // b.lt 0x120 <mask+0x120>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd37ef52d // lsl x13, x9,
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xa0 <mask+0xa0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0x540002eb // b.lt 0x120 <mask+0x120>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b090989 // add x9, x12, x9, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7922 // ldr s2, [x9, x11, lsl
+	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xd4 <mask+0xd4>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
+	WORD $0x6e22e400 // fcmge v0.4s, v0.4s, v2.4s
+	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000eb // b.lt 0x120 <mask+0x120>
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404520 // ldr s0, [x9],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x110 <mask+0x110>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET

@@ -47,6 +47,10 @@ func pass(d, z float32, bound uint64) float32 {
 // Moments writes the sum of each channel over the rows [r0, r1) of x, (rows, c), to part[:c], and the sum of squares
 // about those rows' mean to part[c:2c].
 func Moments(part, x []float32, c, r0, r1 int) {
+	if s := active(); s != generic {
+		momentsSIMD(s, part, x, c, r0, r1)
+		return
+	}
 	sum, square := part[:c], part[c:2*c]
 	columnSums(sum, x, c, r0, r1)
 	clear(square)
@@ -70,6 +74,10 @@ func Moments(part, x []float32, c, r0, r1 int) {
 
 // columnSums writes the sum of each channel over the rows [r0, r1).
 func columnSums(sum, x []float32, c, r0, r1 int) {
+	if s := active(); s != generic {
+		columnsSIMD(s, sum[:c], x, nil, 0, c, r0, r1)
+		return
+	}
 	clear(sum[:c])
 	sum = sum[:c]
 	r := r0
@@ -106,6 +114,10 @@ func MergeMoments(mean, variance, parts []float32, c, rows, block, c0, c1 int) {
 // Normalize writes clamp(x·scale + shift + skip) for the rows [r0, r1); skip may be nil. x, y and skip are (rows, c),
 // scale and shift (c); y may be x.
 func Normalize(y, x, skip, scale, shift []float32, c int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		normalizeSIMD(s, y, x, skip, scale, shift, c, act, r0, r1)
+		return
+	}
 	lo, hi := act.limits()
 	scale, shift = scale[:c], shift[:c]
 	for r := r0; r < r1; r++ {
@@ -131,6 +143,10 @@ func Normalize(y, x, skip, scale, shift []float32, c int, act Clamp, r0, r1 int)
 // NormSums writes, over the rows [r0, r1), the sums that the gradient of a normalisation needs: Σ dz·(x-mean) to part[:c]
 // and Σ dz to part[c:2c], where dz is dy where the activation lets it through.
 func NormSums(part, dy, x, mean, scale, shift []float32, c int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		normSumsSIMD(s, part, dy, x, mean, scale, shift, c, act, r0, r1)
+		return
+	}
 	bound := act.bound()
 	product, sum := part[:c], part[c:2*c]
 	clear(part[:2*c])
@@ -150,6 +166,10 @@ func NormSums(part, dy, x, mean, scale, shift []float32, c int, act Clamp, r0, r
 
 // NormDX writes the gradient by x for the rows [r0, r1): dz·scale + x·slope + offset. dx may be dy.
 func NormDX(dx, dy, x, scale, shift, slope, offset []float32, c int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		normDXSIMD(s, dx, dy, x, scale, shift, slope, offset, c, act, r0, r1)
+		return
+	}
 	bound := act.bound()
 	scale, shift, slope, offset = scale[:c], shift[:c], slope[:c], offset[:c]
 	for r := r0; r < r1; r++ {
@@ -166,6 +186,10 @@ func NormDX(dx, dy, x, scale, shift, slope, offset []float32, c int, act Clamp, 
 
 // Bias writes clamp(x + b) for the rows [r0, r1). x and y are (rows, c), b (c); y may be x.
 func Bias(y, x, b []float32, c int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		biasSIMD(s, y, x, b, c, act, r0, r1)
+		return
+	}
 	lo, hi := act.limits()
 	b = b[:c]
 	for r := r0; r < r1; r++ {
@@ -178,6 +202,10 @@ func Bias(y, x, b []float32, c int, act Clamp, r0, r1 int) {
 
 // Mask writes dy where the activation whose result was y lets it through. dz may be dy; all have the same length.
 func Mask(dz, dy, y []float32, act Clamp) {
+	if s := active(); s != generic {
+		maskSIMD(s, dz, dy, y, act)
+		return
+	}
 	bound := act.bound()
 	dy, y = dy[:len(dz)], y[:len(dz)]
 	for i := range dz {

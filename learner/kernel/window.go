@@ -76,6 +76,10 @@ func (g Window) meets(at, tap, out int) (int, bool) {
 // MaxPool writes the largest value under each window, per channel, for the rows [r0, r1) of the output's N·OutH. A NaN
 // is the largest. x is (N, H, W, c), y (N, OutH, OutW, c).
 func MaxPool(y, x []float32, g Window, c, r0, r1 int) {
+	if s := active(); s != generic {
+		maxPoolSIMD(s, y, x, g, c, r0, r1)
+		return
+	}
 	for r := r0; r < r1; r++ {
 		image, top, left := r/g.OutH, r%g.OutH*g.Stride-g.Pad, -g.Pad
 		for ox := range g.OutW {
@@ -101,6 +105,10 @@ func MaxPool(y, x []float32, g Window, c, r0, r1 int) {
 // MaxPoolDX writes the gradient by x of the images [n0, n1): each output's gradient goes to the first place, in reading
 // order, of its largest value. x and dx are (N, H, W, c), y and dy (N, OutH, OutW, c).
 func MaxPoolDX(dx, dy, y, x []float32, g Window, c, n0, n1 int) {
+	if s := active(); s != generic {
+		maxPoolDXSIMD(s, dx, dy, y, x, g, c, n0, n1)
+		return
+	}
 	clear(dx[n0*g.H*g.W*c : n1*g.H*g.W*c])
 	for r := n0 * g.OutH; r < n1*g.OutH; r++ {
 		image, top := r/g.OutH, r%g.OutH*g.Stride-g.Pad

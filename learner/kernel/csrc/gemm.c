@@ -1,8 +1,10 @@
 // c = a·b or c += a·b for one panel of at most NVMAX vectors of columns and at most DEEP products. One accumulator sums an
-// element in order of k whatever the tile, so that how the matrix was cut into tiles cannot be seen in the result.
+// element in order of k, CHAIN products at a time, whatever the tile, so that how the matrix was cut into tiles cannot be
+// seen in the result.
 #include "simd.h"
 
-#define DEEP 256
+#define CHAIN 48
+#define DEEP 240
 #define NVMAX (VL == 8 ? 2 : 4)
 
 struct gemm {
@@ -18,16 +20,15 @@ struct gemm {
 #define STEP 3
 #endif
 
-#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
+#define POINTERS ((16 + STEP - 1) / STEP)
 
-// tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors.
-INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge) {
-	vec acc[16][4];
+// products sums k products of mr rows of nv vectors: of the rows that begin at, with the strides arow and acol, and of b.
+INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, const int mr, const int nv, word arow, word acol, word brow, word k) {
 	EACH(i, mr) EACH(j, nv) acc[i][j] = 0;
-	word arow = g->arow, acol = g->acol, p = g->k;
 #if VL == 4
 	if (arow == 1 && mr % 4 == 0) { // four rows in one vector: multiplied by lane
-		ROLLED for (; p > 0; p--, a += acol, b += brow) {
+		const float *a = at[0];
+		ROLLED for (; k > 0; k--, a += acol, b += brow) {
 			vec x[4];
 			EACH(i, mr / 4) x[i] = LOAD(vec, a + 4 * i);
 			EACH(j, nv) {
@@ -35,18 +36,9 @@ INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c,
 				EACH(i, mr) acc[i][j] = FMA((vec)(x[i / 4][i % 4]), y, acc[i][j]);
 			}
 		}
-	}
-#endif
-	const float *at[(16 + STEP - 1) / STEP];
-	EACH(i, (mr + STEP - 1) / STEP) {
-		at[i] = a + i * STEP * arow;
-		HIDE(at[i]);
-	}
-	HIDE(arow);
-	HIDE(acol);
-#if VL == 4
-	if (acol == 1) { // four products of a row in one vector
-		ROLLED for (; p >= 4; p -= 4) {
+		at[0] = a;
+	} else if (acol == 1) { // four products of a row in one vector
+		ROLLED for (; k >= 4; k -= 4) {
 			vec x[16];
 			EACH(i, mr) {
 				x[i] = LOAD(vec, at[i]);
@@ -62,7 +54,7 @@ INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c,
 		}
 	}
 #endif
-	ROLLED for (; p > 0; p--, b += brow) {
+	ROLLED for (; k > 0; k--, b += brow) {
 		vec y[4];
 		EACH(j, nv) y[j] = LOAD(vec, b + j * VL);
 		EACH(i, mr) {
@@ -71,15 +63,35 @@ INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c,
 		}
 		EACH(i, (mr + STEP - 1) / STEP) at[i] += acol;
 	}
-	const word add = g->add, crow = g->crow;
-	EACH(i, mr) {
-		float *row = c + i * crow;
-		EACH(j, nv) {
-			float *at = row + j * VL;
-			if (j < nv - 1 || edge == VL) {
-				STORE(vec, at, add ? LOAD(vec, at) + acc[i][j] : acc[i][j]);
-			} else {
-				store_some(at, add ? load_some(at, edge) + acc[i][j] : acc[i][j], edge);
+}
+
+// tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors.
+INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge) {
+	vec acc[16][4];
+	const float *at[POINTERS];
+	word arow = g->arow, acol = g->acol, add = g->add;
+	const word crow = g->crow;
+	EACH(i, (mr + STEP - 1) / STEP) {
+		at[i] = a + i * STEP * arow;
+		HIDE(at[i]);
+	}
+	HIDE(arow);
+	HIDE(acol);
+	ROLLED for (word k = g->k; k > 0; k -= CHAIN, b += CHAIN * brow, add = 1) {
+		products(acc, at, b, mr, nv, arow, acol, brow, k < CHAIN ? k : CHAIN);
+		EACH(i, mr) {
+			float *row = c + i * crow;
+			EACH(j, nv) {
+				float *to = row + j * VL;
+				const word n = j < nv - 1 ? VL : edge;
+				vec x = acc[i][j];
+				if (n == VL) {
+					if (add) x = LOAD(vec, to) + x;
+					STORE(vec, to, x);
+				} else {
+					if (add) x = load_some(to, n) + x;
+					store_some(to, x, n);
+				}
 			}
 		}
 	}

@@ -13,6 +13,7 @@
 
 #define VECTOR(n) __attribute__((ext_vector_type(n), aligned(4))) // loads and stores need no alignment
 typedef float vec VECTOR(VL);
+typedef int ivec VECTOR(VL);
 typedef long word;
 
 #define INLINE static inline __attribute__((always_inline))
@@ -47,3 +48,27 @@ INLINE void store_some(float *p, vec x, word n) {
 	ROLLED for (word i = 0; i < n; i++) p[i] = some[i];
 #endif
 }
+
+// get and put are n floats, and the whole vector where all says so; bodies are written once and inlined for both.
+INLINE vec get(const float *p, word n, const int all) { return all ? LOAD(vec, p) : load_some(p, n); }
+INLINE void put(float *p, vec x, word n, const int all) {
+	if (all) STORE(vec, p, x);
+	else store_some(p, x, n);
+}
+
+// VECTORS runs body(i, n, all) for the vectors of len floats, the last of which may have fewer.
+#define VECTORS(len, body) \
+	do { \
+		word i = 0; \
+		ROLLED for (; i + VL <= (len); i += VL) body(i, VL, 1); \
+		if (i < (len)) body(i, (len) - i, 0); \
+	} while (0)
+
+#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
+
+// Comparisons are written so that a NaN stays one, and does not pass a gate.
+INLINE vec limited(vec x, vec lo, vec hi) {
+	x = x < lo ? lo : x;
+	return x > hi ? hi : x;
+}
+INLINE vec passed(vec d, vec z, vec top) { return ((z > (vec)0) & (z <= top)) ? d : (vec)0; }

@@ -79,7 +79,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile("vector_"+arch+".go", text, 0o644); err != nil {
+		if err := os.WriteFile("simd_"+arch+".go", text, 0o644); err != nil {
 			return err
 		}
 	}

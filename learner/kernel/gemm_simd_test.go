@@ -64,7 +64,7 @@ func (p product) verify(t *testing.T, s set, add bool) {
 	}
 }
 
-func TestGemmVector(t *testing.T) {
+func TestGemmSets(t *testing.T) {
 	for _, s := range vectors(t) {
 		r := rand.New(rand.NewPCG(1, uint64(s)))
 		for m := 1; m <= 27; m++ {
