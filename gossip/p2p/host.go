@@ -86,23 +86,7 @@ func New(cfg Config, key crypto.PrivKey) (*Host, error) {
 	// libp2p writes failed dials and closing listeners to standard error; what matters comes back as an error.
 	gologshim.SetDefaultHandler(slog.DiscardHandler)
 	gate := newGate()
-	mux := *yamux.DefaultTransport
-	mux.InitialStreamWindowSize = streamWindowBytes
-	mux.KeepAliveInterval = keepAlive
-	inner, err := libp2p.New(
-		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(cfg.Listen),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.Muxer(yamux.ID, &mux),
-		// With SO_REUSEPORT a second agent on the same port would start, and steal half of the connections.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-		libp2p.ConnectionGater(gate),
-		// Who may be connected is decided by admission; trimming connections would break a ring.
-		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
-		libp2p.UserAgent("shoal"),
-		libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.Ping(false), libp2p.DisableIdentifyAddressDiscovery(),
-		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
-	)
+	inner, err := libp2p.New(options(cfg, key, gate)...)
 	if err != nil {
 		return nil, fmt.Errorf("start host at p2p.listen %q: %w", cfg.Listen, err)
 	}
@@ -120,6 +104,27 @@ func New(cfg Config, key crypto.PrivKey) (*Host, error) {
 	inner.SetStreamHandler(Protocol, h.serve)
 	h.working.Go(h.keepConnected)
 	return h, nil
+}
+
+// options are the LAN profile: nothing that finds, relays or measures, since membership knows every address.
+func options(cfg Config, key crypto.PrivKey, gate *gate) []libp2p.Option {
+	mux := *yamux.DefaultTransport
+	mux.InitialStreamWindowSize = streamWindowBytes
+	mux.KeepAliveInterval = keepAlive
+	return []libp2p.Option{
+		libp2p.Identity(key),
+		libp2p.ListenAddrStrings(cfg.Listen),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.Muxer(yamux.ID, &mux),
+		// With SO_REUSEPORT a second agent on the same port would start, and steal half of the connections.
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
+		libp2p.ConnectionGater(gate),
+		// Who may be connected is decided by admission; trimming connections would break a ring.
+		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
+		libp2p.UserAgent("shoal"),
+		libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.Ping(false), libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
+	}
 }
 
 // tryListen finds out whether an address is free, because libp2p would write its own log about one that is not.
