@@ -146,6 +146,9 @@ func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, erro
 			errs = append(errs, fmt.Errorf("tensor %q has shape %v; this model's is %v", p.name, t.Shape, p.Shape))
 		case ok:
 			values, err := t.Float32s()
+			if err == nil && slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 }) {
+				err = fmt.Errorf("tensor %q has values that are not finite; take an older checkpoint", p.name)
+			}
 			if err != nil {
 				errs = append(errs, err)
 			}

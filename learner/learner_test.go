@@ -3,6 +3,7 @@ package learner
 import (
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -379,6 +380,9 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	shape := with(safetensors.Floats("features.0.0.weight", []int{8, 27}, make([]float32, 8*27)))
 	dtype := with(safetensors.Ints("features.0.1.bias", []int{8}, make([]int64, 8)))
+	wild := make([]float32, 8)
+	wild[3] = float32(math.Inf(1))
+	infinite := with(safetensors.Floats("features.0.1.bias", []int{8}, wild))
 	state := slices.Clone(l.Shared(true))
 	for _, c := range []struct {
 		name, want string
@@ -391,6 +395,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"one too many", `"features.99.weight" is not in this model`, more},
 		{"another shape", `"features.0.0.weight" has shape [8 27]; this model's is [8 3 3 3]`, shape},
 		{"another type", "I64", dtype},
+		{"infinite", `"features.0.1.bias" has values that are not finite`, infinite},
 	} {
 		if err := safetensors.Write(path, c.file); err != nil {
 			t.Fatal(err)
@@ -406,6 +411,39 @@ func TestLoadRefuses(t *testing.T) {
 	if _, err := l.Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("loaded a file that is not there")
 	}
+}
+
+// FuzzLoad holds that a file is taken as a whole or changes nothing.
+func FuzzLoad(f *testing.F) {
+	l := make1(f, tiny(), 4, 3)
+	path := filepath.Join(f.TempDir(), "model.safetensors")
+	for _, tensors := range [][]safetensors.Tensor{
+		nil,
+		{safetensors.Floats("classifier.1.bias", []int{4}, make([]float32, 4))},
+		{safetensors.Ints("classifier.1.bias", []int{4}, make([]int64, 4)), safetensors.Ints("num_batches_tracked", nil, []int64{1})},
+	} {
+		if err := safetensors.Write(path, &safetensors.File{Tensors: tensors}); err != nil {
+			f.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)/2])
+	}
+	state := slices.Clone(l.Shared(true))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Load(path); err == nil {
+			t.Skip("a whole model")
+		}
+		if !slices.Equal(state, l.Shared(true)) {
+			t.Fatal("a refused file changed the model")
+		}
+	})
 }
 
 // TestSizesAreTorchvisions counts parameters for a thousand classes, as torchvision's models have them.
