@@ -118,7 +118,7 @@ func (m *Machine) pollMessage() Message {
 }
 
 func (m *Machine) readyMessage() Message {
-	return Message{Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Took: m.took, Prepared: m.st.Prepared}
+	return Message{Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Work: m.work, Took: m.took, Prepared: m.st.Prepared}
 }
 
 // answered takes an answer to this member's poll.
@@ -209,6 +209,7 @@ func (m *Machine) decide() {
 	for _, id := range members {
 		answer := m.poll.ready[id]
 		s.Samples = append(s.Samples, answer.Samples)
+		s.Work = append(s.Work, answer.Work)
 		s.Took = append(s.Took, answer.Took)
 	}
 	msg := Message{Kind: Begin, Ballot: b, Settled: &s, Holders: holders}

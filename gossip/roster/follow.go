@@ -102,6 +102,7 @@ func (m *Machine) trained(samples int64) {
 	}
 	m.training, m.through = false, true
 	m.samples, m.took = samples, m.now.Sub(m.began)
+	m.work = m.now.UnixNano()
 	if m.phase != Training {
 		return
 	}
@@ -145,7 +146,7 @@ func (m *Machine) begin(from ID, msg Message) {
 		m.prepare(m.initial)
 	case m.adopt == nil:
 		tag := Tag{Lineage: s.Lineage, Generation: s.Roster.Generation, Ballot: b}
-		m.offer()
+		m.offered = m.samples > 0
 		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples})
 	case m.adopt.Hash == m.initial || slices.Contains(msg.Holders, m.self):
 		m.prepare(m.adopt.Hash)
@@ -160,39 +161,14 @@ func (m *Machine) refuse(msg Message) string {
 	switch {
 	case msg.Ballot != m.st.Promised || m.phase != Following && m.phase != Polling && m.phase != Reducing && m.phase != Preparing:
 		return "not following"
-	case msg.Prepared == nil && msg.Settled.Samples[rank] != m.samples: // told by this member before it crashed
-		return fmt.Sprintf("counted for %d samples, holds %d", msg.Settled.Samples[rank], m.samples)
+	case msg.Prepared == nil && (msg.Settled.Work[rank] != m.work || msg.Settled.Samples[rank] != m.samples):
+		return "counted for work that it does not hold" // told before it crashed
 	}
 	return ""
 }
 
-// offer is an exchange that this member's local work was brought to.
-type offer struct {
-	ballot  Ballot
-	samples int64 // of this member in the record that comes of it
-}
-
-// offersLen bounds the remembered exchanges of one piece of work: more fail only where nothing succeeds.
-const offersLen = 256
-
-// offer remembers how a record will look that holds the local work, which is now brought to an exchange.
-func (m *Machine) offer() {
-	if m.samples > 0 {
-		m.offers = append(m.offers, offer{m.st.Promised, m.st.Last.Samples[m.self] + m.samples})
-		m.offers = m.offers[max(0, len(m.offers)-offersLen):]
-	}
-}
-
-// counts reports whether this member's local work is in r: of the same round the exchange says so, of a later one the
-// version vector.
-func (m *Machine) counts(r Record) bool {
-	return slices.ContainsFunc(m.offers, func(o offer) bool {
-		if o.ballot.Round == r.Round {
-			return o.ballot == r.Ballot
-		}
-		return o.samples == r.Samples[m.self]
-	})
-}
+// counts reports whether this member's local work is in r.
+func (m *Machine) counts(r Record) bool { return m.offered && r.Work[m.self] == m.work }
 
 // reduced stores the outcome of the exchange.
 func (m *Machine) reduced(e Reduced) {

@@ -126,7 +126,7 @@ func (m *Machine) commit(r Record, own bool) {
 	}
 	counted := m.counts(r)
 	if counted {
-		m.offers = nil
+		m.offered = false
 	}
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
@@ -147,7 +147,9 @@ func (m *Machine) adopted(carry int64) {
 	if m.phase != Adopting {
 		return
 	}
-	m.samples = carry
+	if m.samples = carry; carry == 0 {
+		m.work, m.offered = 0, false
+	}
 	m.proceed()
 }
 
@@ -160,7 +162,7 @@ func (m *Machine) proceed() {
 		return
 	}
 	_, placed := m.st.Last.Roster.Rank(m.self)
-	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && len(m.offers) == 0 {
+	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && !m.offered {
 		m.enter(Training, 0)
 		m.wake = time.Time{}
 		if m.training { // still stopping, after a catch-up that failed

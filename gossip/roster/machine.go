@@ -38,8 +38,9 @@ type Machine struct {
 	through  bool      // the local steps of the next round are done
 	began    time.Time // of the local steps
 	took     time.Duration
-	samples  int64   // in the local state, not in any committed one
-	offers   []offer // exchanges that the local work was brought to
+	samples  int64 // in the local state, not in any committed one
+	work     int64 // names what was trained; 0: nothing
+	offered  bool  // an exchange took it, and its end is not known here
 	history  []time.Duration
 
 	heard    time.Time // from the coordinator of the promised ballot
@@ -80,7 +81,7 @@ func (m *Machine) Next() uint64 { return m.st.Next }
 
 // Offered reports whether an exchange took the local work and its end is not known here: a record may hold the work, so
 // a process that ends now must not keep it for its next life.
-func (m *Machine) Offered() bool { return len(m.offers) > 0 }
+func (m *Machine) Offered() bool { return m.offered }
 
 // Wake is when the machine wants a Tick, zero for never.
 func (m *Machine) Wake() time.Time { return m.wake }

@@ -15,7 +15,7 @@ import (
 const MaxMessageBytes = 1 << 20
 
 // MaxMembers bounds the members that a message may name: what fits into MaxMessageBytes.
-const MaxMembers = 4096
+const MaxMembers = 2048
 
 // maxSamples bounds the samples of one member, so that the sum over MaxMembers fits an int64.
 const maxSamples = 1 << 50
@@ -43,6 +43,7 @@ type Message struct {
 	Record   *Record       `json:"record,omitempty"`   // head, poll: the sender's last record
 	Cut      bool          `json:"cut,omitempty"`      // poll: stop training now
 	Samples  int64         `json:"samples,omitempty"`  // ready: trained since the last record
+	Work     int64         `json:"work,omitempty"`     // ready: names what was trained
 	Took     time.Duration `json:"took,omitempty"`     // ready: time the local steps took
 	Prepared *Prepared     `json:"prepared,omitempty"` // ready: stored for this round; begin: what to adopt
 	Holders  []ID          `json:"holders,omitempty"`  // begin: who holds what is to be adopted
@@ -55,6 +56,7 @@ type Message struct {
 type Settled struct {
 	Roster  Roster          `json:"roster"`  // takes part in the ballot, and is the next round's if it commits
 	Samples []int64         `json:"samples"` // by rank; what each brings
+	Work    []int64         `json:"work"`    // by rank; its name
 	Took    []time.Duration `json:"took"`    // by rank; 0: did not train
 	Missing []Absence       `json:"missing,omitempty"`
 	Lineage string          `json:"lineage"`
@@ -160,8 +162,8 @@ func (r Record) check() error {
 	if r.Lineage == "" || r.Roster.Size() == 0 {
 		return errors.New("no lineage or no members")
 	}
-	if len(r.Samples) > MaxMembers {
-		return fmt.Errorf("samples of %d members, more than the limit of %d", len(r.Samples), MaxMembers)
+	if n := max(len(r.Samples), len(r.Work)); n > MaxMembers {
+		return fmt.Errorf("samples of %d members, more than the limit of %d", n, MaxMembers)
 	}
 	for id, n := range r.Samples {
 		if n < 0 || n > maxSamples {
@@ -179,8 +181,8 @@ func (p Prepared) check() error {
 }
 
 func (s Settled) check() error {
-	if n := len(s.Roster.Members); n == 0 || len(s.Samples) != n || len(s.Took) != n {
-		return fmt.Errorf("%d members, %d samples, %d times", n, len(s.Samples), len(s.Took))
+	if n := len(s.Roster.Members); n == 0 || len(s.Samples) != n || len(s.Work) != n || len(s.Took) != n {
+		return fmt.Errorf("%d members, %d samples, %d names of work, %d times", n, len(s.Samples), len(s.Work), len(s.Took))
 	}
 	if slices.Min(s.Samples) < 0 || slices.Max(s.Samples) > maxSamples || slices.Min(s.Took) < 0 {
 		return errors.New("samples or times out of bounds")

@@ -22,9 +22,10 @@ func examples() []Message {
 	b := Ballot{3, 2, "b"}
 	r := Record{
 		Round: 2, Hash: "h2", Lineage: "l", Ballot: Ballot{2, 1, "a"}, Roster: Roster{1, []ID{"a", "b", "c"}},
-		Shares: []Share{{"a", 10}, {"b", 12}}, Missing: []Absence{{"c", "silent"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
+		Shares: []Share{{"a", 10, 7}, {"b", 12, 8}}, Missing: []Absence{{"c", "silent"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
+		Work: map[ID]int64{"a": 7, "b": 8},
 	}
-	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Took: []time.Duration{1, 2, 3}, Lineage: "l"}
+	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Work: []int64{1, 2, 3}, Took: []time.Duration{1, 2, 3}, Lineage: "l"}
 	p := s.prepared(Ballot{3, 1, "a"}, "h3")
 	return []Message{
 		{Kind: Ask}, {Kind: Head, Record: &r}, {Kind: Head, Record: &Record{}}, {Kind: Poll, Ballot: b, Record: &r, Cut: true},
@@ -59,15 +60,15 @@ func TestDecodeRefuses(t *testing.T) {
 		{"a record without a hash", `{"kind":"head","record":{"round":3}}`, "no hash"},
 		{"a record of nobody", `{"kind":"head","record":{"hash":"h","lineage":"l"}}`, "no members"},
 		{"members twice", `{"kind":"head","record":{"hash":"h","lineage":"l","roster":{"members":["a","a"]}}}`, "sorted and distinct"},
-		{"too many members", `{"kind":"head","record":{"hash":"h","lineage":"l","roster":{"members":[` + many + `]}}}`, "limit of 4096"},
+		{"too many members", `{"kind":"head","record":{"hash":"h","lineage":"l","roster":{"members":[` + many + `]}}}`, "limit of 2048"},
 		{"negative samples", `{"kind":"ready","samples":-1}`, "-1 samples"},
 		{"samples that overflow a sum", `{"kind":"ready","samples":9000000000000000000}`, "9000000000000000000 samples"},
 		{"negative samples in a record", `{"kind":"head","record":{"hash":"h","lineage":"l","roster":{"members":["a"]},"samples":{"a":-2}}}`, "-2 samples of a"},
 		{"negative shares", `{"kind":"ready","prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]},"shares":[{"id":"a","samples":-2}]}}`, "-2 samples of a"},
 		{"a begin without a roster", `{"kind":"begin"}`, "no roster"},
 		{"samples that fit no roster", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1,2],"took":[0]}}`, "1 members, 2 samples"},
-		{"a negative time", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"took":[-1]}}`, "out of bounds"},
-		{"something to adopt that nobody holds", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"took":[1]},"prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]}}}`, "nobody holds"},
+		{"a negative time", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"took":[-1]}}`, "out of bounds"},
+		{"something to adopt that nobody holds", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"took":[1]},"prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]}}}`, "nobody holds"},
 		{"a done without a hash", `{"kind":"done"}`, "no hash"},
 		{"too long", `"` + strings.Repeat("x", MaxMessageBytes) + `"`, "limit of 1048576"},
 	}
@@ -165,6 +166,13 @@ func (s *script) wait(d time.Duration) *script {
 	return s
 }
 
+// settled is a decision that counts so many samples for b.
+func (s *script) settled(samples int64) Settled {
+	return Settled{
+		Roster: placed().Last.Roster, Samples: []int64{5, samples, 7}, Work: []int64{1, s.m.work, 3}, Took: make([]time.Duration, 3), Lineage: "l",
+	}
+}
+
 // sent returns what was sent of a kind, in all steps.
 func (s *script) sent(kind Kind) []Send {
 	var found []Send
@@ -204,7 +212,6 @@ func inPhase(stage int) *script {
 		s.hear("a", Message{Kind: Head, Record: &st.Last}).wait(time.Second) // trains
 	}
 	ballot := Ballot{3, 9, "a"}
-	settled := Settled{Roster: st.Last.Roster, Samples: []int64{5, 6, 7}, Took: []time.Duration{1, 1, 1}, Lineage: "l"}
 	if stage == 3 {
 		s.step(Trained{6}).wait(time.Second) // polls
 	}
@@ -212,6 +219,7 @@ func inPhase(stage int) *script {
 		s.hear("a", Message{Kind: Poll, Ballot: ballot, Record: &st.Last}).step(Trained{6})
 	}
 	if stage >= 5 {
+		settled := s.settled(6)
 		s.hear("a", Message{Kind: Begin, Ballot: ballot, Settled: &settled})
 	}
 	if stage >= 6 {

@@ -19,12 +19,14 @@ type Record struct {
 	Shares  []Share      `json:"shares,omitempty"`  // whose samples entered this round's mean
 	Missing []Absence    `json:"missing,omitempty"` // who was expected and did not enter it
 	Samples map[ID]int64 `json:"samples,omitempty"` // version vector: samples of each member in the state since the start
+	Work    map[ID]int64 `json:"work,omitempty"`    // the last piece of work of each member in the state
 }
 
 // Share is what one member contributed to a mean.
 type Share struct {
 	ID      ID    `json:"id"`
 	Samples int64 `json:"samples"`
+	Work    int64 `json:"work"` // names the piece of work: no two of a member have one name
 }
 
 // Absence is a member that was left out of a round, and the rule that left it out.
@@ -60,7 +62,7 @@ func (s Settled) prepared(b Ballot, hash string) Prepared {
 	p := Prepared{Ballot: b, Origin: b, Hash: hash, Lineage: s.Lineage, Roster: s.Roster, Missing: s.Missing}
 	for i, id := range s.Roster.Members {
 		if n := s.Samples[i]; n > 0 {
-			p.Shares = append(p.Shares, Share{id, n})
+			p.Shares = append(p.Shares, Share{id, n, s.Work[i]})
 		}
 	}
 	return p
@@ -69,16 +71,20 @@ func (s Settled) prepared(b Ballot, hash string) Prepared {
 // successor is the record that follows last when p is committed. It rests on p and last alone, not on the ballot that
 // commits, so that all who commit p hold the same record.
 func successor(last Record, p Prepared) Record {
-	samples := maps.Clone(last.Samples)
+	samples, work := maps.Clone(last.Samples), maps.Clone(last.Work)
 	if samples == nil {
 		samples = map[ID]int64{}
 	}
+	if work == nil {
+		work = map[ID]int64{}
+	}
 	for _, share := range p.Shares {
 		samples[share.ID] += share.Samples
+		work[share.ID] = share.Work
 	}
 	return Record{
 		Round: p.Ballot.Round, Hash: p.Hash, Lineage: p.Lineage, Ballot: p.Origin,
-		Shares: p.Shares, Missing: p.Missing, Samples: samples, Roster: p.Roster,
+		Shares: p.Shares, Missing: p.Missing, Samples: samples, Work: work, Roster: p.Roster,
 	}
 }
 

@@ -24,7 +24,7 @@ func TestMessagesKeepTheirRecord(t *testing.T) {
 
 func TestBeginThatCountsWrongIsRefused(t *testing.T) {
 	s := inPhase(4) // ready with 6 samples
-	settled := Settled{Roster: placed().Last.Roster, Samples: []int64{5, 60, 7}, Took: make([]time.Duration, 3), Lineage: "l"}
+	settled := s.settled(60)
 	s.hear("a", Message{Kind: Begin, Ballot: s.m.st.Promised, Settled: &settled})
 	if _, reduces := did[Reduce](s); reduces {
 		t.Error("it takes part with samples that it does not hold")
@@ -36,7 +36,7 @@ func TestBeginThatCountsWrongIsRefused(t *testing.T) {
 
 func TestBeginTwiceReducesOnce(t *testing.T) {
 	s := inPhase(5)
-	settled := Settled{Roster: placed().Last.Roster, Samples: []int64{5, 6, 7}, Took: make([]time.Duration, 3), Lineage: "l"}
+	settled := s.settled(6)
 	s.hear("a", Message{Kind: Begin, Ballot: s.m.st.Promised, Settled: &settled})
 	if len(s.last) != 0 {
 		t.Errorf("a repeated begin leads to %v", s.last)
@@ -45,7 +45,7 @@ func TestBeginTwiceReducesOnce(t *testing.T) {
 
 func TestOldBeginIsRefused(t *testing.T) {
 	s := inPhase(4)
-	settled := Settled{Roster: placed().Last.Roster, Samples: []int64{5, 6, 7}, Took: make([]time.Duration, 3), Lineage: "l"}
+	settled := s.settled(6)
 	s.hear("c", Message{Kind: Begin, Ballot: Ballot{3, 8, "c"}, Settled: &settled})
 	if s.m.Phase() != Following || len(s.sent(Abort)) != 2 {
 		t.Errorf("%s after the begin of an earlier ballot, aborts %v", s.m.Phase(), s.sent(Abort))
@@ -232,23 +232,25 @@ func TestWorkOfUnknownEndIsNotTrainedUpon(t *testing.T) {
 	}
 	next := other
 	next.Round, next.Hash, next.Ballot, next.Samples = 4, "k4", Ballot{4, 11, "a"}, map[ID]int64{"a": 30, "b": 30, "c": 20}
+	next.Work = map[ID]int64{"b": s.m.work}
 	s.hear("a", Message{Kind: Head, Record: &next}).step(Fetched{"k4"})
 	if adopt, _ := did[Adopt](s); adopt.Record.Round != 4 || !adopt.Counted {
 		t.Errorf("the record %+v holds it, counted %v", adopt.Record, adopt.Counted)
 	}
 }
 
-func TestCountsByTheExchange(t *testing.T) {
+func TestCountsByTheNameOfTheWork(t *testing.T) {
 	s := inPhase(6)
+	own := map[ID]int64{"a": 1, "b": s.m.work}
 	tests := []struct {
 		name   string
 		record Record
 		want   bool
 	}{
-		{"the exchange it took part in", Record{Round: 3, Ballot: Ballot{3, 9, "a"}}, true},
-		{"another of the same round with as many samples", Record{Round: 3, Ballot: Ballot{3, 10, "a"}, Samples: map[ID]int64{"b": 30}}, false},
-		{"a later round with them", Record{Round: 5, Ballot: Ballot{5, 12, "a"}, Samples: map[ID]int64{"b": 30}}, true},
-		{"a later round without", Record{Round: 5, Ballot: Ballot{5, 12, "a"}, Samples: map[ID]int64{"b": 24}}, false},
+		{"the round it took part in", Record{Round: 3, Work: own}, true},
+		{"a later round that holds it", Record{Round: 5, Work: own}, true},
+		{"as many samples of other work", Record{Round: 3, Samples: map[ID]int64{"b": 30}, Work: map[ID]int64{"b": 8}}, false},
+		{"none of its own", Record{Round: 5}, false},
 	}
 	for _, test := range tests {
 		if got := s.m.counts(test.record); got != test.want {
