@@ -97,9 +97,9 @@ type grid struct{ rows, cols, rowBlock, colBlock int }
 
 // Work is cut so that an item is worth waking somebody for, and that eight cores find something to do.
 const (
-	itemWork   = 1 << 16 // multiply-adds in an item
+	itemWork   = 1 << 18 // multiply-adds in an item
 	leastItems = 8
-	leastWork  = 1 << 14
+	leastWork  = 1 << 16
 )
 
 // tiles cuts a (rows, cols) result of which each element takes depth multiply-adds.
