@@ -7221,7 +7221,7 @@ TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normSumsAVX2(SB), 0, $288-8
+TEXT ·normSumsAVX2(SB), 0, $304-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -7232,318 +7232,918 @@ TEXT ·normSumsAVX2(SB), 0, $288-8
 	RET
 
 TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	LONG $0x02e4840f; WORD $0x0000 // je 0x2f7 <normSums+0x2f7>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x04fb8e0f; WORD $0x0000 // jle 0x517 <normSums+0x517>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1ceb // jmp 0x44 <normSums+0x44>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x04d38d0f; WORD $0x0000 // jge 0x517 <normSums+0x517>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x60 <normSums+0x60>
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	BYTE $0x53 // pushq %rbx
+	LONG $0x20ec8348 // subq $0x20, %rsp
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x05528e0f; WORD $0x0000 // jle 0x574 <normSums+0x574>
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x000090e9; BYTE $0x00 // jmp 0xeb <normSums+0xeb>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x053a8d0f; WORD $0x0000 // jge 0x567 <normSums+0x567>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x21eb // jmp 0x54 <normSums+0x54>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x05138d0f; WORD $0x0000 // jge 0x567 <normSums+0x567>
+	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x1b74 // je 0x80 <normSums+0x80>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	WORD $0x357d // jge 0xa0 <normSums+0xa0>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
-	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x107c81c4; WORD $0x8214 // vmovups (%r10,%r8,4), %ymm2
-	LONG $0x28578b4c // movq 0x28(%rdi), %r10
-	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0xa87582c4; WORD $0x8314 // vfmadd213ps (%r11,%r8,4), %ymm1, %ymm2
-	LONG $0x5c7481c4; WORD $0x810c // vsubps (%r9,%r8,4), %ymm1, %ymm1
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
-	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
-	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
-	LONG $0x546ca1c4; WORD $0x8214 // vandps (%rdx,%r8,4), %ymm2, %ymm2
-	LONG $0xa86d82c4; WORD $0x820c // vfmadd213ps (%r10,%r8,4), %ymm2, %ymm1
-	LONG $0x117c81c4; WORD $0x820c // vmovups %ymm1, (%r10,%r8,4)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x586ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x857e // jle 0x70 <normSums+0x70>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xff3c8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
+	LONG $0x0000bce9; BYTE $0x00 // jmp 0x12f <normSums+0x12f>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x01f48d0f; WORD $0x0000 // jge 0x27e <normSums+0x27e>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x000255e9; BYTE $0x00 // jmp 0x2e7 <normSums+0x2e7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
+	LONG $0x187de2c4; WORD $0x5057 // vbroadcastss 0x50(%rdi), %ymm2
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0x107cc1c4; WORD $0x890c // vmovups (%r9,%rcx,4), %ymm1
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	LONG $0x107cc1c4; WORD $0x8a1c // vmovups (%r10,%rcx,4), %ymm3
+	LONG $0xa865e2c4; WORD $0x8b0c // vfmadd213ps (%rbx,%rcx,4), %ymm3, %ymm1
+	LONG $0xe1c2fcc5; BYTE $0x01 // vcmpltps %ymm1, %ymm0, %ymm4
+	LONG $0xcac2f4c5; BYTE $0x02 // vcmpleps %ymm2, %ymm1, %ymm1
+	LONG $0x5c64c1c4; WORD $0x8814 // vsubps (%r8,%rcx,4), %ymm3, %ymm2
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0xcc54f4c5 // vandps %ymm4, %ymm1, %ymm1
+	LONG $0x5474c1c4; WORD $0x8b0c // vandps (%r11,%rcx,4), %ymm1, %ymm1
+	LONG $0xd259f4c5 // vmulps %ymm2, %ymm1, %ymm2
+	LONG $0x586cc1c4; WORD $0x8814 // vaddps (%r8,%rcx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x8814 // vmovups %ymm2, (%r8,%rcx,4)
+	LONG $0x30478b4c // movq 0x30(%rdi), %r8
+	LONG $0x5874c1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
+	LONG $0x08418d4c // leaq 0x8(%rcx), %r8
+	LONG $0x10c18348 // addq $0x10, %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x817e // jle 0xb0 <normSums+0xb0>
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	LONG $0xff088e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
+	LONG $0x03128e0f; WORD $0x0000 // jle 0x467 <normSums+0x467>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x160 <normSums+0x160>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02dd8e0f; WORD $0x0000 // jle 0x46b <normSums+0x46b>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8114 // vmovss (%rcx,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x1a0 <normSums+0x1a0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02a18e0f; WORD $0x0000 // jle 0x46f <normSums+0x46f>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x1e0 <normSums+0x1e0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00c88e0f; WORD $0x0000 // jle 0x1cb <normSums+0x1cb>
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02658e0f; WORD $0x0000 // jle 0x479 <normSums+0x479>
+	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
 	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0x912c // vmovss (%r9,%r10,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x942c // vmovss %xmm5, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x220 <normSums+0x220>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02368e0f; WORD $0x0000 // jle 0x481 <normSums+0x481>
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8134 // vmovss (%rcx,%r8,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x8434 // vmovss %xmm6, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x260 <normSums+0x260>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x000203e9; BYTE $0x00 // jmp 0x481 <normSums+0x481>
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	LONG $0x107cc1c4; WORD $0x880c // vmovups (%r8,%rcx,4), %ymm1
+	LONG $0x107cc1c4; WORD $0x8914 // vmovups (%r9,%rcx,4), %ymm2
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x5c74c1c4; WORD $0x8a0c // vsubps (%r10,%rcx,4), %ymm1, %ymm1
+	LONG $0xc959ecc5 // vmulps %ymm1, %ymm2, %ymm1
+	LONG $0x5874c1c4; WORD $0x890c // vaddps (%r9,%rcx,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0x890c // vmovups %ymm1, (%r9,%rcx,4)
+	LONG $0x30478b4c // movq 0x30(%rdi), %r8
+	LONG $0x586cc1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm2, %ymm1
+	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
+	LONG $0x08418d4c // leaq 0x8(%rcx), %r8
+	LONG $0x10c18348 // addq $0x10, %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0xa97e // jle 0x290 <normSums+0x290>
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	LONG $0xfd508e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
+	LONG $0xfd338e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x310 <normSums+0x310>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfd028e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
 	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
 	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x120 <normSums+0x120>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00858e0f; WORD $0x0000 // jle 0x1cf <normSums+0x1cf>
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x107a81c4; WORD $0x8114 // vmovss (%r9,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x150 <normSums+0x150>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x18478b4c // movq 0x18(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x597e // jle 0x1d3 <normSums+0x1d3>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x180 <normSums+0x180>
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x350 <normSums+0x350>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x20770348 // addq 0x20(%rdi), %rsi
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x307e // jle 0x1db <normSums+0x1db>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfcc98e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x1b0 <normSums+0x1b0>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	WORD $0x10eb // jmp 0x1db <normSums+0x1db>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe2f8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	LONG $0xa875e2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm1, %ymm3
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0xe3c2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm4
-	LONG $0xddc2e4c5; BYTE $0x02 // vcmpleps %ymm5, %ymm3, %ymm3
-	LONG $0xdc54e4c5 // vandps %ymm4, %ymm3, %ymm3
-	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x220 <normSums+0x220>
-	LONG $0x0c5cf4c5; BYTE $0x24 // vsubps (%rsp), %ymm1, %ymm1
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfde98e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x250 <normSums+0x250>
-	LONG $0xa86de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb88e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x860c // vmovss %xmm1, (%rsi,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x280 <normSums+0x280>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd8a8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x2b0 <normSums+0x2b0>
-	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd5b8e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x2e0 <normSums+0x2e0>
-	LONG $0xfffd39e9; BYTE $0xff // jmp 0x30 <normSums+0x30>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x02178e0f; WORD $0x0000 // jle 0x517 <normSums+0x517>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x18eb // jmp 0x324 <normSums+0x324>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x01f38d0f; WORD $0x0000 // jge 0x517 <normSums+0x517>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x340 <normSums+0x340>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x6beb // jmp 0x3a3 <normSums+0x3a3>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x107c81c4; WORD $0x8114 // vmovups (%r9,%r8,4), %ymm2
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
-	LONG $0x5c7481c4; WORD $0x820c // vsubps (%r10,%r8,4), %ymm1, %ymm1
-	LONG $0xa86d82c4; WORD $0x810c // vfmadd213ps (%r9,%r8,4), %ymm2, %ymm1
-	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x586ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xad7e // jle 0x350 <normSums+0x350>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xff648e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff558e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x3d0 <normSums+0x3d0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff168e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0xf631 // xorl %esi, %esi
-	BYTE $0x90 // nop
-	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x400 <normSums+0x400>
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x380 <normSums+0x380>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfedc8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x440 <normSums+0x440>
-	LONG $0x145cecc5; BYTE $0x24 // vsubps (%rsp), %ymm2, %ymm2
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfea98e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfc928e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0xd259f4c5 // vmulps %ymm2, %ymm1, %ymm2
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
 	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x470 <normSums+0x470>
-	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x3c0 <normSums+0x3c0>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe788e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfc598e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x107aa1c4; WORD $0x8414 // vmovss (%rsp,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8614 // vmovss %xmm2, (%rsi,%r8,4)
+	LONG $0x117aa1c4; WORD $0x8114 // vmovss %xmm2, (%rcx,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x4a0 <normSums+0x4a0>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x3f0 <normSums+0x3f0>
+	LONG $0x30470348 // addq 0x30(%rdi), %rax
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe4a8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfc2a8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x4d0 <normSums+0x4d0>
+	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x420 <normSums+0x420>
 	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe1b8e0f; WORD $0xffff // jle 0x310 <normSums+0x310>
-	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfbfb8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x500 <normSums+0x500>
-	LONG $0xfffdf9e9; BYTE $0xff // jmp 0x310 <normSums+0x310>
-	LONG $0x28c48348 // addq $0x28, %rsp
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x450 <normSums+0x450>
+	LONG $0xfffbd9e9; BYTE $0xff // jmp 0x40 <normSums+0x40>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfbaa8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0xa855e2c4; BYTE $0xd3 // vfmadd213ps %ymm3, %ymm5, %ymm2
+	LONG $0xc95cd4c5 // vsubps %ymm1, %ymm5, %ymm1
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
+	LONG $0xd4c2ecc5; BYTE $0x02 // vcmpleps %ymm4, %ymm2, %ymm2
+	LONG $0xd354ecc5 // vandps %ymm3, %ymm2, %ymm2
+	LONG $0xd654ecc5 // vandps %ymm6, %ymm2, %ymm2
+	LONG $0xc959ecc5 // vmulps %ymm1, %ymm2, %ymm1
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x4c0 <normSums+0x4c0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfb598e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0x4f0 <normSums+0x4f0>
+	LONG $0x30470348 // addq 0x30(%rdi), %rax
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfb2a8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8c // vmovss %xmm1, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x520 <normSums+0x520>
+	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfafb8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xee75 // jne 0x550 <normSums+0x550>
+	LONG $0xfffad9e9; BYTE $0xff // jmp 0x40 <normSums+0x40>
+	LONG $0x20c48348 // addq $0x20, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1ceb // jmp 0x598 <normSums+0x598>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0x81148d48 // leaq (%rcx,%rax,4), %rdx
+	LONG $0xc1048d4c // leaq (%rcx,%rax,8), %r8
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	LONG $0xfa8c8f0f; WORD $0xffff // jg 0x24 <normSums+0x24>
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x1174 // je 0x5b0 <normSums+0x5b0>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2b7d // jge 0x5d0 <normSums+0x5d0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00016be9; BYTE $0x00 // jmp 0x718 <normSums+0x718>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x04148d0f; WORD $0x0000 // jge 0x9ce <normSums+0x9ce>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0004dee9; BYTE $0x00 // jmp 0xaa0 <normSums+0xaa0>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x107cc1c4; WORD $0xb114 // vmovups (%r9,%rsi,4), %ymm2
+	LONG $0x107cc1c4; WORD $0xb324 // vmovups (%r11,%rsi,4), %ymm4
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x107cc1c4; WORD $0xb00c // vmovups (%r8,%rsi,4), %ymm1
+	LONG $0x107cc1c4; WORD $0xb234 // vmovups (%r10,%rsi,4), %ymm6
+	LONG $0xb20c8d4d // leaq (%r10,%rsi,4), %r9
+	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	LONG $0xb3048d4d // leaq (%r11,%rsi,4), %r8
+	LONG $0xda28fcc5 // vmovaps %ymm2, %ymm3
+	LONG $0xc2287cc5 // vmovaps %ymm2, %ymm8
+	LONG $0xd2287cc5 // vmovaps %ymm2, %ymm10
+	LONG $0xa84de2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm6, %ymm3
+	LONG $0xf15cccc5 // vsubps %ymm1, %ymm6, %ymm6
+	LONG $0xfbc2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm7
+	LONG $0xddc2e4c5; BYTE $0x02 // vcmpleps %ymm5, %ymm3, %ymm3
+	LONG $0xdf54e4c5 // vandps %ymm7, %ymm3, %ymm3
+	LONG $0x107cc1c4; WORD $0x813c // vmovups (%r9,%rax,4), %ymm7
+	LONG $0x5464c1c4; WORD $0xb31c // vandps (%r11,%rsi,4), %ymm3, %ymm3
+	LONG $0xa84562c4; BYTE $0xc4 // vfmadd213ps %ymm4, %ymm7, %ymm8
+	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
+	LONG $0xc27c41c4; WORD $0x01c8 // vcmpltps %ymm8, %ymm0, %ymm9
+	LONG $0xc5c23cc5; BYTE $0x02 // vcmpleps %ymm5, %ymm8, %ymm8
+	LONG $0x543c41c4; BYTE $0xc1 // vandps %ymm9, %ymm8, %ymm8
+	LONG $0x107c41c4; WORD $0xc10c // vmovups (%r9,%rax,8), %ymm9
+	LONG $0x543c41c4; WORD $0x8004 // vandps (%r8,%rax,4), %ymm8, %ymm8
+	LONG $0xa83562c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm9, %ymm10
+	LONG $0xc95c34c5 // vsubps %ymm1, %ymm9, %ymm9
+	LONG $0xc27c41c4; WORD $0x01da // vcmpltps %ymm10, %ymm0, %ymm11
+	LONG $0xd5c22cc5; BYTE $0x02 // vcmpleps %ymm5, %ymm10, %ymm10
+	LONG $0x542c41c4; BYTE $0xd3 // vandps %ymm11, %ymm10, %ymm10
+	LONG $0x542c41c4; WORD $0xc014 // vandps (%r8,%rax,8), %ymm10, %ymm10
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	LONG $0x107c41c4; WORD $0x011c // vmovups (%r9,%rax), %ymm11
+	LONG $0xa825e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm11, %ymm2
+	LONG $0xc95ca4c5 // vsubps %ymm1, %ymm11, %ymm1
+	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
+	LONG $0xd5c2ecc5; BYTE $0x02 // vcmpleps %ymm5, %ymm2, %ymm2
+	LONG $0x592cc1c4; BYTE $0xe9 // vmulps %ymm9, %ymm10, %ymm5
+	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
+	LONG $0x546cc1c4; WORD $0x0014 // vandps (%r8,%rax), %ymm2, %ymm2
+	LONG $0xe659e4c5 // vmulps %ymm6, %ymm3, %ymm4
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0xdb58bcc5 // vaddps %ymm3, %ymm8, %ymm3
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0xb83de2c4; BYTE $0xe7 // vfmadd231ps %ymm7, %ymm8, %ymm4
+	LONG $0xb86de2c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm2, %ymm5
+	LONG $0xd258acc5 // vaddps %ymm2, %ymm10, %ymm2
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0xcd58dcc5 // vaddps %ymm5, %ymm4, %ymm1
+	LONG $0x0c58f4c5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x0c58ecc5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0xfec88e0f; WORD $0xffff // jle 0x5e0 <normSums+0x5e0>
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xfe5f8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
+	LONG $0x059d8e0f; WORD $0x0000 // jle 0xcde <normSums+0xcde>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x750 <normSums+0x750>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x05648e0f; WORD $0x0000 // jle 0xce2 <normSums+0xce2>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x790 <normSums+0x790>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x05288e0f; WORD $0x0000 // jle 0xce6 <normSums+0xce6>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0x7d0 <normSums+0x7d0>
+	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x8b0c8d4d // leaq (%r11,%rcx,4), %r9
+	LONG $0x8a1c8d49 // leaq (%r10,%rcx,4), %rbx
+	LONG $0x810c8d4f // leaq (%r9,%r8,4), %r9
+	LONG $0x83048d4e // leaq (%rbx,%r8,4), %r8
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x04f68e0f; WORD $0x0000 // jle 0xd0a <normSums+0xd0a>
+	LONG $0x8a1c8d48 // leaq (%rdx,%rcx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xb32c // vmovss (%r11,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xec75 // jne 0x820 <normSums+0x820>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x297e // jle 0x870 <normSums+0x870>
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x9a34 // vmovss (%r10,%r11,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x9c34 // vmovss %xmm6, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x850 <normSums+0x850>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x04a28e0f; WORD $0x0000 // jle 0xd20 <normSums+0xd20>
+	LONG $0x81148d4d // leaq (%r9,%rax,4), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9a3c // vmovss (%r10,%r11,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x9c3c // vmovss %xmm7, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x890 <normSums+0x890>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x217e // jle 0x8d9 <normSums+0x8d9>
+	LONG $0x80148d4d // leaq (%r8,%rax,4), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	BYTE $0x90 // nop
+	LONG $0x107a01c4; WORD $0x9a04 // vmovss (%r10,%r11,4), %xmm8
+	LONG $0x117a21c4; WORD $0x9c04 // vmovss %xmm8, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x8c0 <normSums+0x8c0>
+	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x04508e0f; WORD $0x0000 // jle 0xd37 <normSums+0xd37>
+	LONG $0xc11c8d4d // leaq (%r9,%rax,8), %r11
+	LONG $0x00148d4c // leaq (%rax,%rax), %r10
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x9b0c // vmovss (%r11,%rbx,4), %xmm9
+	LONG $0x0c117ac5; BYTE $0x9c // vmovss %xmm9, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xed75 // jne 0x900 <normSums+0x900>
+	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x227e // jle 0x949 <normSums+0x949>
+	LONG $0x90148d4f // leaq (%r8,%r10,4), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x9066 // nop
+	LONG $0x107a01c4; WORD $0x9a14 // vmovss (%r10,%r11,4), %xmm10
+	LONG $0x117a21c4; WORD $0x9c14 // vmovss %xmm10, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x930 <normSums+0x930>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x03f88e0f; WORD $0x0000 // jle 0xd4f <normSums+0xd4f>
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x910c8d4f // leaq (%r9,%r10,4), %r9
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0x991c // vmovss (%r9,%r11,4), %xmm11
+	LONG $0x117a21c4; WORD $0x9c1c // vmovss %xmm11, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0x970 <normSums+0x970>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x24117cc5; BYTE $0x24 // vmovups %ymm12, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x03bd8e0f; WORD $0x0000 // jle 0xd59 <normSums+0xd59>
+	LONG $0x90048d4f // leaq (%r8,%r10,4), %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0x8824 // vmovss (%r8,%r9,4), %xmm12
+	LONG $0x117a21c4; WORD $0x8c24 // vmovss %xmm12, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0x9b0 <normSums+0x9b0>
+	LONG $0x24107cc5; BYTE $0x24 // vmovups (%rsp), %ymm12
+	LONG $0x00038be9; BYTE $0x00 // jmp 0xd59 <normSums+0xd59>
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x08778b4c // movq 0x8(%rdi), %r14
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	LONG $0x107cc1c4; WORD $0xb10c // vmovups (%r9,%rsi,4), %ymm1
+	QUAD $0x00000000850c8d4c // leaq (,%rax,4), %r9
+	LONG $0xb6148d4d // leaq (%r14,%rsi,4), %r10
+	LONG $0xb31c8d49 // leaq (%r11,%rsi,4), %rbx
+	LONG $0x107cc1c4; WORD $0xb614 // vmovups (%r14,%rsi,4), %ymm2
+	LONG $0x107cc1c4; WORD $0xb31c // vmovups (%r11,%rsi,4), %ymm3
+	LONG $0x107cc1c4; WORD $0xc234 // vmovups (%r10,%rax,8), %ymm6
+	LONG $0x107cc1c4; WORD $0x8224 // vmovups (%r10,%rax,4), %ymm4
+	LONG $0x2c10fcc5; BYTE $0x83 // vmovups (%rbx,%rax,4), %ymm5
+	LONG $0x3c10fcc5; BYTE $0xc3 // vmovups (%rbx,%rax,8), %ymm7
+	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
+	LONG $0x107c41c4; WORD $0x0204 // vmovups (%r10,%rax), %ymm8
+	LONG $0x0c107cc5; BYTE $0x03 // vmovups (%rbx,%rax), %ymm9
+	LONG $0xd15cecc5 // vsubps %ymm1, %ymm2, %ymm2
+	LONG $0xf15cccc5 // vsubps %ymm1, %ymm6, %ymm6
+	LONG $0xe15cdcc5 // vsubps %ymm1, %ymm4, %ymm4
+	LONG $0xd259e4c5 // vmulps %ymm2, %ymm3, %ymm2
+	LONG $0xc95cbcc5 // vsubps %ymm1, %ymm8, %ymm1
+	LONG $0xf659c4c5 // vmulps %ymm6, %ymm7, %ymm6
+	LONG $0xb855e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm5, %ymm2
+	LONG $0xb835e2c4; BYTE $0xf1 // vfmadd231ps %ymm1, %ymm9, %ymm6
+	LONG $0xce58ecc5 // vaddps %ymm6, %ymm2, %ymm1
+	LONG $0x5874c1c4; WORD $0xb00c // vaddps (%r8,%rsi,4), %ymm1, %ymm1
+	LONG $0xd558e4c5 // vaddps %ymm5, %ymm3, %ymm2
+	LONG $0xdf58b4c5 // vaddps %ymm7, %ymm9, %ymm3
+	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0xb00c // vmovups %ymm1, (%r8,%rsi,4)
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x0c58ecc5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0xff408e0f; WORD $0xffff // jle 0x9e0 <normSums+0x9e0>
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xfad78e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
+	LONG $0x04008e0f; WORD $0x0000 // jle 0xec9 <normSums+0xec9>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
+	WORD $0xec75 // jne 0xad0 <normSums+0xad0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x03cf8e0f; WORD $0x0000 // jle 0xecd <normSums+0xecd>
+	LONG $0x8a1c8d4c // leaq (%rdx,%rcx,4), %r11
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb314 // vmovss (%rbx,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb414 // vmovss %xmm2, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xec75 // jne 0xb10 <normSums+0xb10>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x039a8e0f; WORD $0x0000 // jle 0xed1 <normSums+0xed1>
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xed75 // jne 0xb40 <normSums+0xb40>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xd95ce4c5 // vsubps %ymm1, %ymm3, %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x036f8e0f; WORD $0x0000 // jle 0xed9 <normSums+0xed9>
+	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
+	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
+	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xec75 // jne 0xb90 <normSums+0xb90>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x03268e0f; WORD $0x0000 // jle 0xedd <normSums+0xedd>
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b24 // vmovss (%r11,%rbx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x9c // vmovss %xmm4, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xed75 // jne 0xbc0 <normSums+0xbc0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02fb8e0f; WORD $0x0000 // jle 0xee5 <normSums+0xee5>
+	QUAD $0x000000008d1c8d4c // leaq (,%rcx,4), %r11
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0xc31c8d49 // leaq (%r11,%rax,8), %rbx
+	LONG $0x831c8d4a // leaq (%rbx,%r8,4), %rbx
+	LONG $0x1a348d4d // leaq (%r10,%rbx), %r14
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe34 // vmovss (%r14,%r15,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xbc34 // vmovss %xmm6, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
+	WORD $0xec75 // jne 0xc10 <normSums+0xc10>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02b28e0f; WORD $0x0000 // jle 0xee9 <normSums+0xee9>
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb334 // vmovss (%rbx,%r14,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xb434 // vmovss %xmm6, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xec75 // jne 0xc40 <normSums+0xc40>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02868e0f; WORD $0x0000 // jle 0xef1 <normSums+0xef1>
+	LONG $0x401c8d48 // leaq (%rax,%rax,2), %rbx
+	LONG $0x9b1c8d4d // leaq (%r11,%rbx,4), %r11
+	LONG $0x83048d4f // leaq (%r11,%r8,4), %r8
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a01c4; WORD $0x9a04 // vmovss (%r10,%r11,4), %xmm8
+	LONG $0x117a21c4; WORD $0x9c04 // vmovss %xmm8, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xec75 // jne 0xc80 <normSums+0xc80>
+	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x024f8e0f; WORD $0x0000 // jle 0xefb <normSums+0xefb>
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0x810c // vmovss (%r9,%r8,4), %xmm9
+	LONG $0x117a21c4; WORD $0x840c // vmovss %xmm9, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0xcc0 <normSums+0xcc0>
+	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
+	LONG $0x00021de9; BYTE $0x00 // jmp 0xefb <normSums+0xefb>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x810c8d4f // leaq (%r9,%r8,4), %r9
+	LONG $0x82048d4f // leaq (%r10,%r8,4), %r8
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfb5e8f0f; WORD $0xffff // jg 0x87e <normSums+0x87e>
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfbb08f0f; WORD $0xffff // jg 0x8e7 <normSums+0x8e7>
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfc088f0f; WORD $0xffff // jg 0x957 <normSums+0x957>
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf8128e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
+	LONG $0xa85562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm5, %ymm13
+	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
+	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
+	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
+	LONG $0xf65494c5 // vandps %ymm6, %ymm13, %ymm6
+	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
+	LONG $0xa84562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm7, %ymm13
+	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
+	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
+	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
+	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
+	LONG $0x541441c4; BYTE $0xc0 // vandps %ymm8, %ymm13, %ymm8
+	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
+	LONG $0xa83562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm9, %ymm13
+	LONG $0xa825e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm11, %ymm2
+	LONG $0xc95c34c5 // vsubps %ymm1, %ymm9, %ymm9
+	LONG $0xc95ca4c5 // vsubps %ymm1, %ymm11, %ymm1
+	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
+	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
+	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
+	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
+	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
+	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
+	LONG $0x541441c4; BYTE $0xd2 // vandps %ymm10, %ymm13, %ymm10
+	LONG $0xda549cc5 // vandps %ymm2, %ymm12, %ymm3
+	LONG $0xd559ccc5 // vmulps %ymm5, %ymm6, %ymm2
+	LONG $0x592cc1c4; BYTE $0xe1 // vmulps %ymm9, %ymm10, %ymm4
+	LONG $0xb83de2c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm8, %ymm2
+	LONG $0xb865e2c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm3, %ymm4
+	LONG $0xce58bcc5 // vaddps %ymm6, %ymm8, %ymm1
+	LONG $0xdb58acc5 // vaddps %ymm3, %ymm10, %ymm3
+	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
+	LONG $0xd458ecc5 // vaddps %ymm4, %ymm2, %ymm2
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0xe20 <normSums+0xe20>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf7398e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c14 // vmovss (%rsp,%r9,4), %xmm2
+	LONG $0x117a81c4; WORD $0x8814 // vmovss %xmm2, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0xe50 <normSums+0xe50>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf70a8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8214 // vmovss (%rdx,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0xe80 <normSums+0xe80>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf6d98e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0xeb0 <normSums+0xeb0>
+	LONG $0xfff6b7e9; BYTE $0xff // jmp 0x580 <normSums+0x580>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd95ce4c5 // vsubps %ymm1, %ymm3, %ymm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf6708e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	LONG $0xdb59ecc5 // vmulps %ymm3, %ymm2, %ymm3
+	LONG $0xc95cbcc5 // vsubps %ymm1, %ymm8, %ymm1
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xa85de2c4; BYTE $0xeb // vfmadd213ps %ymm3, %ymm4, %ymm5
+	LONG $0xdf59ccc5 // vmulps %ymm7, %ymm6, %ymm3
+	LONG $0xb835e2c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm9, %ymm3
+	LONG $0xcc58ecc5 // vaddps %ymm4, %ymm2, %ymm1
+	LONG $0xd658b4c5 // vaddps %ymm6, %ymm9, %ymm2
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0xdb58d4c5 // vaddps %ymm3, %ymm5, %ymm3
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0xf40 <normSums+0xf40>
+	LONG $0x1458e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf6198e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c14 // vmovss (%rsp,%r9,4), %xmm2
+	LONG $0x117a81c4; WORD $0x8814 // vmovss %xmm2, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
+	WORD $0xec75 // jne 0xf70 <normSums+0xf70>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf5ea8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8214 // vmovss (%rdx,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0xfa0 <normSums+0xfa0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xf5b98e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
+	WORD $0xec75 // jne 0xfd0 <normSums+0xfd0>
+	LONG $0xfff597e9; BYTE $0xff // jmp 0x580 <normSums+0x580>
 	MOVQ R12, SP
 	RET
 
@@ -8314,6 +8914,1072 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·transposeAVX2(SB), 0, $720-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 640(SP), SP
+	ANDQ $~63, SP
+	CALL transposeAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT transposeAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xa8ec8148; WORD $0x0001; BYTE $0x00 // subq $0x1a8, %rsp
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	LONG $0x09ff8d0f; WORD $0x0000 // jge 0xa21 <transpose+0xa21>
+	LONG $0x185f8b4c // movq 0x18(%rdi), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x09f28e0f; WORD $0x0000 // jle 0xa21 <transpose+0xa21>
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xff4b8d49 // leaq -0x1(%r11), %rcx
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x06e1c149 // shlq $0x6, %r9
+	QUAD $0x0000000c95048d4c // leaq 0xc(,%rdx,4), %r8
+	QUAD $0x0000000495148d4c // leaq 0x4(,%rdx,4), %r10
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	LONG $0x04e9c148 // shrq $0x4, %rcx
+	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	QUAD $0x00000008950c8d4c // leaq 0x8(,%rdx,4), %r9
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0xc3af0f4d // imulq %r11, %r8
+	LONG $0xd3af0f4d // imulq %r11, %r10
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0xce89 // movl %ecx, %esi
+	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
+	LONG $0xfce18348 // andq $-0x4, %rcx
+	LONG $0xcbaf0f4d // imulq %r11, %r9
+	LONG $0x245c8948; BYTE $0x10 // movq %rbx, 0x10(%rsp)
+	LONG $0x015a8d48 // leaq 0x1(%rdx), %rbx
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	QUAD $0x00000128248c8948 // movq %rcx, 0x128(%rsp)
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	QUAD $0x0000019824b48948 // movq %rsi, 0x198(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x02348d4c // leaq (%rdx,%rax), %r14
+	QUAD $0x0000013024b48948 // movq %rsi, 0x130(%rsp)
+	LONG $0x03728d48 // leaq 0x3(%rdx), %rsi
+	QUAD $0x000000a824b4894c // movq %r14, 0xa8(%rsp)
+	LONG $0xf3af0f49 // imulq %r11, %rsi
+	LONG $0x0a348d4c // leaq (%rdx,%rcx), %r14
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
+	QUAD $0x000000a024b4894c // movq %r14, 0xa0(%rsp)
+	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
+	LONG $0x025a8d48 // leaq 0x2(%rdx), %rbx
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x06e3c149 // shlq $0x6, %r11
+	QUAD $0x000000c024b48948 // movq %rsi, 0xc0(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x08e6c148 // shlq $0x8, %rsi
+	QUAD $0x000000d0249c894c // movq %r11, 0xd0(%rsp)
+	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
+	QUAD $0x0000012024b48948 // movq %rsi, 0x120(%rsp)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	QUAD $0x00000088249c894c // movq %r11, 0x88(%rsp)
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
+	LONG $0x421c8d48 // leaq (%rdx,%rax,2), %rbx
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	QUAD $0x00000000951c8d48 // leaq (,%rdx,4), %rbx
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x0000001095048d48 // leaq 0x10(,%rdx,4), %rax
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	QUAD $0x00000000a51c8d4a // leaq (,%r12,4), %rbx
+	LONG $0x245c8948; BYTE $0x18 // movq %rbx, 0x18(%rsp)
+	LONG $0x00009fe9; BYTE $0x00 // jmp 0x247 <transpose+0x247>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	QUAD $0x000000a024848348; BYTE $0x10 // addq $0x10, 0xa0(%rsp)
+	QUAD $0x000000a824848348; BYTE $0x10 // addq $0x10, 0xa8(%rsp)
+	LONG $0x24448348; WORD $0x4050 // addq $0x40, 0x50(%rsp)
+	QUAD $0x0000008824848348; BYTE $0x40 // addq $0x40, 0x88(%rsp)
+	QUAD $0x0000009824848348; BYTE $0x40 // addq $0x40, 0x98(%rsp)
+	QUAD $0x0000009024848348; BYTE $0x40 // addq $0x40, 0x90(%rsp)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0x24440148; BYTE $0x10 // addq %rax, 0x10(%rsp)
+	QUAD $0x000000c824840148 // addq %rax, 0xc8(%rsp)
+	QUAD $0x000000c024840148 // addq %rax, 0xc0(%rsp)
+	QUAD $0x000000b824840148 // addq %rax, 0xb8(%rsp)
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
+	LONG $0x40c08348 // addq $0x40, %rax
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	LONG $0x07da8d0f; WORD $0x0000 // jge 0xa21 <transpose+0xa21>
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x04668d4d // leaq 0x4(%r14), %r12
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	QUAD $0x0000011824848948 // movq %rax, 0x118(%rsp)
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	QUAD $0x0000013824a4894c // movq %r12, 0x138(%rsp)
+	LONG $0xda4c0f48 // cmovlq %rdx, %rbx
+	LONG $0x241c8948 // movq %rbx, (%rsp)
+	WORD $0x394d; BYTE $0xe7 // cmpq %r12, %r15
+	WORD $0x5b7d // jge 0x2d0 <transpose+0x2d0>
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	LONG $0xff4f8e0f; WORD $0xffff // jle 0x1cd <transpose+0x1cd>
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	QUAD $0x0000010824bc8348; BYTE $0x30 // cmpq $0x30, 0x108(%rsp)
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x2474894c; BYTE $0x08 // movq %r14, 0x8(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0x0467830f; WORD $0x0000 // jae 0x72b <transpose+0x72b>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	LONG $0x00066be9; BYTE $0x00 // jmp 0x93a <transpose+0x93a>
+	BYTE $0x90 // nop
+	QUAD $0x000000a824ac8b48 // movq 0xa8(%rsp), %rbp
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x000010ba; BYTE $0x00 // movl $0x10, %edx
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x7aeb // jmp 0x38e <transpose+0x38e>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
+	QUAD $0x0000015024848b4c // movq 0x150(%rsp), %r8
+	QUAD $0x0000015824948b4c // movq 0x158(%rsp), %r10
+	QUAD $0x0000013024848b48 // movq 0x130(%rsp), %rax
+	QUAD $0x0000017824ac8b48 // movq 0x178(%rsp), %rbp
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	QUAD $0x000000d0249c0348 // addq 0xd0(%rsp), %rbx
+	QUAD $0x00000140248c8b4c // movq 0x140(%rsp), %r9
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x40c18348 // addq $0x40, %rcx
+	LONG $0x40c08349 // addq $0x40, %r8
+	LONG $0x40c28349 // addq $0x40, %r10
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x394d; BYTE $0xd9 // cmpq %r11, %r9
+	LONG $0xfe228d0f; WORD $0xffff // jge 0x1b0 <transpose+0x1b0>
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	QUAD $0x0000018824948948 // movq %rdx, 0x188(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	QUAD $0x00000180249c8948 // movq %rbx, 0x180(%rsp)
+	QUAD $0x0000016824a4894c // movq %r12, 0x168(%rsp)
+	QUAD $0x000000d824a4894c // movq %r12, 0xd8(%rsp)
+	QUAD $0x000001502484894c // movq %r8, 0x150(%rsp)
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	LONG $0x2474894c; BYTE $0x08 // movq %r14, 0x8(%rsp)
+	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	QUAD $0x0000017824ac8948 // movq %rbp, 0x178(%rsp)
+	QUAD $0x000000e824ac8948 // movq %rbp, 0xe8(%rsp)
+	QUAD $0x0000017024bc894c // movq %r15, 0x170(%rsp)
+	QUAD $0x000000e024bc894c // movq %r15, 0xe0(%rsp)
+	QUAD $0x0000016024ac894c // movq %r13, 0x160(%rsp)
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	QUAD $0x000001582494894c // movq %r10, 0x158(%rsp)
+	LONG $0xd34c0f49 // cmovlq %r11, %rdx
+	QUAD $0x0000019024948948 // movq %rdx, 0x190(%rsp)
+	LONG $0x10518d49 // leaq 0x10(%r9), %rdx
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	QUAD $0x0000014024948948 // movq %rdx, 0x140(%rsp)
+	LONG $0xc24c0f48 // cmovlq %rdx, %rax
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	QUAD $0x000001a024948948 // movq %rdx, 0x1a0(%rsp)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
+	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	QUAD $0x00000100248c8948 // movq %rcx, 0x100(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	QUAD $0x000000f8249c894c // movq %r11, 0xf8(%rsp)
+	WORD $0x7eeb // jmp 0x507 <transpose+0x507>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	QUAD $0x0000008024ac8b48 // movq 0x80(%rsp), %rbp
+	QUAD $0x000000d824848348; BYTE $0x04 // addq $0x4, 0xd8(%rsp)
+	QUAD $0x000000e024848348; BYTE $0x04 // addq $0x4, 0xe0(%rsp)
+	QUAD $0x000000e824848348; BYTE $0x04 // addq $0x4, 0xe8(%rsp)
+	QUAD $0x000000f024848348; BYTE $0x04 // addq $0x4, 0xf0(%rsp)
+	LONG $0x24448348; WORD $0x1060 // addq $0x10, 0x60(%rsp)
+	QUAD $0x000000f824940148 // addq %rdx, 0xf8(%rsp)
+	QUAD $0x0000010024940148 // addq %rdx, 0x100(%rsp)
+	LONG $0x24540148; BYTE $0x68 // addq %rdx, 0x68(%rsp)
+	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
+	LONG $0x04428d4d // leaq 0x4(%r10), %r8
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	LONG $0x10558d48 // leaq 0x10(%rbp), %rdx
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	LONG $0x01998f0f; WORD $0x0000 // jg 0x6a0 <transpose+0x6a0>
+	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	QUAD $0x000001a024843948 // cmpq %rax, 0x1a0(%rsp)
+	LONG $0x00b58f0f; WORD $0x0000 // jg 0x5da <transpose+0x5da>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x37 // movq (%rdi), %r14
+	LONG $0x3e2c8d4b // leaq (%r14,%r15), %rbp
+	LONG $0x1078a1c4; WORD $0xad44; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm0
+	LONG $0x0e2c8d49 // leaq (%r14,%rcx), %rbp
+	LONG $0x1078a1c4; WORD $0xad4c; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm1
+	LONG $0x262c8d4b // leaq (%r14,%r12), %rbp
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	LONG $0x1078a1c4; WORD $0xad54; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm2
+	LONG $0x107881c4; WORD $0xae1c // vmovups (%r14,%r13,4), %xmm3
+	LONG $0x08778b4c // movq 0x8(%rdi), %r14
+	LONG $0x296c8d4b; BYTE $0x08 // leaq 0x8(%r9,%r13), %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0xe114f8c5 // vunpcklps %xmm1, %xmm0, %xmm4
+	LONG $0xc115f8c5 // vunpckhps %xmm1, %xmm0, %xmm0
+	LONG $0xeb14e8c5 // vunpcklps %xmm3, %xmm2, %xmm5
+	LONG $0xcb15e8c5 // vunpckhps %xmm3, %xmm2, %xmm1
+	LONG $0xd516d8c5 // vmovlhps %xmm5, %xmm4, %xmm2
+	LONG $0xd916f8c5 // vmovlhps %xmm1, %xmm0, %xmm3
+	LONG $0xe515d9c5 // vunpckhpd %xmm5, %xmm4, %xmm4
+	LONG $0xc115f9c5 // vunpckhpd %xmm1, %xmm0, %xmm0
+	LONG $0x1178c1c4; WORD $0x9614 // vmovups %xmm2, (%r14,%rdx,4)
+	LONG $0x117881c4; WORD $0x9624 // vmovups %xmm4, (%r14,%r10,4)
+	LONG $0x117881c4; WORD $0x861c // vmovups %xmm3, (%r14,%r8,4)
+	LONG $0x117881c4; WORD $0x9e04 // vmovups %xmm0, (%r14,%r11,4)
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x3948; BYTE $0xc5 // cmpq %rax, %rbp
+	LONG $0xff798e0f; WORD $0xffff // jle 0x550 <transpose+0x550>
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	WORD $0x3949; BYTE $0xc5 // cmpq %rax, %r13
+	LONG $0xfead8d0f; WORD $0xffff // jge 0x490 <transpose+0x490>
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xddaf0f4d // imulq %r13, %r11
+	LONG $0x245c034c; BYTE $0x60 // addq 0x60(%rsp), %r11
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0xae2c8d4b // leaq (%r14,%r13,4), %rbp
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	WORD $0x8b48; BYTE $0x3a // movq (%rdx), %rdi
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xa8048d4f // leaq (%r8,%r13,4), %r8
+	LONG $0xaa148d4f // leaq (%r10,%r13,4), %r10
+	LONG $0x085e034d // addq 0x8(%r14), %r11
+	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	WORD $0x294c; BYTE $0xea // subq %r13, %rdx
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	LONG $0xae2c8d4f // leaq (%r14,%r13,4), %r13
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xb004 // vmovss (%r8,%r14,4), %xmm0
+	LONG $0x117ac1c4; BYTE $0x03 // vmovss %xmm0, (%r11)
+	LONG $0x107a81c4; WORD $0xb204 // vmovss (%r10,%r14,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x0443 // vmovss %xmm0, 0x4(%r11)
+	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x0843 // vmovss %xmm0, 0x8(%r11)
+	LONG $0x107aa1c4; WORD $0xb544; BYTE $0x00 // vmovss (%rbp,%r14,4), %xmm0
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x117ac1c4; WORD $0x0c43 // vmovss %xmm0, 0xc(%r11)
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xc475 // jne 0x650 <transpose+0x650>
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0x490 <transpose+0x490>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	QUAD $0x00000180249c8b48 // movq 0x180(%rsp), %rbx
+	QUAD $0x0000017024bc8b4c // movq 0x170(%rsp), %r15
+	QUAD $0x0000016824a48b4c // movq 0x168(%rsp), %r12
+	QUAD $0x0000016024ac8b4c // movq 0x160(%rsp), %r13
+	LONG $0x24143b4c // cmpq (%rsp), %r10
+	LONG $0xfc518d0f; WORD $0xffff // jge 0x320 <transpose+0x320>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x086f0348 // addq 0x8(%rdi), %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0xd3af0f49 // imulq %r11, %rdx
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x8949; BYTE $0xe8 // movq %rbp, %r8
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x91148d48 // leaq (%rcx,%rdx,4), %rdx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9204 // vmovss (%rdx,%r10,4), %xmm0
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x117ac1c4; BYTE $0x00 // vmovss %xmm0, (%r8)
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
+	WORD $0xea7c // jl 0x700 <transpose+0x700>
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x04c58348 // addq $0x4, %rbp
+	LONG $0x24143b4c // cmpq (%rsp), %r10
+	WORD $0xba7c // jl 0x6e0 <transpose+0x6e0>
+	LONG $0xfffbf5e9; BYTE $0xff // jmp 0x320 <transpose+0x320>
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x022c8d4c // leaq (%rdx,%rax), %r13
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x021c8d48 // leaq (%rdx,%rax), %rbx
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x10cb8349 // orq $0x10, %r11
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	LONG $0xda4d0f4c // cmovgeq %rdx, %r11
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe04 // vmovss (%r14,%r15,4), %xmm0
+	LONG $0x3a4c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r15), %r9
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xd9 // cmpq %r11, %r9
+	WORD $0xe67c // jl 0x7b0 <transpose+0x7b0>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	WORD $0xc47c // jl 0x7a0 <transpose+0x7a0>
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x20cb8349 // orq $0x20, %r11
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x3949; BYTE $0xeb // cmpq %rbp, %r11
+	LONG $0xdd4d0f4c // cmovgeq %rbp, %r11
+	LONG $0x246c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbp
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8604 // vmovss (%r14,%r8,4), %xmm0
+	LONG $0x027c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xe67c // jl 0x810 <transpose+0x810>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x242c3b48 // cmpq (%rsp), %rbp
+	WORD $0xc47c // jl 0x800 <transpose+0x800>
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x246c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbp
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x30cb8349 // orq $0x30, %r11
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	LONG $0xda4d0f4c // cmovgeq %rdx, %r11
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8604 // vmovss (%r14,%r8,4), %xmm0
+	LONG $0x027c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xe67c // jl 0x870 <transpose+0x870>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x242c3b48 // cmpq (%rsp), %rbp
+	WORD $0xc47c // jl 0x860 <transpose+0x860>
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x405a8d4d // leaq 0x40(%r10), %r11
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	LONG $0xf34c0f4d // cmovlq %r11, %r14
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894c; BYTE $0xfd // movq %r15, %rbp
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9544; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm0
+	LONG $0x124c8d4d; BYTE $0x01 // leaq 0x1(%r10,%rdx), %r9
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x4511fac5; BYTE $0x00 // vmovss %xmm0, (%rbp)
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x394d; BYTE $0xf1 // cmpq %r14, %r9
+	WORD $0xe47c // jl 0x8d0 <transpose+0x8d0>
+	LONG $0x246c034c; BYTE $0x18 // addq 0x18(%rsp), %r13
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	WORD $0xc27c // jl 0x8c0 <transpose+0x8c0>
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0x00c18148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rcx
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	QUAD $0x0000012824a43b4c // cmpq 0x128(%rsp), %r12
+	LONG $0xfe36850f; WORD $0xffff // jne 0x770 <transpose+0x770>
+	QUAD $0x000000b024bc8348; BYTE $0x00 // cmpq $0x0, 0xb0(%rsp)
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	LONG $0x00af840f; WORD $0x0000 // je 0x9fb <transpose+0x9fb>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0x24440348; BYTE $0x50 // addq 0x50(%rsp), %rax
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	LONG $0x104b8d49 // leaq 0x10(%r11), %rcx
+	WORD $0x8949; BYTE $0xe9 // movq %rbp, %r9
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0xc94c0f4c // cmovlq %rcx, %r9
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8204 // vmovss (%r10,%r8,4), %xmm0
+	LONG $0x037c8d4f; BYTE $0x01 // leaq 0x1(%r11,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xcf // cmpq %r9, %r15
+	WORD $0xe67c // jl 0x9b0 <transpose+0x9b0>
+	LONG $0x2454034c; BYTE $0x18 // addq 0x18(%rsp), %r10
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x24343b4c // cmpq (%rsp), %r14
+	WORD $0xc47c // jl 0x9a0 <transpose+0x9a0>
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	QUAD $0x000000d0249c0348 // addq 0xd0(%rsp), %rbx
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x40c58349 // addq $0x40, %r13
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	QUAD $0x000000b024843b48 // cmpq 0xb0(%rsp), %rax
+	WORD $0x8575 // jne 0x980 <transpose+0x980>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	WORD $0x8949; BYTE $0xeb // movq %rbp, %r11
+	LONG $0xfff7ace9; BYTE $0xff // jmp 0x1cd <transpose+0x1cd>
+	LONG $0xa8c48148; WORD $0x0001; BYTE $0x00 // addq $0x1a8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x12 <sum+0x12>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x3ceb // jmp 0x4e <sum+0x4e>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x0410fcc5; BYTE $0x8a // vmovups (%rdx,%rcx,4), %ymm0
+	LONG $0x0458fcc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm0, %ymm0
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x0411fcc5; BYTE $0x88 // vmovups %ymm0, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xd27e // jle 0x20 <sum+0x20>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x009b8e0f; WORD $0x0000 // jle 0xf2 <sum+0xf2>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x787e // jle 0xf2 <sum+0xf2>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x80 <sum+0x80>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x487e // jle 0xf2 <sum+0xf2>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xb0 <sum+0xb0>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0xf2 <sum+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xe0 <sum+0xe0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·axpyAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL axpyAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT axpyAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <axpy+0x18>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x33eb // jmp 0x4b <axpy+0x4b>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x0c10fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm1
+	LONG $0xa87de2c4; WORD $0x8a0c // vfmadd213ps (%rdx,%rcx,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x8a // vmovups %ymm1, (%rdx,%rcx,4)
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xd57e // jle 0x20 <axpy+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0x009e8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x007a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x80 <axpy+0x80>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x4d7e // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x94 // vmovss %xmm2, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xb0 <axpy+0xb0>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x207e // jle 0xf2 <axpy+0xf2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xe0 <axpy+0xe0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·scaleAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL scaleAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT scaleAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x1047 // vbroadcastss 0x10(%rdi), %ymm0
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <scale+0x18>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x29eb // jmp 0x41 <scale+0x41>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0x0c59fcc5; BYTE $0x88 // vmulps (%rax,%rcx,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xdf7e // jle 0x20 <scale+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x6c7e // jle 0xb2 <scale+0xb2>
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x537e // jle 0xb2 <scale+0xb2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x70 <scale+0x70>
+	LONG $0x0459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0xb2 <scale+0xb2>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xa0 <scale+0xa0>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·descendAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL descendAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT descendAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x0a74 // je 0x19 <descend+0x19>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x157d // jge 0x2a <descend+0x2a>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x76eb // jmp 0x8f <descend+0x8f>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x01a48d0f; WORD $0x0000 // jge 0x1c7 <descend+0x1c7>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0001fae9; BYTE $0x00 // jmp 0x224 <descend+0x224>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
+	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
+	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
+	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
+	LONG $0xac65e2c4; BYTE $0xd0 // vfnmadd213ps %ymm0, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xa17e // jle 0x30 <descend+0x30>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x02aa8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x028a8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xc0 <descend+0xc0>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x024c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x100 <descend+0x100>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x020c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x140 <descend+0x140>
+	LONG $0x9875e2c4; WORD $0x2414 // vfmadd132ps (%rsp), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x170 <descend+0x170>
+	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
+	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
+	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
+	LONG $0xac6de2c4; BYTE $0xd8 // vfnmadd213ps %ymm0, %ymm2, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x019c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x1b0 <descend+0x1b0>
+	LONG $0x00017be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
+	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
+	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xac7e // jle 0x1d0 <descend+0x1d0>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x01158e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00f58e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	BYTE $0x90 // nop
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x250 <descend+0x250>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x290 <descend+0x290>
+	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x007c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
+	LONG $0xb86de2c4; WORD $0x240c // vfmadd231ps (%rsp), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x507e // jle 0x342 <descend+0x342>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x300 <descend+0x300>
+	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
+	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1b7e // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x330 <descend+0x330>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maskAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x187de2c4; WORD $0x2047 // vbroadcastss 0x20(%rdi), %ymm0
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <mask+0x18>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x44eb // jmp 0x5c <mask+0x5c>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x9066 // nop
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x1410fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm2
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1454ecc5; BYTE $0x8a // vandps (%rdx,%rcx,4), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xc47e // jle 0x20 <mask+0x20>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x00ad8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00868e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x90 <mask+0x90>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x587e // jle 0x112 <mask+0x112>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xc0 <mask+0xc0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
+	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1b7e // jle 0x112 <mask+0x112>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x100 <mask+0x100>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
 TEXT ·maxPoolAVX2(SB), 0, $400-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
@@ -9006,519 +10672,882 @@ TEXT maxPoolDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·sumAVX2(SB), 0, $288-8
+TEXT ·patchesAVX2(SB), 0, $480-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 384(SP), SP
 	ANDQ $~63, SP
-	CALL sumAVX2body<>(SB)
+	CALL patchesAVX2body<>(SB)
 	MOVQ R12, SP
 	RET
 
-TEXT sumAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x12 <sum+0x12>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x3ceb // jmp 0x4e <sum+0x4e>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x0410fcc5; BYTE $0x8a // vmovups (%rdx,%rcx,4), %ymm0
-	LONG $0x0458fcc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm0, %ymm0
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x0411fcc5; BYTE $0x88 // vmovups %ymm0, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xd27e // jle 0x20 <sum+0x20>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x009b8e0f; WORD $0x0000 // jle 0xf2 <sum+0xf2>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+TEXT patchesAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xb8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xb8, %rsp
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x387f8b4c // movq 0x38(%rdi), %r15
+	LONG $0x105f8b48 // movq 0x10(%rdi), %rbx
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x60478b48 // movq 0x60(%rdi), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
+	LONG $0x20e9c148 // shrq $0x20, %rcx
+	WORD $0x0c74 // je 0x41 <patches+0x41>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	WORD $0x0aeb // jmp 0x4b <patches+0x4b>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	LONG $0x68408b49 // movq 0x68(%r8), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x07448d49; BYTE $0xff // leaq -0x1(%r15,%rax), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
+	LONG $0x20e9c148 // shrq $0x20, %rcx
+	WORD $0x0774 // je 0x71 <patches+0x71>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x05eb // jmp 0x76 <patches+0x76>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	LONG $0x30488b49 // movq 0x30(%r8), %rcx
+	LONG $0x50788b49 // movq 0x50(%r8), %rdi
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1c74 // je 0xab <patches+0xab>
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x58488b49 // movq 0x58(%r8), %rcx
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x1e7c // jl 0xc4 <patches+0xc4>
+	LONG $0x00041fe9; BYTE $0x00 // jmp 0x4ca <patches+0x4ca>
+	WORD $0xf889 // movl %edi, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
+	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
+	LONG $0x58488b49 // movq 0x58(%r8), %rcx
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	LONG $0x04068d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x24443948; BYTE $0x08 // cmpq %rax, 0x8(%rsp)
+	LONG $0x03f68d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x08688b49 // movq 0x8(%r8), %rbp
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	WORD $0x787e // jle 0xf2 <sum+0xf2>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0xc7af0f49 // imulq %r15, %rax
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x24442948; BYTE $0x38 // subq %rax, 0x38(%rsp)
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	WORD $0x20eb // jmp 0x14b <patches+0x14b>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x58488b49 // movq 0x58(%r8), %rcx
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	LONG $0x037f8d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1574 // je 0x170 <patches+0x170>
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xfe // idivq %rsi
+	WORD $0x12eb // jmp 0x177 <patches+0x177>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf6f7 // divl %esi
+	LONG $0x30708b49 // movq 0x30(%r8), %rsi
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x2949; BYTE $0xfb // subq %rdi, %r11
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x3949; BYTE $0xf3 // cmpq %rsi, %r11
+	LONG $0xde4d0f4c // cmovgeq %rsi, %r11
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	WORD $0x394d; BYTE $0xda // cmpq %r11, %r10
+	WORD $0xa17d // jge 0x139 <patches+0x139>
+	LONG $0x50af0f49; BYTE $0x40 // imulq 0x40(%r8), %rdx
+	LONG $0x40af0f49; BYTE $0x18 // imulq 0x18(%r8), %rax
+	WORD $0x8b49; BYTE $0x08 // movq (%r8), %rcx
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	LONG $0x48502b49 // subq 0x48(%r8), %rdx
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x82048d48 // leaq (%rdx,%rax,4), %rax
+	LONG $0x44af0f48; WORD $0x1824 // imulq 0x18(%rsp), %rax
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x35eb // jmp 0x209 <patches+0x209>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	QUAD $0x0000008024943b4c // cmpq 0x80(%rsp), %r10
+	LONG $0xff278d0f; WORD $0xffff // jge 0x130 <patches+0x130>
+	LONG $0x40508b49 // movq 0x40(%r8), %rdx
+	LONG $0x20488b49 // movq 0x20(%r8), %rcx
+	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
+	LONG $0xd2af0f49 // imulq %r10, %rdx
+	LONG $0x48502b49 // subq 0x48(%r8), %rdx
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	WORD $0xf748; BYTE $0xd8 // negq %rax
+	LONG $0x3ff9c149 // sarq $0x3f, %r9
+	LONG $0x3a348d4a // leaq (%rdx,%r15), %rsi
+	WORD $0x2948; BYTE $0xd7 // subq %rdx, %rdi
+	WORD $0x2149; BYTE $0xc1 // andq %rax, %r9
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	LONG $0xff4e0f49 // cmovleq %r15, %rdi
+	WORD $0x2deb // jmp 0x283 <patches+0x283>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xbd6c8d4a; BYTE $0x00 // leaq (%rbp,%r15,4), %rbp
+	QUAD $0x000000a0248c0348 // addq 0xa0(%rsp), %rcx
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x80 <sum+0x80>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x487e // jle 0xf2 <sum+0xf2>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x24743b48; BYTE $0x10 // cmpq 0x10(%rsp), %rsi
+	LONG $0xff5d8d0f; WORD $0xffff // jge 0x1e0 <patches+0x1e0>
+	LONG $0x24743b48; BYTE $0x08 // cmpq 0x8(%rsp), %rsi
+	LONG $0x0000be41; WORD $0x0000 // movl $0x0, %r14d
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x74440f4c; WORD $0x3024 // cmoveq 0x30(%rsp), %r14
+	QUAD $0x000000a824b43b48 // cmpq 0xa8(%rsp), %rsi
+	LONG $0x7c440f4c; WORD $0x3824 // cmoveq 0x38(%rsp), %r15
+	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
+	WORD $0x2478 // js 0x2d3 <patches+0x2d3>
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0xc74c0f4d // cmovlq %r15, %r8
+	WORD $0x394d; BYTE $0xce // cmpq %r9, %r14
+	LONG $0xd64f0f4d // cmovgq %r14, %r10
+	LONG $0x18433b49 // cmpq 0x18(%r11), %rax
+	WORD $0x057d // jge 0x2d3 <patches+0x2d3>
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0x067c // jl 0x2d9 <patches+0x2d9>
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x294d; BYTE $0xf3 // subq %r14, %r11
+	WORD $0x697e // jle 0x34a <patches+0x34a>
+	LONG $0xdbaf0f4c // imulq %rbx, %r11
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x057d // jge 0x2f0 <patches+0x2f0>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x26eb // jmp 0x316 <patches+0x316>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x0085 // vmovups %ymm0, (%rbp,%rax,4)
+	LONG $0x08708d4c // leaq 0x8(%rax), %r14
+	LONG $0x10c08348 // addq $0x10, %rax
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	WORD $0xea7e // jle 0x300 <patches+0x300>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x294c; BYTE $0xf0 // subq %r14, %rax
+	WORD $0x277e // jle 0x345 <patches+0x345>
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x1f7e // jle 0x345 <patches+0x345>
+	LONG $0xb5748d4e; BYTE $0x00 // leaq (%rbp,%r14,4), %r14
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xa44c; BYTE $0x40 // vmovss 0x40(%rsp,%r12,4), %xmm1
+	LONG $0x117a81c4; WORD $0xa60c // vmovss %xmm1, (%r14,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe0 // cmpq %r12, %rax
+	WORD $0xeb75 // jne 0x330 <patches+0x330>
+	LONG $0x9d6c8d4a; BYTE $0x00 // leaq (%rbp,%r11,4), %rbp
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x294d; BYTE $0xd4 // subq %r10, %r12
+	LONG $0xe3af0f4c // imulq %rbx, %r12
+	LONG $0x08fc8349 // cmpq $0x8, %r12
+	WORD $0x067d // jge 0x360 <patches+0x360>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x3feb // jmp 0x39d <patches+0x39d>
+	WORD $0x9066 // nop
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x12048d4a // leaq (%rdx,%r10), %rax
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x831c8d4d // leaq (%r11,%rax,4), %r11
+	LONG $0xdbaf0f4c // imulq %rbx, %r11
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107c81c4; WORD $0xb30c // vmovups (%r11,%r14,4), %ymm1
+	LONG $0x08468d49 // leaq 0x8(%r14), %rax
+	LONG $0x117ca1c4; WORD $0xb54c; BYTE $0x00 // vmovups %ymm1, (%rbp,%r14,4)
+	LONG $0x10c68349 // addq $0x10, %r14
+	WORD $0x394d; BYTE $0xe6 // cmpq %r12, %r14
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	WORD $0xe37e // jle 0x380 <patches+0x380>
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	WORD $0x2949; BYTE $0xc3 // subq %rax, %r11
+	LONG $0x00978e0f; WORD $0x0000 // jle 0x440 <patches+0x440>
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x008b8e0f; WORD $0x0000 // jle 0x440 <patches+0x440>
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x85748d4c; BYTE $0x00 // leaq (%rbp,%rax,4), %r14
+	LONG $0x92148d4e // leaq (%rdx,%r10,4), %r10
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0xd3af0f4c // imulq %rbx, %r10
+	LONG $0x82048d49 // leaq (%r10,%rax,4), %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x900c // vmovss (%rax,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x944c; BYTE $0x40 // vmovss %xmm1, 0x40(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394d; BYTE $0xd3 // cmpq %r10, %r11
+	WORD $0xeb75 // jne 0x3e0 <patches+0x3e0>
+	LONG $0x4c10fcc5; WORD $0x4024 // vmovups 0x40(%rsp), %ymm1
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x2e7e // jle 0x440 <patches+0x440>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x860c // vmovss %xmm1, (%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xec75 // jne 0x420 <patches+0x420>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xa56c8d4a; BYTE $0x00 // leaq (%rbp,%r12,4), %rbp
+	WORD $0x294d; BYTE $0xc7 // subq %r8, %r15
+	LONG $0xfe178e0f; WORD $0xffff // jle 0x265 <patches+0x265>
+	LONG $0xfbaf0f4c // imulq %rbx, %r15
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	WORD $0x087d // jge 0x460 <patches+0x460>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x29eb // jmp 0x486 <patches+0x486>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x0085 // vmovups %ymm0, (%rbp,%rax,4)
+	LONG $0x08408d4c // leaq 0x8(%rax), %r8
+	LONG $0x10c08348 // addq $0x10, %rax
+	WORD $0x394c; BYTE $0xf8 // cmpq %r15, %rax
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0xea7e // jle 0x470 <patches+0x470>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	WORD $0x294c; BYTE $0xc0 // subq %r8, %rax
+	LONG $0xfdce8e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0xfdc28e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	LONG $0x85448d4e; BYTE $0x00 // leaq (%rbp,%r8,4), %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x944c; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm1
+	LONG $0x117a81c4; WORD $0x900c // vmovss %xmm1, (%r8,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xeb75 // jne 0x4b0 <patches+0x4b0>
+	LONG $0xfffd96e9; BYTE $0xff // jmp 0x260 <patches+0x260>
+	LONG $0xb8c48148; WORD $0x0000; BYTE $0x00 // addq $0xb8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·patchesBackAVX2(SB), 0, $464-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 384(SP), SP
+	ANDQ $~63, SP
+	CALL patchesBackAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT patchesBackAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x50478b4c // movq 0x50(%rdi), %r8
+	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
+	LONG $0x083c8d0f; WORD $0x0000 // jge 0x84a <patchesBack+0x84a>
+	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x082f8e0f; WORD $0x0000 // jle 0x84a <patchesBack+0x84a>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xa8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xa8, %rsp
+	LONG $0x105f8b48 // movq 0x10(%rdi), %rbx
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x8944; BYTE $0xd9 // movl %r11d, %ecx
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	LONG $0x40778b4c // movq 0x40(%rdi), %r14
+	LONG $0x087f8b4c // movq 0x8(%rdi), %r15
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
+	LONG $0x046a8d4c // leaq 0x4(%rdx), %r13
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	WORD $0x214c; BYTE $0xda // andq %r11, %rdx
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	WORD $0x214d; BYTE $0xdd // andq %r11, %r13
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	QUAD $0x000000009d0c8d4c // leaq (,%rbx,4), %r9
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
+	LONG $0x05e5c148 // shlq $0x5, %rbp
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	WORD $0x8944; BYTE $0xd8 // movl %r11d, %eax
+	WORD $0xe083; BYTE $0x03 // andl $0x3, %eax
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	WORD $0x0deb // jmp 0xed <patchesBack+0xed>
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
+	LONG $0x074c8d0f; WORD $0x0000 // jge 0x839 <patchesBack+0x839>
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1374 // je 0x110 <patchesBack+0x110>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	WORD $0x10eb // jmp 0x11c <patchesBack+0x11c>
 	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x0948; BYTE $0xf2 // orq %rsi, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1474 // je 0x140 <patchesBack+0x140>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xfe // idivq %rsi
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	WORD $0x11eb // jmp 0x147 <patchesBack+0x147>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf6f7 // divl %esi
+	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
+	LONG $0xf1af0f48 // imulq %rcx, %rsi
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1974 // je 0x170 <patchesBack+0x170>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xfe // idivq %rsi
+	WORD $0x16eb // jmp 0x177 <patchesBack+0x177>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf6f7 // divl %esi
+	LONG $0x4857034c // addq 0x48(%rdi), %r10
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x000000882484894c // movq %r8, 0x88(%rsp)
+	WORD $0x42eb // jmp 0x1cf <patchesBack+0x1cf>
+	LONG $0x247c034c; BYTE $0x70 // addq 0x70(%rsp), %r15
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0xff49; BYTE $0xca // decq %r10
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xff11840f; WORD $0xffff // je 0xe0 <patchesBack+0xe0>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x2c78 // js 0x200 <patchesBack+0x200>
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x094c; BYTE $0xf6 // orq %r14, %rsi
+	LONG $0x20eec148 // shrq $0x20, %rsi
+	WORD $0x3074 // je 0x210 <patchesBack+0x210>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfe // idivq %r14
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x3074 // je 0x221 <patchesBack+0x221>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x4aeb // jmp 0x23f <patchesBack+0x23f>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x37eb // jmp 0x23f <patchesBack+0x23f>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf6 // divl %r14d
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xd075 // jne 0x1f1 <patchesBack+0x1f1>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x0a74 // je 0x230 <patchesBack+0x230>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfe // idivq %r14
+	WORD $0x08eb // jmp 0x238 <patchesBack+0x238>
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf6 // divl %r14d
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0xc69c0f40 // setl %sil
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x094c; BYTE $0xf0 // orq %r14, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	LONG $0x01ce840f; WORD $0x0000 // je 0x420 <patchesBack+0x420>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfe // idivq %r14
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
+	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
+	LONG $0x01ce840f; WORD $0x0000 // je 0x441 <patchesBack+0x441>
+	LONG $0x4caf0f48; WORD $0x3824 // imulq 0x38(%rsp), %rcx
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x48578b4c // movq 0x48(%rdi), %r10
+	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	LONG $0x80248d4d // leaq (%r8,%rax,4), %r12
+	WORD $0x13eb // jmp 0x2b2 <patchesBack+0x2b2>
+	BYTE $0x90 // nop
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0xff49; BYTE $0xca // decq %r10
+	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
+	LONG $0xfeee840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x5978 // js 0x310 <patchesBack+0x310>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x094c; BYTE $0xf0 // orq %r14, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1d74 // je 0x2e0 <patchesBack+0x2e0>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfe // idivq %r14
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x4075 // jne 0x310 <patchesBack+0x310>
+	WORD $0x1beb // jmp 0x2ed <patchesBack+0x2ed>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf6 // divl %r14d
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x2375 // jne 0x310 <patchesBack+0x310>
+	LONG $0x30473b48 // cmpq 0x30(%rdi), %rax
+	WORD $0x1d7d // jge 0x310 <patchesBack+0x310>
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	LONG $0x84148d49 // leaq (%r12,%rax,4), %rdx
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x00828d0f; WORD $0x0000 // jge 0x387 <patchesBack+0x387>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00009fe9; BYTE $0x00 // jmp 0x3ab <patchesBack+0x3ab>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	WORD $0x0a7d // jge 0x320 <patchesBack+0x320>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x2ceb // jmp 0x346 <patchesBack+0x346>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x117cc1c4; WORD $0x8704 // vmovups %ymm0, (%r15,%rax,4)
+	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0xea7e // jle 0x330 <patchesBack+0x330>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xff4e8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xff438e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
+	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x370 <patchesBack+0x370>
+	LONG $0xffff19e9; BYTE $0xff // jmp 0x2a0 <patchesBack+0x2a0>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fcc5; BYTE $0x82 // vmovups (%rdx,%rax,4), %ymm1
+	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
+	LONG $0x117cc1c4; WORD $0x870c // vmovups %ymm1, (%r15,%rax,4)
+	LONG $0x10c08348 // addq $0x10, %rax
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0xe57e // jle 0x390 <patchesBack+0x390>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xfee98e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xfede8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
+	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xb0 <sum+0xb0>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0xf2 <sum+0xf2>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xe0 <sum+0xe0>
-	LONG $0x28c48348 // addq $0x28, %rsp
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·axpyAVX2(SB), 0, $288-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL axpyAVX2body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT axpyAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <axpy+0x18>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x33eb // jmp 0x4b <axpy+0x4b>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x0c10fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm1
-	LONG $0xa87de2c4; WORD $0x8a0c // vfmadd213ps (%rdx,%rcx,4), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x8a // vmovups %ymm1, (%rdx,%rcx,4)
-	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xd57e // jle 0x20 <axpy+0x20>
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0x009e8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x007a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x80 <axpy+0x80>
+	WORD $0xee75 // jne 0x3d0 <patchesBack+0x3d0>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4d7e // jle 0xf2 <axpy+0xf2>
+	LONG $0xfeab8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
+	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x400 <patchesBack+0x400>
+	LONG $0xfffe89e9; BYTE $0xff // jmp 0x2a0 <patchesBack+0x2a0>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x94 // vmovss %xmm2, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xb0 <axpy+0xb0>
-	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x207e // jle 0xf2 <axpy+0xf2>
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xe0 <axpy+0xe0>
-	LONG $0x28c48348 // addq $0x28, %rsp
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·scaleAVX2(SB), 0, $288-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL scaleAVX2body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT scaleAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x187de2c4; WORD $0x1047 // vbroadcastss 0x10(%rdi), %ymm0
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <scale+0x18>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x29eb // jmp 0x41 <scale+0x41>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
-	LONG $0x0c59fcc5; BYTE $0x88 // vmulps (%rax,%rcx,4), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xdf7e // jle 0x20 <scale+0x20>
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0x6c7e // jle 0xb2 <scale+0xb2>
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x537e // jle 0xb2 <scale+0xb2>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x70 <scale+0x70>
-	LONG $0x0459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0xb2 <scale+0xb2>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xa0 <scale+0xa0>
-	LONG $0x28c48348 // addq $0x28, %rsp
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·descendAVX2(SB), 0, $288-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL descendAVX2body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT descendAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x0a74 // je 0x19 <descend+0x19>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x157d // jge 0x2a <descend+0x2a>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x76eb // jmp 0x8f <descend+0x8f>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x01a48d0f; WORD $0x0000 // jge 0x1c7 <descend+0x1c7>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0001fae9; BYTE $0x00 // jmp 0x224 <descend+0x224>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
-	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
-	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
-	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
-	LONG $0xac65e2c4; BYTE $0xd0 // vfnmadd213ps %ymm0, %ymm3, %ymm2
-	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xa17e // jle 0x30 <descend+0x30>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x02aa8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x028a8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xc0 <descend+0xc0>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x024c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xf741; BYTE $0xf6 // divl %r14d
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
+	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
+	LONG $0xfe32850f; WORD $0xffff // jne 0x273 <patchesBack+0x273>
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x01d58d0f; WORD $0x0000 // jge 0x620 <patchesBack+0x620>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xfd348e0f; WORD $0xffff // jle 0x18d <patchesBack+0x18d>
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	LONG $0x0169820f; WORD $0x0000 // jb 0x5cc <patchesBack+0x5cc>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x0f048d4b // leaq (%r15,%r9), %rax
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x100 <descend+0x100>
-	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x020c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x140 <descend+0x140>
-	LONG $0x9875e2c4; WORD $0x2414 // vfmadd132ps (%rsp), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x170 <descend+0x170>
-	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
-	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
-	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
-	LONG $0xac6de2c4; BYTE $0xd8 // vfnmadd213ps %ymm0, %ymm2, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x019c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x1b0 <descend+0x1b0>
-	LONG $0x00017be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
-	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
-	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xac7e // jle 0x1d0 <descend+0x1d0>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x01158e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00f58e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x373c8d49 // leaq (%r15,%rsi), %rdi
+	LONG $0x0f148d4d // leaq (%r15,%rcx), %r10
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x0f248d4d // leaq (%r15,%rcx), %r12
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x0f2c8d4d // leaq (%r15,%rcx), %r13
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
 	BYTE $0x90 // nop
-	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x250 <descend+0x250>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x290 <descend+0x290>
-	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x007c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb70c // vmovss %xmm1, (%r15,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
-	LONG $0xb86de2c4; WORD $0x240c // vfmadd231ps (%rsp), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x507e // jle 0x342 <descend+0x342>
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xed75 // jne 0x4b0 <patchesBack+0x4b0>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb0 // vmovss %xmm1, (%rax,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xee75 // jne 0x4d0 <patchesBack+0x4d0>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xee75 // jne 0x4f0 <patchesBack+0x4f0>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb20c // vmovss %xmm1, (%r10,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xed75 // jne 0x510 <patchesBack+0x510>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb40c // vmovss %xmm1, (%r12,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xed75 // jne 0x530 <patchesBack+0x530>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x117ac1c4; WORD $0xb54c; BYTE $0x00 // vmovss %xmm1, (%r13,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xec75 // jne 0x550 <patchesBack+0x550>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xee75 // jne 0x570 <patchesBack+0x570>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb7 // vmovss %xmm1, (%rdi,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xee75 // jne 0x590 <patchesBack+0x590>
+	WORD $0x0149; BYTE $0xef // addq %rbp, %r15
+	LONG $0x08c08349 // addq $0x8, %r8
+	WORD $0x0148; BYTE $0xe8 // addq %rbp, %rax
+	WORD $0x0148; BYTE $0xea // addq %rbp, %rdx
+	WORD $0x0149; BYTE $0xea // addq %rbp, %r10
+	WORD $0x0149; BYTE $0xec // addq %rbp, %r12
+	WORD $0x0149; BYTE $0xed // addq %rbp, %r13
+	WORD $0x0148; BYTE $0xe9 // addq %rbp, %rcx
+	WORD $0x0148; BYTE $0xef // addq %rbp, %rdi
+	QUAD $0x000000a024843b4c // cmpq 0xa0(%rsp), %r8
+	LONG $0xfed4850f; WORD $0xffff // jne 0x4a0 <patchesBack+0x4a0>
+	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0xfbc3840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	WORD $0xc031 // xorl %eax, %eax
+	BYTE $0x90 // nop
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8f0c // vmovss %xmm1, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
+	WORD $0xed75 // jne 0x5f0 <patchesBack+0x5f0>
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x24443b48; BYTE $0x48 // cmpq 0x48(%rsp), %rax
+	WORD $0xd075 // jne 0x5e0 <patchesBack+0x5e0>
+	LONG $0xfffb8be9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x04fb8349 // cmpq $0x4, %r11
+	WORD $0x7e73 // jae 0x6a4 <patchesBack+0x6a4>
+	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xfb67840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x12eb // jmp 0x64f <patchesBack+0x64f>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xfb51840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
 	WORD $0xf631 // xorl %esi, %esi
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x300 <descend+0x300>
-	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
-	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1b7e // jle 0x342 <descend+0x342>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x330 <descend+0x330>
-	LONG $0x28c48348 // addq $0x28, %rsp
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·maskAVX2(SB), 0, $288-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL maskAVX2body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x187de2c4; WORD $0x2047 // vbroadcastss 0x20(%rdi), %ymm0
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <mask+0x18>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x44eb // jmp 0x5c <mask+0x5c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x9066 // nop
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x1410fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm2
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
-	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
-	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
-	LONG $0x1454ecc5; BYTE $0x8a // vandps (%rdx,%rcx,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xc47e // jle 0x20 <mask+0x20>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x00ad8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00868e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x90 <mask+0x90>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x587e // jle 0x112 <mask+0x112>
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
+	LONG $0x08c68348 // addq $0x8, %rsi
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x10c28348 // addq $0x10, %rdx
+	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
+	WORD $0xe87e // jle 0x660 <patchesBack+0x660>
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x2948; BYTE $0xf2 // subq %rsi, %rdx
+	WORD $0xc07e // jle 0x640 <patchesBack+0x640>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xb67e // jle 0x640 <patchesBack+0x640>
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xc0 <mask+0xc0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
-	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
-	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
-	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xee7c // jl 0x690 <patchesBack+0x690>
+	WORD $0x9ceb // jmp 0x640 <patchesBack+0x640>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x0f048d4b // leaq (%r15,%r9), %rax
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x0f148d4d // leaq (%r15,%rcx), %r10
+	WORD $0x1feb // jmp 0x6de <patchesBack+0x6de>
+	BYTE $0x90 // nop
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x394d; BYTE $0xec // cmpq %r13, %r12
+	LONG $0xff48840f; WORD $0xffff // je 0x626 <patchesBack+0x626>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xe87e // jle 0x6f0 <patchesBack+0x6f0>
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
+	WORD $0x247e // jle 0x734 <patchesBack+0x734>
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1b7e // jle 0x112 <mask+0x112>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x100 <mask+0x100>
-	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x1a7e // jle 0x734 <patchesBack+0x734>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
+	WORD $0xec7c // jl 0x720 <patchesBack+0x720>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xe87e // jle 0x740 <patchesBack+0x740>
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
+	WORD $0x247e // jle 0x784 <patchesBack+0x784>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x1a7e // jle 0x784 <patchesBack+0x784>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
+	WORD $0xec7c // jl 0x770 <patchesBack+0x770>
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xe87e // jle 0x790 <patchesBack+0x790>
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
+	WORD $0x247e // jle 0x7d4 <patchesBack+0x7d4>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x1a7e // jle 0x7d4 <patchesBack+0x7d4>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
+	WORD $0xec7c // jl 0x7c0 <patchesBack+0x7c0>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
+	WORD $0xe87e // jle 0x7e0 <patchesBack+0x7e0>
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
+	LONG $0xfebc8e0f; WORD $0xffff // jle 0x6c0 <patchesBack+0x6c0>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfeae8e0f; WORD $0xffff // jle 0x6c0 <patchesBack+0x6c0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
+	WORD $0xec7c // jl 0x820 <patchesBack+0x820>
+	LONG $0xfffe87e9; BYTE $0xff // jmp 0x6c0 <patchesBack+0x6c0>
+	LONG $0xa8c48148; WORD $0x0000; BYTE $0x00 // addq $0xa8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

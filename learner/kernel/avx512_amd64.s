@@ -10465,158 +10465,386 @@ TEXT ·normSumsAVX512(SB), 0, $256-8
 	RET
 
 TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	LONG $0x0193840f; WORD $0x0000 // je 0x1a2 <normSums+0x1a2>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x02c48e0f; WORD $0x0000 // jle 0x2dc <normSums+0x2dc>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x20eb // jmp 0x44 <normSums+0x44>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	BYTE $0x53 // pushq %rbx
 	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
 	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
 	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x02988d0f; WORD $0x0000 // jge 0x2dc <normSums+0x2dc>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	LONG $0x028d8e0f; WORD $0x0000 // jle 0x2a7 <normSums+0x2a7>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x027d8d0f; WORD $0x0000 // jge 0x2a2 <normSums+0x2a2>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x4feb // jmp 0x7a <normSums+0x7a>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x4874f162; WORD $0xd259 // vmulps %zmm2, %zmm1, %zmm2
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x02288d0f; WORD $0x0000 // jge 0x2a2 <normSums+0x2a2>
+	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
 	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x1574 // je 0xa0 <normSums+0xa0>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x60 <normSums+0x60>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x000094e9; BYTE $0x00 // jmp 0xef <normSums+0xef>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x2f7d // jge 0xc0 <normSums+0xc0>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0000c1e9; BYTE $0x00 // jmp 0x159 <normSums+0x159>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x012e8d0f; WORD $0x0000 // jge 0x1d8 <normSums+0x1d8>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00019fe9; BYTE $0x00 // jmp 0x250 <normSums+0x250>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
 	LONG $0x487c9162; WORD $0x1410; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm2
-	LONG $0x28578b4c // movq 0x28(%rdi), %r10
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x48759262; WORD $0x14a8; BYTE $0x83 // vfmadd213ps (%r11,%r8,4), %zmm1, %zmm2
-	LONG $0x48749162; WORD $0x0c5c; BYTE $0x81 // vsubps (%r9,%r8,4), %zmm1, %zmm1
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487cf162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k1
-	QUAD $0x02144fc2596cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm2, %k1 {%k1}
-	LONG $0xc97cb162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm2 {%k1} {z}
-	LONG $0x486d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm2, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%r10,%r8,4)
+	LONG $0x486db262; WORD $0x0ca8; BYTE $0x83 // vfmadd213ps (%rbx,%r8,4), %zmm2, %zmm1
+	LONG $0x486cb162; WORD $0x145c; BYTE $0x80 // vsubps (%rax,%r8,4), %zmm2, %zmm2
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x487cf162; WORD $0xc9c2; BYTE $0x01 // vcmpltps %zmm1, %zmm0, %k1
+	QUAD $0x02144fc25974f162 // vcmpleps 0x50(%rdi){1to16}, %zmm1, %k1 {%k1}
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xd259 // vmulps %zmm2, %zmm1, %zmm2
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x80 // vmovups %zmm2, (%rax,%r8,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x80 // vmovups %zmm1, (%rax,%r8,4)
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0xff778e0f; WORD $0xffff // jle 0xd0 <normSums+0xd0>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xff048e0f; WORD $0xffff // jle 0x66 <normSums+0x66>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm4 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm5 {%k1} {z}
+	LONG $0x485df262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm4, %zmm3
+	LONG $0x485cf162; WORD $0xd25c // vsubps %zmm2, %zmm4, %zmm2
+	LONG $0x487cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k2
+	QUAD $0x021457c25a64f162 // vcmpleps 0x50(%rdi){1to16}, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xcd28 // vmovaps %zmm5, %zmm1 {%k2} {z}
+	LONG $0xfffe58e9; BYTE $0xff // jmp 0x30 <normSums+0x30>
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm1
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x48749162; WORD $0x0c5c; BYTE $0x82 // vsubps (%r10,%r8,4), %zmm1, %zmm1
+	LONG $0x486cf162; WORD $0xc959 // vmulps %zmm1, %zmm2, %zmm1
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%r9,%r8,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x486cb162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm2, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x80 // vmovups %zmm1, (%rax,%r8,4)
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xa07e // jle 0x1f0 <normSums+0x1f0>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfe0d8e0f; WORD $0xffff // jle 0x66 <normSums+0x66>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xfffd8ee9; BYTE $0xff // jmp 0x30 <normSums+0x30>
+	BYTE $0x5b // popq %rbx
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x4deb // jmp 0x2fc <normSums+0x2fc>
+	BYTE $0x90 // nop
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%rcx,%rsi,4) {%k1}
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%rcx,%rsi,4) {%k1}
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	LONG $0x90348d48 // leaq (%rax,%rdx,4), %rsi
+	LONG $0xd0048d4c // leaq (%rax,%rdx,8), %r8
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0xfd208f0f; WORD $0xffff // jg 0x1c <normSums+0x1c>
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x0d74 // je 0x310 <normSums+0x310>
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x277d // jge 0x330 <normSums+0x330>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x000197e9; BYTE $0x00 // jmp 0x4a7 <normSums+0x4a7>
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0x02f48d0f; WORD $0x0000 // jge 0x60e <normSums+0x60e>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0003e7e9; BYTE $0x00 // jmp 0x708 <normSums+0x708>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x487df262; WORD $0x6718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm4
+	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	LONG $0x487c9162; WORD $0x1c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm3
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm1
+	QUAD $0x0000000095148d4c // leaq (,%rdx,4), %r10
+	LONG $0x487c9162; WORD $0x2c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm5
+	LONG $0x830c8d4f // leaq (%r11,%r8,4), %r9
+	LONG $0x83348d4a // leaq (%rbx,%r8,4), %rsi
+	LONG $0x487cd162; WORD $0x3c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm7
+	LONG $0x487c5162; WORD $0x0c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm9
+	LONG $0x487cf162; WORD $0xf228 // vmovaps %zmm2, %zmm6
+	LONG $0x487c7162; WORD $0xc228 // vmovaps %zmm2, %zmm8
+	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
+	LONG $0x4855f262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm5, %zmm6
+	LONG $0x4854f162; WORD $0xe95c // vsubps %zmm1, %zmm5, %zmm5
+	LONG $0x48457262; WORD $0xc3a8 // vfmadd213ps %zmm3, %zmm7, %zmm8
+	LONG $0x48357262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm9, %zmm10
+	LONG $0x48347162; WORD $0xc95c // vsubps %zmm1, %zmm9, %zmm9
+	LONG $0x4844f162; WORD $0xf95c // vsubps %zmm1, %zmm7, %zmm7
+	LONG $0x484cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm6, %k1
+	LONG $0x497cf162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm6, %zmm0, %k1 {%k1}
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0x83 // vmovups (%rbx,%r8,4), %zmm6 {%k1} {z}
+	LONG $0x483cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm8, %k1
+	LONG $0x497cd162; WORD $0xc8c2; BYTE $0x01 // vcmpltps %zmm8, %zmm0, %k1 {%k1}
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm8 {%k1} {z}
+	LONG $0x482cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm10, %k1
+	LONG $0x497cd162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm10, %zmm0, %k1 {%k1}
+	LONG $0xc97c7162; WORD $0x1410; BYTE $0xd6 // vmovups (%rsi,%rdx,8), %zmm10 {%k1} {z}
+	LONG $0x52148d4b // leaq (%r10,%r10,2), %rdx
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm11
+	LONG $0x4825f262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm11, %zmm2
+	LONG $0x484cf162; WORD $0xdd59 // vmulps %zmm5, %zmm6, %zmm3
+	LONG $0x4824f162; WORD $0xc95c // vsubps %zmm1, %zmm11, %zmm1
+	LONG $0x483df262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm8, %zmm3
+	LONG $0x486cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm2, %k1
+	LONG $0x482cd162; WORD $0xe159 // vmulps %zmm9, %zmm10, %zmm4
+	LONG $0x497cf162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k1 {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x16 // vmovups (%rsi,%rdx), %zmm2 {%k1} {z}
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
+	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
+	LONG $0x486cd162; WORD $0xd258 // vaddps %zmm10, %zmm2, %zmm2
+	LONG $0x4864f162; WORD $0xcc58 // vaddps %zmm4, %zmm3, %zmm1
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm1, %zmm1
+	LONG $0x484cd162; WORD $0xd858 // vaddps %zmm8, %zmm6, %zmm3
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
 	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
 	LONG $0x486cb162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm2, %zmm1
 	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
 	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x817e // jle 0x70 <normSums+0x70>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff388e0f; WORD $0xffff // jle 0x30 <normSums+0x30>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xfe998e0f; WORD $0xffff // jle 0x340 <normSums+0x340>
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0xfe308e0f; WORD $0xffff // jle 0x2e0 <normSums+0x2e0>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
 	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0x4875f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm1, %zmm4
-	LONG $0x4874f162; WORD $0xcd5c // vsubps %zmm5, %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k2
-	QUAD $0x021457c25a5cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm4, %k2 {%k2}
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
-	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
-	LONG $0x497cf162; WORD $0x2411; BYTE $0x96 // vmovups %zmm4, (%rsi,%rdx,4) {%k1}
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4) {%k1}
-	LONG $0xfffe8ee9; BYTE $0xff // jmp 0x30 <normSums+0x30>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01318e0f; WORD $0x0000 // jle 0x2dc <normSums+0x2dc>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x21eb // jmp 0x1d4 <normSums+0x1d4>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x01088d0f; WORD $0x0000 // jge 0x2dc <normSums+0x2dc>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x1f0 <normSums+0x1f0>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x72eb // jmp 0x25a <normSums+0x25a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
-	LONG $0x487c9162; WORD $0x045c; BYTE $0x82 // vsubps (%r10,%r8,4), %zmm0, %zmm0
-	LONG $0x48759262; WORD $0x04a8; BYTE $0x81 // vfmadd213ps (%r9,%r8,4), %zmm1, %zmm0
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x4874b162; WORD $0x0458; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm1, %zmm0
-	LONG $0x487cb162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xa67e // jle 0x200 <normSums+0x200>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff5d8e0f; WORD $0xffff // jle 0x1c0 <normSums+0x1c0>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
+	LONG $0x487df262; WORD $0x6718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm4
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm2 {%k1} {z}
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm5 {%k1} {z}
+	LONG $0xb10c8d49 // leaq (%r9,%rsi,4), %rcx
+	LONG $0xc97c7162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm10 {%k1} {z}
+	LONG $0x487cf162; WORD $0xfa28 // vmovaps %zmm2, %zmm7
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0xd1 // vmovups (%rcx,%rdx,8), %zmm12 {%k1} {z}
+	LONG $0x487c7162; WORD $0xca28 // vmovaps %zmm2, %zmm9
+	LONG $0x487c7162; WORD $0xda28 // vmovaps %zmm2, %zmm11
+	LONG $0xb3148d4d // leaq (%r11,%rsi,4), %r10
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0xb3 // vmovups (%r11,%rsi,4), %zmm6 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm8 {%k1} {z}
+	LONG $0x4855f262; WORD $0xfba8 // vfmadd213ps %zmm3, %zmm5, %zmm7
+	LONG $0x4854f162; WORD $0xe95c // vsubps %zmm1, %zmm5, %zmm5
+	LONG $0x482d7262; WORD $0xcba8 // vfmadd213ps %zmm3, %zmm10, %zmm9
+	LONG $0x481d7262; WORD $0xdba8 // vfmadd213ps %zmm3, %zmm12, %zmm11
+	LONG $0x4844f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm7, %k2
+	LONG $0x4a7cf162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm7, %zmm0, %k2 {%k2}
+	LONG $0x482cf162; WORD $0xf95c // vsubps %zmm1, %zmm10, %zmm7
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm10 {%k1} {z}
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0xca7cf162; WORD $0xf628 // vmovaps %zmm6, %zmm6 {%k2} {z}
+	LONG $0x4834f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm9, %k2
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm13 {%k1} {z}
+	LONG $0x4a7cd162; WORD $0xd1c2; BYTE $0x01 // vcmpltps %zmm9, %zmm0, %k2 {%k2}
+	LONG $0x481c7162; WORD $0xc95c // vsubps %zmm1, %zmm12, %zmm9
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm12 {%k1} {z}
+	LONG $0xca7c5162; WORD $0xc028 // vmovaps %zmm8, %zmm8 {%k2} {z}
+	LONG $0x4824f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm11, %k2
+	LONG $0x4a7cd162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm11, %zmm0, %k2 {%k2}
+	LONG $0xca7c5162; WORD $0xd228 // vmovaps %zmm10, %zmm10 {%k2} {z}
+	LONG $0x4815f262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm13, %zmm2
+	LONG $0x484cf162; WORD $0xdd59 // vmulps %zmm5, %zmm6, %zmm3
+	LONG $0x4814f162; WORD $0xc95c // vsubps %zmm1, %zmm13, %zmm1
+	LONG $0x483df262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm8, %zmm3
+	LONG $0x486cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm2, %k2
+	LONG $0x482cd162; WORD $0xe159 // vmulps %zmm9, %zmm10, %zmm4
+	LONG $0x4a7cf162; WORD $0xd2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k2 {%k2}
+	LONG $0xca7cd162; WORD $0xd428 // vmovaps %zmm12, %zmm2 {%k2} {z}
+	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
+	LONG $0x486cd162; WORD $0xd258 // vaddps %zmm10, %zmm2, %zmm2
+	LONG $0x4864f162; WORD $0xcc58 // vaddps %zmm4, %zmm3, %zmm1
+	LONG $0x484cd162; WORD $0xe058 // vaddps %zmm8, %zmm6, %zmm4
+	LONG $0x485cf162; WORD $0xd258 // vaddps %zmm2, %zmm4, %zmm2
+	LONG $0xfffca2e9; BYTE $0xff // jmp 0x2b0 <normSums+0x2b0>
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	LONG $0x831c8d4b // leaq (%r11,%r8,4), %rbx
+	LONG $0x487c9162; WORD $0x1c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm3
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0x93 // vmovups (%rbx,%rdx,4), %zmm5
+	LONG $0x487cf162; WORD $0x3c10; BYTE $0xd3 // vmovups (%rbx,%rdx,8), %zmm7
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x81148d4f // leaq (%r9,%r8,4), %r10
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
+	QUAD $0x00000000950c8d4c // leaq (,%rdx,4), %r9
+	LONG $0x487cd162; WORD $0x3410; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm6
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm4
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x487c5162; WORD $0x0410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm8
+	LONG $0x487c7162; WORD $0x0c10; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm9
+	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
+	LONG $0x484cf162; WORD $0xf15c // vsubps %zmm1, %zmm6, %zmm6
+	LONG $0x485cf162; WORD $0xe15c // vsubps %zmm1, %zmm4, %zmm4
+	LONG $0x4864f162; WORD $0xd259 // vmulps %zmm2, %zmm3, %zmm2
+	LONG $0x483cf162; WORD $0xc95c // vsubps %zmm1, %zmm8, %zmm1
+	LONG $0x4844f162; WORD $0xf659 // vmulps %zmm6, %zmm7, %zmm6
+	LONG $0x4855f262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm5, %zmm2
+	LONG $0x4835f262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm9, %zmm6
+	LONG $0x486cf162; WORD $0xce58 // vaddps %zmm6, %zmm2, %zmm1
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm1, %zmm1
+	LONG $0x4864f162; WORD $0xd558 // vaddps %zmm5, %zmm3, %zmm2
+	LONG $0x4834f162; WORD $0xdf58 // vaddps %zmm7, %zmm9, %zmm3
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x86 // vmovups %zmm1, (%rsi,%r8,4)
+	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x486cb162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm2, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xff188e0f; WORD $0xffff // jle 0x620 <normSums+0x620>
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0xfbcf8e0f; WORD $0xffff // jle 0x2e0 <normSums+0x2e0>
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd189 // movl %edx, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
 	WORD $0xf741; BYTE $0xd1 // notl %r9d
 	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc25c // vsubps %zmm2, %zmm0, %zmm0
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x4875f262; WORD $0xd0b8 // vfmadd231ps %zmm0, %zmm1, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x91 // vmovups %zmm0, (%rcx,%rdx,4) {%k1}
-	LONG $0xfffee4e9; BYTE $0xff // jmp 0x1c0 <normSums+0x1c0>
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0xb3 // vmovups (%r11,%rsi,4), %zmm2 {%k1} {z}
+	LONG $0xb30c8d4d // leaq (%r11,%rsi,4), %r9
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm6 {%k1} {z}
+	LONG $0xb1148d4c // leaq (%rcx,%rsi,4), %r10
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm7 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x09 // vmovups (%r9,%rcx), %zmm8 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
+	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x0a // vmovups (%r10,%rcx), %zmm9 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe15c // vsubps %zmm1, %zmm4, %zmm4
+	LONG $0x484cf162; WORD $0xf15c // vsubps %zmm1, %zmm6, %zmm6
+	LONG $0x4864f162; WORD $0xd259 // vmulps %zmm2, %zmm3, %zmm2
+	LONG $0x4864f162; WORD $0xdd58 // vaddps %zmm5, %zmm3, %zmm3
+	LONG $0x4855f262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm5, %zmm2
+	LONG $0x4844f162; WORD $0xe659 // vmulps %zmm6, %zmm7, %zmm4
+	LONG $0x483cf162; WORD $0xc95c // vsubps %zmm1, %zmm8, %zmm1
+	LONG $0x4835f262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm9, %zmm4
+	LONG $0x486cf162; WORD $0xcc58 // vaddps %zmm4, %zmm2, %zmm1
+	LONG $0x4834f162; WORD $0xe758 // vaddps %zmm7, %zmm9, %zmm4
+	LONG $0x4864f162; WORD $0xd458 // vaddps %zmm4, %zmm3, %zmm2
+	LONG $0xfffad4e9; BYTE $0xff // jmp 0x2b0 <normSums+0x2b0>
 	MOVQ R12, SP
 	RET
 
@@ -11028,6 +11256,855 @@ TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·transposeAVX512(SB), 0, $720-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 640(SP), SP
+	ANDQ $~63, SP
+	CALL transposeAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT transposeAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xa8ec8148; WORD $0x0001; BYTE $0x00 // subq $0x1a8, %rsp
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	LONG $0x09ff8d0f; WORD $0x0000 // jge 0xa21 <transpose+0xa21>
+	LONG $0x185f8b4c // movq 0x18(%rdi), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x09f28e0f; WORD $0x0000 // jle 0xa21 <transpose+0xa21>
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xff4b8d49 // leaq -0x1(%r11), %rcx
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x06e1c149 // shlq $0x6, %r9
+	QUAD $0x0000000c95048d4c // leaq 0xc(,%rdx,4), %r8
+	QUAD $0x0000000495148d4c // leaq 0x4(,%rdx,4), %r10
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	LONG $0x04e9c148 // shrq $0x4, %rcx
+	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	QUAD $0x00000008950c8d4c // leaq 0x8(,%rdx,4), %r9
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0xc3af0f4d // imulq %r11, %r8
+	LONG $0xd3af0f4d // imulq %r11, %r10
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0xce89 // movl %ecx, %esi
+	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
+	LONG $0xfce18348 // andq $-0x4, %rcx
+	LONG $0xcbaf0f4d // imulq %r11, %r9
+	LONG $0x245c8948; BYTE $0x10 // movq %rbx, 0x10(%rsp)
+	LONG $0x015a8d48 // leaq 0x1(%rdx), %rbx
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	QUAD $0x00000128248c8948 // movq %rcx, 0x128(%rsp)
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	QUAD $0x0000019824b48948 // movq %rsi, 0x198(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x02348d4c // leaq (%rdx,%rax), %r14
+	QUAD $0x0000013024b48948 // movq %rsi, 0x130(%rsp)
+	LONG $0x03728d48 // leaq 0x3(%rdx), %rsi
+	QUAD $0x000000a824b4894c // movq %r14, 0xa8(%rsp)
+	LONG $0xf3af0f49 // imulq %r11, %rsi
+	LONG $0x0a348d4c // leaq (%rdx,%rcx), %r14
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
+	QUAD $0x000000a024b4894c // movq %r14, 0xa0(%rsp)
+	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
+	LONG $0x025a8d48 // leaq 0x2(%rdx), %rbx
+	LONG $0xdbaf0f49 // imulq %r11, %rbx
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x06e3c149 // shlq $0x6, %r11
+	QUAD $0x000000c024b48948 // movq %rsi, 0xc0(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x08e6c148 // shlq $0x8, %rsi
+	QUAD $0x000000d0249c894c // movq %r11, 0xd0(%rsp)
+	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
+	QUAD $0x0000012024b48948 // movq %rsi, 0x120(%rsp)
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	QUAD $0x00000088249c894c // movq %r11, 0x88(%rsp)
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
+	LONG $0x421c8d48 // leaq (%rdx,%rax,2), %rbx
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	QUAD $0x00000000951c8d48 // leaq (,%rdx,4), %rbx
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x0000001095048d48 // leaq 0x10(,%rdx,4), %rax
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	QUAD $0x00000000a51c8d4a // leaq (,%r12,4), %rbx
+	LONG $0x245c8948; BYTE $0x18 // movq %rbx, 0x18(%rsp)
+	LONG $0x00009fe9; BYTE $0x00 // jmp 0x247 <transpose+0x247>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	QUAD $0x000000a024848348; BYTE $0x10 // addq $0x10, 0xa0(%rsp)
+	QUAD $0x000000a824848348; BYTE $0x10 // addq $0x10, 0xa8(%rsp)
+	LONG $0x24448348; WORD $0x4050 // addq $0x40, 0x50(%rsp)
+	QUAD $0x0000008824848348; BYTE $0x40 // addq $0x40, 0x88(%rsp)
+	QUAD $0x0000009824848348; BYTE $0x40 // addq $0x40, 0x98(%rsp)
+	QUAD $0x0000009024848348; BYTE $0x40 // addq $0x40, 0x90(%rsp)
+	LONG $0x10c18348 // addq $0x10, %rcx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0x24440148; BYTE $0x10 // addq %rax, 0x10(%rsp)
+	QUAD $0x000000c824840148 // addq %rax, 0xc8(%rsp)
+	QUAD $0x000000c024840148 // addq %rax, 0xc0(%rsp)
+	QUAD $0x000000b824840148 // addq %rax, 0xb8(%rsp)
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
+	LONG $0x40c08348 // addq $0x40, %rax
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	LONG $0x07da8d0f; WORD $0x0000 // jge 0xa21 <transpose+0xa21>
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x04668d4d // leaq 0x4(%r14), %r12
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	QUAD $0x0000011824848948 // movq %rax, 0x118(%rsp)
+	WORD $0x394c; BYTE $0xfa // cmpq %r15, %rdx
+	QUAD $0x0000013824a4894c // movq %r12, 0x138(%rsp)
+	LONG $0xda4c0f48 // cmovlq %rdx, %rbx
+	LONG $0x241c8948 // movq %rbx, (%rsp)
+	WORD $0x394d; BYTE $0xe7 // cmpq %r12, %r15
+	WORD $0x5b7d // jge 0x2d0 <transpose+0x2d0>
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	LONG $0xff4f8e0f; WORD $0xffff // jle 0x1cd <transpose+0x1cd>
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	QUAD $0x0000010824bc8348; BYTE $0x30 // cmpq $0x30, 0x108(%rsp)
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x2474894c; BYTE $0x08 // movq %r14, 0x8(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0x0467830f; WORD $0x0000 // jae 0x72b <transpose+0x72b>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	LONG $0x00066be9; BYTE $0x00 // jmp 0x93a <transpose+0x93a>
+	BYTE $0x90 // nop
+	QUAD $0x000000a824ac8b48 // movq 0xa8(%rsp), %rbp
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x000010ba; BYTE $0x00 // movl $0x10, %edx
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x7aeb // jmp 0x38e <transpose+0x38e>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
+	QUAD $0x0000015024848b4c // movq 0x150(%rsp), %r8
+	QUAD $0x0000015824948b4c // movq 0x158(%rsp), %r10
+	QUAD $0x0000013024848b48 // movq 0x130(%rsp), %rax
+	QUAD $0x0000017824ac8b48 // movq 0x178(%rsp), %rbp
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	QUAD $0x000000d0249c0348 // addq 0xd0(%rsp), %rbx
+	QUAD $0x00000140248c8b4c // movq 0x140(%rsp), %r9
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x40c18348 // addq $0x40, %rcx
+	LONG $0x40c08349 // addq $0x40, %r8
+	LONG $0x40c28349 // addq $0x40, %r10
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x394d; BYTE $0xd9 // cmpq %r11, %r9
+	LONG $0xfe228d0f; WORD $0xffff // jge 0x1b0 <transpose+0x1b0>
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	QUAD $0x0000018824948948 // movq %rdx, 0x188(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	QUAD $0x00000180249c8948 // movq %rbx, 0x180(%rsp)
+	QUAD $0x0000016824a4894c // movq %r12, 0x168(%rsp)
+	QUAD $0x000000d824a4894c // movq %r12, 0xd8(%rsp)
+	QUAD $0x000001502484894c // movq %r8, 0x150(%rsp)
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	LONG $0x2474894c; BYTE $0x08 // movq %r14, 0x8(%rsp)
+	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	QUAD $0x0000017824ac8948 // movq %rbp, 0x178(%rsp)
+	QUAD $0x000000e824ac8948 // movq %rbp, 0xe8(%rsp)
+	QUAD $0x0000017024bc894c // movq %r15, 0x170(%rsp)
+	QUAD $0x000000e024bc894c // movq %r15, 0xe0(%rsp)
+	QUAD $0x0000016024ac894c // movq %r13, 0x160(%rsp)
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	QUAD $0x000001582494894c // movq %r10, 0x158(%rsp)
+	LONG $0xd34c0f49 // cmovlq %r11, %rdx
+	QUAD $0x0000019024948948 // movq %rdx, 0x190(%rsp)
+	LONG $0x10518d49 // leaq 0x10(%r9), %rdx
+	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	QUAD $0x0000014024948948 // movq %rdx, 0x140(%rsp)
+	LONG $0xc24c0f48 // cmovlq %rdx, %rax
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	QUAD $0x000001a024948948 // movq %rdx, 0x1a0(%rsp)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
+	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	LONG $0x245c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r11
+	QUAD $0x00000100248c8948 // movq %rcx, 0x100(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	QUAD $0x000000f8249c894c // movq %r11, 0xf8(%rsp)
+	WORD $0x7eeb // jmp 0x507 <transpose+0x507>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	QUAD $0x0000008024ac8b48 // movq 0x80(%rsp), %rbp
+	QUAD $0x000000d824848348; BYTE $0x04 // addq $0x4, 0xd8(%rsp)
+	QUAD $0x000000e024848348; BYTE $0x04 // addq $0x4, 0xe0(%rsp)
+	QUAD $0x000000e824848348; BYTE $0x04 // addq $0x4, 0xe8(%rsp)
+	QUAD $0x000000f024848348; BYTE $0x04 // addq $0x4, 0xf0(%rsp)
+	LONG $0x24448348; WORD $0x1060 // addq $0x10, 0x60(%rsp)
+	QUAD $0x000000f824940148 // addq %rdx, 0xf8(%rsp)
+	QUAD $0x0000010024940148 // addq %rdx, 0x100(%rsp)
+	LONG $0x24540148; BYTE $0x68 // addq %rdx, 0x68(%rsp)
+	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
+	LONG $0x04428d4d // leaq 0x4(%r10), %r8
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	LONG $0x10558d48 // leaq 0x10(%rbp), %rdx
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	LONG $0x01998f0f; WORD $0x0000 // jg 0x6a0 <transpose+0x6a0>
+	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	QUAD $0x000001a024843948 // cmpq %rax, 0x1a0(%rsp)
+	LONG $0x00b58f0f; WORD $0x0000 // jg 0x5da <transpose+0x5da>
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b4c; BYTE $0x37 // movq (%rdi), %r14
+	LONG $0x3e2c8d4b // leaq (%r14,%r15), %rbp
+	LONG $0x1078a1c4; WORD $0xad44; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm0
+	LONG $0x0e2c8d49 // leaq (%r14,%rcx), %rbp
+	LONG $0x1078a1c4; WORD $0xad4c; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm1
+	LONG $0x262c8d4b // leaq (%r14,%r12), %rbp
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	LONG $0x1078a1c4; WORD $0xad54; BYTE $0x00 // vmovups (%rbp,%r13,4), %xmm2
+	LONG $0x107881c4; WORD $0xae1c // vmovups (%r14,%r13,4), %xmm3
+	LONG $0x08778b4c // movq 0x8(%rdi), %r14
+	LONG $0x296c8d4b; BYTE $0x08 // leaq 0x8(%r9,%r13), %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0xe114f8c5 // vunpcklps %xmm1, %xmm0, %xmm4
+	LONG $0xc115f8c5 // vunpckhps %xmm1, %xmm0, %xmm0
+	LONG $0xeb14e8c5 // vunpcklps %xmm3, %xmm2, %xmm5
+	LONG $0xcb15e8c5 // vunpckhps %xmm3, %xmm2, %xmm1
+	LONG $0xd516d8c5 // vmovlhps %xmm5, %xmm4, %xmm2
+	LONG $0xd916f8c5 // vmovlhps %xmm1, %xmm0, %xmm3
+	LONG $0xe515d9c5 // vunpckhpd %xmm5, %xmm4, %xmm4
+	LONG $0xc115f9c5 // vunpckhpd %xmm1, %xmm0, %xmm0
+	LONG $0x1178c1c4; WORD $0x9614 // vmovups %xmm2, (%r14,%rdx,4)
+	LONG $0x117881c4; WORD $0x9624 // vmovups %xmm4, (%r14,%r10,4)
+	LONG $0x117881c4; WORD $0x861c // vmovups %xmm3, (%r14,%r8,4)
+	LONG $0x117881c4; WORD $0x9e04 // vmovups %xmm0, (%r14,%r11,4)
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x3948; BYTE $0xc5 // cmpq %rax, %rbp
+	LONG $0xff798e0f; WORD $0xffff // jle 0x550 <transpose+0x550>
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	WORD $0x3949; BYTE $0xc5 // cmpq %rax, %r13
+	LONG $0xfead8d0f; WORD $0xffff // jge 0x490 <transpose+0x490>
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xddaf0f4d // imulq %r13, %r11
+	LONG $0x245c034c; BYTE $0x60 // addq 0x60(%rsp), %r11
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0xae2c8d4b // leaq (%r14,%r13,4), %rbp
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	WORD $0x8b48; BYTE $0x3a // movq (%rdx), %rdi
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xa8048d4f // leaq (%r8,%r13,4), %r8
+	LONG $0xaa148d4f // leaq (%r10,%r13,4), %r10
+	LONG $0x085e034d // addq 0x8(%r14), %r11
+	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	WORD $0x294c; BYTE $0xea // subq %r13, %rdx
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	LONG $0xae2c8d4f // leaq (%r14,%r13,4), %r13
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xb004 // vmovss (%r8,%r14,4), %xmm0
+	LONG $0x117ac1c4; BYTE $0x03 // vmovss %xmm0, (%r11)
+	LONG $0x107a81c4; WORD $0xb204 // vmovss (%r10,%r14,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x0443 // vmovss %xmm0, 0x4(%r11)
+	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x0843 // vmovss %xmm0, 0x8(%r11)
+	LONG $0x107aa1c4; WORD $0xb544; BYTE $0x00 // vmovss (%rbp,%r14,4), %xmm0
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x117ac1c4; WORD $0x0c43 // vmovss %xmm0, 0xc(%r11)
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0xc475 // jne 0x650 <transpose+0x650>
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0x490 <transpose+0x490>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	QUAD $0x00000180249c8b48 // movq 0x180(%rsp), %rbx
+	QUAD $0x0000017024bc8b4c // movq 0x170(%rsp), %r15
+	QUAD $0x0000016824a48b4c // movq 0x168(%rsp), %r12
+	QUAD $0x0000016024ac8b4c // movq 0x160(%rsp), %r13
+	LONG $0x24143b4c // cmpq (%rsp), %r10
+	LONG $0xfc518d0f; WORD $0xffff // jge 0x320 <transpose+0x320>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x086f0348 // addq 0x8(%rdi), %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0xd3af0f49 // imulq %r11, %rdx
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x8949; BYTE $0xe8 // movq %rbp, %r8
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x91148d48 // leaq (%rcx,%rdx,4), %rdx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9204 // vmovss (%rdx,%r10,4), %xmm0
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x117ac1c4; BYTE $0x00 // vmovss %xmm0, (%r8)
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
+	WORD $0xea7c // jl 0x700 <transpose+0x700>
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x04c58348 // addq $0x4, %rbp
+	LONG $0x24143b4c // cmpq (%rsp), %r10
+	WORD $0xba7c // jl 0x6e0 <transpose+0x6e0>
+	LONG $0xfffbf5e9; BYTE $0xff // jmp 0x320 <transpose+0x320>
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x022c8d4c // leaq (%rdx,%rax), %r13
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x021c8d48 // leaq (%rdx,%rax), %rbx
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x10cb8349 // orq $0x10, %r11
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	LONG $0xda4d0f4c // cmovgeq %rdx, %r11
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe04 // vmovss (%r14,%r15,4), %xmm0
+	LONG $0x3a4c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r15), %r9
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xd9 // cmpq %r11, %r9
+	WORD $0xe67c // jl 0x7b0 <transpose+0x7b0>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	WORD $0xc47c // jl 0x7a0 <transpose+0x7a0>
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x20cb8349 // orq $0x20, %r11
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x3949; BYTE $0xeb // cmpq %rbp, %r11
+	LONG $0xdd4d0f4c // cmovgeq %rbp, %r11
+	LONG $0x246c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbp
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8604 // vmovss (%r14,%r8,4), %xmm0
+	LONG $0x027c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xe67c // jl 0x810 <transpose+0x810>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x242c3b48 // cmpq (%rsp), %rbp
+	WORD $0xc47c // jl 0x800 <transpose+0x800>
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x246c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbp
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x30cb8349 // orq $0x30, %r11
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	LONG $0xda4d0f4c // cmovgeq %rdx, %r11
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8604 // vmovss (%r14,%r8,4), %xmm0
+	LONG $0x027c8d4f; BYTE $0x01 // leaq 0x1(%r10,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xe67c // jl 0x870 <transpose+0x870>
+	LONG $0x2474034c; BYTE $0x18 // addq 0x18(%rsp), %r14
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x242c3b48 // cmpq (%rsp), %rbp
+	WORD $0xc47c // jl 0x860 <transpose+0x860>
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x405a8d4d // leaq 0x40(%r10), %r11
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	LONG $0xf34c0f4d // cmovlq %r11, %r14
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894c; BYTE $0xfd // movq %r15, %rbp
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9544; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm0
+	LONG $0x124c8d4d; BYTE $0x01 // leaq 0x1(%r10,%rdx), %r9
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x4511fac5; BYTE $0x00 // vmovss %xmm0, (%rbp)
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x394d; BYTE $0xf1 // cmpq %r14, %r9
+	WORD $0xe47c // jl 0x8d0 <transpose+0x8d0>
+	LONG $0x246c034c; BYTE $0x18 // addq 0x18(%rsp), %r13
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	WORD $0xc27c // jl 0x8c0 <transpose+0x8c0>
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0x00c18148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rcx
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	QUAD $0x0000012824a43b4c // cmpq 0x128(%rsp), %r12
+	LONG $0xfe36850f; WORD $0xffff // jne 0x770 <transpose+0x770>
+	QUAD $0x000000b024bc8348; BYTE $0x00 // cmpq $0x0, 0xb0(%rsp)
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
+	LONG $0x00af840f; WORD $0x0000 // je 0x9fb <transpose+0x9fb>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0x24440348; BYTE $0x50 // addq 0x50(%rsp), %rax
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24748b4c; BYTE $0x08 // movq 0x8(%rsp), %r14
+	LONG $0x104b8d49 // leaq 0x10(%r11), %rcx
+	WORD $0x8949; BYTE $0xe9 // movq %rbp, %r9
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	WORD $0x3948; BYTE $0xe9 // cmpq %rbp, %rcx
+	LONG $0xc94c0f4c // cmovlq %rcx, %r9
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8204 // vmovss (%r10,%r8,4), %xmm0
+	LONG $0x037c8d4f; BYTE $0x01 // leaq 0x1(%r11,%r8), %r15
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x394d; BYTE $0xcf // cmpq %r9, %r15
+	WORD $0xe67c // jl 0x9b0 <transpose+0x9b0>
+	LONG $0x2454034c; BYTE $0x18 // addq 0x18(%rsp), %r10
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x24343b4c // cmpq (%rsp), %r14
+	WORD $0xc47c // jl 0x9a0 <transpose+0x9a0>
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	QUAD $0x000000d0249c0348 // addq 0xd0(%rsp), %rbx
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x40c58349 // addq $0x40, %r13
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	QUAD $0x000000b024843b48 // cmpq 0xb0(%rsp), %rax
+	WORD $0x8575 // jne 0x980 <transpose+0x980>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	WORD $0x8949; BYTE $0xeb // movq %rbp, %r11
+	LONG $0xfff7ace9; BYTE $0xff // jmp 0x1cd <transpose+0x1cd>
+	LONG $0xa8c48148; WORD $0x0001; BYTE $0x00 // addq $0x1a8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0xe <sum+0xe>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x36eb // jmp 0x44 <sum+0x44>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0
+	LONG $0x487cf162; WORD $0x0458; BYTE $0x96 // vaddps (%rsi,%rdx,4), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x90 // vmovups %zmm0, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xcc7e // jle 0x10 <sum+0x10>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x357e // jle 0x7e <sum+0x7e>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·axpyAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL axpyAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT axpyAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <axpy+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x3beb // jmp 0x50 <axpy+0x50>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0x91 // vfmadd213ps (%rcx,%rdx,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xd07e // jle 0x20 <axpy+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x317e // jle 0x86 <axpy+0x86>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe7d3 // shll %cl, %edi
+	WORD $0xd7f7 // notl %edi
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·scaleAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL scaleAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT scaleAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x04 // vbroadcastss 0x10(%rdi), %zmm0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <scale+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x30eb // jmp 0x45 <scale+0x45>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x487cf162; WORD $0x0c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xdb7e // jle 0x20 <scale+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x267e // jle 0x70 <scale+0x70>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·descendAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL descendAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x0a74 // je 0x15 <descend+0x15>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x157d // jge 0x26 <descend+0x26>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x7ceb // jmp 0x91 <descend+0x91>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00cb8d0f; WORD $0x0000 // jge 0xea <descend+0xea>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x000124e9; BYTE $0x00 // jmp 0x14a <descend+0x14a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0x4875f262; WORD $0x04a8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm1, %zmm0
+	LONG $0x487df262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm0, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
+	LONG $0x587df262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x5875f262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x9f7e // jle 0x30 <descend+0x30>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x010a8e0f; WORD $0x0000 // jle 0x1a4 <descend+0x1a4>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x0000a9e9; BYTE $0x00 // jmp 0x193 <descend+0x193>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm1
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm0, %zmm1
+	LONG $0x4875f262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm1, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
+	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xa67e // jle 0xf0 <descend+0xf0>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x557e // jle 0x1a4 <descend+0x1a4>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
+	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maskAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maskAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x487df262; WORD $0x4718; BYTE $0x08 // vbroadcastss 0x20(%rdi), %zmm0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x15 <mask+0x15>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x4deb // jmp 0x62 <mask+0x62>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xbe7e // jle 0x20 <mask+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x477e // jle 0xae <mask+0xae>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xc129 // subl %eax, %ecx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm2, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xc128 // vmovaps %zmm1, %zmm0 {%k2} {z}
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
 TEXT ·maxPoolAVX512(SB), 0, $336-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
@@ -11431,302 +12508,883 @@ TEXT maxPoolDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·sumAVX512(SB), 0, $256-8
+TEXT ·patchesAVX512(SB), 0, $448-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 384(SP), SP
 	ANDQ $~63, SP
-	CALL sumAVX512body<>(SB)
+	CALL patchesAVX512body<>(SB)
 	MOVQ R12, SP
 	RET
 
-TEXT sumAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0xe <sum+0xe>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x36eb // jmp 0x44 <sum+0x44>
+TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x90ec8148; WORD $0x0000; BYTE $0x00 // subq $0x90, %rsp
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x38678b4c // movq 0x38(%rdi), %r12
+	LONG $0x10778b4c // movq 0x10(%rdi), %r14
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x60478b48 // movq 0x60(%rdi), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x094c; BYTE $0xe1 // orq %r12, %rcx
+	LONG $0x20e9c148 // shrq $0x20, %rcx
+	WORD $0x0c74 // je 0x3e <patches+0x3e>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfc // idivq %r12
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	WORD $0x0aeb // jmp 0x48 <patches+0x48>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0
-	LONG $0x487cf162; WORD $0x0458; BYTE $0x96 // vaddps (%rsi,%rdx,4), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x90 // vmovups %zmm0, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xcc7e // jle 0x10 <sum+0x10>
+	WORD $0xf741; BYTE $0xf4 // divl %r12d
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x24048948 // movq %rax, (%rsp)
+	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x04448d49; BYTE $0xff // leaq -0x1(%r12,%rax), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x094c; BYTE $0xe1 // orq %r12, %rcx
+	LONG $0x20e9c148 // shrq $0x20, %rcx
+	WORD $0x0774 // je 0x6d <patches+0x6d>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfc // idivq %r12
+	WORD $0x05eb // jmp 0x72 <patches+0x72>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf4 // divl %r12d
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x50478b4c // movq 0x50(%rdi), %r8
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1c74 // je 0xa7 <patches+0xa7>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	WORD $0x1f7c // jl 0xc1 <patches+0xc1>
+	LONG $0x0003abe9; BYTE $0x00 // jmp 0x452 <patches+0x452>
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
+	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
+	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	LONG $0x03918d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x24043948 // cmpq %rax, (%rsp)
+	LONG $0x03828d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	LONG $0xc4af0f49 // imulq %r12, %rax
+	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
+	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
+	LONG $0x24442948; BYTE $0x30 // subq %rax, 0x30(%rsp)
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	WORD $0x27eb // jmp 0x14b <patches+0x14b>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	LONG $0x03078d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1574 // je 0x170 <patches+0x170>
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x11eb // jmp 0x179 <patches+0x179>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0xc189 // movl %eax, %ecx
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	WORD $0x294c; BYTE $0xc3 // subq %r8, %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	WORD $0x3949; BYTE $0xda // cmpq %rbx, %r10
+	WORD $0xa27d // jge 0x139 <patches+0x139>
+	LONG $0x57af0f48; BYTE $0x40 // imulq 0x40(%rdi), %rdx
+	LONG $0x4faf0f48; BYTE $0x18 // imulq 0x18(%rdi), %rcx
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x244c894c; BYTE $0x40 // movq %r9, 0x40(%rsp)
+	LONG $0x48572b48 // subq 0x48(%rdi), %rdx
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	LONG $0x88048d48 // leaq (%rax,%rcx,4), %rax
+	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
+	LONG $0x44af0f48; WORD $0x1024 // imulq 0x10(%rsp), %rax
+	LONG $0x8e0c8d48 // leaq (%rsi,%rcx,4), %rcx
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	WORD $0x2eeb // jmp 0x210 <patches+0x210>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x24543b4c; BYTE $0x50 // cmpq 0x50(%rsp), %r10
+	LONG $0xff208d0f; WORD $0xffff // jge 0x130 <patches+0x130>
+	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
+	LONG $0xd2af0f49 // imulq %r10, %rdx
+	LONG $0x48572b48 // subq 0x48(%rdi), %rdx
+	LONG $0x207f8b48 // movq 0x20(%rdi), %rdi
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0xf748; BYTE $0xd9 // negq %rcx
+	LONG $0x3ff8c148 // sarq $0x3f, %rax
+	LONG $0x22348d4a // leaq (%rdx,%r12), %rsi
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	WORD $0x2949; BYTE $0xd1 // subq %rdx, %r9
+	WORD $0x2148; BYTE $0xc8 // andq %rcx, %rax
+	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
+	LONG $0xcc4e0f4d // cmovleq %r12, %r9
+	WORD $0x24eb // jmp 0x27a <patches+0x27a>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xa31c8d4f // leaq (%r11,%r12,4), %r11
+	LONG $0x245c0348; BYTE $0x78 // addq 0x78(%rsp), %rbx
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x24443b4c; BYTE $0x08 // cmpq 0x8(%rsp), %r8
+	LONG $0xff768d0f; WORD $0xffff // jge 0x1f0 <patches+0x1f0>
+	LONG $0x24043b4c // cmpq (%rsp), %r8
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x4c440f48; WORD $0x2824 // cmoveq 0x28(%rsp), %rcx
+	QUAD $0x0000008024843b4c // cmpq 0x80(%rsp), %r8
+	LONG $0x64440f4c; WORD $0x3024 // cmoveq 0x30(%rsp), %r12
+	QUAD $0x0000008824bc0348 // addq 0x88(%rsp), %rdi
+	WORD $0x2478 // js 0x2cb <patches+0x2cb>
+	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
+	WORD $0x394d; BYTE $0xcc // cmpq %r9, %r12
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0xec4c0f4d // cmovlq %r12, %r13
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x357e // jle 0x7e <sum+0x7e>
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	LONG $0xf94f0f4c // cmovgq %rcx, %r15
+	LONG $0x187a3b49 // cmpq 0x18(%r10), %rdi
+	WORD $0x057d // jge 0x2cb <patches+0x2cb>
+	WORD $0x394d; BYTE $0xef // cmpq %r13, %r15
+	WORD $0x067c // jl 0x2d1 <patches+0x2d1>
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	WORD $0x2948; BYTE $0xcf // subq %rcx, %rdi
+	WORD $0x637e // jle 0x33c <patches+0x33c>
+	LONG $0xfeaf0f49 // imulq %r14, %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	WORD $0x0d7d // jge 0x2f0 <patches+0x2f0>
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x30eb // jmp 0x317 <patches+0x317>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x8b // vmovups %zmm0, (%r11,%rcx,4)
+	LONG $0x10698d48 // leaq 0x10(%rcx), %rbp
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
+	WORD $0xe97e // jle 0x300 <patches+0x300>
+	WORD $0x3948; BYTE $0xef // cmpq %rbp, %rdi
+	WORD $0x1c7e // jle 0x338 <patches+0x338>
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xf989 // movl %edi, %ecx
+	WORD $0xe929 // subl %ebp, %ecx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0x497cd162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%r11,%rbp,4) {%k1}
+	LONG $0xbb1c8d4d // leaq (%r11,%rdi,4), %r11
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x294c; BYTE $0xff // subq %r15, %rdi
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	LONG $0xfeaf0f49 // imulq %r14, %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	WORD $0x117d // jge 0x360 <patches+0x360>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x4aeb // jmp 0x39e <patches+0x39e>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	WORD $0xed31 // xorl %ebp, %ebp
+	LONG $0xb90c8d4a // leaq (%rcx,%r15,4), %rcx
+	LONG $0xceaf0f49 // imulq %r14, %rcx
+	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xa9 // vmovups (%rcx,%rbp,4), %zmm1
+	LONG $0x10558d4c // leaq 0x10(%rbp), %r10
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xab // vmovups %zmm1, (%r11,%rbp,4)
+	LONG $0x20c58348 // addq $0x20, %rbp
+	WORD $0x3948; BYTE $0xfd // cmpq %rdi, %rbp
+	WORD $0x894c; BYTE $0xd5 // movq %r10, %rbp
+	WORD $0xe27e // jle 0x380 <patches+0x380>
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0x3b7e // jle 0x3de <patches+0x3de>
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
+	LONG $0x246c8b48; BYTE $0x68 // movq 0x68(%rsp), %rbp
+	LONG $0xfeaf0f4d // imulq %r14, %r15
+	LONG $0x8d4c8d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rcx
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	LONG $0xb93c8d4e // leaq (%rcx,%r15,4), %r15
+	WORD $0xf989 // movl %edi, %ecx
+	WORD $0x2944; BYTE $0xd1 // subl %r10d, %ecx
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm1, (%r11,%r10,4) {%k1}
+	LONG $0xbb1c8d4d // leaq (%r11,%rdi,4), %r11
+	WORD $0x294d; BYTE $0xec // subq %r13, %r12
+	LONG $0xfe798e0f; WORD $0xffff // jle 0x264 <patches+0x264>
+	LONG $0xe6af0f4d // imulq %r14, %r12
+	LONG $0x10fc8349 // cmpq $0x10, %r12
+	WORD $0x0b7d // jge 0x400 <patches+0x400>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x2eeb // jmp 0x427 <patches+0x427>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x8b // vmovups %zmm0, (%r11,%rcx,4)
+	LONG $0x10798d48 // leaq 0x10(%rcx), %rdi
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xe1 // cmpq %r12, %rcx
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	WORD $0xe97e // jle 0x410 <patches+0x410>
+	WORD $0x3949; BYTE $0xfc // cmpq %rdi, %r12
+	LONG $0xfe308e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0x8944; BYTE $0xe1 // movl %r12d, %ecx
+	WORD $0xf929 // subl %edi, %ecx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0x497cd162; WORD $0x0411; BYTE $0xbb // vmovups %zmm0, (%r11,%rdi,4) {%k1}
+	LONG $0xfffe0ee9; BYTE $0xff // jmp 0x260 <patches+0x260>
+	LONG $0x90c48148; WORD $0x0000; BYTE $0x00 // addq $0x90, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·axpyAVX512(SB), 0, $256-8
+TEXT ·patchesBackAVX512(SB), 0, $416-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 320(SP), SP
 	ANDQ $~63, SP
-	CALL axpyAVX512body<>(SB)
+	CALL patchesBackAVX512body<>(SB)
 	MOVQ R12, SP
 	RET
 
-TEXT axpyAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <axpy+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x3beb // jmp 0x50 <axpy+0x50>
+TEXT patchesBackAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x50578b4c // movq 0x50(%rdi), %r10
+	LONG $0x58573b4c // cmpq 0x58(%rdi), %r10
+	LONG $0x08ae8d0f; WORD $0x0000 // jge 0x8bc <patchesBack+0x8bc>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x78ec8348 // subq $0x78, %rsp
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x38678b4c // movq 0x38(%rdi), %r12
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0x08778e0f; WORD $0x0000 // jle 0x8ae <patchesBack+0x8ae>
+	WORD $0xd0f7 // notl %eax
+	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	LONG $0x407f8b4c // movq 0x40(%rdi), %r15
+	LONG $0x086f8b48 // movq 0x8(%rdi), %rbp
+	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	QUAD $0x00000000c5348d4e // leaq (,%r8,8), %r14
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
+	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0x044e8d48 // leaq 0x4(%rsi), %rcx
+	WORD $0x2148; BYTE $0xf2 // andq %rsi, %rdx
+	LONG $0x06ce8348 // orq $0x6, %rsi
+	WORD $0x214c; BYTE $0xe1 // andq %r12, %rcx
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	LONG $0x5b148d4b // leaq (%r11,%r11,2), %rdx
+	WORD $0x214c; BYTE $0xe6 // andq %r12, %rsi
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	WORD $0x8944; BYTE $0xe1 // movl %r12d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	WORD $0x8944; BYTE $0xe0 // movl %r12d, %eax
+	WORD $0xe083; BYTE $0x03 // andl $0x3, %eax
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	WORD $0x1eeb // jmp 0xf2 <patchesBack+0xf2>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x58573b4c // cmpq 0x58(%rdi), %r10
+	LONG $0x07bc8d0f; WORD $0x0000 // jge 0x8ae <patchesBack+0x8ae>
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1e74 // je 0x120 <patchesBack+0x120>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	WORD $0x1beb // jmp 0x12c <patchesBack+0x12c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x487df262; WORD $0x0ca8; BYTE $0x91 // vfmadd213ps (%rcx,%rdx,4), %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0xf1f7 // divl %ecx
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
 	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xd07e // jle 0x20 <axpy+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x317e // jle 0x86 <axpy+0x86>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0x0948; BYTE $0xf2 // orq %rsi, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1474 // je 0x150 <patchesBack+0x150>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xfe // idivq %rsi
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x11eb // jmp 0x157 <patchesBack+0x157>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf6f7 // divl %esi
+	WORD $0x8941; BYTE $0xd5 // movl %edx, %r13d
+	LONG $0xf1af0f48 // imulq %rcx, %rsi
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1474 // je 0x180 <patchesBack+0x180>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xfe // idivq %rsi
+	WORD $0x11eb // jmp 0x187 <patchesBack+0x187>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf6f7 // divl %esi
+	LONG $0x486f034c // addq 0x48(%rdi), %r13
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	WORD $0x1feb // jmp 0x1b4 <patchesBack+0x1b4>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x856c8d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rbp
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0xff49; BYTE $0xcd // decq %r13
+	WORD $0x394d; BYTE $0xe2 // cmpq %r12, %r10
+	LONG $0xff2c840f; WORD $0xffff // je 0xe0 <patchesBack+0xe0>
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0x2778 // js 0x1e0 <patchesBack+0x1e0>
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	WORD $0x094c; BYTE $0xfe // orq %r15, %rsi
+	LONG $0x20eec148 // shrq $0x20, %rsi
+	WORD $0x2b74 // je 0x1f0 <patchesBack+0x1f0>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x2b74 // je 0x201 <patchesBack+0x201>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x45eb // jmp 0x21f <patchesBack+0x21f>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x37eb // jmp 0x21f <patchesBack+0x21f>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xd575 // jne 0x1d6 <patchesBack+0x1d6>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x0a74 // je 0x210 <patchesBack+0x210>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x08eb // jmp 0x218 <patchesBack+0x218>
+	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0xc69c0f40 // setl %sil
+	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	LONG $0x009e840f; WORD $0x0000 // je 0x2d0 <patchesBack+0x2d0>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
+	LONG $0x009e840f; WORD $0x0000 // je 0x2e1 <patchesBack+0x2e1>
+	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
+	LONG $0x2414894c // movq %r10, (%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	LONG $0x83348d48 // leaq (%rbx,%rax,4), %rsi
+	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
+	LONG $0x245c0348; BYTE $0x20 // addq 0x20(%rsp), %rbx
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	LONG $0x0138850f; WORD $0x0000 // jne 0x3b0 <patchesBack+0x3b0>
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x24148b4c // movq (%rsp), %r10
+	LONG $0x01c4f641 // testb $0x1, %r12b
+	LONG $0xff10840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x0562880f; WORD $0x0000 // js 0x800 <patchesBack+0x800>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	LONG $0x052b840f; WORD $0x0000 // je 0x7d9 <patchesBack+0x7d9>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x0541850f; WORD $0x0000 // jne 0x800 <patchesBack+0x800>
+	LONG $0x000521e9; BYTE $0x00 // jmp 0x7e5 <patchesBack+0x7e5>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
+	LONG $0xff62850f; WORD $0xffff // jne 0x243 <patchesBack+0x243>
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0x03158d0f; WORD $0x0000 // jge 0x600 <patchesBack+0x600>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x04db8e0f; WORD $0x0000 // jle 0x7cf <patchesBack+0x7cf>
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	LONG $0x08fc8349 // cmpq $0x8, %r12
+	WORD $0x7072 // jb 0x372 <patchesBack+0x372>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cb162; WORD $0x0411; BYTE $0x18 // vmovups %zmm0, (%rax,%r11) {%k1}
+	LONG $0x1b148d4b // leaq (%r11,%r11), %rdx
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xf8c18348 // addq $-0x8, %rcx
+	WORD $0xa675 // jne 0x310 <patchesBack+0x310>
+	LONG $0x24440348; BYTE $0x38 // addq 0x38(%rsp), %rax
+	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
+	LONG $0x247c8348; WORD $0x0010 // cmpq $0x0, 0x10(%rsp)
+	LONG $0xfe27840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0xf175 // jne 0x390 <patchesBack+0x390>
+	LONG $0xfffe01e9; BYTE $0xff // jmp 0x1a5 <patchesBack+0x1a5>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1d6c8d4e; BYTE $0x00 // leaq (%rbp,%r11), %r13
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x1feb // jmp 0x3d9 <patchesBack+0x3d9>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	LONG $0xfec38348 // addq $-0x2, %rbx
+	LONG $0x02c48349 // addq $0x2, %r12
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
+	LONG $0x24643b4c; BYTE $0x70 // cmpq 0x70(%rsp), %r12
+	LONG $0xfe9f840f; WORD $0xffff // je 0x278 <patchesBack+0x278>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x5278 // js 0x430 <patchesBack+0x430>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1674 // je 0x400 <patchesBack+0x400>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x3975 // jne 0x430 <patchesBack+0x430>
+	WORD $0x13eb // jmp 0x40c <patchesBack+0x40c>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xd889 // movl %ebx, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x2475 // jne 0x430 <patchesBack+0x430>
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x30413b48 // cmpq 0x30(%rcx), %rax
+	WORD $0x197d // jge 0x430 <patchesBack+0x430>
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0x01168d0f; WORD $0x0000 // jge 0x53f <patchesBack+0x53f>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00013fe9; BYTE $0x00 // jmp 0x56f <patchesBack+0x56f>
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	WORD $0x0a7d // jge 0x440 <patchesBack+0x440>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x2eeb // jmp 0x468 <patchesBack+0x468>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x008d4411487cf162 // vmovups %zmm0, (%rbp,%rcx,4)
+	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0xe87e // jle 0x450 <patchesBack+0x450>
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x1a7e // jle 0x487 <patchesBack+0x487>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
 	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xd292fbc5 // kmovd %edx, %k2
+	QUAD $0x008544114a7cf162 // vmovups %zmm0, (%rbp,%rax,4) {%k2}
+	LONG $0x857c8d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rdi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x4f7e // jle 0x4e0 <patchesBack+0x4e0>
+	LONG $0xff438d48 // leaq -0x1(%rbx), %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
+	LONG $0x20e9c148 // shrq $0x20, %rcx
+	WORD $0x0f74 // je 0x4b0 <patchesBack+0x4b0>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xff // idivq %r15
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x3575 // jne 0x4e0 <patchesBack+0x4e0>
+	WORD $0x0deb // jmp 0x4ba <patchesBack+0x4ba>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x2675 // jne 0x4e0 <patchesBack+0x4e0>
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0x30413b48 // cmpq 0x30(%rcx), %rax
+	WORD $0x1b7d // jge 0x4e0 <patchesBack+0x4e0>
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0x00c78d0f; WORD $0x0000 // jge 0x59e <patchesBack+0x59e>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0000e1e9; BYTE $0x00 // jmp 0x5bf <patchesBack+0x5bf>
+	WORD $0x9066 // nop
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	WORD $0x0a7d // jge 0x4f0 <patchesBack+0x4f0>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x2eeb // jmp 0x518 <patchesBack+0x518>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x008d4411487cd162 // vmovups %zmm0, (%r13,%rcx,4)
+	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0xe87e // jle 0x500 <patchesBack+0x500>
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	LONG $0xfe9f8e0f; WORD $0xffff // jle 0x3c0 <patchesBack+0x3c0>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xd292fbc5 // kmovd %edx, %k2
+	LONG $0x4a7cf162; WORD $0x0411; BYTE $0x87 // vmovups %zmm0, (%rdi,%rax,4) {%k2}
+	LONG $0xfffe81e9; BYTE $0xff // jmp 0x3c0 <patchesBack+0x3c0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
+	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
+	QUAD $0x008d4c11487cf162 // vmovups %zmm1, (%rbp,%rcx,4)
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xe17e // jle 0x550 <patchesBack+0x550>
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	LONG $0xff0f8e0f; WORD $0xffff // jle 0x487 <patchesBack+0x487>
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe7d3 // shll %cl, %edi
 	WORD $0xd7f7 // notl %edi
-	LONG $0xcf92fbc5 // kmovd %edi, %k1
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%rax,4) {%k1}
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·scaleAVX512(SB), 0, $256-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL scaleAVX512body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT scaleAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x487df262; WORD $0x4718; BYTE $0x04 // vbroadcastss 0x10(%rdi), %zmm0
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <scale+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x30eb // jmp 0x45 <scale+0x45>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x487cf162; WORD $0x0c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xdb7e // jle 0x20 <scale+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x267e // jle 0x70 <scale+0x70>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xd792fbc5 // kmovd %edi, %k2
+	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
+	QUAD $0x00954c114a7cf162 // vmovups %zmm1, (%rbp,%rdx,4) {%k2}
+	LONG $0xfffee9e9; BYTE $0xff // jmp 0x487 <patchesBack+0x487>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
+	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
+	QUAD $0x008d4c11487cd162 // vmovups %zmm1, (%r13,%rcx,4)
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xe17e // jle 0x5a0 <patchesBack+0x5a0>
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	LONG $0xfdf88e0f; WORD $0xffff // jle 0x3c0 <patchesBack+0x3c0>
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·descendAVX512(SB), 0, $256-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL descendAVX512body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x0a74 // je 0x15 <descend+0x15>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x157d // jge 0x26 <descend+0x26>
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
+	LONG $0x4a7cf162; WORD $0x0c11; BYTE $0x97 // vmovups %zmm1, (%rdi,%rdx,4) {%k2}
+	LONG $0xfffdcde9; BYTE $0xff // jmp 0x3c0 <patchesBack+0x3c0>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2414894c // movq %r10, (%rsp)
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x04fc8349 // cmpq $0x4, %r12
+	WORD $0x7c73 // jae 0x689 <patchesBack+0x689>
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x24148b4c // movq (%rsp), %r10
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xfb7e840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
 	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x7ceb // jmp 0x91 <descend+0x91>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00cb8d0f; WORD $0x0000 // jge 0xea <descend+0xea>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x000124e9; BYTE $0x00 // jmp 0x14a <descend+0x14a>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
-	LONG $0x4875f262; WORD $0x04a8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm1, %zmm0
-	LONG $0x487df262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm0, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
-	LONG $0x587df262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x5875f262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x9f7e // jle 0x30 <descend+0x30>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x010a8e0f; WORD $0x0000 // jle 0x1a4 <descend+0x1a4>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x0000a9e9; BYTE $0x00 // jmp 0x193 <descend+0x193>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x487df262; WORD $0x4f18; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm1
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
-	LONG $0x487df262; WORD $0x0ca8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm0, %zmm1
-	LONG $0x4875f262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm1, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
-	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xa67e // jle 0xf0 <descend+0xf0>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x557e // jle 0x1a4 <descend+0x1a4>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
-	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·maskAVX512(SB), 0, $256-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL maskAVX512body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT maskAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x487df262; WORD $0x4718; BYTE $0x08 // vbroadcastss 0x20(%rdi), %zmm0
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <mask+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x4deb // jmp 0x62 <mask+0x62>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x14eb // jmp 0x63f <patchesBack+0x63f>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x487cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2
-	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
-	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xbe7e // jle 0x20 <mask+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x477e // jle 0xae <mask+0xae>
+	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	LONG $0xfb66840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	QUAD $0x00954411487cf162 // vmovups %zmm0, (%rbp,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xe87e // jle 0x650 <patchesBack+0x650>
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xc37e // jle 0x630 <patchesBack+0x630>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
 	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm3 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm2, %k2
-	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
-	LONG $0xca7cf162; WORD $0xc128 // vmovaps %zmm1, %zmm0 {%k2} {z}
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	QUAD $0x009544114a7cf162 // vmovups %zmm0, (%rbp,%rdx,4) {%k2}
+	WORD $0xa7eb // jmp 0x630 <patchesBack+0x630>
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x1d448d4a; BYTE $0x00 // leaq (%rbp,%r11), %rax
+	LONG $0x35548d4a; BYTE $0x00 // leaq (%rbp,%r14), %rdx
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x0d5c8d48; BYTE $0x00 // leaq (%rbp,%rcx), %rbx
+	WORD $0x29eb // jmp 0x6cb <patchesBack+0x6cb>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x24643b4c; BYTE $0x68 // cmpq 0x68(%rsp), %r12
+	LONG $0xff42840f; WORD $0xffff // je 0x60d <patchesBack+0x60d>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	QUAD $0x00ad4411487cb162 // vmovups %zmm0, (%rbp,%r13,4)
+	LONG $0x10c58349 // addq $0x10, %r13
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xe87e // jle 0x6d0 <patchesBack+0x6d0>
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	WORD $0x1b7e // jle 0x708 <patchesBack+0x708>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	QUAD $0x00ad44114a7cb162 // vmovups %zmm0, (%rbp,%r13,4) {%k2}
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xa8 // vmovups %zmm0, (%rax,%r13,4)
+	LONG $0x10c58349 // addq $0x10, %r13
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xe97e // jle 0x710 <patchesBack+0x710>
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	WORD $0x1a7e // jle 0x746 <patchesBack+0x746>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xa8 // vmovups %zmm0, (%rax,%r13,4) {%k2}
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xaa // vmovups %zmm0, (%rdx,%r13,4)
+	LONG $0x10c58349 // addq $0x10, %r13
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xe97e // jle 0x750 <patchesBack+0x750>
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	WORD $0x1a7e // jle 0x786 <patchesBack+0x786>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xaa // vmovups %zmm0, (%rdx,%r13,4) {%k2}
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%rbx,%r13,4)
+	LONG $0x10c58349 // addq $0x10, %r13
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xe97e // jle 0x790 <patchesBack+0x790>
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	LONG $0xff008e0f; WORD $0xffff // jle 0x6b0 <patchesBack+0x6b0>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%rbx,%r13,4) {%k2}
+	LONG $0xfffee1e9; BYTE $0xff // jmp 0x6b0 <patchesBack+0x6b0>
+	LONG $0x246c0348; BYTE $0x40 // addq 0x40(%rsp), %rbp
+	LONG $0xfff9cce9; BYTE $0xff // jmp 0x1a5 <patchesBack+0x1a5>
+	WORD $0xd889 // movl %ebx, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf7 // divl %r15d
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x1b75 // jne 0x800 <patchesBack+0x800>
+	LONG $0x30473b48 // cmpq 0x30(%rdi), %rax
+	WORD $0x157d // jge 0x800 <patchesBack+0x800>
+	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	WORD $0x577d // jge 0x850 <patchesBack+0x850>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00007fe9; BYTE $0x00 // jmp 0x87f <patchesBack+0x87f>
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	WORD $0x047d // jge 0x80a <patchesBack+0x80a>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x1eeb // jmp 0x828 <patchesBack+0x828>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x008d4411487cf162 // vmovups %zmm0, (%rbp,%rcx,4)
+	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0xe87e // jle 0x810 <patchesBack+0x810>
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	LONG $0xf96f8e0f; WORD $0xffff // jle 0x1a0 <patchesBack+0x1a0>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xd292fbc5 // kmovd %edx, %k2
+	QUAD $0x008544114a7cf162 // vmovups %zmm0, (%rbp,%rax,4) {%k2}
+	LONG $0xfff950e9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
+	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
+	QUAD $0x008d4c11487cf162 // vmovups %zmm1, (%rbp,%rcx,4)
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xe17e // jle 0x860 <patchesBack+0x860>
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	LONG $0xf9188e0f; WORD $0xffff // jle 0x1a0 <patchesBack+0x1a0>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xd129 // subl %edx, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
+	QUAD $0x00954c114a7cf162 // vmovups %zmm1, (%rbp,%rdx,4) {%k2}
+	LONG $0xfff8f2e9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
+	LONG $0x78c48348 // addq $0x78, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

@@ -6,6 +6,8 @@
 // was cut. Nothing here allocates, starts goroutines or keeps state. Slices must be long enough for the shapes given;
 // the functions panic where they are not. Unless it is said, a result must not overlap the inputs.
 //
-// The loops of this package in Go are the specification: vector code for an instruction set is chosen at run time by the
-// exported functions, and must give the same numbers within rounding.
+// The loops of this package in Go are the specification. Vector code for AVX-512, AVX2 and NEON does the same within
+// rounding; its products are fused, and it does the same operations in the same order in each of those sets, so that their
+// results agree to the bit with each other. The best that the CPU has is used unless Choose is called. The code is C in
+// csrc, compiled by gen into the assembly that is checked in. Build with -tags purego to have none.
 package kernel

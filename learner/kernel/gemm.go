@@ -157,6 +157,10 @@ func put4(c []float32, s0, s1, s2, s3 float32, add bool) {
 
 // Transpose writes the transpose of src, (rows, cols) row-major, to dst, (cols, rows) row-major.
 func Transpose(dst, src []float32, rows, cols int) {
+	if s := active(); s != generic {
+		transposeSIMD(s, dst, src, rows, cols)
+		return
+	}
 	const block = 16 // both sides of a block stay in the first cache
 	for r0 := 0; r0 < rows; r0 += block {
 		for c0 := 0; c0 < cols; c0 += block {

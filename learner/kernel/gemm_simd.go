@@ -49,3 +49,20 @@ func (s set) panel() int {
 	}
 	return 4
 }
+
+// transposeArgs is struct transpose of csrc/transpose.c.
+type transposeArgs struct {
+	src, dst           *float32
+	rows, cols, r0, r1 int
+}
+
+func transposeSIMD(s set, dst, src []float32, rows, cols int) {
+	if rows <= 0 || cols <= 0 {
+		return
+	}
+	_, _ = dst[rows*cols-1], src[rows*cols-1]
+	step := max(callLen/(16*cols), 1) * 16 // whole blocks
+	for r := 0; r < rows; r += step {
+		s.transpose(&transposeArgs{&src[0], &dst[0], rows, cols, r, min(r+step, rows)})
+	}
+}

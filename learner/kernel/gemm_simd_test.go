@@ -45,8 +45,8 @@ func (p product) run(t *testing.T, s set, add bool, cut int) []float32 {
 	return c.Data
 }
 
-// verify compares a set with the generic code: 2 roundings of float32 for each product are allowed. Columns between the
-// rows must be as they were, and a cut must not change a bit.
+// verify compares a set with the generic code: they may differ by 5e-7 for each product, none of which is above 1. What is
+// between the rows must be as it was, and a cut must not change a bit.
 func (p product) verify(t *testing.T, s set, add bool) {
 	t.Helper()
 	got, want := p.run(t, s, add, 0), p.run(t, generic, add, 0)
@@ -55,7 +55,7 @@ func (p product) verify(t *testing.T, s set, add bool) {
 			if got[i] != p.c.Data[i] {
 				t.Fatalf("%v %d×%d×%d: wrote beside column %d", s, p.m, p.n, p.k, p.n)
 			}
-		} else if !near(got[i], want[i], float64(p.k+1), 1.2e-7) {
+		} else if !near(got[i], want[i], float64(p.k+1), 5e-7) {
 			t.Fatalf("%v %d×%d×%d add %v, a (%d, %d): element %d is %v, want %v", s, p.m, p.n, p.k, add, p.aRow, p.aCol, i, got[i], want[i])
 		}
 	}

@@ -10277,328 +10277,922 @@ TEXT ·normSumsNEON(SB), 0, $272-8
 
 TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9402408 // ldr x8, [x0,
-	WORD $0xf9401c0a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xb40016a8 // cbz x8, 0x2e4 <normSums+0x2e4>
-	WORD $0x5400278b // b.lt 0x504 <normSums+0x504>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940200b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x40 <normSums+0x40>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa943ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x5400264a // b.ge 0x504 <normSums+0x504>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x60 <normSums+0x60>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x14000024 // b 0xe8 <normSums+0xe8>
-	WORD $0xd503201f // nop
+	WORD $0xa943a00b // ldp x11, x8, [x0,
+	WORD $0xeb08097f // cmp x11, x8, lsl
+	WORD $0x5400270a // b.ge 0x4ec <normSums+0x4ec>
 	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x5400266a // b.ge 0x4e4 <normSums+0x4e4>
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x14000005 // b 0x34 <normSums+0x34>
+	WORD $0xa943a00b // ldp x11, x8, [x0,
+	WORD $0x8b0c010c // add x12, x8, x12
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x540025aa // b.ge 0x4e4 <normSums+0x4e4>
+	WORD $0xcb0c016a // sub x10, x11, x12
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x9a88b148 // csel x8, x10, x8, lt
+	WORD $0xf940240a // ldr x10, [x0,
+	WORD $0xb40000ea // cbz x10, 0x60 <normSums+0x60>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x5400012a // b.ge 0x70 <normSums+0x70>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x1400002c // b 0x104 <normSums+0x104>
 	WORD $0xd503201f // nop
-	WORD $0xa9402c0f // ldp x15, x11, [x0]
-	WORD $0xa9414011 // ldp x17, x16, [x0,
-	WORD $0x3ced6960 // ldr q0, [x11, x13]
-	WORD $0x3cec6a01 // ldr q1, [x16, x12]
-	WORD $0xa942400b // ldp x11, x16, [x0,
-	WORD $0x3cec6962 // ldr q2, [x11, x12]
-	WORD $0x9101400b // add x11, x0,
-	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
-	WORD $0x3cec6a24 // ldr q4, [x17, x12]
-	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0xd503201f // nop
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000d6a // b.ge 0x210 <normSums+0x210>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x14000084 // b 0x27c <normSums+0x27c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
+	WORD $0xd503201f // nop
+	WORD $0xf9400c0a // ldr x10, [x0,
+	WORD $0x9101400f // add x15, x0,
+	WORD $0x4d40c9e0 // ld1r { v0.4s }, [x15]
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0xa9423c0a // ldp x10, x15, [x0,
+	WORD $0x3ceb6942 // ldr q2, [x10, x11]
+	WORD $0xa9402810 // ldp x16, x10, [x0]
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x3ceb6944 // ldr q4, [x10, x11]
+	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
 	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
-	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
-	WORD $0x3ced69e3 // ldr q3, [x15, x13]
-	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
-	WORD $0x3cec6a04 // ldr q4, [x16, x12]
-	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
-	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
-	WORD $0x4e21cc04 // fmla v4.4s, v0.4s, v1.4s
-	WORD $0x3cac6a04 // str q4, [x16, x12]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x3cec6960 // ldr q0, [x11, x12]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cac6960 // str q0, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x9100418c // add x12, x12,
+	WORD $0x6e22e400 // fcmge v0.4s, v0.4s, v2.4s
+	WORD $0x8b0d020a // add x10, x16, x13
+	WORD $0x3ceb6942 // ldr q2, [x10, x11]
+	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
+	WORD $0x4e211c00 // and v0.16b, v0.16b, v1.16b
+	WORD $0x3ceb69e1 // ldr q1, [x15, x11]
+	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
+	WORD $0x6e23dc02 // fmul v2.4s, v0.4s, v3.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cab69e1 // str q1, [x15, x11]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x910011ca // add x10, x14,
+	WORD $0x9100416b // add x11, x11,
 	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffc6d // b.le 0x70 <normSums+0x70>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fffa2d // b.le 0x30 <normSums+0x30>
-	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0x54fffc0d // b.le 0x80 <normSums+0x80>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x54fff8ed // b.le 0x24 <normSums+0x24>
+	WORD $0xf940080d // ldr x13, [x0,
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400062b // b.lt 0x1c0 <normSums+0x1c0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef50c // lsl x12, x8,
-	WORD $0x8b0b098c // add x12, x12, x11, lsl
-	WORD $0x8b0c01ce // add x14, x14, x12
-	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x110 <normSums+0x110>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x5400048b // b.lt 0x1c4 <normSums+0x1c4>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c01cc // add x12, x14, x12
-	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
-	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x140 <normSums+0x140>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf9400c0d // ldr x13, [x0,
-	WORD $0x5400032b // b.lt 0x1c8 <normSums+0x1c8>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ad // add x13, x13, x11, lsl
-	WORD $0xbc6c79a2 // ldr s2, [x13, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x170 <normSums+0x170>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x3d8003e3 // str q3, [sp]
-	WORD $0xf940100d // ldr x13, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x540001cb // b.lt 0x1d0 <normSums+0x1d0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ad // add x13, x13, x11, lsl
-	WORD $0xbc6c79a3 // ldr s3, [x13, x12, lsl
-	WORD $0xbc2c7923 // str s3, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x1a4 <normSums+0x1a4>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0x14000005 // b 0x1d0 <normSums+0x1d0>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x9101400c // add x12, x0,
-	WORD $0x4d40c984 // ld1r { v4.4s }, [x12]
-	WORD $0xf940140c // ldr x12, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080e // ldr x14, [x0,
-	WORD $0x54fff24b // b.lt 0x30 <normSums+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4e20cc43 // fmla v3.4s, v2.4s, v0.4s
-	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
-	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
-	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
-	WORD $0x8b0f018c // add x12, x12, x15
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x210 <normSums+0x210>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff00b // b.lt 0x30 <normSums+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4ea2d400 // fsub v0.4s, v0.4s, v2.4s
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x240 <normSums+0x240>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
-	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffee6b // b.lt 0x30 <normSums+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7920 // ldr s0, [x9, x13, lsl
-	WORD $0xbc2d7980 // str s0, [x12, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x270 <normSums+0x270>
-	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffed0b // b.lt 0x30 <normSums+0x30>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ab // add x11, x13, x11, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7960 // ldr s0, [x11, x12, lsl
-	WORD $0xbc2c7920 // str s0, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x2a0 <normSums+0x2a0>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffeb6b // b.lt 0x30 <normSums+0x30>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x2d0 <normSums+0x2d0>
-	WORD $0x17ffff54 // b 0x30 <normSums+0x30>
-	WORD $0x5400110b // b.lt 0x504 <normSums+0x504>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940200b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x310 <normSums+0x310>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa943ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54000fca // b.ge 0x504 <normSums+0x504>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x330 <normSums+0x330>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540016eb // b.lt 0x3f4 <normSums+0x3f4>
 	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x1400001b // b 0x394 <normSums+0x394>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xa9402c0f // ldp x15, x11, [x0]
-	WORD $0x3ced6960 // ldr q0, [x11, x13]
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0x3ced69e2 // ldr q2, [x15, x13]
-	WORD $0xf940140b // ldr x11, [x0,
-	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x3cec6960 // ldr q0, [x11, x12]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cac6960 // str q0, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffd8d // b.le 0x340 <normSums+0x340>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fffb4d // b.le 0x300 <normSums+0x300>
-	WORD $0xf940040e // ldr x14, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fffacb // b.lt 0x300 <normSums+0x300>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef50c // lsl x12, x8,
-	WORD $0x8b0b098c // add x12, x12, x11, lsl
-	WORD $0x8b0c01ce // add x14, x14, x12
-	WORD $0xd503201f // nop
-	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x3c0 <normSums+0x3c0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x54fff8eb // b.lt 0x300 <normSums+0x300>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c01cc // add x12, x14, x12
-	WORD $0xbc6d7980 // ldr s0, [x12, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x3f0 <normSums+0x3f0>
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
+	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x124 <normSums+0x124>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940140c // ldr x12, [x0,
-	WORD $0xf940080e // ldr x14, [x0,
-	WORD $0x54fff74b // b.lt 0x300 <normSums+0x300>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0f018c // add x12, x12, x15
-	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf9400c0d // ldr x13, [x0,
+	WORD $0x5400158b // b.lt 0x3f8 <normSums+0x3f8>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0xbc6b79a1 // ldr s1, [x13, x11, lsl
+	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x154 <normSums+0x154>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf940100d // ldr x13, [x0,
+	WORD $0x5400142b // b.lt 0x3fc <normSums+0x3fc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0xbc6b79a2 // ldr s2, [x13, x11, lsl
+	WORD $0xbc2b7922 // str s2, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x184 <normSums+0x184>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x9101400d // add x13, x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xa9403c0b // ldp x11, x15, [x0]
+	WORD $0x4d40c9a3 // ld1r { v3.4s }, [x13]
+	WORD $0x540012cb // b.lt 0x408 <normSums+0x408>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0xbc6e79e4 // ldr s4, [x15, x14, lsl
+	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e011f // cmp x8, x14
+	WORD $0x54ffff81 // b.ne 0x1c4 <normSums+0x1c4>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x3d8003e5 // str q5, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400114b // b.lt 0x410 <normSums+0x410>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0xbc6e7965 // ldr s5, [x11, x14, lsl
+	WORD $0xbc2e7925 // str s5, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e011f // cmp x8, x14
+	WORD $0x54ffff81 // b.ne 0x1f4 <normSums+0x1f4>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x14000081 // b 0x410 <normSums+0x410>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
 	WORD $0xd503201f // nop
-	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x430 <normSums+0x430>
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0xa940280f // ldp x15, x10, [x0]
+	WORD $0x8b0d014a // add x10, x10, x13
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0x8b0d01ea // add x10, x15, x13
+	WORD $0x3ceb6942 // ldr q2, [x10, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x3ceb6941 // ldr q1, [x10, x11]
+	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x910011ca // add x10, x14,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0x54fffd4d // b.le 0x220 <normSums+0x220>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x54ffed2d // b.le 0x24 <normSums+0x24>
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffecab // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
+	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x2a0 <normSums+0x2a0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xa9403c0b // ldp x11, x15, [x0]
+	WORD $0x54ffeb0b // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58d // lsl x13, x12,
+	WORD $0x8b0a09ad // add x13, x13, x10, lsl
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
+	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e011f // cmp x8, x14
+	WORD $0x54ffff81 // b.ne 0x2e0 <normSums+0x2e0>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff58b // b.lt 0x300 <normSums+0x300>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4ea2d421 // fsub v1.4s, v1.4s, v2.4s
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe92b // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d016b // add x11, x11, x13
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
+	WORD $0xbc6e7960 // ldr s0, [x11, x14, lsl
+	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e011f // cmp x8, x14
+	WORD $0x54ffff81 // b.ne 0x310 <normSums+0x310>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0x54ffe78b // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7962 // ldr s2, [x11, x13, lsl
 	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x460 <normSums+0x460>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x350 <normSums+0x350>
 	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff3eb // b.lt 0x300 <normSums+0x300>
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe58b // b.lt 0x24 <normSums+0x24>
 	WORD $0xaa1f03ed // mov x13, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6d7921 // ldr s1, [x9, x13, lsl
-	WORD $0xbc2d7981 // str s1, [x12, x13, lsl
+	WORD $0xbc2d7961 // str s1, [x11, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x490 <normSums+0x490>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x380 <normSums+0x380>
 	WORD $0xf940180d // ldr x13, [x0,
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff28b // b.lt 0x300 <normSums+0x300>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ab // add x11, x13, x11, lsl
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe42b // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09aa // add x10, x13, x10, lsl
 	WORD $0xd503201f // nop
-	WORD $0xbc6c7961 // ldr s1, [x11, x12, lsl
-	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x4c0 <normSums+0x4c0>
+	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
+	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x3b0 <normSums+0x3b0>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff0eb // b.lt 0x300 <normSums+0x300>
-	WORD $0x910003ec // mov x12, sp
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe28b // b.lt 0x24 <normSums+0x24>
+	WORD $0x910003eb // mov x11, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x4f0 <normSums+0x4f0>
-	WORD $0x17ffff80 // b 0x300 <normSums+0x300>
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x3e0 <normSums+0x3e0>
+	WORD $0x17ffff0d // b 0x24 <normSums+0x24>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x9101400b // add x11, x0,
+	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe04b // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4e24cc22 // fmla v2.4s, v1.4s, v4.4s
+	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
+	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0x4e211ca1 // and v1.16b, v5.16b, v1.16b
+	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
+	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0xbc6d7962 // ldr s2, [x11, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x444 <normSums+0x444>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffddeb // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7920 // ldr s0, [x9, x13, lsl
+	WORD $0xbc2d7960 // str s0, [x11, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x470 <normSums+0x470>
+	WORD $0xf940180d // ldr x13, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffdcab // b.lt 0x24 <normSums+0x24>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a09aa // add x10, x13, x10, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7940 // ldr s0, [x10, x11, lsl
+	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x4a0 <normSums+0x4a0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffdb0b // b.lt 0x24 <normSums+0x24>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0x4d0 <normSums+0x4d0>
+	WORD $0x17fffed1 // b 0x24 <normSums+0x24>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x5280018a // mov w10,
+	WORD $0x14000007 // b 0x514 <normSums+0x514>
+	WORD $0xd503201f // nop
+	WORD $0x8b08096c // add x12, x11, x8, lsl
+	WORD $0x8b080d6d // add x13, x11, x8, lsl
+	WORD $0xf9401c0b // ldr x11, [x0,
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54ffd82c // b.gt 0x14 <normSums+0x14>
+	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0xf940240c // ldr x12, [x0,
+	WORD $0xb40000ac // cbz x12, 0x530 <normSums+0x530>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540000ea // b.ge 0x540 <normSums+0x540>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x14000051 // b 0x670 <normSums+0x670>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54001c6a // b.ge 0x8c0 <normSums+0x8c0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x14000112 // b 0x984 <normSums+0x984>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xd503201f // nop
+	WORD $0xa941400d // ldp x13, x16, [x0,
+	WORD $0x3cec69a0 // ldr q0, [x13, x12]
+	WORD $0x3cec6a01 // ldr q1, [x16, x12]
+	WORD $0xa942400d // ldp x13, x16, [x0,
+	WORD $0x3cec69a2 // ldr q2, [x13, x12]
+	WORD $0x8b0c01cd // add x13, x14, x12
+	WORD $0xa9404401 // ldp x1, x17, [x0]
+	WORD $0x8b0d0231 // add x17, x17, x13
+	WORD $0x91014002 // add x2, x0,
+	WORD $0x4d40c843 // ld1r { v3.4s }, [x2]
+	WORD $0xd37ef502 // lsl x2, x8,
+	WORD $0x3ce26a24 // ldr q4, [x17, x2]
+	WORD $0x8b0d002d // add x13, x1, x13
+	WORD $0x3ce269a5 // ldr q5, [x13, x2]
+	WORD $0xd37df101 // lsl x1, x8,
+	WORD $0x3ce16a26 // ldr q6, [x17, x1]
+	WORD $0x3ce169a7 // ldr q7, [x13, x1]
+	WORD $0x3dc00230 // ldr q16, [x17]
+	WORD $0x4ea21c51 // mov v17.16b, v2.16b
+	WORD $0x4e30cc31 // fmla v17.4s, v1.4s, v16.4s
+	WORD $0x4ea0ca32 // fcmgt v18.4s, v17.4s,
+	WORD $0x6e31e471 // fcmge v17.4s, v3.4s, v17.4s
+	WORD $0x3dc001b3 // ldr q19, [x13]
+	WORD $0x4e321e31 // and v17.16b, v17.16b, v18.16b
+	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
+	WORD $0x4ea0d610 // fsub v16.4s, v16.4s, v0.4s
+	WORD $0x4ea21c52 // mov v18.16b, v2.16b
+	WORD $0x4e24cc32 // fmla v18.4s, v1.4s, v4.4s
+	WORD $0x4ea0ca53 // fcmgt v19.4s, v18.4s,
+	WORD $0x6e32e472 // fcmge v18.4s, v3.4s, v18.4s
+	WORD $0x4e331e52 // and v18.16b, v18.16b, v19.16b
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0x4ea21c53 // mov v19.16b, v2.16b
+	WORD $0x4e26cc33 // fmla v19.4s, v1.4s, v6.4s
+	WORD $0x4ea0ca74 // fcmgt v20.4s, v19.4s,
+	WORD $0x4e321ca5 // and v5.16b, v5.16b, v18.16b
+	WORD $0x6e33e472 // fcmge v18.4s, v3.4s, v19.4s
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x8b080508 // add x8, x8, x8, lsl
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0x3ce86a33 // ldr q19, [x17, x8]
+	WORD $0x4e341e52 // and v18.16b, v18.16b, v20.16b
+	WORD $0x3ce869b4 // ldr q20, [x13, x8]
+	WORD $0x4e33cc22 // fmla v2.4s, v1.4s, v19.4s
+	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
+	WORD $0x4e321ce7 // and v7.16b, v7.16b, v18.16b
+	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0x4ea0d660 // fsub v0.4s, v19.4s, v0.4s
+	WORD $0x4e211e81 // and v1.16b, v20.16b, v1.16b
+	WORD $0x6e30de22 // fmul v2.4s, v17.4s, v16.4s
+	WORD $0x4e25cc82 // fmla v2.4s, v4.4s, v5.4s
+	WORD $0x6e26dce3 // fmul v3.4s, v7.4s, v6.4s
+	WORD $0x4e21cc03 // fmla v3.4s, v0.4s, v1.4s
+	WORD $0x4e23d440 // fadd v0.4s, v2.4s, v3.4s
+	WORD $0x4e25d622 // fadd v2.4s, v17.4s, v5.4s
+	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cec6a02 // ldr q2, [x16, x12]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cac6a00 // str q0, [x16, x12]
+	WORD $0xf9401808 // ldr x8, [x0,
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cac6900 // str q0, [x8, x12]
+	WORD $0xf9402008 // ldr x8, [x0,
+	WORD $0x910011ed // add x13, x15,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ef // add x15, x15,
+	WORD $0xeb0801ff // cmp x15, x8
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0x54fff72d // b.le 0x550 <normSums+0x550>
+	WORD $0xeb0d010c // subs x12, x8, x13
+	WORD $0x54fff46d // b.le 0x500 <normSums+0x500>
+	WORD $0xf9400810 // ldr x16, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0x5400282b // b.lt 0xb8c <normSums+0xb8c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0xbc6f7a00 // ldr s0, [x16, x15, lsl
+	WORD $0xbc2f7920 // str s0, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x694 <normSums+0x694>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xf9400c10 // ldr x16, [x0,
+	WORD $0x540026cb // b.lt 0xb90 <normSums+0xb90>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0xbc6f7a01 // ldr s1, [x16, x15, lsl
+	WORD $0xbc2f7921 // str s1, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x6c4 <normSums+0x6c4>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xf9401010 // ldr x16, [x0,
+	WORD $0x5400256b // b.lt 0xb94 <normSums+0xb94>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
+	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x6f4 <normSums+0x6f4>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xd37ef571 // lsl x17, x11,
+	WORD $0x8b0e022e // add x14, x17, x14
+	WORD $0xa9400410 // ldp x16, x1, [x0]
+	WORD $0x8b0e002f // add x15, x1, x14
+	WORD $0x8b0e020e // add x14, x16, x14
+	WORD $0x91014002 // add x2, x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4d40c843 // ld1r { v3.4s }, [x2]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400242b // b.lt 0xbb4 <normSums+0xbb4>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x8b0d0a31 // add x17, x17, x13, lsl
+	WORD $0x8b110021 // add x1, x1, x17
+	WORD $0xbc627824 // ldr s4, [x1, x2, lsl
+	WORD $0xbc227924 // str s4, [x9, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02019f // cmp x12, x2
+	WORD $0x54ffff81 // b.ne 0x740 <normSums+0x740>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x3d8003e5 // str q5, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400016b // b.lt 0x790 <normSums+0x790>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110210 // add x16, x16, x17
+	WORD $0xbc617a05 // ldr s5, [x16, x1, lsl
+	WORD $0xbc217925 // str s5, [x9, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01019f // cmp x12, x1
+	WORD $0x54ffff81 // b.ne 0x770 <normSums+0x770>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400218b // b.lt 0xbc8 <normSums+0xbc8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b0809f1 // add x17, x15, x8, lsl
+	WORD $0xbc707a26 // ldr s6, [x17, x16, lsl
+	WORD $0xbc307926 // str s6, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x7a4 <normSums+0x7a4>
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3d8003e7 // str q7, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400012b // b.lt 0x7ec <normSums+0x7ec>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b0809d1 // add x17, x14, x8, lsl
+	WORD $0xbc707a27 // ldr s7, [x17, x16, lsl
+	WORD $0xbc307927 // str s7, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0x7d4 <normSums+0x7d4>
+	WORD $0x3dc003e7 // ldr q7, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54001f4b // b.lt 0xbdc <normSums+0xbdc>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd37ff910 // lsl x16, x8,
+	WORD $0x8b080de1 // add x1, x15, x8, lsl
+	WORD $0xbc717830 // ldr s16, [x1, x17, lsl
+	WORD $0xbc317930 // str s16, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x804 <normSums+0x804>
+	WORD $0x3dc003f0 // ldr q16, [sp]
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x3d8003f1 // str q17, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400012b // b.lt 0x84c <normSums+0x84c>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b1009d0 // add x16, x14, x16, lsl
+	WORD $0xbc717a11 // ldr s17, [x16, x17, lsl
+	WORD $0xbc317931 // str s17, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x834 <normSums+0x834>
+	WORD $0x3dc003f1 // ldr q17, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54001ceb // b.lt 0xbf0 <normSums+0xbf0>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b080510 // add x16, x8, x8, lsl
+	WORD $0x8b1009ef // add x15, x15, x16, lsl
+	WORD $0xbc7179f2 // ldr s18, [x15, x17, lsl
+	WORD $0xbc317932 // str s18, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x864 <normSums+0x864>
+	WORD $0x3dc003f2 // ldr q18, [sp]
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x3d8003f3 // str q19, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400012b // b.lt 0x8ac <normSums+0x8ac>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x8b1009ce // add x14, x14, x16, lsl
+	WORD $0xbc6f79d3 // ldr s19, [x14, x15, lsl
+	WORD $0xbc2f7933 // str s19, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0x894 <normSums+0x894>
+	WORD $0x3dc003f3 // ldr q19, [sp]
+	WORD $0xf940140f // ldr x15, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54001a8a // b.ge 0xc08 <normSums+0xc08>
+	WORD $0x17ffff11 // b 0x500 <normSums+0x500>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xd503201f // nop
+	WORD $0xa940b410 // ldp x16, x13, [x0,
+	WORD $0x3cec69a0 // ldr q0, [x13, x12]
+	WORD $0x8b0c01cd // add x13, x14, x12
+	WORD $0xf9400011 // ldr x17, [x0]
+	WORD $0x8b0d0210 // add x16, x16, x13
+	WORD $0x3dc00201 // ldr q1, [x16]
+	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
+	WORD $0xd37ef501 // lsl x1, x8,
+	WORD $0x3ce16a02 // ldr q2, [x16, x1]
+	WORD $0x8b0d022d // add x13, x17, x13
+	WORD $0x3ce169a3 // ldr q3, [x13, x1]
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	WORD $0xd37df111 // lsl x17, x8,
+	WORD $0x3cf16a04 // ldr q4, [x16, x17]
+	WORD $0x3cf169a5 // ldr q5, [x13, x17]
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0x8b080508 // add x8, x8, x8, lsl
+	WORD $0xd37ef508 // lsl x8, x8,
+	WORD $0x3ce86a06 // ldr q6, [x16, x8]
+	WORD $0x3ce869a7 // ldr q7, [x13, x8]
+	WORD $0x4ea0d4c0 // fsub v0.4s, v6.4s, v0.4s
+	WORD $0x3dc001a6 // ldr q6, [x13]
+	WORD $0x6e21dcc1 // fmul v1.4s, v6.4s, v1.4s
+	WORD $0x4e23cc41 // fmla v1.4s, v2.4s, v3.4s
+	WORD $0x6e24dca2 // fmul v2.4s, v5.4s, v4.4s
+	WORD $0x4e27cc02 // fmla v2.4s, v0.4s, v7.4s
+	WORD $0x4e22d420 // fadd v0.4s, v1.4s, v2.4s
+	WORD $0x4e23d4c1 // fadd v1.4s, v6.4s, v3.4s
+	WORD $0x4e25d4e2 // fadd v2.4s, v7.4s, v5.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0xf9401408 // ldr x8, [x0,
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cac6900 // str q0, [x8, x12]
+	WORD $0xf9401808 // ldr x8, [x0,
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cac6900 // str q0, [x8, x12]
+	WORD $0xf9402008 // ldr x8, [x0,
+	WORD $0x910011ed // add x13, x15,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ef // add x15, x15,
+	WORD $0xeb0801ff // cmp x15, x8
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0x54fffa8d // b.le 0x8d0 <normSums+0x8d0>
+	WORD $0xeb0d010c // subs x12, x8, x13
+	WORD $0x54ffdbcd // b.le 0x500 <normSums+0x500>
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54001d6b // b.lt 0xd44 <normSums+0xd44>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
+	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0x9a4 <normSums+0x9a4>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0xa9403c0e // ldp x14, x15, [x0]
+	WORD $0x54001c0b // b.lt 0xd48 <normSums+0xd48>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xd37ef570 // lsl x16, x11,
+	WORD $0x8b0d0a11 // add x17, x16, x13, lsl
+	WORD $0x8b1101e2 // add x2, x15, x17
+	WORD $0xd503201f // nop
+	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
+	WORD $0xbc217921 // str s1, [x9, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01019f // cmp x12, x1
+	WORD $0x54ffff81 // b.ne 0x9e0 <normSums+0x9e0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54001a6b // b.lt 0xd4c <normSums+0xd4c>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b1101d1 // add x17, x14, x17
+	WORD $0xd503201f // nop
+	WORD $0xbc617a21 // ldr s1, [x17, x1, lsl
+	WORD $0xbc217921 // str s1, [x9, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01019f // cmp x12, x1
+	WORD $0x54ffff81 // b.ne 0xa10 <normSums+0xa10>
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400190b // b.lt 0xd54 <normSums+0xd54>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b080a10 // add x16, x16, x8, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001e1 // add x1, x15, x16
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc717823 // ldr s3, [x1, x17, lsl
+	WORD $0xbc317923 // str s3, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0xa50 <normSums+0xa50>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400174b // b.lt 0xd58 <normSums+0xd58>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b1001d0 // add x16, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc717a03 // ldr s3, [x16, x17, lsl
+	WORD $0xbc317923 // str s3, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0xa80 <normSums+0xa80>
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540015eb // b.lt 0xd60 <normSums+0xd60>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd37df110 // lsl x16, x8,
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001e1 // add x1, x15, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc717825 // ldr s5, [x1, x17, lsl
+	WORD $0xbc317925 // str s5, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0xac0 <normSums+0xac0>
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400142b // b.lt 0xd64 <normSums+0xd64>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b1001d0 // add x16, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc717a05 // ldr s5, [x16, x17, lsl
+	WORD $0xbc317925 // str s5, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0xaf0 <normSums+0xaf0>
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540012cb // b.lt 0xd6c <normSums+0xd6c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x9b0a7d11 // mul x17, x8, x10
+	WORD $0x8b0b0a31 // add x17, x17, x11, lsl
+	WORD $0x8b0d0a31 // add x17, x17, x13, lsl
+	WORD $0x8b1101ef // add x15, x15, x17
+	WORD $0xd503201f // nop
+	WORD $0xbc7079e7 // ldr s7, [x15, x16, lsl
+	WORD $0xbc307927 // str s7, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10019f // cmp x12, x16
+	WORD $0x54ffff81 // b.ne 0xb30 <normSums+0xb30>
+	WORD $0x3dc003e7 // ldr q7, [sp]
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x3d8003f0 // str q16, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400110b // b.lt 0xd74 <normSums+0xd74>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x9b0a7d10 // mul x16, x8, x10
+	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
+	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0xd503201f // nop
+	WORD $0xbc6f79d0 // ldr s16, [x14, x15, lsl
+	WORD $0xbc2f7930 // str s16, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0xb70 <normSums+0xb70>
+	WORD $0x3dc003f0 // ldr q16, [sp]
+	WORD $0x1400007b // b 0xd74 <normSums+0xd74>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xd37ef56f // lsl x15, x11,
+	WORD $0x8b0e01ee // add x14, x15, x14
+	WORD $0xa9403c10 // ldp x16, x15, [x0]
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0x8b0e020e // add x14, x16, x14
+	WORD $0x91014010 // add x16, x0,
+	WORD $0x4d40ca03 // ld1r { v3.4s }, [x16]
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffdeca // b.ge 0x79c <normSums+0x79c>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe10a // b.ge 0x7f8 <normSums+0x7f8>
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffe36a // b.ge 0x858 <normSums+0x858>
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xf940140f // ldr x15, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffc7eb // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x4ea21c54 // mov v20.16b, v2.16b
+	WORD $0x4e24cc34 // fmla v20.4s, v1.4s, v4.4s
+	WORD $0x4ea0ca95 // fcmgt v21.4s, v20.4s,
+	WORD $0x6e34e474 // fcmge v20.4s, v3.4s, v20.4s
+	WORD $0x4e351e94 // and v20.16b, v20.16b, v21.16b
+	WORD $0x4e341ca5 // and v5.16b, v5.16b, v20.16b
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0x4ea21c54 // mov v20.16b, v2.16b
+	WORD $0x4e26cc34 // fmla v20.4s, v1.4s, v6.4s
+	WORD $0x4ea0ca95 // fcmgt v21.4s, v20.4s,
+	WORD $0x6e34e474 // fcmge v20.4s, v3.4s, v20.4s
+	WORD $0x4e351e94 // and v20.16b, v20.16b, v21.16b
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x4ea21c55 // mov v21.16b, v2.16b
+	WORD $0x4e30cc35 // fmla v21.4s, v1.4s, v16.4s
+	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
+	WORD $0x4e341ce7 // and v7.16b, v7.16b, v20.16b
+	WORD $0x6e35e474 // fcmge v20.4s, v3.4s, v21.4s
+	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
+	WORD $0x4ea0d610 // fsub v16.4s, v16.4s, v0.4s
+	WORD $0x4e32cc22 // fmla v2.4s, v1.4s, v18.4s
+	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
+	WORD $0x4e341e31 // and v17.16b, v17.16b, v20.16b
+	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0x4ea0d640 // fsub v0.4s, v18.4s, v0.4s
+	WORD $0x4e211e62 // and v2.16b, v19.16b, v1.16b
+	WORD $0x6e24dca1 // fmul v1.4s, v5.4s, v4.4s
+	WORD $0x4e27ccc1 // fmla v1.4s, v6.4s, v7.4s
+	WORD $0x6e30de23 // fmul v3.4s, v17.4s, v16.4s
+	WORD $0x4e22cc03 // fmla v3.4s, v0.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e27d4a0 // fadd v0.4s, v5.4s, v7.4s
+	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79e2 // ldr s2, [x15, x14, lsl
+	WORD $0xbc2e7922 // str s2, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0xca0 <normSums+0xca0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffc1eb // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6e7921 // ldr s1, [x9, x14, lsl
+	WORD $0xbc2e79e1 // str s1, [x15, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0xcd0 <normSums+0xcd0>
+	WORD $0xf940180f // ldr x15, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffc08b // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d09ed // add x13, x15, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79a1 // ldr s1, [x13, x14, lsl
+	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0xd00 <normSums+0xd00>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffbeeb // b.lt 0x500 <normSums+0x500>
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc4045c0 // ldr s0, [x14],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf100058c // subs x12, x12,
+	WORD $0x54ffffa1 // b.ne 0xd30 <normSums+0xd30>
+	WORD $0x17fffdf0 // b 0x500 <normSums+0x500>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xf940140e // ldr x14, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffbc0b // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
+	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
+	WORD $0x6e26dca4 // fmul v4.4s, v5.4s, v6.4s
+	WORD $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x4e23d420 // fadd v0.4s, v1.4s, v3.4s
+	WORD $0x4e25d601 // fadd v1.4s, v16.4s, v5.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x8b0d09ce // add x14, x14, x13, lsl
+	WORD $0xbc6f79c1 // ldr s1, [x14, x15, lsl
+	WORD $0xbc2f7921 // str s1, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0xdb0 <normSums+0xdb0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffb96b // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7921 // ldr s1, [x9, x15, lsl
+	WORD $0xbc2f79c1 // str s1, [x14, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f019f // cmp x12, x15
+	WORD $0x54ffff81 // b.ne 0xde0 <normSums+0xde0>
+	WORD $0xf940180f // ldr x15, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffb80b // b.lt 0x500 <normSums+0x500>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d09ed // add x13, x15, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79a1 // ldr s1, [x13, x14, lsl
+	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0xe10 <normSums+0xe10>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54ffb66b // b.lt 0x500 <normSums+0x500>
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc4045c0 // ldr s0, [x14],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf100058c // subs x12, x12,
+	WORD $0x54ffffa1 // b.ne 0xe40 <normSums+0xe40>
+	WORD $0x17fffdac // b 0x500 <normSums+0x500>
 	MOVD R19, RSP
 	RET
 
@@ -11386,428 +11980,486 @@ TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·maxPoolNEON(SB), 0, $272-8
+TEXT ·transposeNEON(SB), 0, $720-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $192, R19, R20
+	ADD $640, R19, R20
 	MOVD R20, RSP
-	CALL maxPoolNEONbody<>(SB)
+	CALL transposeNEONbody<>(SB)
 	MOVD R19, RSP
 	RET
 
-TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9400811 // ldr x17, [x0,
-	WORD $0xf100123f // cmp x17,
-	WORD $0x54000c8a // b.ge 0x19c <maxPool+0x19c>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xeb080229 // subs x9, x17, x8
-	WORD $0x54001bcd // b.le 0x390 <maxPool+0x390>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf9400001 // ldr x1, [x0]
-	WORD $0x8b08082c // add x12, x1, x8, lsl
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400014b // b.lt 0x58 <maxPool+0x58>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc6a7980 // ldr s0, [x12, x10, lsl
-	WORD $0xbc2a7960 // str s0, [x11, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x40 <maxPool+0x40>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400182b // b.lt 0x364 <maxPool+0x364>
-	WORD $0xf940140b // ldr x11, [x0,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540017cb // b.lt 0x364 <maxPool+0x364>
-	WORD $0xf100013f // cmp x9,
-	WORD $0x5400148d // b.le 0x304 <maxPool+0x304>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef502 // lsl x2, x8,
-	WORD $0xf9400c0e // ldr x14, [x0,
-	WORD $0x927ff56f // and x15, x11,
-	WORD $0xd37df230 // lsl x16, x17,
-	WORD $0x8b110842 // add x2, x2, x17, lsl
-	WORD $0xd37ef5d1 // lsl x17, x14,
-	WORD $0x8b020021 // add x1, x1, x2
-	WORD $0x910003e2 // mov x2, sp
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0x14000006 // b 0xb8 <maxPool+0xb8>
-	WORD $0x910005ad // add x13, x13,
-	WORD $0x8b110063 // add x3, x3, x17
-	WORD $0x8b110021 // add x1, x1, x17
-	WORD $0xeb0a01bf // cmp x13, x10
-	WORD $0x54001580 // b.eq 0x364 <maxPool+0x364>
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540000a1 // b.ne 0xd0 <maxPool+0xd0>
-	WORD $0x9b0d7dc4 // mul x4, x14, x13
-	WORD $0x8b040984 // add x4, x12, x4, lsl
-	WORD $0x14000025 // b 0x15c <maxPool+0x15c>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xaa0103e6 // mov x6, x1
-	WORD $0xaa0303e4 // mov x4, x3
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
-	WORD $0xbc277841 // str s1, [x2, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0xf0 <maxPool+0xf0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0xbc6778c1 // ldr s1, [x6, x7, lsl
-	WORD $0xbc277841 // str s1, [x2, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x120 <maxPool+0x120>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x910008a5 // add x5, x5,
-	WORD $0x8b1000c6 // add x6, x6, x16
-	WORD $0xeb0f00bf // cmp x5, x15
-	WORD $0x54fffc41 // b.ne 0xe0 <maxPool+0xe0>
-	WORD $0x3607fa4b // tbz w11,
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc657881 // ldr s1, [x4, x5, lsl
-	WORD $0xbc257841 // str s1, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05013f // cmp x9, x5
-	WORD $0x54ffff81 // b.ne 0x170 <maxPool+0x170>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x17ffffc3 // b 0xa4 <maxPool+0xa4>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x5280008b // mov w11,
-	WORD $0x1400000a // b 0x1d0 <maxPool+0x1d0>
-	WORD $0xd503201f // nop
-	WORD $0xf940040b // ldr x11, [x0,
-	WORD $0xd37ef54a // lsl x10, x10,
-	WORD $0x3caa6960 // str q0, [x11, x10]
-	WORD $0x9100110b // add x11, x8,
-	WORD $0xf9400811 // ldr x17, [x0,
-	WORD $0x91004129 // add x9, x9,
-	WORD $0xeb11017f // cmp x11, x17
-	WORD $0x54fff24c // b.gt 0x14 <maxPool+0x14>
-	WORD $0xaa0803ea // mov x10, x8
-	WORD $0xaa0b03e8 // mov x8, x11
-	WORD $0xf9400002 // ldr x2, [x0]
-	WORD $0x8b0a084b // add x11, x2, x10, lsl
-	WORD $0x3dc00160 // ldr q0, [x11]
-	WORD $0xf940100c // ldr x12, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffe2b // b.lt 0x1b0 <maxPool+0x1b0>
-	WORD $0xf940140d // ldr x13, [x0,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54fffdcb // b.lt 0x1b0 <maxPool+0x1b0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x924005af // and x15, x13,
-	WORD $0xf9400c10 // ldr x16, [x0,
-	WORD $0x927ef1a1 // and x1, x13,
-	WORD $0x8b090042 // add x2, x2, x9
-	WORD $0xd37ef603 // lsl x3, x16,
-	WORD $0xd37cee24 // lsl x4, x17,
-	WORD $0xd37ef631 // lsl x17, x17,
-	WORD $0x14000005 // b 0x230 <maxPool+0x230>
-	WORD $0x910005ce // add x14, x14,
-	WORD $0x8b030042 // add x2, x2, x3
-	WORD $0xeb0c01df // cmp x14, x12
-	WORD $0x54fffc20 // b.eq 0x1b0 <maxPool+0x1b0>
-	WORD $0xf10011bf // cmp x13,
-	WORD $0x540000e2 // b.hs 0x250 <maxPool+0x250>
-	WORD $0x9b0e7e05 // mul x5, x16, x14
-	WORD $0x8b050965 // add x5, x11, x5, lsl
-	WORD $0xb50004af // cbnz x15, 0x2d4 <maxPool+0x2d4>
-	WORD $0x17fffff7 // b 0x220 <maxPool+0x220>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0103e5 // mov x5, x1
-	WORD $0xaa0203e7 // mov x7, x2
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0703e6 // mov x6, x7
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0xf10010a5 // subs x5, x5,
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x54fffcc1 // b.ne 0x260 <maxPool+0x260>
-	WORD $0x8b0400c5 // add x5, x6, x4
-	WORD $0xb4fffa8f // cbz x15, 0x220 <maxPool+0x220>
-	WORD $0xaa0f03e6 // mov x6, x15
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc000a1 // ldr q1, [x5]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100a5 // add x5, x5, x17
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffff21 // b.ne 0x2e0 <maxPool+0x2e0>
-	WORD $0x17ffffc8 // b 0x220 <maxPool+0x220>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x9240096d // and x13, x11,
-	WORD $0x927ded6e // and x14, x11,
-	WORD $0x14000004 // b 0x320 <maxPool+0x320>
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0a019f // cmp x12, x10
-	WORD $0x54000240 // b.eq 0x364 <maxPool+0x364>
-	WORD $0xf100217f // cmp x11,
-	WORD $0x540000e3 // b.lo 0x340 <maxPool+0x340>
-	WORD $0xaa0e03ef // mov x15, x14
-	WORD $0xd503201f // nop
-	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
-	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	WORD $0xf10021ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x330 <maxPool+0x330>
-	WORD $0xb4fffead // cbz x13, 0x314 <maxPool+0x314>
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
-	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x350 <maxPool+0x350>
-	WORD $0x17ffffed // b 0x314 <maxPool+0x314>
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0x5400010b // b.lt 0x390 <maxPool+0x390>
-	WORD $0x8b080948 // add x8, x10, x8, lsl
-	WORD $0x910003ea // mov x10, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004500 // str s0, [x8],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0x380 <maxPool+0x380>
-	WORD $0x910043ff // add sp, sp,
-	WORD $0xd65f03c0 // ret
-	MOVD R19, RSP
-	RET
-
-TEXT ·maxPoolDXNEON(SB), 0, $272-8
-	NO_LOCAL_POINTERS
-	MOVD args+0(FP), R0
-	MOVD RSP, R19
-	ADD $192, R19, R20
-	MOVD R20, RSP
-	CALL maxPoolDXNEONbody<>(SB)
-	MOVD R19, RSP
-	RET
-
-TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9401009 // ldr x9, [x0,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x5400006a // b.ge 0x18 <maxPoolDX+0x18>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x14000038 // b 0xf4 <maxPoolDX+0xf4>
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400062b // b.lt 0xe4 <maxPoolDX+0xe4>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x5280008c // mov w12,
-	WORD $0x14000004 // b 0x3c <maxPoolDX+0x3c>
-	WORD $0x9100110c // add x12, x8,
-	WORD $0xeb09019f // cmp x12, x9
-	WORD $0x540005ec // b.gt 0xf4 <maxPoolDX+0xf4>
-	WORD $0xaa0803eb // mov x11, x8
-	WORD $0xaa0c03e8 // mov x8, x12
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffff4b // b.lt 0x30 <maxPoolDX+0x30>
-	WORD $0xf9401c0d // ldr x13, [x0,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54fffeeb // b.lt 0x30 <maxPoolDX+0x30>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xa940c00f // ldp x15, x16, [x0,
-	WORD $0x3cee69e0 // ldr q0, [x15, x14]
-	WORD $0x3cee6a01 // ldr q1, [x16, x14]
-	WORD $0x6f07e7e2 // movi v2.2d,
-	WORD $0x14000004 // b 0x80 <maxPoolDX+0x80>
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0a019f // cmp x12, x10
-	WORD $0x54fffdaa // b.ge 0x30 <maxPoolDX+0x30>
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54ffff8b // b.lt 0x74 <maxPoolDX+0x74>
-	WORD $0xaa1f03ea // mov x10, xzr
+TEXT transposeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10743ff // sub sp, sp,
+	WORD $0xf900bbfd // str x29, [sp,
+	WORD $0xa9186ffe // stp x30, x27, [sp,
+	WORD $0xa91967fa // stp x26, x25, [sp,
+	WORD $0xa91a5ff8 // stp x24, x23, [sp,
+	WORD $0xa91b57f6 // stp x22, x21, [sp,
+	WORD $0xa91c4ff4 // stp x20, x19, [sp,
+	WORD $0xa941a817 // ldp x23, x10, [x0,
 	WORD $0xf9401409 // ldr x9, [x0,
-	WORD $0x9b0c2d2e // madd x14, x9, x12, x11
-	WORD $0xf9400009 // ldr x9, [x0]
-	WORD $0xd37ef5cd // lsl x13, x14,
-	WORD $0x3ced6923 // ldr q3, [x9, x13]
-	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
-	WORD $0xf9400c09 // ldr x9, [x0,
-	WORD $0x3ced6924 // ldr q4, [x9, x13]
-	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
-	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
-	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
-	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
-	WORD $0x3cad6924 // str q4, [x9, x13]
-	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xf9401009 // ldr x9, [x0,
-	WORD $0x8b0e012e // add x14, x9, x14
-	WORD $0xf9401c0d // ldr x13, [x0,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54fffdeb // b.lt 0x94 <maxPoolDX+0x94>
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x17ffffe5 // b 0x74 <maxPoolDX+0x74>
-	WORD $0xf1001d3f // cmp x9,
-	WORD $0x528000e8 // mov w8,
-	WORD $0x9a888128 // csel x8, x9, x8, hi
-	WORD $0x927ef108 // and x8, x8,
-	WORD $0xeb08012a // subs x10, x9, x8
-	WORD $0x54000ced // b.le 0x294 <maxPoolDX+0x294>
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400040b // b.lt 0x188 <maxPoolDX+0x188>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
-	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x54ffff81 // b.ne 0x120 <maxPoolDX+0x120>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf940080c // ldr x12, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400018b // b.lt 0x178 <maxPoolDX+0x178>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x54ffff81 // b.ne 0x160 <maxPoolDX+0x160>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540000ea // b.ge 0x19c <maxPoolDX+0x19c>
-	WORD $0x14000044 // b 0x294 <maxPoolDX+0x294>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540007eb // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xf9401c0c // ldr x12, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400078b // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400074b // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0xf940000f // ldr x15, [x0]
-	WORD $0xf9400c10 // ldr x16, [x0,
-	WORD $0xd37ef511 // lsl x17, x8,
-	WORD $0xd37ef528 // lsl x8, x9,
-	WORD $0x8b1101e9 // add x9, x15, x17
-	WORD $0xd37ef5ce // lsl x14, x14,
-	WORD $0x8b11020f // add x15, x16, x17
-	WORD $0x6f07e7e2 // movi v2.2d,
-	WORD $0x910003f0 // mov x16, sp
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xaa0f03e0 // mov x0, x15
-	WORD $0xaa0903e1 // mov x1, x9
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc627823 // ldr s3, [x1, x2, lsl
-	WORD $0xbc227a03 // str s3, [x16, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x200 <maxPoolDX+0x200>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xbc627804 // ldr s4, [x0, x2, lsl
-	WORD $0xbc227a04 // str s4, [x16, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x220 <maxPoolDX+0x220>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
-	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
-	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
-	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
-	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xbc627a04 // ldr s4, [x16, x2, lsl
-	WORD $0xbc227804 // str s4, [x0, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x254 <maxPoolDX+0x254>
-	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
-	WORD $0x91000631 // add x17, x17,
-	WORD $0x8b080021 // add x1, x1, x8
-	WORD $0x8b080000 // add x0, x0, x8
-	WORD $0xeb0c023f // cmp x17, x12
-	WORD $0x54fffba1 // b.ne 0x1f0 <maxPoolDX+0x1f0>
-	WORD $0x910005ad // add x13, x13,
-	WORD $0x8b0e0129 // add x9, x9, x14
-	WORD $0x8b0e01ef // add x15, x15, x14
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54fffa81 // b.ne 0x1e0 <maxPoolDX+0x1e0>
-	WORD $0x910043ff // add sp, sp,
+	WORD $0xeb09015f // cmp x10, x9
+	WORD $0xfa41bae8 // ccmp x23,
+	WORD $0x5400012a // b.ge 0x50 <transpose+0x50>
+	WORD $0xa95c4ff4 // ldp x20, x19, [sp,
+	WORD $0xa95b57f6 // ldp x22, x21, [sp,
+	WORD $0xa95a5ff8 // ldp x24, x23, [sp,
+	WORD $0xa95967fa // ldp x26, x25, [sp,
+	WORD $0xa9586ffe // ldp x30, x27, [sp,
+	WORD $0xf940bbfd // ldr x29, [sp,
+	WORD $0x910743ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
+	WORD $0xd10006eb // sub x11, x23,
+	WORD $0xd37ef551 // lsl x17, x10,
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0xf90007eb // str x11, [sp,
+	WORD $0xd344fd6b // lsr x11, x11,
+	WORD $0x9100322c // add x12, x17,
+	WORD $0xd37ae6ed // lsl x13, x23,
+	WORD $0xf90023ed // str x13, [sp,
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xd37ceef8 // lsl x24, x23,
+	WORD $0x91002239 // add x25, x17,
+	WORD $0x9b0c7efa // mul x26, x23, x12
+	WORD $0x9100122c // add x12, x17,
+	WORD $0x9b177d4d // mul x13, x10, x23
+	WORD $0x9b197efb // mul x27, x23, x25
+	WORD $0x927fed6b // and x11, x11,
+	WORD $0xf90053eb // str x11, [sp,
+	WORD $0x9b0c7efd // mul x29, x23, x12
+	WORD $0xd37df10b // lsl x11, x8,
+	WORD $0xd37ae50e // lsl x14, x8,
+	WORD $0x8b08050c // add x12, x8, x8, lsl
+	WORD $0xd37ef5a2 // lsl x2, x13,
+	WORD $0xd37ef58c // lsl x12, x12,
+	WORD $0xd37ced03 // lsl x3, x8,
+	WORD $0x8b11018c // add x12, x12, x17
+	WORD $0x8b110165 // add x5, x11, x17
+	WORD $0xd37ef506 // lsl x6, x8,
+	WORD $0x8b060227 // add x7, x17, x6
+	WORD $0x8b0d02eb // add x11, x23, x13
+	WORD $0xd37ef573 // lsl x19, x11,
+	WORD $0x8b030330 // add x16, x25, x3
+	WORD $0x91000d4b // add x11, x10,
+	WORD $0x9b0b7eeb // mul x11, x23, x11
+	WORD $0xd37ef575 // lsl x21, x11,
+	WORD $0x9100094b // add x11, x10,
+	WORD $0x9b0b7eeb // mul x11, x23, x11
+	WORD $0xd37ef576 // lsl x22, x11,
+	WORD $0xd37ef6ef // lsl x15, x23,
+	WORD $0xa912bff8 // stp x24, x15, [sp,
+	WORD $0xd37df2ef // lsl x15, x23,
+	WORD $0xa90abbef // stp x15, x14, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9004fe8 // str x8, [sp,
+	WORD $0x8b1101cf // add x15, x14, x17
+	WORD $0xaa1003ee // mov x14, x16
+	WORD $0x9101005e // add x30, x2,
+	WORD $0xf9005ff7 // str x23, [sp,
+	WORD $0x1400001d // b 0x180 <transpose+0x180>
+	WORD $0xf9401409 // ldr x9, [x0,
+	WORD $0xa94347f9 // ldp x25, x17, [sp,
+	WORD $0xa9426bfd // ldp x29, x26, [sp,
+	WORD $0xa947efec // ldp x12, x27, [sp,
+	WORD $0xa9410bfe // ldp x30, x2, [sp,
+	WORD $0xa94697e7 // ldp x7, x5, [sp,
+	WORD $0xa945cfee // ldp x14, x19, [sp,
+	WORD $0xa944d7f6 // ldp x22, x21, [sp,
+	WORD $0xf94047ef // ldr x15, [sp,
+	WORD $0xf94023e8 // ldr x8, [sp,
+	WORD $0x8b08035a // add x26, x26, x8
+	WORD $0x8b08037b // add x27, x27, x8
+	WORD $0x8b0803bd // add x29, x29, x8
+	WORD $0x8b080042 // add x2, x2, x8
+	WORD $0x9101018c // add x12, x12,
+	WORD $0x910100a5 // add x5, x5,
+	WORD $0x910100e7 // add x7, x7,
+	WORD $0x91010231 // add x17, x17,
+	WORD $0x8b080273 // add x19, x19, x8
+	WORD $0x910101ce // add x14, x14,
+	WORD $0x8b0802b5 // add x21, x21, x8
+	WORD $0x8b0802d6 // add x22, x22, x8
+	WORD $0x91010339 // add x25, x25,
+	WORD $0x910101ef // add x15, x15,
+	WORD $0x8b0803de // add x30, x30, x8
+	WORD $0xf9404bea // ldr x10, [sp,
+	WORD $0xeb09015f // cmp x10, x9
+	WORD $0x54fff5aa // b.ge 0x30 <transpose+0x30>
+	WORD $0x91004148 // add x8, x10,
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x9a89b110 // csel x16, x8, x9, lt
+	WORD $0xf900bff0 // str x16, [sp,
+	WORD $0x91001150 // add x16, x10,
+	WORD $0xf90067f0 // str x16, [sp,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0xf9004be8 // str x8, [sp,
+	WORD $0x5400020a // b.ge 0x1e0 <transpose+0x1e0>
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0x54fffc6d // b.le 0x134 <transpose+0x134>
+	WORD $0xa9083ffb // stp x27, x15, [sp,
+	WORD $0xa904d7f6 // stp x22, x21, [sp,
+	WORD $0xa905cfee // stp x14, x19, [sp,
+	WORD $0xa90697e7 // stp x7, x5, [sp,
+	WORD $0xf94007e8 // ldr x8, [sp,
+	WORD $0xf100411f // cmp x8,
+	WORD $0xa940340b // ldp x11, x13, [x0]
+	WORD $0xf9003fec // str x12, [sp,
+	WORD $0x54001f62 // b.hs 0x5b8 <transpose+0x5b8>
+	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0xaa1103fb // mov x27, x17
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x1400013b // b 0x6c8 <transpose+0x6c8>
+	WORD $0xa9010bfe // stp x30, x2, [sp,
+	WORD $0xa9083ffb // stp x27, x15, [sp,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xeb08013f // cmp x9, x8
+	WORD $0x9a88b121 // csel x1, x9, x8, lt
+	WORD $0x52800084 // mov w4,
+	WORD $0xa90347f9 // stp x25, x17, [sp,
+	WORD $0xf90093f9 // str x25, [sp,
+	WORD $0xa904d7f6 // stp x22, x21, [sp,
+	WORD $0xa905cfee // stp x14, x19, [sp,
+	WORD $0xaa1103ea // mov x10, x17
+	WORD $0xa90697e7 // stp x7, x5, [sp,
+	WORD $0xf9003fec // str x12, [sp,
+	WORD $0xa9026bfd // stp x29, x26, [sp,
+	WORD $0xaa1d03eb // mov x11, x29
+	WORD $0xf90063e1 // str x1, [sp,
+	WORD $0x1400001c // b 0x294 <transpose+0x294>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa94deffa // ldp x26, x27, [sp,
+	WORD $0x9101035a // add x26, x26,
+	WORD $0x9101037b // add x27, x27,
+	WORD $0xa94eb3eb // ldp x11, x12, [sp,
+	WORD $0x9101016b // add x11, x11,
+	WORD $0x91010042 // add x2, x2,
+	WORD $0xf9405be8 // ldr x8, [sp,
+	WORD $0x8b08018c // add x12, x12, x8
+	WORD $0x8b0800a5 // add x5, x5, x8
+	WORD $0x8b0800e7 // add x7, x7, x8
+	WORD $0xa950bbea // ldp x10, x14, [sp,
+	WORD $0x8b08014a // add x10, x10, x8
+	WORD $0x91010273 // add x19, x19,
+	WORD $0x8b0801ce // add x14, x14, x8
+	WORD $0x910102b5 // add x21, x21,
+	WORD $0x910102d6 // add x22, x22,
+	WORD $0xf94093e9 // ldr x9, [sp,
+	WORD $0x8b080129 // add x9, x9, x8
+	WORD $0xf90093e9 // str x9, [sp,
+	WORD $0x8b080210 // add x16, x16, x8
+	WORD $0x8b080084 // add x4, x4, x8
+	WORD $0xf9406be8 // ldr x8, [sp,
+	WORD $0xeb17011f // cmp x8, x23
+	WORD $0xaa0803f4 // mov x20, x8
+	WORD $0x54fff40a // b.ge 0x110 <transpose+0x110>
+	WORD $0xa91113ee // stp x14, x4, [sp,
+	WORD $0x91004289 // add x9, x20,
+	WORD $0xb27e0288 // orr x8, x20,
+	WORD $0xaa1603e1 // mov x1, x22
+	WORD $0xaa1503e4 // mov x4, x21
+	WORD $0xaa0e03ef // mov x15, x14
+	WORD $0xeb17013f // cmp x9, x23
+	WORD $0xa90d6be9 // stp x9, x26, [sp,
+	WORD $0x9a97b129 // csel x9, x9, x23, lt
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0xaa1303f9 // mov x25, x19
+	WORD $0xa9102be7 // stp x7, x10, [sp,
+	WORD $0xa90f17ec // stp x12, x5, [sp,
+	WORD $0xaa0c03fd // mov x29, x12
+	WORD $0xaa0203fe // mov x30, x2
+	WORD $0xa90e2ffb // stp x27, x11, [sp,
+	WORD $0xaa1b03ec // mov x12, x27
+	WORD $0xaa1a03e8 // mov x8, x26
+	WORD $0xf94067ed // ldr x13, [sp,
+	WORD $0xf9009ff4 // str x20, [sp,
+	WORD $0x54000dad // b.le 0x498 <transpose+0x498>
+	WORD $0xa9402808 // ldp x8, x10, [x0]
+	WORD $0xf94093eb // ldr x11, [sp,
+	WORD $0x8b0b014a // add x10, x10, x11
+	WORD $0xf94067eb // ldr x11, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0a03ec // mov x12, x10
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xaa1403ee // mov x14, x20
+	WORD $0xd503201f // nop
+	WORD $0xbc6269a0 // ldr s0, [x13, x2]
+	WORD $0xbc1f8180 // stur s0, [x12,
+	WORD $0xbc7369a0 // ldr s0, [x13, x19]
+	WORD $0xbc1fc180 // stur s0, [x12,
+	WORD $0xbc7669a0 // ldr s0, [x13, x22]
+	WORD $0xbd000180 // str s0, [x12]
+	WORD $0xbc7569a0 // ldr s0, [x13, x21]
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xbd000580 // str s0, [x12,
+	WORD $0x910011ad // add x13, x13,
+	WORD $0x8b06018c // add x12, x12, x6
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x54fffe8b // b.lt 0x310 <transpose+0x310>
+	WORD $0xaa0b03f1 // mov x17, x11
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x8b180108 // add x8, x8, x24
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xf940bfec // ldr x12, [sp,
+	WORD $0xeb0c017f // cmp x11, x12
+	WORD $0x54fffd2d // b.le 0x300 <transpose+0x300>
+	WORD $0xf940bfe8 // ldr x8, [sp,
+	WORD $0xeb11011f // cmp x8, x17
+	WORD $0xa94b87f7 // ldp x23, x1, [sp,
+	WORD $0xf94057ef // ldr x15, [sp,
+	WORD $0xf9408fe4 // ldr x4, [sp,
+	WORD $0xa94f9fe5 // ldp x5, x7, [sp,
+	WORD $0x54fff5cd // b.le 0x230 <transpose+0x230>
+	WORD $0xf940bfe8 // ldr x8, [sp,
+	WORD $0x4b11010b // sub w11, w8, w17
+	WORD $0xaa1103e8 // mov x8, x17
+	WORD $0xa940280c // ldp x12, x10, [x0]
+	WORD $0x360001ab // tbz w11,
+	WORD $0x9b177e28 // mul x8, x17, x23
+	WORD $0x8b080988 // add x8, x12, x8, lsl
+	WORD $0x8b110a0b // add x11, x16, x17, lsl
+	WORD $0x8b0b014b // add x11, x10, x11
+	WORD $0xaa1403ed // mov x13, x20
+	WORD $0xbc6d7900 // ldr s0, [x8, x13, lsl
+	WORD $0xbd000160 // str s0, [x11]
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b06016b // add x11, x11, x6
+	WORD $0xeb0901bf // cmp x13, x9
+	WORD $0x54ffff6b // b.lt 0x3a4 <transpose+0x3a4>
+	WORD $0x91000628 // add x8, x17,
+	WORD $0x9100062b // add x11, x17,
+	WORD $0xf940bfed // ldr x13, [sp,
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54fff320 // b.eq 0x230 <transpose+0x230>
+	WORD $0x8b08094a // add x10, x10, x8, lsl
+	WORD $0xf9409bed // ldr x13, [sp,
+	WORD $0x9b0831ab // madd x11, x13, x8, x12
+	WORD $0x9b0835ad // madd x13, x13, x8, x13
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0xaa0a03ed // mov x13, x10
+	WORD $0xaa1403ee // mov x14, x20
+	WORD $0xd503201f // nop
+	WORD $0xbc6e7960 // ldr s0, [x11, x14, lsl
+	WORD $0xbc3069a0 // str s0, [x13, x16]
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0601ad // add x13, x13, x6
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x54ffff6b // b.lt 0x3f0 <transpose+0x3f0>
+	WORD $0xaa0403ed // mov x13, x4
+	WORD $0xaa1403ee // mov x14, x20
+	WORD $0xbc6e7980 // ldr s0, [x12, x14, lsl
+	WORD $0xbc2d6940 // str s0, [x10, x13]
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0601ad // add x13, x13, x6
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x54ffff6b // b.lt 0x410 <transpose+0x410>
+	WORD $0x91000908 // add x8, x8,
+	WORD $0x9100214a // add x10, x10,
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0xeb01011f // cmp x8, x1
+	WORD $0x54fffd41 // b.ne 0x3e4 <transpose+0x3e4>
+	WORD $0x17ffff7c // b 0x230 <transpose+0x230>
+	WORD $0xa95647e1 // ldp x1, x17, [sp,
+	WORD $0x9100122d // add x13, x17,
+	WORD $0xf94097f8 // ldr x24, [sp,
+	WORD $0x8b180108 // add x8, x8, x24
+	WORD $0x8b18018c // add x12, x12, x24
+	WORD $0x8b18016b // add x11, x11, x24
+	WORD $0xa95467fe // ldp x30, x25, [sp,
+	WORD $0x8b1803de // add x30, x30, x24
+	WORD $0x910043bd // add x29, x29,
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0x8b180339 // add x25, x25, x24
+	WORD $0xa95513ef // ldp x15, x4, [sp,
+	WORD $0x910041ef // add x15, x15,
+	WORD $0x8b180084 // add x4, x4, x24
+	WORD $0x8b180021 // add x1, x1, x24
+	WORD $0xf940bfee // ldr x14, [sp,
+	WORD $0xeb0e01bf // cmp x13, x14
+	WORD $0xf9409ff4 // ldr x20, [sp,
+	WORD $0x54fff66c // b.gt 0x360 <transpose+0x360>
+	WORD $0xaa1f03f8 // mov x24, xzr
+	WORD $0xa91637e1 // stp x1, x13, [sp,
+	WORD $0xa91513ef // stp x15, x4, [sp,
+	WORD $0xaa0f03f7 // mov x23, x15
+	WORD $0xa91467fe // stp x30, x25, [sp,
+	WORD $0xaa1903ed // mov x13, x25
+	WORD $0xaa1e03f9 // mov x25, x30
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0xaa0803f1 // mov x17, x8
+	WORD $0xaa1403fa // mov x26, x20
+	WORD $0xa9407814 // ldp x20, x30, [x0]
+	WORD $0x3cf96a80 // ldr q0, [x20, x25]
+	WORD $0x3cef6a81 // ldr q1, [x20, x15]
+	WORD $0x3cee6a82 // ldr q2, [x20, x14]
+	WORD $0x3cf16a83 // ldr q3, [x20, x17]
+	WORD $0x4e813804 // zip1 v4.4s, v0.4s, v1.4s
+	WORD $0x4e833845 // zip1 v5.4s, v2.4s, v3.4s
+	WORD $0x4e817800 // zip2 v0.4s, v0.4s, v1.4s
+	WORD $0x4e837841 // zip2 v1.4s, v2.4s, v3.4s
+	WORD $0x4ec57882 // zip2 v2.2d, v4.2d, v5.2d
+	WORD $0xaa1703f4 // mov x20, x23
+	WORD $0x8b0a03d7 // add x23, x30, x10
+	WORD $0x4ec17803 // zip2 v3.2d, v0.2d, v1.2d
+	WORD $0x6e1804a4 // mov v4.d[1], v5.d[0]
+	WORD $0x3cb86ae4 // str q4, [x23, x24]
+	WORD $0x9100135b // add x27, x26,
+	WORD $0x9100235a // add x26, x26,
+	WORD $0x8b0703d7 // add x23, x30, x7
+	WORD $0x3cb86ae2 // str q2, [x23, x24]
+	WORD $0x8b0503d7 // add x23, x30, x5
+	WORD $0x6e180420 // mov v0.d[1], v1.d[0]
+	WORD $0x3cb86ae0 // str q0, [x23, x24]
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x8b030297 // add x23, x20, x3
+	WORD $0x8b1d03de // add x30, x30, x29
+	WORD $0x91004231 // add x17, x17,
+	WORD $0x910041ce // add x14, x14,
+	WORD $0x3cb86bc3 // str q3, [x30, x24]
+	WORD $0x910041ef // add x15, x15,
+	WORD $0x91004339 // add x25, x25,
+	WORD $0x8b030318 // add x24, x24, x3
+	WORD $0x91004021 // add x1, x1,
+	WORD $0xeb09035f // cmp x26, x9
+	WORD $0xaa1b03fa // mov x26, x27
+	WORD $0x54fffbad // b.le 0x4c4 <transpose+0x4c4>
+	WORD $0xeb09037f // cmp x27, x9
+	WORD $0x54fff76a // b.ge 0x444 <transpose+0x444>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xa9404417 // ldp x23, x17, [x0]
+	WORD $0x8b1902ef // add x15, x23, x25
+	WORD $0x8b0d02ed // add x13, x23, x13
+	WORD $0x8b140231 // add x17, x17, x20
+	WORD $0x8b0402e4 // add x4, x23, x4
+	WORD $0x8b0102e1 // add x1, x23, x1
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
+	WORD $0xbc1f8220 // stur s0, [x17,
+	WORD $0xbc6e79a0 // ldr s0, [x13, x14, lsl
+	WORD $0xbc1fc220 // stur s0, [x17,
+	WORD $0xbc6e7820 // ldr s0, [x1, x14, lsl
+	WORD $0xbd000220 // str s0, [x17]
+	WORD $0xbc6e7880 // ldr s0, [x4, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xbd000620 // str s0, [x17,
+	WORD $0x8b0e0374 // add x20, x27, x14
+	WORD $0x8b060231 // add x17, x17, x6
+	WORD $0xeb09029f // cmp x20, x9
+	WORD $0x54fffe8b // b.lt 0x580 <transpose+0x580>
+	WORD $0x17ffffa4 // b 0x444 <transpose+0x444>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xaa1103fb // mov x27, x17
+	WORD $0x8b1101af // add x15, x13, x17
+	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0x8b020170 // add x16, x11, x2
+	WORD $0xf94047ec // ldr x12, [sp,
+	WORD $0x8b0c01b1 // add x17, x13, x12
+	WORD $0x8b1e0161 // add x1, x11, x30
+	WORD $0xd503201f // nop
+	WORD $0xb27c010c // orr x12, x8,
+	WORD $0xeb17019f // cmp x12, x23
+	WORD $0x9a97b182 // csel x2, x12, x23, lt
+	WORD $0xaa1003e4 // mov x4, x16
+	WORD $0xaa0f03e5 // mov x5, x15
+	WORD $0xaa0a03e7 // mov x7, x10
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0403f3 // mov x19, x4
+	WORD $0xaa0503f4 // mov x20, x5
+	WORD $0xaa0803f5 // mov x21, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc404660 // ldr s0, [x19],
+	WORD $0xbd000280 // str s0, [x20]
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0x8b060294 // add x20, x20, x6
+	WORD $0xeb0202bf // cmp x21, x2
+	WORD $0x54ffff6b // b.lt 0x610 <transpose+0x610>
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0x910010a5 // add x5, x5,
+	WORD $0xf9409bf3 // ldr x19, [sp,
+	WORD $0x8b130084 // add x4, x4, x19
+	WORD $0xf940bff3 // ldr x19, [sp,
+	WORD $0xeb1300ff // cmp x7, x19
+	WORD $0x54fffe0b // b.lt 0x600 <transpose+0x600>
+	WORD $0x91008108 // add x8, x8,
+	WORD $0xeb17011f // cmp x8, x23
+	WORD $0x9a97b102 // csel x2, x8, x23, lt
+	WORD $0xaa0103e4 // mov x4, x1
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0xaa0a03e7 // mov x7, x10
+	WORD $0xd503201f // nop
+	WORD $0xaa0403f3 // mov x19, x4
+	WORD $0xaa0503f4 // mov x20, x5
+	WORD $0xaa0c03f5 // mov x21, x12
+	WORD $0xd503201f // nop
+	WORD $0xbc404660 // ldr s0, [x19],
+	WORD $0xbd000280 // str s0, [x20]
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0x8b060294 // add x20, x20, x6
+	WORD $0xeb0202bf // cmp x21, x2
+	WORD $0x54ffff6b // b.lt 0x670 <transpose+0x670>
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0x910010a5 // add x5, x5,
+	WORD $0xf9409bf3 // ldr x19, [sp,
+	WORD $0x8b130084 // add x4, x4, x19
+	WORD $0xf940bff3 // ldr x19, [sp,
+	WORD $0xeb1300ff // cmp x7, x19
+	WORD $0x54fffe0b // b.lt 0x660 <transpose+0x660>
+	WORD $0x910009ce // add x14, x14,
+	WORD $0xf9404fec // ldr x12, [sp,
+	WORD $0x8b0c01ef // add x15, x15, x12
+	WORD $0x91020210 // add x16, x16,
+	WORD $0x8b0c0231 // add x17, x17, x12
+	WORD $0x91020021 // add x1, x1,
+	WORD $0xf94053ec // ldr x12, [sp,
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x54fff8e1 // b.ne 0x5e0 <transpose+0x5e0>
+	WORD $0xf94007ec // ldr x12, [sp,
+	WORD $0x372003cc // tbnz w12,
+	WORD $0x9100410c // add x12, x8,
+	WORD $0xeb17019f // cmp x12, x23
+	WORD $0x9a97b18c // csel x12, x12, x23, lt
+	WORD $0x9b0834cd // madd x13, x6, x8, x13
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0x8b16016b // add x11, x11, x22
+	WORD $0xaa1b03f1 // mov x17, x27
+	WORD $0xf94033f3 // ldr x19, [sp,
+	WORD $0xa944d7f6 // ldp x22, x21, [sp,
+	WORD $0xaa0d03ee // mov x14, x13
+	WORD $0xaa0803ef // mov x15, x8
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7960 // ldr s0, [x11, x15, lsl
+	WORD $0xbc3169c0 // str s0, [x14, x17]
+	WORD $0x910005ef // add x15, x15,
+	WORD $0x8b0601ce // add x14, x14, x6
+	WORD $0xeb0c01ff // cmp x15, x12
+	WORD $0x54ffff6b // b.lt 0x700 <transpose+0x700>
+	WORD $0x9100054a // add x10, x10,
+	WORD $0x910011ad // add x13, x13,
+	WORD $0xf9409bee // ldr x14, [sp,
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xf940bfee // ldr x14, [sp,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54fffe2b // b.lt 0x6f4 <transpose+0x6f4>
+	WORD $0xa947efec // ldp x12, x27, [sp,
+	WORD $0xa94697e7 // ldp x7, x5, [sp,
+	WORD $0xf9402fee // ldr x14, [sp,
+	WORD $0x17fffe7c // b 0x130 <transpose+0x130>
+	WORD $0xaa1b03f1 // mov x17, x27
+	WORD $0xa947efec // ldp x12, x27, [sp,
+	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0x17fffe75 // b 0x124 <transpose+0x124>
 	MOVD R19, RSP
 	RET
 
@@ -12323,6 +12975,915 @@ TEXT maskNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf1000508 // subs x8, x8,
 	WORD $0x54ffffa1 // b.ne 0x110 <mask+0x110>
 	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maxPoolNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maxPoolNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9400811 // ldr x17, [x0,
+	WORD $0xf100123f // cmp x17,
+	WORD $0x54000c8a // b.ge 0x19c <maxPool+0x19c>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xeb080229 // subs x9, x17, x8
+	WORD $0x54001bcd // b.le 0x390 <maxPool+0x390>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf9400001 // ldr x1, [x0]
+	WORD $0x8b08082c // add x12, x1, x8, lsl
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400014b // b.lt 0x58 <maxPool+0x58>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7980 // ldr s0, [x12, x10, lsl
+	WORD $0xbc2a7960 // str s0, [x11, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0x54ffff81 // b.ne 0x40 <maxPool+0x40>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400182b // b.lt 0x364 <maxPool+0x364>
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540017cb // b.lt 0x364 <maxPool+0x364>
+	WORD $0xf100013f // cmp x9,
+	WORD $0x5400148d // b.le 0x304 <maxPool+0x304>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef502 // lsl x2, x8,
+	WORD $0xf9400c0e // ldr x14, [x0,
+	WORD $0x927ff56f // and x15, x11,
+	WORD $0xd37df230 // lsl x16, x17,
+	WORD $0x8b110842 // add x2, x2, x17, lsl
+	WORD $0xd37ef5d1 // lsl x17, x14,
+	WORD $0x8b020021 // add x1, x1, x2
+	WORD $0x910003e2 // mov x2, sp
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0x14000006 // b 0xb8 <maxPool+0xb8>
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b110063 // add x3, x3, x17
+	WORD $0x8b110021 // add x1, x1, x17
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x54001580 // b.eq 0x364 <maxPool+0x364>
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540000a1 // b.ne 0xd0 <maxPool+0xd0>
+	WORD $0x9b0d7dc4 // mul x4, x14, x13
+	WORD $0x8b040984 // add x4, x12, x4, lsl
+	WORD $0x14000025 // b 0x15c <maxPool+0x15c>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xaa0103e6 // mov x6, x1
+	WORD $0xaa0303e4 // mov x4, x3
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
+	WORD $0xbc277841 // str s1, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0xf0 <maxPool+0xf0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0xbc6778c1 // ldr s1, [x6, x7, lsl
+	WORD $0xbc277841 // str s1, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0x120 <maxPool+0x120>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x910008a5 // add x5, x5,
+	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0xeb0f00bf // cmp x5, x15
+	WORD $0x54fffc41 // b.ne 0xe0 <maxPool+0xe0>
+	WORD $0x3607fa4b // tbz w11,
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc657881 // ldr s1, [x4, x5, lsl
+	WORD $0xbc257841 // str s1, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05013f // cmp x9, x5
+	WORD $0x54ffff81 // b.ne 0x170 <maxPool+0x170>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x17ffffc3 // b 0xa4 <maxPool+0xa4>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x5280008b // mov w11,
+	WORD $0x1400000a // b 0x1d0 <maxPool+0x1d0>
+	WORD $0xd503201f // nop
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0x3caa6960 // str q0, [x11, x10]
+	WORD $0x9100110b // add x11, x8,
+	WORD $0xf9400811 // ldr x17, [x0,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xeb11017f // cmp x11, x17
+	WORD $0x54fff24c // b.gt 0x14 <maxPool+0x14>
+	WORD $0xaa0803ea // mov x10, x8
+	WORD $0xaa0b03e8 // mov x8, x11
+	WORD $0xf9400002 // ldr x2, [x0]
+	WORD $0x8b0a084b // add x11, x2, x10, lsl
+	WORD $0x3dc00160 // ldr q0, [x11]
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fffe2b // b.lt 0x1b0 <maxPool+0x1b0>
+	WORD $0xf940140d // ldr x13, [x0,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fffdcb // b.lt 0x1b0 <maxPool+0x1b0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x924005af // and x15, x13,
+	WORD $0xf9400c10 // ldr x16, [x0,
+	WORD $0x927ef1a1 // and x1, x13,
+	WORD $0x8b090042 // add x2, x2, x9
+	WORD $0xd37ef603 // lsl x3, x16,
+	WORD $0xd37cee24 // lsl x4, x17,
+	WORD $0xd37ef631 // lsl x17, x17,
+	WORD $0x14000005 // b 0x230 <maxPool+0x230>
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b030042 // add x2, x2, x3
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x54fffc20 // b.eq 0x1b0 <maxPool+0x1b0>
+	WORD $0xf10011bf // cmp x13,
+	WORD $0x540000e2 // b.hs 0x250 <maxPool+0x250>
+	WORD $0x9b0e7e05 // mul x5, x16, x14
+	WORD $0x8b050965 // add x5, x11, x5, lsl
+	WORD $0xb50004af // cbnz x15, 0x2d4 <maxPool+0x2d4>
+	WORD $0x17fffff7 // b 0x220 <maxPool+0x220>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0103e5 // mov x5, x1
+	WORD $0xaa0203e7 // mov x7, x2
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0703e6 // mov x6, x7
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0xf10010a5 // subs x5, x5,
+	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x54fffcc1 // b.ne 0x260 <maxPool+0x260>
+	WORD $0x8b0400c5 // add x5, x6, x4
+	WORD $0xb4fffa8f // cbz x15, 0x220 <maxPool+0x220>
+	WORD $0xaa0f03e6 // mov x6, x15
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc000a1 // ldr q1, [x5]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b1100a5 // add x5, x5, x17
+	WORD $0xf10004c6 // subs x6, x6,
+	WORD $0x54ffff21 // b.ne 0x2e0 <maxPool+0x2e0>
+	WORD $0x17ffffc8 // b 0x220 <maxPool+0x220>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x9240096d // and x13, x11,
+	WORD $0x927ded6e // and x14, x11,
+	WORD $0x14000004 // b 0x320 <maxPool+0x320>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x54000240 // b.eq 0x364 <maxPool+0x364>
+	WORD $0xf100217f // cmp x11,
+	WORD $0x540000e3 // b.lo 0x340 <maxPool+0x340>
+	WORD $0xaa0e03ef // mov x15, x14
+	WORD $0xd503201f // nop
+	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
+	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
+	WORD $0xf10021ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x330 <maxPool+0x330>
+	WORD $0xb4fffead // cbz x13, 0x314 <maxPool+0x314>
+	WORD $0xaa0d03ef // mov x15, x13
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
+	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x350 <maxPool+0x350>
+	WORD $0x17ffffed // b 0x314 <maxPool+0x314>
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0x5400010b // b.lt 0x390 <maxPool+0x390>
+	WORD $0x8b080948 // add x8, x10, x8, lsl
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004500 // str s0, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x380 <maxPool+0x380>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maxPoolDXNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maxPoolDXNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xf9401009 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x18 <maxPoolDX+0x18>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x14000038 // b 0xf4 <maxPoolDX+0xf4>
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400062b // b.lt 0xe4 <maxPoolDX+0xe4>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x5280008c // mov w12,
+	WORD $0x14000004 // b 0x3c <maxPoolDX+0x3c>
+	WORD $0x9100110c // add x12, x8,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0x540005ec // b.gt 0xf4 <maxPoolDX+0xf4>
+	WORD $0xaa0803eb // mov x11, x8
+	WORD $0xaa0c03e8 // mov x8, x12
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffff4b // b.lt 0x30 <maxPoolDX+0x30>
+	WORD $0xf9401c0d // ldr x13, [x0,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fffeeb // b.lt 0x30 <maxPoolDX+0x30>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xa940c00f // ldp x15, x16, [x0,
+	WORD $0x3cee69e0 // ldr q0, [x15, x14]
+	WORD $0x3cee6a01 // ldr q1, [x16, x14]
+	WORD $0x6f07e7e2 // movi v2.2d,
+	WORD $0x14000004 // b 0x80 <maxPoolDX+0x80>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x54fffdaa // b.ge 0x30 <maxPoolDX+0x30>
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54ffff8b // b.lt 0x74 <maxPoolDX+0x74>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf9401409 // ldr x9, [x0,
+	WORD $0x9b0c2d2e // madd x14, x9, x12, x11
+	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0xd37ef5cd // lsl x13, x14,
+	WORD $0x3ced6923 // ldr q3, [x9, x13]
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0xf9400c09 // ldr x9, [x0,
+	WORD $0x3ced6924 // ldr q4, [x9, x13]
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
+	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
+	WORD $0x3cad6924 // str q4, [x9, x13]
+	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xf9401009 // ldr x9, [x0,
+	WORD $0x8b0e012e // add x14, x9, x14
+	WORD $0xf9401c0d // ldr x13, [x0,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54fffdeb // b.lt 0x94 <maxPoolDX+0x94>
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x17ffffe5 // b 0x74 <maxPoolDX+0x74>
+	WORD $0xf1001d3f // cmp x9,
+	WORD $0x528000e8 // mov w8,
+	WORD $0x9a888128 // csel x8, x9, x8, hi
+	WORD $0x927ef108 // and x8, x8,
+	WORD $0xeb08012a // subs x10, x9, x8
+	WORD $0x54000ced // b.le 0x294 <maxPoolDX+0x294>
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400040b // b.lt 0x188 <maxPoolDX+0x188>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x54ffff81 // b.ne 0x120 <maxPoolDX+0x120>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400018b // b.lt 0x178 <maxPoolDX+0x178>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b08098c // add x12, x12, x8, lsl
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x54ffff81 // b.ne 0x160 <maxPoolDX+0x160>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540000ea // b.ge 0x19c <maxPoolDX+0x19c>
+	WORD $0x14000044 // b 0x294 <maxPoolDX+0x294>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540007eb // b.lt 0x294 <maxPoolDX+0x294>
+	WORD $0xf9401c0c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400078b // b.lt 0x294 <maxPoolDX+0x294>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400074b // b.lt 0x294 <maxPoolDX+0x294>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xf940140e // ldr x14, [x0,
+	WORD $0xf940000f // ldr x15, [x0]
+	WORD $0xf9400c10 // ldr x16, [x0,
+	WORD $0xd37ef511 // lsl x17, x8,
+	WORD $0xd37ef528 // lsl x8, x9,
+	WORD $0x8b1101e9 // add x9, x15, x17
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0x8b11020f // add x15, x16, x17
+	WORD $0x6f07e7e2 // movi v2.2d,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xaa0f03e0 // mov x0, x15
+	WORD $0xaa0903e1 // mov x1, x9
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc627823 // ldr s3, [x1, x2, lsl
+	WORD $0xbc227a03 // str s3, [x16, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x200 <maxPoolDX+0x200>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc627804 // ldr s4, [x0, x2, lsl
+	WORD $0xbc227a04 // str s4, [x16, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x220 <maxPoolDX+0x220>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea0a866 // cmlt v6.4s, v3.4s,
+	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xbc627a04 // ldr s4, [x16, x2, lsl
+	WORD $0xbc227804 // str s4, [x0, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02015f // cmp x10, x2
+	WORD $0x54ffff81 // b.ne 0x254 <maxPoolDX+0x254>
+	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
+	WORD $0x91000631 // add x17, x17,
+	WORD $0x8b080021 // add x1, x1, x8
+	WORD $0x8b080000 // add x0, x0, x8
+	WORD $0xeb0c023f // cmp x17, x12
+	WORD $0x54fffba1 // b.ne 0x1f0 <maxPoolDX+0x1f0>
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54fffa81 // b.ne 0x1e0 <maxPoolDX+0x1e0>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·patchesNEON(SB), 0, $432-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $320, R19, R20
+	MOVD R20, RSP
+	CALL patchesNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT patchesNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa9453003 // ldp x3, x12, [x0,
+	WORD $0xeb0c007f // cmp x3, x12
+	WORD $0x54001cea // b.ge 0x3a4 <patches+0x3a4>
+	WORD $0xf9401c09 // ldr x9, [x0,
+	WORD $0xa9463c08 // ldp x8, x15, [x0,
+	WORD $0x9ac90d0a // sdiv x10, x8, x9
+	WORD $0x8b0f012b // add x11, x9, x15
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0x9ac90d6b // sdiv x11, x11, x9
+	WORD $0xeb0b015f // cmp x10, x11
+	WORD $0x54001bea // b.ge 0x3a4 <patches+0x3a4>
+	WORD $0xd102c3ff // sub sp, sp,
+	WORD $0xf9002bfd // str x29, [sp,
+	WORD $0xa9066ffe // stp x30, x27, [sp,
+	WORD $0xa90767fa // stp x26, x25, [sp,
+	WORD $0xa9085ff8 // stp x24, x23, [sp,
+	WORD $0xa90957f6 // stp x22, x21, [sp,
+	WORD $0xa90a4ff4 // stp x20, x19, [sp,
+	WORD $0xf9401001 // ldr x1, [x0,
+	WORD $0x9b09a14d // msub x13, x10, x9, x8
+	WORD $0xd100056e // sub x14, x11,
+	WORD $0x9b09bdcf // msub x15, x14, x9, x15
+	WORD $0xf9401810 // ldr x16, [x0,
+	WORD $0x9ad00c62 // sdiv x2, x3, x16
+	WORD $0xa940c408 // ldp x8, x17, [x0,
+	WORD $0xf9000fe1 // str x1, [sp,
+	WORD $0x9b117c21 // mul x1, x1, x17
+	WORD $0xd37ef544 // lsl x4, x10,
+	WORD $0xa90087e4 // stp x4, x1, [sp,
+	WORD $0xd37ef424 // lsl x4, x1,
+	WORD $0x9b108c47 // msub x7, x2, x16, x3
+	WORD $0xd37ef625 // lsl x5, x17,
+	WORD $0x910103e6 // add x6, sp,
+	WORD $0x14000009 // b 0xa8 <patches+0xa8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf9402c0c // ldr x12, [x0,
+	WORD $0xf94013e2 // ldr x2, [sp,
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb0c007f // cmp x3, x12
+	WORD $0x5400172a // b.ge 0x388 <patches+0x388>
+	WORD $0xcb0300f0 // sub x16, x7, x3
+	WORD $0x8b0c0210 // add x16, x16, x12
+	WORD $0xf9401801 // ldr x1, [x0,
+	WORD $0xeb01021f // cmp x16, x1
+	WORD $0x9a81b210 // csel x16, x16, x1, lt
+	WORD $0xf9001ff0 // str x16, [sp,
+	WORD $0xeb1000ff // cmp x7, x16
+	WORD $0x54fffeaa // b.ge 0x98 <patches+0x98>
+	WORD $0xf940140c // ldr x12, [x0,
+	WORD $0x9acc0c50 // sdiv x16, x2, x12
+	WORD $0xf90013e2 // str x2, [sp,
+	WORD $0x9b0c8a0c // msub x12, x16, x12, x2
+	WORD $0xa9440801 // ldp x1, x2, [x0,
+	WORD $0xcb0203e2 // neg x2, x2
+	WORD $0x9b0c0834 // madd x20, x1, x12, x2
+	WORD $0xf9400001 // ldr x1, [x0]
+	WORD $0xf9400c0c // ldr x12, [x0,
+	WORD $0x9b10518c // madd x12, x12, x16, x20
+	WORD $0xf94007f0 // ldr x16, [sp,
+	WORD $0x8b0c0a0c // add x12, x16, x12, lsl
+	WORD $0xf9400bf0 // ldr x16, [sp,
+	WORD $0x9b0c0610 // madd x16, x16, x12, x1
+	WORD $0xa90287f0 // stp x16, x1, [sp,
+	WORD $0xf9400ff0 // ldr x16, [sp,
+	WORD $0x9b0c7e17 // mul x23, x16, x12
+	WORD $0x14000007 // b 0x128 <patches+0x128>
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xf9402fe3 // ldr x3, [sp,
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xf9401fec // ldr x12, [sp,
+	WORD $0xeb0c00ff // cmp x7, x12
+	WORD $0x54fffb6a // b.ge 0x90 <patches+0x90>
+	WORD $0xf9002fe3 // str x3, [sp,
+	WORD $0xa944400c // ldp x12, x16, [x0,
+	WORD $0xcb1003f0 // neg x16, x16
+	WORD $0x9b074198 // madd x24, x12, x7, x16
+	WORD $0xa942e7fd // ldp x29, x25, [sp,
+	WORD $0xcb1803ec // neg x12, x24
+	WORD $0xf9401010 // ldr x16, [x0,
+	WORD $0x8b090301 // add x1, x24, x9
+	WORD $0xcb180202 // sub x2, x16, x24
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x9a89c05a // csel x26, x2, x9, gt
+	WORD $0x8a98fd9b // and x27, x12, x24, asr
+	WORD $0xaa0a03fe // mov x30, x10
+	WORD $0x14000007 // b 0x178 <patches+0x178>
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
+	WORD $0x910007de // add x30, x30,
+	WORD $0x8b0403bd // add x29, x29, x4
+	WORD $0x8b040339 // add x25, x25, x4
+	WORD $0xeb0b03df // cmp x30, x11
+	WORD $0x54fffcea // b.ge 0x110 <patches+0x110>
+	WORD $0xeb0a03df // cmp x30, x10
+	WORD $0x9a9f01b0 // csel x16, x13, xzr, eq
+	WORD $0xeb0e03df // cmp x30, x14
+	WORD $0x9a8901ec // csel x12, x15, x9, eq
+	WORD $0xab1403c1 // adds x1, x30, x20
+	WORD $0x54000244 // b.mi 0x1d4 <patches+0x1d4>
+	WORD $0xeb1a019f // cmp x12, x26
+	WORD $0x9a9ab182 // csel x2, x12, x26, lt
+	WORD $0xeb1b021f // cmp x16, x27
+	WORD $0x9a9bc203 // csel x3, x16, x27, gt
+	WORD $0xf9400c13 // ldr x19, [x0,
+	WORD $0xeb13003f // cmp x1, x19
+	WORD $0x5400016a // b.ge 0x1d4 <patches+0x1d4>
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x5400012a // b.ge 0x1d4 <patches+0x1d4>
+	WORD $0xeb100070 // subs x16, x3, x16
+	WORD $0x5400016c // b.gt 0x1e4 <patches+0x1e4>
+	WORD $0xcb030050 // sub x16, x2, x3
+	WORD $0x9b117e10 // mul x16, x16, x17
+	WORD $0xf100121f // cmp x16,
+	WORD $0x5400050a // b.ge 0x268 <patches+0x268>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x14000033 // b 0x29c <patches+0x29c>
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0xeb100190 // subs x16, x12, x16
+	WORD $0x54fffeed // b.le 0x1bc <patches+0x1bc>
+	WORD $0x9b117e10 // mul x16, x16, x17
+	WORD $0xf100121f // cmp x16,
+	WORD $0x540000aa // b.ge 0x200 <patches+0x200>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x1400000d // b 0x228 <patches+0x228>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xaa0803f5 // mov x21, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x910012d3 // add x19, x22,
+	WORD $0xa8817ebf // stp xzr, xzr, [x21],
+	WORD $0x910022c1 // add x1, x22,
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0xaa1303f6 // mov x22, x19
+	WORD $0x54ffff6d // b.le 0x210 <patches+0x210>
+	WORD $0xeb130215 // subs x21, x16, x19
+	WORD $0x5400014d // b.le 0x254 <patches+0x254>
+	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x540000eb // b.lt 0x254 <patches+0x254>
+	WORD $0x8b130913 // add x19, x8, x19, lsl
+	WORD $0x910103e1 // add x1, sp,
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc004660 // str s0, [x19],
+	WORD $0xf10006b5 // subs x21, x21,
+	WORD $0x54ffffa1 // b.ne 0x244 <patches+0x244>
+	WORD $0x8b100908 // add x8, x8, x16, lsl
+	WORD $0xcb030050 // sub x16, x2, x3
+	WORD $0x9b117e10 // mul x16, x16, x17
+	WORD $0xf100121f // cmp x16,
+	WORD $0x54fffb4b // b.lt 0x1cc <patches+0x1cc>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b030301 // add x1, x24, x3
+	WORD $0x9b0174b5 // madd x21, x5, x1, x29
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc106a0 // ldr q0, [x21],
+	WORD $0x910012d3 // add x19, x22,
+	WORD $0x910022d6 // add x22, x22,
+	WORD $0xeb1002df // cmp x22, x16
+	WORD $0xaa1303f6 // mov x22, x19
+	WORD $0x3c810420 // str q0, [x1],
+	WORD $0x54ffff4d // b.le 0x280 <patches+0x280>
+	WORD $0xeb130216 // subs x22, x16, x19
+	WORD $0x5400038d // b.le 0x310 <patches+0x310>
+	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x5400032b // b.lt 0x310 <patches+0x310>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b130915 // add x21, x8, x19, lsl
+	WORD $0x8b030303 // add x3, x24, x3
+	WORD $0x8b030ae3 // add x3, x23, x3, lsl
+	WORD $0x9b037e23 // mul x3, x17, x3
+	WORD $0x8b130863 // add x3, x3, x19, lsl
+	WORD $0x8b030323 // add x3, x25, x3
+	WORD $0xd503201f // nop
+	WORD $0xbc617860 // ldr s0, [x3, x1, lsl
+	WORD $0xbc2178c0 // str s0, [x6, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb0102df // cmp x22, x1
+	WORD $0x54ffff81 // b.ne 0x2d0 <patches+0x2d0>
+	WORD $0x3dc013e0 // ldr q0, [sp,
+	WORD $0x3d8013e0 // str q0, [sp,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x5400010b // b.lt 0x310 <patches+0x310>
+	WORD $0x910103e1 // add x1, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc0046a0 // str s0, [x21],
+	WORD $0xf10006d6 // subs x22, x22,
+	WORD $0x54ffffa1 // b.ne 0x300 <patches+0x300>
+	WORD $0x8b100908 // add x8, x8, x16, lsl
+	WORD $0xeb02018c // subs x12, x12, x2
+	WORD $0x54fff26d // b.le 0x164 <patches+0x164>
+	WORD $0x9b117d8c // mul x12, x12, x17
+	WORD $0xf100119f // cmp x12,
+	WORD $0x5400006a // b.ge 0x330 <patches+0x330>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x1400000b // b 0x358 <patches+0x358>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xaa0803f0 // mov x16, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x91001062 // add x2, x3,
+	WORD $0xa8817e1f // stp xzr, xzr, [x16],
+	WORD $0x91002061 // add x1, x3,
+	WORD $0xeb0c003f // cmp x1, x12
+	WORD $0xaa0203e3 // mov x3, x2
+	WORD $0x54ffff6d // b.le 0x340 <patches+0x340>
+	WORD $0xeb020190 // subs x16, x12, x2
+	WORD $0x54fff02d // b.le 0x160 <patches+0x160>
+	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffefcb // b.lt 0x160 <patches+0x160>
+	WORD $0x8b020902 // add x2, x8, x2, lsl
+	WORD $0x910103e1 // add x1, sp,
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x374 <patches+0x374>
+	WORD $0x17ffff77 // b 0x160 <patches+0x160>
+	WORD $0xa94a4ff4 // ldp x20, x19, [sp,
+	WORD $0xa94957f6 // ldp x22, x21, [sp,
+	WORD $0xa9485ff8 // ldp x24, x23, [sp,
+	WORD $0xa94767fa // ldp x26, x25, [sp,
+	WORD $0xa9466ffe // ldp x30, x27, [sp,
+	WORD $0xf9402bfd // ldr x29, [sp,
+	WORD $0x9102c3ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·patchesBackNEON(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL patchesBackNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT patchesBackNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xf9401c08 // ldr x8, [x0,
+	WORD $0xa9452809 // ldp x9, x10, [x0,
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0xfa41b908 // ccmp x8,
+	WORD $0x5400004a // b.ge 0x18 <patchesBack+0x18>
+	WORD $0xd65f03c0 // ret
+	WORD $0xd100c3ff // sub sp, sp,
+	WORD $0xa90157f6 // stp x22, x21, [sp,
+	WORD $0xa9024ff4 // stp x20, x19, [sp,
+	WORD $0xa940a80b // ldp x11, x10, [x0,
+	WORD $0x9b0a7d0e // mul x14, x8, x10
+	WORD $0x927ff50c // and x12, x8,
+	WORD $0xd37ef54d // lsl x13, x10,
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0xf940200f // ldr x15, [x0,
+	WORD $0xd37df150 // lsl x16, x10,
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0x14000007 // b 0x60 <patchesBack+0x60>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xf9402c01 // ldr x1, [x0,
+	WORD $0xeb01013f // cmp x9, x1
+	WORD $0x5400186a // b.ge 0x368 <patchesBack+0x368>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xa9418c04 // ldp x4, x3, [x0,
+	WORD $0x9ac30d25 // sdiv x5, x9, x3
+	WORD $0x9b03a4a2 // msub x2, x5, x3, x9
+	WORD $0x9ac40ca6 // sdiv x6, x5, x4
+	WORD $0x9b0494c5 // msub x5, x6, x4, x5
+	WORD $0x9b037c84 // mul x4, x4, x3
+	WORD $0xf9402403 // ldr x3, [x0,
+	WORD $0x8b050063 // add x3, x3, x5
+	WORD $0x9ac40d24 // sdiv x4, x9, x4
+	WORD $0x14000006 // b 0xa0 <patchesBack+0xa0>
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0xeb08003f // cmp x1, x8
+	WORD $0x54fffda0 // b.eq 0x50 <patchesBack+0x50>
+	WORD $0x9acf0c66 // sdiv x6, x3, x15
+	WORD $0xb7f800e3 // tbnz x3,
+	WORD $0x9b0f8cc5 // msub x5, x6, x15, x3
+	WORD $0xf9401407 // ldr x7, [x0,
+	WORD $0xb4000c85 // cbz x5, 0x240 <patchesBack+0x240>
+	WORD $0x350000bf // cbnz wzr, 0xc8 <patchesBack+0xc8>
+	WORD $0x14000065 // b 0x24c <patchesBack+0x24c>
+	WORD $0xd503201f // nop
+	WORD $0xf9401407 // ldr x7, [x0,
+	WORD $0x34000c5f // cbz wzr, 0x24c <patchesBack+0x24c>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xf9400013 // ldr x19, [x0]
+	WORD $0x9b0418e6 // madd x6, x7, x4, x6
+	WORD $0xf9401807 // ldr x7, [x0,
+	WORD $0x9b0a7ce7 // mul x7, x7, x10
+	WORD $0x9b067ce6 // mul x6, x7, x6
+	WORD $0x8b060a66 // add x6, x19, x6, lsl
+	WORD $0xf9402407 // ldr x7, [x0,
+	WORD $0x8b0200e7 // add x7, x7, x2
+	WORD $0x14000006 // b 0x104 <patchesBack+0x104>
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xd10004e7 // sub x7, x7,
+	WORD $0xeb0800bf // cmp x5, x8
+	WORD $0x54fffc80 // b.eq 0x90 <patchesBack+0x90>
+	WORD $0xb7f801e7 // tbnz x7,
+	WORD $0x9acf0cf3 // sdiv x19, x7, x15
+	WORD $0x9b0f9e74 // msub x20, x19, x15, x7
+	WORD $0xb5000194 // cbnz x20, 0x140 <patchesBack+0x140>
+	WORD $0xf9401814 // ldr x20, [x0,
+	WORD $0xeb14027f // cmp x19, x20
+	WORD $0x5400012a // b.ge 0x140 <patchesBack+0x140>
+	WORD $0x9b0a7e73 // mul x19, x19, x10
+	WORD $0x8b1308d4 // add x20, x6, x19, lsl
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540003ea // b.ge 0x1a8 <patchesBack+0x1a8>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x14000027 // b 0x1d0 <patchesBack+0x1d0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400006a // b.ge 0x150 <patchesBack+0x150>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x1400000b // b 0x178 <patchesBack+0x178>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xaa0b03f4 // mov x20, x11
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x910012b3 // add x19, x21,
+	WORD $0xa8817e9f // stp xzr, xzr, [x20],
+	WORD $0x910022b5 // add x21, x21,
+	WORD $0xeb0a02bf // cmp x21, x10
+	WORD $0xaa1303f5 // mov x21, x19
+	WORD $0x54ffff6d // b.le 0x160 <patchesBack+0x160>
+	WORD $0xeb130154 // subs x20, x10, x19
+	WORD $0x54fffbad // b.le 0xf0 <patchesBack+0xf0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100069f // cmp x20,
+	WORD $0x54fffb4b // b.lt 0xf0 <patchesBack+0xf0>
+	WORD $0x910003f4 // mov x20, sp
+	WORD $0xbc404680 // ldr s0, [x20],
+	WORD $0xbc337960 // str s0, [x11, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x190 <patchesBack+0x190>
+	WORD $0x17ffffd3 // b 0xf0 <patchesBack+0xf0>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3cf56a80 // ldr q0, [x20, x21]
+	WORD $0x3cb56960 // str q0, [x11, x21]
+	WORD $0x910012d3 // add x19, x22,
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x910022d6 // add x22, x22,
+	WORD $0xeb0a02df // cmp x22, x10
+	WORD $0xaa1303f6 // mov x22, x19
+	WORD $0x54ffff2d // b.le 0x1b0 <patchesBack+0x1b0>
+	WORD $0xeb130155 // subs x21, x10, x19
+	WORD $0x54fff8ed // b.le 0xf0 <patchesBack+0xf0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x54fff88b // b.lt 0xf0 <patchesBack+0xf0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b130a94 // add x20, x20, x19, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc767a80 // ldr s0, [x20, x22, lsl
+	WORD $0xbc367a20 // str s0, [x17, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb1602bf // cmp x21, x22
+	WORD $0x54ffff81 // b.ne 0x1f0 <patchesBack+0x1f0>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x54fff70b // b.lt 0xf0 <patchesBack+0xf0>
+	WORD $0x910003f4 // mov x20, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404680 // ldr s0, [x20],
+	WORD $0xbc337960 // str s0, [x11, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x220 <patchesBack+0x220>
+	WORD $0x17ffffaf // b 0xf0 <patchesBack+0xf0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xeb0700df // cmp x6, x7
+	WORD $0x1a9fa7e5 // cset w5, lt
+	WORD $0x35fff405 // cbnz w5, 0xc8 <patchesBack+0xc8>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400050a // b.ge 0x2f0 <patchesBack+0x2f0>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff1ab // b.lt 0x8c <patchesBack+0x8c>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000340 // b.eq 0x2c8 <patchesBack+0x2c8>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x8b0d0166 // add x6, x11, x13
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc677a20 // ldr s0, [x17, x7, lsl
+	WORD $0xbc277960 // str s0, [x11, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07015f // cmp x10, x7
+	WORD $0x54ffff81 // b.ne 0x280 <patchesBack+0x280>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xbc677a20 // ldr s0, [x17, x7, lsl
+	WORD $0xbc2778c0 // str s0, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07015f // cmp x10, x7
+	WORD $0x54ffff81 // b.ne 0x2a0 <patchesBack+0x2a0>
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x910008a5 // add x5, x5,
+	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0xeb0c00bf // cmp x5, x12
+	WORD $0x54fffd61 // b.ne 0x270 <patchesBack+0x270>
+	WORD $0x3607ee48 // tbz w8,
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc657a20 // ldr s0, [x17, x5, lsl
+	WORD $0xbc257960 // str s0, [x11, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05015f // cmp x10, x5
+	WORD $0x54ffff81 // b.ne 0x2d4 <patchesBack+0x2d4>
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0x17ffff69 // b 0x90 <patchesBack+0x90>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x14000007 // b 0x310 <patchesBack+0x310>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0800bf // cmp x5, x8
+	WORD $0x54ffec20 // b.eq 0x90 <patchesBack+0x90>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa8817cdf // stp xzr, xzr, [x6],
+	WORD $0x910010f3 // add x19, x7,
+	WORD $0x910020e7 // add x7, x7,
+	WORD $0xeb0a00ff // cmp x7, x10
+	WORD $0xaa1303e7 // mov x7, x19
+	WORD $0x54ffff6d // b.le 0x320 <patchesBack+0x320>
+	WORD $0xeb130147 // subs x7, x10, x19
+	WORD $0x54fffe2d // b.le 0x300 <patchesBack+0x300>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x54fffdcb // b.lt 0x300 <patchesBack+0x300>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xbc737a20 // ldr s0, [x17, x19, lsl
+	WORD $0xbc3378c0 // str s0, [x6, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb07027f // cmp x19, x7
+	WORD $0x54ffff8b // b.lt 0x350 <patchesBack+0x350>
+	WORD $0x17ffffe7 // b 0x300 <patchesBack+0x300>
+	WORD $0xa9424ff4 // ldp x20, x19, [sp,
+	WORD $0xa94157f6 // ldp x22, x21, [sp,
+	WORD $0x9100c3ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET

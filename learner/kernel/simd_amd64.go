@@ -161,34 +161,17 @@ func (s set) columns(args *columnsArgs) {
 }
 
 //go:noescape
-func maxPoolAVX512(args *maxPoolArgs)
+func transposeAVX512(args *transposeArgs)
 
 //go:noescape
-func maxPoolAVX2(args *maxPoolArgs)
+func transposeAVX2(args *transposeArgs)
 
-func (s set) maxPool(args *maxPoolArgs) {
+func (s set) transpose(args *transposeArgs) {
 	switch s {
 	case avx512:
-		maxPoolAVX512(args)
+		transposeAVX512(args)
 	case avx2:
-		maxPoolAVX2(args)
-	default:
-		panic(noVectors)
-	}
-}
-
-//go:noescape
-func maxPoolDXAVX512(args *maxPoolDXArgs)
-
-//go:noescape
-func maxPoolDXAVX2(args *maxPoolDXArgs)
-
-func (s set) maxPoolDX(args *maxPoolDXArgs) {
-	switch s {
-	case avx512:
-		maxPoolDXAVX512(args)
-	case avx2:
-		maxPoolDXAVX2(args)
+		transposeAVX2(args)
 	default:
 		panic(noVectors)
 	}
@@ -274,6 +257,74 @@ func (s set) mask(args *maskArgs) {
 		maskAVX512(args)
 	case avx2:
 		maskAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxPoolAVX512(args *maxPoolArgs)
+
+//go:noescape
+func maxPoolAVX2(args *maxPoolArgs)
+
+func (s set) maxPool(args *maxPoolArgs) {
+	switch s {
+	case avx512:
+		maxPoolAVX512(args)
+	case avx2:
+		maxPoolAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxPoolDXAVX512(args *maxPoolDXArgs)
+
+//go:noescape
+func maxPoolDXAVX2(args *maxPoolDXArgs)
+
+func (s set) maxPoolDX(args *maxPoolDXArgs) {
+	switch s {
+	case avx512:
+		maxPoolDXAVX512(args)
+	case avx2:
+		maxPoolDXAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func patchesAVX512(args *patchesArgs)
+
+//go:noescape
+func patchesAVX2(args *patchesArgs)
+
+func (s set) patches(args *patchesArgs) {
+	switch s {
+	case avx512:
+		patchesAVX512(args)
+	case avx2:
+		patchesAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func patchesBackAVX512(args *patchesBackArgs)
+
+//go:noescape
+func patchesBackAVX2(args *patchesBackArgs)
+
+func (s set) patchesBack(args *patchesBackArgs) {
+	switch s {
+	case avx512:
+		patchesBackAVX512(args)
+	case avx2:
+		patchesBackAVX2(args)
 	default:
 		panic(noVectors)
 	}

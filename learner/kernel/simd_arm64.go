@@ -116,24 +116,12 @@ func (s set) columns(args *columnsArgs) {
 }
 
 //go:noescape
-func maxPoolNEON(args *maxPoolArgs)
+func transposeNEON(args *transposeArgs)
 
-func (s set) maxPool(args *maxPoolArgs) {
+func (s set) transpose(args *transposeArgs) {
 	switch s {
 	case neon:
-		maxPoolNEON(args)
-	default:
-		panic(noVectors)
-	}
-}
-
-//go:noescape
-func maxPoolDXNEON(args *maxPoolDXArgs)
-
-func (s set) maxPoolDX(args *maxPoolDXArgs) {
-	switch s {
-	case neon:
-		maxPoolDXNEON(args)
+		transposeNEON(args)
 	default:
 		panic(noVectors)
 	}
@@ -194,6 +182,54 @@ func (s set) mask(args *maskArgs) {
 	switch s {
 	case neon:
 		maskNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxPoolNEON(args *maxPoolArgs)
+
+func (s set) maxPool(args *maxPoolArgs) {
+	switch s {
+	case neon:
+		maxPoolNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxPoolDXNEON(args *maxPoolDXArgs)
+
+func (s set) maxPoolDX(args *maxPoolDXArgs) {
+	switch s {
+	case neon:
+		maxPoolDXNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func patchesNEON(args *patchesArgs)
+
+func (s set) patches(args *patchesArgs) {
+	switch s {
+	case neon:
+		patchesNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func patchesBackNEON(args *patchesBackArgs)
+
+func (s set) patchesBack(args *patchesBackArgs) {
+	switch s {
+	case neon:
+		patchesBackNEON(args)
 	default:
 		panic(noVectors)
 	}

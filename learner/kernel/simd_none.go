@@ -25,9 +25,7 @@ func (s set) normDX(*normDXArgs) { panic(noVectors) }
 
 func (s set) columns(*columnsArgs) { panic(noVectors) }
 
-func (s set) maxPool(*maxPoolArgs) { panic(noVectors) }
-
-func (s set) maxPoolDX(*maxPoolDXArgs) { panic(noVectors) }
+func (s set) transpose(*transposeArgs) { panic(noVectors) }
 
 func (s set) sum(*sumArgs) { panic(noVectors) }
 
@@ -38,3 +36,11 @@ func (s set) scale(*scaleArgs) { panic(noVectors) }
 func (s set) descend(*descendArgs) { panic(noVectors) }
 
 func (s set) mask(*maskArgs) { panic(noVectors) }
+
+func (s set) maxPool(*maxPoolArgs) { panic(noVectors) }
+
+func (s set) maxPoolDX(*maxPoolDXArgs) { panic(noVectors) }
+
+func (s set) patches(*patchesArgs) { panic(noVectors) }
+
+func (s set) patchesBack(*patchesBackArgs) { panic(noVectors) }

@@ -24,6 +24,10 @@ func NewWindow(h, w, size, stride, pad int, ceil bool) Window {
 // pixels, has the channels of the taps [t0, t1) of the Size² under the window, zero outside the image. x is (N, H, W, c),
 // dst (r1-r0, (t1-t0)·c).
 func Patches(dst, x []float32, g Window, c, r0, r1, t0, t1 int) {
+	if s := active(); s != generic {
+		patchesSIMD(s, dst, x, g, c, r0, r1, t0, t1)
+		return
+	}
 	for r := r0; r < r1; r++ {
 		ox, oy, image := r%g.OutW, r/g.OutW%g.OutH, r/(g.OutW*g.OutH)
 		y0, x0 := oy*g.Stride-g.Pad, ox*g.Stride-g.Pad
@@ -48,6 +52,10 @@ func Patches(dst, x []float32, g Window, c, r0, r1, t0, t1 int) {
 // each tap the channels of the output pixel that met r under that tap, or zero. dy is (N, OutH, OutW, c), dst
 // (r1-r0, Size²·c).
 func PatchesBack(dst, dy []float32, g Window, c, r0, r1 int) {
+	if s := active(); s != generic {
+		patchesBackSIMD(s, dst, dy, g, c, r0, r1)
+		return
+	}
 	for r := r0; r < r1; r++ {
 		x, y, image := r%g.W, r/g.W%g.H, r/(g.W*g.H)
 		for t := range g.Size * g.Size {

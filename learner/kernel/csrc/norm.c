@@ -47,18 +47,41 @@ struct normSums {
 	float top;
 };
 
-INLINE void norm_sums_at(const struct normSums *g, word at, word i, word some, const int all, const int gated) {
-	vec x = get(g->x + at + i, some, all), d = get(g->dy + at + i, some, all);
-	if (gated) d = passed(d, FMA(x, get(g->scale + i, some, all), get(g->shift + i, some, all)), (vec)(g->top));
-	put(g->product + i, FMA(d, x - get(g->mean + i, some, all), get(g->product + i, some, all)), some, all);
-	put(g->sum + i, get(g->sum + i, some, all) + d, some, all);
+INLINE void norm_sums_at(const struct normSums *g, word at, word i, const int rows, word some, const int all, const int gated) {
+	const vec mean = get(g->mean + i, some, all);
+	vec scale, shift, d[4], p[4];
+	if (gated) scale = get(g->scale + i, some, all), shift = get(g->shift + i, some, all);
+	EACH(r, rows) {
+		const vec x = get(g->x + at + r * g->c + i, some, all);
+		d[r] = get(g->dy + at + r * g->c + i, some, all);
+		if (gated) d[r] = passed(d[r], FMA(x, scale, shift), (vec)(g->top));
+		p[r] = x - mean;
+	}
+	vec product = d[0] * p[0], sum = d[0];
+	if (rows == 4) {
+		product = FMA(d[1], p[1], product) + FMA(d[3], p[3], d[2] * p[2]);
+		sum = (d[0] + d[1]) + (d[2] + d[3]);
+	}
+	put(g->product + i, get(g->product + i, some, all) + product, some, all);
+	put(g->sum + i, get(g->sum + i, some, all) + sum, some, all);
 }
 
+// normSums adds to product and sum, four periods at once.
 void normSums(const struct normSums *g) {
-#define GATED_SUMS(i, some, all) norm_sums_at(g, at, i, some, all, 1)
-#define SUMS(i, some, all) norm_sums_at(g, at, i, some, all, 0)
-	if (g->gated) { PERIODS(g, GATED_SUMS) }
-	else { PERIODS(g, SUMS) }
+	word at = 0;
+#define FOUR_GATED(i, some, all) norm_sums_at(g, at, i, 4, some, all, 1)
+#define FOUR_OPEN(i, some, all) norm_sums_at(g, at, i, 4, some, all, 0)
+#define ONE_GATED(i, some, all) norm_sums_at(g, at, i, 1, some, all, 1)
+#define ONE_OPEN(i, some, all) norm_sums_at(g, at, i, 1, some, all, 0)
+	for (; at + 4 * g->c <= g->n; at += 4 * g->c) {
+		if (g->gated) VECTORS(g->c, FOUR_GATED);
+		else VECTORS(g->c, FOUR_OPEN);
+	}
+	for (; at < g->n; at += g->c) {
+		const word len = g->n - at < g->c ? g->n - at : g->c;
+		if (g->gated) VECTORS(len, ONE_GATED);
+		else VECTORS(len, ONE_OPEN);
+	}
 }
 
 struct normDX {

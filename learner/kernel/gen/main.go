@@ -42,16 +42,17 @@ var targets = []target{
 }
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(".", "."); err != nil {
 		fmt.Fprintln(os.Stderr, "gen:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	sources, err := filepath.Glob("csrc/*.c")
+// run compiles the C under dir and writes what comes of it to out.
+func run(dir, out string) error {
+	sources, err := filepath.Glob(filepath.Join(dir, "csrc", "*.c"))
 	if err != nil || len(sources) == 0 {
-		return fmt.Errorf("find csrc/*.c: %d files (%v); run it in learner/kernel", len(sources), err)
+		return fmt.Errorf("find %s/csrc/*.c: %d files (%v); run it in learner/kernel", dir, len(sources), err)
 	}
 	slices.Sort(sources)
 	var names []string
@@ -64,7 +65,7 @@ func run() error {
 			}
 			functions = append(functions, found...)
 		}
-		if err := os.WriteFile(t.name+"_"+t.arch+".s", assembly(t, functions), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(out, t.name+"_"+t.arch+".s"), assembly(t, functions), 0o644); err != nil {
 			return err
 		}
 		names = names[:0]
@@ -79,7 +80,7 @@ func run() error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile("simd_"+arch+".go", text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(out, "simd_"+arch+".go"), text, 0o644); err != nil {
 			return err
 		}
 	}
