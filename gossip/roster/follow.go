@@ -168,7 +168,7 @@ func (m *Machine) refuse(msg Message) string {
 }
 
 // counts reports whether this member's local work is in r.
-func (m *Machine) counts(r Record) bool { return m.offered && r.Work[m.self] == m.work }
+func (m *Machine) counts(r Record) bool { return m.offered && m.work != 0 && r.Work[m.self] == m.work }
 
 // reduced stores the outcome of the exchange.
 func (m *Machine) reduced(e Reduced) {

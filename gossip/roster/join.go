@@ -147,8 +147,12 @@ func (m *Machine) adopted(carry int64) {
 	if m.phase != Adopting {
 		return
 	}
-	if m.samples = carry; carry == 0 {
+	m.samples = carry
+	switch {
+	case carry == 0:
 		m.work, m.offered = 0, false
+	case m.work == 0: // kept from an earlier life of this member
+		m.work = m.now.UnixNano()
 	}
 	m.proceed()
 }

@@ -89,8 +89,11 @@ func (m *Machine) Wake() time.Time { return m.wake }
 // Step takes one event at one clock reading and returns what is to be done, in order.
 func (m *Machine) Step(now time.Time, event Event) []Effect {
 	m.now, m.out = now, nil
-	if m.phase == Ended {
-		return nil
+	if m.phase == Ended { // it only tells the late where the run ended
+		if r, ok := event.(Received); ok && (r.Message.Kind == Ask || r.Message.Kind == Poll) {
+			m.send(r.From, m.headMessage())
+		}
+		return m.out
 	}
 	switch e := event.(type) {
 	case Start:

@@ -94,7 +94,7 @@ func TestHashesThatDifferAbort(t *testing.T) {
 	}
 }
 
-func TestEndedDoesNothing(t *testing.T) {
+func TestEndedOnlyTells(t *testing.T) {
 	cfg, st := Defaults(), placed()
 	cfg.Count = 2
 	st.Last.Roster = Roster{1, []ID{"b"}}
@@ -102,8 +102,14 @@ func TestEndedDoesNothing(t *testing.T) {
 	if _, finished := did[Finish](s); !finished {
 		t.Fatalf("still %s", s.m.Phase())
 	}
-	if s.hear("a", Message{Kind: Ask}); len(s.last) != 0 || !s.m.Wake().IsZero() {
+	other := st.Last
+	other.Round, other.Hash, other.Samples = 9, "h9", map[ID]int64{"a": 1000}
+	s.step(ViewChange{Alive: []ID{"a", "b"}})
+	if s.hear("a", Message{Kind: Head, Record: &other}); len(s.last) != 0 || !s.m.Wake().IsZero() {
 		t.Errorf("after the end: %v, wake %v", s.last, s.m.Wake())
+	}
+	if s.hear("a", Message{Kind: Ask}); len(s.last) != 1 || s.last[0].(Send).Message.Record.Round != 2 {
+		t.Errorf("a late member is told %v", s.last)
 	}
 }
 
@@ -236,6 +242,16 @@ func TestWorkOfUnknownEndIsNotTrainedUpon(t *testing.T) {
 	s.hear("a", Message{Kind: Head, Record: &next}).step(Fetched{"k4"})
 	if adopt, _ := did[Adopt](s); adopt.Record.Round != 4 || !adopt.Counted {
 		t.Errorf("the record %+v holds it, counted %v", adopt.Record, adopt.Counted)
+	}
+}
+
+func TestWorkKeptFromAnEarlierLifeIsNamed(t *testing.T) {
+	s := inPhase(1).hear("a", Message{Kind: Head, Record: &Record{
+		Round: 4, Hash: "h4", Lineage: "l", Roster: Roster{2, []ID{"a", "c"}}, Samples: map[ID]int64{"a": 90},
+	}})
+	s.step(Fetched{"h4"}).step(Adopted{61}).hear("a", Message{Kind: Poll, Ballot: Ballot{5, 20, "a"}, Record: &s.m.st.Last})
+	if ready := s.sent(Ready); len(ready) != 1 || ready[0].Message.Samples != 61 || ready[0].Message.Work == 0 {
+		t.Errorf("ready with %v", ready)
 	}
 }
 
