@@ -58,7 +58,7 @@ func copyIdentity(t *testing.T, from, to string) {
 
 // An agent killed in the middle of a round costs nobody else a round, and comes back; one that starts late takes part.
 func TestKilledAndLateAgents(t *testing.T) {
-	s := newShelf(t, 4, small+"rounds: {count: 14, steps: 20, expect: 3, gather: 1s}\n")
+	s := newShelf(t, 4, small+"rounds: {count: 30, steps: 40, expect: 3, min_members: 3, gather: 1s}\n")
 	for i := range 3 {
 		s.start(i, "")
 	}
@@ -70,7 +70,7 @@ func TestKilledAndLateAgents(t *testing.T) {
 	for i := range s.agents {
 		s.wait(i, 60*time.Second)
 	}
-	s.alike(14)
+	s.alike(30)
 	r := s.report(0)
 	contributors := map[string]bool{}
 	for _, row := range r.Rows {
@@ -89,7 +89,7 @@ func TestKilledAndLateAgents(t *testing.T) {
 
 // An agent told to stop keeps its work, and goes on from there.
 func TestLeaveAndResume(t *testing.T) {
-	s := newShelf(t, 2, small+"rounds: {count: 6, steps: 40, expect: 2, gather: 1s}\n")
+	s := newShelf(t, 2, small+"rounds: {count: 6, steps: 40, expect: 2, min_members: 2, gather: 1s}\n")
 	s.startAll()
 	s.until("round 2 is half done", 30*time.Second, func() bool { st, ok := s.status(1); return ok && st.Round == 2 && st.Step > 5 })
 	if err := s.agents[1].cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -117,10 +117,10 @@ func TestLeaveAndResume(t *testing.T) {
 
 // Agents with no key, another key, another configuration or no signed identity get in nowhere, and the members go on.
 func TestStrangersAreRefused(t *testing.T) {
-	s := newShelf(t, 5, small+"rounds: {count: 8, steps: 30, expect: 2, gather: 1s}\n")
+	s := newShelf(t, 6, small+"rounds: {count: 3, steps: 30, expect: 3, form: 10m, gather: 1s}\n")
 	s.start(0, "")
 	s.start(1, "")
-	s.until("two train", 30*time.Second, func() bool { st, ok := s.status(0); return ok && st.Phase == "train" })
+	s.until("two wait for a third", 30*time.Second, func() bool { st, ok := s.status(0); return ok && alive(st) == 2 })
 
 	other := filepath.Join(s.dir, "other.key")
 	key, err := gossip.NewKey()
@@ -130,28 +130,47 @@ func TestStrangersAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	member, _ := s.status(0)
+	s.stranger(2, other, "cluster key")
+	s.stranger(3, filepath.Join(s.dir, "absent.key"), "shoal keygen")
+	s.knock(member)
+	if st, ok := s.status(0); !ok || alive(st) != 2 {
+		t.Errorf("%d members alive before the third, want 2: %+v", alive(st), st.Members)
+	}
 	right := s.common
 	s.common = strings.Replace(right, "width: 0.1", "width: 0.2", 1)
 	s.start(4, "")
 	s.common = right
-	member, _ := s.status(0)
-	s.stranger(2, other, "cluster key")
-	s.stranger(3, filepath.Join(s.dir, "absent.key"), "shoal keygen")
-	<-s.agents[4].done
+	select {
+	case <-s.agents[4].done:
+	case <-time.After(20 * time.Second):
+		t.Errorf("an agent of another configuration still runs")
+	}
 	if out := s.agents[4].out.String(); !strings.Contains(out, "learner.width") {
 		t.Errorf("an agent of another configuration is not told which field differs: %s", tail(out, 3))
 	}
-	s.knock(member)
-	for i := range 2 {
+	s.start(5, "")
+	for _, i := range []int{0, 1, 5} {
 		s.wait(i, 40*time.Second)
 		for _, row := range s.report(i).Rows {
-			if len(row.Contributors) != 2 || len(row.Missing) != 0 {
+			if len(row.Contributors) != 3 || len(row.Missing) != 0 {
 				t.Errorf("%s round %d: contributors %v, missing %v", s.name(i), row.Round, row.Contributors, row.Missing)
 			}
 		}
 	}
 	s.agents = s.agents[:2]
-	s.alike(8)
+	s.alike(3)
+}
+
+// alive counts the members that are alive in the agent's view, its own among them.
+func alive(st agent.Status) int {
+	n := 0
+	for _, m := range st.Members {
+		if m.State == "alive" {
+			n++
+		}
+	}
+	return n
 }
 
 // stranger starts agent i with another key file and expects it to end with an error that says want.
