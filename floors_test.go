@@ -71,12 +71,12 @@ type fence struct {
 
 var fences = []fence{
 	{"github.com/libp2p/", []string{"gossip/p2p", "gossip"}, "streams and pubsub are hidden behind Link and Announcer"},
+	{"github.com/multiformats/", []string{"gossip/p2p"}, "part of libp2p's interface"},
 	{"github.com/hashicorp/memberlist", []string{"gossip"}, "views are the only form in which membership leaves gossip"},
 	{"gorgonia.org/", []string{"learner/graph"}, "the executor can be replaced only while nobody else knows the graph"},
 	{"github.com/chewxy/", []string{"learner/graph"}, "part of Gorgonia's Op interface"},
 	{"go4.org/", []string{"learner/graph"}, "Gorgonia needs it at start"},
 	{"github.com/nlpodyssey/gopickle", []string{"shards"}, "pickles come only from CIFAR-10's python distribution"},
-	{"golang.org/x/image", []string{"shards"}, "images are decoded in one place, under one limit"},
 	{"github.com/goccy/go-yaml", []string{"configs", "cmd/shoal", "eval/lab"}, "YAML is what a person writes, nothing else"},
 	{"github.com/spf13/cobra", []string{"cmd/shoal"}, "commands live at the top"},
 	{"github.com/charmbracelet/", []string{"cmd/shoal"}, "the terminal belongs to the command"},

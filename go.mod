@@ -3,27 +3,27 @@ module shoal
 go 1.26.0
 
 require (
-	github.com/charmbracelet/bubbles v1.0.0
-	github.com/charmbracelet/bubbletea v1.3.10
-	github.com/charmbracelet/lipgloss v1.1.0
-	github.com/chewxy/hm v1.0.0
-	github.com/goccy/go-yaml v1.19.2
-	github.com/gofrs/flock v0.13.1
-	github.com/google/renameio/v2 v2.0.2
-	github.com/hashicorp/memberlist v0.7.0
-	github.com/libp2p/go-libp2p v0.51.0
-	github.com/libp2p/go-libp2p-pubsub v0.16.0
-	github.com/nlpodyssey/gopickle v0.2.0
-	github.com/prometheus/client_golang v1.25.0
-	github.com/rs/zerolog v1.35.1
-	github.com/spf13/cobra v1.10.2
-	go4.org/unsafe/assume-no-moving-gc v0.0.0-20231121144256-b99613f794b6
-	golang.org/x/image v0.47.0
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
-	gorgonia.org/gorgonia v0.9.18
-	gorgonia.org/tensor v0.9.24
+	github.com/charmbracelet/bubbles v1.0.0 // progress bars of the live view
+	github.com/charmbracelet/bubbletea v1.3.10 // live view on a terminal
+	github.com/charmbracelet/lipgloss v1.1.0 // styles of the live view
+	github.com/chewxy/hm v1.0.0 // types in Gorgonia's Op interface
+	github.com/goccy/go-yaml v1.19.2 // strict YAML with line and column
+	github.com/gofrs/flock v0.13.1 // one agent per state directory
+	github.com/google/renameio/v2 v2.0.2 // atomic files
+	github.com/hashicorp/memberlist v0.7.0 // membership
+	github.com/libp2p/go-libp2p v0.51.0 // authenticated streams
+	github.com/libp2p/go-libp2p-pubsub v0.16.0 // signed announcements
+	github.com/multiformats/go-multiaddr v0.16.1 // addresses of streams
+	github.com/nlpodyssey/gopickle v0.2.0 // CIFAR-10's python distribution
+	github.com/prometheus/client_golang v1.25.0 // /metrics
+	github.com/rs/zerolog v1.35.1 // logs
+	github.com/spf13/cobra v1.10.2 // command line
+	go4.org/unsafe/assume-no-moving-gc v0.0.0-20231121144256-b99613f794b6 // indirect; pinned: an older one panics at start, keep
+	golang.org/x/sync v0.24.0 // errgroup
+	golang.org/x/sys v0.49.0 // CPU features
+	golang.org/x/term v0.47.0 // is it a terminal
+	gorgonia.org/gorgonia v0.9.18 // graphs and differentiation
+	gorgonia.org/tensor v0.9.24 // values of those graphs
 )
 
 require (
@@ -96,7 +96,6 @@ require (
 	github.com/muesli/termenv v0.16.0 // indirect
 	github.com/multiformats/go-base32 v0.1.0 // indirect
 	github.com/multiformats/go-base36 v0.2.0 // indirect
-	github.com/multiformats/go-multiaddr v0.16.1 // indirect
 	github.com/multiformats/go-multiaddr-dns v0.6.0 // indirect
 	github.com/multiformats/go-multiaddr-fmt v0.1.0 // indirect
 	github.com/multiformats/go-multibase v0.3.0 // indirect

@@ -103,7 +103,8 @@ func TestNothingHidden(t *testing.T) {
 	}
 }
 
-// direct lists the modules that go.mod requires for our own imports, with their versions.
+// direct lists the modules that go.mod requires for our own imports, with their versions. In go.mod each has its reason in
+// a few words behind it; the comment of an indirect one is "indirect" alone.
 func direct(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile("go.mod")
@@ -111,10 +112,13 @@ func direct(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	found := map[string]string{}
-	line := regexp.MustCompile(`^\t([^\s()]+) (v[^\s]+)$`) // an indirect one has a comment behind it
+	line := regexp.MustCompile(`^\t([^\s()]+) (v\S+)(?: // (.*))?$`)
 	for row := range strings.SplitSeq(string(text), "\n") {
-		if m := line.FindStringSubmatch(row); m != nil {
+		if m := line.FindStringSubmatch(row); m != nil && m[3] != "indirect" {
 			found[m[1]] = m[2]
+			if m[3] == "" {
+				t.Errorf("go.mod requires %s without a reason; put it behind the version", m[1])
+			}
 		}
 	}
 	if len(found) == 0 {

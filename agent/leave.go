@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"shoal/eval"
@@ -82,6 +83,10 @@ func (a *Agent) swapAll(ctx context.Context, mine *page) {
 // saveModel writes the final model with batch-norm statistics as they were scored.
 func (a *Agent) saveModel(last roster.Record) error {
 	t := a.trainer
+	classes, err := json.Marshal(t.set.Classes)
+	if err != nil {
+		return fmt.Errorf("save model: %w", err)
+	}
 	return t.with(func(state []float32) error { return a.readState(last.Hash, state) }, func() error {
 		if a.cfg.Eval.Reestimate > 0 {
 			if err := eval.Reestimate(t.learner, t.loader, t.set, a.cfg.Eval, a.cfg.Learner); err != nil {
@@ -89,10 +94,19 @@ func (a *Agent) saveModel(last roster.Record) error {
 			}
 		}
 		meta := map[string]string{
-			"model": a.cfg.Learner.Model, "state_hash": last.Hash, "lineage": last.Lineage, "round": strconv.FormatUint(last.Round, 10),
+			"mean": decimals(t.set.Mean), "std": decimals(t.set.Std), "class_names": string(classes), "state_hash": last.Hash, "lineage": last.Lineage, "round": strconv.FormatUint(last.Round, 10),
 		}
 		return t.learner.Save(a.file("model.safetensors"), meta)
 	})
+}
+
+// decimals writes a value for each channel, "0.49,0.48,0.45", so that it reads back the same.
+func decimals(v [3]float64) string {
+	var text []string
+	for _, x := range v {
+		text = append(text, strconv.FormatFloat(x, 'g', -1, 64))
+	}
+	return strings.Join(text, ",")
 }
 
 // saveReport writes the whole record as a report.

@@ -8,6 +8,7 @@
 //
 // What is decided in between, and by whom, is gossip/roster's machine: here its effects are carried out, and everything
 // that takes long runs beside the loop.
+
 package agent
 
 import (
