@@ -141,9 +141,11 @@ func (a *Agent) leave() {
 	}
 	a.ending.saving = true
 	a.trainer.cut.Store(true)
-	last := a.machine.Last()
+	last, offered := a.machine.Last(), a.machine.Offered()
 	a.trainer.jobs <- func() {
-		if err := a.saveLocal(last); err != nil {
+		if offered { // the others may have counted this work: it must not come twice
+			a.store.remove(localFile)
+		} else if err := a.saveLocal(last); err != nil {
 			a.post(failure{err})
 		}
 		a.post(saved{})

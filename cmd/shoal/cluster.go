@@ -30,7 +30,8 @@ func newClusterCmd(o *options) *cobra.Command {
 		Use:   "cluster N",
 		Short: "Run a cluster of N agents on this machine, and show it",
 		Long: "Run N agents as processes of their own on this machine, which find each other over the loopback interface, train\n" +
-			"together, and end when the last round is scored. Without --config or --preset they use the preset quickstart.\n\n" +
+			"together, and end when the last round is scored. Without --config or --preset they use the preset quickstart,\n" +
+			"or images if --data names a set.\n\n" +
 			"A directory keeps everything: agent-1/agent.yaml, log.jsonl and state of each agent, and of the run report.json,\n" +
 			"rounds.csv, summary.csv and model.safetensors. An agent that is killed may be started again while the others run,\n" +
 			"with shoal run --config DIR/agent-1/agent.yaml. Ctrl-C asks all agents to leave; a second one ends them at once.",
@@ -110,6 +111,9 @@ func (f *clusterFlags) values(o *options) map[string]string {
 	}
 	if o.config == "" && o.preset == "" && os.Getenv("SHOAL_CONFIG") == "" && os.Getenv("SHOAL_PRESET") == "" {
 		own["preset"] = "quickstart"
+		if set := own["data.set"]; set != "" && set != "builtin" {
+			own["preset"] = "images"
+		}
 	}
 	return own
 }
@@ -124,12 +128,13 @@ func threadsEach(cfg configs.Config, origins configs.Origins, n, cpus int) int {
 	return max(1, cpus/n)
 }
 
-// agentEnvironment is env for an agent: without our own variables, whose values are in its file, and with its share of the
+// agentEnvironment is env for an agent: without our own variables, whose values are in its file, but for the kernels', and with its share of the
 // CPUs, rounded up, and one more so that heartbeats need not wait for a kernel to end.
 func agentEnvironment(env []string, n, cpus int) []string {
 	var own []string
 	for _, v := range env {
-		if !strings.HasPrefix(v, "SHOAL_") && !strings.HasPrefix(v, "GOMAXPROCS=") {
+		ours := strings.HasPrefix(v, "SHOAL_") && !strings.HasPrefix(v, kernelVariable+"=")
+		if !ours && !strings.HasPrefix(v, "GOMAXPROCS=") {
 			own = append(own, v)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"shoal/agent"
 	"shoal/configs"
+	"shoal/learner/kernel"
 )
 
 // newRunCmd is shoal run: one agent in the foreground.
@@ -28,9 +30,23 @@ func newRunCmd(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := chooseKernels(os.Getenv(kernelVariable)); err != nil {
+				return err
+			}
 			return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, newLogger(cfg.Log, os.Stderr)))
 		},
 	}
+}
+
+// kernelVariable names the kernels to use: generic, avx2, avx512 or neon; empty: the best that this CPU has.
+const kernelVariable = "SHOAL_CPU"
+
+// chooseKernels sets the kernels of this process.
+func chooseKernels(name string) error {
+	if err := kernel.Choose(name); err != nil {
+		return fail(exitUsage, fmt.Errorf("choose kernels by %s: %w", kernelVariable, err))
+	}
+	return nil
 }
 
 // agentError puts the exit code to what ended an agent.
