@@ -22,7 +22,15 @@ const maxClasses = 1 << 16
 type engine interface {
 	Run(b graph.Batch, mode graph.Mode) (graph.Result, error)
 	Logits() []float32
+	Plan() graph.Plan
+	Profile(on bool)
 }
+
+// Plan is what a training step does, step by step, and in how much memory.
+type Plan = graph.Plan
+
+// PlannedStep is one step of a Plan.
+type PlannedStep = graph.PlannedStep
 
 // Result is what a step or a score found: the mean loss over N images, and how many of them were classified correctly.
 type Result struct {
@@ -96,6 +104,12 @@ func model(cfg Config, classes int) (*graph.Net, error) {
 
 // Close ends the workers. Nothing else may be called afterwards.
 func (l *Learner) Close() { l.pool.Close() }
+
+// Plan tells what a training step of a whole batch does, and the times that were measured.
+func (l *Learner) Plan() Plan { return l.engine.Plan() }
+
+// Profile begins to measure how long each step of the plan takes, from zero, or ends it. It costs nothing while it is off.
+func (l *Learner) Profile(on bool) { l.engine.Profile(on) }
 
 // Shared is the state that members of a cluster have in common: parameters, then running statistics, then with momentum
 // the optimiser's, each in the order of Tensors. It is the learner's own memory: what is written there between calls is

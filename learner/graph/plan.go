@@ -13,6 +13,8 @@ import (
 // step is one kernel of the plan with its operands.
 type step struct {
 	node    *G.Node
+	layer   string
+	kind    string
 	kernel  runner
 	out     *buffer
 	in      []*buffer
@@ -107,12 +109,13 @@ func (p *planner) add(node *G.Node) error {
 	}
 	switch o := node.Op().(type) {
 	case *op:
-		s.kernel, s.inPlace, s.macs = o.kernel, o.inPlace, o.macs
+		s.layer, s.kind, s.kernel, s.inPlace, s.macs = o.name, o.kind, o.kernel, o.inPlace, o.macs
 	default: // Gorgonia adds the gradients of a value that is used twice
 		if o.String() != "+ false" || len(s.in) != 2 {
 			return fmt.Errorf("plan %v: operation %v is none of ours", node, o)
 		}
-		s.kernel, s.inPlace = newAdder(node.Shape().TotalSize()/p.net.spec.Batch), true
+		s.layer, s.kind, s.inPlace = "gradient", "sum", true
+		s.kernel = newAdder(node.Shape().TotalSize() / p.net.spec.Batch)
 	}
 	if p.buffers[node] == nil { // gradients of parameters have memory
 		s.out = &buffer{len: max(node.Shape().TotalSize(), 1), first: len(p.steps), name: node.Op().String()}

@@ -40,11 +40,17 @@ type Program struct {
 	images  []float32
 	logits  []float32
 	arena   []float32
+	clocks  clocks
+	peak    struct {
+		name  string
+		bytes int64
+	}
 }
 
 // bound is a step with its operands' memory.
 type bound struct {
-	name    string
+	layer   string
+	kind    string
 	kernel  runner
 	out     []float32
 	in      [][]float32
@@ -52,25 +58,9 @@ type bound struct {
 	macs    int64
 }
 
-// Cost is what a step of a whole batch takes: multiply-adds of convolutions and products, and the bytes of its operands,
-// each counted once.
-type Cost struct {
-	Name        string // of the layer, and what it does
-	MACs, Bytes int64
-}
+func (s *bound) run(f *frame) { s.kernel.run(f, s.out, s.in, s.scratch) }
 
-// Costs lists the steps in their order, those of evaluation first.
-func (p *Program) Costs() []Cost {
-	costs := make([]Cost, len(p.steps))
-	for i, s := range p.steps {
-		n := len(s.out)
-		for _, in := range s.in {
-			n += len(in)
-		}
-		costs[i] = Cost{Name: s.name, MACs: s.macs, Bytes: 4 * int64(n)}
-	}
-	return costs
-}
+func (s *bound) String() string { return s.layer + " " + s.kind }
 
 // Compile plans a net for a pool, in memory of the caller's and an arena of its own.
 func Compile(n *Net, memory Memory, pool *Pool) (*Program, error) {
@@ -90,6 +80,9 @@ func Compile(n *Net, memory Memory, pool *Pool) (*Program, error) {
 	}
 	plan.live()
 	p.arena = make([]float32, plan.place())
+	if len(plan.all) > 0 {
+		p.peak.name, p.peak.bytes = plan.all[0].name, 4*int64(plan.all[0].len)
+	}
 	p.bind(plan)
 	*n.frame = frame{pool: pool, running: memory.Running}
 	return p, nil
@@ -128,7 +121,7 @@ func (p *Program) bind(plan *planner) {
 		gradients[node] = true
 	}
 	for _, s := range plan.steps {
-		b := bound{name: s.node.Op().String(), kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs}
+		b := bound{layer: s.layer, kind: s.kind, kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs}
 		for _, in := range s.in {
 			b.in = append(b.in, in.memory(p.arena))
 		}
@@ -143,7 +136,7 @@ func (p *Program) bind(plan *planner) {
 }
 
 // ArenaBytes is the memory that the program has for activations and scratch.
-func (p *Program) ArenaBytes() int { return 4 * len(p.arena) }
+func (p *Program) ArenaBytes() int64 { return 4 * int64(len(p.arena)) }
 
 // Logits are those of the last run, (N, classes); they are overwritten by the next one.
 func (p *Program) Logits() []float32 { return p.logits[:p.net.frame.n*p.net.spec.Classes] }
@@ -164,13 +157,16 @@ func (p *Program) Run(b Batch, mode Mode) (result Result, err error) {
 	at := 0
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("run step %d, %s: %v", at, p.steps[at].name, r)
+			err = fmt.Errorf("run step %d, %v: %v", at, &p.steps[at], r)
 		}
 		f.labels = nil
 	}()
 	for at = range steps {
-		s := &steps[at]
-		s.kernel.run(f, s.out, s.in, s.scratch)
+		if p.clocks.on {
+			p.timed(at)
+			continue
+		}
+		steps[at].run(f)
 	}
 	return Result{Loss: f.loss, Correct: f.correct, N: b.N}, nil
 }

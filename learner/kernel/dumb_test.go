@@ -342,7 +342,7 @@ func TestNormsAgainstDumb(t *testing.T) {
 func TestKinks(t *testing.T) {
 	generically(t)
 	inf, nan, tiny := float32(math.Inf(1)), float32(math.NaN()), float32(math.SmallestNonzeroFloat32)
-	y := []float32{0, -0.0, tiny, -tiny, 1, 6, math.Nextafter32(6, 0), math.Nextafter32(6, 7), inf, -inf, nan}
+	y := []float32{0, float32(math.Copysign(0, -1)), tiny, -tiny, 1, 6, math.Nextafter32(6, 0), math.Nextafter32(6, 7), inf, -inf, nan}
 	for act, want := range map[Clamp][]float32{
 		None:  {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
 		ReLU:  {0, 0, 1, 0, 1, 1, 1, 1, 1, 0, 0},
