@@ -14,6 +14,7 @@ import (
 const (
 	wideColumns  = 76 // from here on an agent's line has its role, speed and loss
 	firstColumns = 80 // until the terminal has said how wide it is
+	otherRows    = 7  // rows that are not agents' lines: the cluster's, the last score's, the hint's, and the cursor's
 )
 
 // screenView is the view on a terminal: a line for the cluster and one for each agent, drawn over and over. It takes no
@@ -63,6 +64,7 @@ func (v *screenView) close() {
 type screen struct {
 	frame  frame
 	width  int
+	rows   int // of the terminal; 0 until it has said
 	bar    progress.Model
 	strong lipgloss.Style
 	faint  lipgloss.Style
@@ -90,7 +92,7 @@ func (m screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	case frame:
 		m.frame = message
 	case tea.WindowSizeMsg:
-		m.width = max(message.Width, 1)
+		m.width, m.rows = max(message.Width, 1), message.Height
 	}
 	return m, nil
 }
@@ -106,8 +108,15 @@ func (m screen) View() string {
 		m.cut(m.strong, m.head()),
 		m.clip(m.bars(m.width-5, done) + fmt.Sprintf("%4.0f%%", 100*done)),
 	}
-	for _, a := range m.frame.agents {
+	shown := m.frame.agents
+	if room := max(m.rows-otherRows, 1); m.rows > 0 && len(shown) > room {
+		shown = shown[:room]
+	}
+	for _, a := range shown {
 		lines = append(lines, m.agentLine(a))
+	}
+	if more := len(m.frame.agents) - len(shown); more > 0 {
+		lines = append(lines, m.cut(m.faint, fmt.Sprintf("and %d more, with no room for their lines", more)))
 	}
 	if m.frame.score != "" {
 		lines = append(lines, m.cut(m.strong, m.frame.score+"  "+sparkline(m.frame.scores, m.width/3)))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,25 @@ func TestScreenNeverWrapsNorColours(t *testing.T) {
 	}
 	if got := newScreen(&bytes.Buffer{}).View(); got != "" {
 		t.Errorf("before the first frame: %q", got)
+	}
+}
+
+func TestScreenFitsItsRows(t *testing.T) {
+	s := midway()
+	for i := range 40 {
+		s.agents = append(s.agents, agentState{name: fmt.Sprintf("agent-%d", i+4)})
+	}
+	for rows := 9; rows < 60; rows++ {
+		m := newScreen(&bytes.Buffer{})
+		next, _ := m.Update(tea.WindowSizeMsg{Width: 80, Height: rows})
+		next, _ = next.Update(frame{s.plan.title, s.plan.dir, s.agents, nil, s.overview(dawn), lastScore(s)})
+		view := next.View()
+		if n := strings.Count(view, "\n") + 1; n > rows {
+			t.Errorf("%d rows on a terminal of %d:\n%s", n, rows, view)
+		}
+		if all := rows >= 43+otherRows; all == strings.Contains(view, " more, ") {
+			t.Errorf("on %d rows:\n%s", rows, view)
+		}
 	}
 }
 
