@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"shoal/configs"
+	"shoal/gossip"
 )
 
 // Files of an agent's directory, which is its state directory too, and of the cluster's.
@@ -49,7 +48,11 @@ func (a agentPlan) file(name string) string { return filepath.Join(a.dir, name) 
 func planCluster(dir string, n int, shared configs.Config, threads int) (clusterPlan, error) {
 	plan := clusterPlan{dir: dir, title: clusterTitle(n, shared), rounds: shared.Rounds.Count}
 	shared.Gossip.KeyFile = filepath.Join(dir, clusterKeyFile)
-	if err := writeClusterKey(shared.Gossip.KeyFile); err != nil {
+	key, err := gossip.NewKey()
+	if err == nil {
+		err = gossip.WriteKey(shared.Gossip.KeyFile, key)
+	}
+	if err != nil {
 		return plan, err
 	}
 	ports, err := freePorts(2 * n)
@@ -91,18 +94,6 @@ func clusterTitle(n int, c configs.Config) string {
 	}
 	return fmt.Sprintf("%d agents · %s%s at %d×%d on %s · %s · %d rounds",
 		n, c.Learner.Model, width, c.Learner.Input, c.Learner.Input, filepath.Base(c.Data.Set), c.Averaging.Plan, c.Rounds.Count)
-}
-
-// writeClusterKey makes the key of this one cluster.
-func writeClusterKey(path string) error {
-	var key [32]byte
-	if _, err := rand.Read(key[:]); err != nil {
-		return fmt.Errorf("make the cluster key: %w", err)
-	}
-	if err := os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString(key[:])+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the cluster key: %w", err)
-	}
-	return nil
 }
 
 // makeClusterDir makes the directory of a cluster and returns its absolute path. An empty dir means a fresh one, named
