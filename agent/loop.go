@@ -90,6 +90,9 @@ func (a *Agent) step(ctx context.Context, e roster.Event) {
 		a.carryOut(ctx, effect)
 	}
 	a.round.phase = a.machine.Phase()
+	if a.ending.leaving {
+		a.leave() // an exchange that was waited for may be over
+	}
 }
 
 // conflict handles a second agent with this identity or name of ours: whoever finds itself to be the copy stops.
