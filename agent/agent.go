@@ -87,6 +87,9 @@ func (a *Agent) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make learner: %w", err)
 	}
+	if err = a.begin(l); err != nil {
+		return err
+	}
 	a.trainer = newTrainer(a.cfg, l, set)
 	if err = a.resume(); err != nil {
 		return err
@@ -96,6 +99,20 @@ func (a *Agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	return a.serveHTTP(ctx)
+}
+
+// begin gives the learner the weights that the configuration wants it to begin from.
+func (a *Agent) begin(l *learner.Learner) error {
+	path := a.cfg.Learner.Weights
+	if path == "" {
+		return nil
+	}
+	fresh, err := l.LoadPretrained(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrData, err)
+	}
+	a.log.Info().Str("event", "pretrained").Str("file", path).Strs("fresh", fresh).Msg("begins from these weights")
+	return nil
 }
 
 func (a *Agent) openJournal() (err error) {

@@ -49,6 +49,7 @@ type greeting struct {
 func (a *Agent) hello() hello {
 	shared := a.cfg.Agreement()
 	shared["data"] = a.trainer.set.Hash
+	shared["untrained state"] = a.round.initial
 	return hello{Protocol: protocol, Version: a.version, Shared: shared, Formed: a.machine.Last().Hash != "", Started: a.started.UnixNano()}
 }
 

@@ -13,6 +13,7 @@ func own() []string {
 		"name", "state", "keep",
 		"data.set", // members may keep the same images in different places; their hash is compared instead
 		"learner.threads",
+		"learner.weights", // likewise: the hash of the state they give is compared
 		"rounds.expect", "rounds.min_members", "rounds.form", "rounds.backoff", "rounds.gather", "rounds.deadline",
 		"averaging.deadline",
 		"gossip", "p2p", "http", "log",

@@ -142,13 +142,8 @@ func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, erro
 		switch {
 		case !ok && (slow || !strings.HasPrefix(p.name, momentumPrefix)):
 			errs = append(errs, fmt.Errorf("tensor %q is missing", p.name))
-		case ok && !slices.Equal(t.Shape, p.Shape):
-			errs = append(errs, fmt.Errorf("tensor %q has shape %v; this model's is %v", p.name, t.Shape, p.Shape))
 		case ok:
-			values, err := t.Float32s()
-			if err == nil && slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 }) {
-				err = fmt.Errorf("tensor %q has values that are not finite; take an older checkpoint", p.name)
-			}
+			values, err := p.read(t)
 			if err != nil {
 				errs = append(errs, err)
 			}
@@ -164,6 +159,18 @@ func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, erro
 		}
 	}
 	return loaded, first(errs, l.describe())
+}
+
+// read is the values that t has for p.
+func (p part) read(t safetensors.Tensor) ([]float32, error) {
+	if !slices.Equal(t.Shape, p.Shape) {
+		return nil, fmt.Errorf("tensor %q has shape %v; this model's is %v", p.name, t.Shape, p.Shape)
+	}
+	values, err := t.Float32s()
+	if err == nil && slices.ContainsFunc(values, func(v float32) bool { return v-v != 0 }) {
+		err = fmt.Errorf("tensor %q has values that are not finite; take an older checkpoint", p.name)
+	}
+	return values, err
 }
 
 // first reports a few errors of many: a file of another model differs everywhere.

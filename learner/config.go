@@ -14,6 +14,7 @@ type Config struct {
 	Batch     int       `yaml:"batch"`   // images per step
 	Threads   int       `yaml:"threads"` // worker threads; 0: one per CPU
 	Init      string    `yaml:"init"`    // he | xavier
+	Weights   string    `yaml:"weights"` // file to begin from instead: a model of Shoal's or torchvision's; other classes: a new classifier
 	Optimizer SGD       `yaml:"sgd"`
 	Schedule  Schedule  `yaml:"schedule"`
 	BatchNorm BatchNorm `yaml:"batch_norm"`
