@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"shoal/gossip/roster"
@@ -14,19 +15,21 @@ const outboxLen = 256
 // sendWithin bounds the delivery of one message.
 const sendWithin = 5 * time.Second
 
-// outbox sends the machine's messages, one goroutine for each peer, so that each gets them in order and none holds up the
-// others.
+// outbox sends the machine's messages: those to one peer in order, and no peer holds up another. A peer costs memory and
+// a goroutine only while something waits for it.
 type outbox struct {
 	ctx   context.Context
 	agent *Agent
-	peers map[roster.ID]chan []byte
+
+	mu      sync.Mutex
+	waiting map[roster.ID][][]byte // a peer has an entry, maybe an empty one, while deliver serves it
 }
 
 // messageKind names the machines' messages on the control stream.
 const messageKind = "roster"
 
 func newOutbox(ctx context.Context, a *Agent) *outbox {
-	return &outbox{ctx: ctx, agent: a, peers: map[roster.ID]chan []byte{}}
+	return &outbox{ctx: ctx, agent: a, waiting: map[roster.ID][][]byte{}}
 }
 
 // send queues m for a peer. Only the loop calls it.
@@ -36,37 +39,57 @@ func (o *outbox) send(to roster.ID, m roster.Message) {
 		o.agent.log.Error().Str("event", "message_too_large").Err(err).Msg("cannot encode")
 		return
 	}
-	queue, known := o.peers[to]
-	if !known {
-		queue = make(chan []byte, outboxLen)
-		o.peers[to] = queue
-		o.agent.start(func() { o.deliver(to, queue) })
-	}
-	select {
-	case queue <- body:
-	default:
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	queue, served := o.waiting[to]
+	if len(queue) >= outboxLen {
 		o.agent.log.Warn().Str("event", "peer_stuck").Str("peer", string(to)).Msg("messages to the peer pile up; this one is dropped")
+		return
 	}
+	o.waiting[to] = append(queue, body)
+	if !served {
+		o.agent.start(func() { o.deliver(to) })
+	}
+}
+
+// next takes the first message waiting for a peer. When there is none deliver must return: the peer has no entry any more.
+func (o *outbox) next(to roster.ID) (body []byte, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	queue := o.waiting[to]
+	if len(queue) == 0 {
+		delete(o.waiting, to)
+		return nil, false
+	}
+	o.waiting[to] = queue[1:]
+	return queue[0], true
+}
+
+// drop forgets what is queued for a peer.
+func (o *outbox) drop(to roster.ID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting[to] = nil
 }
 
 // deliver sends what is queued for one peer. A failure drops what is queued behind it, too: it is of the same, lost
 // conversation.
-func (o *outbox) deliver(to roster.ID, queue chan []byte) {
+func (o *outbox) deliver(to roster.ID) {
 	for {
-		select {
-		case <-o.ctx.Done():
+		body, ok := o.next(to)
+		if !ok {
 			return
-		case body := <-queue:
-			ctx, cancel := context.WithTimeout(o.ctx, sendWithin)
-			err := o.agent.host.Send(ctx, to, messageKind, body)
-			cancel()
-			if err != nil && o.ctx.Err() == nil {
-				o.agent.log.Debug().Str("event", "send_failed").Str("peer", string(to)).Err(err).Msg("message not delivered")
-				for len(queue) > 0 {
-					<-queue
-				}
-				o.agent.post(roster.Unreachable{ID: to})
-			}
+		}
+		ctx, cancel := context.WithTimeout(o.ctx, sendWithin)
+		err := o.agent.host.Send(ctx, to, messageKind, body)
+		cancel()
+		if err == nil {
+			continue
+		}
+		o.drop(to)
+		if o.ctx.Err() == nil {
+			o.agent.log.Debug().Str("event", "send_failed").Str("peer", string(to)).Err(err).Msg("message not delivered")
+			o.agent.post(roster.Unreachable{ID: to})
 		}
 	}
 }
