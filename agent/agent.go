@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ import (
 type Agent struct {
 	cfg     configs.Config
 	version string
+	shared  map[string]string // what all members must have the same
 	log     zerolog.Logger
 	started time.Time
 
@@ -68,6 +70,9 @@ func Run(ctx context.Context, cfg configs.Config, version string, log zerolog.Lo
 	}
 	close(a.quit)
 	stop()
+	if a.trainer != nil {
+		a.trainer.cut.Store(true)
+	}
 	return errors.Join(err, a.close())
 }
 
@@ -91,6 +96,8 @@ func (a *Agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.trainer = newTrainer(a.cfg, l, set)
+	a.shared = a.cfg.Agreement()
+	a.shared["data"] = set.Hash
 	if err = a.resume(); err != nil {
 		return err
 	}
@@ -127,30 +134,6 @@ func (a *Agent) openJournal() (err error) {
 	return nil
 }
 
-// resume goes on from what the state directory holds.
-func (a *Agent) resume() error {
-	a.round.initial = hashOf(a.trainer.local())
-	st, err := a.store.stable()
-	if err != nil {
-		return err
-	}
-	if st.Last.Hash == "" {
-		err := a.writeState(a.round.initial, a.trainer.base, roster.Tag{})
-		a.round.stable = st
-		return err
-	}
-	{
-		if err := a.readState(st.Last.Hash, a.trainer.base); err != nil {
-			return fmt.Errorf("%w: resume round %d: %w; move the state directory away to start as a new member", ErrState, st.Last.Round, err)
-		}
-		copy(a.trainer.local(), a.trainer.base)
-		a.log.Info().Str("event", "resumed").Uint64("round", st.Last.Round).Str("state_hash", st.Last.Hash).Msg("resumed from checkpoint")
-	}
-	a.round.resumeStep = a.resumeLocal(st)
-	a.round.stable = st
-	return nil
-}
-
 // connect opens streams and membership.
 func (a *Agent) connect(ctx context.Context) error {
 	identity, err := p2p.LoadIdentity(a.store.path("identity.key"))
@@ -164,7 +147,13 @@ func (a *Agent) connect(ctx context.Context) error {
 	if a.host, err = p2p.New(a.cfg.P2P, identity); err != nil {
 		return busy(err)
 	}
+	if err := a.checkMemory(); err != nil {
+		return err
+	}
 	a.machine = roster.NewMachine(a.cfg.Rounds, a.host.ID(), a.round.initial, a.round.stable)
+	if err := a.recordLast(); err != nil {
+		return err
+	}
 	a.outbox = newOutbox(ctx, a)
 	a.scratch()
 	a.show()
@@ -182,6 +171,34 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	a.log.Info().Str("event", "agent_started").Str("name", a.cfg.Name).Str("id", string(a.host.ID())).Str("version", a.version).
 		Str("gossip", a.gossip.Addr()).Strs("streams", a.host.Addrs()).Msg("agent started")
+	return nil
+}
+
+// checkMemory refuses to start when this member has committed rounds, as its journal says, and has forgotten what it
+// promised in them.
+func (a *Agent) checkMemory() error {
+	mine := func(c eval.Commit) bool { return c.Agent == a.host.ID() }
+	if a.round.stable.Last.Hash == "" && slices.ContainsFunc(a.journal.Commits(), mine) {
+		return fmt.Errorf("%w: %s is missing, though this member has committed rounds; move the state directory away to start as a new member", ErrState, a.store.path(stableFile))
+	}
+	return nil
+}
+
+// recordLast makes up for what a crash right after a commit left undone: the journal's line, and that the run's end
+// wants a score.
+func (a *Agent) recordLast() error {
+	last := a.machine.Last()
+	if last.Round == 0 {
+		return nil
+	}
+	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
+		if err := a.journal.AppendCommit(a.commitOf(last)); err != nil {
+			return fmt.Errorf("%w: %w", ErrState, err)
+		}
+	}
+	if int(last.Round) == a.cfg.Rounds.Count && !a.lastScored() {
+		a.awaitScore(last)
+	}
 	return nil
 }
 

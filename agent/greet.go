@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +17,9 @@ import (
 // member is a peer as this agent knows it.
 type member struct {
 	gossip.Member
-	greeted  bool // same version and configuration: it counts as alive
-	greeting bool
+	greeted  bool // since it came: it counts as alive
+	greeting bool // at work
+	agrees   bool // at its last greeting it had the same version and configuration: its words count
 	refused  string
 }
 
@@ -56,6 +58,9 @@ func (a *Agent) hello() hello {
 // see takes a view: members that appear are greeted, those that are gone are told to the machine.
 func (a *Agent) see(ctx context.Context, v gossip.View) {
 	a.view = v
+	maps.DeleteFunc(a.members, func(id roster.ID, m *member) bool { // membership lists a few of those that are gone
+		return !m.greeting && !slices.ContainsFunc(v.Members, func(seen gossip.Member) bool { return seen.ID == id })
+	})
 	for _, seen := range v.Members {
 		m := a.members[seen.ID]
 		if m == nil {
@@ -80,6 +85,12 @@ func (a *Agent) see(ctx context.Context, v gossip.View) {
 }
 
 func here(s gossip.State) bool { return s == gossip.Alive || s == gossip.Suspect }
+
+// agrees reports whether a peer is of this run: others must not get through to the machine and the journal.
+func (a *Agent) agrees(id roster.ID) bool {
+	m := a.members[id]
+	return m != nil && m.agrees
+}
 
 // tellView gives the machine the members that count.
 func (a *Agent) tellView(ctx context.Context) {
@@ -137,8 +148,9 @@ func (a *Agent) greeted(ctx context.Context, g greeting) {
 	if mine.Protocol != g.hello.Protocol {
 		differs = append(differs, fmt.Sprintf("protocol: %d here (version %s), %d there (version %s)", mine.Protocol, mine.Version, g.hello.Protocol, g.hello.Version))
 	}
-	if len(differs) == 0 {
-		m.greeted = true
+	m.agrees = len(differs) == 0
+	if m.agrees {
+		m.greeted = here(m.State)
 		a.tellView(ctx)
 		return
 	}

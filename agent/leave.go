@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"shoal/eval"
@@ -28,13 +30,32 @@ func (a *Agent) look(ctx context.Context) {
 		a.leave()
 	case a.ending.finished && !a.ending.saving && (a.lastScored() || time.Since(a.ending.since) > scoreWithin):
 		a.finish(ctx)
-	case a.ending.finished && !a.ending.saving:
-		a.start(func() { a.swapAll(ctx, nil) })
+	case a.ending.finished && !a.ending.saving && !a.ending.swapping:
+		a.swapMore(ctx)
 	}
 }
 
-// lastScored reports whether the last round has its score.
+// swapMore asks the others for the score of the last round, and the first time for all that is not known here.
+func (a *Agent) swapMore(ctx context.Context) {
+	since := 0
+	if a.ending.swapped {
+		since = int(a.machine.Last().Round) - 1
+	}
+	a.ending.swapping, a.ending.swapped = true, true
+	a.start(func() {
+		a.swapAll(ctx, since, nil)
+		a.post(swapped{})
+	})
+}
+
+// swapped says that pages were swapped with everybody.
+type swapped struct{}
+
+// lastScored reports whether the last round has its score, or cannot have any.
 func (a *Agent) lastScored() bool {
+	if a.trainer.set.Test.N == 0 {
+		return true
+	}
 	last := a.machine.Last()
 	return slices.ContainsFunc(a.journal.Scores(), func(s eval.Score) bool { return s.StateHash == last.Hash })
 }
@@ -43,9 +64,9 @@ func (a *Agent) lastScored() bool {
 func (a *Agent) finish(ctx context.Context) {
 	a.ending.saving, a.ending.parts = true, 2
 	last := a.machine.Last()
-	mine := a.pageSince(0)
 	a.start(func() {
-		a.swapAll(ctx, &mine)
+		mine := a.lastPage(int(last.Round))
+		a.swapAll(ctx, 0, &mine)
 		a.post(saved{})
 	})
 	a.trainer.jobs <- func() {
@@ -73,11 +94,21 @@ func (a *Agent) saved() {
 	a.ending.over = true
 }
 
-// swapAll exchanges pages with every peer alive.
-func (a *Agent) swapAll(ctx context.Context, mine *page) {
+// swapsAtOnce bounds the peers that pages are swapped with at a time: those that just ended cost a timeout each.
+const swapsAtOnce = 8
+
+// swapAll exchanges pages with every peer alive, asking for rounds after since.
+func (a *Agent) swapAll(ctx context.Context, since int, mine *page) {
+	var swaps sync.WaitGroup
+	turns := make(chan struct{}, swapsAtOnce)
 	for _, id := range a.shown.peers() {
-		a.swap(ctx, id, mine)
+		turns <- struct{}{}
+		swaps.Go(func() {
+			a.swap(ctx, id, since, mine)
+			<-turns
+		})
 	}
+	swaps.Wait()
 }
 
 // saveModel writes the final model with batch-norm statistics as they were scored.
@@ -141,11 +172,16 @@ func (a *Agent) leave() {
 	}
 	a.ending.saving = true
 	a.trainer.cut.Store(true)
+	if a.scores.running {
+		a.scores.stop()
+	}
 	last, offered := a.machine.Last(), a.machine.Offered()
 	a.trainer.jobs <- func() {
+		keep := a.saveLocal
 		if offered { // the others may have counted this work: it must not come twice
-			a.store.remove(localFile)
-		} else if err := a.saveLocal(last); err != nil {
+			keep = func(roster.Record) error { return a.store.remove(localFile) }
+		}
+		if err := keep(last); err != nil {
 			a.post(failure{err})
 		}
 		a.post(saved{})
@@ -159,7 +195,7 @@ const localFile = "local.safetensors"
 // saveLocal keeps the local state with how far it is, so that a restart goes on from the same step.
 func (a *Agent) saveLocal(last roster.Record) error {
 	p := a.trainer.progress.Load()
-	if a.trainer.samples == 0 || last.Hash == "" {
+	if a.trainer.samples == 0 || last.Hash == "" || a.trainer.lost != "" {
 		return nil
 	}
 	return a.trainer.learner.Save(a.file(localFile), map[string]string{
@@ -170,14 +206,14 @@ func (a *Agent) saveLocal(last roster.Record) error {
 
 // resumeLocal loads unfinished local work if it continues the last record, and returns the step to go on from.
 func (a *Agent) resumeLocal(st roster.Stable) int {
-	defer a.store.remove(localFile)
 	if !a.store.exists(localFile) {
 		return 0
 	}
 	meta, err := a.trainer.learner.Load(a.file(localFile))
+	err = errors.Join(err, a.store.remove(localFile)) // it must not come twice
 	samples, serr := strconv.ParseInt(meta["samples"], 10, 64)
 	step, kerr := strconv.Atoi(meta["step"])
-	if err != nil || serr != nil || kerr != nil || meta["base"] != st.Last.Hash {
+	if err != nil || serr != nil || kerr != nil || meta["base"] != st.Last.Hash || a.trainer.lost != "" {
 		a.log.Warn().Str("event", "local_work_dropped").Err(err).Msg("unfinished local work does not continue the checkpoint")
 		copy(a.trainer.local(), a.trainer.base)
 		return 0

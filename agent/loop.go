@@ -59,6 +59,10 @@ func (a *Agent) take(ctx context.Context, e any) {
 		a.round.sent += e.sent
 		a.round.received += e.received
 		a.step(ctx, e.Event)
+	case roster.Received:
+		if a.agrees(e.From) {
+			a.step(ctx, e)
+		}
 	case roster.Event:
 		a.step(ctx, e)
 	case greeting:
@@ -66,7 +70,11 @@ func (a *Agent) take(ctx context.Context, e any) {
 	case scored:
 		a.tookScore(e)
 	case lines:
-		a.merge(e)
+		if a.agrees(e.from) {
+			a.merge(e)
+		}
+	case swapped:
+		a.ending.swapping = false
 	case saved:
 		a.saved()
 	case failure:
@@ -81,6 +89,9 @@ type failure struct{ err error }
 
 // step gives the machine one event and carries out what it decides, in order.
 func (a *Agent) step(ctx context.Context, e roster.Event) {
+	if a.ending.leaving && a.ending.saving {
+		return // an exchange that begins now would count work that is kept for the next life, too
+	}
 	now := time.Now()
 	a.round.account(now)
 	for _, effect := range a.machine.Step(now, e) {
@@ -121,9 +132,11 @@ type ending struct {
 	over     bool
 	leaving  bool      // told to stop
 	by       time.Time // when leaving must be over
-	saving   bool
-	parts    int  // of saving that are not done
-	finished bool // the machine is through; what remains is the last score
+	saving   bool      // the last part, from which there is no way back
+	parts    int       // of saving that are not done
+	swapping bool      // pages of the journal
+	swapped  bool      // once at least
+	finished bool      // the machine is through; what remains is the last score
 	since    time.Time
 }
 

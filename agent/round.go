@@ -15,7 +15,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"shoal/eval"
@@ -27,11 +26,10 @@ import (
 type roundWork struct {
 	initial    string // hash of the untrained state
 	stable     roster.Stable
-	resumeStep int       // step to go on from, after leaving in the middle of a round
-	mean       []float32 // where an exchange averages
-	exchange   context.CancelFunc
-	exchanged  chan struct{} // closed when the last exchange has ended
-	ballot     roster.Ballot
+	resumeStep int                // step to go on from, after leaving in the middle of a round
+	mean       []float32          // where an exchange averages
+	exchange   context.CancelFunc // ends the exchange at work, if there is one
+	exchanged  chan struct{}      // closed when the last exchange has ended
 
 	phase    roster.Phase
 	since    time.Time
@@ -81,7 +79,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 	case roster.Send:
 		a.outbox.send(e.To, e.Message)
 	case roster.Train:
-		a.train(e)
+		a.train(ctx, e)
 	case roster.Cut:
 		a.trainer.cut.Store(true)
 	case roster.Reduce:
@@ -93,7 +91,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 	case roster.Fetch:
 		a.start(func() { a.fetch(ctx, e) })
 	case roster.Adopt:
-		a.adopt(e)
+		a.adopt(ctx, e)
 	case roster.Finish:
 		a.ending.finished, a.ending.since = true, time.Now()
 	case roster.Note:
@@ -112,7 +110,7 @@ func (a *Agent) note(n roster.Note) {
 }
 
 // train begins the local steps.
-func (a *Agent) train(e roster.Train) {
+func (a *Agent) train(ctx context.Context, e roster.Train) {
 	rank, _ := e.Roster.Rank(a.host.ID())
 	from := a.round.resumeStep
 	a.round.resumeStep = 0
@@ -121,7 +119,11 @@ func (a *Agent) train(e roster.Train) {
 	a.log.Info().Str("event", "round_begun").Uint64("round", e.Round).Int("rank", rank).Int("size", e.Roster.Size()).
 		Uint64("generation", e.Roster.Generation).Int("from_step", from).Msg("training")
 	a.trainer.jobs <- func() {
-		samples, err := a.trainer.train(int(e.Round), rank, e.Roster.Size(), from)
+		if err := a.restore(ctx); err != nil {
+			a.post(failure{err})
+			return
+		}
+		samples, err := a.trainer.train(ctx, int(e.Round), rank, e.Roster.Size(), from)
 		if err != nil {
 			a.log.Error().Str("event", "training_failed").Err(err).Msg("local steps failed")
 		}
@@ -129,20 +131,48 @@ func (a *Agent) train(e roster.Train) {
 	}
 }
 
-// reduce averages the local states of the roster. The copy is made by the trainer, so that it is of a state at rest.
+// reduce averages the local states of the roster, in a goroutine of its own that ends when the machine cancels it: the
+// trainer may be busy with a score, and meanwhile ballots fail and are tried again.
 func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
+	if a.round.exchange != nil {
+		a.round.exchange()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	before, ended := a.round.exchanged, make(chan struct{})
-	a.round.exchange, a.round.exchanged, a.round.ballot = cancel, ended, e.Tag.Ballot
+	a.round.exchange, a.round.exchanged = cancel, ended
 	a.round.attempts++
-	a.trainer.jobs <- func() {
+	a.start(func() {
+		defer close(ended)
+		defer cancel()
 		<-before // an exchange that was cancelled still holds the buffer
-		copy(a.round.mean, a.trainer.local())
-		a.start(func() {
-			defer close(ended)
-			defer cancel()
-			a.post(a.average(ctx, e))
-		})
+		if err := a.copyLocal(ctx, e); err != nil {
+			a.post(roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()})
+			return
+		}
+		a.post(a.average(ctx, e))
+	})
+}
+
+// copyLocal copies the local state to where it is averaged. The trainer does it, so that the state is at rest.
+func (a *Agent) copyLocal(ctx context.Context, e roster.Reduce) error {
+	copied := make(chan error, 1)
+	job := func() {
+		if ctx.Err() != nil { // the state may be another by now
+			copied <- ctx.Err()
+			return
+		}
+		copied <- a.trainer.offer(a.round.mean, e.Samples)
+	}
+	select {
+	case a.trainer.idle <- job:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-copied:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -222,79 +252,22 @@ func (a *Agent) fetch(ctx context.Context, e roster.Fetch) {
 }
 
 // adopt loads the state of a committed round, after the local steps at work have stopped.
-func (a *Agent) adopt(e roster.Adopt) {
+func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	r := e.Record
 	a.trainer.cut.Store(true)
 	a.recordCommit(e)
 	a.trainer.jobs <- func() {
 		state := a.trainer.spare
-		if err := a.readState(r.Hash, state); err != nil {
+		if err := a.load(ctx, r.Hash, state); err != nil {
 			a.post(failure{fmt.Errorf("load the state of round %d: %w", r.Round, err)})
 			return
 		}
 		a.trainer.adopt(state, e.Counted)
 		a.post(roster.Adopted{Carry: a.trainer.samples})
 	}
-	need := []string{r.Hash}
-	if r.Round <= 1 {
-		need = append(need, a.round.initial)
-	}
-	if err := a.store.prune(a.cfg.Keep, need...); err != nil {
-		a.log.Warn().Str("event", "prune_failed").Err(err).Msg("old checkpoints stay")
-	}
-	a.scores.due(r, a.cfg.Eval.Every, a.cfg.Rounds.Count)
+	a.awaitScore(r)
+	a.prune(r)
 	a.log.Info().Str("event", "round_committed").Uint64("round", r.Round).Str("lineage", r.Lineage).Str("ballot", r.Ballot.String()).
 		Int("members", r.Roster.Size()).Int("contributors", len(r.Shares)).Interface("missing", r.Missing).
 		Str("state_hash", r.Hash).Bool("took_part", e.Own).Msg("round committed")
-}
-
-// recordCommit writes the journal's line. Formation is not a round of training.
-func (a *Agent) recordCommit(e roster.Adopt) {
-	r := e.Record
-	seconds := a.round.seconds
-	a.round.seconds = eval.PhaseSeconds{}
-	sent, received := a.round.sent, a.round.received
-	a.round.sent, a.round.received = 0, 0
-	if r.Round == 0 {
-		return
-	}
-	c := eval.Commit{
-		Round: int(r.Round), Lineage: r.Lineage, Generation: r.Roster.Generation, Ballot: r.Ballot.String(),
-		Roster: r.Roster.Members, StateHash: r.Hash, Plan: a.cfg.Averaging.Plan, Attempts: a.round.attempts,
-		Sent: sent, Received: received, Seconds: seconds, Agent: a.host.ID(), Time: time.Now().UTC().Format(time.RFC3339),
-	}
-	for _, s := range r.Shares {
-		c.Contributors = append(c.Contributors, eval.Contribution{ID: s.ID, Samples: s.Samples})
-	}
-	for _, m := range r.Missing {
-		c.Missing = append(c.Missing, eval.Absence{ID: m.ID, Reason: m.Reason})
-	}
-	if p := a.trainer.progress.Load(); e.Own && p.Images > 0 {
-		c.TrainLoss, c.TrainRight, c.Images = p.LossSum/float64(p.Images), float64(p.Correct)/float64(p.Images), p.Images
-	}
-	if err := a.journal.AppendCommit(c); err != nil {
-		a.ending.fail(err)
-	}
-}
-
-// writeState stores a shared state under its hash, durably.
-func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
-	meta := map[string]string{
-		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
-	}
-	if err := a.trainer.learner.WriteState(a.store.statePath(hash), state, meta); err != nil {
-		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
-	}
-	return nil
-}
-
-// readState loads the state with hash from the state directory into state, and checks it.
-func (a *Agent) readState(hash string, state []float32) error {
-	if _, err := a.trainer.learner.ReadState(a.store.statePath(hash), state); err != nil {
-		return err
-	}
-	if got := hashOf(state); got != hash {
-		return fmt.Errorf("read %s: its state hashes to %s", a.store.statePath(hash), got)
-	}
-	return nil
 }

@@ -16,7 +16,8 @@ import (
 type scoreWork struct {
 	pending []pendingScore
 	running bool
-	newest  *eval.Score // of our own; told again and again, since announcements get lost
+	stop    context.CancelFunc // ends the evaluation at work
+	newest  *eval.Score        // of our own; told again and again, since announcements get lost
 	retold  time.Time
 }
 
@@ -44,9 +45,11 @@ type scored struct {
 	err   error
 }
 
-// due notes a committed round that is to be scored.
-func (w *scoreWork) due(r roster.Record, every, count int) {
-	if r.Round == 0 || int(r.Round)%every != 0 && int(r.Round) != count {
+// awaitScore notes a committed round that is to be scored. What another lineage committed does not matter any more.
+func (a *Agent) awaitScore(r roster.Record) {
+	w, every := &a.scores, a.cfg.Eval.Every
+	w.pending = slices.DeleteFunc(w.pending, func(p pendingScore) bool { return p.record.Lineage != r.Lineage })
+	if r.Round == 0 || a.trainer.set.Test.N == 0 || int(r.Round)%every != 0 && int(r.Round) != a.cfg.Rounds.Count {
 		return
 	}
 	w.pending = append(w.pending, pendingScore{r, time.Now()})
@@ -87,6 +90,7 @@ func (a *Agent) isHere(id roster.ID) bool {
 
 // evaluate scores the state of a round beside training, between two steps.
 func (a *Agent) evaluate(ctx context.Context, r roster.Record) {
+	ctx, a.scores.stop = context.WithCancel(ctx)
 	a.scores.running = true
 	a.log.Info().Str("event", "evaluation_begun").Uint64("round", r.Round).Msg("this agent is the evaluator")
 	a.trainer.between <- func() {
@@ -106,26 +110,28 @@ func (a *Agent) evaluate(ctx context.Context, r roster.Record) {
 // tookScore records and announces a score of our own.
 func (a *Agent) tookScore(e scored) {
 	a.scores.running = false
+	a.scores.stop()
 	if e.err != nil {
+		a.scores.settled(e.score) // here; in time the next in line takes over
 		a.log.Error().Str("event", "evaluation_failed").Int("round", e.score.Round).Err(e.err).Msg("no score")
 		return
 	}
 	a.scores.newest, a.scores.retold = &e.score, time.Time{}
-	a.record(e.score)
+	if err := a.record(e.score); err != nil {
+		a.ending.fail(err)
+	}
 }
 
 // record keeps a score and shows it.
-func (a *Agent) record(s eval.Score) {
-	a.scores.settled(s)
-	if known, err := a.journal.AppendScore(s); err != nil {
-		a.ending.fail(err)
-		return
-	} else if known {
-		return
+func (a *Agent) record(s eval.Score) error {
+	if known, err := a.journal.AppendScore(s); known || err != nil {
+		return err
 	}
+	a.scores.settled(s)
 	a.shown.score(s)
 	a.log.Info().Str("event", "round_scored").Int("round", s.Round).Str("evaluator", string(s.Evaluator)).
 		Float64("test_accuracy", s.TestAccuracy).Float64("test_loss", s.TestLoss).Float64("seconds", s.Seconds).Msg("score")
+	return nil
 }
 
 // heard takes an announcement.
@@ -134,12 +140,15 @@ func (a *Agent) heard(n gossip.Announcement) {
 	if n.Kind != scoreKind {
 		return
 	}
-	if err := json.Unmarshal(n.Body, &s); err != nil || s.Evaluator != n.From || !(s.TestAccuracy >= 0 && s.TestAccuracy <= 1) {
-		a.log.Warn().Str("event", "bad_announcement").Str("peer", string(n.From)).Err(err).Msg("announcement refused")
-		return
+	err := json.Unmarshal(n.Body, &s)
+	if err == nil && s.Evaluator != n.From {
+		err = fmt.Errorf("it is of %s", s.Evaluator)
 	}
-	if a.isHere(n.From) {
-		a.record(s)
+	if err == nil && a.isHere(n.From) {
+		err = a.record(s)
+	}
+	if err != nil {
+		a.log.Warn().Str("event", "bad_announcement").Str("peer", string(n.From)).Err(err).Msg("announcement refused")
 	}
 }
 
@@ -160,8 +169,5 @@ func (a *Agent) retell(ctx context.Context) {
 
 // score evaluates the state that is loaded.
 func (t *trainer) score(ctx context.Context) (eval.Result, error) {
-	if t.set.Test.N == 0 {
-		return eval.Result{}, fmt.Errorf("the data set %s has no test images", t.set.Name)
-	}
 	return eval.ScoreModel(ctx, t.learner, t.loader, t.set, t.cfg.Eval, t.cfg.Learner)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shoal/eval"
+	"shoal/gossip/p2p"
 	"shoal/gossip/roster"
 )
 
@@ -80,12 +81,29 @@ func (a *Agent) pageSince(round int) page {
 	return page{Commits: commits, Scores: scores, Agent: a.shown.summary()}
 }
 
+// maxPageBytes bounds the page that goes with a request: a call's body is a message, unlike its answer.
+const maxPageBytes = p2p.MaxMessageBytes * 3 / 4
+
+// lastPage is as much of our journal, the newest rounds, as goes with a request.
+func (a *Agent) lastPage(last int) page {
+	since := 0
+	for {
+		p := a.pageSince(since)
+		b, err := json.Marshal(p)
+		if err == nil && len(b) <= maxPageBytes || since >= last {
+			return p
+		}
+		since += (last - since + 1) / 2
+	}
+}
+
 // fetchFrom gets the file of a state from one peer, checks it and keeps it.
 func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) error {
 	if !hashPattern.MatchString(hash) {
 		return fmt.Errorf("%q is no state hash", hash)
 	}
-	if a.store.has(hash) {
+	state := make([]float32, len(a.trainer.base))
+	if a.store.has(hash) && a.readState(hash, state) == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchWithin)
@@ -94,11 +112,10 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err != nil {
 		return err
 	}
-	name := "incoming-" + hash + ".safetensors"
+	name := incoming + hash + stateSuffix
 	if err := a.store.write(name, file); err != nil {
 		return err
 	}
-	state := make([]float32, len(a.trainer.base))
 	_, err = a.trainer.learner.ReadState(a.store.path(name), state)
 	if got := hashOf(state); err == nil && got != hash {
 		err = fmt.Errorf("the state sent hashes to %s", got)
@@ -106,17 +123,17 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err != nil {
 		return errors.Join(err, os.Remove(a.store.path(name)))
 	}
-	return os.Rename(a.store.path(name), a.store.statePath(hash))
+	return a.store.rename(name, hash)
 }
 
 // pull gets the part of the record that this agent missed.
-func (a *Agent) pull(ctx context.Context, from roster.ID) { a.swap(ctx, from, nil) }
+func (a *Agent) pull(ctx context.Context, from roster.ID) { a.swap(ctx, from, 0, nil) }
 
-// swap gives a peer our page, and takes the peer's.
-func (a *Agent) swap(ctx context.Context, with roster.ID, mine *page) {
+// swap gives a peer our page, and takes the peer's of rounds after since.
+func (a *Agent) swap(ctx context.Context, with roster.ID, since int, mine *page) {
 	ctx, cancel := context.WithTimeout(ctx, pageWithin)
 	defer cancel()
-	ask, err := json.Marshal(map[string]any{"since": 0, "page": mine})
+	ask, err := json.Marshal(map[string]any{"since": since, "page": mine})
 	if err != nil {
 		return
 	}

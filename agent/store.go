@@ -22,6 +22,7 @@ import (
 //	identity.key                      Ed25519 key, mode 0600
 //	stable.json                       what the roster machine must find again
 //	checkpoint-HASH.safetensors       shared states: committed ones, and one that is only prepared
+//	incoming-HASH.safetensors         a state that a peer sent and that is not checked yet
 //	local.safetensors                 unfinished local work of an agent that left in good order
 //	journal.jsonl, report.json        the record of the run
 //	model.safetensors                 the model at the end of the run
@@ -46,17 +47,38 @@ func openStore(dir string) (*store, error) {
 	if !held {
 		return nil, fmt.Errorf("%w: state directory %s is in use by another agent; stop it, or give this one its own with --set state=DIR", ErrBusy, dir)
 	}
+	s.clean()
 	return s, nil
 }
 
 func (s *store) close() error                 { return s.lock.Unlock() }
 func (s *store) path(name string) string      { return filepath.Join(s.dir, name) }
-func (s *store) statePath(hash string) string { return s.path("checkpoint-" + hash + ".safetensors") }
+func (s *store) statePath(hash string) string { return s.path("checkpoint-" + hash + stateSuffix) }
+
+// Names in the state directory that more than one place needs.
+const (
+	stableFile  = "stable.json"
+	incoming    = "incoming-"
+	stateSuffix = ".safetensors"
+)
+
+// clean removes what a crash left in the middle of a write. A file that cannot be removed does no harm.
+func (s *store) clean() {
+	for _, pattern := range []string{incoming + "*", ".checkpoint-*", "." + incoming + "*", ".local*", ".model*", "." + stableFile + "*", ".report*"} {
+		files, err := filepath.Glob(s.path(pattern))
+		if err != nil {
+			continue
+		}
+		for _, f := range files {
+			_ = os.Remove(f)
+		}
+	}
+}
 
 // stable reads the machine's state, zero on a first start.
 func (s *store) stable() (roster.Stable, error) {
 	var st roster.Stable
-	b, err := os.ReadFile(s.path("stable.json"))
+	b, err := os.ReadFile(s.path(stableFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, nil
 	}
@@ -64,7 +86,7 @@ func (s *store) stable() (roster.Stable, error) {
 		err = json.Unmarshal(b, &st)
 	}
 	if err != nil {
-		return st, fmt.Errorf("%w: read %s: %w; move the state directory away to start as a new member", ErrState, s.path("stable.json"), err)
+		return st, fmt.Errorf("%w: read %s: %w; move the state directory away to start as a new member", ErrState, s.path(stableFile), err)
 	}
 	return st, nil
 }
@@ -75,13 +97,33 @@ func (s *store) keepStable(st roster.Stable) error {
 	if err != nil {
 		return err
 	}
-	return s.write("stable.json", b)
+	return s.write(stableFile, b)
 }
 
 // write replaces a file atomically and durably.
 func (s *store) write(name string, b []byte) error {
 	if err := renameio.WriteFile(s.path(name), b, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", s.path(name), err)
+	}
+	return s.sync()
+}
+
+// rename makes a file the state with hash, durably.
+func (s *store) rename(name, hash string) error {
+	if err := os.Rename(s.path(name), s.statePath(hash)); err != nil {
+		return fmt.Errorf("keep state: %w", err)
+	}
+	return s.sync()
+}
+
+// sync makes the directory's names survive a power cut.
+func (s *store) sync() error {
+	d, err := os.Open(s.dir)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("sync state directory: %w", err)
 	}
 	return nil
 }
@@ -100,8 +142,13 @@ func (s *store) exists(name string) bool {
 	return err == nil
 }
 
-// remove takes a file away that may not be there.
-func (s *store) remove(name string) { _ = os.Remove(s.path(name)) }
+// remove takes a file away, durably. That it is not there is no error.
+func (s *store) remove(name string) error {
+	if err := os.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove: %w", err)
+	}
+	return s.sync()
+}
 
 // prune removes all stored states but the keep newest and those in need.
 func (s *store) prune(keep int, need ...string) error {
@@ -118,7 +165,7 @@ func (s *store) prune(keep int, need ...string) error {
 	}
 	slices.SortFunc(files, func(a, b string) int { return int(min(max(age(b)-age(a), -1), 1)) })
 	for i, f := range files {
-		hash := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "checkpoint-"), ".safetensors")
+		hash := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "checkpoint-"), stateSuffix)
 		if i >= keep && !slices.Contains(need, hash) {
 			if err := os.Remove(f); err != nil {
 				return fmt.Errorf("remove old checkpoint: %w", err)

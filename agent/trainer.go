@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -16,7 +17,7 @@ import (
 )
 
 // trainer owns the learner: one goroutine runs the jobs given to it, one after another, so nothing else ever touches the
-// model while it changes. Jobs of kind score also run between two training steps.
+// model while it changes.
 type trainer struct {
 	cfg     configs.Config
 	learner *learner.Learner
@@ -24,7 +25,10 @@ type trainer struct {
 	set     *shards.Set
 	jobs    chan func()
 	between chan func() // run between steps while training, else as a job
+	idle    chan func() // as jobs, but nothing waits in it: whoever gives one may change its mind
 
+	lost    string    // hash of the last committed state if it could not be read: base is another then; empty: none
+	lostBy  error     // why
 	base    []float32 // the last committed shared state
 	spare   []float32 // the local state while another is scored
 	samples int64     // in the local state, not in base
@@ -42,7 +46,6 @@ type progress struct {
 	LossSum         float64 // over Images
 	Loss            float64 // of the last steps, smoothed
 	Seconds         float64
-	Final           bool
 }
 
 // jobQueue bounds the jobs waiting: the loop gives one for each effect that needs the learner, and they answer it.
@@ -52,7 +55,7 @@ func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *traine
 	side, batch := cfg.Learner.Input, cfg.Learner.Batch
 	t := &trainer{
 		cfg: cfg, learner: l, set: set, loader: shards.NewLoader(set, cfg.Data, side, cfg.Seed),
-		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue),
+		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()),
 		images: make([]float32, batch*side*side*3), labels: make([]int32, batch),
 	}
 	t.base = append(t.base, t.local()...)
@@ -73,6 +76,8 @@ func (t *trainer) run(ctx context.Context) {
 		case job := <-t.jobs:
 			job()
 		case job := <-t.between:
+			job()
+		case job := <-t.idle:
 			job()
 		}
 	}
@@ -130,37 +135,61 @@ func ceilDiv(a, b int) int { return (a + b - 1) / b }
 
 // train runs the local steps of a round from step on, until done or cut, and returns the samples that the local state
 // holds beyond base. A step that is not finite undoes the local work: it must not reach anybody else.
-func (t *trainer) train(round, rank, size, from int) (int64, error) {
+func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64, error) {
+	if t.lost != "" {
+		return 0, nil
+	}
 	s, err := t.plan(round, rank, size)
 	if err != nil {
 		return t.samples, err
 	}
 	p := progress{Steps: len(s.batches), Step: min(from, len(s.batches))}
 	t.progress.Store(new(p))
-	for k := p.Step; k < len(s.batches) && !t.cut.Load(); k++ {
+	for k := p.Step; k < len(s.batches) && !t.cut.Load() && ctx.Err() == nil; k++ {
 		t.runBetween()
 		start := time.Now()
-		indices := s.batches[k]
-		n := len(indices)
-		t.loader.Train(t.images[:n*t.pixels()], t.labels[:n], indices, s.epochs[k])
-		at := float64(round-1) + float64(k)/float64(len(s.batches))
-		rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(at, t.cfg.Rounds.Count)
-		r, err := t.learner.Step(t.images[:n*t.pixels()], t.labels[:n], rate)
+		r, err := t.step(s, k, round)
 		if err != nil {
 			return t.samples, fmt.Errorf("train round %d step %d: %w", round, k, err)
 		}
-		t.samples += int64(n)
+		t.samples += int64(len(s.batches[k]))
 		p = p.after(r, time.Since(start))
 		t.progress.Store(new(p))
 	}
-	p.Final = true
-	t.progress.Store(new(p))
-	if !finite(t.local()) {
-		copy(t.local(), t.base)
-		t.samples = 0
+	if !finite(t.learner.Shared(true)) {
+		t.undo()
 		return 0, fmt.Errorf("train round %d: parameters are no longer finite; the round's work is dropped: lower learner.sgd.rate", round)
 	}
 	return t.samples, nil
+}
+
+// step trains on batch k of a round.
+func (t *trainer) step(s stretch, k, round int) (learner.Result, error) {
+	indices := s.batches[k]
+	images, labels := t.images[:len(indices)*t.pixels()], t.labels[:len(indices)]
+	t.loader.Train(images, labels, indices, s.epochs[k])
+	at := float64(round-1) + float64(k)/float64(len(s.batches))
+	rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(at, t.cfg.Rounds.Count)
+	return t.learner.Step(images, labels, rate)
+}
+
+// lose says that the state with hash, which was committed last, could not be read.
+func (t *trainer) lose(hash string, why error) { t.lost, t.lostBy = hash, why }
+
+// undo goes back to base. Momentum that is not shared begins anew: it may be what is not finite.
+func (t *trainer) undo() {
+	clear(t.learner.Shared(true)[len(t.base):])
+	copy(t.local(), t.base)
+	t.samples = 0
+}
+
+// offer copies the local state to where it is averaged with weights by samples.
+func (t *trainer) offer(to []float32, samples []int64) error {
+	if t.lost != "" && !slices.ContainsFunc(samples, func(n int64) bool { return n > 0 }) {
+		return fmt.Errorf("state %.12s is lost here, and nobody has work that outweighs what stands in for it", t.lost)
+	}
+	copy(to, t.local())
+	return nil
 }
 
 func (t *trainer) pixels() int { return t.cfg.Learner.Input * t.cfg.Learner.Input * 3 }
@@ -184,10 +213,13 @@ func (p progress) after(r learner.Result, took time.Duration) progress {
 	p.LossSum += r.Loss * float64(r.N)
 	p.Seconds += took.Seconds()
 	const recent = 0.1 // weight of the newest step
-	if p.Loss == 0 {
+	switch {
+	case math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0): // JSON has no word for it, and the mean would never recover
+	case p.Loss == 0:
 		p.Loss = r.Loss
+	default:
+		p.Loss += recent * (r.Loss - p.Loss)
 	}
-	p.Loss += recent * (r.Loss - p.Loss)
 	return p
 }
 
@@ -204,6 +236,7 @@ func (t *trainer) adopt(state []float32, counted bool) {
 		}
 	}
 	copy(t.base, state)
+	t.lost = ""
 }
 
 // with runs f on the state that load gives, and leaves the local one as it was.

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip/roster"
+)
+
+// prune removes old states; those that are still to be scored stay.
+func (a *Agent) prune(last roster.Record) {
+	need := []string{last.Hash}
+	if last.Round <= 1 {
+		need = append(need, a.round.initial)
+	}
+	for _, p := range a.scores.pending {
+		need = append(need, p.record.Hash)
+	}
+	if err := a.store.prune(a.cfg.Keep, need...); err != nil {
+		a.log.Warn().Str("event", "prune_failed").Err(err).Msg("old checkpoints stay")
+	}
+}
+
+// recordCommit writes the journal's line. Formation is not a round of training.
+func (a *Agent) recordCommit(e roster.Adopt) {
+	c := a.commitOf(e.Record)
+	c.Attempts, c.Sent, c.Received, c.Seconds = a.round.attempts, a.round.sent, a.round.received, a.round.seconds
+	a.round.sent, a.round.received, a.round.seconds = 0, 0, eval.PhaseSeconds{}
+	if c.Round == 0 {
+		return
+	}
+	if p := a.trainer.progress.Load(); e.Own && p.Images > 0 {
+		c.TrainLoss, c.TrainRight, c.Images = p.LossSum/float64(p.Images), float64(p.Correct)/float64(p.Images), p.Images
+	}
+	if err := a.journal.AppendCommit(c); err != nil {
+		a.ending.fail(err)
+	}
+}
+
+// commitOf is the journal's line of a record, without what only the agent that worked on the round knows.
+func (a *Agent) commitOf(r roster.Record) eval.Commit {
+	c := eval.Commit{
+		Round: int(r.Round), Lineage: r.Lineage, Generation: r.Roster.Generation, Ballot: r.Ballot.String(),
+		Roster: r.Roster.Members, StateHash: r.Hash, Plan: a.cfg.Averaging.Plan,
+		Agent: a.host.ID(), Time: time.Now().UTC().Format(time.RFC3339),
+	}
+	for _, s := range r.Shares {
+		c.Contributors = append(c.Contributors, eval.Contribution{ID: s.ID, Samples: s.Samples})
+	}
+	for _, m := range r.Missing {
+		c.Missing = append(c.Missing, eval.Absence{ID: m.ID, Reason: m.Reason})
+	}
+	return c
+}
+
+// writeState stores a shared state under its hash, durably.
+func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
+	meta := map[string]string{
+		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
+	}
+	if err := a.trainer.learner.WriteState(a.store.statePath(hash), state, meta); err != nil {
+		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
+	}
+	return nil
+}
+
+// readState loads the state with hash from the state directory into state, and checks it.
+func (a *Agent) readState(hash string, state []float32) error {
+	if _, err := a.trainer.learner.ReadState(a.store.statePath(hash), state); err != nil {
+		return err
+	}
+	if got := hashOf(state); got != hash {
+		return fmt.Errorf("read %s: its state hashes to %s", a.store.statePath(hash), got)
+	}
+	return nil
+}
