@@ -1,0 +1,179 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"shoal/gossip/roster"
+)
+
+// The evaluator dies at its work: the round gets its score from another.
+func TestEvaluatorIsKilled(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, 3, strings.Replace(small, "test_limit: 60", "test_limit: 6000", 1)+"rounds: {count: 1, steps: 2, expect: 3, min_members: 3}\n")
+	s.startAll()
+	victim := -1
+	s.until("somebody evaluates", 60*time.Second, func() bool {
+		for i := range s.agents {
+			if st, ok := s.status(i); ok && st.Role == "evaluator" {
+				victim = i
+				return true
+			}
+		}
+		return false
+	})
+	s.agents[victim].kill()
+	for i := range s.agents {
+		if i == victim {
+			continue
+		}
+		s.wait(i, 60*time.Second)
+		if r := s.report(i); r.TestAccuracy == nil {
+			t.Errorf("%s knows no score of the round", s.name(i))
+		}
+	}
+}
+
+// A checkpoint that was cut short is fetched again from the others.
+func TestDamagedCheckpointIsFetched(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, 3, small+"rounds: {count: 6, steps: 10, expect: 3, min_members: 3, gather: 1s}\n")
+	s.startAll()
+	s.until("round 3 begins", 60*time.Second, func() bool { st, ok := s.status(1); return ok && st.Round >= 3 })
+	s.agents[1].kill()
+	s.damageCheckpoint(1)
+	s.start(1, "")
+	for i := range s.agents {
+		s.wait(i, 60*time.Second)
+	}
+	s.alike(6)
+	log := s.agents[1].out.String()
+	if !strings.Contains(log, `"event":"state_damaged"`) {
+		t.Error("no word of the damage in the log")
+	}
+	if _, after, _ := strings.Cut(log, `"event":"state_damaged"`); !strings.Contains(after, `"event":"state_restored"`) && !strings.Contains(after, `"took_part":false`) {
+		t.Error("it neither got the state back nor caught up")
+	}
+}
+
+// What an agent finds in its state directory when it starts again: it goes on where that is safe, and else says what is
+// wrong and what to do.
+func TestDamagedStateDirectory(t *testing.T) {
+	t.Parallel()
+	const rounds = 30
+	s := newShelf(t, 1, small+"rounds: {count: 30, steps: 20, expect: 1, form: 1s}\n")
+	s.start(0, "")
+	s.until("round 3 begins", 60*time.Second, func() bool { st, ok := s.status(0); return ok && st.Round >= 3 })
+	s.agents[0].kill()
+	path := filepath.Join(s.home(0), "stable.json")
+	stable, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s.write(path, stable[:len(stable)/2])
+	s.refuses(0, "stable.json", "move the state directory away")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	s.refuses(0, "stable.json", "is missing")
+	s.write(path, stable)
+
+	journal := filepath.Join(s.home(0), "journal.jsonl")
+	lines, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.write(journal, lines[:len(lines)-10])
+	s.start(0, "")
+	s.until("it goes on", 30*time.Second, func() bool { st, ok := s.status(0); return ok && st.Round >= 5 })
+	s.agents[0].kill()
+	if log := s.agents[0].out.String(); !strings.Contains(log, `"event":"journal_repaired"`) {
+		t.Error("no word of the torn journal in the log")
+	}
+
+	whole := s.damageCheckpoint(0)
+	s.refuses(0, "truncated", "no member here has this state")
+	s.write(s.checkpoint(0), whole)
+	s.start(0, "")
+	s.wait(0, 60*time.Second)
+	s.alike(rounds)
+}
+
+// refuses expects agent i to end with an error that says all of want.
+func (s *shelf) refuses(i int, want ...string) {
+	s.t.Helper()
+	p := s.start(i, "")
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		s.t.Fatalf("%s still runs", s.name(i))
+	}
+	last := tail(p.out.String(), 1)
+	for _, w := range want {
+		if p.err == nil || !strings.Contains(last, w) {
+			s.t.Errorf("%s ended with %v and does not say %q: %s", s.name(i), p.err, w, last)
+		}
+	}
+}
+
+// damageCheckpoint cuts the last checkpoint of agent i short, and returns what it was.
+func (s *shelf) damageCheckpoint(i int) []byte {
+	s.t.Helper()
+	path := s.checkpoint(i)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write(path, whole[:len(whole)/2])
+	return whole
+}
+
+// checkpoint is the file of agent i's last committed state.
+func (s *shelf) checkpoint(i int) string {
+	s.t.Helper()
+	var st roster.Stable
+	b, err := os.ReadFile(filepath.Join(s.home(i), "stable.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &st)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return filepath.Join(s.home(i), fmt.Sprintf("checkpoint-%s.safetensors", st.Last.Hash))
+}
+
+func (s *shelf) write(path string, b []byte) {
+	s.t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Every plan, with momentum averaged or not, ends with one model.
+func TestPlansAndMomentum(t *testing.T) {
+	for _, c := range []struct {
+		plan     string
+		momentum bool
+	}{{"ring", true}, {"tree", false}, {"star", true}} {
+		t.Run(c.plan, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t, 3, small+fmt.Sprintf("rounds: {count: 2, steps: 4, expect: 3, min_members: 3}\naveraging: {plan: %s, momentum: %v}\n", c.plan, c.momentum))
+			s.startAll()
+			for i := range s.agents {
+				s.wait(i, 60*time.Second)
+			}
+			s.alike(2)
+			for _, row := range s.report(0).Rows {
+				if len(row.Contributors) != 3 {
+					t.Errorf("round %d: contributors %v, missing %v", row.Round, row.Contributors, row.Missing)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"shoal/eval"
+	"shoal/gossip/roster"
+)
+
+func hashLike(digit string) string { return strings.Repeat(digit, 64) }
+
+func TestPruneKeepsTheNewestAndTheNeeded(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	for i, digit := range []string{"1", "2", "3", "4", "5"} {
+		path := s.statePath(hashLike(digit))
+		at := time.Unix(int64(1000+i), 0)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.prune(2, hashLike("1"), hashLike("9")); err != nil {
+		t.Fatal(err)
+	}
+	for digit, want := range map[string]bool{"1": true, "2": false, "3": false, "4": true, "5": true} {
+		if got := s.has(hashLike(digit)); got != want {
+			t.Errorf("state %s… is there: %v, want %v", digit, got, want)
+		}
+	}
+	if s.has("../identity") || s.has("") {
+		t.Error("a name that is no hash is a state")
+	}
+}
+
+// A crash leaves halves behind. The next start removes them, and nothing else.
+func TestOpenStoreRemovesHalves(t *testing.T) {
+	dir := t.TempDir()
+	halves := []string{incoming + hashLike("1") + stateSuffix, ".checkpoint-" + hashLike("2") + stateSuffix + "123", ".stable.json99"}
+	whole := []string{"checkpoint-" + hashLike("1") + stateSuffix, stableFile, localFile, "identity.key", "journal.jsonl"}
+	for _, name := range append(halves, whole...) {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openTestStore(t, dir)
+	for _, name := range halves {
+		if s.exists(name) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	for _, name := range whole {
+		if !s.exists(name) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+	if err := errors.Join(s.remove(localFile), s.remove(localFile)); err != nil || s.exists(localFile) {
+		t.Errorf("remove twice: %v", err)
+	}
+	if _, err := openStore(dir); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second agent in the same directory: %v", err)
+	}
+}
+
+func openTestStore(t *testing.T, dir string) *store {
+	t.Helper()
+	s, err := openStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func FuzzStable(f *testing.F) {
+	f.Add([]byte(`{"next":1,"last":{"round":0,"hash":"x","roster":{"generation":1,"members":["a"]}}}`))
+	f.Add([]byte(`{"prepared":null}`))
+	f.Add([]byte(`[`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &store{dir: t.TempDir()}
+		if err := os.WriteFile(s.path(stableFile), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		st, err := s.stable()
+		if err != nil {
+			if !errors.Is(err, ErrState) {
+				t.Errorf("%v is no ErrState", err)
+			}
+			return
+		}
+		if err := s.keepStable(st); err != nil {
+			t.Errorf("what was read cannot be kept: %v", err)
+		}
+	})
+}
+
+// A page that goes with a request fits in a message however long the run was, and has the newest rounds.
+func TestLastPageFits(t *testing.T) {
+	journal, _, err := eval.OpenJournal(filepath.Join(t.TempDir(), "journal.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	const rounds = 150
+	var commits []eval.Commit
+	for round := 1; round <= rounds; round++ {
+		c := eval.Commit{Round: round, Lineage: "x", StateHash: "h", Agent: "a"}
+		for range 200 {
+			c.Roster = append(c.Roster, roster.ID(strings.Repeat("m", 52)))
+		}
+		commits = append(commits, c)
+	}
+	if err := journal.Merge(commits, nil); err != nil {
+		t.Fatal(err)
+	}
+	a := &Agent{journal: journal}
+	p := a.lastPage(rounds)
+	b, err := encode(p)
+	if n := len(p.Commits); err != nil || n == 0 || n == rounds || p.Commits[n-1].Round != rounds || len(b) > 2*maxPageBytes {
+		t.Errorf("%d of %d rounds in %d bytes: %v", n, rounds, len(b), err)
+	}
+	if p := a.lastPage(rounds); len(p.Commits)+p.Commits[0].Round != rounds+1 {
+		t.Errorf("%d rounds from %d on: some are left out", len(p.Commits), p.Commits[0].Round)
+	}
+}

@@ -1,0 +1,121 @@
+package agent
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"shoal/configs"
+	"shoal/learner"
+	"shoal/shards"
+)
+
+// tinyTrainer trains a narrow network on a few images.
+func tinyTrainer(t *testing.T, momentum bool) *trainer {
+	t.Helper()
+	cfg := configs.Defaults()
+	cfg.Data.Set, cfg.Data.Limit, cfg.Data.TestLimit = "builtin", 40, 10
+	cfg.Learner.Width, cfg.Learner.Input, cfg.Learner.Batch, cfg.Learner.Threads = 0.1, 32, 10, 1
+	cfg.Averaging.Momentum = momentum
+	set, err := shards.Open(t.Context(), cfg.Data, cfg.Learner.Input, cfg.Seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := learner.New(cfg.Learner, len(set.Classes), cfg.Seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return newTrainer(cfg, l, set)
+}
+
+// A round that diverges is undone for good: the next one trains, whatever had become of the momentum.
+func TestDivergedWorkIsUndone(t *testing.T) {
+	for _, momentum := range []bool{false, true} {
+		tr := tinyTrainer(t, momentum)
+		all := tr.learner.Shared(true)
+		for _, at := range []int{0, len(all) - 1} { // a parameter, the last of the momentum
+			all[at] = float32(math.NaN())
+			if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 0 || err == nil || !strings.Contains(err.Error(), "finite") {
+				t.Fatalf("momentum %v: NaN at %d: %d samples, %v", momentum, at, n, err)
+			}
+			if !slices.Equal(tr.local(), tr.base) || !finite(all) {
+				t.Errorf("momentum %v: NaN at %d: the local state is not the last one again", momentum, at)
+			}
+			if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 40 || err != nil {
+				t.Errorf("momentum %v: after NaN at %d: %d samples, %v", momentum, at, n, err)
+			}
+			tr.adopt(slices.Clone(tr.local()), true)
+		}
+	}
+}
+
+// An agent that must end does not finish its round first.
+func TestTrainingEndsWithItsContext(t *testing.T) {
+	tr := tinyTrainer(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := tr.train(ctx, 1, 0, 1, 0); n != 0 || err != nil {
+		t.Errorf("%d samples, %v", n, err)
+	}
+}
+
+// Work that is not counted is carried over as a difference, and counts once.
+func TestCarriedWork(t *testing.T) {
+	tr := tinyTrainer(t, false)
+	before := slices.Clone(tr.base)
+	n, err := tr.train(t.Context(), 1, 0, 2, 0)
+	if n != 20 || err != nil {
+		t.Fatalf("%d samples, %v", n, err)
+	}
+	local, others := slices.Clone(tr.local()), slices.Clone(before)
+	for i := range others {
+		others[i] += 0.5
+	}
+	tr.adopt(others, false)
+	for i, x := range tr.local() {
+		if want := others[i] + (local[i] - before[i]); x != want {
+			t.Fatalf("element %d is %v, want %v", i, x, want)
+		}
+	}
+	if tr.samples != 20 || !slices.Equal(tr.base, others) {
+		t.Errorf("%d samples carried over", tr.samples)
+	}
+	tr.adopt(others, true)
+	if tr.samples != 0 || !slices.Equal(tr.local(), others) {
+		t.Errorf("%d samples left of work that was counted", tr.samples)
+	}
+}
+
+// A member that lost the base trains nothing, and may take part only where somebody's work outweighs what it holds.
+func TestLostBase(t *testing.T) {
+	tr := tinyTrainer(t, false)
+	tr.lose("abc", context.Canceled)
+	if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 0 || err != nil {
+		t.Errorf("%d samples, %v", n, err)
+	}
+	mean := make([]float32, len(tr.base))
+	if err := tr.offer(mean, []int64{0, 0}); err == nil {
+		t.Error("it stands in for the base where nobody has work")
+	}
+	if err := tr.offer(mean, []int64{0, 5}); err != nil {
+		t.Error(err)
+	}
+	tr.adopt(mean, false)
+	if err := tr.offer(mean, []int64{0, 0}); err != nil {
+		t.Errorf("after a state was adopted: %v", err)
+	}
+}
+
+// One step of a loss that is not finite does not spoil what a status shows, which JSON must be able to say.
+func TestProgressOfADivergedStep(t *testing.T) {
+	p := progress{}.after(learner.Result{Loss: 2, N: 10}, 0)
+	for _, loss := range []float64{math.NaN(), math.Inf(1)} {
+		p = p.after(learner.Result{Loss: loss, N: 10}, 0)
+	}
+	if p.Loss != 2 || p.Step != 3 {
+		t.Errorf("loss %v after step %d", p.Loss, p.Step)
+	}
+}
