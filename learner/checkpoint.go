@@ -69,7 +69,7 @@ func (l *Learner) parts(state []float32) []part {
 
 // Save writes a checkpoint in the safetensors format, replacing path at once or not at all. Tensors are named and laid out
 // as in torchvision, with the optimiser's under "momentum."; meta goes to the header, with the model's name, width,
-// input and classes where meta does not say otherwise.
+// input, classes and epsilon of batch norms where meta does not say otherwise.
 func (l *Learner) Save(path string, meta map[string]string) error {
 	return l.WriteState(path, l.Shared(true), meta)
 }
@@ -80,6 +80,7 @@ func (l *Learner) WriteState(path string, state []float32, meta map[string]strin
 	file := &safetensors.File{Metadata: map[string]string{
 		"model": l.cfg.Model, "width": strconv.FormatFloat(l.cfg.Width, 'g', -1, 64),
 		"input": strconv.Itoa(l.cfg.Input), "classes": strconv.Itoa(l.classes),
+		"epsilon": strconv.FormatFloat(l.cfg.BatchNorm.Epsilon, 'g', -1, 64),
 	}}
 	maps.Copy(file.Metadata, meta)
 	for _, p := range l.parts(state) {
