@@ -54,7 +54,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 
 // addCommands puts every subcommand below root, each from its own file.
 func addCommands(root *cobra.Command, o *options) {
-	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newKeygenCmd(o), newVersionCmd(o))
+	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newPredictCmd(o), newExportCmd(o), newKeygenCmd(o), newVersionCmd(o))
 }
 
 // execute runs the command line. Errors from before a command starts are errors of usage, unless they have a code.
