@@ -105,8 +105,11 @@ func (a *album) fit(h, w int) (err error) {
 // decodeImage reads a JPEG or PNG, of which it looks at the size before it believes the rest.
 func decodeImage(data []byte) (*image.RGBA, error) {
 	config, decode := jpeg.DecodeConfig, jpeg.Decode
-	if bytes.HasPrefix(data, []byte("\x89PNG")) {
+	switch {
+	case bytes.HasPrefix(data, []byte("\x89PNG")):
 		config, decode = png.DecodeConfig, png.Decode
+	case !bytes.HasPrefix(data, []byte("\xff\xd8")):
+		return nil, errors.New("decode image: it is neither a JPEG nor a PNG: replace it or take it away")
 	}
 	c, err := config(bytes.NewReader(data))
 	if err != nil {

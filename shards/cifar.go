@@ -32,6 +32,7 @@ func cifarClasses() []string {
 type batches struct {
 	names  []string
 	sizes  []int64
+	gap    int    // the number of the first training batch that is missing before the last, 0 if there is none
 	meta   string // names of the classes, "" if there is none
 	python bool
 }
@@ -75,8 +76,11 @@ func findNamed(entries []entry, ext, meta string) *batches {
 		return nil
 	}
 	slices.SortFunc(train, func(x, y numbered) int { return x.number - y.number })
-	for _, e := range train {
+	for i, e := range train {
 		b.names, b.sizes = append(b.names, e.name), append(b.sizes, e.size)
+		if b.gap == 0 && i > 0 && e.number > train[i-1].number+1 {
+			b.gap = train[i-1].number + 1
+		}
 	}
 	b.names, b.sizes = append(b.names, test.name), append(b.sizes, test.size)
 	return b
@@ -97,6 +101,10 @@ func (b *batches) check() error {
 		if i > 0 && path.Base(name) == path.Base(b.names[i-1]) {
 			return fmt.Errorf("%s and %s: two copies of one batch, remove one", b.names[i-1], name)
 		}
+	}
+	if b.gap > 0 {
+		return fmt.Errorf("%s is there but no data_batch_%d: fetch CIFAR-10 again, or train on fewer images with data.limit",
+			b.names[last-1], b.gap)
 	}
 	return nil
 }

@@ -121,7 +121,7 @@ func binaryTree() (f tree, pixels []byte, labels []int32) {
 	b, bp, bl := records(3, 2)
 	c, _, _ := records(12, 3)
 	f = tree{
-		"cifar-10-batches-bin/data_batch_1.bin":   a,
+		"cifar-10-batches-bin/data_batch_9.bin":   a,
 		"cifar-10-batches-bin/data_batch_10.bin":  b,
 		"cifar-10-batches-bin/test_batch.bin":     c,
 		"cifar-10-batches-bin/batches.meta.txt":   []byte(strings.Join(cifarClasses(), "\n") + "\n\n"),
@@ -195,9 +195,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"empty batch", bin(func(f tree) { f[dir+"test_batch.bin"] = nil }), "test_batch.bin: 0 bytes is not"},
 		{"label out of range", bin(func(f tree) { f[dir+"data_batch_10.bin"][2*cifarRecord] = 77 }),
 			"data_batch_10.bin: record 2 has label 77, want 0..9"},
+		{"a batch missing", bin(func(f tree) { f[dir+"data_batch_7.bin"] = f[dir+"data_batch_9.bin"] }), "no data_batch_8: fetch CIFAR-10 again"},
 		{"no test batch", bin(func(f tree) { delete(f, dir+"test_batch.bin") }), "no test_batch"},
-		{"only a test batch", bin(func(f tree) { delete(f, dir+"data_batch_1.bin"); delete(f, dir+"data_batch_10.bin") }), "no data_batch_1"},
-		{"two copies", bin(func(f tree) { f["copy/data_batch_1.bin"] = f[dir+"data_batch_1.bin"] }), "two copies of one batch"},
+		{"only a test batch", bin(func(f tree) { delete(f, dir+"data_batch_9.bin"); delete(f, dir+"data_batch_10.bin") }), "no data_batch_1"},
+		{"two copies", bin(func(f tree) { f["copy/data_batch_9.bin"] = f[dir+"data_batch_9.bin"] }), "two copies of one batch"},
 		{"no class names", bin(func(f tree) { f[dir+"batches.meta.txt"] = []byte("\n \n") }), "batches.meta.txt: names 0 classes"},
 		{"nothing", tree{"a.txt": nil}, "neither CIFAR-10 nor a JPEG"},
 		{"an archive", tree{"x/cifar-10-binary.tar.gz": nil}, "but x/cifar-10-binary.tar.gz: give the path of that"},
@@ -214,7 +215,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"empty class", tree{"a/1.png": img, "b/1.png": img, "c/": nil}, "c: no images in this folder"},
 		{"one image of a class", tree{"a/1.png": img, "a/2.png": img, "b/1.png": img}, "class b has 1 image"},
 		{"another format", two(tree{"train/a/2.webp": img}), "2.webp: want JPEG or PNG"},
-		{"not an image", two(tree{"train/a/2.png": []byte("text")}), "train/a/2.png: decode image"},
+		{"not an image", two(tree{"train/a/2.png": []byte("text")}), "train/a/2.png: decode image: it is neither a JPEG nor a PNG"},
 		{"cut image", two(tree{"train/a/2.png": img[:len(img)-20]}), "train/a/2.png: decode image"},
 		{"bomb", two(tree{"train/a/2.png": bomb()}), "train/a/2.png: image of 60000×60000 pixels"},
 	} {
