@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -39,7 +40,7 @@ type problem struct {
 
 // Error is the problem as "origin: path: message", with the excerpt below.
 func (p problem) Error() string {
-	text := located(p.origin, p.path) + p.message
+	text := printable(located(p.origin, p.path) + p.message)
 	if p.excerpt != "" {
 		text += "\n" + p.excerpt
 	}
@@ -125,7 +126,18 @@ func (d *document) excerpt(line, column int) string {
 			pad[i] = '\t'
 		}
 	}
-	return margin + string(runes) + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + string(pad) + "^"
+	return margin + printable(string(runes)) + "\n" + strings.Repeat(" ", len(margin)-2) + "| " + string(pad) + "^"
+}
+
+// printable is text that a terminal can show: what has no shape, as in a file that is no text, becomes �, so that nothing
+// moves the cursor, and columns stay.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, text)
 }
 
 // section reads the keys below path.
