@@ -73,6 +73,8 @@ func TestCommandLines(t *testing.T) {
 		"preset unknown":   {"config presets quikstart", 3, "", "shoal: unknown preset \"quikstart\"; did you mean quickstart?\n"},
 		"version":          {"version", 0, "shoal ", ""},
 		"version flag":     {"--version", 0, "shoal ", ""},
+		"fetch nothing":    {"data fetch", 2, "", "shoal: fetch \"\": no such data set; run: shoal data fetch cifar10\nSee shoal data fetch --help\n"},
+		"fetch unknown":    {"data fetch mnist", 2, "", "shoal: fetch \"mnist\": no such data set; run: shoal data fetch cifar10\nSee shoal data fetch --help\n"},
 		"completion":       {"completion bash", 0, "__start_shoal", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,7 +37,7 @@ func newClusterCmd(o *options) *cobra.Command {
 			"with shoal run --config DIR/agent-1/agent.yaml. Ctrl-C asks all agents to leave; a second one ends them at once.",
 		Example: "  shoal cluster 4\n  shoal cluster 2 --data cifar-10-binary.tar.gz --rounds 10 --plan tree\n" +
 			"  shoal cluster 4 --preset papakyriakou-mobilenetv2 --set learner.sgd.rate=0.001 --json",
-		Args: cobra.ExactArgs(1),
+		Args: oneNumber,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := agentCount(args[0])
 			if err != nil {
@@ -64,6 +64,14 @@ func newClusterCmd(o *options) *cobra.Command {
 		f.own[v.path] = flags.String(v.flag, "", v.usage)
 	}
 	return cmd
+}
+
+// oneNumber wants one argument, and says which.
+func oneNumber(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("read the number of agents: got %d arguments, want one, such as: shoal cluster 4", len(args))
+	}
+	return nil
 }
 
 // agentCount reads the number of agents.

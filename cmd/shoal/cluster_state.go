@@ -195,8 +195,11 @@ func stepShare(status agent.Status) float64 {
 
 // timeLeft extends the time so far to the whole run. Too early it cannot tell, and says 0.
 func timeLeft(done float64, elapsed time.Duration, begun bool) time.Duration {
-	const enough = 0.03 // of the run
-	if !begun || done < enough || done >= 1 {
+	const (
+		enough = 0.03            // of the run
+		settle = 3 * time.Second // the first sight of a round may be its end
+	)
+	if !begun || done < enough || done >= 1 || elapsed < settle {
 		return 0
 	}
 	return time.Duration(float64(elapsed) * (1 - done) / done)

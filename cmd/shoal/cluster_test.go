@@ -247,7 +247,7 @@ func TestClusterCommandLine(t *testing.T) {
 		code int
 		say  string
 	}{
-		"no number":      {nil, exitUsage, "accepts 1 arg(s), received 0"},
+		"no number":      {nil, exitUsage, "got 0 arguments, want one, such as: shoal cluster 4"},
 		"none":           {[]string{"0"}, exitUsage, `"0" is not in 1…64`},
 		"too many":       {[]string{"65"}, exitUsage, `"65" is not in 1…64`},
 		"not a number":   {[]string{"four"}, exitUsage, `"four" is not in 1…64`},

@@ -53,7 +53,8 @@ func (v *screenView) show(s *clusterState, now time.Time) {
 	v.program.Send(f)
 }
 
-func (v *screenView) say(line string) { v.program.Println(line) }
+// say puts the line above the frame, from the first column on: a terminal that shows ^C has moved the cursor.
+func (v *screenView) say(line string) { v.program.Println("\r" + line) }
 
 func (v *screenView) close() {
 	v.program.Quit()

@@ -262,3 +262,24 @@ func FuzzStatus(f *testing.F) {
 		}
 	})
 }
+
+// A first sight at the end of a round says nothing of how long a round takes.
+func TestTimeLeft(t *testing.T) {
+	for name, v := range map[string]struct {
+		done    float64
+		elapsed time.Duration
+		begun   bool
+		want    time.Duration
+	}{
+		"not begun":     {0.5, time.Minute, false, 0},
+		"too little":    {0.01, time.Minute, true, 0},
+		"too soon":      {0.06, 100 * time.Millisecond, true, 0},
+		"a fourth":      {0.25, time.Minute, true, 3 * time.Minute},
+		"three seconds": {0.5, 3 * time.Second, true, 3 * time.Second},
+		"all":           {1, time.Minute, true, 0},
+	} {
+		if got := timeLeft(v.done, v.elapsed, v.begun); got != v.want {
+			t.Errorf("%s: %v left, want %v", name, got, v.want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func newDataCmd(o *options) *cobra.Command {
 	var d download
 	fetch := &cobra.Command{
 		Use: "fetch cifar10", Short: "Download a data set, going on where an earlier try stopped, and check it",
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: []string{"cifar10"},
+		Args: oneSet, ValidArgs: []string{"cifar10"},
 		RunE: func(cmd *cobra.Command, _ []string) error { return fetchData(cmd, o, d) },
 	}
 	fetch.Flags().StringVar(&d.url, "url", shards.CIFAR10URL, "download from this `URL`")
@@ -38,6 +39,14 @@ func newDataCmd(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return describeData(cmd, o, args) },
 	}
 	return group("data", "Fetch and look at data sets", fetch, info)
+}
+
+// oneSet wants the name of a data set that can be fetched.
+func oneSet(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
+		return fmt.Errorf("fetch %q: no such data set; run: shoal data fetch cifar10", strings.Join(args, " "))
+	}
+	return nil
 }
 
 // fetched is what data fetch says at its end.

@@ -57,8 +57,8 @@ func TestDataFetchFails(t *testing.T) {
 		code int
 		want string
 	}{
-		"other set":  {[]string{"mnist"}, exitUsage, `invalid argument "mnist"`},
-		"no set":     {nil, exitUsage, "accepts 1 arg(s)"},
+		"other set":  {[]string{"mnist"}, exitUsage, `fetch "mnist": no such data set`},
+		"no set":     {nil, exitUsage, "run: shoal data fetch cifar10"},
 		"checksum":   {[]string{"cifar10", "--url", url, "--sha256", other}, exitData, other},
 		"not found":  {[]string{"cifar10", "--url", url + ".old", "--sha256", sum}, exitData, "404"},
 		"no file":    {[]string{"cifar10", "--url", "/", "--sha256", sum}, exitUsage, "no file name at its end"},

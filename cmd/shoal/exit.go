@@ -29,7 +29,7 @@ const exitCodesHelp = `Exit codes:
   1  failure                           5  cannot join, or refused by the cluster
   2  wrong command, flag or argument   6  port or state directory in use
   3  bad configuration                 7  no space left
-  130, 143  stopped by SIGINT, SIGTERM`
+  130, 143  stopped by SIGINT, SIGTERM; an agent that then left in good order exits with 0`
 
 // exitError is an error with the exit code that it ends the program with.
 type exitError struct {
@@ -91,8 +91,12 @@ func finish(ctx context.Context, stderr io.Writer, err error) int {
 	if errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &stopped) {
 		err = stopped
 	}
-	if err != nil {
+	code := codeOf(err)
+	switch {
+	case code == exitNoSpace:
+		fmt.Fprintf(stderr, "shoal: %v; free some space, then start this again\n", err)
+	case err != nil:
 		fmt.Fprintf(stderr, "shoal: %v\n", err)
 	}
-	return codeOf(err)
+	return code
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	"shoal/gossip"
 )
@@ -43,5 +46,31 @@ func TestKeygen(t *testing.T) {
 	}
 	if _, stderr, code := shoal(t, "keygen", filepath.Join("absent", "c.key")); code != exitFailure {
 		t.Errorf("no directory: exit code %d: %s", code, stderr)
+	}
+}
+
+func TestWarnOfKey(t *testing.T) {
+	for name, v := range map[string]struct {
+		mode os.FileMode
+		warn bool
+	}{
+		"owner's": {0o600, false},
+		"read":    {0o400, false},
+		"group's": {0o640, true},
+		"all's":   {0o644, true},
+	} {
+		file := written(t, "shoal.key", "key")
+		if err := os.Chmod(file, v.mode); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		warnOfKey(zerolog.New(&log), file)
+		if got := strings.Contains(log.String(), "run: chmod 600 "+file); got != v.warn || !v.warn && log.Len() > 0 {
+			t.Errorf("%s: warned %t, want %t: %s", name, got, v.warn, &log)
+		}
+	}
+	var log bytes.Buffer
+	if warnOfKey(zerolog.New(&log), filepath.Join(t.TempDir(), "absent")); log.Len() > 0 {
+		t.Errorf("no key: %s", &log)
 	}
 }

@@ -23,7 +23,8 @@ func newRunCmd(o *options) *cobra.Command {
 		Short: "Run one agent: join the cluster, train the rounds, leave",
 		Long: "Run one agent in the foreground, until the last round is scored or it is told to stop.\n\n" +
 			"The first SIGINT or SIGTERM makes it finish an exchange at work, keep unfinished work, and say goodbye; the second\n" +
-			"ends it at once. Started again with the same state directory it goes on where it was.",
+			"ends it at once. Started again with the same state directory it goes on where it was. An agent that left in good\n" +
+			"order exits with 0, stopped by a signal or not.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, _, err := o.load(nil)
@@ -33,9 +34,22 @@ func newRunCmd(o *options) *cobra.Command {
 			if err := chooseKernels(os.Getenv(kernelVariable)); err != nil {
 				return err
 			}
-			return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, newLogger(cfg.Log, os.Stderr)))
+			log := newLogger(cfg.Log, os.Stderr)
+			warnOfKey(log, cfg.Gossip.KeyFile)
+			return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, log))
 		},
 	}
+}
+
+// warnOfKey warns of a cluster key that others on this machine can read: with it they can join. It stays a warning, as
+// keys that are mounted from a stick or by a container's runtime have no mode of their own.
+func warnOfKey(log zerolog.Logger, file string) {
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return // the agent tells of one that is missing
+	}
+	log.Warn().Str("event", "key_exposed").Str("file", file).Str("mode", fmt.Sprintf("%04o", info.Mode().Perm())).
+		Msg("others on this machine can read the cluster key, and join with it; run: chmod 600 " + file)
 }
 
 // kernelVariable names the kernels to use: generic, avx2, avx512 or neon; empty: the best that this CPU has.
