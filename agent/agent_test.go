@@ -19,6 +19,7 @@ import (
 
 // A fixed roster with fixed threads computes the same model twice: identities fix the order of ranks.
 func TestTwoRunsGiveOneModel(t *testing.T) {
+	t.Parallel()
 	run := func(from *shelf) (*shelf, string) {
 		s := newShelf(t, 4, small+"rounds: {count: 1, expect: 4}\n")
 		for i := range s.agents {
@@ -58,6 +59,7 @@ func copyIdentity(t *testing.T, from, to string) {
 
 // An agent killed in the middle of a round costs nobody else a round, and comes back; one that starts late takes part.
 func TestKilledAndLateAgents(t *testing.T) {
+	t.Parallel()
 	s := newShelf(t, 4, small+"rounds: {count: 30, steps: 40, expect: 3, min_members: 3, gather: 1s}\n")
 	for i := range 3 {
 		s.start(i, "")
@@ -89,6 +91,7 @@ func TestKilledAndLateAgents(t *testing.T) {
 
 // An agent told to stop keeps its work, and goes on from there.
 func TestLeaveAndResume(t *testing.T) {
+	t.Parallel()
 	s := newShelf(t, 2, small+"rounds: {count: 6, steps: 40, expect: 2, min_members: 2, gather: 1s}\n")
 	s.startAll()
 	s.until("round 2 is half done", 30*time.Second, func() bool { st, ok := s.status(1); return ok && st.Round == 2 && st.Step > 5 })
@@ -117,6 +120,7 @@ func TestLeaveAndResume(t *testing.T) {
 
 // Agents with no key, another key, another configuration or no signed identity get in nowhere, and the members go on.
 func TestStrangersAreRefused(t *testing.T) {
+	t.Parallel()
 	s := newShelf(t, 6, small+"rounds: {count: 3, steps: 30, expect: 3, form: 10m, gather: 1s}\n")
 	s.start(0, "")
 	s.start(1, "")
