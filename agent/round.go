@@ -30,6 +30,7 @@ type roundWork struct {
 	mean       []float32          // where an exchange averages
 	exchange   context.CancelFunc // ends the exchange at work, if there is one
 	exchanged  chan struct{}      // closed when the last exchange has ended
+	fetching   context.CancelFunc // ends the fetch at work, if there is one
 
 	phase    roster.Phase
 	since    time.Time
@@ -89,7 +90,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 			a.round.exchange()
 		}
 	case roster.Fetch:
-		a.start(func() { a.fetch(ctx, e) })
+		a.startFetch(ctx, e)
 	case roster.Adopt:
 		a.adopt(ctx, e)
 	case roster.Finish:
@@ -231,16 +232,33 @@ func weights(samples []int64, rule string) []float64 {
 	return w
 }
 
-// fetch gets a state by its hash from one of the members.
-func (a *Agent) fetch(ctx context.Context, e roster.Fetch) {
+// startFetch begins to fetch a state. The machine wants one at a time: a fetch that it has given up ends.
+func (a *Agent) startFetch(ctx context.Context, e roster.Fetch) {
+	if a.round.fetching != nil {
+		a.round.fetching()
+	}
+	wanted, cancel := context.WithCancel(ctx)
+	a.round.fetching = cancel
+	a.start(func() {
+		defer cancel()
+		a.fetch(ctx, wanted, e)
+	})
+}
+
+// fetch gets a state by its hash from one of the members, and then what this agent missed of the record. It is silent when
+// the machine does not want the state any more.
+func (a *Agent) fetch(ctx, wanted context.Context, e roster.Fetch) {
 	var err error
 	for _, from := range e.From {
 		if from == a.host.ID() {
 			continue
 		}
-		if err = a.fetchFrom(ctx, e.Hash, from); err == nil {
+		if err = a.fetchFrom(wanted, e.Hash, from); err == nil {
 			a.post(roster.Fetched{Hash: e.Hash})
 			a.pull(ctx, from)
+			return
+		}
+		if wanted.Err() != nil {
 			return
 		}
 		a.log.Warn().Str("event", "fetch_failed").Str("peer", string(from)).Str("state_hash", e.Hash).Err(err).Msg("cannot fetch the state")
