@@ -189,6 +189,6 @@ func (k *depthwiseKernel) part(_, item int) {
 	case depthwiseDX:
 		kernel.DepthwiseDX(k.out, k.first, k.second, k.g, k.c, r0, r1)
 	case depthwiseDW:
-		kernel.DepthwiseDW(k.out, k.first, k.second, k.g, k.c, k.n, 16*r0, min(16*r1, k.c))
+		kernel.DepthwiseDW(k.out, k.first, k.second, k.g, k.c, 0, k.n*k.g.OutH, 16*r0, min(16*r1, k.c))
 	}
 }

@@ -58,8 +58,16 @@ func nets() map[string]func(n *Net, x *G.Node) *G.Node {
 	}
 }
 
-// fit builds a net, draws its parameters and a batch, and compiles it for some workers.
+// everything fuses whatever it can, however small.
+var everything = fusion{on: true}
+
+// fit builds a net, draws its parameters and a batch, and compiles it for some workers, with everything fused.
 func fit(t testing.TB, model func(n *Net, x *G.Node) *G.Node, spec Spec, workers int) *fixture {
+	t.Helper()
+	return fitted(t, model, spec, workers, everything)
+}
+
+func fitted(t testing.TB, model func(n *Net, x *G.Node) *G.Node, spec Spec, workers int, how fusion) *fixture {
 	t.Helper()
 	n, err := build(spec, model)
 	if err != nil {
@@ -77,7 +85,7 @@ func fit(t testing.TB, model func(n *Net, x *G.Node) *G.Node, spec Spec, workers
 	}
 	pool := NewPool(workers)
 	t.Cleanup(pool.Close)
-	if f.program, err = Compile(n, f.memory, pool); err != nil {
+	if f.program, err = compile(n, f.memory, pool, how); err != nil {
 		t.Fatal(err)
 	}
 	f.batch = Batch{N: spec.Batch, X: make([]float32, spec.Batch*spec.Input*spec.Input*3), Decay: 0.9}
@@ -109,11 +117,11 @@ func (f *fixture) tape(t *testing.T) (cost float32, grads [][]float32) {
 	return float32(*f.net.loss.Value().(*G.F32)), grads
 }
 
-// TestExecutorAgainstTapeMachine demands the same bits of our executor and of Gorgonia's.
+// TestExecutorAgainstTapeMachine demands the same bits of our executor, without fusion, and of Gorgonia's.
 func TestExecutorAgainstTapeMachine(t *testing.T) {
 	for name, model := range nets() {
 		t.Run(name, func(t *testing.T) {
-			f := fit(t, model, ordinary, 2)
+			f := fitted(t, model, ordinary, 2, fusion{})
 			got, err := f.program.Run(f.batch, Train)
 			if err != nil {
 				t.Fatal(err)
@@ -337,7 +345,7 @@ func TestPlanCosts(t *testing.T) {
 	}
 	pool := NewPool(1)
 	defer pool.Close()
-	p, err := Compile(n, Memory{make([]float32, n.ParamsLen), make([]float32, n.ParamsLen), make([]float32, n.RunningLen)}, pool)
+	p, err := CompilePlain(n, Memory{make([]float32, n.ParamsLen), make([]float32, n.ParamsLen), make([]float32, n.RunningLen)}, pool)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,21 +80,29 @@ func newStats(l normLayer, at int) *statistics {
 func (k *statistics) scratch(int) int { return (2*k.blocks(k.most) + 1) * k.c }
 
 func (k *statistics) run(f *frame, out []float32, in [][]float32, scratch []float32) {
-	mean, inverse := out[:k.c], out[k.c:2*k.c]
-	running := f.running[k.at:][:2*k.c]
 	if f.mode == Evaluate {
-		copy(mean, running)
-		k.invert(inverse, running[k.c:])
+		k.recall(f, out)
 		return
 	}
-	k.rows, k.x = f.n*k.pixels, in[0]
-	blocks := k.blocks(k.rows)
-	variance, parts := scratch[:k.c], scratch[k.c:]
-	k.parts = parts
-	f.pool.Run(blocks, k.body)
-	kernel.MergeMoments(mean, variance, parts, k.c, k.rows, momentRows, 0, k.c)
+	k.rows, k.x, k.parts = f.n*k.pixels, in[0], scratch[k.c:]
+	f.pool.Run(k.blocks(k.rows), k.body)
+	k.settle(f, out, k.parts, scratch[:k.c], momentRows)
+}
+
+// recall takes the running statistics for those of the batch.
+func (k *statistics) recall(f *frame, out []float32) {
+	running := f.running[k.at:][:2*k.c]
+	copy(out, running[:k.c])
+	k.invert(out[k.c:2*k.c], running[k.c:])
+}
+
+// settle merges the moments of blocks of rows, and moves the running statistics.
+func (k *statistics) settle(f *frame, out, parts, variance []float32, block int) {
+	mean, inverse := out[:k.c], out[k.c:2*k.c]
+	rows := f.n * k.pixels
+	kernel.MergeMoments(mean, variance, parts, k.c, rows, block, 0, k.c)
 	k.invert(inverse, variance)
-	follow(running, mean, variance, k.rows, f.decay)
+	follow(f.running[k.at:][:2*k.c], mean, variance, rows, f.decay)
 }
 
 func (k *statistics) block(_, item int) {
@@ -180,13 +188,19 @@ func (k *normSums) run(f *frame, out []float32, in [][]float32, scratch []float3
 	k.fold(k.scale, k.shift, in[2], in[3])
 	blocks := k.blocks(k.rows)
 	f.pool.Run(blocks, k.body)
-	for i, inverse := range in[2][k.c : 2*k.c] {
+	k.mergeSums(out, in[2][k.c:2*k.c], k.parts, blocks)
+}
+
+// mergeSums makes the gradient of scale and shift of what NormSums wrote for blocks of rows.
+func (l *normLayer) mergeSums(out, inverse, parts []float32, blocks int) {
+	c := l.c
+	for i := range c {
 		var product, sum float64
 		for b := range blocks {
-			product += float64(k.parts[2*b*k.c+i])
-			sum += float64(k.parts[(2*b+1)*k.c+i])
+			product += float64(parts[2*b*c+i])
+			sum += float64(parts[(2*b+1)*c+i])
 		}
-		out[i], out[k.c+i] = float32(product*float64(inverse)), float32(sum)
+		out[i], out[c+i] = float32(product*float64(inverse[i])), float32(sum)
 	}
 }
 
@@ -197,15 +211,39 @@ func (k *normSums) block(_, item int) {
 
 // normDX computes the gradient of x, through the statistics too [Ioffe & Szegedy 2015].
 type normDX struct {
-	normLayer
-	grid grid
+	slopes
+	grid      grid
+	dx, dy, x []float32
+	body      func(worker, item int)
+}
 
-	dx, dy, x, scale, shift, slope, offset []float32
-	body                                   func(worker, item int)
+// slopes are what makes the gradient of x of the gradient of the result, row by row.
+type slopes struct {
+	normLayer
+	scale, shift, slope, offset []float32
+}
+
+// bind computes them in 4·c elements of memory.
+func (s *slopes) bind(stats, affine, sums, memory []float32, rows int) {
+	c := s.c
+	s.scale, s.shift, s.slope, s.offset = memory[:c], memory[c:2*c], memory[2*c:3*c], memory[3*c:4*c]
+	s.fold(s.scale, s.shift, stats, affine)
+	over := 1 / float64(rows)
+	for i := range c {
+		scale, mean, inverse := float64(s.scale[i]), float64(stats[i]), float64(stats[c+i])
+		slope := -scale * inverse * float64(sums[i]) * over
+		s.slope[i] = float32(slope)
+		s.offset[i] = float32(-scale*float64(sums[c+i])*over - mean*slope)
+	}
+}
+
+// dx computes the rows [r0, r1).
+func (s *slopes) dx(dx, dy, x []float32, r0, r1 int) {
+	kernel.NormDX(dx, dy, x, s.scale, s.shift, s.slope, s.offset, s.c, s.act, r0, r1)
 }
 
 func newNormDX(l normLayer) *normDX {
-	k := &normDX{normLayer: l}
+	k := &normDX{slopes: slopes{normLayer: l}}
 	k.body = k.part
 	return k
 }
@@ -214,21 +252,12 @@ func (k *normDX) scratch(int) int { return 4 * k.c }
 
 func (k *normDX) run(f *frame, out []float32, in [][]float32, scratch []float32) {
 	k.dx, k.dy, k.x = out, in[0], in[1]
-	c, stats, sums := k.c, in[2], in[4]
-	k.scale, k.shift, k.slope, k.offset = scratch[:c], scratch[c:2*c], scratch[2*c:3*c], scratch[3*c:4*c]
-	k.fold(k.scale, k.shift, stats, in[3])
-	over := 1 / float64(f.n*k.pixels)
-	for i := range c {
-		scale, mean, inverse := float64(k.scale[i]), float64(stats[i]), float64(stats[c+i])
-		slope := -scale * inverse * float64(sums[i]) * over
-		k.slope[i] = float32(slope)
-		k.offset[i] = float32(-scale*float64(sums[c+i])*over - mean*slope)
-	}
-	k.grid = strips(f.n*k.pixels, c, 2)
+	k.bind(in[2], in[3], in[4], scratch, f.n*k.pixels)
+	k.grid = strips(f.n*k.pixels, k.c, 2)
 	f.pool.Run(k.grid.items(), k.body)
 }
 
 func (k *normDX) part(_, item int) {
 	r0, r1, _, _ := k.grid.at(item)
-	kernel.NormDX(k.dx, k.dy, k.x, k.scale, k.shift, k.slope, k.offset, k.c, k.act, r0, r1)
+	k.slopes.dx(k.dx, k.dy, k.x, r0, r1)
 }

@@ -18,6 +18,7 @@ type step struct {
 	kernel  runner
 	out     *buffer
 	in      []*buffer
+	more    []*buffer // further results
 	scratch *buffer // nil where none is needed
 	inPlace bool
 	macs    int64
@@ -137,6 +138,9 @@ func (p *planner) live() {
 			in.last = i
 		}
 		s.out.last = max(s.out.last, i)
+		for _, b := range s.more {
+			b.last = max(b.last, i)
+		}
 	}
 	merged := map[*buffer]*buffer{}
 	find := func(b *buffer) *buffer {
@@ -149,6 +153,11 @@ func (p *planner) live() {
 		s := &p.steps[i]
 		for j := range s.in {
 			s.in[j] = find(s.in[j])
+		}
+		for _, b := range s.more {
+			if b.fixed == nil {
+				p.all = append(p.all, b)
+			}
 		}
 		out := s.out
 		if out.fixed != nil {

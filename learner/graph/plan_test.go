@@ -37,43 +37,54 @@ func TestPlanKeepsWhatIsNeeded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := planned(t, n)
-		makers := make([][]*buffer, len(p.steps)) // before live merges buffers
-		for i, s := range p.steps {
-			makers[i] = slices.Clone(s.in)
+		for _, how := range []fusion{{}, everything} {
+			p := planned(t, n)
+			p.fuse(how)
+			play(t, p, name)
 		}
-		outs := map[*buffer]int{}
-		for i, s := range p.steps {
-			outs[s.out] = i
+	}
+}
+
+// play plays a plan with tags.
+func play(t *testing.T, p *planner, name string) {
+	t.Helper()
+	makers := make([][]*buffer, len(p.steps)) // before live merges buffers
+	for i, s := range p.steps {
+		makers[i] = slices.Clone(s.in)
+	}
+	outs := map[*buffer]int{}
+	for i, s := range p.steps {
+		for _, out := range append([]*buffer{s.out}, s.more...) {
+			outs[out] = i
 		}
-		p.live()
-		arena := make([]int, p.place())
-		tags := func(b *buffer) []int { return arena[b.offset:][:b.len] }
-		total := 0
-		for i, s := range p.steps {
-			for j, in := range s.in {
-				maker, made := outs[makers[i][j]]
-				if in.fixed != nil || !made {
-					continue
-				}
-				if k := slices.IndexFunc(tags(in), func(v int) bool { return v != maker+1 }); k >= 0 {
-					t.Fatalf("%s: step %d, %v, finds element %d of input %d written by step %d, not %d",
-						name, i, s.node.Op(), k, j, tags(in)[k]-1, maker)
-				}
+	}
+	p.live()
+	arena := make([]int, p.place())
+	tags := func(b *buffer) []int { return arena[b.offset:][:b.len] }
+	total := 0
+	for i, s := range p.steps {
+		for j, in := range s.in {
+			maker, made := outs[makers[i][j]]
+			if in.fixed != nil || !made {
+				continue
 			}
-			for _, b := range []*buffer{s.scratch, s.out} {
-				if b == nil || b.fixed != nil {
-					continue
-				}
-				total += b.len
-				for k := range tags(b) {
-					tags(b)[k] = i + 1
-				}
+			if k := slices.IndexFunc(tags(in), func(v int) bool { return v != maker+1 }); k >= 0 {
+				t.Fatalf("%s: step %d, %v, finds element %d of input %d written by step %d, not %d",
+					name, i, s.node.Op(), k, j, tags(in)[k]-1, maker)
 			}
 		}
-		if 2*len(arena) > total {
-			t.Errorf("%s: the arena has %d elements of %d written: nothing is used again", name, len(arena), total)
+		for _, b := range append([]*buffer{s.scratch, s.out}, s.more...) {
+			if b == nil || b.fixed != nil {
+				continue
+			}
+			total += b.len
+			for k := range tags(b) {
+				tags(b)[k] = i + 1
+			}
 		}
+	}
+	if 2*len(arena) > total {
+		t.Errorf("%s: the arena has %d elements of %d written: nothing is used again", name, len(arena), total)
 	}
 }
 

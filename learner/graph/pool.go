@@ -2,26 +2,75 @@ package graph
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
+	"time"
 )
 
 // Pool is a fixed number of workers that share the items of one piece of work after another. One caller at a time may use
 // it. What an item computes must not depend on the worker that takes it: then results do not depend on the number of
-// workers either.
+// workers either. Workers that have nothing to do look for work for a moment, and then sleep: pieces follow each other
+// faster than a sleeper wakes.
 type Pool struct {
-	wake []chan struct{} // one per worker but the first, which is the caller
-	done chan any        // a worker that ran out of items reports nil, or what it panicked with
-	next atomic.Int64
-	last int64
-	body func(worker, item int)
+	body    func(worker, item int)
+	items   int
+	left    atomic.Int64 // items that nobody took yet, and above them the number of the piece, so that pieces are told apart
+	pending atomic.Int64 // items that are not done
+	closed  atomic.Bool
+	fault   atomic.Pointer[error]
+	caller  sleeper
+	others  []sleeper
+	ended   chan struct{}
+}
+
+// taken is the part of Pool.left that counts items.
+const taken = 1<<32 - 1
+
+// awake is how long somebody looks before he sleeps.
+const awake = 100 * time.Microsecond
+
+// sleeper is somebody who waits for something, in the end asleep.
+type sleeper struct {
+	asleep atomic.Bool
+	bell   chan struct{}
+	_      [40]byte // a cache line of one's own
+}
+
+// wait returns when ready does.
+func (s *sleeper) wait(ready func() bool) {
+	for began := time.Now(); ; {
+		for range 64 {
+			if ready() {
+				return
+			}
+		}
+		runtime.Gosched()
+		if time.Since(began) > awake {
+			break
+		}
+	}
+	for !ready() {
+		s.asleep.Store(true)
+		if ready() && s.asleep.CompareAndSwap(true, false) {
+			return
+		}
+		<-s.bell
+	}
+}
+
+// wake rings if s sleeps or is about to. What it waits for must be so already.
+func (s *sleeper) wake() {
+	if s.asleep.CompareAndSwap(true, false) {
+		s.bell <- struct{}{}
+	}
 }
 
 // NewPool starts the workers, at least one; close it to end them.
 func NewPool(workers int) *Pool {
-	others := max(workers, 1) - 1
-	p := &Pool{wake: make([]chan struct{}, others), done: make(chan any, others)}
-	for i := range p.wake {
-		p.wake[i] = make(chan struct{}, 1)
+	p := &Pool{others: make([]sleeper, max(workers, 1)-1), ended: make(chan struct{})}
+	p.caller.bell = make(chan struct{}, 1)
+	for i := range p.others {
+		p.others[i].bell = make(chan struct{}, 1)
 		go p.work(i + 1)
 	}
 	return p
@@ -29,66 +78,91 @@ func NewPool(workers int) *Pool {
 
 // Close ends the workers. The pool must be idle, and is of no use afterwards.
 func (p *Pool) Close() {
-	for _, w := range p.wake {
-		close(w)
+	p.closed.Store(true)
+	for i := range p.others {
+		p.others[i].wake()
 	}
-	for range p.wake {
-		<-p.done
+	for range p.others {
+		<-p.ended
 	}
 }
 
 // Workers is the number of workers, the caller of Run among them.
-func (p *Pool) Workers() int { return len(p.wake) + 1 }
+func (p *Pool) Workers() int { return len(p.others) + 1 }
 
 // Run calls body for each item in [0, items) and returns when all have returned. worker, in [0, Workers()), is one that
 // nobody else has meanwhile, for the use of scratch memory. A panic in body comes out of Run after the other workers have
 // stopped. Run allocates nothing.
 func (p *Pool) Run(items int, body func(worker, item int)) {
-	helpers := min(len(p.wake), items-1)
+	helpers := min(len(p.others), items-1)
 	if helpers <= 0 {
 		for i := range items {
 			body(0, i)
 		}
 		return
 	}
-	p.body, p.last = body, int64(items)
-	p.next.Store(0)
-	for _, w := range p.wake[:helpers] {
-		w <- struct{}{}
+	p.body, p.items = body, items
+	p.pending.Store(int64(items))
+	p.left.Store((p.left.Load() | taken) + 1 + int64(items))
+	for i := range helpers {
+		p.others[i].wake()
 	}
-	fault := p.drain(0)
-	for range helpers {
-		if f := <-p.done; f != nil && fault == nil {
-			fault = f
-		}
-	}
-	p.body = nil
-	if fault != nil {
-		panic(fault)
+	p.drain(0)
+	p.caller.wait(p.done)
+	if fault := p.fault.Swap(nil); fault != nil {
+		panic(*fault)
 	}
 }
+
+func (p *Pool) done() bool { return p.pending.Load() == 0 }
+
+func (p *Pool) wanted() bool { return p.left.Load()&taken > 0 || p.closed.Load() }
 
 func (p *Pool) work(worker int) {
-	for range p.wake[worker-1] {
-		p.done <- p.drain(worker)
+	for !p.closed.Load() {
+		p.others[worker-1].wait(p.wanted)
+		p.drain(worker)
 	}
-	p.done <- nil
+	p.ended <- struct{}{}
 }
 
-// drain takes items until there are none, and returns what body panicked with, if it did.
-func (p *Pool) drain(worker int) (fault any) {
+// take takes an item. Invariant: until it is done, the piece that it belongs to is not, and body and items are the piece's.
+func (p *Pool) take(most int64) (first, n int64) {
+	for {
+		left := p.left.Load()
+		if n = min(left&taken, most); n == 0 {
+			return 0, 0
+		}
+		if p.left.CompareAndSwap(left, left-n) {
+			return int64(p.items) - left&taken, n
+		}
+	}
+}
+
+// drain takes items until there are none. If body panics, nobody need begin another.
+func (p *Pool) drain(worker int) {
 	defer func() {
 		if r := recover(); r != nil {
-			p.next.Store(p.last) // nobody else need begin
-			fault = fmt.Errorf("worker %d: %v", worker, r)
+			err := fmt.Errorf("worker %d: %v", worker, r)
+			p.fault.CompareAndSwap(nil, &err)
+			_, n := p.take(taken)
+			p.finish(n + 1)
 		}
 	}()
 	for {
-		item := p.next.Add(1) - 1
-		if item >= p.last {
-			return nil
+		item, n := p.take(1)
+		if n == 0 {
+			return
 		}
 		p.body(worker, int(item))
+		p.finish(1)
+	}
+}
+
+// finish says that n items are done.
+func (p *Pool) finish(n int64) {
+	if p.pending.Add(-n) == 0 {
+		p.caller.wake()
 	}
 }
 

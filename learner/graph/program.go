@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 
 	G "gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -62,8 +63,22 @@ func (s *bound) run(f *frame) { s.kernel.run(f, s.out, s.in, s.scratch) }
 
 func (s *bound) String() string { return s.layer + " " + s.kind }
 
-// Compile plans a net for a pool, in memory of the caller's and an arena of its own.
+// fusedPixels is how many pixels an image a convolution must have for it to pay to be fused. It does not depend on the
+// batch, so that a smaller batch has the same bits in a net for a larger one.
+const fusedPixels = 1 << 7
+
+// Compile plans a net for a pool, in memory of the caller's and an arena of its own. Convolutions of large images are
+// fused with their batch norms.
 func Compile(n *Net, memory Memory, pool *Pool) (*Program, error) {
+	return compile(n, memory, pool, fusion{on: true, pixels: fusedPixels})
+}
+
+// CompilePlain is Compile without fusion: one step for each operation of the expression.
+func CompilePlain(n *Net, memory Memory, pool *Pool) (*Program, error) {
+	return compile(n, memory, pool, fusion{})
+}
+
+func compile(n *Net, memory Memory, pool *Pool, how fusion) (*Program, error) {
 	if len(memory.Params) != n.ParamsLen || len(memory.Grads) != n.ParamsLen || len(memory.Running) != n.RunningLen {
 		return nil, fmt.Errorf("compile net: blocks of %d, %d and %d elements; parameters, gradients and statistics take %d, %d and %d",
 			len(memory.Params), len(memory.Grads), len(memory.Running), n.ParamsLen, n.ParamsLen, n.RunningLen)
@@ -78,6 +93,7 @@ func Compile(n *Net, memory Memory, pool *Pool) (*Program, error) {
 	if err := plan.schedule(); err != nil {
 		return nil, err
 	}
+	plan.fuse(how)
 	plan.live()
 	p.arena = make([]float32, plan.place())
 	if len(plan.all) > 0 {
@@ -122,7 +138,7 @@ func (p *Program) bind(plan *planner) {
 	}
 	for _, s := range plan.steps {
 		b := bound{layer: s.layer, kind: s.kind, kernel: s.kernel, out: s.out.memory(p.arena), macs: s.macs}
-		for _, in := range s.in {
+		for _, in := range slices.Concat(s.in, s.more) {
 			b.in = append(b.in, in.memory(p.arena))
 		}
 		if s.scratch != nil {

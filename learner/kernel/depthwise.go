@@ -146,16 +146,17 @@ func spread(out []float32, rows [2][]float32, taps *[6]float32, c, ch int) {
 	}
 }
 
-// DepthwiseDW writes the gradient by the filters of the channels [c0, c1), summed over n images. dw is (9, c).
-func DepthwiseDW(dw, x, dy []float32, g Window, c, n, c0, c1 int) {
+// DepthwiseDW writes the gradient by the filters of the channels [c0, c1), summed over the rows [r0, r1) of the output's
+// N·OutH. dw is (9, c).
+func DepthwiseDW(dw, x, dy []float32, g Window, c, r0, r1, c0, c1 int) {
 	if s := active(); s != generic {
-		depthwiseDWSIMD(s, dw, x, dy, g, c, n, c0, c1)
+		depthwiseDWSIMD(s, dw, x, dy, g, c, r0, r1, c0, c1)
 		return
 	}
 	for t := range 9 {
 		clear(dw[t*c+c0 : t*c+c1])
 	}
-	for r := range n * g.OutH {
+	for r := r0; r < r1; r++ {
 		rows, live := threeRows(x, g.H, g.W*c, r/g.OutH, r%g.OutH*g.Stride-1)
 		grad := dy[r*g.OutW*c:][:g.OutW*c]
 		for ch := c0; ch < c1; ch++ {

@@ -50,19 +50,19 @@ func depthwiseDXSIMD(s set, dx, dy, w []float32, g Window, c, r0, r1 int) {
 	}
 }
 
-func depthwiseDWSIMD(s set, dw, x, dy []float32, g Window, c, n, c0, c1 int) {
+func depthwiseDWSIMD(s set, dw, x, dy []float32, g Window, c, r0, r1, c0, c1 int) {
 	for t := range 9 {
 		clear(dw[t*c+c0 : t*c+c1])
 	}
-	if n == 0 || c0 >= c1 {
+	if r0 >= r1 || c0 >= c1 {
 		return
 	}
-	_, _, _ = dw[9*c-1], x[n*g.H*g.W*c-1], dy[n*g.OutH*g.OutW*c-1]
+	_, _, _ = dw[9*c-1], x[((r1-1)/g.OutH+1)*g.H*g.W*c-1], dy[r1*g.OutW*c-1]
 	args := newDepthwiseArgs(x, dy, dw, g, c)
 	args.from, args.to = c0, c1
 	rows := args.rows()
-	for r0 := 0; r0 < n*g.OutH; r0 += rows {
-		args.r0, args.r1 = r0, min(r0+rows, n*g.OutH)
+	for ; r0 < r1; r0 += rows {
+		args.r0, args.r1 = r0, min(r0+rows, r1)
 		s.depthwiseDW(&args)
 	}
 }

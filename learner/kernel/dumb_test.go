@@ -172,7 +172,7 @@ func TestDepthwiseAgainstDumb(t *testing.T) {
 		}
 		DepthwiseDX(gotDX.Data, dy.Data, w.Data, g, c, 0, n*g.H)
 		for i := range c {
-			DepthwiseDW(gotDW.Data, x.Data, dy.Data, g, c, n, i, i+1)
+			DepthwiseDW(gotDW.Data, x.Data, dy.Data, g, c, 0, n*g.OutH, i, i+1)
 		}
 		agree(t, "y "+what, gotY, y)
 		agree(t, "dx "+what, gotDX, dx)

@@ -160,7 +160,7 @@ func TestDepthwiseKernels(t *testing.T) {
 				DepthwiseDX(m.floats(in), m.floats(out), m.floats(9*c), g, c, n*h/4, n*h)
 			})
 			compared(t, 3, 0, "depthwise dw "+what, func(m *memory) {
-				DepthwiseDW(m.floats(9*c), m.floats(in), m.floats(out), g, c, n, c/5, c)
+				DepthwiseDW(m.floats(9*c), m.floats(in), m.floats(out), g, c, n*g.OutH/3, n*g.OutH, c/5, c)
 			})
 		}
 	})
@@ -216,7 +216,7 @@ func TestCutsDoNotShow(t *testing.T) {
 		kernels := map[string]func(dst []float32, from, to int){
 			"depthwise":    func(dst []float32, from, to int) { Depthwise(dst, x, w, g, c, from%(n*g.OutH), min(to, n*g.OutH)) },
 			"depthwise dx": func(dst []float32, from, to int) { DepthwiseDX(dst, dy, w, g, c, from%(n*9), min(to, n*9)) },
-			"depthwise dw": func(dst []float32, from, to int) { DepthwiseDW(dst, x, dy, g, c, n, from, to) },
+			"depthwise dw": func(dst []float32, from, to int) { DepthwiseDW(dst, x, dy, g, c, 0, n*g.OutH, from, to) },
 			"normalize": func(dst []float32, from, to int) {
 				Normalize(dst, x, nil, w, w[c:], c, ReLU6, from, to)
 			},
@@ -256,7 +256,7 @@ func everything(seed uint64, h, w, c, n, stride int) *memory {
 	x, dy, params := draw(rows*c), draw(out), draw(9*c)
 	Depthwise(m.floats(out), x, params, g, c, 0, n*g.OutH)
 	DepthwiseDX(m.floats(rows*c), dy, params, g, c, 0, n*h)
-	DepthwiseDW(m.floats(9*c), x, dy, g, c, n, 0, c)
+	DepthwiseDW(m.floats(9*c), x, dy, g, c, 0, n*g.OutH, 0, c)
 	Moments(m.floats(2*c), x, c, 0, rows)
 	Normalize(m.floats(rows*c), x, nil, params, params[c:], c, ReLU6, 0, rows)
 	NormSums(m.floats(2*c), draw(rows*c), x, params, params[c:], params[2*c:], c, ReLU6, 0, rows)
@@ -308,7 +308,7 @@ func TestNothingIsAllocated(t *testing.T) {
 			Gemm(Rows(z, c), Rows(x, c), Rows(y, c), 64, c, c, true)
 			Depthwise(y, x, w, g, c, 0, 8)
 			DepthwiseDX(y, x, w, g, c, 0, 8)
-			DepthwiseDW(w, x, y, g, c, 1, 0, c)
+			DepthwiseDW(w, x, y, g, c, 0, g.OutH, 0, c)
 			Moments(w, x, c, 0, 64)
 			Normalize(y, x, nil, w, w, c, ReLU6, 0, 64)
 			NormSums(w, y, x, w[2*c:], w[3*c:], w[4*c:], c, ReLU6, 0, 64)
@@ -346,7 +346,7 @@ func BenchmarkPasses(b *testing.B) {
 		{"copy", 2, func() { copy(y, x) }},
 		{"depthwise", 2, func() { Depthwise(y, x, p, g, c, 0, n*g.H) }},
 		{"depthwise dx", 2, func() { DepthwiseDX(y, x, p, g, c, 0, n*g.H) }},
-		{"depthwise dw", 2, func() { DepthwiseDW(p, x, y, g, c, n, 0, c) }},
+		{"depthwise dw", 2, func() { DepthwiseDW(p, x, y, g, c, 0, n*g.OutH, 0, c) }},
 		{"moments", 1, func() { blocks(func(r0, r1 int) { Moments(p, x, c, r0, r1) }) }},
 		{"normalize", 2, func() { blocks(func(r0, r1 int) { Normalize(y, x, nil, p, p[c:], c, ReLU6, r0, r1) }) }},
 		{"norm sums", 2, func() { blocks(func(r0, r1 int) { NormSums(p, y, x, p[2*c:], p[3*c:], p[4*c:], c, ReLU6, r0, r1) }) }},

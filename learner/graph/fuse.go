@@ -1,0 +1,194 @@
+package graph
+
+import "slices"
+
+// fusion says which steps are fused.
+type fusion struct {
+	on     bool
+	pixels int // convolutions with fewer pixels an image are left alone: what they write stays in the caches
+}
+
+// unit is a convolution with the batch norm behind it, as they are in the expression: forward y = conv(x), stats(y) and
+// norm(y); backward sums, the gradient dy of y, and from that those of x, if anybody needs it, and of the filter.
+type unit struct {
+	conv, stats, norm, sums, dy, dx, dw int // steps; dx is -1 where there is none
+	before                              *unit
+}
+
+// fuser looks for units among the steps of a plan, and puts fused steps in their places.
+type fuser struct {
+	*planner
+	fusion fusion
+	maker  map[*buffer]int   // the step that writes it
+	users  map[*buffer][]int // the steps that read it
+	units  []*unit
+	at     map[*buffer]*unit // by the normalised result
+	gone   []bool
+}
+
+// fuse replaces the steps of units by two: streamY and streamBack, or bandY and bandBack. Where nobody but a unit reads
+// what a norm writes, that norm goes, and the unit reads what it would have read.
+func (p *planner) fuse(how fusion) {
+	if !how.on {
+		return
+	}
+	f := &fuser{planner: p, fusion: how, maker: map[*buffer]int{}, users: map[*buffer][]int{}, at: map[*buffer]*unit{}, gone: make([]bool, len(p.steps))}
+	for i, s := range p.steps {
+		f.maker[s.out] = i
+		for _, in := range s.in {
+			f.users[in] = append(f.users[in], i)
+		}
+	}
+	for i := range p.steps {
+		if u := f.unit(i); u != nil {
+			f.units = append(f.units, u)
+			f.at[p.steps[u.norm].out] = u
+		}
+	}
+	for _, u := range f.units {
+		u.before = f.before(u)
+	}
+	for _, u := range f.units {
+		f.forward(u)
+		f.backward(u)
+	}
+	f.compact()
+}
+
+// user is the only step of those that read b whose kernel is a K, or -1.
+func user[K runner](f *fuser, b *buffer) int {
+	found := -1
+	for _, i := range f.users[b] {
+		if _, ok := f.steps[i].kernel.(K); ok {
+			if found >= 0 {
+				return -1
+			}
+			found = i
+		}
+	}
+	return found
+}
+
+// unit is the unit whose convolution is step i, or nil.
+func (f *fuser) unit(i int) *unit {
+	y := f.steps[i].out
+	if !f.fusible(f.steps[i].kernel) || len(f.users[y]) != 4 {
+		return nil
+	}
+	u := &unit{conv: i, dx: -1, stats: user[*statistics](f, y), norm: user[*normalize](f, y), sums: user[*normSums](f, y), dy: user[*normDX](f, y)}
+	if min(u.stats, u.norm, u.sums, u.dy) < 0 {
+		return nil
+	}
+	x, w := f.steps[i].in[0], f.steps[i].in[1]
+	for _, j := range f.users[f.steps[u.dy].out] {
+		switch s := f.steps[j]; {
+		case s.in[0] == x:
+			u.dw = j
+		case len(s.in) == 2 && s.in[1] == w:
+			u.dx = j
+		default:
+			return nil
+		}
+	}
+	if u.dw == 0 || u.dx < 0 {
+		return nil
+	}
+	return u
+}
+
+// fusible says whether there is a fused kernel for a convolution.
+func (f *fuser) fusible(k runner) bool {
+	switch k := k.(type) {
+	case *pointwise:
+		return k.pixels >= f.fusion.pixels
+	case *depthwiseKernel:
+		return k.what == depthwiseY && bandHeight(k.g) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
+	}
+	return false
+}
+
+// before is the unit whose norm u applies while it reads, or nil: one whose result nobody else reads, and which adds no
+// skip connection to it.
+func (f *fuser) before(u *unit) *unit {
+	x := f.steps[u.conv].in[0]
+	b := f.at[x]
+	if b == nil || len(f.steps[b.norm].in) != 3 || len(f.users[x]) != 2 || !slices.Contains(f.users[x], u.dw) {
+		return nil
+	}
+	if len(f.users[f.steps[u.dx].out]) != 2 || f.steps[b.sums].in[0] != f.steps[u.dx].out {
+		return nil
+	}
+	return b
+}
+
+// forward puts the fused convolution in the place of the plain one.
+func (f *fuser) forward(u *unit) {
+	s, after := &f.steps[u.conv], f.steps[u.stats].kernel.(*statistics)
+	var before *normLayer
+	s.in = slices.Clone(s.in)
+	if u.before != nil {
+		norm := f.steps[u.before.norm]
+		before = &norm.kernel.(*normalize).normLayer
+		s.in[0] = norm.in[0]
+		s.in = append(s.in, norm.in[1], norm.in[2])
+		f.gone[u.before.norm] = true
+	}
+	s.more = append(s.more, f.steps[u.stats].out)
+	f.gone[u.stats] = true
+	switch k := s.kernel.(type) {
+	case *pointwise:
+		s.kernel = newStreamY(k, before, after)
+	case *depthwiseKernel:
+		s.kernel = newBandY(k, before, after)
+	}
+	s.kind += "+"
+}
+
+// backward puts the fused gradient in the place of that by x. The kernel of the filter's gradient knows the shapes.
+func (f *fuser) backward(u *unit) {
+	s, dy, dw := &f.steps[u.dx], f.steps[u.dy], f.steps[u.dw]
+	after := &dy.kernel.(*normDX).normLayer
+	x := []*buffer{f.steps[u.conv].in[0]}
+	s.more = append(s.more, dw.out)
+	var before *normLayer
+	if u.before != nil {
+		norm, sums := f.steps[u.before.norm], f.steps[u.before.sums]
+		before = &norm.kernel.(*normalize).normLayer
+		x = []*buffer{norm.in[0], norm.in[1], norm.in[2]}
+		s.more = append(s.more, sums.out)
+		f.gone[u.before.sums] = true
+	}
+	w := s.in[1]
+	s.in = append(append(slices.Clone(dy.in), w), x...)
+	switch k := dw.kernel.(type) {
+	case *pointwiseDW:
+		s.kernel = newStreamBack(&k.pointwise, before, after)
+	case *depthwiseKernel:
+		s.kernel = newBandBack(k, before, after)
+	}
+	s.kind, s.macs = s.kind+"+", s.macs+dw.macs
+	f.gone[u.dy], f.gone[u.dw] = true, true
+}
+
+// compact drops the steps that are gone, and says anew when scratch and results come to be.
+func (f *fuser) compact() {
+	steps := f.steps[:0]
+	f.all = nil
+	for i, s := range f.steps {
+		if f.gone[i] {
+			continue
+		}
+		at := len(steps)
+		s.out.first = at
+		for _, b := range s.more {
+			b.first = at
+		}
+		s.scratch = nil
+		if n := s.kernel.scratch(f.workers); n > 0 {
+			s.scratch = &buffer{len: n, first: at, last: at, name: "scratch"}
+			f.all = append(f.all, s.scratch)
+		}
+		steps = append(steps, s)
+	}
+	f.steps = steps
+}
