@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -119,4 +120,19 @@ func FuzzPlanFolder(f *testing.F) {
 			t.Errorf("%d for training and %d for testing of %d files, per class %v", len(plan.train), len(plan.test), len(entries), counts)
 		}
 	})
+}
+
+// A set that is not there is told with what to do, CIFAR-10 with how to get it.
+func TestOpenAbsent(t *testing.T) {
+	for name, want := range map[string]string{
+		"photos":                  "no such file or directory: give the path of a directory",
+		"cifar-10-binary.tar.gz":  "no such file or directory: fetch it (shoal data fetch cifar10), or give the path",
+		"cifar-10-python.tar.gz":  "shoal data fetch cifar10",
+		"cifar-100-binary.tar.gz": "no such file or directory: give the path of a directory",
+	} {
+		_, err := openFiles(filepath.Join(t.TempDir(), name))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
 }

@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 )
 
@@ -196,6 +199,9 @@ func Describe(set *Set) Description {
 // openFiles tells a directory, a gzipped tar and a zip apart.
 func openFiles(name string) (files, error) {
 	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(filepath.Base(name), "cifar-10-") {
+		return nil, fmt.Errorf("%w: fetch it (shoal data fetch cifar10), or give the path of a directory, .tar.gz or .zip, or set: builtin", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: give the path of a directory, .tar.gz or .zip, or set: builtin", err)
 	}
