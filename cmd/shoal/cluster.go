@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"strconv"
@@ -31,7 +32,7 @@ func newClusterCmd(o *options) *cobra.Command {
 		Short: "Run a cluster of N agents on this machine, and show it",
 		Long: "Run N agents as processes of their own on this machine, which find each other over the loopback interface, train\n" +
 			"together, and end when the last round is scored. Without --config or --preset they use the preset quickstart,\n" +
-			"or images if --data names a set.\n\n" +
+			"or images if --data names a set, or quickstart-squeezenet for that model.\n\n" +
 			"A directory keeps everything: agent-1/agent.yaml, log.jsonl and state of each agent, and of the run report.json,\n" +
 			"rounds.csv, summary.csv and model.safetensors. An agent that is killed may be started again while the others run,\n" +
 			"with shoal run --config DIR/agent-1/agent.yaml. Ctrl-C asks all agents to leave; a second one ends them at once.",
@@ -118,12 +119,25 @@ func (f *clusterFlags) values(o *options) map[string]string {
 		}
 	}
 	if o.config == "" && o.preset == "" && os.Getenv("SHOAL_CONFIG") == "" && os.Getenv("SHOAL_PRESET") == "" {
-		own["preset"] = "quickstart"
-		if set := own["data.set"]; set != "" && set != "builtin" {
-			own["preset"] = "images"
-		}
+		own["preset"] = firstPreset(own, o.set)
 	}
 	return own
+}
+
+// firstPreset is the preset that suits what flags say of the images and the model.
+func firstPreset(own map[string]string, set []string) string {
+	said := maps.Clone(own)
+	for _, s := range set {
+		path, value, _ := strings.Cut(s, "=")
+		said[path] = value
+	}
+	switch {
+	case said["data.set"] != "" && said["data.set"] != "builtin":
+		return "images"
+	case said["learner.model"] == "squeezenet1_1":
+		return "quickstart-squeezenet"
+	}
+	return "quickstart"
 }
 
 // threadsEach shares the CPUs out among n agents, unless the user has said how many threads an agent gets. A preset's

@@ -159,3 +159,25 @@ func FuzzReadable(f *testing.F) {
 		}
 	})
 }
+
+func TestFirstPreset(t *testing.T) {
+	for name, v := range map[string]struct {
+		own  map[string]string
+		set  []string
+		want string
+	}{
+		"nothing":            {map[string]string{}, nil, "quickstart"},
+		"builtin":            {map[string]string{"data.set": "builtin"}, nil, "quickstart"},
+		"images":             {map[string]string{"data.set": "photos"}, nil, "images"},
+		"images by --set":    {map[string]string{}, []string{"data.set=photos"}, "images"},
+		"model":              {map[string]string{"learner.model": "squeezenet1_1"}, nil, "quickstart-squeezenet"},
+		"model by --set":     {map[string]string{}, []string{"learner.model=squeezenet1_1"}, "quickstart-squeezenet"},
+		"model and images":   {map[string]string{"learner.model": "squeezenet1_1", "data.set": "photos"}, nil, "images"},
+		"--set is the last":  {map[string]string{"learner.model": "squeezenet1_1"}, []string{"learner.model=mobilenet_v2"}, "quickstart"},
+		"--set with nothing": {map[string]string{}, []string{"learner.model"}, "quickstart"},
+	} {
+		if got := firstPreset(v.own, v.set); got != v.want {
+			t.Errorf("%s: %s, want %s", name, got, v.want)
+		}
+	}
+}

@@ -29,10 +29,12 @@ func (c *cluster) runAndReport(ctx context.Context, stdout, stderr io.Writer, as
 	c.view.say(c.plan.title)
 	c.view.say("everything is kept in " + c.plan.dir)
 	s, err := c.run(ctx)
-	c.view.close()
 	if err != nil {
+		s.sayLeft(c.view)
+		c.view.close()
 		return err
 	}
+	c.view.close()
 	report, err := s.report()
 	if err != nil {
 		return err
@@ -49,6 +51,19 @@ func (c *cluster) runAndReport(ctx context.Context, stdout, stderr io.Writer, as
 		return fmt.Errorf("print the report: %w", err)
 	}
 	return s.verdict(stderr, report)
+}
+
+// sayLeft says where to find what the agents of a cluster that was stopped have done.
+func (s *clusterState) sayLeft(view clusterView) {
+	rounds := 0
+	for _, a := range s.agents {
+		if a.report != nil {
+			rounds = max(rounds, a.report.Rounds)
+		}
+	}
+	if rounds > 0 {
+		view.say(fmt.Sprintf("rounds finished: %d of %d; their rows are in %s", rounds, s.plan.rounds, filepath.Join(s.plan.dir, "agent-*", agentReportFile)))
+	}
 }
 
 // readReport reads the report that an agent left in a file.

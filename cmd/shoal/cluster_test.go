@@ -175,6 +175,21 @@ func TestClusterStopsWhenTold(t *testing.T) {
 	}
 }
 
+// Of a cluster that was stopped before its end, what was done is named; of one that did nothing, nothing.
+func TestStoppedClusterNamesItsRows(t *testing.T) {
+	s := newClusterState(clusterPlan{dir: "run", rounds: 9, agents: []agentPlan{{name: "agent-1"}, {name: "agent-2"}}}, time.Now())
+	var said bytes.Buffer
+	if s.sayLeft(&lineView{out: &said}); said.Len() > 0 {
+		t.Errorf("nothing was done: %s", &said)
+	}
+	s.end(agentExit{index: 0}, &eval.Report{Rounds: 3}, time.Now())
+	s.end(agentExit{index: 1}, &eval.Report{Rounds: 4}, time.Now())
+	s.sayLeft(&lineView{out: &said})
+	if want := "rounds finished: 4 of 9; their rows are in run/agent-*/report.json\n"; said.String() != want {
+		t.Errorf("got %q, want %q", &said, want)
+	}
+}
+
 // cancelView cancels in the second round.
 type cancelView struct {
 	*lineView
