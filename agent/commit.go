@@ -27,7 +27,7 @@ func (a *Agent) prune(last roster.Record) {
 func (a *Agent) recordCommit(e roster.Adopt) {
 	c := a.commitOf(e.Record)
 	c.Attempts, c.Sent, c.Received, c.Seconds = a.round.attempts, a.round.sent, a.round.received, a.round.seconds
-	a.round.sent, a.round.received, a.round.seconds = 0, 0, eval.PhaseSeconds{}
+	a.round.attempts, a.round.sent, a.round.received, a.round.seconds = 0, 0, 0, eval.PhaseSeconds{}
 	if c.Round == 0 {
 		return
 	}

@@ -115,7 +115,6 @@ func (a *Agent) train(ctx context.Context, e roster.Train) {
 	rank, _ := e.Roster.Rank(a.host.ID())
 	from := a.round.resumeStep
 	a.round.resumeStep = 0
-	a.round.attempts = 0
 	a.trainer.cut.Store(false)
 	a.log.Info().Str("event", "round_begun").Uint64("round", e.Round).Int("rank", rank).Int("size", e.Roster.Size()).
 		Uint64("generation", e.Roster.Generation).Int("from_step", from).Msg("training")
@@ -197,7 +196,9 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce) moved {
 	r, err := collective.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), a.round.mean, links, a.cfg.Averaging)
 	if err != nil {
 		links.Abort()
-		return failed(fmt.Errorf("average: %w", err))
+		lost := failed(err)
+		lost.sent, lost.received = r.Sent, r.Received
+		return lost
 	}
 	if err := links.Close(); err != nil {
 		a.log.Debug().Str("event", "links_close").Err(err).Msg("close links")

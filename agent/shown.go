@@ -21,9 +21,8 @@ type shown struct {
 	others map[roster.ID]eval.AgentSummary
 	alive  []roster.ID
 	images int
-	busy   float64 // seconds spent training
-	round  int     // of which images are counted below
-	part   progress
+	busy   float64  // seconds spent training
+	part   progress // of the round that is not in images and busy yet
 }
 
 func (s *shown) greeting() hello {
@@ -90,7 +89,7 @@ func (a *Agent) show() {
 	defer s.mu.Unlock()
 	last := a.machine.Last()
 	p := *a.trainer.progress.Load()
-	s.count(int(a.machine.Next()), p)
+	s.count(p)
 	score := s.status.Score
 	s.hello = hello
 	s.status = Status{
@@ -122,12 +121,12 @@ func (a *Agent) show() {
 }
 
 // count adds up the images trained on over all rounds.
-func (s *shown) count(round int, p progress) {
-	if p.Images < s.part.Images || p.Seconds < s.part.Seconds {
+func (s *shown) count(p progress) {
+	if p.Round != s.part.Round || p.Images < s.part.Images {
 		s.images += s.part.Images
 		s.busy += s.part.Seconds
 	}
-	s.round, s.part = round, p
+	s.part = p
 }
 
 // phaseName is the machine's phase in the words of a status.

@@ -41,6 +41,7 @@ type trainer struct {
 
 // progress is how far the local steps are, and how they went.
 type progress struct {
+	Round           int
 	Step, Steps     int
 	Images, Correct int
 	LossSum         float64 // over Images
@@ -143,7 +144,7 @@ func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64
 	if err != nil {
 		return t.samples, err
 	}
-	p := progress{Steps: len(s.batches), Step: min(from, len(s.batches))}
+	p := progress{Round: round, Steps: len(s.batches), Step: min(from, len(s.batches))}
 	t.progress.Store(new(p))
 	for k := p.Step; k < len(s.batches) && !t.cut.Load() && ctx.Err() == nil; k++ {
 		t.runBetween()
