@@ -26,6 +26,10 @@ func (n *Net) conv(name string, x *G.Node, c, size, stride, pad int) *G.Node {
 		return n.filtered("conv", name, x, filter, shape, h*w*in*c,
 			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c), newPointwiseDW(h*w, in, c))
 	}
+	if macs := g.OutH * g.OutW * size * size * in * c; in <= stemChannels {
+		p := newPadded(g, in, c)
+		return n.filtered("conv", name, x, filter, shape, macs, newStemY(p, nil), newDenseDX(g, in, c), newStemDW(p, nil, n.spec.Batch))
+	}
 	return n.filtered("conv", name, x, filter, shape, g.OutH*g.OutW*size*size*in*c,
 		newDense(g, in, c), newDenseDX(g, in, c), newDenseDW(g, in, c))
 }

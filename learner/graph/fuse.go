@@ -90,7 +90,8 @@ func (f *fuser) unit(i int) *unit {
 			return nil
 		}
 	}
-	if u.dw == 0 || u.dx < 0 {
+	_, stem := f.steps[i].kernel.(*stemY)
+	if u.dw == 0 || stem != (u.dx < 0) {
 		return nil
 	}
 	return u
@@ -101,6 +102,8 @@ func (f *fuser) fusible(k runner) bool {
 	switch k := k.(type) {
 	case *pointwise:
 		return k.pixels >= f.fusion.pixels
+	case *stemY:
+		return bandHeight(k.g) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
 	case *depthwiseKernel:
 		return k.what == depthwiseY && bandHeight(k.g) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
 	}
@@ -140,14 +143,25 @@ func (f *fuser) forward(u *unit) {
 		s.kernel = newStreamY(k, before, after)
 	case *depthwiseKernel:
 		s.kernel = newBandY(k, before, after)
+	case *stemY:
+		s.kernel = newStemY(k.padded, after)
 	}
 	s.kind += "+"
 }
 
 // backward puts the fused gradient in the place of that by x. The kernel of the filter's gradient knows the shapes.
 func (f *fuser) backward(u *unit) {
-	s, dy, dw := &f.steps[u.dx], f.steps[u.dy], f.steps[u.dw]
+	dy, dw := f.steps[u.dy], f.steps[u.dw]
 	after := &dy.kernel.(*normDX).normLayer
+	f.gone[u.dy] = true
+	if k, ok := dw.kernel.(*stemDW); ok {
+		s := &f.steps[u.dw]
+		s.kernel, s.kind = newStemDW(k.padded, after, f.net.spec.Batch), s.kind+"+"
+		s.in = append(slices.Clone(dy.in), dw.in[0])
+		return
+	}
+	f.gone[u.dw] = true
+	s := &f.steps[u.dx]
 	x := []*buffer{f.steps[u.conv].in[0]}
 	s.more = append(s.more, dw.out)
 	var before *normLayer
@@ -167,7 +181,6 @@ func (f *fuser) backward(u *unit) {
 		s.kernel = newBandBack(k, before, after)
 	}
 	s.kind, s.macs = s.kind+"+", s.macs+dw.macs
-	f.gone[u.dy], f.gone[u.dw] = true, true
 }
 
 // compact drops the steps that are gone, and says anew when scratch and results come to be.

@@ -19,7 +19,7 @@ type step struct {
 	out     *buffer
 	in      []*buffer
 	more    []*buffer // further results
-	scratch *buffer // nil where none is needed
+	scratch *buffer   // nil where none is needed
 	inPlace bool
 	macs    int64
 }
