@@ -105,9 +105,9 @@ func (s *sweepResult) best() (row int, why string) {
 	r, f := s.Rows[row], s.Rows[fastest]
 	name := describe(s.Names, r.values())
 	if row == fastest {
-		return row, fmt.Sprintf("%s is best: %.1f images/s, the most, in %.0f MB", name, r.ImagesPerSecond, r.PeakRSS)
+		return row, fmt.Sprintf("%s is best: %.1f images/s, the most, in %.0f MiB", name, r.ImagesPerSecond, r.PeakRSS)
 	}
-	return row, fmt.Sprintf("%s is best: %.1f images/s in %.0f MB; %s is %.1f %% faster, but takes %.0f MB more",
+	return row, fmt.Sprintf("%s is best: %.1f images/s in %.0f MiB; %s is %.1f %% faster, but takes %.0f MiB more",
 		name, r.ImagesPerSecond, r.PeakRSS, describe(s.Names, f.values()), 100*(f.ImagesPerSecond/r.ImagesPerSecond-1), f.PeakRSS-r.PeakRSS)
 }
 
@@ -119,7 +119,7 @@ func (s *sweepResult) text() string {
 	for _, name := range s.Names {
 		fmt.Fprintf(&t, "%-13s  ", name)
 	}
-	fmt.Fprintf(&t, "%12s  %12s  %12s  %12s  %8s\n", "epoch (s)", "step (ms)", "images/s", "RSS (MB)", "CPU (%)")
+	fmt.Fprintf(&t, "%12s  %12s  %12s  %12s  %8s\n", "epoch (s)", "step (ms)", "images/s", "RSS (MiB)", "CPU (%)")
 	for i, r := range s.Rows {
 		for _, name := range s.Names {
 			fmt.Fprintf(&t, "%-13s  ", r.values()[name])

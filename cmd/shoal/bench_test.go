@@ -45,7 +45,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("%v images/s with steps of %v ms", r.ImagesPerSecond, r.StepMedian)
 	}
 	if r.PeakRSS < 5 || r.ArenaBytes < 1e5 || r.GFLOPs <= 0 || r.StepBytes <= 0 {
-		t.Errorf("%v MB, %d bytes of arena, %v GFLOP/s, %d bytes moved", r.PeakRSS, r.ArenaBytes, r.GFLOPs, r.StepBytes)
+		t.Errorf("%v MiB, %d bytes of arena, %v GFLOP/s, %d bytes moved", r.PeakRSS, r.ArenaBytes, r.GFLOPs, r.StepBytes)
 	}
 	if r.Peaks == nil || r.Peaks.GFLOPS <= 0 || r.Peaks.Bandwidth <= 0 || r.PeakShare <= 0 || r.PeakShare > 1.5 {
 		t.Errorf("limits %+v, share %v", r.Peaks, r.PeakShare)
@@ -154,9 +154,9 @@ func TestBestOfSweep(t *testing.T) {
 		best int
 		why  string
 	}{
-		"alone":          {[]*benchResult{row(8, 100, 50)}, 0, "batch 8 is best: 100.0 images/s, the most, in 50 MB"},
-		"fastest":        {[]*benchResult{row(8, 100, 50), row(16, 110, 70)}, 1, "batch 16 is best: 110.0 images/s, the most, in 70 MB"},
-		"nearly as fast": {[]*benchResult{row(8, 99, 50), row(16, 100, 70)}, 0, "batch 8 is best: 99.0 images/s in 50 MB; batch 16 is 1.0 % faster, but takes 20 MB more"},
+		"alone":          {[]*benchResult{row(8, 100, 50)}, 0, "batch 8 is best: 100.0 images/s, the most, in 50 MiB"},
+		"fastest":        {[]*benchResult{row(8, 100, 50), row(16, 110, 70)}, 1, "batch 16 is best: 110.0 images/s, the most, in 70 MiB"},
+		"nearly as fast": {[]*benchResult{row(8, 99, 50), row(16, 100, 70)}, 0, "batch 8 is best: 99.0 images/s in 50 MiB; batch 16 is 1.0 % faster, but takes 20 MiB more"},
 	} {
 		s := &sweepResult{Names: []string{"batch"}, Rows: v.rows}
 		if best, why := s.best(); best != v.best || why != v.why {

@@ -43,8 +43,8 @@ type benchResult struct {
 	StepMax         float64 `json:"step_ms_max"`
 	LoadMedian      float64 `json:"load_ms_median"` // decoding and augmenting a batch, which is not in a step
 	EpochImages     int     `json:"epoch_images"`
-	EpochSeconds    float64 `json:"epoch_s"` // of mean steps, with loading
-	PeakRSS         float64 `json:"peak_rss_mb"`
+	EpochSeconds    float64 `json:"epoch_s"`     // of mean steps, with loading
+	PeakRSS         float64 `json:"peak_rss_mb"` // of 2²⁰ bytes, as other programs tell it
 	CPUPercent      float64 `json:"cpu_percent"` // 100 is one CPU busy
 	Allocations     float64 `json:"allocations_per_step"`
 	ArenaBytes      int64   `json:"arena_bytes"`
@@ -82,7 +82,7 @@ func (b *bench) train(ctx context.Context) (*benchResult, error) {
 	if err := b.steady(ctx, l, feed, r); err != nil {
 		return nil, err
 	}
-	r.PeakRSS = float64(peakRSS()) / 1e6 // before the machine's limits are measured, which takes memory
+	r.PeakRSS = float64(peakRSS()) / (1 << 20) // before the machine's limits are measured, which takes memory
 	r.plan = l.Plan()
 	r.account()
 	if b.peaks {
@@ -166,7 +166,7 @@ func (r *benchResult) text() string {
 	fmt.Fprintf(&t, "speed        %.1f images/s\n", r.ImagesPerSecond)
 	fmt.Fprintf(&t, "step         %.2f ms median, %.2f to %.2f in %d steps\n", r.StepMedian, r.StepMin, r.StepMax, r.Steps)
 	fmt.Fprintf(&t, "epoch        %.1f s for %d images (%s), loading %.2f ms a batch\n", r.EpochSeconds, r.EpochImages, r.Data, r.LoadMedian)
-	fmt.Fprintf(&t, "memory       %.1f MB at most, %s of it for activations\n", r.PeakRSS, humanBytes(r.ArenaBytes))
+	fmt.Fprintf(&t, "memory       %.1f MiB at most, %s of it for activations\n", r.PeakRSS, humanBytes(r.ArenaBytes))
 	fmt.Fprintf(&t, "CPU          %.0f %% (100 is one CPU), %.1f allocations a step\n", r.CPUPercent, r.Allocations)
 	fmt.Fprintf(&t, "arithmetic   %.1f GFLOP/s", r.GFLOPs)
 	if r.Peaks == nil {
