@@ -8,7 +8,6 @@ import (
 	"net"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -186,34 +185,6 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	a.log.Info().Str("event", "agent_started").Str("name", a.cfg.Name).Str("id", string(a.host.ID())).Str("version", a.version).
 		Str("gossip", a.gossip.Addr()).Strs("streams", a.host.Addrs()).Msg("agent started")
-	return nil
-}
-
-// checkMemory refuses to start when this member has committed rounds, as its journal says, and has forgotten what it
-// promised in them.
-func (a *Agent) checkMemory() error {
-	mine := func(c eval.Commit) bool { return c.Agent == a.host.ID() }
-	if a.round.stable.Last.Hash == "" && slices.ContainsFunc(a.journal.Commits(), mine) {
-		return fmt.Errorf("%w: %s is missing, though this member has committed rounds; move the state directory away to start as a new member", ErrState, a.store.path(stableFile))
-	}
-	return nil
-}
-
-// recordLast makes up for what a crash right after a commit left undone: the journal's line, and that the run's end
-// wants a score.
-func (a *Agent) recordLast() error {
-	last := a.machine.Last()
-	if last.Round == 0 {
-		return nil
-	}
-	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
-		if err := a.journal.AppendCommit(a.commitOf(last)); err != nil {
-			return fmt.Errorf("%w: %w", ErrState, err)
-		}
-	}
-	if int(last.Round) == a.cfg.Rounds.Count && !a.lastScored() {
-		a.awaitScore(last)
-	}
 	return nil
 }
 
