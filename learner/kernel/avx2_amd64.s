@@ -7221,929 +7221,1044 @@ TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normSumsAVX2(SB), 0, $304-8
+TEXT ·normSumsAVX2(SB), 0, $368-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL normSumsAVX2body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x20ec8348 // subq $0x20, %rsp
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0x05528e0f; WORD $0x0000 // jle 0x574 <normSums+0x574>
+	LONG $0x48ec8348 // subq $0x48, %rsp
+	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0a74 // je 0x34 <normSums+0x34>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	WORD $0x07eb // jmp 0x3b <normSums+0x3b>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x053a8d0f; WORD $0x0000 // jge 0x567 <normSums+0x567>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x21eb // jmp 0x54 <normSums+0x54>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x05138d0f; WORD $0x0000 // jge 0x567 <normSums+0x567>
-	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x8941; BYTE $0xc5 // movl %eax, %r13d
+	QUAD $0x00000000ad048d4e // leaq (,%r13,4), %r8
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0xdeaf0f48 // imulq %rsi, %rbx
 	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x1b74 // je 0x80 <normSums+0x80>
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	LONG $0x00ea840f; WORD $0x0000 // je 0x14e <normSums+0x14e>
 	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0x357d // jge 0xa0 <normSums+0xa0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x0000bce9; BYTE $0x00 // jmp 0x12f <normSums+0x12f>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x01f48d0f; WORD $0x0000 // jge 0x27e <normSums+0x27e>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x000255e9; BYTE $0x00 // jmp 0x2e7 <normSums+0x2e7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
-	LONG $0x187de2c4; WORD $0x5057 // vbroadcastss 0x50(%rdi), %ymm2
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	LONG $0x107cc1c4; WORD $0x890c // vmovups (%r9,%rcx,4), %ymm1
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	LONG $0x107cc1c4; WORD $0x8a1c // vmovups (%r10,%rcx,4), %ymm3
-	LONG $0xa865e2c4; WORD $0x8b0c // vfmadd213ps (%rbx,%rcx,4), %ymm3, %ymm1
-	LONG $0xe1c2fcc5; BYTE $0x01 // vcmpltps %ymm1, %ymm0, %ymm4
-	LONG $0xcac2f4c5; BYTE $0x02 // vcmpleps %ymm2, %ymm1, %ymm1
-	LONG $0x5c64c1c4; WORD $0x8814 // vsubps (%r8,%rcx,4), %ymm3, %ymm2
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0xcc54f4c5 // vandps %ymm4, %ymm1, %ymm1
-	LONG $0x5474c1c4; WORD $0x8b0c // vandps (%r11,%rcx,4), %ymm1, %ymm1
-	LONG $0xd259f4c5 // vmulps %ymm2, %ymm1, %ymm2
-	LONG $0x586cc1c4; WORD $0x8814 // vaddps (%r8,%rcx,4), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x8814 // vmovups %ymm2, (%r8,%rcx,4)
-	LONG $0x30478b4c // movq 0x30(%rdi), %r8
-	LONG $0x5874c1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
-	LONG $0x08418d4c // leaq 0x8(%rcx), %r8
-	LONG $0x10c18348 // addq $0x10, %rcx
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	WORD $0x817e // jle 0xb0 <normSums+0xb0>
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	LONG $0xff088e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x03328d0f; WORD $0x0000 // jge 0x3a0 <normSums+0x3a0>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	LONG $0x0b888e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
+	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	QUAD $0x00000000a5148d4a // leaq (,%r12,4), %rdx
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
-	LONG $0x03128e0f; WORD $0x0000 // jle 0x467 <normSums+0x467>
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x294d; BYTE $0xe1 // subq %r12, %r9
+	LONG $0x04ea8e0f; WORD $0x0000 // jle 0x58f <normSums+0x58f>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8104 // vmovss (%rcx,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xec75 // jne 0xb0 <normSums+0xb0>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x04ad8e0f; WORD $0x0000 // jle 0x58f <normSums+0x58f>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
 	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x160 <normSums+0x160>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02dd8e0f; WORD $0x0000 // jle 0x46b <normSums+0x46b>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8114 // vmovss (%rcx,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x1a0 <normSums+0x1a0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02a18e0f; WORD $0x0000 // jle 0x46f <normSums+0x46f>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x1e0 <normSums+0x1e0>
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xec75 // jne 0xf0 <normSums+0xf0>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02658e0f; WORD $0x0000 // jle 0x479 <normSums+0x479>
-	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0x912c // vmovss (%r9,%r10,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x942c // vmovss %xmm5, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x220 <normSums+0x220>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02368e0f; WORD $0x0000 // jle 0x481 <normSums+0x481>
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x04758e0f; WORD $0x0000 // jle 0x597 <normSums+0x597>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8134 // vmovss (%rcx,%r8,4), %xmm6
-	LONG $0x117aa1c4; WORD $0x8434 // vmovss %xmm6, (%rsp,%r8,4)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x260 <normSums+0x260>
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xec75 // jne 0x130 <normSums+0x130>
 	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x000203e9; BYTE $0x00 // jmp 0x481 <normSums+0x481>
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	LONG $0x107cc1c4; WORD $0x880c // vmovups (%r8,%rcx,4), %ymm1
-	LONG $0x107cc1c4; WORD $0x8914 // vmovups (%r9,%rcx,4), %ymm2
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x5c74c1c4; WORD $0x8a0c // vsubps (%r10,%rcx,4), %ymm1, %ymm1
-	LONG $0xc959ecc5 // vmulps %ymm1, %ymm2, %ymm1
-	LONG $0x5874c1c4; WORD $0x890c // vaddps (%r9,%rcx,4), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0x890c // vmovups %ymm1, (%r9,%rcx,4)
-	LONG $0x30478b4c // movq 0x30(%rdi), %r8
-	LONG $0x586cc1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm2, %ymm1
-	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
-	LONG $0x08418d4c // leaq 0x8(%rcx), %r8
-	LONG $0x10c18348 // addq $0x10, %rcx
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	WORD $0xa97e // jle 0x290 <normSums+0x290>
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	LONG $0xfd508e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x000449e9; BYTE $0x00 // jmp 0x597 <normSums+0x597>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x06b18d0f; WORD $0x0000 // jge 0x809 <normSums+0x809>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	LONG $0x0a9e8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
-	LONG $0xfd338e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x310 <normSums+0x310>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfd028e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x350 <normSums+0x350>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfcc98e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	QUAD $0x00000000a5048d4e // leaq (,%r12,4), %r8
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
 	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0x294d; BYTE $0xe1 // subq %r12, %r9
+	LONG $0x09118e0f; WORD $0x0000 // jle 0xaa1 <normSums+0xaa1>
+	LONG $0xa31c8d4b // leaq (%r11,%r12,4), %rbx
+	LONG $0xa2348d4f // leaq (%r10,%r12,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb904 // vmovss (%rcx,%r15,4), %xmm0
+	LONG $0x117aa1c4; WORD $0xbc04 // vmovss %xmm0, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
+	WORD $0xec75 // jne 0x1a0 <normSums+0x1a0>
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x09328e0f; WORD $0x0000 // jle 0xaef <normSums+0xaef>
+	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x08df8e0f; WORD $0x0000 // jle 0xaaa <normSums+0xaaa>
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0xf02c8d4d // leaq (%r8,%rsi,8), %r13
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xa13c8d4e // leaq (%rcx,%r12,4), %r15
+	LONG $0x80048d49 // leaq (%r8,%rax,4), %rax
+	LONG $0x2b2c8d4b // leaq (%r11,%r13), %rbp
+	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x380 <normSums+0x380>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfc928e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0xd259f4c5 // vmulps %ymm2, %ymm1, %ymm2
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x3c0 <normSums+0x3c0>
-	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfc598e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8414 // vmovss (%rsp,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8114 // vmovss %xmm2, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x3f0 <normSums+0x3f0>
-	LONG $0x30470348 // addq 0x30(%rdi), %rax
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfc2a8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	LONG $0x3b248d4f // leaq (%r11,%r15), %r12
+	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x14107ac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm10
+	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0x240 <normSums+0x240>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107a41c4; WORD $0x8e1c // vmovss (%r14,%rcx,4), %xmm11
+	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x260 <normSums+0x260>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xb825c2c4; BYTE $0xfa // vfmadd231ps %ymm10, %ymm11, %ymm7
+	LONG $0xed58a4c5 // vaddps %ymm5, %ymm11, %ymm5
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a41c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm10
+	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x290 <normSums+0x290>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107a41c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm11
+	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x2b0 <normSums+0x2b0>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xb825c2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm11, %ymm6
+	LONG $0xdb58a4c5 // vaddps %ymm3, %ymm11, %ymm3
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x54107ac5; WORD $0x008d // vmovss (%rbp,%rcx,4), %xmm10
+	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x2e0 <normSums+0x2e0>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107a41c4; WORD $0x8d5c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm11
+	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xec75 // jne 0x300 <normSums+0x300>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xb825c2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm11, %ymm4
+	LONG $0xc958a4c5 // vaddps %ymm1, %ymm11, %ymm1
+	WORD $0x9066 // nop
+	LONG $0x107a41c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm10
+	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x330 <normSums+0x330>
+	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107a41c4; WORD $0x8a1c // vmovss (%r10,%rcx,4), %xmm11
+	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x350 <normSums+0x350>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0xb825c2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm11, %ymm2
+	LONG $0xc058a4c5 // vaddps %ymm0, %ymm11, %ymm0
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	LONG $0xfe958c0f; WORD $0xffff // jl 0x230 <normSums+0x230>
+	LONG $0x000774e9; BYTE $0x00 // jmp 0xb14 <normSums+0xb14>
+	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x39eb // jmp 0x3e9 <normSums+0x3e9>
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x5874a1c4; WORD $0x890c // vaddps (%rcx,%r9,4), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0x890c // vmovups %ymm1, (%rcx,%r9,4)
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x586ca1c4; WORD $0x890c // vaddps (%rcx,%r9,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0x890c // vmovups %ymm1, (%rcx,%r9,4)
+	LONG $0x244c8d49; BYTE $0x08 // leaq 0x8(%r12), %rcx
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0xfc888f0f; WORD $0xffff // jg 0x71 <normSums+0x71>
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0xb77e // jle 0x3b0 <normSums+0x3b0>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	QUAD $0x00000000b5348d4c // leaq (,%rsi,4), %r14
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x107c81c4; WORD $0x8a14 // vmovups (%r10,%r9,4), %ymm2
+	LONG $0x107ca1c4; WORD $0x881c // vmovups (%rax,%r9,4), %ymm3
+	LONG $0x107ca1c4; WORD $0x890c // vmovups (%rcx,%r9,4), %ymm1
+	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107c01c4; WORD $0x232c // vmovups (%r11,%r12), %ymm13
+	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
+	LONG $0x231c8d4b // leaq (%r11,%r12), %rbx
+	LONG $0x222c8d4b // leaq (%r10,%r12), %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x33148d4a // leaq (%rbx,%r14), %rdx
+	LONG $0x354c8d4a; BYTE $0x00 // leaq (%rbp,%r14), %rcx
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
+	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
+	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
+	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
+	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
+	LONG $0x540c01c4; WORD $0x2234 // vandps (%r10,%r12), %ymm14, %ymm14
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0xb80d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm14, %ymm10
+	LONG $0x2c107cc5; BYTE $0xb3 // vmovups (%rbx,%rsi,4), %ymm13
+	LONG $0x581c41c4; BYTE $0xe6 // vaddps %ymm14, %ymm12, %ymm12
+	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
+	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
+	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
+	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
+	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
+	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
+	LONG $0x74540cc5; WORD $0x00b5 // vandps (%rbp,%rsi,4), %ymm14, %ymm14
+	LONG $0xb80d42c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm14, %ymm9
+	LONG $0x2c107cc5; BYTE $0xf3 // vmovups (%rbx,%rsi,8), %ymm13
+	LONG $0x582441c4; BYTE $0xde // vaddps %ymm14, %ymm11, %ymm11
+	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
+	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
+	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
+	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
+	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
+	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
+	LONG $0x74540cc5; WORD $0x00f5 // vandps (%rbp,%rsi,8), %ymm14, %ymm14
+	LONG $0xb80dc2c4; BYTE $0xf5 // vfmadd231ps %ymm13, %ymm14, %ymm6
+	LONG $0x2c107cc5; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %ymm13
+	LONG $0x583c41c4; BYTE $0xc6 // vaddps %ymm14, %ymm8, %ymm8
+	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
+	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
+	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
+	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
+	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
+	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
+	LONG $0x34540cc5; BYTE $0xb1 // vandps (%rcx,%rsi,4), %ymm14, %ymm14
+	LONG $0xb80dc2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm14, %ymm5
+	LONG $0xff588cc5 // vaddps %ymm7, %ymm14, %ymm7
+	WORD $0x394d; BYTE $0xc5 // cmpq %r8, %r13
+	LONG $0xff128c0f; WORD $0xffff // jl 0x470 <normSums+0x470>
+	LONG $0x582cc1c4; BYTE $0xc9 // vaddps %ymm9, %ymm10, %ymm1
+	LONG $0xd558ccc5 // vaddps %ymm5, %ymm6, %ymm2
+	LONG $0xdf58bcc5 // vaddps %ymm7, %ymm8, %ymm3
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x581cc1c4; BYTE $0xd3 // vaddps %ymm11, %ymm12, %ymm2
+	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
+	LONG $0xfffe21e9; BYTE $0xff // jmp 0x3b0 <normSums+0x3b0>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x03e68e0f; WORD $0x0000 // jle 0x9aa <normSums+0x9aa>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x03a68e0f; WORD $0x0000 // jle 0x973 <normSums+0x973>
+	LONG $0x187d62c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm12
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0xf22c8d4c // leaq (%rdx,%rsi,8), %r13
+	LONG $0xa3048d4b // leaq (%r11,%r12,4), %rax
+	LONG $0xa2348d4f // leaq (%r10,%r12,4), %r14
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xa11c8d4a // leaq (%rcx,%r12,4), %rbx
+	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
+	LONG $0x2b2c8d4b // leaq (%r11,%r13), %rbp
+	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
+	LONG $0x8a0c8d48 // leaq (%rdx,%rcx,4), %rcx
+	LONG $0x1b248d4d // leaq (%r11,%rbx), %r12
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x34107ac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm14
+	LONG $0x34117ac5; BYTE $0x8c // vmovss %xmm14, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0x630 <normSums+0x630>
+	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107a41c4; WORD $0x8e3c // vmovss (%r14,%rcx,4), %xmm15
+	LONG $0x3c117ac5; BYTE $0x8c // vmovss %xmm15, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x650 <normSums+0x650>
+	LONG $0xfb287cc5 // vmovaps %ymm3, %ymm15
+	LONG $0xa80d62c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm14, %ymm15
+	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc214c1c4; WORD $0x01d7 // vcmpltps %ymm15, %ymm13, %ymm2
+	LONG $0xc20441c4; WORD $0x02fc // vcmpleps %ymm12, %ymm15, %ymm15
+	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
+	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	LONG $0xb86d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm2, %ymm11
+	LONG $0xca5834c5 // vaddps %ymm2, %ymm9, %ymm9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x6a0 <normSums+0x6a0>
+	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x1410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0x6c0 <normSums+0x6c0>
+	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
+	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
+	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
+	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
+	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
+	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	LONG $0xb86d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm2, %ymm10
+	LONG $0xfa58c4c5 // vaddps %ymm2, %ymm7, %ymm7
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x008d // vmovss (%rbp,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x710 <normSums+0x710>
+	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x8d54; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xec75 // jne 0x730 <normSums+0x730>
+	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
+	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
+	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
+	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
+	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
+	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	LONG $0xb86d42c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm2, %ymm8
+	LONG $0xe258dcc5 // vaddps %ymm2, %ymm4, %ymm4
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x780 <normSums+0x780>
+	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x8a14 // vmovss (%r10,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xed75 // jne 0x7a0 <normSums+0x7a0>
+	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
+	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
+	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
+	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
+	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
+	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
+	LONG $0xb86dc2c4; BYTE $0xee // vfmadd231ps %ymm14, %ymm2, %ymm5
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0x24443b4c; BYTE $0x30 // cmpq 0x30(%rsp), %r8
+	LONG $0xfe1c8c0f; WORD $0xffff // jl 0x620 <normSums+0x620>
+	LONG $0x0001a1e9; BYTE $0x00 // jmp 0x9aa <normSums+0x9aa>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x46eb // jmp 0x861 <normSums+0x861>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x20c18349 // addq $0x20, %r9
+	LONG $0x587ca1c4; WORD $0x9104 // vaddps (%rcx,%r10,4), %ymm0, %ymm0
+	LONG $0x117ca1c4; WORD $0x9104 // vmovups %ymm0, (%rcx,%r10,4)
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x5874a1c4; WORD $0x9104 // vaddps (%rcx,%r10,4), %ymm1, %ymm0
+	LONG $0x117ca1c4; WORD $0x9104 // vmovups %ymm0, (%rcx,%r10,4)
+	LONG $0x244c8d49; BYTE $0x08 // leaq 0x8(%r12), %rcx
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0xf8fa8f0f; WORD $0xffff // jg 0x15b <normSums+0x15b>
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0xb77e // jle 0x820 <normSums+0x820>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	QUAD $0x00000000b5348d4c // leaq (,%rsi,4), %r14
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x107ca1c4; WORD $0x9104 // vmovups (%rcx,%r10,4), %ymm0
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107c21c4; WORD $0x230c // vmovups (%rbx,%r12), %ymm9
+	LONG $0x107c01c4; WORD $0x2314 // vmovups (%r11,%r12), %ymm10
+	LONG $0x230c8d4a // leaq (%rbx,%r12), %rcx
+	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x312c8d4a // leaq (%rcx,%r14), %rbp
+	LONG $0x32048d4e // leaq (%rdx,%r14), %r8
+	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
+	LONG $0x582c41c4; BYTE $0xc0 // vaddps %ymm8, %ymm10, %ymm8
+	LONG $0xb82dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm10, %ymm6
+	LONG $0x0c107cc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm9
+	LONG $0x14107cc5; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %ymm10
+	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
+	LONG $0xff58acc5 // vaddps %ymm7, %ymm10, %ymm7
+	LONG $0xb82dc2c4; BYTE $0xe9 // vfmadd231ps %ymm9, %ymm10, %ymm5
+	LONG $0x0c107cc5; BYTE $0xf1 // vmovups (%rcx,%rsi,8), %ymm9
+	LONG $0x14107cc5; BYTE $0xf2 // vmovups (%rdx,%rsi,8), %ymm10
+	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
+	LONG $0xe458acc5 // vaddps %ymm4, %ymm10, %ymm4
+	LONG $0xb82dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm10, %ymm2
+	LONG $0x4c107cc5; WORD $0x00b5 // vmovups (%rbp,%rsi,4), %ymm9
+	LONG $0x107c41c4; WORD $0xb014 // vmovups (%r8,%rsi,4), %ymm10
+	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
+	LONG $0xdb58acc5 // vaddps %ymm3, %ymm10, %ymm3
+	LONG $0xb82dc2c4; BYTE $0xc9 // vfmadd231ps %ymm9, %ymm10, %ymm1
+	WORD $0x3949; BYTE $0xc5 // cmpq %rax, %r13
+	LONG $0xff798c0f; WORD $0xffff // jl 0x8c0 <normSums+0x8c0>
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0xc558ccc5 // vaddps %ymm5, %ymm6, %ymm0
+	LONG $0xd358dcc5 // vaddps %ymm3, %ymm4, %ymm2
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	LONG $0xcf58bcc5 // vaddps %ymm7, %ymm8, %ymm1
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	LONG $0xfffeb5e9; BYTE $0xff // jmp 0x828 <normSums+0x828>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0xc05cf4c5 // vsubps %ymm0, %ymm1, %ymm0
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x9066 // nop
+	LONG $0xb87d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm0, %ymm11
+	LONG $0xb87d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm0, %ymm10
+	LONG $0xb87d62c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm0, %ymm8
+	LONG $0xb87de2c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm0, %ymm5
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xe37c // jl 0x980 <normSums+0x980>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x00d48e0f; WORD $0x0000 // jle 0xa97 <normSums+0xa97>
+	LONG $0x5824c1c4; BYTE $0xc2 // vaddps %ymm10, %ymm11, %ymm0
+	LONG $0xd558bcc5 // vaddps %ymm5, %ymm8, %ymm2
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc258fcc5 // vaddps %ymm2, %ymm0, %ymm0
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
 	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x420 <normSums+0x420>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfbfb8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0x9e0 <normSums+0x9e0>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01fd8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
 	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x450 <normSums+0x450>
-	LONG $0xfffbd9e9; BYTE $0xff // jmp 0x40 <normSums+0x40>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0xa10 <normSums+0xa10>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01ca8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	LONG $0xc758b4c5 // vaddps %ymm7, %ymm9, %ymm0
+	LONG $0xc958dcc5 // vaddps %ymm1, %ymm4, %ymm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xee75 // jne 0xa50 <normSums+0xa50>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x018d8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xee75 // jne 0xa80 <normSums+0xa80>
+	LONG $0x00016be9; BYTE $0x00 // jmp 0xc02 <normSums+0xc02>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x000161e9; BYTE $0x00 // jmp 0xc02 <normSums+0xc02>
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x01588e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x5c7cc1c4; BYTE $0xc8 // vsubps %ymm8, %ymm0, %ymm1
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	BYTE $0x90 // nop
+	LONG $0xb875e2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm1, %ymm7
+	LONG $0xb875e2c4; BYTE $0xf0 // vfmadd231ps %ymm0, %ymm1, %ymm6
+	LONG $0xb875e2c4; BYTE $0xe0 // vfmadd231ps %ymm0, %ymm1, %ymm4
+	LONG $0xb875e2c4; BYTE $0xd0 // vfmadd231ps %ymm0, %ymm1, %ymm2
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xe37c // jl 0xad0 <normSums+0xad0>
+	WORD $0x19eb // jmp 0xb08 <normSums+0xb08>
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfbaa8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	LONG $0xa855e2c4; BYTE $0xd3 // vfmadd213ps %ymm3, %ymm5, %ymm2
-	LONG $0xc95cd4c5 // vsubps %ymm1, %ymm5, %ymm1
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xd4c2ecc5; BYTE $0x02 // vcmpleps %ymm4, %ymm2, %ymm2
-	LONG $0xd354ecc5 // vandps %ymm3, %ymm2, %ymm2
-	LONG $0xd654ecc5 // vandps %ymm6, %ymm2, %ymm2
-	LONG $0xc959ecc5 // vmulps %ymm1, %ymm2, %ymm1
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x811c // vmovss (%rcx,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x4c0 <normSums+0x4c0>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfb598e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x4f0 <normSums+0x4f0>
-	LONG $0x30470348 // addq 0x30(%rdi), %rax
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfb2a8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8c // vmovss %xmm1, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x520 <normSums+0x520>
-	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfafb8e0f; WORD $0xffff // jle 0x40 <normSums+0x40>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x550 <normSums+0x550>
-	LONG $0xfffad9e9; BYTE $0xff // jmp 0x40 <normSums+0x40>
-	LONG $0x20c48348 // addq $0x20, %rsp
-	BYTE $0x5b // popq %rbx
-	WORD $0x5e41 // popq %r14
-	WORD $0x5f41 // popq %r15
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1ceb // jmp 0x598 <normSums+0x598>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
-	LONG $0x81148d48 // leaq (%rcx,%rax,4), %rdx
-	LONG $0xc1048d4c // leaq (%rcx,%rax,8), %r8
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	LONG $0xfa8c8f0f; WORD $0xffff // jg 0x24 <normSums+0x24>
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x1174 // je 0x5b0 <normSums+0x5b0>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2b7d // jge 0x5d0 <normSums+0x5d0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00016be9; BYTE $0x00 // jmp 0x718 <normSums+0x718>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x04148d0f; WORD $0x0000 // jge 0x9ce <normSums+0x9ce>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x0004dee9; BYTE $0x00 // jmp 0xaa0 <normSums+0xaa0>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
-	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0x107cc1c4; WORD $0xb114 // vmovups (%r9,%rsi,4), %ymm2
-	LONG $0x107cc1c4; WORD $0xb324 // vmovups (%r11,%rsi,4), %ymm4
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x107cc1c4; WORD $0xb00c // vmovups (%r8,%rsi,4), %ymm1
-	LONG $0x107cc1c4; WORD $0xb234 // vmovups (%r10,%rsi,4), %ymm6
-	LONG $0xb20c8d4d // leaq (%r10,%rsi,4), %r9
-	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	LONG $0xb3048d4d // leaq (%r11,%rsi,4), %r8
-	LONG $0xda28fcc5 // vmovaps %ymm2, %ymm3
-	LONG $0xc2287cc5 // vmovaps %ymm2, %ymm8
-	LONG $0xd2287cc5 // vmovaps %ymm2, %ymm10
-	LONG $0xa84de2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm6, %ymm3
-	LONG $0xf15cccc5 // vsubps %ymm1, %ymm6, %ymm6
-	LONG $0xfbc2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm7
-	LONG $0xddc2e4c5; BYTE $0x02 // vcmpleps %ymm5, %ymm3, %ymm3
-	LONG $0xdf54e4c5 // vandps %ymm7, %ymm3, %ymm3
-	LONG $0x107cc1c4; WORD $0x813c // vmovups (%r9,%rax,4), %ymm7
-	LONG $0x5464c1c4; WORD $0xb31c // vandps (%r11,%rsi,4), %ymm3, %ymm3
-	LONG $0xa84562c4; BYTE $0xc4 // vfmadd213ps %ymm4, %ymm7, %ymm8
-	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
-	LONG $0xc27c41c4; WORD $0x01c8 // vcmpltps %ymm8, %ymm0, %ymm9
-	LONG $0xc5c23cc5; BYTE $0x02 // vcmpleps %ymm5, %ymm8, %ymm8
-	LONG $0x543c41c4; BYTE $0xc1 // vandps %ymm9, %ymm8, %ymm8
-	LONG $0x107c41c4; WORD $0xc10c // vmovups (%r9,%rax,8), %ymm9
-	LONG $0x543c41c4; WORD $0x8004 // vandps (%r8,%rax,4), %ymm8, %ymm8
-	LONG $0xa83562c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm9, %ymm10
-	LONG $0xc95c34c5 // vsubps %ymm1, %ymm9, %ymm9
-	LONG $0xc27c41c4; WORD $0x01da // vcmpltps %ymm10, %ymm0, %ymm11
-	LONG $0xd5c22cc5; BYTE $0x02 // vcmpleps %ymm5, %ymm10, %ymm10
-	LONG $0x542c41c4; BYTE $0xd3 // vandps %ymm11, %ymm10, %ymm10
-	LONG $0x542c41c4; WORD $0xc014 // vandps (%r8,%rax,8), %ymm10, %ymm10
-	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
-	LONG $0x107c41c4; WORD $0x011c // vmovups (%r9,%rax), %ymm11
-	LONG $0xa825e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm11, %ymm2
-	LONG $0xc95ca4c5 // vsubps %ymm1, %ymm11, %ymm1
-	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
-	LONG $0xd5c2ecc5; BYTE $0x02 // vcmpleps %ymm5, %ymm2, %ymm2
-	LONG $0x592cc1c4; BYTE $0xe9 // vmulps %ymm9, %ymm10, %ymm5
-	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
-	LONG $0x546cc1c4; WORD $0x0014 // vandps (%r8,%rax), %ymm2, %ymm2
-	LONG $0xe659e4c5 // vmulps %ymm6, %ymm3, %ymm4
 	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0xdb58bcc5 // vaddps %ymm3, %ymm8, %ymm3
-	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
-	LONG $0xb83de2c4; BYTE $0xe7 // vfmadd231ps %ymm7, %ymm8, %ymm4
-	LONG $0xb86de2c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm2, %ymm5
-	LONG $0xd258acc5 // vaddps %ymm2, %ymm10, %ymm2
-	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
-	LONG $0xcd58dcc5 // vaddps %ymm5, %ymm4, %ymm1
-	LONG $0x0c58f4c5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x0c58ecc5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0xfec88e0f; WORD $0xffff // jle 0x5e0 <normSums+0x5e0>
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xfe5f8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
-	LONG $0x059d8e0f; WORD $0x0000 // jle 0xcde <normSums+0xcde>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x750 <normSums+0x750>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x05648e0f; WORD $0x0000 // jle 0xce2 <normSums+0xce2>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x790 <normSums+0x790>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x05288e0f; WORD $0x0000 // jle 0xce6 <normSums+0xce6>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x7d0 <normSums+0x7d0>
-	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x8b0c8d4d // leaq (%r11,%rcx,4), %r9
-	LONG $0x8a1c8d49 // leaq (%r10,%rcx,4), %rbx
-	LONG $0x810c8d4f // leaq (%r9,%r8,4), %r9
-	LONG $0x83048d4e // leaq (%rbx,%r8,4), %r8
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x04f68e0f; WORD $0x0000 // jle 0xd0a <normSums+0xd0a>
-	LONG $0x8a1c8d48 // leaq (%rdx,%rcx,4), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xb32c // vmovss (%r11,%r14,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0xec75 // jne 0x820 <normSums+0x820>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x297e // jle 0x870 <normSums+0x870>
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x9a34 // vmovss (%r10,%r11,4), %xmm6
-	LONG $0x117aa1c4; WORD $0x9c34 // vmovss %xmm6, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x850 <normSums+0x850>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x04a28e0f; WORD $0x0000 // jle 0xd20 <normSums+0xd20>
-	LONG $0x81148d4d // leaq (%r9,%rax,4), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9a3c // vmovss (%r10,%r11,4), %xmm7
-	LONG $0x117aa1c4; WORD $0x9c3c // vmovss %xmm7, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x890 <normSums+0x890>
-	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x217e // jle 0x8d9 <normSums+0x8d9>
-	LONG $0x80148d4d // leaq (%r8,%rax,4), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	BYTE $0x90 // nop
-	LONG $0x107a01c4; WORD $0x9a04 // vmovss (%r10,%r11,4), %xmm8
-	LONG $0x117a21c4; WORD $0x9c04 // vmovss %xmm8, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x8c0 <normSums+0x8c0>
-	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x04508e0f; WORD $0x0000 // jle 0xd37 <normSums+0xd37>
-	LONG $0xc11c8d4d // leaq (%r9,%rax,8), %r11
-	LONG $0x00148d4c // leaq (%rax,%rax), %r10
-	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a41c4; WORD $0x9b0c // vmovss (%r11,%rbx,4), %xmm9
-	LONG $0x0c117ac5; BYTE $0x9c // vmovss %xmm9, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xed75 // jne 0x900 <normSums+0x900>
-	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x227e // jle 0x949 <normSums+0x949>
-	LONG $0x90148d4f // leaq (%r8,%r10,4), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x9066 // nop
-	LONG $0x107a01c4; WORD $0x9a14 // vmovss (%r10,%r11,4), %xmm10
-	LONG $0x117a21c4; WORD $0x9c14 // vmovss %xmm10, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x930 <normSums+0x930>
-	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x03f88e0f; WORD $0x0000 // jle 0xd4f <normSums+0xd4f>
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x910c8d4f // leaq (%r9,%r10,4), %r9
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a01c4; WORD $0x991c // vmovss (%r9,%r11,4), %xmm11
-	LONG $0x117a21c4; WORD $0x9c1c // vmovss %xmm11, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x970 <normSums+0x970>
-	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x24117cc5; BYTE $0x24 // vmovups %ymm12, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x03bd8e0f; WORD $0x0000 // jle 0xd59 <normSums+0xd59>
-	LONG $0x90048d4f // leaq (%r8,%r10,4), %r8
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a01c4; WORD $0x8824 // vmovss (%r8,%r9,4), %xmm12
-	LONG $0x117a21c4; WORD $0x8c24 // vmovss %xmm12, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0x9b0 <normSums+0x9b0>
-	LONG $0x24107cc5; BYTE $0x24 // vmovups (%rsp), %ymm12
-	LONG $0x00038be9; BYTE $0x00 // jmp 0xd59 <normSums+0xd59>
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x08778b4c // movq 0x8(%rdi), %r14
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	LONG $0x107cc1c4; WORD $0xb10c // vmovups (%r9,%rsi,4), %ymm1
-	QUAD $0x00000000850c8d4c // leaq (,%rax,4), %r9
-	LONG $0xb6148d4d // leaq (%r14,%rsi,4), %r10
-	LONG $0xb31c8d49 // leaq (%r11,%rsi,4), %rbx
-	LONG $0x107cc1c4; WORD $0xb614 // vmovups (%r14,%rsi,4), %ymm2
-	LONG $0x107cc1c4; WORD $0xb31c // vmovups (%r11,%rsi,4), %ymm3
-	LONG $0x107cc1c4; WORD $0xc234 // vmovups (%r10,%rax,8), %ymm6
-	LONG $0x107cc1c4; WORD $0x8224 // vmovups (%r10,%rax,4), %ymm4
-	LONG $0x2c10fcc5; BYTE $0x83 // vmovups (%rbx,%rax,4), %ymm5
-	LONG $0x3c10fcc5; BYTE $0xc3 // vmovups (%rbx,%rax,8), %ymm7
-	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
-	LONG $0x107c41c4; WORD $0x0204 // vmovups (%r10,%rax), %ymm8
-	LONG $0x0c107cc5; BYTE $0x03 // vmovups (%rbx,%rax), %ymm9
-	LONG $0xd15cecc5 // vsubps %ymm1, %ymm2, %ymm2
-	LONG $0xf15cccc5 // vsubps %ymm1, %ymm6, %ymm6
-	LONG $0xe15cdcc5 // vsubps %ymm1, %ymm4, %ymm4
-	LONG $0xd259e4c5 // vmulps %ymm2, %ymm3, %ymm2
-	LONG $0xc95cbcc5 // vsubps %ymm1, %ymm8, %ymm1
-	LONG $0xf659c4c5 // vmulps %ymm6, %ymm7, %ymm6
-	LONG $0xb855e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm5, %ymm2
-	LONG $0xb835e2c4; BYTE $0xf1 // vfmadd231ps %ymm1, %ymm9, %ymm6
-	LONG $0xce58ecc5 // vaddps %ymm6, %ymm2, %ymm1
-	LONG $0x5874c1c4; WORD $0xb00c // vaddps (%r8,%rsi,4), %ymm1, %ymm1
-	LONG $0xd558e4c5 // vaddps %ymm5, %ymm3, %ymm2
-	LONG $0xdf58b4c5 // vaddps %ymm7, %ymm9, %ymm3
-	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0xb00c // vmovups %ymm1, (%r8,%rsi,4)
-	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x0c58ecc5; BYTE $0xb0 // vaddps (%rax,%rsi,4), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0xff408e0f; WORD $0xffff // jle 0x9e0 <normSums+0x9e0>
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xfad78e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x294c; BYTE $0xc6 // subq %r8, %rsi
-	LONG $0x04008e0f; WORD $0x0000 // jle 0xec9 <normSums+0xec9>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0xad0 <normSums+0xad0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x03cf8e0f; WORD $0x0000 // jle 0xecd <normSums+0xecd>
-	LONG $0x8a1c8d4c // leaq (%rdx,%rcx,4), %r11
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0xb314 // vmovss (%rbx,%r14,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xb414 // vmovss %xmm2, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0xec75 // jne 0xb10 <normSums+0xb10>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x039a8e0f; WORD $0x0000 // jle 0xed1 <normSums+0xed1>
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xed75 // jne 0xb40 <normSums+0xb40>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0xd95ce4c5 // vsubps %ymm1, %ymm3, %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x036f8e0f; WORD $0x0000 // jle 0xed9 <normSums+0xed9>
-	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
-	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
-	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0xec75 // jne 0xb90 <normSums+0xb90>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x03268e0f; WORD $0x0000 // jle 0xedd <normSums+0xedd>
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b24 // vmovss (%r11,%rbx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x9c // vmovss %xmm4, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xed75 // jne 0xbc0 <normSums+0xbc0>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02fb8e0f; WORD $0x0000 // jle 0xee5 <normSums+0xee5>
-	QUAD $0x000000008d1c8d4c // leaq (,%rcx,4), %r11
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0xc31c8d49 // leaq (%r11,%rax,8), %rbx
-	LONG $0x831c8d4a // leaq (%rbx,%r8,4), %rbx
-	LONG $0x1a348d4d // leaq (%r10,%rbx), %r14
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbe34 // vmovss (%r14,%r15,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xbc34 // vmovss %xmm6, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
-	WORD $0xec75 // jne 0xc10 <normSums+0xc10>
-	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02b28e0f; WORD $0x0000 // jle 0xee9 <normSums+0xee9>
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0xb334 // vmovss (%rbx,%r14,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xb434 // vmovss %xmm6, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
-	WORD $0xec75 // jne 0xc40 <normSums+0xc40>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02868e0f; WORD $0x0000 // jle 0xef1 <normSums+0xef1>
-	LONG $0x401c8d48 // leaq (%rax,%rax,2), %rbx
-	LONG $0x9b1c8d4d // leaq (%r11,%rbx,4), %r11
-	LONG $0x83048d4f // leaq (%r11,%r8,4), %r8
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a01c4; WORD $0x9a04 // vmovss (%r10,%r11,4), %xmm8
-	LONG $0x117a21c4; WORD $0x9c04 // vmovss %xmm8, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0xc80 <normSums+0xc80>
-	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x024f8e0f; WORD $0x0000 // jle 0xefb <normSums+0xefb>
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a01c4; WORD $0x810c // vmovss (%r9,%r8,4), %xmm9
-	LONG $0x117a21c4; WORD $0x840c // vmovss %xmm9, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0xcc0 <normSums+0xcc0>
-	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
-	LONG $0x00021de9; BYTE $0x00 // jmp 0xefb <normSums+0xefb>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x810c8d4f // leaq (%r9,%r8,4), %r9
-	LONG $0x82048d4f // leaq (%r10,%r8,4), %r8
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfb5e8f0f; WORD $0xffff // jg 0x87e <normSums+0x87e>
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfbb08f0f; WORD $0xffff // jg 0x8e7 <normSums+0x8e7>
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfc088f0f; WORD $0xffff // jg 0x957 <normSums+0x957>
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf8128e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
-	LONG $0xa85562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm5, %ymm13
-	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
-	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
-	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
-	LONG $0xf65494c5 // vandps %ymm6, %ymm13, %ymm6
-	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
-	LONG $0xa84562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm7, %ymm13
-	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
-	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
-	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
-	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
-	LONG $0x541441c4; BYTE $0xc0 // vandps %ymm8, %ymm13, %ymm8
-	LONG $0xea287cc5 // vmovaps %ymm2, %ymm13
-	LONG $0xa83562c4; BYTE $0xec // vfmadd213ps %ymm4, %ymm9, %ymm13
-	LONG $0xa825e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm11, %ymm2
-	LONG $0xc95c34c5 // vsubps %ymm1, %ymm9, %ymm9
-	LONG $0xc95ca4c5 // vsubps %ymm1, %ymm11, %ymm1
-	LONG $0xc27c41c4; WORD $0x01f5 // vcmpltps %ymm13, %ymm0, %ymm14
-	LONG $0xebc214c5; BYTE $0x02 // vcmpleps %ymm3, %ymm13, %ymm13
-	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
-	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
-	LONG $0x541441c4; BYTE $0xee // vandps %ymm14, %ymm13, %ymm13
-	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
-	LONG $0x541441c4; BYTE $0xd2 // vandps %ymm10, %ymm13, %ymm10
-	LONG $0xda549cc5 // vandps %ymm2, %ymm12, %ymm3
-	LONG $0xd559ccc5 // vmulps %ymm5, %ymm6, %ymm2
-	LONG $0x592cc1c4; BYTE $0xe1 // vmulps %ymm9, %ymm10, %ymm4
-	LONG $0xb83de2c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm8, %ymm2
-	LONG $0xb865e2c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm3, %ymm4
-	LONG $0xce58bcc5 // vaddps %ymm6, %ymm8, %ymm1
-	LONG $0xdb58acc5 // vaddps %ymm3, %ymm10, %ymm3
-	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
-	LONG $0xd458ecc5 // vaddps %ymm4, %ymm2, %ymm2
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0xe20 <normSums+0xe20>
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x00ca8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	LONG $0xf658c4c5 // vaddps %ymm6, %ymm7, %ymm6
+	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xd258ccc5 // vaddps %ymm2, %ymm6, %ymm2
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8c // vmovss %xmm4, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0xb50 <normSums+0xb50>
 	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf7398e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x008d8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x88 // vmovss %xmm2, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xee75 // jne 0xb80 <normSums+0xb80>
+	LONG $0x30570348 // addq 0x30(%rdi), %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x5e7e // jle 0xc02 <normSums+0xc02>
+	LONG $0xd358d4c5 // vaddps %ymm3, %ymm5, %ymm2
+	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xee75 // jne 0xbc0 <normSums+0xbc0>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x217e // jle 0xc02 <normSums+0xc02>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xee75 // jne 0xbf0 <normSums+0xbf0>
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	LONG $0x05188d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1feb // jmp 0xc34 <normSums+0xc34>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	LONG $0x04f38d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
+	WORD $0x2948; BYTE $0xd8 // subq %rbx, %rax
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x1b74 // je 0xc60 <normSums+0xc60>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x357d // jge 0xc80 <normSums+0xc80>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0000bce9; BYTE $0x00 // jmp 0xd0f <normSums+0xd0f>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x02bd8d0f; WORD $0x0000 // jge 0xf27 <normSums+0xf27>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x000328e9; BYTE $0x00 // jmp 0xf99 <normSums+0xf99>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8c14 // vmovss (%rsp,%r9,4), %xmm2
-	LONG $0x117a81c4; WORD $0x8814 // vmovss %xmm2, (%r8,%r9,4)
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x187de2c4; WORD $0x5057 // vbroadcastss 0x50(%rdi), %ymm2
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	LONG $0x107cc1c4; WORD $0xb20c // vmovups (%r10,%rsi,4), %ymm1
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x1c10fcc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm3
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0xa865c2c4; WORD $0xb30c // vfmadd213ps (%r11,%rsi,4), %ymm3, %ymm1
+	LONG $0xe1c2fcc5; BYTE $0x01 // vcmpltps %ymm1, %ymm0, %ymm4
+	LONG $0xcac2f4c5; BYTE $0x02 // vcmpleps %ymm2, %ymm1, %ymm1
+	LONG $0x5c64c1c4; WORD $0xb114 // vsubps (%r9,%rsi,4), %ymm3, %ymm2
+	LONG $0xcc54f4c5 // vandps %ymm4, %ymm1, %ymm1
+	LONG $0x5474c1c4; WORD $0xb00c // vandps (%r8,%rsi,4), %ymm1, %ymm1
+	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
+	LONG $0xa875e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm1, %ymm2
+	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
+	LONG $0xc858f4c5 // vaddps %ymm0, %ymm1, %ymm1
+	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x0c58f4c5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0x817e // jle 0xc90 <normSums+0xc90>
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xff088e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x294c; BYTE $0xc0 // subq %r8, %rax
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xfee48e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	BYTE $0x90 // nop
+	LONG $0x107aa1c4; WORD $0x890c // vmovss (%rcx,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0xe50 <normSums+0xe50>
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0xd40 <normSums+0xd40>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb28e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8914 // vmovss (%rcx,%r9,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0xd80 <normSums+0xd80>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe728e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x891c // vmovss (%rcx,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0xdc0 <normSums+0xdc0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe438e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
+	LONG $0x9a0c8d48 // leaq (%rdx,%rbx,4), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0xe00 <normSums+0xe00>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3410fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x8c // vmovss %xmm6, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xe30 <normSums+0xe30>
+	LONG $0xa855e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm5, %ymm2
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
+	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
+	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
+	LONG $0x1c54ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm3
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb18e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0xd15cd4c5 // vsubps %ymm1, %ymm5, %ymm2
+	LONG $0xc858e4c5 // vaddps %ymm0, %ymm3, %ymm1
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xa865e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm3, %ymm2
+	WORD $0x9066 // nop
+	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xe80 <normSums+0xe80>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd7b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8e // vmovss %xmm2, (%rsi,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xeb0 <normSums+0xeb0>
 	LONG $0x30570348 // addq 0x30(%rdi), %rdx
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf70a8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8214 // vmovss (%rdx,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0xe80 <normSums+0xe80>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd4c8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xee0 <normSums+0xee0>
 	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf6d98e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0xeb0 <normSums+0xeb0>
-	LONG $0xfff6b7e9; BYTE $0xff // jmp 0x580 <normSums+0x580>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd95ce4c5 // vsubps %ymm1, %ymm3, %ymm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe95cd4c5 // vsubps %ymm1, %ymm5, %ymm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf95cc4c5 // vsubps %ymm1, %ymm7, %ymm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd1b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xf10 <normSums+0xf10>
+	LONG $0xfffcf9e9; BYTE $0xff // jmp 0xc20 <normSums+0xc20>
+	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
 	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf6708e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	LONG $0xdb59ecc5 // vmulps %ymm3, %ymm2, %ymm3
-	LONG $0xc95cbcc5 // vsubps %ymm1, %ymm8, %ymm1
+	LONG $0x0c10fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm1
+	LONG $0x107cc1c4; WORD $0x8814 // vmovups (%r8,%rcx,4), %ymm2
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x5c74c1c4; WORD $0x890c // vsubps (%r9,%rcx,4), %ymm1, %ymm1
+	LONG $0xa86de2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm2, %ymm1
+	LONG $0x5874c1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm1, %ymm1
+	LONG $0xd058ecc5 // vaddps %ymm0, %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0x0c58ecc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm2, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x8e // vmovups %ymm1, (%rsi,%rcx,4)
+	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x10c18348 // addq $0x10, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0xa77e // jle 0xf40 <normSums+0xf40>
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0xfc7e8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xfc5a8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0xa85de2c4; BYTE $0xeb // vfmadd213ps %ymm3, %ymm4, %ymm5
-	LONG $0xdf59ccc5 // vmulps %ymm7, %ymm6, %ymm3
-	LONG $0xb835e2c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm9, %ymm3
-	LONG $0xcc58ecc5 // vaddps %ymm4, %ymm2, %ymm1
-	LONG $0xd658b4c5 // vaddps %ymm6, %ymm9, %ymm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0xdb58d4c5 // vaddps %ymm3, %ymm5, %ymm3
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x890c // vmovss (%rcx,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0xfd0 <normSums+0xfd0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc338e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x9a0c8d48 // leaq (%rdx,%rbx,4), %rcx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
 	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0xf40 <normSums+0xf40>
-	LONG $0x1458e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm2
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x1010 <normSums+0x1010>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x1040 <normSums+0x1040>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbb48e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	LONG $0xd15cecc5 // vsubps %ymm1, %ymm2, %ymm2
+	LONG $0xc858e4c5 // vaddps %ymm0, %ymm3, %ymm1
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xa865e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm3, %ymm2
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x1080 <normSums+0x1080>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf6198e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8c14 // vmovss (%rsp,%r9,4), %xmm2
-	LONG $0x117a81c4; WORD $0x8814 // vmovss %xmm2, (%r8,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0xf70 <normSums+0xf70>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb7b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8e // vmovss %xmm2, (%rsi,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x10b0 <normSums+0x10b0>
 	LONG $0x30570348 // addq 0x30(%rdi), %rdx
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf5ea8e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8214 // vmovss (%rdx,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0xfa0 <normSums+0xfa0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb4c8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x10e0 <normSums+0x10e0>
 	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xf5b98e0f; WORD $0xffff // jle 0x580 <normSums+0x580>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0xfd0 <normSums+0xfd0>
-	LONG $0xfff597e9; BYTE $0xff // jmp 0x580 <normSums+0x580>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb1b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x1110 <normSums+0x1110>
+	LONG $0xfffaf9e9; BYTE $0xff // jmp 0xc20 <normSums+0xc20>
+	LONG $0x48c48348 // addq $0x48, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
@@ -8449,468 +8564,669 @@ TEXT normDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·columnsAVX2(SB), 0, $288-8
+TEXT ·columnsAVX2(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL columnsAVX2body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	BYTE $0x53 // pushq %rbx
-	LONG $0x20ec8348 // subq $0x20, %rsp
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0x02b28e0f; WORD $0x0000 // jle 0x2d0 <columns+0x2d0>
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0774 // je 0x23 <columns+0x23>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x04eb // jmp 0x27 <columns+0x27>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x029e8d0f; WORD $0x0000 // jge 0x2c7 <columns+0x2c7>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x15eb // jmp 0x44 <columns+0x44>
-	BYTE $0x90 // nop
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x02838d0f; WORD $0x0000 // jge 0x2c7 <columns+0x2c7>
-	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0xceaf0f48 // imulq %rsi, %rcx
 	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x0b74 // je 0x60 <columns+0x60>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0x257d // jge 0x80 <columns+0x80>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x75eb // jmp 0xd4 <columns+0xd4>
-	BYTE $0x90 // nop
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x00f48d0f; WORD $0x0000 // jge 0x15e <columns+0x15e>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00012be9; BYTE $0x00 // jmp 0x19c <columns+0x19c>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	LONG $0x0282840f; WORD $0x0000 // je 0x2ce <columns+0x2ce>
+	LONG $0x10fe8348 // cmpq $0x10, %rsi
+	LONG $0x04f48d0f; WORD $0x0000 // jge 0x54a <columns+0x54a>
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x596c81c4; WORD $0x8214 // vmulps (%r10,%r8,4), %ymm2, %ymm2
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
-	LONG $0x107ca1c4; WORD $0x800c // vmovups (%rax,%r8,4), %ymm1
-	LONG $0x08408d49 // leaq 0x8(%r8), %rax
-	LONG $0xca5cf4c5 // vsubps %ymm2, %ymm1, %ymm1
-	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
-	LONG $0x587481c4; WORD $0x810c // vaddps (%r9,%r8,4), %ymm1, %ymm1
-	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xbc7e // jle 0x90 <columns+0x90>
-	WORD $0x2948; BYTE $0xc6 // subq %rax, %rsi
-	LONG $0xff538e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x015c8e0f; WORD $0x0000 // jle 0x247 <columns+0x247>
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	LONG $0x910c8d4c // leaq (%rcx,%rdx,4), %r9
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0x100 <columns+0x100>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01208e0f; WORD $0x0000 // jle 0x24f <columns+0x24f>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8114 // vmovss (%rcx,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x140 <columns+0x140>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0000f1e9; BYTE $0x00 // jmp 0x24f <columns+0x24f>
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
-	LONG $0x107c81c4; WORD $0x810c // vmovups (%r9,%r8,4), %ymm1
-	LONG $0x5874a1c4; WORD $0x800c // vaddps (%rax,%r8,4), %ymm1, %ymm1
-	LONG $0x08408d49 // leaq 0x8(%r8), %rax
-	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xd47e // jle 0x170 <columns+0x170>
-	WORD $0x2948; BYTE $0xc6 // subq %rax, %rsi
-	LONG $0xfe8b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xfe7d8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x90048d4c // leaq (%rax,%rdx,4), %r8
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x1d0 <columns+0x1d0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x10470348 // addq 0x10(%rdi), %rax
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfe358e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x200 <columns+0x200>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x08c98349 // orq $0x8, %r9
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	LONG $0x01bf8e0f; WORD $0x0000 // jle 0x228 <columns+0x228>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0x294d; BYTE $0xd8 // subq %r11, %r8
+	LONG $0x07eb8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
+	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	WORD $0x8b4c; BYTE $0x3f // movq (%rdi), %r15
+	QUAD $0x000000009d0c8d4e // leaq (,%r11,4), %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfe0b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x230 <columns+0x230>
-	LONG $0xfffde9e9; BYTE $0xff // jmp 0x30 <columns+0x30>
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x07018e0f; WORD $0x0000 // jle 0x7a3 <columns+0x7a3>
+	LONG $0x9f148d4f // leaq (%r15,%r11,4), %r10
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb30c // vmovss (%rbx,%r14,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xb40c // vmovss %xmm1, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf0 // cmpq %r14, %r8
+	WORD $0xec75 // jne 0xb0 <columns+0xb0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x07228e0f; WORD $0x0000 // jle 0x7ef <columns+0x7ef>
+	LONG $0x2459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm4
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x06d58e0f; WORD $0x0000 // jle 0x7b0 <columns+0x7b0>
+	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
+	QUAD $0x00000000b51c8d48 // leaq (,%rsi,4), %rbx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x10470348 // addq 0x10(%rdi), %rax
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfdc58e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	LONG $0xd359ecc5 // vmulps %ymm3, %ymm2, %ymm2
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xca5cf4c5 // vsubps %ymm2, %ymm1, %ymm1
-	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x280 <columns+0x280>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x30 <columns+0x30>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xee75 // jne 0x2b0 <columns+0x2b0>
-	LONG $0xfffd69e9; BYTE $0xff // jmp 0x30 <columns+0x30>
-	LONG $0x20c48348 // addq $0x20, %rsp
-	BYTE $0x5b // popq %rbx
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x20eb // jmp 0x2f8 <columns+0x2f8>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	LONG $0x81148d48 // leaq (%rcx,%rax,4), %rdx
-	LONG $0xc1048d4c // leaq (%rcx,%rax,8), %r8
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	LONG $0xfd288f0f; WORD $0xffff // jg 0x20 <columns+0x20>
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x1174 // je 0x310 <columns+0x310>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2b7d // jge 0x330 <columns+0x330>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0000bee9; BYTE $0x00 // jmp 0x3ca <columns+0x3ca>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x02048d0f; WORD $0x0000 // jge 0x51e <columns+0x51e>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00025ce9; BYTE $0x00 // jmp 0x57e <columns+0x57e>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x187de2c4; WORD $0x286f // vbroadcastss 0x28(%rdi), %ymm5
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x820c8d4e // leaq (%rdx,%r8,4), %r9
-	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	LONG $0x107cc1c4; WORD $0x9124 // vmovups (%r9,%rdx,4), %ymm4
-	LONG $0x107cc1c4; WORD $0x8114 // vmovups (%r9,%rax,4), %ymm2
-	LONG $0x107cc1c4; WORD $0xc11c // vmovups (%r9,%rax,8), %ymm3
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0x595481c4; WORD $0x812c // vmulps (%r9,%r8,4), %ymm5, %ymm5
-	LONG $0xcd5cf4c5 // vsubps %ymm5, %ymm1, %ymm1
-	LONG $0xd55cecc5 // vsubps %ymm5, %ymm2, %ymm2
-	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
-	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0xd55ce4c5 // vsubps %ymm5, %ymm3, %ymm2
-	LONG $0xdd5cdcc5 // vsubps %ymm5, %ymm4, %ymm3
-	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
-	LONG $0xdb59e4c5 // vmulps %ymm3, %ymm3, %ymm3
-	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x5874a1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm1, %ymm1
-	LONG $0x117ca1c4; WORD $0x820c // vmovups %ymm1, (%rdx,%r8,4)
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x10c08349 // addq $0x10, %r8
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	LONG $0xff768e0f; WORD $0xffff // jle 0x340 <columns+0x340>
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	WORD $0x2948; BYTE $0xd6 // subq %rdx, %rsi
-	LONG $0xff0a8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x03158e0f; WORD $0x0000 // jle 0x6f9 <columns+0x6f9>
-	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x88148d4d // leaq (%r8,%rcx,4), %r10
-	WORD $0x014d; BYTE $0xca // addq %r9, %r10
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9a0c // vmovss (%r10,%r11,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x9c0c // vmovss %xmm1, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xec75 // jne 0x400 <columns+0x400>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02d68e0f; WORD $0x0000 // jle 0x6fd <columns+0x6fd>
-	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x8a1c8d4d // leaq (%r10,%rcx,4), %r11
-	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xed75 // jne 0x440 <columns+0x440>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x029b8e0f; WORD $0x0000 // jle 0x701 <columns+0x701>
-	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
-	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xed75 // jne 0x480 <columns+0x480>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x025f8e0f; WORD $0x0000 // jle 0x705 <columns+0x705>
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x8a148d4d // leaq (%r10,%rcx,4), %r10
-	LONG $0x92148d4d // leaq (%r10,%rdx,4), %r10
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd6 // cmpq %r10, %rsi
-	WORD $0xec75 // jne 0x4c0 <columns+0x4c0>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x0847034c // addq 0x8(%rdi), %r8
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x021e8e0f; WORD $0x0000 // jle 0x70d <columns+0x70d>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xce // cmpq %r9, %rsi
-	WORD $0xec75 // jne 0x500 <columns+0x500>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	LONG $0x0001efe9; BYTE $0x00 // jmp 0x70d <columns+0x70d>
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
-	LONG $0x107cc1c4; WORD $0xb00c // vmovups (%r8,%rsi,4), %ymm1
-	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
-	LONG $0x107cc1c4; WORD $0xc114 // vmovups (%r9,%rax,8), %ymm2
-	LONG $0x5874c1c4; WORD $0x810c // vaddps (%r9,%rax,4), %ymm1, %ymm1
-	LONG $0x586c81c4; WORD $0x8114 // vaddps (%r9,%r8,4), %ymm2, %ymm2
-	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x5874c1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0xb20c // vmovups %ymm1, (%r10,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	WORD $0xb27e // jle 0x530 <columns+0x530>
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x294c; BYTE $0xc2 // subq %r8, %rdx
-	LONG $0xfd568e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xfd488e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x8e148d4c // leaq (%rsi,%rcx,4), %r10
-	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x9b1c8d4e // leaq (%rbx,%r11,4), %r11
+	LONG $0xf11c8d49 // leaq (%r9,%rsi,8), %rbx
+	LONG $0xb1348d4f // leaq (%r9,%r14,4), %r14
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9a0c // vmovss (%r10,%r11,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x9c0c // vmovss %xmm1, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xda // cmpq %r11, %rdx
-	WORD $0xec75 // jne 0x5b0 <columns+0x5b0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfd098e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	QUAD $0x0000000085148d4c // leaq (,%rax,4), %r10
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x8a1c8d4d // leaq (%r10,%rcx,4), %r11
-	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
-	WORD $0xed75 // jne 0x5f0 <columns+0x5f0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfcca8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x8b1c8d4d // leaq (%r11,%rcx,4), %r11
-	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
-	WORD $0xed75 // jne 0x630 <columns+0x630>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc8a8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
-	LONG $0x8a148d4d // leaq (%r10,%rcx,4), %r10
-	LONG $0x82048d4f // leaq (%r10,%r8,4), %r8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x8124 // vmovss (%r9,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xec75 // jne 0x670 <columns+0x670>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x10770348 // addq 0x10(%rdi), %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc458e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x862c // vmovss (%rsi,%r8,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x842c // vmovss %xmm5, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xec75 // jne 0x6a0 <columns+0x6a0>
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0xdc58e4c5 // vaddps %ymm4, %ymm3, %ymm3
-	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc0d8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x860c // vmovss %xmm1, (%rsi,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xec75 // jne 0x6e0 <columns+0x6e0>
-	LONG $0xfffbe7e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	LONG $0x107a81c4; WORD $0xa234 // vmovss (%r10,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
+	WORD $0xec75 // jne 0x130 <columns+0x130>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
+	LONG $0xb84de2c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm6, %ymm3
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa334 // vmovss (%r11,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
+	WORD $0xec75 // jne 0x160 <columns+0x160>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
+	LONG $0xb84de2c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm6, %ymm2
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xa334 // vmovss (%rbx,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
+	WORD $0xec75 // jne 0x190 <columns+0x190>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
+	LONG $0xb84de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm6, %ymm1
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa634 // vmovss (%r14,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
+	WORD $0xec75 // jne 0x1c0 <columns+0x1c0>
+	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
+	LONG $0x04c78349 // addq $0x4, %r15
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
+	LONG $0xb84de2c4; BYTE $0xc6 // vfmadd231ps %ymm6, %ymm6, %ymm0
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	LONG $0xff258c0f; WORD $0xffff // jl 0x120 <columns+0x120>
+	LONG $0x0005ffe9; BYTE $0x00 // jmp 0x7ff <columns+0x7ff>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x084b8d4d // leaq 0x8(%r11), %r9
+	LONG $0x587ca1c4; WORD $0x8604 // vaddps (%rsi,%r8,4), %ymm0, %ymm0
+	LONG $0x117ca1c4; WORD $0x8604 // vmovups %ymm0, (%rsi,%r8,4)
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	LONG $0xfe448f0f; WORD $0xffff // jg 0x6c <columns+0x6c>
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd07e // jle 0x200 <columns+0x200>
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
+	LONG $0x02e6c148 // shlq $0x2, %rsi
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x36148d4c // leaq (%rsi,%rsi), %r10
+	LONG $0x597c81c4; WORD $0x8104 // vmulps (%r9,%r8,4), %ymm0, %ymm0
+	QUAD $0x00000000850c8d4e // leaq (,%r8,4), %r9
+	WORD $0x034c; BYTE $0x0f // addq (%rdi), %r9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x29 // vmovups (%r9), %ymm5
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
+	LONG $0xb855e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm5, %ymm4
+	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
+	LONG $0xb855e2c4; BYTE $0xdd // vfmadd231ps %ymm5, %ymm5, %ymm3
+	LONG $0x107ca1c4; WORD $0x0e2c // vmovups (%rsi,%r9), %ymm5
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
+	LONG $0xb855e2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm5, %ymm2
+	LONG $0x107ca1c4; WORD $0x0e2c // vmovups (%rsi,%r9), %ymm5
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
+	LONG $0xb855e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm5, %ymm1
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xb37c // jl 0x270 <columns+0x270>
+	LONG $0xc358dcc5 // vaddps %ymm3, %ymm4, %ymm0
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	LONG $0xffff36e9; BYTE $0xff // jmp 0x204 <columns+0x204>
+	LONG $0x10fe8348 // cmpq $0x10, %rsi
+	LONG $0x03d78d0f; WORD $0x0000 // jge 0x6af <columns+0x6af>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x08ca8349 // orq $0x8, %r10
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0x01ed8e0f; WORD $0x0000 // jle 0x4d8 <columns+0x4d8>
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	WORD $0x294d; BYTE $0xc1 // subq %r8, %r9
+	LONG $0x05698e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x011b8e0f; WORD $0x0000 // jle 0x432 <columns+0x432>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01128e0f; WORD $0x0000 // jle 0x432 <columns+0x432>
+	WORD $0x8b4c; BYTE $0x3f // movq (%rdi), %r15
+	QUAD $0x00000000b51c8d4c // leaq (,%rsi,4), %r11
+	QUAD $0x0000000085248d4e // leaq (,%r8,4), %r12
+	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x187de2c4; WORD $0x2877 // vbroadcastss 0x28(%rdi), %ymm6
-	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
+	LONG $0xf41c8d49 // leaq (%r12,%rsi,8), %rbx
+	LONG $0xb4348d4f // leaq (%r12,%r14,4), %r14
+	LONG $0x87148d4f // leaq (%r15,%r8,4), %r10
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa234 // vmovss (%r10,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
+	WORD $0xec75 // jne 0x370 <columns+0x370>
+	LONG $0x2458dcc5; BYTE $0x24 // vaddps (%rsp), %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa334 // vmovss (%r11,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
+	WORD $0xec75 // jne 0x3a0 <columns+0x3a0>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xa334 // vmovss (%rbx,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
+	WORD $0xec75 // jne 0x3d0 <columns+0x3d0>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa634 // vmovss (%r14,%r12,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
+	WORD $0xec75 // jne 0x400 <columns+0x400>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x04c78349 // addq $0x4, %r15
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	LONG $0xff2e8c0f; WORD $0xffff // jl 0x360 <columns+0x360>
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x1047034c // addq 0x10(%rdi), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x041b8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
+	LONG $0xc358dcc5 // vaddps %ymm3, %ymm4, %ymm0
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x800c // vmovss (%r8,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xed75 // jne 0x460 <columns+0x460>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x03dd8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x8004 // vmovss %xmm0, (%r8,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xed75 // jne 0x490 <columns+0x490>
+	LONG $0x0003bbe9; BYTE $0x00 // jmp 0x863 <columns+0x863>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x08508d4d // leaq 0x8(%r8), %r10
+	LONG $0x587ca1c4; WORD $0x8e04 // vaddps (%rsi,%r9,4), %ymm0, %ymm0
+	LONG $0x117ca1c4; WORD $0x8e04 // vmovups %ymm0, (%rsi,%r9,4)
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xfe168f0f; WORD $0xffff // jg 0x2ee <columns+0x2ee>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd07e // jle 0x4b0 <columns+0x4b0>
+	QUAD $0x000000008d148d4e // leaq (,%r9,4), %r10
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x361c8d4c // leaq (%rsi,%rsi), %r11
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5864c1c4; BYTE $0x1a // vaddps (%r10), %ymm3, %ymm3
+	LONG $0x586cc1c4; WORD $0x3214 // vaddps (%r10,%rsi), %ymm2, %ymm2
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x5874a1c4; WORD $0x160c // vaddps (%rsi,%r10), %ymm1, %ymm1
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x587ca1c4; WORD $0x1604 // vaddps (%rsi,%r10), %ymm0, %ymm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xd77c // jl 0x510 <columns+0x510>
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
+	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
+	LONG $0xffff6ae9; BYTE $0xff // jmp 0x4b4 <columns+0x4b4>
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x49eb // jmp 0x59e <columns+0x59e>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x10508d4d // leaq 0x10(%r8), %r10
+	LONG $0x587ca1c4; WORD $0x8e04 // vaddps (%rsi,%r9,4), %ymm0, %ymm0
+	LONG $0x117ca1c4; WORD $0x8e04 // vmovups %ymm0, (%rsi,%r9,4)
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x5874a1c4; WORD $0x8e44; BYTE $0x20 // vaddps 0x20(%rsi,%r9,4), %ymm1, %ymm0
+	LONG $0x117ca1c4; WORD $0x8e44; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi,%r9,4)
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xfabb8f0f; WORD $0xffff // jg 0x59 <columns+0x59>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xba7e // jle 0x560 <columns+0x560>
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
+	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
+	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x597481c4; WORD $0x8a04 // vmulps (%r10,%r9,4), %ymm1, %ymm0
+	LONG $0x597481c4; WORD $0x8a4c; BYTE $0x20 // vmulps 0x20(%r10,%r9,4), %ymm1, %ymm1
+	LONG $0x36148d4c // leaq (%rsi,%rsi), %r10
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107c41c4; BYTE $0x13 // vmovups (%r11), %ymm10
+	LONG $0x107c41c4; WORD $0x205b // vmovups 0x20(%r11), %ymm11
+	LONG $0x33348d4d // leaq (%r11,%rsi), %r14
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
+	LONG $0xb82dc2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm10, %ymm4
+	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
+	LONG $0x107c41c4; WORD $0x335c; BYTE $0x20 // vmovups 0x20(%r11,%rsi), %ymm11
+	LONG $0xb82dc2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm10, %ymm2
+	LONG $0x107c41c4; WORD $0x3314 // vmovups (%r11,%rsi), %ymm10
+	LONG $0x361c8d4d // leaq (%r14,%rsi), %r11
+	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
+	LONG $0xb82dc2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm10, %ymm6
+	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
+	LONG $0x107c21c4; WORD $0x365c; BYTE $0x20 // vmovups 0x20(%rsi,%r14), %ymm11
+	LONG $0xb82dc2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm10, %ymm3
+	LONG $0x107c21c4; WORD $0x3614 // vmovups (%rsi,%r14), %ymm10
+	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
+	LONG $0xb82dc2c4; BYTE $0xfa // vfmadd231ps %ymm10, %ymm10, %ymm7
+	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
+	LONG $0x107c21c4; WORD $0x1e5c; BYTE $0x20 // vmovups 0x20(%rsi,%r11), %ymm11
+	LONG $0xb82dc2c4; BYTE $0xea // vfmadd231ps %ymm10, %ymm10, %ymm5
+	LONG $0x107c21c4; WORD $0x1e14 // vmovups (%rsi,%r11), %ymm10
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	LONG $0xd95c24c5 // vsubps %ymm1, %ymm11, %ymm11
+	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
+	LONG $0xb82542c4; BYTE $0xc3 // vfmadd231ps %ymm11, %ymm11, %ymm8
+	LONG $0xb82d42c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm10, %ymm9
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	LONG $0xff6e8c0f; WORD $0xffff // jl 0x600 <columns+0x600>
+	LONG $0xc658dcc5 // vaddps %ymm6, %ymm4, %ymm0
+	LONG $0xcf58b4c5 // vaddps %ymm7, %ymm9, %ymm1
+	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	LONG $0xcb58ecc5 // vaddps %ymm3, %ymm2, %ymm1
+	LONG $0xdd58bcc5 // vaddps %ymm5, %ymm8, %ymm3
+	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
+	LONG $0xfffeb9e9; BYTE $0xff // jmp 0x568 <columns+0x568>
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x44eb // jmp 0x6fe <columns+0x6fe>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x10518d4d // leaq 0x10(%r9), %r10
+	LONG $0x586ca1c4; WORD $0x860c // vaddps (%rsi,%r8,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0x860c // vmovups %ymm1, (%rsi,%r8,4)
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x587ca1c4; WORD $0x8644; BYTE $0x20 // vaddps 0x20(%rsi,%r8,4), %ymm0, %ymm0
+	LONG $0x117ca1c4; WORD $0x8644; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi,%r8,4)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xfbdd8f0f; WORD $0xffff // jg 0x2db <columns+0x2db>
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xba7e // jle 0x6c0 <columns+0x6c0>
+	QUAD $0x0000000085148d4e // leaq (,%r8,4), %r10
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x361c8d4c // leaq (%rsi,%rsi), %r11
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x32348d4d // leaq (%r10,%rsi), %r14
+	LONG $0x5844c1c4; BYTE $0x3a // vaddps (%r10), %ymm7, %ymm7
+	LONG $0x5854c1c4; WORD $0x206a // vaddps 0x20(%r10), %ymm5, %ymm5
+	LONG $0x584cc1c4; WORD $0x3234 // vaddps (%r10,%rsi), %ymm6, %ymm6
+	LONG $0x5864c1c4; WORD $0x325c; BYTE $0x20 // vaddps 0x20(%r10,%rsi), %ymm3, %ymm3
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x36148d4d // leaq (%r14,%rsi), %r10
+	LONG $0x585ca1c4; WORD $0x3624 // vaddps (%rsi,%r14), %ymm4, %ymm4
+	LONG $0x5874a1c4; WORD $0x364c; BYTE $0x20 // vaddps 0x20(%rsi,%r14), %ymm1, %ymm1
+	LONG $0x586ca1c4; WORD $0x1614 // vaddps (%rsi,%r10), %ymm2, %ymm2
+	LONG $0x587ca1c4; WORD $0x1644; BYTE $0x20 // vaddps 0x20(%rsi,%r10), %ymm0, %ymm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xba7c // jl 0x740 <columns+0x740>
+	LONG $0xf658c4c5 // vaddps %ymm6, %ymm7, %ymm6
+	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
+	LONG $0xdb58d4c5 // vaddps %ymm3, %ymm5, %ymm3
+	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
+	LONG $0xd258ccc5 // vaddps %ymm2, %ymm6, %ymm2
+	LONG $0xc058e4c5 // vaddps %ymm0, %ymm3, %ymm0
+	LONG $0xffff25e9; BYTE $0xff // jmp 0x6c8 <columns+0x6c8>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00b78e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
+	LONG $0xe159fcc5 // vmulps %ymm1, %ymm0, %ymm4
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xe45cfcc5 // vsubps %ymm4, %ymm0, %ymm4
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xb85de2c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm4, %ymm3
+	LONG $0xb85de2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm4, %ymm2
+	LONG $0xb85de2c4; BYTE $0xcc // vfmadd231ps %ymm4, %ymm4, %ymm1
+	LONG $0xb85de2c4; BYTE $0xc4 // vfmadd231ps %ymm4, %ymm4, %ymm0
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xe37c // jl 0x7d0 <columns+0x7d0>
+	WORD $0x10eb // jmp 0x7ff <columns+0x7ff>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x104f034c // addq 0x10(%rdi), %r9
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x527e // jle 0x863 <columns+0x863>
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x810c // vmovss (%r9,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0xed75 // jne 0x820 <columns+0x820>
+	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x217e // jle 0x863 <columns+0x863>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x117ac1c4; WORD $0x8104 // vmovss %xmm0, (%r9,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0xed75 // jne 0x850 <columns+0x850>
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x02a78d0f; WORD $0x0000 // jge 0xb17 <columns+0xb17>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1eeb // jmp 0x894 <columns+0x894>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x02838d0f; WORD $0x0000 // jge 0xb17 <columns+0xb17>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
+	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
+	WORD $0x0b74 // je 0x8b0 <columns+0x8b0>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x257d // jge 0x8d0 <columns+0x8d0>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x75eb // jmp 0x925 <columns+0x925>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x016d8d0f; WORD $0x0000 // jge 0xa27 <columns+0xa27>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0001abe9; BYTE $0x00 // jmp 0xa6c <columns+0xa6c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	LONG $0x5974c1c4; WORD $0xb10c // vmulps (%r9,%rsi,4), %ymm1, %ymm1
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x084e8d4c // leaq 0x8(%rsi), %r9
+	LONG $0x107cc1c4; WORD $0xb014 // vmovups (%r8,%rsi,4), %ymm2
+	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
+	LONG $0xa875e2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm1, %ymm1
+	LONG $0x5874c1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0xb20c // vmovups %ymm1, (%r10,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	WORD $0xbb7e // jle 0x8e0 <columns+0x8e0>
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	LONG $0xff528e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x294c; BYTE $0xc8 // subq %r9, %rax
+	LONG $0xff2c8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xec75 // jne 0x960 <columns+0x960>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff038e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	LONG $0x0c59f4c5; BYTE $0x24 // vmulps (%rsp), %ymm1, %ymm1
+	LONG $0x8a048d4c // leaq (%rdx,%rcx,4), %r8
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x9a0 <columns+0x9a0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
 	LONG $0x10570348 // addq 0x10(%rdi), %rdx
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfbb78e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
-	LONG $0xee59d4c5 // vmulps %ymm6, %ymm5, %ymm5
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0xcd5cf4c5 // vsubps %ymm5, %ymm1, %ymm1
-	LONG $0xd55cecc5 // vsubps %ymm5, %ymm2, %ymm2
-	LONG $0xdd5ce4c5 // vsubps %ymm5, %ymm3, %ymm3
-	LONG $0xe55cdcc5 // vsubps %ymm5, %ymm4, %ymm4
-	LONG $0xc959f4c5 // vmulps %ymm1, %ymm1, %ymm1
-	LONG $0xd259ecc5 // vmulps %ymm2, %ymm2, %ymm2
-	LONG $0xdb59e4c5 // vmulps %ymm3, %ymm3, %ymm3
-	LONG $0xe459dcc5 // vmulps %ymm4, %ymm4, %ymm4
-	LONG $0x107aa1c4; WORD $0x822c // vmovss (%rdx,%r8,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x842c // vmovss %xmm5, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x750 <columns+0x750>
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0xdc58e4c5 // vaddps %ymm4, %ymm3, %ymm3
-	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb58e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xa875e2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm1, %ymm1
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x9e0 <columns+0x9e0>
 	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfb5d8e0f; WORD $0xffff // jle 0x2e0 <columns+0x2e0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe7b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xa10 <columns+0xa10>
+	LONG $0xfffe59e9; BYTE $0xff // jmp 0x880 <columns+0x880>
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x587ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm0, %ymm1
+	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
+	LONG $0x587481c4; WORD $0x810c // vaddps (%r9,%r8,4), %ymm1, %ymm1
+	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xd47e // jle 0xa40 <columns+0xa40>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xfe0b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	LONG $0xfe058e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x860c // vmovss (%rsi,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc6 // cmpq %r8, %rsi
-	WORD $0xec75 // jne 0x790 <columns+0x790>
-	LONG $0xfffb37e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0xaa0 <columns+0xaa0>
+	LONG $0x0c58fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm1
+	LONG $0x10570348 // addq 0x10(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb58e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xad0 <columns+0xad0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0xb00 <columns+0xb00>
+	LONG $0xfffd69e9; BYTE $0xff // jmp 0x880 <columns+0x880>
+	LONG $0x28c48348 // addq $0x28, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 

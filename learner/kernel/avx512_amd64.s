@@ -10454,397 +10454,833 @@ TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normSumsAVX512(SB), 0, $256-8
+TEXT ·normSumsAVX512(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL normSumsAVX512body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x40478b4c // movq 0x40(%rdi), %r8
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0a74 // je 0x26 <normSums+0x26>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x06eb // jmp 0x2c <normSums+0x2c>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0xc289 // movl %eax, %edx
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x028d8e0f; WORD $0x0000 // jle 0x2a7 <normSums+0x2a7>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	LONG $0x027d8d0f; WORD $0x0000 // jge 0x2a2 <normSums+0x2a2>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x4feb // jmp 0x7a <normSums+0x7a>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x4874f162; WORD $0xd259 // vmulps %zmm2, %zmm1, %zmm2
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	LONG $0x02288d0f; WORD $0x0000 // jge 0x2a2 <normSums+0x2a2>
-	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x18ec8348 // subq $0x18, %rsp
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0xc0af0f49 // imulq %r8, %rax
 	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x1574 // je 0xa0 <normSums+0xa0>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x2f7d // jge 0xc0 <normSums+0xc0>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0000c1e9; BYTE $0x00 // jmp 0x159 <normSums+0x159>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x012e8d0f; WORD $0x0000 // jge 0x1d8 <normSums+0x1d8>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00019fe9; BYTE $0x00 // jmp 0x250 <normSums+0x250>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	LONG $0x0209840f; WORD $0x0000 // je 0x267 <normSums+0x267>
+	LONG $0x20f88349 // cmpq $0x20, %r8
+	LONG $0x036a8d0f; WORD $0x0000 // jge 0x3d2 <normSums+0x3d2>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x10c88348 // orq $0x10, %rax
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0x06fd8e0f; WORD $0x0000 // jle 0x777 <normSums+0x777>
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
+	WORD $0x394d; BYTE $0xf8 // cmpq %r15, %r8
+	LONG $0x0d568e0f; WORD $0x0000 // jle 0xde1 <normSums+0xde1>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x0d028e0f; WORD $0x0000 // jle 0xda9 <normSums+0xda9>
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x487df262; WORD $0x5718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm2
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	QUAD $0x00000000bd148d4e // leaq (,%r15,4), %r10
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xb9 // vmovups (%rcx,%r15,4), %zmm1 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm3 {%k1} {z}
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97c1162; WORD $0x2c10; BYTE $0x13 // vmovups (%r11,%r10), %zmm13 {%k1} {z}
+	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
+	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x10 // vmovups (%rax,%r10), %zmm14 {%k1} {z}
+	LONG $0x10348d4e // leaq (%rax,%r10), %r14
+	LONG $0x04c38348 // addq $0x4, %rbx
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0xc97ce162; WORD $0x0410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm16 {%k1} {z}
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0xc97ce162; WORD $0x0c10; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm17 {%k1} {z}
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x48157262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm13, %zmm15
+	LONG $0x48147162; WORD $0xeb5c // vsubps %zmm3, %zmm13, %zmm13
+	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
+	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
+	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
+	LONG $0x407d7262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm16, %zmm15
+	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
+	LONG $0x480d5262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm14, %zmm10
+	LONG $0x481c5162; WORD $0xe658 // vaddps %zmm14, %zmm12, %zmm12
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
+	LONG $0x407c7162; WORD $0xeb5c // vsubps %zmm3, %zmm16, %zmm13
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0xc97ce162; WORD $0x0410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm16 {%k1} {z}
+	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
+	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
+	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
+	LONG $0x40757262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm17, %zmm15
+	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
+	LONG $0x480d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm14, %zmm9
+	LONG $0x48245162; WORD $0xde58 // vaddps %zmm14, %zmm11, %zmm11
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
+	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
+	LONG $0x40747162; WORD $0xeb5c // vsubps %zmm3, %zmm17, %zmm13
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
+	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
+	LONG $0x407d7262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm16, %zmm15
+	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
+	LONG $0x480dd262; WORD $0xf5b8 // vfmadd231ps %zmm13, %zmm14, %zmm6
+	LONG $0x483c5162; WORD $0xc658 // vaddps %zmm14, %zmm8, %zmm8
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
+	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
+	LONG $0x407c7162; WORD $0xeb5c // vsubps %zmm3, %zmm16, %zmm13
+	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
+	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
+	LONG $0x480dd262; WORD $0xedb8 // vfmadd231ps %zmm13, %zmm14, %zmm5
+	LONG $0x4844d162; WORD $0xfe58 // vaddps %zmm14, %zmm7, %zmm7
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	LONG $0xfedc8c0f; WORD $0xffff // jl 0x120 <normSums+0x120>
+	LONG $0x482cd162; WORD $0xc158 // vaddps %zmm9, %zmm10, %zmm0
+	LONG $0x484cf162; WORD $0xcd58 // vaddps %zmm5, %zmm6, %zmm1
+	LONG $0x483cf162; WORD $0xd758 // vaddps %zmm7, %zmm8, %zmm2
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x481cd162; WORD $0xcb58 // vaddps %zmm11, %zmm12, %zmm1
+	LONG $0x00015be9; BYTE $0x00 // jmp 0x3c2 <normSums+0x3c2>
+	LONG $0x20f88349 // cmpq $0x20, %r8
+	LONG $0x07208d0f; WORD $0x0000 // jge 0x991 <normSums+0x991>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x10c88348 // orq $0x10, %rax
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0x09a28e0f; WORD $0x0000 // jle 0xc25 <normSums+0xc25>
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
+	WORD $0x394d; BYTE $0xf8 // cmpq %r15, %r8
+	LONG $0x0b4d8e0f; WORD $0x0000 // jle 0xde1 <normSums+0xde1>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x0af98e0f; WORD $0x0000 // jle 0xda9 <normSums+0xda9>
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	QUAD $0x0000000085148d4e // leaq (,%r8,4), %r10
+	QUAD $0x00000000bd1c8d4e // leaq (,%r15,4), %r11
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97c3162; WORD $0x0c10; BYTE $0x19 // vmovups (%rcx,%r11), %zmm9 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x1410; BYTE $0x18 // vmovups (%rax,%r11), %zmm10 {%k1} {z}
+	LONG $0x19148d4a // leaq (%rcx,%r11), %rdx
+	LONG $0x180c8d4e // leaq (%rax,%r11), %r9
+	LONG $0x04c38348 // addq $0x4, %rbx
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x12 // vmovups (%r10,%rdx), %zmm11 {%k1} {z}
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm12 {%k1} {z}
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	LONG $0x48347162; WORD $0xc85c // vsubps %zmm0, %zmm9, %zmm9
+	LONG $0x482c5162; WORD $0xc058 // vaddps %zmm8, %zmm10, %zmm8
+	LONG $0x482dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm10, %zmm6
+	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
+	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x12 // vmovups (%r10,%rdx), %zmm11 {%k1} {z}
+	LONG $0x482dd262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm10, %zmm5
+	LONG $0x482cf162; WORD $0xff58 // vaddps %zmm7, %zmm10, %zmm7
+	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
+	LONG $0x481c7162; WORD $0xc85c // vsubps %zmm0, %zmm12, %zmm9
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0x482dd262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm10, %zmm2
+	LONG $0x482cf162; WORD $0xe458 // vaddps %zmm4, %zmm10, %zmm4
+	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
+	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
+	LONG $0x482dd262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm10, %zmm1
+	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	LONG $0xff5c8c0f; WORD $0xffff // jl 0x300 <normSums+0x300>
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x484cf162; WORD $0xc558 // vaddps %zmm5, %zmm6, %zmm0
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x483cf162; WORD $0xcf58 // vaddps %zmm7, %zmm8, %zmm1
+	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x0009dfe9; BYTE $0x00 // jmp 0xdb1 <normSums+0xdb1>
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x71eb // jmp 0x454 <normSums+0x454>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x486cb162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm2, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	QUAD $0x01904c584864b162 // vaddps 0x40(%rax,%r10,4), %zmm3, %zmm1
+	QUAD $0x01904c11487cb162 // vmovups %zmm1, 0x40(%rax,%r10,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	QUAD $0x01904c58485cb162 // vaddps 0x40(%rax,%r10,4), %zmm4, %zmm1
+	QUAD $0x01904c11487cb162 // vmovups %zmm1, 0x40(%rax,%r10,4)
+	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x40478b4c // movq 0x40(%rdi), %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xfc168f0f; WORD $0xffff // jg 0x6a <normSums+0x6a>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x847e // jle 0x3f0 <normSums+0x3f0>
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x487d7262; WORD $0x4718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm8
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x2424894c // movq %r12, (%rsp)
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm1
+	QUAD $0x01905410487cb162 // vmovups 0x40(%rax,%r10,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x92 // vmovups (%rdx,%r10,4), %zmm3
+	QUAD $0x01926410487cb162 // vmovups 0x40(%rdx,%r10,4), %zmm4
+	LONG $0x487c9162; WORD $0x2c10; BYTE $0x91 // vmovups (%r9,%r10,4), %zmm5
+	QUAD $0x01917410487c9162 // vmovups 0x40(%r9,%r10,4), %zmm6
+	LONG $0x487c2162; WORD $0x0410; BYTE $0x23 // vmovups (%rbx,%r12), %zmm24
+	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
+	QUAD $0x01234c10487c2162 // vmovups 0x40(%rbx,%r12), %zmm25
+	LONG $0x230c8d4e // leaq (%rbx,%r12), %r9
+	LONG $0x232c8d4b // leaq (%r11,%r12), %rbp
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm27
+	LONG $0x31048d4b // leaq (%r9,%r14), %rax
+	LONG $0x35548d4a; BYTE $0x00 // leaq (%rbp,%r14), %rdx
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	LONG $0x403d6262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm24, %zmm26
+	LONG $0x403c6162; WORD $0xc15c // vsubps %zmm1, %zmm24, %zmm24
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	LONG $0xc97c0162; WORD $0x1410; BYTE $0x23 // vmovups (%r11,%r12), %zmm26 {%k1} {z}
+	LONG $0x402d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm26, %zmm19
+	LONG $0x48341162; WORD $0xca58 // vaddps %zmm26, %zmm9, %zmm9
+	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
+	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
+	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
+	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
+	QUAD $0x01234410c97c0162 // vmovups 0x40(%r11,%r12), %zmm24 {%k1} {z}
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	QUAD $0x00855410c97c2162 // vmovups (%rbp,%r8,4), %zmm26 {%k1} {z}
+	LONG $0x403d8262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm24, %zmm16
+	QUAD $0x01814c10487c0162 // vmovups 0x40(%r9,%r8,4), %zmm25
+	LONG $0x48449162; WORD $0xf858 // vaddps %zmm24, %zmm7, %zmm7
+	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
+	LONG $0x487c0162; WORD $0x1c10; BYTE $0xc1 // vmovups (%r9,%r8,8), %zmm27
+	LONG $0x402d8262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm26, %zmm21
+	LONG $0x48141162; WORD $0xea58 // vaddps %zmm26, %zmm13, %zmm13
+	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
+	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
+	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
+	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
+	QUAD $0x01854410c97c2162 // vmovups 0x40(%rbp,%r8,4), %zmm24 {%k1} {z}
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	QUAD $0x00c55410c97c2162 // vmovups (%rbp,%r8,8), %zmm26 {%k1} {z}
+	LONG $0x403d8262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm24, %zmm17
+	QUAD $0x01c14c10487c0162 // vmovups 0x40(%r9,%r8,8), %zmm25
+	LONG $0x482c1162; WORD $0xd058 // vaddps %zmm24, %zmm10, %zmm10
+	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
+	LONG $0x487c2162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm27
+	LONG $0x402d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm26, %zmm22
+	LONG $0x480c1162; WORD $0xf258 // vaddps %zmm26, %zmm14, %zmm14
+	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
+	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
+	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
+	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
+	QUAD $0x01c54410c97c2162 // vmovups 0x40(%rbp,%r8,8), %zmm24 {%k1} {z}
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	LONG $0xc97c2162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm26 {%k1} {z}
+	LONG $0x403d8262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm24, %zmm18
+	QUAD $0x01804c10487c2162 // vmovups 0x40(%rax,%r8,4), %zmm25
+	LONG $0x48241162; WORD $0xd858 // vaddps %zmm24, %zmm11, %zmm11
+	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
+	LONG $0x402d8262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm26, %zmm23
+	LONG $0x48041162; WORD $0xfa58 // vaddps %zmm26, %zmm15, %zmm15
+	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
+	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
+	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
+	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
+	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
+	QUAD $0x01824410c97c2162 // vmovups 0x40(%rdx,%r8,4), %zmm24 {%k1} {z}
+	LONG $0x403d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm24, %zmm20
+	LONG $0x481c1162; WORD $0xe058 // vaddps %zmm24, %zmm12, %zmm12
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	LONG $0xfdff8c0f; WORD $0xffff // jl 0x520 <normSums+0x520>
+	LONG $0x4064b162; WORD $0xcd58 // vaddps %zmm21, %zmm19, %zmm1
+	LONG $0x404cb162; WORD $0xd758 // vaddps %zmm23, %zmm22, %zmm2
+	LONG $0x4834d162; WORD $0xe558 // vaddps %zmm13, %zmm9, %zmm4
+	LONG $0x480cd162; WORD $0xdf58 // vaddps %zmm15, %zmm14, %zmm3
+	LONG $0x407cb162; WORD $0xe958 // vaddps %zmm17, %zmm16, %zmm5
+	LONG $0x4844d162; WORD $0xf258 // vaddps %zmm10, %zmm7, %zmm6
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0x406cb162; WORD $0xe458 // vaddps %zmm20, %zmm18, %zmm4
+	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
+	LONG $0x4824d162; WORD $0xec58 // vaddps %zmm12, %zmm11, %zmm5
+	LONG $0x484cf162; WORD $0xe558 // vaddps %zmm5, %zmm6, %zmm4
+	LONG $0xfffc79e9; BYTE $0xff // jmp 0x3f0 <normSums+0x3f0>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x47eb // jmp 0x7cc <normSums+0x7cc>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x40c28349 // addq $0x40, %r10
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x486cf162; WORD $0x0c58; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm2, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
+	LONG $0x10478d49 // leaq 0x10(%r15), %rax
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	LONG $0x40478b4c // movq 0x40(%rdi), %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xf8b18f0f; WORD $0xffff // jg 0x7d <normSums+0x7d>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xb47e // jle 0x790 <normSums+0x790>
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x487df262; WORD $0x6f18; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm5
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
+	LONG $0x243c894c // movq %r15, (%rsp)
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm2
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm3
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487c3162; WORD $0x2c10; BYTE $0x23 // vmovups (%rbx,%r12), %zmm13
+	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	LONG $0x23048d4b // leaq (%r11,%r12), %rax
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x487c3162; WORD $0x3c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm15
+	LONG $0x487ca162; WORD $0x0410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm16
+	LONG $0x322c8d4a // leaq (%rdx,%r14), %rbp
+	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
+	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	LONG $0x48157262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm13, %zmm14
+	LONG $0x48147162; WORD $0xe95c // vsubps %zmm1, %zmm13, %zmm13
+	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
+	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
+	LONG $0xc97c1162; WORD $0x3410; BYTE $0x23 // vmovups (%r11,%r12), %zmm14 {%k1} {z}
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x480d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm14, %zmm9
+	LONG $0x485cd162; WORD $0xe658 // vaddps %zmm14, %zmm4, %zmm4
+	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
+	LONG $0x48057262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm15, %zmm14
+	LONG $0x48047162; WORD $0xe95c // vsubps %zmm1, %zmm15, %zmm13
+	QUAD $0x00857c10487c3162 // vmovups (%rbp,%r8,4), %zmm15
+	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
+	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm14 {%k1} {z}
+	LONG $0x480d5262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm14, %zmm10
+	LONG $0x484cd162; WORD $0xf658 // vaddps %zmm14, %zmm6, %zmm6
+	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
+	LONG $0x407d7262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm16, %zmm14
+	LONG $0x407c7162; WORD $0xe95c // vsubps %zmm1, %zmm16, %zmm13
+	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
+	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
+	LONG $0xc97c3162; WORD $0x3410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm14 {%k1} {z}
+	LONG $0x480d5262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm14, %zmm11
+	LONG $0x4844d162; WORD $0xfe58 // vaddps %zmm14, %zmm7, %zmm7
+	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
+	LONG $0x48057262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm15, %zmm14
+	LONG $0x48047162; WORD $0xe95c // vsubps %zmm1, %zmm15, %zmm13
+	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
+	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
+	LONG $0xc97c1162; WORD $0x3410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm14 {%k1} {z}
+	LONG $0x480d5262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm14, %zmm12
+	LONG $0x483c5162; WORD $0xc658 // vaddps %zmm14, %zmm8, %zmm8
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	LONG $0xfef18c0f; WORD $0xffff // jl 0x850 <normSums+0x850>
+	LONG $0x4834d162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm1
+	LONG $0x4824d162; WORD $0xd458 // vaddps %zmm12, %zmm11, %zmm2
+	LONG $0x485cf162; WORD $0xe658 // vaddps %zmm6, %zmm4, %zmm4
+	LONG $0x4844d162; WORD $0xd858 // vaddps %zmm8, %zmm7, %zmm3
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0x790 <normSums+0x790>
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x76eb // jmp 0xa14 <normSums+0xa14>
+	WORD $0x9066 // nop
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x486cb162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm2, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	QUAD $0x01904458487cb162 // vaddps 0x40(%rax,%r10,4), %zmm0, %zmm0
+	QUAD $0x01904411487cb162 // vmovups %zmm0, 0x40(%rax,%r10,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	QUAD $0x019044584864b162 // vaddps 0x40(%rax,%r10,4), %zmm3, %zmm0
+	QUAD $0x01904411487cb162 // vmovups %zmm0, 0x40(%rax,%r10,4)
+	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x40478b4c // movq 0x40(%rdi), %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xf85f8f0f; WORD $0xffff // jg 0x273 <normSums+0x273>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x847e // jle 0x9a0 <normSums+0x9a0>
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm2
-	LONG $0x486db262; WORD $0x0ca8; BYTE $0x83 // vfmadd213ps (%rbx,%r8,4), %zmm2, %zmm1
-	LONG $0x486cb162; WORD $0x145c; BYTE $0x80 // vsubps (%rax,%r8,4), %zmm2, %zmm2
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x2424894c // movq %r12, (%rsp)
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm1
+	QUAD $0x01905410487cb162 // vmovups 0x40(%rax,%r10,4), %zmm2
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487ca162; WORD $0x1410; BYTE $0x23 // vmovups (%rbx,%r12), %zmm18
+	LONG $0x487c8162; WORD $0x2410; BYTE $0x23 // vmovups (%r11,%r12), %zmm20
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	QUAD $0x01235c10487ca162 // vmovups 0x40(%rbx,%r12), %zmm19
+	LONG $0x23048d4b // leaq (%r11,%r12), %rax
+	QUAD $0x01236c10487c8162 // vmovups 0x40(%r11,%r12), %zmm21
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x320c8d4e // leaq (%rdx,%r14), %r9
+	LONG $0x302c8d4a // leaq (%rax,%r14), %rbp
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	LONG $0x406ce162; WORD $0xd15c // vsubps %zmm1, %zmm18, %zmm18
+	LONG $0x405ca162; WORD $0xc958 // vaddps %zmm17, %zmm20, %zmm17
+	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
+	LONG $0x40545162; WORD $0xed58 // vaddps %zmm13, %zmm21, %zmm13
+	LONG $0x405d3262; WORD $0xf2b8 // vfmadd231ps %zmm18, %zmm20, %zmm14
+	LONG $0x487ca162; WORD $0x2410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm20
+	LONG $0x4055b262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm7
+	QUAD $0x01825c10487ca162 // vmovups 0x40(%rdx,%r8,4), %zmm19
+	QUAD $0x01806c10487ca162 // vmovups 0x40(%rax,%r8,4), %zmm21
+	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
+	LONG $0x487ca162; WORD $0x2410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm20
+	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
+	LONG $0x40545162; WORD $0xd258 // vaddps %zmm10, %zmm21, %zmm10
+	LONG $0x4055b262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm21, %zmm4
+	QUAD $0x01c25c10487ca162 // vmovups 0x40(%rdx,%r8,8), %zmm19
+	QUAD $0x01c06c10487ca162 // vmovups 0x40(%rax,%r8,8), %zmm21
+	LONG $0x405d3262; WORD $0xdab8 // vfmadd231ps %zmm18, %zmm20, %zmm11
+	LONG $0x405ca162; WORD $0xc058 // vaddps %zmm16, %zmm20, %zmm16
+	LONG $0x487ca162; WORD $0x2410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm20
+	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
+	LONG $0x40545162; WORD $0xc058 // vaddps %zmm8, %zmm21, %zmm8
+	LONG $0x4055b262; WORD $0xdbb8 // vfmadd231ps %zmm19, %zmm21, %zmm3
+	QUAD $0x01815c10487c8162 // vmovups 0x40(%r9,%r8,4), %zmm19
+	QUAD $0x01856c10487ca162 // vmovups 0x40(%rbp,%r8,4), %zmm21
+	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
+	LONG $0x487ca162; WORD $0x2410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm20
+	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
+	LONG $0x4054f162; WORD $0xed58 // vaddps %zmm5, %zmm21, %zmm5
+	LONG $0x405d3262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm20, %zmm9
+	LONG $0x405c5162; WORD $0xff58 // vaddps %zmm15, %zmm20, %zmm15
+	LONG $0x487c8162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm20
+	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
+	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
+	QUAD $0x00856410487ca162 // vmovups (%rbp,%r8,4), %zmm20
+	LONG $0x405db262; WORD $0xf2b8 // vfmadd231ps %zmm18, %zmm20, %zmm6
+	LONG $0x405c5162; WORD $0xe458 // vaddps %zmm12, %zmm20, %zmm12
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	LONG $0xfed18c0f; WORD $0xffff // jl 0xaa0 <normSums+0xaa0>
+	LONG $0x4864f162; WORD $0xc058 // vaddps %zmm0, %zmm3, %zmm0
+	LONG $0x4844f162; WORD $0xe458 // vaddps %zmm4, %zmm7, %zmm4
+	LONG $0x4834f162; WORD $0xd658 // vaddps %zmm6, %zmm9, %zmm2
+	LONG $0x480cd162; WORD $0xcb58 // vaddps %zmm11, %zmm14, %zmm1
+	LONG $0x40743162; WORD $0xc858 // vaddps %zmm16, %zmm17, %zmm9
+	LONG $0x4804d162; WORD $0xf458 // vaddps %zmm12, %zmm15, %zmm6
+	LONG $0x4814d162; WORD $0xda58 // vaddps %zmm10, %zmm13, %zmm3
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x485cf162; WORD $0xc058 // vaddps %zmm0, %zmm4, %zmm0
+	LONG $0x483cf162; WORD $0xe558 // vaddps %zmm5, %zmm8, %zmm4
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x4834f162; WORD $0xd658 // vaddps %zmm6, %zmm9, %zmm2
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0xfffd8be9; BYTE $0xff // jmp 0x9b0 <normSums+0x9b0>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	WORD $0x45eb // jmp 0xc74 <normSums+0xc74>
+	BYTE $0x90 // nop
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x40c28349 // addq $0x40, %r10
+	LONG $0x487cf162; WORD $0x0458; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%rcx,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x4874f162; WORD $0x0458; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm1, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%rcx,4)
+	LONG $0x10478d49 // leaq 0x10(%r15), %rax
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	LONG $0x40478b4c // movq 0x40(%rdi), %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	LONG $0xf6128f0f; WORD $0xffff // jg 0x286 <normSums+0x286>
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0xb47e // jle 0xc30 <normSums+0xc30>
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
+	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
+	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
+	LONG $0x243c894c // movq %r15, (%rsp)
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm0
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487c3162; WORD $0x0c10; BYTE $0x23 // vmovups (%rbx,%r12), %zmm9
+	LONG $0x487c1162; WORD $0x1410; BYTE $0x23 // vmovups (%r11,%r12), %zmm10
+	LONG $0x23048d4a // leaq (%rbx,%r12), %rax
+	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm11
+	LONG $0x487c3162; WORD $0x2410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm12
+	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
+	LONG $0x322c8d4a // leaq (%rdx,%r14), %rbp
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	LONG $0x48347162; WORD $0xc85c // vsubps %zmm0, %zmm9, %zmm9
+	LONG $0x482c5162; WORD $0xc058 // vaddps %zmm8, %zmm10, %zmm8
+	LONG $0x482dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm10, %zmm6
+	LONG $0x487c3162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm10
+	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
+	LONG $0x487c1162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm11
+	LONG $0x482dd262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm10, %zmm5
+	LONG $0x482cf162; WORD $0xff58 // vaddps %zmm7, %zmm10, %zmm7
+	LONG $0x487c3162; WORD $0x1410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm10
+	LONG $0x481c7162; WORD $0xc85c // vsubps %zmm0, %zmm12, %zmm9
+	LONG $0x482dd262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm10, %zmm2
+	LONG $0x482cf162; WORD $0xe458 // vaddps %zmm4, %zmm10, %zmm4
+	QUAD $0x00855410487c3162 // vmovups (%rbp,%r8,4), %zmm10
+	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
+	LONG $0x482dd262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm10, %zmm1
+	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	LONG $0xff598c0f; WORD $0xffff // jl 0xcd0 <normSums+0xcd0>
+	LONG $0x484cf162; WORD $0xc558 // vaddps %zmm5, %zmm6, %zmm0
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x483cf162; WORD $0xef58 // vaddps %zmm7, %zmm8, %zmm5
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x4854f162; WORD $0xca58 // vaddps %zmm2, %zmm5, %zmm1
+	LONG $0xfffe8fe9; BYTE $0xff // jmp 0xc38 <normSums+0xc38>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
+	LONG $0x497cb162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%r15,4) {%k1}
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cb162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%r15,4) {%k1}
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	LONG $0x029a8d0f; WORD $0x0000 // jge 0x1088 <normSums+0x1088>
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x58eb // jmp 0xe50 <normSums+0xe50>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x486df262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm2, %zmm1
+	LONG $0x486cf162; WORD $0xd058 // vaddps %zmm0, %zmm2, %zmm2
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm3 {%k1} {z}
+	LONG $0x4874f162; WORD $0xcb58 // vaddps %zmm3, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	LONG $0x02388d0f; WORD $0x0000 // jge 0x1088 <normSums+0x1088>
+	WORD $0x294c; BYTE $0xd1 // subq %r10, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	WORD $0x1f74 // je 0xe80 <normSums+0xe80>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x397d // jge 0xea0 <normSums+0xea0>
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0000cee9; BYTE $0x00 // jmp 0xf3f <normSums+0xf3f>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x013b8d0f; WORD $0x0000 // jge 0xfc5 <normSums+0xfc5>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0001a5e9; BYTE $0x00 // jmp 0x1036 <normSums+0x1036>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm1
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x487cf162; WORD $0x1410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm2
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x486df262; WORD $0x0ca8; BYTE $0xb3 // vfmadd213ps (%rbx,%rsi,4), %zmm2, %zmm1
+	LONG $0x486cd162; WORD $0x145c; BYTE $0xb1 // vsubps (%r9,%rsi,4), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0xc9c2; BYTE $0x01 // vcmpltps %zmm1, %zmm0, %k1
 	QUAD $0x02144fc25974f162 // vcmpleps 0x50(%rdi){1to16}, %zmm1, %k1 {%k1}
-	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xd259 // vmulps %zmm2, %zmm1, %zmm2
-	LONG $0x486cb162; WORD $0x1458; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm2, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x80 // vmovups %zmm2, (%rax,%r8,4)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x4875f262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm1, %zmm2
+	LONG $0x486cf162; WORD $0x1458; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm2, %zmm2
+	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x1411; BYTE $0xb0 // vmovups %zmm2, (%rax,%rsi,4)
 	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x80 // vmovups %zmm1, (%rax,%r8,4)
-	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0xff778e0f; WORD $0xffff // jle 0xd0 <normSums+0xd0>
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
+	LONG $0x10468d48 // leaq 0x10(%rsi), %rax
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xff718e0f; WORD $0xffff // jle 0xeb0 <normSums+0xeb0>
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xff048e0f; WORD $0xffff // jle 0x66 <normSums+0x66>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0xfef18e0f; WORD $0xffff // jle 0xe3c <normSums+0xe3c>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
 	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm3 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
 	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
 	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm5 {%k1} {z}
-	LONG $0x485df262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm4, %zmm3
-	LONG $0x485cf162; WORD $0xd25c // vsubps %zmm2, %zmm4, %zmm2
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm3 {%k1} {z}
+	LONG $0x485cf162; WORD $0xc95c // vsubps %zmm1, %zmm4, %zmm1
+	LONG $0x485df262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm4, %zmm3
 	LONG $0x487cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k2
 	QUAD $0x021457c25a64f162 // vcmpleps 0x50(%rdi){1to16}, %zmm3, %k2 {%k2}
-	LONG $0xca7cf162; WORD $0xcd28 // vmovaps %zmm5, %zmm1 {%k2} {z}
-	LONG $0xfffe58e9; BYTE $0xff // jmp 0x30 <normSums+0x30>
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm1
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x48749162; WORD $0x0c5c; BYTE $0x82 // vsubps (%r10,%r8,4), %zmm1, %zmm1
-	LONG $0x486cf162; WORD $0xc959 // vmulps %zmm1, %zmm2, %zmm1
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%r9,%r8,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x486cb162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm2, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x80 // vmovups %zmm1, (%rax,%r8,4)
-	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xa07e // jle 0x1f0 <normSums+0x1f0>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xfe0d8e0f; WORD $0xffff // jle 0x66 <normSums+0x66>
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0xfffd8ee9; BYTE $0xff // jmp 0x30 <normSums+0x30>
-	BYTE $0x5b // popq %rbx
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x4deb // jmp 0x2fc <normSums+0x2fc>
+	LONG $0xca7cf162; WORD $0xd528 // vmovaps %zmm5, %zmm2 {%k2} {z}
+	LONG $0xfffe3be9; BYTE $0xff // jmp 0xe00 <normSums+0xe00>
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
 	BYTE $0x90 // nop
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%rcx,%rsi,4) {%k1}
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%rcx,%rsi,4) {%k1}
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	LONG $0x90348d48 // leaq (%rax,%rdx,4), %rsi
-	LONG $0xd0048d4c // leaq (%rax,%rdx,8), %r8
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	LONG $0xfd208f0f; WORD $0xffff // jg 0x1c <normSums+0x1c>
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x0d74 // je 0x310 <normSums+0x310>
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0x277d // jge 0x330 <normSums+0x330>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x000197e9; BYTE $0x00 // jmp 0x4a7 <normSums+0x4a7>
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0x02f48d0f; WORD $0x0000 // jge 0x60e <normSums+0x60e>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0003e7e9; BYTE $0x00 // jmp 0x708 <normSums+0x708>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	LONG $0x487df262; WORD $0x6718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm4
-	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	LONG $0x487c9162; WORD $0x1c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm3
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm1
-	QUAD $0x0000000095148d4c // leaq (,%rdx,4), %r10
-	LONG $0x487c9162; WORD $0x2c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm5
-	LONG $0x830c8d4f // leaq (%r11,%r8,4), %r9
-	LONG $0x83348d4a // leaq (%rbx,%r8,4), %rsi
-	LONG $0x487cd162; WORD $0x3c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm7
-	LONG $0x487c5162; WORD $0x0c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm9
-	LONG $0x487cf162; WORD $0xf228 // vmovaps %zmm2, %zmm6
-	LONG $0x487c7162; WORD $0xc228 // vmovaps %zmm2, %zmm8
-	LONG $0x487c7162; WORD $0xd228 // vmovaps %zmm2, %zmm10
-	LONG $0x4855f262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm5, %zmm6
-	LONG $0x4854f162; WORD $0xe95c // vsubps %zmm1, %zmm5, %zmm5
-	LONG $0x48457262; WORD $0xc3a8 // vfmadd213ps %zmm3, %zmm7, %zmm8
-	LONG $0x48357262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm9, %zmm10
-	LONG $0x48347162; WORD $0xc95c // vsubps %zmm1, %zmm9, %zmm9
-	LONG $0x4844f162; WORD $0xf95c // vsubps %zmm1, %zmm7, %zmm7
-	LONG $0x484cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm6, %k1
-	LONG $0x497cf162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm6, %zmm0, %k1 {%k1}
-	LONG $0xc97cb162; WORD $0x3410; BYTE $0x83 // vmovups (%rbx,%r8,4), %zmm6 {%k1} {z}
-	LONG $0x483cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm8, %k1
-	LONG $0x497cd162; WORD $0xc8c2; BYTE $0x01 // vcmpltps %zmm8, %zmm0, %k1 {%k1}
-	LONG $0xc97c7162; WORD $0x0410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm8 {%k1} {z}
-	LONG $0x482cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm10, %k1
-	LONG $0x497cd162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm10, %zmm0, %k1 {%k1}
-	LONG $0xc97c7162; WORD $0x1410; BYTE $0xd6 // vmovups (%rsi,%rdx,8), %zmm10 {%k1} {z}
-	LONG $0x52148d4b // leaq (%r10,%r10,2), %rdx
-	LONG $0x487c5162; WORD $0x1c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm11
-	LONG $0x4825f262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm11, %zmm2
-	LONG $0x484cf162; WORD $0xdd59 // vmulps %zmm5, %zmm6, %zmm3
-	LONG $0x4824f162; WORD $0xc95c // vsubps %zmm1, %zmm11, %zmm1
-	LONG $0x483df262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm8, %zmm3
-	LONG $0x486cf162; WORD $0xccc2; BYTE $0x02 // vcmpleps %zmm4, %zmm2, %k1
-	LONG $0x482cd162; WORD $0xe159 // vmulps %zmm9, %zmm10, %zmm4
-	LONG $0x497cf162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k1 {%k1}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x16 // vmovups (%rsi,%rdx), %zmm2 {%k1} {z}
-	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
-	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
-	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
-	LONG $0x486cd162; WORD $0xd258 // vaddps %zmm10, %zmm2, %zmm2
-	LONG $0x4864f162; WORD $0xcc58 // vaddps %zmm4, %zmm3, %zmm1
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm1, %zmm1
-	LONG $0x484cd162; WORD $0xd858 // vaddps %zmm8, %zmm6, %zmm3
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x486cb162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm2, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0xfe998e0f; WORD $0xffff // jle 0x340 <normSums+0x340>
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0xfe308e0f; WORD $0xffff // jle 0x2e0 <normSums+0x2e0>
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xf129 // subl %esi, %ecx
-	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
-	LONG $0x487df262; WORD $0x6718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm4
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm2 {%k1} {z}
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm5 {%k1} {z}
-	LONG $0xb10c8d49 // leaq (%r9,%rsi,4), %rcx
-	LONG $0xc97c7162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm10 {%k1} {z}
-	LONG $0x487cf162; WORD $0xfa28 // vmovaps %zmm2, %zmm7
-	LONG $0xc97c7162; WORD $0x2410; BYTE $0xd1 // vmovups (%rcx,%rdx,8), %zmm12 {%k1} {z}
-	LONG $0x487c7162; WORD $0xca28 // vmovaps %zmm2, %zmm9
-	LONG $0x487c7162; WORD $0xda28 // vmovaps %zmm2, %zmm11
-	LONG $0xb3148d4d // leaq (%r11,%rsi,4), %r10
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0xb3 // vmovups (%r11,%rsi,4), %zmm6 {%k1} {z}
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm8 {%k1} {z}
-	LONG $0x4855f262; WORD $0xfba8 // vfmadd213ps %zmm3, %zmm5, %zmm7
-	LONG $0x4854f162; WORD $0xe95c // vsubps %zmm1, %zmm5, %zmm5
-	LONG $0x482d7262; WORD $0xcba8 // vfmadd213ps %zmm3, %zmm10, %zmm9
-	LONG $0x481d7262; WORD $0xdba8 // vfmadd213ps %zmm3, %zmm12, %zmm11
-	LONG $0x4844f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm7, %k2
-	LONG $0x4a7cf162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm7, %zmm0, %k2 {%k2}
-	LONG $0x482cf162; WORD $0xf95c // vsubps %zmm1, %zmm10, %zmm7
-	LONG $0xc97c5162; WORD $0x1410; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm10 {%k1} {z}
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0xca7cf162; WORD $0xf628 // vmovaps %zmm6, %zmm6 {%k2} {z}
-	LONG $0x4834f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm9, %k2
-	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm13 {%k1} {z}
-	LONG $0x4a7cd162; WORD $0xd1c2; BYTE $0x01 // vcmpltps %zmm9, %zmm0, %k2 {%k2}
-	LONG $0x481c7162; WORD $0xc95c // vsubps %zmm1, %zmm12, %zmm9
-	LONG $0xc97c5162; WORD $0x2410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm12 {%k1} {z}
-	LONG $0xca7c5162; WORD $0xc028 // vmovaps %zmm8, %zmm8 {%k2} {z}
-	LONG $0x4824f162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm11, %k2
-	LONG $0x4a7cd162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm11, %zmm0, %k2 {%k2}
-	LONG $0xca7c5162; WORD $0xd228 // vmovaps %zmm10, %zmm10 {%k2} {z}
-	LONG $0x4815f262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm13, %zmm2
-	LONG $0x484cf162; WORD $0xdd59 // vmulps %zmm5, %zmm6, %zmm3
-	LONG $0x4814f162; WORD $0xc95c // vsubps %zmm1, %zmm13, %zmm1
-	LONG $0x483df262; WORD $0xdfb8 // vfmadd231ps %zmm7, %zmm8, %zmm3
-	LONG $0x486cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm2, %k2
-	LONG $0x482cd162; WORD $0xe159 // vmulps %zmm9, %zmm10, %zmm4
-	LONG $0x4a7cf162; WORD $0xd2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k2 {%k2}
-	LONG $0xca7cd162; WORD $0xd428 // vmovaps %zmm12, %zmm2 {%k2} {z}
-	LONG $0x486df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm2, %zmm4
-	LONG $0x486cd162; WORD $0xd258 // vaddps %zmm10, %zmm2, %zmm2
-	LONG $0x4864f162; WORD $0xcc58 // vaddps %zmm4, %zmm3, %zmm1
-	LONG $0x484cd162; WORD $0xe058 // vaddps %zmm8, %zmm6, %zmm4
-	LONG $0x485cf162; WORD $0xd258 // vaddps %zmm2, %zmm4, %zmm2
-	LONG $0xfffca2e9; BYTE $0xff // jmp 0x2b0 <normSums+0x2b0>
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	LONG $0x831c8d4b // leaq (%r11,%r8,4), %rbx
-	LONG $0x487c9162; WORD $0x1c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm3
-	LONG $0x487cf162; WORD $0x2c10; BYTE $0x93 // vmovups (%rbx,%rdx,4), %zmm5
-	LONG $0x487cf162; WORD $0x3c10; BYTE $0xd3 // vmovups (%rbx,%rdx,8), %zmm7
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	LONG $0x81148d4f // leaq (%r9,%r8,4), %r10
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	QUAD $0x00000000950c8d4c // leaq (,%rdx,4), %r9
-	LONG $0x487cd162; WORD $0x3410; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm6
-	LONG $0x487cd162; WORD $0x2410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm4
-	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
-	LONG $0x487c5162; WORD $0x0410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm8
-	LONG $0x487c7162; WORD $0x0c10; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm9
-	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
-	LONG $0x484cf162; WORD $0xf15c // vsubps %zmm1, %zmm6, %zmm6
-	LONG $0x485cf162; WORD $0xe15c // vsubps %zmm1, %zmm4, %zmm4
-	LONG $0x4864f162; WORD $0xd259 // vmulps %zmm2, %zmm3, %zmm2
-	LONG $0x483cf162; WORD $0xc95c // vsubps %zmm1, %zmm8, %zmm1
-	LONG $0x4844f162; WORD $0xf659 // vmulps %zmm6, %zmm7, %zmm6
-	LONG $0x4855f262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm5, %zmm2
-	LONG $0x4835f262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm9, %zmm6
-	LONG $0x486cf162; WORD $0xce58 // vaddps %zmm6, %zmm2, %zmm1
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm1, %zmm1
-	LONG $0x4864f162; WORD $0xd558 // vaddps %zmm5, %zmm3, %zmm2
-	LONG $0x4834f162; WORD $0xdf58 // vaddps %zmm7, %zmm9, %zmm3
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x86 // vmovups %zmm1, (%rsi,%r8,4)
-	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x486cb162; WORD $0x0c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm2, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0xff188e0f; WORD $0xffff // jle 0x620 <normSums+0x620>
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0xfbcf8e0f; WORD $0xffff // jle 0x2e0 <normSums+0x2e0>
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xf129 // subl %esi, %ecx
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm1
+	LONG $0x487cd162; WORD $0x1410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm2
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x4874d162; WORD $0x0c5c; BYTE $0xb1 // vsubps (%r9,%rsi,4), %zmm1, %zmm1
+	LONG $0x486df262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm2, %zmm1
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb0 // vaddps (%r8,%rsi,4), %zmm1, %zmm1
+	LONG $0x486cf162; WORD $0xd058 // vaddps %zmm0, %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%r8,%rsi,4)
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x486cf162; WORD $0x0c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm2, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
+	LONG $0x10468d48 // leaq 0x10(%rsi), %rax
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0x9a7e // jle 0xfd0 <normSums+0xfd0>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xfdfd8e0f; WORD $0xffff // jle 0xe3c <normSums+0xe3c>
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
 	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xc129 // subl %eax, %ecx
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
 	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
 	WORD $0xf741; BYTE $0xd1 // notl %r9d
 	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0xb3 // vmovups (%r11,%rsi,4), %zmm2 {%k1} {z}
-	LONG $0xb30c8d4d // leaq (%r11,%rsi,4), %r9
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm6 {%k1} {z}
-	LONG $0xb1148d4c // leaq (%rcx,%rsi,4), %r10
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm3 {%k1} {z}
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0xd2 // vmovups (%r10,%rdx,8), %zmm7 {%k1} {z}
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x09 // vmovups (%r9,%rcx), %zmm8 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd15c // vsubps %zmm1, %zmm2, %zmm2
-	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x0a // vmovups (%r10,%rcx), %zmm9 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe15c // vsubps %zmm1, %zmm4, %zmm4
-	LONG $0x484cf162; WORD $0xf15c // vsubps %zmm1, %zmm6, %zmm6
-	LONG $0x4864f162; WORD $0xd259 // vmulps %zmm2, %zmm3, %zmm2
-	LONG $0x4864f162; WORD $0xdd58 // vaddps %zmm5, %zmm3, %zmm3
-	LONG $0x4855f262; WORD $0xd4b8 // vfmadd231ps %zmm4, %zmm5, %zmm2
-	LONG $0x4844f162; WORD $0xe659 // vmulps %zmm6, %zmm7, %zmm4
-	LONG $0x483cf162; WORD $0xc95c // vsubps %zmm1, %zmm8, %zmm1
-	LONG $0x4835f262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm9, %zmm4
-	LONG $0x486cf162; WORD $0xcc58 // vaddps %zmm4, %zmm2, %zmm1
-	LONG $0x4834f162; WORD $0xe758 // vaddps %zmm7, %zmm9, %zmm4
-	LONG $0x4864f162; WORD $0xd458 // vaddps %zmm4, %zmm3, %zmm2
-	LONG $0xfffad4e9; BYTE $0xff // jmp 0x2b0 <normSums+0x2b0>
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm1 {%k1} {z}
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0xfffd78e9; BYTE $0xff // jmp 0xe00 <normSums+0xe00>
+	LONG $0x18c48348 // addq $0x18, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
@@ -11014,7 +11450,7 @@ TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·columnsAVX512(SB), 0, $256-8
+TEXT ·columnsAVX512(SB), 0, $272-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -11025,232 +11461,521 @@ TEXT ·columnsAVX512(SB), 0, $256-8
 	RET
 
 TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x077e // jle 0x1c <columns+0x1c>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0002e7e9; BYTE $0x00 // jmp 0x303 <columns+0x303>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x1ceb // jmp 0x3c <columns+0x3c>
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x90348d48 // leaq (%rax,%rdx,4), %rsi
-	LONG $0xd0048d4c // leaq (%rax,%rdx,8), %r8
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	LONG $0x02c78f0f; WORD $0x0000 // jg 0x303 <columns+0x303>
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0774 // je 0x23 <columns+0x23>
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xf9 // idivq %rcx
+	WORD $0x04eb // jmp 0x27 <columns+0x27>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf1f7 // divl %ecx
+	WORD $0x5641 // pushq %r14
+	BYTE $0x53 // pushq %rbx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0xd0af0f49 // imulq %r8, %rdx
 	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x0d74 // je 0x50 <columns+0x50>
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0x277d // jge 0x70 <columns+0x70>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0000d8e9; BYTE $0x00 // jmp 0x128 <columns+0x128>
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0x018c8d0f; WORD $0x0000 // jge 0x1e6 <columns+0x1e6>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0001f5e9; BYTE $0x00 // jmp 0x256 <columns+0x256>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm0
-	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
-	LONG $0x487cd162; WORD $0x1c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm3
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1
-	LONG $0x487cd162; WORD $0x1410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm2
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x487c9162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm4
-	LONG $0x585cf162; WORD $0x6759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0xc45c // vsubps %zmm4, %zmm0, %zmm0
-	LONG $0x4874f162; WORD $0xcc5c // vsubps %zmm4, %zmm1, %zmm1
-	LONG $0x486cf162; WORD $0xd45c // vsubps %zmm4, %zmm2, %zmm2
-	LONG $0x4864f162; WORD $0xdc5c // vsubps %zmm4, %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
-	LONG $0x4874f162; WORD $0xc959 // vmulps %zmm1, %zmm1, %zmm1
+	LONG $0x01f0840f; WORD $0x0000 // je 0x234 <columns+0x234>
+	LONG $0x40f88349 // cmpq $0x40, %r8
+	LONG $0x03568d0f; WORD $0x0000 // jge 0x3a4 <columns+0x3a4>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x10ca8349 // orq $0x10, %r10
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0x011a8e0f; WORD $0x0000 // jle 0x17a <columns+0x17a>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0x394d; BYTE $0xc8 // cmpq %r9, %r8
+	LONG $0x07f08e0f; WORD $0x0000 // jle 0x85c <columns+0x85c>
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x8a // vmovups (%r10,%r9,4), %zmm0 {%k1} {z}
+	LONG $0x587cf162; WORD $0x4759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm0, %zmm0
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x078f8e0f; WORD $0x0000 // jle 0x82d <columns+0x82d>
+	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
+	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00148d4f // leaq (%r8,%r8), %r10
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x2810 // vmovups (%rax), %zmm5 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0x00 // vmovups (%rax,%r8), %zmm6 {%k1} {z}
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x04c18348 // addq $0x4, %rcx
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm7 {%k1} {z}
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x4854f162; WORD $0xe85c // vsubps %zmm0, %zmm5, %zmm5
+	LONG $0x4855f262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm5, %zmm4
+	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x00 // vmovups (%r8,%rax), %zmm6 {%k1} {z}
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	LONG $0x4855f262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm5, %zmm3
+	LONG $0x4844f162; WORD $0xe85c // vsubps %zmm0, %zmm7, %zmm5
+	LONG $0x4855f262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm5, %zmm2
+	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
+	LONG $0x4855f262; WORD $0xcdb8 // vfmadd231ps %zmm5, %zmm5, %zmm1
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xa37c // jl 0xd0 <columns+0xd0>
+	LONG $0x485cf162; WORD $0xc358 // vaddps %zmm3, %zmm4, %zmm0
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x486cf162; WORD $0xca59 // vmulps %zmm2, %zmm2, %zmm1
-	LONG $0x4864f162; WORD $0xd359 // vmulps %zmm3, %zmm3, %zmm2
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x000700e9; BYTE $0x00 // jmp 0x844 <columns+0x844>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x10518d4d // leaq 0x10(%r9), %r10
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%rcx,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%rcx,4)
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0xfee98f0f; WORD $0xffff // jg 0x63 <columns+0x63>
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x8b // vmovups (%r11,%rcx,4), %zmm0
+	LONG $0x587cf162; WORD $0x4759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm0, %zmm0
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xbc7e // jle 0x150 <columns+0x150>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x2a10 // vmovups (%r10), %zmm5
+	LONG $0x487c9162; WORD $0x3410; BYTE $0x02 // vmovups (%r10,%r8), %zmm6
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x487c9162; WORD $0x3c10; BYTE $0x10 // vmovups (%r8,%r10), %zmm7
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x4854f162; WORD $0xe85c // vsubps %zmm0, %zmm5, %zmm5
+	LONG $0x4855f262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm5, %zmm4
+	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
+	LONG $0x487c9162; WORD $0x3410; BYTE $0x10 // vmovups (%r8,%r10), %zmm6
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x4855f262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm5, %zmm3
+	LONG $0x4844f162; WORD $0xe85c // vsubps %zmm0, %zmm7, %zmm5
+	LONG $0x4855f262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm5, %zmm2
+	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
+	LONG $0x4855f262; WORD $0xcdb8 // vfmadd231ps %zmm5, %zmm5, %zmm1
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xa37c // jl 0x1c0 <columns+0x1c0>
+	LONG $0x485cf162; WORD $0xc358 // vaddps %zmm3, %zmm4, %zmm0
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x487cb162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm0, %zmm0
-	LONG $0x487cb162; WORD $0x0411; BYTE $0x86 // vmovups %zmm0, (%rsi,%r8,4)
-	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
-	LONG $0x20c08349 // addq $0x20, %r8
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0xff588e0f; WORD $0xffff // jle 0x80 <columns+0x80>
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0xfeef8e0f; WORD $0xffff // jle 0x20 <columns+0x20>
-	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
-	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
+	LONG $0xffff20e9; BYTE $0xff // jmp 0x154 <columns+0x154>
+	LONG $0x40f88349 // cmpq $0x40, %r8
+	LONG $0x041f8d0f; WORD $0x0000 // jge 0x65d <columns+0x65d>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x10ca8349 // orq $0x10, %r10
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0x00da8e0f; WORD $0x0000 // jle 0x32a <columns+0x32a>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x294c; BYTE $0xc9 // subq %r9, %rcx
+	LONG $0x05fd8e0f; WORD $0x0000 // jle 0x85c <columns+0x85c>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x05cb8e0f; WORD $0x0000 // jle 0x833 <columns+0x833>
+	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
+	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
 	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xf129 // subl %esi, %ecx
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
 	WORD $0xf741; BYTE $0xd2 // notl %r10d
 	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0 {%k1} {z}
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm2 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm3 {%k1} {z}
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm4 {%k1} {z}
-	LONG $0x585cf162; WORD $0x6759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0xc45c // vsubps %zmm4, %zmm0, %zmm0
-	LONG $0x4874f162; WORD $0xcc5c // vsubps %zmm4, %zmm1, %zmm1
-	LONG $0x486cf162; WORD $0xec5c // vsubps %zmm4, %zmm2, %zmm5
-	LONG $0x4864f162; WORD $0xdc5c // vsubps %zmm4, %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
-	LONG $0x4874f162; WORD $0xc959 // vmulps %zmm1, %zmm1, %zmm1
-	LONG $0x4864f162; WORD $0xd359 // vmulps %zmm3, %zmm3, %zmm2
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x4854f162; WORD $0xcd59 // vmulps %zmm5, %zmm5, %zmm1
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm2 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	BYTE $0x90 // nop
+	LONG $0xc97cb162; WORD $0x2c10; BYTE $0x00 // vmovups (%rax,%r8), %zmm5 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2010 // vmovups (%rax), %zmm4 {%k1} {z}
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x04c28349 // addq $0x4, %r10
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x00 // vmovups (%r8,%rax), %zmm6 {%k1} {z}
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x4854f162; WORD $0xd258 // vaddps %zmm2, %zmm5, %zmm2
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x484cf162; WORD $0xc958 // vaddps %zmm1, %zmm6, %zmm1
+	LONG $0x4854f162; WORD $0xc058 // vaddps %zmm0, %zmm5, %zmm0
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xbb7c // jl 0x2a0 <columns+0x2a0>
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
 	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0xb2 // vmovups %zmm0, (%rdx,%rsi,4) {%k1}
-	LONG $0xfffe3ae9; BYTE $0xff // jmp 0x20 <columns+0x20>
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm0
-	LONG $0x52348d48 // leaq (%rdx,%rdx,2), %rsi
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm1
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x91 // vaddps (%r9,%rdx,4), %zmm0, %zmm0
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb1 // vaddps (%r9,%rsi,4), %zmm1, %zmm1
-	LONG $0x10708d49 // leaq 0x10(%r8), %rsi
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%r10,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0xaa7e // jle 0x200 <columns+0x200>
-	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0xfdc18e0f; WORD $0xffff // jle 0x20 <columns+0x20>
-	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
-	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xf129 // subl %esi, %ecx
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0xb00c8d4d // leaq (%r8,%rsi,4), %r9
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x89 // vmovups (%r9,%rcx,4), %zmm2 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xd1 // vmovups (%r9,%rdx,8), %zmm3 {%k1} {z}
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x00053be9; BYTE $0x00 // jmp 0x837 <columns+0x837>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x10518d4d // leaq 0x10(%r9), %r10
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%rcx,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%rcx,4)
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0xff298f0f; WORD $0xffff // jg 0x253 <columns+0x253>
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xce7e // jle 0x300 <columns+0x300>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x02 // vaddps (%r10,%r8), %zmm2, %zmm2
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x10 // vaddps (%r8,%r10), %zmm1, %zmm1
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x10 // vaddps (%r8,%r10), %zmm0, %zmm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	WORD $0xd37c // jl 0x360 <columns+0x360>
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
+	LONG $0xffff60e9; BYTE $0xff // jmp 0x304 <columns+0x304>
+	LONG $0x0040ba41; WORD $0x0000 // movl $0x40, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x73eb // jmp 0x422 <columns+0x422>
+	BYTE $0x90 // nop
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x40518d4c // leaq 0x40(%rcx), %r10
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%r9,4), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x0188445848749162 // vaddps 0x40(%r8,%r9,4), %zmm1, %zmm0
+	QUAD $0x01884411487c9162 // vmovups %zmm0, 0x40(%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x02884458486c9162 // vaddps 0x80(%r8,%r9,4), %zmm2, %zmm0
+	QUAD $0x02884411487c9162 // vmovups %zmm0, 0x80(%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x0388445848649162 // vaddps 0xc0(%r8,%r9,4), %zmm3, %zmm0
+	QUAD $0x03884411487c9162 // vmovups %zmm0, 0xc0(%r8,%r9,4)
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0xfc2e8f0f; WORD $0xffff // jg 0x50 <columns+0x50>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x867e // jle 0x3b0 <columns+0x3b0>
+	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x487df262; WORD $0x5f18; BYTE $0x0a // vbroadcastss 0x28(%rdi), %zmm3
+	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
+	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x48649162; WORD $0x0459; BYTE $0x8a // vmulps (%r10,%r9,4), %zmm3, %zmm0
+	QUAD $0x018a4c5948649162 // vmulps 0x40(%r10,%r9,4), %zmm3, %zmm1
+	QUAD $0x028a545948649162 // vmulps 0x80(%r10,%r9,4), %zmm3, %zmm2
+	QUAD $0x038a5c5948649162 // vmulps 0xc0(%r10,%r9,4), %zmm3, %zmm3
+	LONG $0x00148d4f // leaq (%r8,%r8), %r10
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cc162; WORD $0x6b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm21
+	LONG $0x487cc162; WORD $0x7b10; BYTE $0x03 // vmovups 0xc0(%r11), %zmm23
+	LONG $0x487cc162; WORD $0x7310; BYTE $0x02 // vmovups 0x80(%r11), %zmm22
+	LONG $0x487cc162; WORD $0x2310 // vmovups (%r11), %zmm20
+	LONG $0x03348d4f // leaq (%r11,%r8), %r14
+	LONG $0x487c0162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%r8), %zmm24
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
+	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
+	LONG $0x405ce162; WORD $0xe05c // vsubps %zmm0, %zmm20, %zmm20
+	LONG $0x40553262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm21, %zmm14
+	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
+	QUAD $0x03037c10487c8162 // vmovups 0xc0(%r11,%r8), %zmm23
+	LONG $0x404d3262; WORD $0xd6b8 // vfmadd231ps %zmm22, %zmm22, %zmm10
+	QUAD $0x02037410487c8162 // vmovups 0x80(%r11,%r8), %zmm22
+	LONG $0x405da262; WORD $0xccb8 // vfmadd231ps %zmm20, %zmm20, %zmm17
+	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
+	LONG $0x487c0162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm24
+	LONG $0x4055b262; WORD $0xfdb8 // vfmadd231ps %zmm21, %zmm21, %zmm7
+	QUAD $0x01036c10487c8162 // vmovups 0x40(%r11,%r8), %zmm21
+	LONG $0x061c8d4f // leaq (%r14,%r8), %r11
+	LONG $0x405d3262; WORD $0xecb8 // vfmadd231ps %zmm20, %zmm20, %zmm13
+	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
+	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
+	LONG $0x487c0162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm24
+	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
+	LONG $0x404db262; WORD $0xf6b8 // vfmadd231ps %zmm22, %zmm22, %zmm6
+	QUAD $0x02307410487c8162 // vmovups 0x80(%r8,%r14), %zmm22
+	LONG $0x405d3262; WORD $0xc4b8 // vfmadd231ps %zmm20, %zmm20, %zmm8
+	LONG $0x40553262; WORD $0xcdb8 // vfmadd231ps %zmm21, %zmm21, %zmm9
+	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
+	QUAD $0x03307c10487c8162 // vmovups 0xc0(%r8,%r14), %zmm23
+	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
+	LONG $0x4055b262; WORD $0xedb8 // vfmadd231ps %zmm21, %zmm21, %zmm5
+	QUAD $0x01306c10487c8162 // vmovups 0x40(%r8,%r14), %zmm21
+	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
+	LONG $0x405da262; WORD $0xdcb8 // vfmadd231ps %zmm20, %zmm20, %zmm19
+	LONG $0x404d3262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm22, %zmm12
+	QUAD $0x02187410487c8162 // vmovups 0x80(%r8,%r11), %zmm22
+	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
+	LONG $0x4055b262; WORD $0xe5b8 // vfmadd231ps %zmm21, %zmm21, %zmm4
+	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
+	QUAD $0x03187c10487c8162 // vmovups 0xc0(%r8,%r11), %zmm23
+	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
+	LONG $0x40553262; WORD $0xddb8 // vfmadd231ps %zmm21, %zmm21, %zmm11
+	QUAD $0x01186c10487c8162 // vmovups 0x40(%r8,%r11), %zmm21
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	LONG $0x404da262; WORD $0xc6b8 // vfmadd231ps %zmm22, %zmm22, %zmm16
+	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
+	LONG $0x4055a262; WORD $0xd5b8 // vfmadd231ps %zmm21, %zmm21, %zmm18
+	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
+	LONG $0x40553262; WORD $0xfdb8 // vfmadd231ps %zmm21, %zmm21, %zmm15
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	LONG $0xfeb08c0f; WORD $0xffff // jl 0x4c0 <columns+0x4c0>
+	LONG $0x485cb162; WORD $0xd258 // vaddps %zmm18, %zmm4, %zmm2
+	LONG $0x4074d162; WORD $0xc558 // vaddps %zmm13, %zmm17, %zmm0
+	LONG $0x483cb162; WORD $0xcb58 // vaddps %zmm19, %zmm8, %zmm1
+	LONG $0x480cd162; WORD $0xd958 // vaddps %zmm9, %zmm14, %zmm3
+	LONG $0x482cf162; WORD $0xe658 // vaddps %zmm6, %zmm10, %zmm4
+	LONG $0x4844f162; WORD $0xed58 // vaddps %zmm5, %zmm7, %zmm5
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x4864f162; WORD $0xca58 // vaddps %zmm2, %zmm3, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm2 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x481cb162; WORD $0xd858 // vaddps %zmm16, %zmm12, %zmm3
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0x4824d162; WORD $0xe758 // vaddps %zmm15, %zmm11, %zmm4
+	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
+	LONG $0xfffd63e9; BYTE $0xff // jmp 0x3c0 <columns+0x3c0>
+	LONG $0x0040ba41; WORD $0x0000 // movl $0x40, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x7aeb // jmp 0x6e2 <columns+0x6e2>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x40518d4c // leaq 0x40(%rcx), %r10
+	LONG $0x484c9162; WORD $0x1458; BYTE $0x88 // vaddps (%r8,%r9,4), %zmm6, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x88 // vmovups %zmm2, (%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x0188545848649162 // vaddps 0x40(%r8,%r9,4), %zmm3, %zmm2
+	QUAD $0x01885411487c9162 // vmovups %zmm2, 0x40(%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x02884c5848749162 // vaddps 0x80(%r8,%r9,4), %zmm1, %zmm1
+	QUAD $0x02884c11487c9162 // vmovups %zmm1, 0x80(%r8,%r9,4)
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	QUAD $0x03884458487c9162 // vaddps 0xc0(%r8,%r9,4), %zmm0, %zmm0
+	QUAD $0x03884411487c9162 // vmovups %zmm0, 0xc0(%r8,%r9,4)
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0xfb5e8f0f; WORD $0xffff // jg 0x240 <columns+0x240>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x867e // jle 0x670 <columns+0x670>
+	QUAD $0x000000008d148d4e // leaq (,%r9,4), %r10
+	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x02348d4f // leaq (%r10,%r8), %r14
+	LONG $0x48045162; WORD $0x3a58 // vaddps (%r10), %zmm15, %zmm15
+	LONG $0x480c5162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm14, %zmm14
+	LONG $0x481c5162; WORD $0x6258; BYTE $0x02 // vaddps 0x80(%r10), %zmm12, %zmm12
+	LONG $0x48345162; WORD $0x4a58; BYTE $0x03 // vaddps 0xc0(%r10), %zmm9, %zmm9
+	LONG $0x48141162; WORD $0x2c58; BYTE $0x02 // vaddps (%r10,%r8), %zmm13, %zmm13
+	QUAD $0x01025c5848241162 // vaddps 0x40(%r10,%r8), %zmm11, %zmm11
+	QUAD $0x02024458483c1162 // vaddps 0x80(%r10,%r8), %zmm8, %zmm8
+	QUAD $0x03026c5848549162 // vaddps 0xc0(%r10,%r8), %zmm5, %zmm5
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x06148d4f // leaq (%r14,%r8), %r10
+	LONG $0x482c1162; WORD $0x1458; BYTE $0x30 // vaddps (%r8,%r14), %zmm10, %zmm10
+	QUAD $0x01307c5848449162 // vaddps 0x40(%r8,%r14), %zmm7, %zmm7
+	QUAD $0x02306458485c9162 // vaddps 0x80(%r8,%r14), %zmm4, %zmm4
+	QUAD $0x03305458486c9162 // vaddps 0xc0(%r8,%r14), %zmm2, %zmm2
+	LONG $0x484c9162; WORD $0x3458; BYTE $0x10 // vaddps (%r8,%r10), %zmm6, %zmm6
+	QUAD $0x01105c5848649162 // vaddps 0x40(%r8,%r10), %zmm3, %zmm3
+	QUAD $0x02104c5848749162 // vaddps 0x80(%r8,%r10), %zmm1, %zmm1
+	QUAD $0x03104458487c9162 // vaddps 0xc0(%r8,%r10), %zmm0, %zmm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
+	LONG $0xff708c0f; WORD $0xffff // jl 0x750 <columns+0x750>
+	LONG $0x482cf162; WORD $0xf658 // vaddps %zmm6, %zmm10, %zmm6
+	LONG $0x48045162; WORD $0xed58 // vaddps %zmm13, %zmm15, %zmm13
+	LONG $0x4844f162; WORD $0xdb58 // vaddps %zmm3, %zmm7, %zmm3
+	LONG $0x480c5162; WORD $0xd358 // vaddps %zmm11, %zmm14, %zmm10
+	LONG $0x485cf162; WORD $0xc958 // vaddps %zmm1, %zmm4, %zmm1
+	LONG $0x481cd162; WORD $0xf858 // vaddps %zmm8, %zmm12, %zmm7
+	LONG $0x4834f162; WORD $0xe558 // vaddps %zmm5, %zmm9, %zmm4
 	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0xb1 // vmovups %zmm0, (%rcx,%rsi,4) {%k1}
-	LONG $0xfffd4ee9; BYTE $0xff // jmp 0x20 <columns+0x20>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x4814f162; WORD $0xf658 // vaddps %zmm6, %zmm13, %zmm6
+	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
+	LONG $0x4844f162; WORD $0xc958 // vaddps %zmm1, %zmm7, %zmm1
+	LONG $0x485cf162; WORD $0xc058 // vaddps %zmm0, %zmm4, %zmm0
+	LONG $0xfffe53e9; BYTE $0xff // jmp 0x680 <columns+0x680>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x11eb // jmp 0x844 <columns+0x844>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%rcx,%rax,4) {%k1}
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x497cb162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%r9,4) {%k1}
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	LONG $0x01668d0f; WORD $0x0000 // jge 0x472 <columns+0x472>
-	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	LONG $0x01af8d0f; WORD $0x0000 // jge 0xa18 <columns+0xa18>
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x39eb // jmp 0x8ac <columns+0x8ac>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	LONG $0x016c8d0f; WORD $0x0000 // jge 0xa18 <columns+0xa18>
+	WORD $0x2948; BYTE $0xd1 // subq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
 	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x1374 // je 0x330 <columns+0x330>
+	WORD $0x1374 // je 0x8d0 <columns+0x8d0>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x2d7d // jge 0x350 <columns+0x350>
+	WORD $0x2d7d // jge 0x8f0 <columns+0x8f0>
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x000083e9; BYTE $0x00 // jmp 0x3ad <columns+0x3ad>
+	LONG $0x000083e9; BYTE $0x00 // jmp 0x94d <columns+0x94d>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00c48d0f; WORD $0x0000 // jge 0x3fe <columns+0x3fe>
+	LONG $0x00c48d0f; WORD $0x0000 // jge 0x99e <columns+0x99e>
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0000fee9; BYTE $0x00 // jmp 0x43f <columns+0x43f>
+	LONG $0x0000fee9; BYTE $0x00 // jmp 0x9df <columns+0x9df>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm1
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
 	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm0
+	LONG $0x487cb162; WORD $0x1410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm2
 	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x487cf162; WORD $0xc15c // vsubps %zmm1, %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
+	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
+	LONG $0x4875f262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm1, %zmm1
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%r10,%r8,4)
 	LONG $0x20c08349 // addq $0x20, %r8
 	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
 	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xb37e // jle 0x360 <columns+0x360>
+	WORD $0xb37e // jle 0x900 <columns+0x900>
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xff428e0f; WORD $0xffff // jle 0x2f8 <columns+0x2f8>
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	LONG $0xff428e0f; WORD $0xffff // jle 0x898 <columns+0x898>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
 	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
 	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0xc15c // vsubps %zmm1, %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0xc059 // vmulps %zmm0, %zmm0, %zmm0
-	LONG $0xfffee2e9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
+	LONG $0x4875f262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm1, %zmm1
+	LONG $0xfffee2e9; BYTE $0xff // jmp 0x880 <columns+0x880>
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
-	LONG $0x487cb162; WORD $0x0458; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm0, %zmm0
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	LONG $0x487cb162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm0, %zmm1
 	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x81 // vmovups %zmm0, (%r9,%r8,4)
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%r9,%r8,4)
 	LONG $0x20c08349 // addq $0x20, %r8
 	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
 	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xd17e // jle 0x410 <columns+0x410>
+	WORD $0xd17e // jle 0x9b0 <columns+0x9b0>
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xfeb08e0f; WORD $0xffff // jle 0x2f8 <columns+0x2f8>
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	LONG $0xfeb08e0f; WORD $0xffff // jle 0x898 <columns+0x898>
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
 	WORD $0xc129 // subl %eax, %ecx
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
 	WORD $0xf741; BYTE $0xd0 // notl %r8d
 	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xfffe6ee9; BYTE $0xff // jmp 0x2e0 <columns+0x2e0>
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
+	LONG $0xfffe68e9; BYTE $0xff // jmp 0x880 <columns+0x880>
+	BYTE $0x5b // popq %rbx
+	WORD $0x5e41 // popq %r14
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

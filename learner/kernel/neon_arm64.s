@@ -10265,934 +10265,1298 @@ TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·normSumsNEON(SB), 0, $272-8
+TEXT ·normSumsNEON(SB), 0, $368-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $192, R19, R20
+	ADD $256, R19, R20
 	MOVD R20, RSP
 	CALL normSumsNEONbody<>(SB)
 	MOVD R19, RSP
 	RET
 
 TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa943a00b // ldp x11, x8, [x0,
-	WORD $0xeb08097f // cmp x11, x8, lsl
-	WORD $0x5400270a // b.ge 0x4ec <normSums+0x4ec>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x5400266a // b.ge 0x4e4 <normSums+0x4e4>
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000005 // b 0x34 <normSums+0x34>
-	WORD $0xa943a00b // ldp x11, x8, [x0,
-	WORD $0x8b0c010c // add x12, x8, x12
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x540025aa // b.ge 0x4e4 <normSums+0x4e4>
-	WORD $0xcb0c016a // sub x10, x11, x12
-	WORD $0xeb08015f // cmp x10, x8
-	WORD $0x9a88b148 // csel x8, x10, x8, lt
-	WORD $0xf940240a // ldr x10, [x0,
-	WORD $0xb40000ea // cbz x10, 0x60 <normSums+0x60>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400012a // b.ge 0x70 <normSums+0x70>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x1400002c // b 0x104 <normSums+0x104>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54000d6a // b.ge 0x210 <normSums+0x210>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x14000084 // b 0x27c <normSums+0x27c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0xd503201f // nop
-	WORD $0xf9400c0a // ldr x10, [x0,
-	WORD $0x9101400f // add x15, x0,
-	WORD $0x4d40c9e0 // ld1r { v0.4s }, [x15]
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0xa9423c0a // ldp x10, x15, [x0,
-	WORD $0x3ceb6942 // ldr q2, [x10, x11]
-	WORD $0xa9402810 // ldp x16, x10, [x0]
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x3ceb6943 // ldr q3, [x10, x11]
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x3ceb6944 // ldr q4, [x10, x11]
-	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
-	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
-	WORD $0x6e22e400 // fcmge v0.4s, v0.4s, v2.4s
-	WORD $0x8b0d020a // add x10, x16, x13
-	WORD $0x3ceb6942 // ldr q2, [x10, x11]
-	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
-	WORD $0x4e211c00 // and v0.16b, v0.16b, v1.16b
-	WORD $0x3ceb69e1 // ldr q1, [x15, x11]
-	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
-	WORD $0x6e23dc02 // fmul v2.4s, v0.4s, v3.4s
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3cab69e1 // str q1, [x15, x11]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3cab6940 // str q0, [x10, x11]
-	WORD $0x910011ca // add x10, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0801df // cmp x14, x8
-	WORD $0xaa0a03ee // mov x14, x10
-	WORD $0x54fffc0d // b.le 0x80 <normSums+0x80>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x54fff8ed // b.le 0x24 <normSums+0x24>
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540016eb // b.lt 0x3f4 <normSums+0x3f4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
-	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x124 <normSums+0x124>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf9400c0d // ldr x13, [x0,
-	WORD $0x5400158b // b.lt 0x3f8 <normSums+0x3f8>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0xbc6b79a1 // ldr s1, [x13, x11, lsl
-	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x154 <normSums+0x154>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940100d // ldr x13, [x0,
-	WORD $0x5400142b // b.lt 0x3fc <normSums+0x3fc>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0xbc6b79a2 // ldr s2, [x13, x11, lsl
-	WORD $0xbc2b7922 // str s2, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x184 <normSums+0x184>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x9101400d // add x13, x0,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xa9403c0b // ldp x11, x15, [x0]
-	WORD $0x4d40c9a3 // ld1r { v3.4s }, [x13]
-	WORD $0x540012cb // b.lt 0x408 <normSums+0x408>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0xbc6e79e4 // ldr s4, [x15, x14, lsl
-	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e011f // cmp x8, x14
-	WORD $0x54ffff81 // b.ne 0x1c4 <normSums+0x1c4>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d8003e5 // str q5, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400114b // b.lt 0x410 <normSums+0x410>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0xbc6e7965 // ldr s5, [x11, x14, lsl
-	WORD $0xbc2e7925 // str s5, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e011f // cmp x8, x14
-	WORD $0x54ffff81 // b.ne 0x1f4 <normSums+0x1f4>
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0x14000081 // b 0x410 <normSums+0x410>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0xd503201f // nop
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x3ceb6940 // ldr q0, [x10, x11]
-	WORD $0xa940280f // ldp x15, x10, [x0]
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0x8b0d01ea // add x10, x15, x13
-	WORD $0x3ceb6942 // ldr q2, [x10, x11]
-	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0x6e20dc40 // fmul v0.4s, v2.4s, v0.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3cab6940 // str q0, [x10, x11]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3ceb6940 // ldr q0, [x10, x11]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cab6940 // str q0, [x10, x11]
-	WORD $0x910011ca // add x10, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0801df // cmp x14, x8
-	WORD $0xaa0a03ee // mov x14, x10
-	WORD $0x54fffd4d // b.le 0x220 <normSums+0x220>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x54ffed2d // b.le 0x24 <normSums+0x24>
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffecab // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
-	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x2a0 <normSums+0x2a0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xa9403c0b // ldp x11, x15, [x0]
-	WORD $0x54ffeb0b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
-	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e011f // cmp x8, x14
-	WORD $0x54ffff81 // b.ne 0x2e0 <normSums+0x2e0>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe92b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0xd503201f // nop
-	WORD $0xbc6e7960 // ldr s0, [x11, x14, lsl
-	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e011f // cmp x8, x14
-	WORD $0x54ffff81 // b.ne 0x310 <normSums+0x310>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940140b // ldr x11, [x0,
-	WORD $0x54ffe78b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
-	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
-	WORD $0x8b0a096b // add x11, x11, x10, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7962 // ldr s2, [x11, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x350 <normSums+0x350>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe58b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7921 // ldr s1, [x9, x13, lsl
-	WORD $0xbc2d7961 // str s1, [x11, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x380 <normSums+0x380>
-	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe42b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09aa // add x10, x13, x10, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
-	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x3b0 <normSums+0x3b0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe28b // b.lt 0x24 <normSums+0x24>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x3e0 <normSums+0x3e0>
-	WORD $0x17ffff0d // b 0x24 <normSums+0x24>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x9101400b // add x11, x0,
-	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0xf940140b // ldr x11, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffe04b // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4e24cc22 // fmla v2.4s, v1.4s, v4.4s
-	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
-	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
-	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
-	WORD $0x4e211ca1 // and v1.16b, v5.16b, v1.16b
-	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
-	WORD $0x6e20dc20 // fmul v0.4s, v1.4s, v0.4s
-	WORD $0x8b0a096b // add x11, x11, x10, lsl
-	WORD $0xbc6d7962 // ldr s2, [x11, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x444 <normSums+0x444>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffddeb // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xbc6d7920 // ldr s0, [x9, x13, lsl
-	WORD $0xbc2d7960 // str s0, [x11, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d011f // cmp x8, x13
-	WORD $0x54ffff81 // b.ne 0x470 <normSums+0x470>
-	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffdcab // b.lt 0x24 <normSums+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09aa // add x10, x13, x10, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7940 // ldr s0, [x10, x11, lsl
-	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x4a0 <normSums+0x4a0>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffdb0b // b.lt 0x24 <normSums+0x24>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x4d0 <normSums+0x4d0>
-	WORD $0x17fffed1 // b 0x24 <normSums+0x24>
-	WORD $0x910043ff // add sp, sp,
-	WORD $0xd65f03c0 // ret
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x5280018a // mov w10,
-	WORD $0x14000007 // b 0x514 <normSums+0x514>
-	WORD $0xd503201f // nop
-	WORD $0x8b08096c // add x12, x11, x8, lsl
-	WORD $0x8b080d6d // add x13, x11, x8, lsl
-	WORD $0xf9401c0b // ldr x11, [x0,
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54ffd82c // b.gt 0x14 <normSums+0x14>
-	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0xd101c3ff // sub sp, sp,
+	WORD $0x6d033bef // stp d15, d14, [sp,
+	WORD $0x6d0433ed // stp d13, d12, [sp,
+	WORD $0x6d052beb // stp d11, d10, [sp,
+	WORD $0x6d0623e9 // stp d9, d8, [sp,
+	WORD $0xa943a808 // ldp x8, x10, [x0,
+	WORD $0xd37ef549 // lsl x9, x10,
+	WORD $0x9ac90d0b // sdiv x11, x8, x9
+	WORD $0xd37ef569 // lsl x9, x11,
+	WORD $0x9b0a7d28 // mul x8, x9, x10
 	WORD $0xf940240c // ldr x12, [x0,
-	WORD $0xb40000ac // cbz x12, 0x530 <normSums+0x530>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x540000ea // b.ge 0x540 <normSums+0x540>
+	WORD $0xb400192c // cbz x12, 0x350 <normSums+0x350>
+	WORD $0xf100215f // cmp x10,
+	WORD $0x54002caa // b.ge 0x5c8 <normSums+0x5c8>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x14000051 // b 0x670 <normSums+0x670>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54001c6a // b.ge 0x8c0 <normSums+0x8c0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x14000112 // b 0x984 <normSums+0x984>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xd503201f // nop
-	WORD $0xa941400d // ldp x13, x16, [x0,
-	WORD $0x3cec69a0 // ldr q0, [x13, x12]
-	WORD $0x3cec6a01 // ldr q1, [x16, x12]
-	WORD $0xa942400d // ldp x13, x16, [x0,
-	WORD $0x3cec69a2 // ldr q2, [x13, x12]
-	WORD $0x8b0c01cd // add x13, x14, x12
-	WORD $0xa9404401 // ldp x1, x17, [x0]
-	WORD $0x8b0d0231 // add x17, x17, x13
-	WORD $0x91014002 // add x2, x0,
-	WORD $0x4d40c843 // ld1r { v3.4s }, [x2]
-	WORD $0xd37ef502 // lsl x2, x8,
-	WORD $0x3ce26a24 // ldr q4, [x17, x2]
-	WORD $0x8b0d002d // add x13, x1, x13
-	WORD $0x3ce269a5 // ldr q5, [x13, x2]
-	WORD $0xd37df101 // lsl x1, x8,
-	WORD $0x3ce16a26 // ldr q6, [x17, x1]
-	WORD $0x3ce169a7 // ldr q7, [x13, x1]
-	WORD $0x3dc00230 // ldr q16, [x17]
-	WORD $0x4ea21c51 // mov v17.16b, v2.16b
-	WORD $0x4e30cc31 // fmla v17.4s, v1.4s, v16.4s
-	WORD $0x4ea0ca32 // fcmgt v18.4s, v17.4s,
-	WORD $0x6e31e471 // fcmge v17.4s, v3.4s, v17.4s
-	WORD $0x3dc001b3 // ldr q19, [x13]
-	WORD $0x4e321e31 // and v17.16b, v17.16b, v18.16b
-	WORD $0x4e311e71 // and v17.16b, v19.16b, v17.16b
-	WORD $0x4ea0d610 // fsub v16.4s, v16.4s, v0.4s
-	WORD $0x4ea21c52 // mov v18.16b, v2.16b
-	WORD $0x4e24cc32 // fmla v18.4s, v1.4s, v4.4s
-	WORD $0x4ea0ca53 // fcmgt v19.4s, v18.4s,
-	WORD $0x6e32e472 // fcmge v18.4s, v3.4s, v18.4s
-	WORD $0x4e331e52 // and v18.16b, v18.16b, v19.16b
-	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	WORD $0x4ea21c53 // mov v19.16b, v2.16b
-	WORD $0x4e26cc33 // fmla v19.4s, v1.4s, v6.4s
-	WORD $0x4ea0ca74 // fcmgt v20.4s, v19.4s,
-	WORD $0x4e321ca5 // and v5.16b, v5.16b, v18.16b
-	WORD $0x6e33e472 // fcmge v18.4s, v3.4s, v19.4s
-	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	WORD $0x8b080508 // add x8, x8, x8, lsl
-	WORD $0xd37ef508 // lsl x8, x8,
-	WORD $0x3ce86a33 // ldr q19, [x17, x8]
-	WORD $0x4e341e52 // and v18.16b, v18.16b, v20.16b
-	WORD $0x3ce869b4 // ldr q20, [x13, x8]
-	WORD $0x4e33cc22 // fmla v2.4s, v1.4s, v19.4s
-	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
-	WORD $0x4e321ce7 // and v7.16b, v7.16b, v18.16b
-	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
-	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
-	WORD $0x4ea0d660 // fsub v0.4s, v19.4s, v0.4s
-	WORD $0x4e211e81 // and v1.16b, v20.16b, v1.16b
-	WORD $0x6e30de22 // fmul v2.4s, v17.4s, v16.4s
-	WORD $0x4e25cc82 // fmla v2.4s, v4.4s, v5.4s
-	WORD $0x6e26dce3 // fmul v3.4s, v7.4s, v6.4s
-	WORD $0x4e21cc03 // fmla v3.4s, v0.4s, v1.4s
-	WORD $0x4e23d440 // fadd v0.4s, v2.4s, v3.4s
-	WORD $0x4e25d622 // fadd v2.4s, v17.4s, v5.4s
-	WORD $0x4e27d421 // fadd v1.4s, v1.4s, v7.4s
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3cec6a02 // ldr q2, [x16, x12]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cac6a00 // str q0, [x16, x12]
-	WORD $0xf9401808 // ldr x8, [x0,
-	WORD $0x3cec6900 // ldr q0, [x8, x12]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cac6900 // str q0, [x8, x12]
-	WORD $0xf9402008 // ldr x8, [x0,
-	WORD $0x910011ed // add x13, x15,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ef // add x15, x15,
-	WORD $0xeb0801ff // cmp x15, x8
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0x54fff72d // b.le 0x550 <normSums+0x550>
-	WORD $0xeb0d010c // subs x12, x8, x13
-	WORD $0x54fff46d // b.le 0x500 <normSums+0x500>
-	WORD $0xf9400810 // ldr x16, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xb27e01af // orr x15, x13,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x5400422d // b.le 0x888 <normSums+0x888>
+	WORD $0xeb0d014c // subs x12, x10, x13
+	WORD $0x540076ad // b.le 0xf20 <normSums+0xf20>
+	WORD $0xd37ef5ad // lsl x13, x13,
+	WORD $0xa9401005 // ldp x5, x4, [x0]
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xa9414011 // ldp x17, x16, [x0,
 	WORD $0xf100059f // cmp x12,
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0x5400282b // b.lt 0xb8c <normSums+0xb8c>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0xbc6f7a00 // ldr s0, [x16, x15, lsl
-	WORD $0xbc2f7920 // str s0, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x694 <normSums+0x694>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0xf9400c10 // ldr x16, [x0,
-	WORD $0x540026cb // b.lt 0xb90 <normSums+0xb90>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0xbc6f7a01 // ldr s1, [x16, x15, lsl
-	WORD $0xbc2f7921 // str s1, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x6c4 <normSums+0x6c4>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0xf9401010 // ldr x16, [x0,
-	WORD $0x5400256b // b.lt 0xb94 <normSums+0xb94>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
-	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x6f4 <normSums+0x6f4>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xd37ef571 // lsl x17, x11,
-	WORD $0x8b0e022e // add x14, x17, x14
-	WORD $0xa9400410 // ldp x16, x1, [x0]
-	WORD $0x8b0e002f // add x15, x1, x14
-	WORD $0x8b0e020e // add x14, x16, x14
-	WORD $0x91014002 // add x2, x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4d40c843 // ld1r { v3.4s }, [x2]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400242b // b.lt 0xbb4 <normSums+0xbb4>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x8b0d0a31 // add x17, x17, x13, lsl
-	WORD $0x8b110021 // add x1, x1, x17
-	WORD $0xbc627824 // ldr s4, [x1, x2, lsl
-	WORD $0xbc227924 // str s4, [x9, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02019f // cmp x12, x2
-	WORD $0x54ffff81 // b.ne 0x740 <normSums+0x740>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d8003e5 // str q5, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400016b // b.lt 0x790 <normSums+0x790>
+	WORD $0xf9401003 // ldr x3, [x0,
+	WORD $0x540065eb // b.lt 0xd24 <normSums+0xd24>
 	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110210 // add x16, x16, x17
-	WORD $0xbc617a05 // ldr s5, [x16, x1, lsl
-	WORD $0xbc217925 // str s5, [x9, x1, lsl
+	WORD $0x8b0d008e // add x14, x4, x13
+	WORD $0x8b0d00af // add x15, x5, x13
+	WORD $0x8b0d0222 // add x2, x17, x13
+	WORD $0x8b0d0211 // add x17, x16, x13
+	WORD $0x8b0d0070 // add x16, x3, x13
+	WORD $0x910083e3 // add x3, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc617840 // ldr s0, [x2, x1, lsl
+	WORD $0xbc217860 // str s0, [x3, x1, lsl
 	WORD $0x91000421 // add x1, x1,
 	WORD $0xeb01019f // cmp x12, x1
-	WORD $0x54ffff81 // b.ne 0x770 <normSums+0x770>
-	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x54ffff81 // b.ne 0x90 <normSums+0x90>
+	WORD $0x3dc00be1 // ldr q1, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540063cb // b.lt 0xd28 <normSums+0xd28>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x910083e2 // add x2, sp,
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc617a20 // ldr s0, [x17, x1, lsl
+	WORD $0xbc217840 // str s0, [x2, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01019f // cmp x12, x1
+	WORD $0x54ffff81 // b.ne 0xc0 <normSums+0xc0>
+	WORD $0x3dc00be7 // ldr q7, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
 	WORD $0xf100059f // cmp x12,
-	WORD $0x5400218b // b.lt 0xbc8 <normSums+0xbc8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x8b0809f1 // add x17, x15, x8, lsl
-	WORD $0xbc707a26 // ldr s6, [x17, x16, lsl
-	WORD $0xbc307926 // str s6, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x7a4 <normSums+0x7a4>
-	WORD $0x3dc003e6 // ldr q6, [sp]
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x3d8003e7 // str q7, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400012b // b.lt 0x7ec <normSums+0x7ec>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x8b0809d1 // add x17, x14, x8, lsl
-	WORD $0xbc707a27 // ldr s7, [x17, x16, lsl
-	WORD $0xbc307927 // str s7, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x7d4 <normSums+0x7d4>
-	WORD $0x3dc003e7 // ldr q7, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54001f4b // b.lt 0xbdc <normSums+0xbdc>
+	WORD $0x5400624b // b.lt 0xd28 <normSums+0xd28>
 	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xd37ff910 // lsl x16, x8,
-	WORD $0x8b080de1 // add x1, x15, x8, lsl
-	WORD $0xbc717830 // ldr s16, [x1, x17, lsl
-	WORD $0xbc317930 // str s16, [x9, x17, lsl
+	WORD $0x910083e1 // add x1, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc717a00 // ldr s0, [x16, x17, lsl
+	WORD $0xbc317820 // str s0, [x1, x17, lsl
 	WORD $0x91000631 // add x17, x17,
 	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0x804 <normSums+0x804>
-	WORD $0x3dc003f0 // ldr q16, [sp]
+	WORD $0x54ffff81 // b.ne 0xf0 <normSums+0xf0>
+	WORD $0xf100017f // cmp x11,
+	WORD $0x5400972d // b.le 0x13ec <normSums+0x13ec>
+	WORD $0xf100019f // cmp x12,
+	WORD $0x5400610d // b.le 0xd30 <normSums+0xd30>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x3dc00bf2 // ldr q18, [sp,
+	WORD $0x91014010 // add x16, x0,
+	WORD $0x4d40ca13 // ld1r { v19.4s }, [x16]
+	WORD $0xd37ef551 // lsl x17, x10,
+	WORD $0xd37ced50 // lsl x16, x10,
+	WORD $0x8b1101a1 // add x1, x13, x17
+	WORD $0x8b010091 // add x17, x4, x1
+	WORD $0x8b0100a1 // add x1, x5, x1
+	WORD $0x8b0a0da3 // add x3, x13, x10, lsl
+	WORD $0x8b030082 // add x2, x4, x3
+	WORD $0x8b0300a3 // add x3, x5, x3
+	WORD $0x52800186 // mov w6,
+	WORD $0x9b063546 // madd x6, x10, x6, x13
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x8b060084 // add x4, x4, x6
+	WORD $0x8b0600a5 // add x5, x5, x6
+	WORD $0x910083e6 // add x6, sp,
+	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x3d8003f1 // str q17, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400012b // b.lt 0x84c <normSums+0x84c>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x8b1009d0 // add x16, x14, x16, lsl
-	WORD $0xbc717a11 // ldr s17, [x16, x17, lsl
-	WORD $0xbc317931 // str s17, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0x834 <normSums+0x834>
-	WORD $0x3dc003f1 // ldr q17, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54001ceb // b.lt 0xbf0 <normSums+0xbf0>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x8b080510 // add x16, x8, x8, lsl
-	WORD $0x8b1009ef // add x15, x15, x16, lsl
-	WORD $0xbc7179f2 // ldr s18, [x15, x17, lsl
-	WORD $0xbc317932 // str s18, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0x864 <normSums+0x864>
-	WORD $0x3dc003f2 // ldr q18, [sp]
-	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x3d8003f3 // str q19, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400012b // b.lt 0x8ac <normSums+0x8ac>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b1009ce // add x14, x14, x16, lsl
-	WORD $0xbc6f79d3 // ldr s19, [x14, x15, lsl
-	WORD $0xbc2f7933 // str s19, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x894 <normSums+0x894>
-	WORD $0x3dc003f3 // ldr q19, [sp]
-	WORD $0xf940140f // ldr x15, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54001a8a // b.ge 0xc08 <normSums+0xc08>
-	WORD $0x17ffff11 // b 0x500 <normSums+0x500>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0xd503201f // nop
-	WORD $0xa940b410 // ldp x16, x13, [x0,
-	WORD $0x3cec69a0 // ldr q0, [x13, x12]
-	WORD $0x8b0c01cd // add x13, x14, x12
-	WORD $0xf9400011 // ldr x17, [x0]
-	WORD $0x8b0d0210 // add x16, x16, x13
-	WORD $0x3dc00201 // ldr q1, [x16]
-	WORD $0x4ea0d421 // fsub v1.4s, v1.4s, v0.4s
-	WORD $0xd37ef501 // lsl x1, x8,
-	WORD $0x3ce16a02 // ldr q2, [x16, x1]
-	WORD $0x8b0d022d // add x13, x17, x13
-	WORD $0x3ce169a3 // ldr q3, [x13, x1]
-	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
-	WORD $0xd37df111 // lsl x17, x8,
-	WORD $0x3cf16a04 // ldr q4, [x16, x17]
-	WORD $0x3cf169a5 // ldr q5, [x13, x17]
-	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	WORD $0x8b080508 // add x8, x8, x8, lsl
-	WORD $0xd37ef508 // lsl x8, x8,
-	WORD $0x3ce86a06 // ldr q6, [x16, x8]
-	WORD $0x3ce869a7 // ldr q7, [x13, x8]
-	WORD $0x4ea0d4c0 // fsub v0.4s, v6.4s, v0.4s
-	WORD $0x3dc001a6 // ldr q6, [x13]
-	WORD $0x6e21dcc1 // fmul v1.4s, v6.4s, v1.4s
-	WORD $0x4e23cc41 // fmla v1.4s, v2.4s, v3.4s
-	WORD $0x6e24dca2 // fmul v2.4s, v5.4s, v4.4s
-	WORD $0x4e27cc02 // fmla v2.4s, v0.4s, v7.4s
-	WORD $0x4e22d420 // fadd v0.4s, v1.4s, v2.4s
-	WORD $0x4e23d4c1 // fadd v1.4s, v6.4s, v3.4s
-	WORD $0x4e25d4e2 // fadd v2.4s, v7.4s, v5.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0xf9401408 // ldr x8, [x0,
-	WORD $0x3cec6902 // ldr q2, [x8, x12]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cac6900 // str q0, [x8, x12]
-	WORD $0xf9401808 // ldr x8, [x0,
-	WORD $0x3cec6900 // ldr q0, [x8, x12]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cac6900 // str q0, [x8, x12]
-	WORD $0xf9402008 // ldr x8, [x0,
-	WORD $0x910011ed // add x13, x15,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ef // add x15, x15,
-	WORD $0xeb0801ff // cmp x15, x8
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0x54fffa8d // b.le 0x8d0 <normSums+0x8d0>
-	WORD $0xeb0d010c // subs x12, x8, x13
-	WORD $0x54ffdbcd // b.le 0x500 <normSums+0x500>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6779d4 // ldr s20, [x14, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x190 <normSums+0x190>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc6779f5 // ldr s21, [x15, x7, lsl
+	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x1b0 <normSums+0x1b0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
+	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
+	WORD $0x3dc00bf7 // ldr q23, [sp,
+	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e35ce91 // fmla v17.4s, v20.4s, v21.4s
+	WORD $0xbc677a34 // ldr s20, [x17, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x1f4 <normSums+0x1f4>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc677835 // ldr s21, [x1, x7, lsl
+	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x214 <normSums+0x214>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
+	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
+	WORD $0x3dc00bf7 // ldr q23, [sp,
+	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e35ce90 // fmla v16.4s, v20.4s, v21.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc677854 // ldr s20, [x2, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x260 <normSums+0x260>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc677875 // ldr s21, [x3, x7, lsl
+	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x280 <normSums+0x280>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
+	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
+	WORD $0x3dc00bf7 // ldr q23, [sp,
+	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e35ce85 // fmla v5.4s, v20.4s, v21.4s
+	WORD $0xbc677894 // ldr s20, [x4, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x2c4 <normSums+0x2c4>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc6778b5 // ldr s21, [x5, x7, lsl
+	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x2e4 <normSums+0x2e4>
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
+	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
+	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
+	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
+	WORD $0x3dc00bf7 // ldr q23, [sp,
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
+	WORD $0x4e35ce82 // fmla v2.4s, v20.4s, v21.4s
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0x8b1001ef // add x15, x15, x16
+	WORD $0x8b100231 // add x17, x17, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b100042 // add x2, x2, x16
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54fff1cb // b.lt 0x180 <normSums+0x180>
+	WORD $0x1400028b // b 0xd78 <normSums+0xd78>
+	WORD $0xf100215f // cmp x10,
+	WORD $0x5400368a // b.ge 0xa24 <normSums+0xa24>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xb27e01af // orr x15, x13,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x540044ad // b.le 0xbf8 <normSums+0xbf8>
+	WORD $0xeb0d014c // subs x12, x10, x13
+	WORD $0x54005dad // b.le 0xf20 <normSums+0xf20>
+	WORD $0xd37ef5ad // lsl x13, x13,
+	WORD $0xa9401005 // ldp x5, x4, [x0]
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d800be0 // str q0, [sp,
 	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54001d6b // b.lt 0xd44 <normSums+0xd44>
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x5400016b // b.lt 0x3b8 <normSums+0x3b8>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
-	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0x910083f0 // add x16, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
+	WORD $0xbc2e7a01 // str s1, [x16, x14, lsl
 	WORD $0x910005ce // add x14, x14,
 	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0x9a4 <normSums+0x9a4>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0xa9403c0e // ldp x14, x15, [x0]
-	WORD $0x54001c0b // b.lt 0xd48 <normSums+0xd48>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd37ef570 // lsl x16, x11,
-	WORD $0x8b0d0a11 // add x17, x16, x13, lsl
-	WORD $0x8b1101e2 // add x2, x15, x17
-	WORD $0xd503201f // nop
-	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
-	WORD $0xbc217921 // str s1, [x9, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01019f // cmp x12, x1
-	WORD $0x54ffff81 // b.ne 0x9e0 <normSums+0x9e0>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54001a6b // b.lt 0xd4c <normSums+0xd4c>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b1101d1 // add x17, x14, x17
-	WORD $0xd503201f // nop
-	WORD $0xbc617a21 // ldr s1, [x17, x1, lsl
-	WORD $0xbc217921 // str s1, [x9, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01019f // cmp x12, x1
-	WORD $0x54ffff81 // b.ne 0xa10 <normSums+0xa10>
-	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400190b // b.lt 0xd54 <normSums+0xd54>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x8b080a10 // add x16, x16, x8, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001e1 // add x1, x15, x16
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc717823 // ldr s3, [x1, x17, lsl
-	WORD $0xbc317923 // str s3, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0xa50 <normSums+0xa50>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400174b // b.lt 0xd58 <normSums+0xd58>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x8b1001d0 // add x16, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc717a03 // ldr s3, [x16, x17, lsl
-	WORD $0xbc317923 // str s3, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0xa80 <normSums+0xa80>
-	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540015eb // b.lt 0xd60 <normSums+0xd60>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xd37df110 // lsl x16, x8,
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001e1 // add x1, x15, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc717825 // ldr s5, [x1, x17, lsl
-	WORD $0xbc317925 // str s5, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0xac0 <normSums+0xac0>
-	WORD $0x3dc003e6 // ldr q6, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400142b // b.lt 0xd64 <normSums+0xd64>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x8b1001d0 // add x16, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc717a05 // ldr s5, [x16, x17, lsl
-	WORD $0xbc317925 // str s5, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0xaf0 <normSums+0xaf0>
-	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540012cb // b.lt 0xd6c <normSums+0xd6c>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x9b0a7d11 // mul x17, x8, x10
-	WORD $0x8b0b0a31 // add x17, x17, x11, lsl
-	WORD $0x8b0d0a31 // add x17, x17, x13, lsl
-	WORD $0x8b1101ef // add x15, x15, x17
-	WORD $0xd503201f // nop
-	WORD $0xbc7079e7 // ldr s7, [x15, x16, lsl
-	WORD $0xbc307927 // str s7, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0xb30 <normSums+0xb30>
-	WORD $0x3dc003e7 // ldr q7, [sp]
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x3d8003f0 // str q16, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400110b // b.lt 0xd74 <normSums+0xd74>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x9b0a7d10 // mul x16, x8, x10
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc6f79d0 // ldr s16, [x14, x15, lsl
-	WORD $0xbc2f7930 // str s16, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0xb70 <normSums+0xb70>
-	WORD $0x3dc003f0 // ldr q16, [sp]
-	WORD $0x1400007b // b 0xd74 <normSums+0xd74>
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x54ffff81 // b.ne 0x3a0 <normSums+0x3a0>
+	WORD $0x3dc00be4 // ldr q4, [sp,
+	WORD $0xf100017f // cmp x11,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0e01ee // add x14, x15, x14
-	WORD $0xa9403c10 // ldp x16, x15, [x0]
-	WORD $0x8b0e01ef // add x15, x15, x14
-	WORD $0x8b0e020e // add x14, x16, x14
-	WORD $0x91014010 // add x16, x0,
-	WORD $0x4d40ca03 // ld1r { v3.4s }, [x16]
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffdeca // b.ge 0x79c <normSums+0x79c>
+	WORD $0x540054ad // b.le 0xe60 <normSums+0xe60>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0d008e // add x14, x4, x13
+	WORD $0x8b0d00af // add x15, x5, x13
+	WORD $0xd37ced50 // lsl x16, x10,
+	WORD $0x8b0a09a1 // add x1, x13, x10, lsl
+	WORD $0x8b0a0da3 // add x3, x13, x10, lsl
+	WORD $0x52800191 // mov w17,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe10a // b.ge 0x7f8 <normSums+0x7f8>
+	WORD $0x9b113546 // madd x6, x10, x17, x13
+	WORD $0x8b010091 // add x17, x4, x1
+	WORD $0x4ea4d4b0 // fsub v16.4s, v5.4s, v4.4s
+	WORD $0x8b0100a1 // add x1, x5, x1
+	WORD $0x8b030082 // add x2, x4, x3
+	WORD $0x8b0300a3 // add x3, x5, x3
+	WORD $0x8b060084 // add x4, x4, x6
+	WORD $0x8b0600a5 // add x5, x5, x6
+	WORD $0x910083e6 // add x6, sp,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x14000016 // b 0x47c <normSums+0x47c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x4e30ccb2 // fmla v18.4s, v5.4s, v16.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x4e30ccb1 // fmla v17.4s, v5.4s, v16.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e30cca7 // fmla v7.4s, v5.4s, v16.4s
+	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
+	WORD $0x4e30cca6 // fmla v6.4s, v5.4s, v16.4s
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0x8b1001ef // add x15, x15, x16
+	WORD $0x8b100231 // add x17, x17, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b100042 // add x2, x2, x16
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54004eea // b.ge 0xe54 <normSums+0xe54>
+	WORD $0xf100019f // cmp x12,
+	WORD $0x54fffd8d // b.le 0x430 <normSums+0x430>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6779d3 // ldr s19, [x14, x7, lsl
+	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x490 <normSums+0x490>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf3 // ldr q19, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc6779f4 // ldr s20, [x15, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x4b0 <normSums+0x4b0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0x4e23d683 // fadd v3.4s, v20.4s, v3.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e34ce72 // fmla v18.4s, v19.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc677a33 // ldr s19, [x17, x7, lsl
+	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x4e0 <normSums+0x4e0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf3 // ldr q19, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc677834 // ldr s20, [x1, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x500 <normSums+0x500>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0x4e22d682 // fadd v2.4s, v20.4s, v2.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e34ce71 // fmla v17.4s, v19.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc677853 // ldr s19, [x2, x7, lsl
+	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x530 <normSums+0x530>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf3 // ldr q19, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc677874 // ldr s20, [x3, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x550 <normSums+0x550>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0x4e21d681 // fadd v1.4s, v20.4s, v1.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e34ce67 // fmla v7.4s, v19.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc677893 // ldr s19, [x4, x7, lsl
+	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x580 <normSums+0x580>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x3dc00bf3 // ldr q19, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xbc6778b4 // ldr s20, [x5, x7, lsl
+	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07019f // cmp x12, x7
+	WORD $0x54ffff81 // b.ne 0x5a0 <normSums+0x5a0>
+	WORD $0x3dc00bf4 // ldr q20, [sp,
+	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
+	WORD $0x4e34ce66 // fmla v6.4s, v19.4s, v20.4s
+	WORD $0x4e20d680 // fadd v0.4s, v20.4s, v0.4s
+	WORD $0x17ffffa3 // b 0x450 <normSums+0x450>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x5280010f // mov w15,
+	WORD $0x1400001e // b 0x64c <normSums+0x64c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x3cee6943 // ldr q3, [x10, x14]
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x3cae6943 // str q3, [x10, x14]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3cee6943 // ldr q3, [x10, x14]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cae6942 // str q2, [x10, x14]
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x3dc00542 // ldr q2, [x10,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800541 // str q1, [x10,
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x3dc00541 // ldr q1, [x10,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800540 // str q0, [x10,
+	WORD $0x910021af // add x15, x13,
+	WORD $0xf940200a // ldr x10, [x0,
+	WORD $0x9100818c // add x12, x12,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x54ffcfac // b.gt 0x3c <normSums+0x3c>
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xaa0f03ed // mov x13, x15
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffc4b // b.lt 0x5e0 <normSums+0x5e0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xa9410411 // ldp x17, x1, [x0,
+	WORD $0xf9401002 // ldr x2, [x0,
+	WORD $0x91014010 // add x16, x0,
+	WORD $0x4d40ca01 // ld1r { v1.4s }, [x16]
+	WORD $0xd37ef550 // lsl x16, x10,
+	WORD $0xd37ced4a // lsl x10, x10,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x8b0e0231 // add x17, x17, x14
+	WORD $0xad400223 // ldp q3, q0, [x17]
+	WORD $0xad000fe0 // stp q0, q3, [sp]
+	WORD $0xaa0c03f1 // mov x17, x12
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x8b0e0021 // add x1, x1, x14
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xad405834 // ldp q20, q22, [x1]
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xad40145a // ldp q26, q5, [x2]
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e41d // movi v29.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xa9400801 // ldp x1, x2, [x0]
+	WORD $0x6f00e41e // movi v30.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0xd503201f // nop
+	WORD $0x8b110043 // add x3, x2, x17
+	WORD $0x4eba1f5f // mov v31.16b, v26.16b
+	WORD $0xad402468 // ldp q8, q9, [x3]
+	WORD $0x4e28ce9f // fmla v31.4s, v20.4s, v8.4s
+	WORD $0x4ea0cbea // fcmgt v10.4s, v31.4s,
+	WORD $0x4ea51cab // mov v11.16b, v5.16b
+	WORD $0x4e29cecb // fmla v11.4s, v22.4s, v9.4s
+	WORD $0x6e3fe43f // fcmge v31.4s, v1.4s, v31.4s
+	WORD $0x4eba1f4c // mov v12.16b, v26.16b
+	WORD $0x4ea0c96d // fcmgt v13.4s, v11.4s,
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0xad403c6e // ldp q14, q15, [x3]
+	WORD $0x4e2ece8c // fmla v12.4s, v20.4s, v14.4s
+	WORD $0x6e2be42b // fcmge v11.4s, v1.4s, v11.4s
+	WORD $0x4ea51cbc // mov v28.16b, v5.16b
+	WORD $0x4ea0c987 // fcmgt v7.4s, v12.4s,
+	WORD $0x4e2fcedc // fmla v28.4s, v22.4s, v15.4s
+	WORD $0x6e2ce42c // fcmge v12.4s, v1.4s, v12.4s
+	WORD $0x4e2a1fff // and v31.16b, v31.16b, v10.16b
+	WORD $0x4ea0cb8a // fcmgt v10.4s, v28.4s,
+	WORD $0x4e2d1d6b // and v11.16b, v11.16b, v13.16b
+	WORD $0x6e3ce43c // fcmge v28.4s, v1.4s, v28.4s
+	WORD $0x8b110024 // add x4, x1, x17
+	WORD $0x4e271d87 // and v7.16b, v12.16b, v7.16b
+	WORD $0x4e2a1f9c // and v28.16b, v28.16b, v10.16b
+	WORD $0xad40308a // ldp q10, q12, [x4]
+	WORD $0x4e3f1d5f // and v31.16b, v10.16b, v31.16b
+	WORD $0x4e2b1d8a // and v10.16b, v12.16b, v11.16b
+	WORD $0xad402fec // ldp q12, q11, [sp]
+	WORD $0x4eabd508 // fsub v8.4s, v8.4s, v11.4s
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
+	WORD $0x4e3fcd18 // fmla v24.4s, v8.4s, v31.4s
+	WORD $0xad40209f // ldp q31, q8, [x4]
+	WORD $0x4e271fe7 // and v7.16b, v31.16b, v7.16b
+	WORD $0x4eacd53f // fsub v31.4s, v9.4s, v12.4s
+	WORD $0x4e2acff3 // fmla v19.4s, v31.4s, v10.4s
+	WORD $0x4eabd5df // fsub v31.4s, v14.4s, v11.4s
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	WORD $0x4eba1f49 // mov v9.16b, v26.16b
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e27cffb // fmla v27.4s, v31.4s, v7.4s
+	WORD $0xad407c67 // ldp q7, q31, [x3]
+	WORD $0x4eacd5ea // fsub v10.4s, v15.4s, v12.4s
+	WORD $0x4e27ce89 // fmla v9.4s, v20.4s, v7.4s
+	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
+	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
+	WORD $0x4e3ccd55 // fmla v21.4s, v10.4s, v28.4s
+	WORD $0x4ea0c93c // fcmgt v28.4s, v9.4s,
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x6e29e428 // fcmge v8.4s, v1.4s, v9.4s
+	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
+	WORD $0xad402488 // ldp q8, q9, [x4]
+	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
+	WORD $0x4eabd4e7 // fsub v7.4s, v7.4s, v11.4s
+	WORD $0x4e3cd631 // fadd v17.4s, v17.4s, v28.4s
+	WORD $0x4ea51ca8 // mov v8.16b, v5.16b
+	WORD $0x4e3fcec8 // fmla v8.4s, v22.4s, v31.4s
+	WORD $0x4ea0c90a // fcmgt v10.4s, v8.4s,
+	WORD $0x4e3cccfd // fmla v29.4s, v7.4s, v28.4s
+	WORD $0x6e28e427 // fcmge v7.4s, v1.4s, v8.4s
+	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
+	WORD $0x4eacd7fc // fsub v28.4s, v31.4s, v12.4s
+	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e27cf97 // fmla v23.4s, v28.4s, v7.4s
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x4eba1f47 // mov v7.16b, v26.16b
+	WORD $0xad407c7c // ldp q28, q31, [x3]
+	WORD $0x4e3cce87 // fmla v7.4s, v20.4s, v28.4s
+	WORD $0x4ea0c8e8 // fcmgt v8.4s, v7.4s,
+	WORD $0x6e27e427 // fcmge v7.4s, v1.4s, v7.4s
+	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
+	WORD $0xad402488 // ldp q8, q9, [x4]
+	WORD $0x4e271d07 // and v7.16b, v8.16b, v7.16b
+	WORD $0x4eabd79c // fsub v28.4s, v28.4s, v11.4s
+	WORD $0x4e27cf9e // fmla v30.4s, v28.4s, v7.4s
+	WORD $0x4e27d652 // fadd v18.4s, v18.4s, v7.4s
+	WORD $0x4ea51ca7 // mov v7.16b, v5.16b
+	WORD $0x4e3fcec7 // fmla v7.4s, v22.4s, v31.4s
+	WORD $0x4ea0c8fc // fcmgt v28.4s, v7.4s,
+	WORD $0x6e27e427 // fcmge v7.4s, v1.4s, v7.4s
+	WORD $0x4e3c1ce7 // and v7.16b, v7.16b, v28.16b
+	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
+	WORD $0x4eacd7fc // fsub v28.4s, v31.4s, v12.4s
+	WORD $0x4e27cf99 // fmla v25.4s, v28.4s, v7.4s
+	WORD $0x910011ef // add x15, x15,
+	WORD $0x8b0a0231 // add x17, x17, x10
+	WORD $0xeb0901ff // cmp x15, x9
+	WORD $0x4e27d610 // fadd v16.4s, v16.4s, v7.4s
+	WORD $0x54fff48b // b.lt 0x6e0 <normSums+0x6e0>
+	WORD $0x4e3bd701 // fadd v1.4s, v24.4s, v27.4s
+	WORD $0x4e3ed7a5 // fadd v5.4s, v29.4s, v30.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e32d626 // fadd v6.4s, v17.4s, v18.4s
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e35d661 // fadd v1.4s, v19.4s, v21.4s
+	WORD $0x4e39d6e6 // fadd v6.4s, v23.4s, v25.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e30d483 // fadd v3.4s, v4.4s, v16.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x17ffff5b // b 0x5f0 <normSums+0x5f0>
+	WORD $0xd37ef5ac // lsl x12, x13,
+	WORD $0x14000010 // b 0x8cc <normSums+0x8cc>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x3cee6942 // ldr q2, [x10, x14]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cae6940 // str q0, [x10, x14]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3cee6940 // ldr q0, [x10, x14]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cae6940 // str q0, [x10, x14]
+	WORD $0x910011af // add x15, x13,
+	WORD $0xf940200a // ldr x10, [x0,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x54ffbc0c // b.gt 0x48 <normSums+0x48>
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xaa0f03ed // mov x13, x15
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffdcb // b.lt 0x890 <normSums+0x890>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xa9414410 // ldp x16, x17, [x0,
+	WORD $0x3cee6a00 // ldr q0, [x16, x14]
+	WORD $0xf9401001 // ldr x1, [x0,
+	WORD $0x3cee6a21 // ldr q1, [x17, x14]
+	WORD $0x91014002 // add x2, x0,
+	WORD $0xd37ef550 // lsl x16, x10,
+	WORD $0xd37ced4a // lsl x10, x10,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0c03f1 // mov x17, x12
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3cee6826 // ldr q6, [x1, x14]
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x4d40c847 // ld1r { v7.4s }, [x2]
+	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe36a // b.ge 0x858 <normSums+0x858>
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xf940140f // ldr x15, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffc7eb // b.lt 0x500 <normSums+0x500>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x4ea21c54 // mov v20.16b, v2.16b
-	WORD $0x4e24cc34 // fmla v20.4s, v1.4s, v4.4s
-	WORD $0x4ea0ca95 // fcmgt v21.4s, v20.4s,
-	WORD $0x6e34e474 // fcmge v20.4s, v3.4s, v20.4s
-	WORD $0x4e351e94 // and v20.16b, v20.16b, v21.16b
-	WORD $0x4e341ca5 // and v5.16b, v5.16b, v20.16b
-	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	WORD $0x4ea21c54 // mov v20.16b, v2.16b
-	WORD $0x4e26cc34 // fmla v20.4s, v1.4s, v6.4s
-	WORD $0x4ea0ca95 // fcmgt v21.4s, v20.4s,
-	WORD $0x6e34e474 // fcmge v20.4s, v3.4s, v20.4s
-	WORD $0x4e351e94 // and v20.16b, v20.16b, v21.16b
-	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	WORD $0x4ea21c55 // mov v21.16b, v2.16b
-	WORD $0x4e30cc35 // fmla v21.4s, v1.4s, v16.4s
+	WORD $0xa9400801 // ldp x1, x2, [x0]
+	WORD $0xd503201f // nop
+	WORD $0x8b110043 // add x3, x2, x17
+	WORD $0x8b100064 // add x4, x3, x16
+	WORD $0x4ea61cd4 // mov v20.16b, v6.16b
+	WORD $0x4ea61cd5 // mov v21.16b, v6.16b
+	WORD $0x3dc00076 // ldr q22, [x3]
+	WORD $0x4e36cc34 // fmla v20.4s, v1.4s, v22.4s
+	WORD $0x4ea0ca97 // fcmgt v23.4s, v20.4s,
+	WORD $0x3dc00098 // ldr q24, [x4]
+	WORD $0x6e34e4f4 // fcmge v20.4s, v7.4s, v20.4s
+	WORD $0x4e38cc35 // fmla v21.4s, v1.4s, v24.4s
+	WORD $0x4ea0cab9 // fcmgt v25.4s, v21.4s,
+	WORD $0x4e371e94 // and v20.16b, v20.16b, v23.16b
+	WORD $0x6e35e4f5 // fcmge v21.4s, v7.4s, v21.4s
+	WORD $0x8b110023 // add x3, x1, x17
+	WORD $0x4e391eb5 // and v21.16b, v21.16b, v25.16b
+	WORD $0x3dc00077 // ldr q23, [x3]
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x4e341ef4 // and v20.16b, v23.16b, v20.16b
+	WORD $0x3dc00077 // ldr q23, [x3]
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4ea0d6d6 // fsub v22.4s, v22.4s, v0.4s
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x4ea0d717 // fsub v23.4s, v24.4s, v0.4s
+	WORD $0x4e34ced0 // fmla v16.4s, v22.4s, v20.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
+	WORD $0x4e35cef1 // fmla v17.4s, v23.4s, v21.4s
+	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
+	WORD $0x3dc00094 // ldr q20, [x4]
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x4ea61cd5 // mov v21.16b, v6.16b
+	WORD $0x4e34cc35 // fmla v21.4s, v1.4s, v20.4s
 	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x4e341ce7 // and v7.16b, v7.16b, v20.16b
-	WORD $0x6e35e474 // fcmge v20.4s, v3.4s, v21.4s
-	WORD $0x4e361e94 // and v20.16b, v20.16b, v22.16b
-	WORD $0x4ea0d610 // fsub v16.4s, v16.4s, v0.4s
-	WORD $0x4e32cc22 // fmla v2.4s, v1.4s, v18.4s
-	WORD $0x4ea0c841 // fcmgt v1.4s, v2.4s,
-	WORD $0x4e341e31 // and v17.16b, v17.16b, v20.16b
-	WORD $0x6e22e462 // fcmge v2.4s, v3.4s, v2.4s
-	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
-	WORD $0x4ea0d640 // fsub v0.4s, v18.4s, v0.4s
-	WORD $0x4e211e62 // and v2.16b, v19.16b, v1.16b
-	WORD $0x6e24dca1 // fmul v1.4s, v5.4s, v4.4s
-	WORD $0x4e27ccc1 // fmla v1.4s, v6.4s, v7.4s
-	WORD $0x6e30de23 // fmul v3.4s, v17.4s, v16.4s
-	WORD $0x4e22cc03 // fmla v3.4s, v0.4s, v2.4s
-	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
-	WORD $0x4e27d4a0 // fadd v0.4s, v5.4s, v7.4s
-	WORD $0x4e31d442 // fadd v2.4s, v2.4s, v17.4s
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6e79e2 // ldr s2, [x15, x14, lsl
-	WORD $0xbc2e7922 // str s2, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xca0 <normSums+0xca0>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffc1eb // b.lt 0x500 <normSums+0x500>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6e7921 // ldr s1, [x9, x14, lsl
-	WORD $0xbc2e79e1 // str s1, [x15, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xcd0 <normSums+0xcd0>
-	WORD $0xf940180f // ldr x15, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffc08b // b.lt 0x500 <normSums+0x500>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d09ed // add x13, x15, x13, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6e79a1 // ldr s1, [x13, x14, lsl
-	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xd00 <normSums+0xd00>
-	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x3dc00077 // ldr q23, [x3]
+	WORD $0x6e35e4f5 // fcmge v21.4s, v7.4s, v21.4s
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4ea0d694 // fsub v20.4s, v20.4s, v0.4s
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
+	WORD $0x4e35ce92 // fmla v18.4s, v20.4s, v21.4s
+	WORD $0x3cf06894 // ldr q20, [x4, x16]
+	WORD $0x3cf06875 // ldr q21, [x3, x16]
+	WORD $0x4ea61cd6 // mov v22.16b, v6.16b
+	WORD $0x4e34cc36 // fmla v22.4s, v1.4s, v20.4s
+	WORD $0x4ea0cad7 // fcmgt v23.4s, v22.4s,
+	WORD $0x6e36e4f6 // fcmge v22.4s, v7.4s, v22.4s
+	WORD $0x4e371ed6 // and v22.16b, v22.16b, v23.16b
+	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
+	WORD $0x4ea0d694 // fsub v20.4s, v20.4s, v0.4s
+	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
+	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
+	WORD $0x910011ef // add x15, x15,
+	WORD $0x8b0a0231 // add x17, x17, x10
+	WORD $0xeb0901ff // cmp x15, x9
+	WORD $0x54fff96b // b.lt 0x930 <normSums+0x930>
+	WORD $0x4e31d600 // fadd v0.4s, v16.4s, v17.4s
+	WORD $0x4e33d641 // fadd v1.4s, v18.4s, v19.4s
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffbeeb // b.lt 0x500 <normSums+0x500>
-	WORD $0x910003ee // mov x14, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc4045c0 // ldr s0, [x14],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf100058c // subs x12, x12,
-	WORD $0x54ffffa1 // b.ne 0xd30 <normSums+0xd30>
-	WORD $0x17fffdf0 // b 0x500 <normSums+0x500>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4ea0d442 // fsub v2.4s, v2.4s, v0.4s
+	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
+	WORD $0x4e25d482 // fadd v2.4s, v4.4s, v5.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x17ffff9e // b 0x898 <normSums+0x898>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x5280010f // mov w15,
+	WORD $0x1400001e // b 0xaa8 <normSums+0xaa8>
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x4ea0d484 // fsub v4.4s, v4.4s, v0.4s
-	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0xd37ef5ce // lsl x14, x14,
+	WORD $0x3cee6942 // ldr q2, [x10, x14]
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3cae6942 // str q2, [x10, x14]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3cee6942 // ldr q2, [x10, x14]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3cae6942 // str q2, [x10, x14]
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x3dc00542 // ldr q2, [x10,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800541 // str q1, [x10,
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x3dc00541 // ldr q1, [x10,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800540 // str q0, [x10,
+	WORD $0x910021af // add x15, x13,
+	WORD $0xf940200a // ldr x10, [x0,
+	WORD $0x9100818c // add x12, x12,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0xaa0d03ee // mov x14, x13
+	WORD $0x54ffc5cc // b.gt 0x35c <normSums+0x35c>
+	WORD $0xaa0f03ed // mov x13, x15
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffc2b // b.lt 0xa34 <normSums+0xa34>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xa940c011 // ldp x17, x16, [x0,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x8b0e0a10 // add x16, x16, x14, lsl
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xad404a11 // ldp q17, q18, [x16]
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xf9400010 // ldr x16, [x0]
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xd37ef541 // lsl x1, x10,
+	WORD $0xd37ced4a // lsl x10, x10,
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x8b020223 // add x3, x17, x2
+	WORD $0xad406c7a // ldp q26, q27, [x3]
+	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
+	WORD $0x8b020204 // add x4, x16, x2
+	WORD $0xad40749c // ldp q28, q29, [x4]
+	WORD $0x4e39d799 // fadd v25.4s, v28.4s, v25.4s
+	WORD $0x8b010063 // add x3, x3, x1
+	WORD $0x4eb2d77b // fsub v27.4s, v27.4s, v18.4s
+	WORD $0x4e36d7b6 // fadd v22.4s, v29.4s, v22.4s
+	WORD $0xad407c7e // ldp q30, q31, [x3]
+	WORD $0x4eb1d7de // fsub v30.4s, v30.4s, v17.4s
+	WORD $0x8b010084 // add x4, x4, x1
+	WORD $0x4e3ccf53 // fmla v19.4s, v26.4s, v28.4s
+	WORD $0xad40709a // ldp q26, q28, [x4]
+	WORD $0x4e38d758 // fadd v24.4s, v26.4s, v24.4s
+	WORD $0x4e3dcf65 // fmla v5.4s, v27.4s, v29.4s
+	WORD $0x4eb2d7fb // fsub v27.4s, v31.4s, v18.4s
+	WORD $0x4e35d795 // fadd v21.4s, v28.4s, v21.4s
+	WORD $0x4e3acfc7 // fmla v7.4s, v30.4s, v26.4s
+	WORD $0x4e3ccf62 // fmla v2.4s, v27.4s, v28.4s
+	WORD $0x8b010063 // add x3, x3, x1
+	WORD $0xad406c7a // ldp q26, q27, [x3]
+	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
+	WORD $0x8b010084 // add x4, x4, x1
+	WORD $0xad40749c // ldp q28, q29, [x4]
+	WORD $0x4e3ccf44 // fmla v4.4s, v26.4s, v28.4s
+	WORD $0x4e37d797 // fadd v23.4s, v28.4s, v23.4s
+	WORD $0x4eb2d77a // fsub v26.4s, v27.4s, v18.4s
+	WORD $0x4e3dcf41 // fmla v1.4s, v26.4s, v29.4s
+	WORD $0x4e30d7b0 // fadd v16.4s, v29.4s, v16.4s
+	WORD $0x8b010063 // add x3, x3, x1
+	WORD $0x8b010084 // add x4, x4, x1
+	WORD $0xad406c7a // ldp q26, q27, [x3]
+	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
+	WORD $0xad40749c // ldp q28, q29, [x4]
+	WORD $0x4e34d794 // fadd v20.4s, v28.4s, v20.4s
+	WORD $0x4e3ccf43 // fmla v3.4s, v26.4s, v28.4s
+	WORD $0x4eb2d77a // fsub v26.4s, v27.4s, v18.4s
+	WORD $0x4e3dcf40 // fmla v0.4s, v26.4s, v29.4s
+	WORD $0x910011ef // add x15, x15,
+	WORD $0x8b0a0042 // add x2, x2, x10
+	WORD $0xeb0901ff // cmp x15, x9
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+	WORD $0x54fffaab // b.lt 0xb14 <normSums+0xb14>
+	WORD $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x4e38d731 // fadd v17.4s, v25.4s, v24.4s
+	WORD $0x4e34d6f2 // fadd v18.4s, v23.4s, v20.4s
+	WORD $0x4e23d4e4 // fadd v4.4s, v7.4s, v3.4s
+	WORD $0x4e32d623 // fadd v3.4s, v17.4s, v18.4s
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x4e20d441 // fadd v1.4s, v2.4s, v0.4s
+	WORD $0x4e35d6c0 // fadd v0.4s, v22.4s, v21.4s
+	WORD $0x4e26d602 // fadd v2.4s, v16.4s, v6.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x17ffff94 // b 0xa44 <normSums+0xa44>
+	WORD $0xd37ef5ac // lsl x12, x13,
+	WORD $0x14000010 // b 0xc3c <normSums+0xc3c>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf940140a // ldr x10, [x0,
+	WORD $0x3cee6942 // ldr q2, [x10, x14]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3cae6940 // str q0, [x10, x14]
+	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0x3cee6940 // ldr q0, [x10, x14]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cae6940 // str q0, [x10, x14]
+	WORD $0x910011af // add x15, x13,
+	WORD $0xf940200a // ldr x10, [x0,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0xeb0a01ff // cmp x15, x10
+	WORD $0x54ffb98c // b.gt 0x368 <normSums+0x368>
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xaa0f03ed // mov x13, x15
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffdcb // b.lt 0xc00 <normSums+0xc00>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xa940c011 // ldp x17, x16, [x0,
+	WORD $0x3cee6a00 // ldr q0, [x16, x14]
+	WORD $0xf9400010 // ldr x16, [x0]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xd37ef541 // lsl x1, x10,
+	WORD $0xd37ced4a // lsl x10, x10,
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffbc0b // b.lt 0x500 <normSums+0x500>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
-	WORD $0x6e22dc22 // fmul v2.4s, v1.4s, v2.4s
-	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
-	WORD $0x6e26dca4 // fmul v4.4s, v5.4s, v6.4s
-	WORD $0x4e30cc04 // fmla v4.4s, v0.4s, v16.4s
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x4e23d420 // fadd v0.4s, v1.4s, v3.4s
-	WORD $0x4e25d601 // fadd v1.4s, v16.4s, v5.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x8b0d09ce // add x14, x14, x13, lsl
-	WORD $0xbc6f79c1 // ldr s1, [x14, x15, lsl
-	WORD $0xbc2f7921 // str s1, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0xdb0 <normSums+0xdb0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b020223 // add x3, x17, x2
+	WORD $0x8b020204 // add x4, x16, x2
+	WORD $0x3dc00071 // ldr q17, [x3]
+	WORD $0x4ea0d631 // fsub v17.4s, v17.4s, v0.4s
+	WORD $0x3dc00092 // ldr q18, [x4]
+	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
+	WORD $0x8b010063 // add x3, x3, x1
+	WORD $0x3dc00073 // ldr q19, [x3]
+	WORD $0x8b010084 // add x4, x4, x1
+	WORD $0x4ea0d673 // fsub v19.4s, v19.4s, v0.4s
+	WORD $0x3dc00094 // ldr q20, [x4]
+	WORD $0x4e27d687 // fadd v7.4s, v20.4s, v7.4s
+	WORD $0x8b010063 // add x3, x3, x1
+	WORD $0x3dc00075 // ldr q21, [x3]
+	WORD $0x8b010084 // add x4, x4, x1
+	WORD $0x4ea0d6b5 // fsub v21.4s, v21.4s, v0.4s
+	WORD $0x3dc00096 // ldr q22, [x4]
+	WORD $0x4e24d6c4 // fadd v4.4s, v22.4s, v4.4s
+	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
+	WORD $0x3ce16871 // ldr q17, [x3, x1]
+	WORD $0x4e34ce65 // fmla v5.4s, v19.4s, v20.4s
+	WORD $0x3ce16892 // ldr q18, [x4, x1]
+	WORD $0x4e36cea2 // fmla v2.4s, v21.4s, v22.4s
+	WORD $0x4ea0d631 // fsub v17.4s, v17.4s, v0.4s
+	WORD $0x4e32ce21 // fmla v1.4s, v17.4s, v18.4s
+	WORD $0x4e23d643 // fadd v3.4s, v18.4s, v3.4s
+	WORD $0x910011ef // add x15, x15,
+	WORD $0x8b0a0042 // add x2, x2, x10
+	WORD $0xeb0901ff // cmp x15, x9
+	WORD $0x54fffc6b // b.lt 0xc90 <normSums+0xc90>
+	WORD $0x4e25d4c0 // fadd v0.4s, v6.4s, v5.4s
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffb96b // b.lt 0x500 <normSums+0x500>
-	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e27d601 // fadd v1.4s, v16.4s, v7.4s
+	WORD $0x4e23d482 // fadd v2.4s, v4.4s, v3.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x17ffffba // b 0xc08 <normSums+0xc08>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x54000fad // b.le 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0xd503201f // nop
-	WORD $0xbc6f7921 // ldr s1, [x9, x15, lsl
-	WORD $0xbc2f79c1 // str s1, [x14, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0xde0 <normSums+0xde0>
-	WORD $0xf940180f // ldr x15, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e21cc11 // fmla v17.4s, v0.4s, v1.4s
+	WORD $0x4e21cc10 // fmla v16.4s, v0.4s, v1.4s
+	WORD $0x4e21cc05 // fmla v5.4s, v0.4s, v1.4s
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
+	WORD $0x54ffff4b // b.lt 0xd50 <normSums+0xd50>
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffb80b // b.lt 0x500 <normSums+0x500>
+	WORD $0xa942a40b // ldp x11, x9, [x0,
+	WORD $0x54000ceb // b.lt 0xf20 <normSums+0xf20>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d09ed // add x13, x15, x13, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6e79a1 // ldr s1, [x13, x14, lsl
-	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x4e30d621 // fadd v1.4s, v17.4s, v16.4s
+	WORD $0x8b0d0129 // add x9, x9, x13
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x910083ed // add x13, sp,
+	WORD $0xbc6e7962 // ldr s2, [x11, x14, lsl
+	WORD $0xbc2e79a2 // str s2, [x13, x14, lsl
 	WORD $0x910005ce // add x14, x14,
 	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xe10 <normSums+0xe10>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0x54ffff81 // b.ne 0xda4 <normSums+0xda4>
+	WORD $0x3dc00be2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d800be1 // str q1, [sp,
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffb66b // b.lt 0x500 <normSums+0x500>
-	WORD $0x910003ee // mov x14, sp
+	WORD $0x54000acb // b.lt 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910083ee // add x14, sp,
+	WORD $0xbc6d79c1 // ldr s1, [x14, x13, lsl
+	WORD $0xbc2d7961 // str s1, [x11, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d019f // cmp x12, x13
+	WORD $0x54ffff81 // b.ne 0xdd4 <normSums+0xdd4>
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400098b // b.lt 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4e24d4c1 // fadd v1.4s, v6.4s, v4.4s
+	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x910083ed // add x13, sp,
 	WORD $0xd503201f // nop
-	WORD $0xbc4045c0 // ldr s0, [x14],
-	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x54ffff81 // b.ne 0xe10 <normSums+0xe10>
+	WORD $0x3dc00be1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d800be0 // str q0, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400076b // b.lt 0xf20 <normSums+0xf20>
+	WORD $0x910083eb // add x11, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004520 // str s0, [x9],
 	WORD $0xf100058c // subs x12, x12,
 	WORD $0x54ffffa1 // b.ne 0xe40 <normSums+0xe40>
-	WORD $0x17fffdac // b 0x500 <normSums+0x500>
+	WORD $0x14000034 // b 0xf20 <normSums+0xf20>
+	WORD $0x4e31d644 // fadd v4.4s, v18.4s, v17.4s
+	WORD $0x4e26d4e5 // fadd v5.4s, v7.4s, v6.4s
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0xa942a40b // ldp x11, x9, [x0,
+	WORD $0x540005ab // b.lt 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x8b0d0129 // add x9, x9, x13
+	WORD $0x910083ed // add x13, sp,
+	WORD $0xbc6e7964 // ldr s4, [x11, x14, lsl
+	WORD $0xbc2e79a4 // str s4, [x13, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e019f // cmp x12, x14
+	WORD $0x54ffff81 // b.ne 0xe80 <normSums+0xe80>
+	WORD $0x3dc00be4 // ldr q4, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800be4 // str q4, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540003eb // b.lt 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910083ee // add x14, sp,
+	WORD $0xbc6d79c4 // ldr s4, [x14, x13, lsl
+	WORD $0xbc2d7964 // str s4, [x11, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d019f // cmp x12, x13
+	WORD $0x54ffff81 // b.ne 0xeb0 <normSums+0xeb0>
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540002ab // b.lt 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x910083ed // add x13, sp,
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x54ffff81 // b.ne 0xee4 <normSums+0xee4>
+	WORD $0x3dc00be1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d800be0 // str q0, [sp,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540000cb // b.lt 0xf20 <normSums+0xf20>
+	WORD $0x910083eb // add x11, sp,
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf100058c // subs x12, x12,
+	WORD $0x54ffffa1 // b.ne 0xf10 <normSums+0xf10>
+	WORD $0xf9401c0b // ldr x11, [x0,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x5400256a // b.ge 0x13d4 <normSums+0x13d4>
+	WORD $0x910083e9 // add x9, sp,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x14000007 // b 0xf50 <normSums+0xf50>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa943a80b // ldp x11, x10, [x0,
+	WORD $0x8b080148 // add x8, x10, x8
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x5400244a // b.ge 0x13d4 <normSums+0x13d4>
+	WORD $0xcb08016b // sub x11, x11, x8
+	WORD $0xeb0a017f // cmp x11, x10
+	WORD $0x9a8ab16a // csel x10, x11, x10, lt
+	WORD $0xf940240b // ldr x11, [x0,
+	WORD $0xb40000ab // cbz x11, 0xf74 <normSums+0xf74>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540000ea // b.ge 0xf84 <normSums+0xf84>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x1400002a // b 0x1018 <normSums+0x1018>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400146a // b.ge 0x1204 <normSums+0x1204>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x140000bc // b 0x1270 <normSums+0x1270>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0x9101400f // add x15, x0,
+	WORD $0x4d40c9e1 // ld1r { v1.4s }, [x15]
+	WORD $0xa941bc0d // ldp x13, x15, [x0,
+	WORD $0xf9401410 // ldr x16, [x0,
+	WORD $0x3ceb69a2 // ldr q2, [x13, x11]
+	WORD $0x3ceb69e3 // ldr q3, [x15, x11]
+	WORD $0xa940340f // ldp x15, x13, [x0]
+	WORD $0x3cec69a4 // ldr q4, [x13, x12]
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0x3ceb69a5 // ldr q5, [x13, x11]
+	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
+	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
+	WORD $0x6e23e421 // fcmge v1.4s, v1.4s, v3.4s
+	WORD $0x3cec69e3 // ldr q3, [x15, x12]
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4ea5d482 // fsub v2.4s, v4.4s, v5.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
+	WORD $0x3ceb6a03 // ldr q3, [x16, x11]
+	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD $0x4e23d482 // fadd v2.4s, v4.4s, v3.4s
+	WORD $0x3cab6a02 // str q2, [x16, x11]
+	WORD $0xf940180d // ldr x13, [x0,
+	WORD $0x3ceb69a2 // ldr q2, [x13, x11]
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3cab69a1 // str q1, [x13, x11]
+	WORD $0x910011cd // add x13, x14,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x9100416b // add x11, x11,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0d03ee // mov x14, x13
+	WORD $0x54fffbed // b.le 0xf90 <normSums+0xf90>
+	WORD $0xeb0d014a // subs x10, x10, x13
+	WORD $0x54fff92d // b.le 0xf40 <normSums+0xf40>
+	WORD $0xa940380c // ldp x12, x14, [x0]
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xa9413c10 // ldp x16, x15, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xf9401002 // ldr x2, [x0,
+	WORD $0x54fff86b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd37ef5ab // lsl x11, x13,
+	WORD $0x8b0b0201 // add x1, x16, x11
+	WORD $0x8b0b01f0 // add x16, x15, x11
+	WORD $0x8b0b004f // add x15, x2, x11
+	WORD $0xd503201f // nop
+	WORD $0xbc717821 // ldr s1, [x1, x17, lsl
+	WORD $0xbc317921 // str s1, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0x1050 <normSums+0x1050>
+	WORD $0x3dc00be1 // ldr q1, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff68b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc717a02 // ldr s2, [x16, x17, lsl
+	WORD $0xbc317922 // str s2, [x9, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0x1080 <normSums+0x1080>
+	WORD $0x3dc00be2 // ldr q2, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff50b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7079e3 // ldr s3, [x15, x16, lsl
+	WORD $0xbc307923 // str s3, [x9, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10015f // cmp x10, x16
+	WORD $0x54ffff81 // b.ne 0x10b0 <normSums+0x10b0>
+	WORD $0xf100015f // cmp x10,
+	WORD $0x54fff3cd // b.le 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0x91014010 // add x16, x0,
+	WORD $0x4d40ca04 // ld1r { v4.4s }, [x16]
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xd37ef510 // lsl x16, x8,
+	WORD $0x8b0d0a0d // add x13, x16, x13, lsl
+	WORD $0x8b0d01ce // add x14, x14, x13
+	WORD $0xd503201f // nop
+	WORD $0xbc6f79c5 // ldr s5, [x14, x15, lsl
+	WORD $0xbc2f7925 // str s5, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f015f // cmp x10, x15
+	WORD $0x54ffff81 // b.ne 0x10f0 <normSums+0x10f0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x3dc00be5 // ldr q5, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x8b0d018c // add x12, x12, x13
+	WORD $0xbc6e7986 // ldr s6, [x12, x14, lsl
+	WORD $0xbc2e7926 // str s6, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54ffff81 // b.ne 0x1114 <normSums+0x1114>
+	WORD $0x3dc00be6 // ldr q6, [sp,
+	WORD $0x3d800be0 // str q0, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xa942b80c // ldp x12, x14, [x0,
+	WORD $0x54fff04b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4e25cc43 // fmla v3.4s, v2.4s, v5.4s
+	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
+	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0x4e221cc3 // and v3.16b, v6.16b, v2.16b
+	WORD $0x4ea1d4a4 // fsub v4.4s, v5.4s, v1.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
+	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
+	WORD $0x8b0b018c // add x12, x12, x11
+	WORD $0x8b0b01cb // add x11, x14, x11
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1170 <normSums+0x1170>
+	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800be2 // str q2, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffed6b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
+	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x11a0 <normSums+0x11a0>
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffec2b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x11c4 <normSums+0x11c4>
+	WORD $0x3dc00be2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d800be1 // str q1, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffeacb // b.lt 0xf40 <normSums+0xf40>
+	WORD $0x910083ec // add x12, sp,
+	WORD $0xbc404581 // ldr s1, [x12],
+	WORD $0xbc004561 // str s1, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x11f0 <normSums+0x11f0>
+	WORD $0x17ffff50 // b 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0xa9402c0f // ldp x15, x11, [x0]
+	WORD $0x3ced6962 // ldr q2, [x11, x13]
+	WORD $0x3ced69e3 // ldr q3, [x15, x13]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0x3cec6964 // ldr q4, [x11, x12]
+	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
+	WORD $0x4e24d441 // fadd v1.4s, v2.4s, v4.4s
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffd2d // b.le 0x1210 <normSums+0x1210>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54ffe66d // b.le 0xf40 <normSums+0xf40>
+	WORD $0xf100055f // cmp x10,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xa940340c // ldp x12, x13, [x0]
+	WORD $0xf940080f // ldr x15, [x0,
+	WORD $0x54ffe5cb // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x8b0b09ef // add x15, x15, x11, lsl
+	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
+	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e015f // cmp x10, x14
+	WORD $0x54ffff81 // b.ne 0x1294 <normSums+0x1294>
+	WORD $0xf100015f // cmp x10,
+	WORD $0x54ffe4ad // b.le 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x3dc00be1 // ldr q1, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xd37ef50e // lsl x14, x8,
+	WORD $0x8b0b09ce // add x14, x14, x11, lsl
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6f79a2 // ldr s2, [x13, x15, lsl
+	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f015f // cmp x10, x15
+	WORD $0x54ffff81 // b.ne 0x12d0 <normSums+0x12d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dc00be2 // ldr q2, [sp,
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x8b0e018c // add x12, x12, x14
+	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x12f4 <normSums+0x12f4>
+	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0x3d800be0 // str q0, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0xa942b80c // ldp x12, x14, [x0,
+	WORD $0x54ffe14b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x4ea1d444 // fsub v4.4s, v2.4s, v1.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
+	WORD $0xd37ef56b // lsl x11, x11,
+	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
+	WORD $0x8b0b018c // add x12, x12, x11
+	WORD $0x8b0b01cb // add x11, x14, x11
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
+	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1340 <normSums+0x1340>
+	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800be2 // str q2, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffdeeb // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
+	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1370 <normSums+0x1370>
+	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffddab // b.lt 0xf40 <normSums+0xf40>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x1394 <normSums+0x1394>
+	WORD $0x3dc00be2 // ldr q2, [sp,
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d800be1 // str q1, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffdc4b // b.lt 0xf40 <normSums+0xf40>
+	WORD $0x910083ec // add x12, sp,
+	WORD $0xbc404581 // ldr s1, [x12],
+	WORD $0xbc004561 // str s1, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x13c0 <normSums+0x13c0>
+	WORD $0x17fffedc // b 0xf40 <normSums+0xf40>
+	WORD $0x6d4623e9 // ldp d9, d8, [sp,
+	WORD $0x6d452beb // ldp d11, d10, [sp,
+	WORD $0x6d4433ed // ldp d13, d12, [sp,
+	WORD $0x6d433bef // ldp d15, d14, [sp,
+	WORD $0x9101c3ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x17fffe5b // b 0xd6c <normSums+0xd6c>
 	MOVD R19, RSP
 	RET
 
@@ -11509,474 +11873,768 @@ TEXT ·columnsNEON(SB), 0, $272-8
 
 TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa941a00b // ldp x11, x8, [x0,
-	WORD $0xeb08097f // cmp x11, x8, lsl
-	WORD $0x5400150a // b.ge 0x2ac <columns+0x2ac>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x5400146a // b.ge 0x2a4 <columns+0x2a4>
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000005 // b 0x34 <columns+0x34>
-	WORD $0xa941a00b // ldp x11, x8, [x0,
-	WORD $0x8b0c010c // add x12, x8, x12
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x540013aa // b.ge 0x2a4 <columns+0x2a4>
-	WORD $0xcb0c016a // sub x10, x11, x12
-	WORD $0xeb08015f // cmp x10, x8
-	WORD $0x9a88b148 // csel x8, x10, x8, lt
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0xb40000ea // cbz x10, 0x60 <columns+0x60>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400012a // b.ge 0x70 <columns+0x70>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x1400001d // b 0xc8 <columns+0xc8>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400078a // b.ge 0x154 <columns+0x154>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x1400004a // b 0x194 <columns+0x194>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0xd503201f // nop
-	WORD $0xa9403c0a // ldp x10, x15, [x0]
-	WORD $0x3ceb69e0 // ldr q0, [x15, x11]
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0x4f829000 // fmul v0.4s, v0.4s, v2.s[0]
-	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cab6940 // str q0, [x10, x11]
-	WORD $0x910011ca // add x10, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0801df // cmp x14, x8
-	WORD $0xaa0a03ee // mov x14, x10
-	WORD $0x54fffded // b.le 0x80 <columns+0x80>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x54fffacd // b.le 0x24 <columns+0x24>
-	WORD $0xf940000d // ldr x13, [x0]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000acb // b.lt 0x234 <columns+0x234>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x8b0a09ce // add x14, x14, x10, lsl
-	WORD $0x8b0e01ad // add x13, x13, x14
-	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
-	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0xf0 <columns+0xf0>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf940040d // ldr x13, [x0,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400012b // b.lt 0x13c <columns+0x13c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09ad // add x13, x13, x10, lsl
-	WORD $0xbc6b79a1 // ldr s1, [x13, x11, lsl
-	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x124 <columns+0x124>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x5400082a // b.ge 0x250 <columns+0x250>
-	WORD $0x17ffffb5 // b 0x24 <columns+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef58d // lsl x13, x12,
-	WORD $0xf940000a // ldr x10, [x0]
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0x3ceb69e0 // ldr q0, [x15, x11]
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x3ceb6941 // ldr q1, [x10, x11]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3cab69e0 // str q0, [x15, x11]
-	WORD $0x910011ca // add x10, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0801df // cmp x14, x8
-	WORD $0xaa0a03ee // mov x14, x10
-	WORD $0x54fffe8d // b.le 0x160 <columns+0x160>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x54fff46d // b.le 0x24 <columns+0x24>
-	WORD $0xf940000d // ldr x13, [x0]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff3eb // b.lt 0x24 <columns+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x8b0a09ce // add x14, x14, x10, lsl
-	WORD $0x8b0e01ad // add x13, x13, x14
-	WORD $0xd503201f // nop
-	WORD $0xbc6b79a0 // ldr s0, [x13, x11, lsl
-	WORD $0xbc2b7920 // str s0, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x1c0 <columns+0x1c0>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x54fff20b // b.lt 0x24 <columns+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a09aa // add x10, x13, x10, lsl
-	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
-	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x1f0 <columns+0x1f0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff08b // b.lt 0x24 <columns+0x24>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x220 <columns+0x220>
-	WORD $0x17ffff7d // b 0x24 <columns+0x24>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x54ffeecb // b.lt 0x24 <columns+0x24>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4f829021 // fmul v1.4s, v1.4s, v2.s[0]
-	WORD $0x4ea1d400 // fsub v0.4s, v0.4s, v1.4s
-	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
-	WORD $0x8b0a09aa // add x10, x13, x10, lsl
-	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
-	WORD $0xbc2b7921 // str s1, [x9, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x264 <columns+0x264>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54ffeceb // b.lt 0x24 <columns+0x24>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x290 <columns+0x290>
-	WORD $0x17ffff61 // b 0x24 <columns+0x24>
-	WORD $0x910043ff // add sp, sp,
-	WORD $0xd65f03c0 // ret
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x5280018a // mov w10,
-	WORD $0x14000007 // b 0x2d4 <columns+0x2d4>
-	WORD $0xd503201f // nop
-	WORD $0x8b08096c // add x12, x11, x8, lsl
-	WORD $0x8b080d6d // add x13, x11, x8, lsl
-	WORD $0xf9400c0b // ldr x11, [x0,
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54ffea2c // b.gt 0x14 <columns+0x14>
-	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0xa941a808 // ldp x8, x10, [x0,
+	WORD $0xd37ef549 // lsl x9, x10,
+	WORD $0x9ac90d0b // sdiv x11, x8, x9
+	WORD $0xd37ef569 // lsl x9, x11,
+	WORD $0x9b0a7d28 // mul x8, x9, x10
 	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0xb40000ac // cbz x12, 0x2f0 <columns+0x2f0>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x540000ea // b.ge 0x300 <columns+0x300>
+	WORD $0xb40012ac // cbz x12, 0x270 <columns+0x270>
+	WORD $0xf100415f // cmp x10,
+	WORD $0x5400224a // b.ge 0x46c <columns+0x46c>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x1400002c // b 0x39c <columns+0x39c>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54000eea // b.ge 0x4d0 <columns+0x4d0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x14000091 // b 0x540 <columns+0x540>
-	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xb27e01ae // orr x14, x13,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0x54000d2d // b.le 0x1d8 <columns+0x1d8>
+	WORD $0xaa0d03ec // mov x12, x13
+	WORD $0xeb0c014d // subs x13, x10, x12
+	WORD $0x5400488d // b.le 0x950 <columns+0x950>
+	WORD $0x9100a00e // add x14, x0,
+	WORD $0x4d40c9c0 // ld1r { v0.4s }, [x14]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0xa9404402 // ldp x2, x17, [x0]
+	WORD $0x54003ccb // b.lt 0x7f0 <columns+0x7f0>
 	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xd503201f // nop
-	WORD $0x8b0c01cd // add x13, x14, x12
-	WORD $0xa9404410 // ldp x16, x17, [x0]
-	WORD $0x8b0d020d // add x13, x16, x13
-	WORD $0xd37ef510 // lsl x16, x8,
-	WORD $0x3cf069a0 // ldr q0, [x13, x16]
-	WORD $0xd37df110 // lsl x16, x8,
-	WORD $0x3cf069a1 // ldr q1, [x13, x16]
-	WORD $0x9b0a7d08 // mul x8, x8, x10
-	WORD $0x3ce869a2 // ldr q2, [x13, x8]
-	WORD $0x3cec6a23 // ldr q3, [x17, x12]
-	WORD $0xbd402804 // ldr s4, [x0,
-	WORD $0x4f849063 // fmul v3.4s, v3.4s, v4.s[0]
-	WORD $0x3dc001a4 // ldr q4, [x13]
-	WORD $0x4ea3d484 // fsub v4.4s, v4.4s, v3.4s
-	WORD $0x6e24dc84 // fmul v4.4s, v4.4s, v4.4s
-	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
-	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
-	WORD $0x4ea3d421 // fsub v1.4s, v1.4s, v3.4s
-	WORD $0x6e21dc21 // fmul v1.4s, v1.4s, v1.4s
-	WORD $0x4ea3d442 // fsub v2.4s, v2.4s, v3.4s
-	WORD $0x6e22dc42 // fmul v2.4s, v2.4s, v2.4s
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0x3cec6903 // ldr q3, [x8, x12]
-	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0x3cac6900 // str q0, [x8, x12]
-	WORD $0xf9401008 // ldr x8, [x0,
-	WORD $0x910011ed // add x13, x15,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ef // add x15, x15,
-	WORD $0xeb0801ff // cmp x15, x8
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0x54fffbcd // b.le 0x310 <columns+0x310>
-	WORD $0xeb0d010c // subs x12, x8, x13
-	WORD $0x54fff90d // b.le 0x2c0 <columns+0x2c0>
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540017ab // b.lt 0x6a4 <columns+0x6a4>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0d09f1 // add x17, x15, x13, lsl
-	WORD $0x8b1101d1 // add x17, x14, x17
-	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
-	WORD $0xbc307920 // str s0, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x3c4 <columns+0x3c4>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400162b // b.lt 0x6a8 <columns+0x6a8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x8b0809ef // add x15, x15, x8, lsl
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0x8b0f01cf // add x15, x14, x15
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc7079e1 // ldr s1, [x15, x16, lsl
-	WORD $0xbc307921 // str s1, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x400 <columns+0x400>
+	WORD $0xd37ef590 // lsl x16, x12,
+	WORD $0x8b10004e // add x14, x2, x16
+	WORD $0x8b100231 // add x17, x17, x16
+	WORD $0x910003e1 // mov x1, sp
+	WORD $0xbc6f7a21 // ldr s1, [x17, x15, lsl
+	WORD $0xbc2f7821 // str s1, [x1, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f01bf // cmp x13, x15
+	WORD $0x54ffff81 // b.ne 0x70 <columns+0x70>
+	WORD $0xf100017f // cmp x11,
+	WORD $0x54003e4d // b.le 0x850 <columns+0x850>
 	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400146b // b.lt 0x6ac <columns+0x6ac>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37df110 // lsl x16, x8,
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001d0 // add x16, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
-	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x440 <columns+0x440>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400128b // b.lt 0x6b0 <columns+0x6b0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b080510 // add x16, x8, x8, lsl
-	WORD $0xd37ef610 // lsl x16, x16,
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc6f79c3 // ldr s3, [x14, x15, lsl
-	WORD $0xbc2f7923 // str s3, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x480 <columns+0x480>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xf940040f // ldr x15, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400108b // b.lt 0x6b8 <columns+0x6b8>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0xbc6e79e4 // ldr s4, [x15, x14, lsl
-	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0x4b4 <columns+0x4b4>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x1400007b // b 0x6b8 <columns+0x6b8>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xd503201f // nop
-	WORD $0xf940000d // ldr x13, [x0]
-	WORD $0x8b0c01d0 // add x16, x14, x12
-	WORD $0x8b1001ad // add x13, x13, x16
-	WORD $0xd37ef510 // lsl x16, x8,
-	WORD $0x3cf069a0 // ldr q0, [x13, x16]
-	WORD $0xd37df110 // lsl x16, x8,
-	WORD $0x3cf069a1 // ldr q1, [x13, x16]
-	WORD $0x9b0a7d08 // mul x8, x8, x10
-	WORD $0x3ce869a2 // ldr q2, [x13, x8]
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0x3cec6903 // ldr q3, [x8, x12]
-	WORD $0x3dc001a4 // ldr q4, [x13]
-	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0x3cac6900 // str q0, [x8, x12]
-	WORD $0xf9401008 // ldr x8, [x0,
-	WORD $0x910011ed // add x13, x15,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ef // add x15, x15,
-	WORD $0xeb0801ff // cmp x15, x8
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0x54fffd2d // b.le 0x4e0 <columns+0x4e0>
-	WORD $0xeb0d010c // subs x12, x8, x13
-	WORD $0x54ffebed // b.le 0x2c0 <columns+0x2c0>
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffeb6b // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0d09f1 // add x17, x15, x13, lsl
-	WORD $0x8b1101d1 // add x17, x14, x17
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
-	WORD $0xbc307920 // str s0, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x570 <columns+0x570>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe98b // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x8b0809ef // add x15, x15, x8, lsl
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0x8b0f01cf // add x15, x14, x15
-	WORD $0xbc7079e1 // ldr s1, [x15, x16, lsl
-	WORD $0xbc307921 // str s1, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10019f // cmp x12, x16
-	WORD $0x54ffff81 // b.ne 0x5a4 <columns+0x5a4>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe7eb // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37df110 // lsl x16, x8,
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001d0 // add x16, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc6f7a02 // ldr s2, [x16, x15, lsl
-	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x5e0 <columns+0x5e0>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe60b // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x8b080510 // add x16, x8, x8, lsl
-	WORD $0xd37ef610 // lsl x16, x16,
-	WORD $0x8b0b0a10 // add x16, x16, x11, lsl
-	WORD $0x8b0d0a10 // add x16, x16, x13, lsl
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0xd503201f // nop
-	WORD $0xbc6f79c3 // ldr s3, [x14, x15, lsl
-	WORD $0xbc2f7923 // str s3, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f019f // cmp x12, x15
-	WORD $0x54ffff81 // b.ne 0x620 <columns+0x620>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0x54ffe3eb // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d09ed // add x13, x15, x13, lsl
-	WORD $0xbc6e79a4 // ldr s4, [x13, x14, lsl
-	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0x650 <columns+0x650>
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffe20b // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0x910003ee // mov x14, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc4045c0 // ldr s0, [x14],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf100058c // subs x12, x12,
-	WORD $0x54ffffa1 // b.ne 0x690 <columns+0x690>
-	WORD $0x17ffff08 // b 0x2c0 <columns+0x2c0>
+	WORD $0x6e20dc24 // fmul v4.4s, v1.4s, v0.4s
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x54003b4d // b.le 0x800 <columns+0x800>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280018f // mov w15,
+	WORD $0x9b0f4143 // madd x3, x10, x15, x16
+	WORD $0xd37ced4f // lsl x15, x10,
+	WORD $0x8b0a0a11 // add x17, x16, x10, lsl
+	WORD $0x8b0a0e01 // add x1, x16, x10, lsl
 	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0x8b110051 // add x17, x2, x17
+	WORD $0x8b010041 // add x1, x2, x1
+	WORD $0x8b030042 // add x2, x2, x3
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xbc6379c5 // ldr s5, [x14, x3, lsl
+	WORD $0xbc237a05 // str s5, [x16, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0xe0 <columns+0xe0>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
+	WORD $0x4e25cca3 // fmla v3.4s, v5.4s, v5.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637a25 // ldr s5, [x17, x3, lsl
+	WORD $0xbc237a05 // str s5, [x16, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x110 <columns+0x110>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
+	WORD $0x4e25cca2 // fmla v2.4s, v5.4s, v5.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637825 // ldr s5, [x1, x3, lsl
+	WORD $0xbc237a05 // str s5, [x16, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x140 <columns+0x140>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
+	WORD $0x4e25cca1 // fmla v1.4s, v5.4s, v5.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637845 // ldr s5, [x2, x3, lsl
+	WORD $0xbc237a05 // str s5, [x16, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x170 <columns+0x170>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0x4e25cca0 // fmla v0.4s, v5.4s, v5.4s
+	WORD $0x8b0f0231 // add x17, x17, x15
+	WORD $0x8b0f0021 // add x1, x1, x15
+	WORD $0x8b0f0042 // add x2, x2, x15
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54fff96b // b.lt 0xd4 <columns+0xd4>
+	WORD $0x140001a4 // b 0x83c <columns+0x83c>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x3cee6941 // ldr q1, [x10, x14]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cae6940 // str q0, [x10, x14]
+	WORD $0x9100118e // add x14, x12,
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ed // mov x13, x12
+	WORD $0x54fff34c // b.gt 0x3c <columns+0x3c>
+	WORD $0xaa0e03ec // mov x12, x14
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffe6b // b.lt 0x1b0 <columns+0x1b0>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xa9404011 // ldp x17, x16, [x0]
+	WORD $0x3cee6a00 // ldr q0, [x16, x14]
+	WORD $0xbd402801 // ldr s1, [x0,
+	WORD $0x4f819000 // fmul v0.4s, v0.4s, v1.s[0]
+	WORD $0x8b0d0a2d // add x13, x17, x13, lsl
+	WORD $0xd37ef54a // lsl x10, x10,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xbd402805 // ldr s5, [x0,
+	WORD $0x3dc001a5 // ldr q5, [x13]
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0x3dc001a6 // ldr q6, [x13]
+	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
+	WORD $0x4e25cca4 // fmla v4.4s, v5.4s, v5.4s
+	WORD $0x4e26ccc3 // fmla v3.4s, v6.4s, v6.4s
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0x3dc001a5 // ldr q5, [x13]
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	WORD $0x4e25cca2 // fmla v2.4s, v5.4s, v5.4s
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0x3dc001a5 // ldr q5, [x13]
+	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
+	WORD $0x4e25cca1 // fmla v1.4s, v5.4s, v5.4s
+	WORD $0x910011ef // add x15, x15,
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0xeb0901ff // cmp x15, x9
+	WORD $0x54fffdcb // b.lt 0x214 <columns+0x214>
+	WORD $0x4e23d480 // fadd v0.4s, v4.4s, v3.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x17ffffd2 // b 0x1b4 <columns+0x1b4>
+	WORD $0xf100415f // cmp x10,
+	WORD $0x54001f6a // b.ge 0x660 <columns+0x660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xb27e01ae // orr x14, x13,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0x54000b4d // b.le 0x3ec <columns+0x3ec>
+	WORD $0xaa0d03ec // mov x12, x13
+	WORD $0xeb0c014d // subs x13, x10, x12
+	WORD $0x5400360d // b.le 0x950 <columns+0x950>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540031cb // b.lt 0x8d4 <columns+0x8d4>
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x540007eb // b.lt 0x3ac <columns+0x3ac>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xd37ef58f // lsl x15, x12,
+	WORD $0x5280018e // mov w14,
+	WORD $0x9b0e3d41 // madd x1, x10, x14, x15
+	WORD $0xf9400002 // ldr x2, [x0]
+	WORD $0xd37ced4e // lsl x14, x10,
+	WORD $0x8b0a09f0 // add x16, x15, x10, lsl
+	WORD $0x8b0a0df1 // add x17, x15, x10, lsl
+	WORD $0x8b0f004f // add x15, x2, x15
+	WORD $0x8b100050 // add x16, x2, x16
+	WORD $0x8b110051 // add x17, x2, x17
+	WORD $0x8b010041 // add x1, x2, x1
+	WORD $0x910003e2 // mov x2, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0x54ffdfcb // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x4f859084 // fmul v4.4s, v4.4s, v5.s[0]
-	WORD $0x4ea4d400 // fsub v0.4s, v0.4s, v4.4s
-	WORD $0x4ea4d421 // fsub v1.4s, v1.4s, v4.4s
-	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
-	WORD $0x6e21dc21 // fmul v1.4s, v1.4s, v1.4s
-	WORD $0x4ea4d442 // fsub v2.4s, v2.4s, v4.4s
-	WORD $0x6e22dc42 // fmul v2.4s, v2.4s, v2.4s
-	WORD $0x4ea4d463 // fsub v3.4s, v3.4s, v4.4s
-	WORD $0x6e23dc63 // fmul v3.4s, v3.4s, v3.4s
-	WORD $0x8b0d09ed // add x13, x15, x13, lsl
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6e79a4 // ldr s4, [x13, x14, lsl
-	WORD $0xbc2e7924 // str s4, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0x700 <columns+0x700>
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xbc6379e4 // ldr s4, [x15, x3, lsl
+	WORD $0xbc237844 // str s4, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x300 <columns+0x300>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0xbc637a04 // ldr s4, [x16, x3, lsl
+	WORD $0xbc237844 // str s4, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x324 <columns+0x324>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637a24 // ldr s4, [x17, x3, lsl
+	WORD $0xbc237844 // str s4, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x350 <columns+0x350>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	WORD $0xbc637824 // ldr s4, [x1, x3, lsl
+	WORD $0xbc237844 // str s4, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0301bf // cmp x13, x3
+	WORD $0x54ffff81 // b.ne 0x374 <columns+0x374>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x9100116b // add x11, x11,
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD $0x8b0e0210 // add x16, x16, x14
+	WORD $0x8b0e0231 // add x17, x17, x14
+	WORD $0x8b0e0021 // add x1, x1, x14
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54fffa4b // b.lt 0x2f0 <columns+0x2f0>
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x540029ca // b.ge 0x8f0 <columns+0x8f0>
+	WORD $0x14000165 // b 0x950 <columns+0x950>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xd37ef5ad // lsl x13, x13,
+	WORD $0x3ced6941 // ldr q1, [x10, x13]
 	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x9100118e // add x14, x12,
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0c03ed // mov x13, x12
+	WORD $0x54fff52c // b.gt 0x28c <columns+0x28c>
+	WORD $0xaa0e03ec // mov x12, x14
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffe6b // b.lt 0x3c0 <columns+0x3c0>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xf940000f // ldr x15, [x0]
+	WORD $0x8b0d09ef // add x15, x15, x13, lsl
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc001e4 // ldr q4, [x15]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x3dc001e4 // ldr q4, [x15]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x3dc001e4 // ldr q4, [x15]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x3dc001e4 // ldr q4, [x15]
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD $0x910011ce // add x14, x14,
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x54fffe4b // b.lt 0x420 <columns+0x420>
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x17ffffd7 // b 0x3c4 <columns+0x3c4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280020e // mov w14,
+	WORD $0x14000020 // b 0x4f4 <columns+0x4f4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xd37ef58c // lsl x12, x12,
+	WORD $0x3cec6942 // ldr q2, [x10, x12]
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3cac6942 // str q2, [x10, x12]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00542 // ldr q2, [x10,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800542 // str q2, [x10,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00942 // ldr q2, [x10,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800941 // str q1, [x10,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00d41 // ldr q1, [x10,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800d40 // str q0, [x10,
+	WORD $0x910041ae // add x14, x13,
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0d03ec // mov x12, x13
+	WORD $0x54ffd9ec // b.gt 0x2c <columns+0x2c>
+	WORD $0xaa0e03ed // mov x13, x14
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffc2b // b.lt 0x480 <columns+0x480>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xa9403c10 // ldp x16, x15, [x0]
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0xbd402802 // ldr s2, [x0,
+	WORD $0xad4005e0 // ldp q0, q1, [x15]
+	WORD $0x4f829000 // fmul v0.4s, v0.4s, v2.s[0]
+	WORD $0x4f829021 // fmul v1.4s, v1.4s, v2.s[0]
+	WORD $0xad4111e3 // ldp q3, q4, [x15,
+	WORD $0x4f829063 // fmul v3.4s, v3.4s, v2.s[0]
+	WORD $0x4f829084 // fmul v4.4s, v4.4s, v2.s[0]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x8b0c0a0f // add x15, x16, x12, lsl
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xad4075fc // ldp q28, q29, [x15]
+	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
+	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0xad417dfe // ldp q30, q31, [x15,
+	WORD $0x4ea3d7de // fsub v30.4s, v30.4s, v3.4s
+	WORD $0x4ea4d7ff // fsub v31.4s, v31.4s, v4.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x4e3ccf99 // fmla v25.4s, v28.4s, v28.4s
+	WORD $0x4e3dcfb6 // fmla v22.4s, v29.4s, v29.4s
+	WORD $0xad4075fc // ldp q28, q29, [x15]
+	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
+	WORD $0x4e3ecfd1 // fmla v17.4s, v30.4s, v30.4s
+	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0x4e3fcfe7 // fmla v7.4s, v31.4s, v31.4s
+	WORD $0x4e3ccf95 // fmla v21.4s, v28.4s, v28.4s
+	WORD $0xad4179fc // ldp q28, q30, [x15,
+	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
+	WORD $0x4e3dcfb2 // fmla v18.4s, v29.4s, v29.4s
+	WORD $0x4ea4d7dd // fsub v29.4s, v30.4s, v4.4s
+	WORD $0x4e3ccf86 // fmla v6.4s, v28.4s, v28.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xad4079fc // ldp q28, q30, [x15]
+	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
+	WORD $0x4e3dcfa2 // fmla v2.4s, v29.4s, v29.4s
+	WORD $0x4ea1d7dd // fsub v29.4s, v30.4s, v1.4s
+	WORD $0x4e3ccf90 // fmla v16.4s, v28.4s, v28.4s
+	WORD $0x4e3dcfa5 // fmla v5.4s, v29.4s, v29.4s
+	WORD $0xad4175fc // ldp q28, q29, [x15,
+	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
+	WORD $0x4e3ccf94 // fmla v20.4s, v28.4s, v28.4s
+	WORD $0x4ea4d7bc // fsub v28.4s, v29.4s, v4.4s
+	WORD $0x4e3ccf93 // fmla v19.4s, v28.4s, v28.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xad4075fc // ldp q28, q29, [x15]
+	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
+	WORD $0x4e3ccf9b // fmla v27.4s, v28.4s, v28.4s
+	WORD $0x4ea1d7bc // fsub v28.4s, v29.4s, v1.4s
+	WORD $0x4e3ccf9a // fmla v26.4s, v28.4s, v28.4s
+	WORD $0xad4175fc // ldp q28, q29, [x15,
+	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
+	WORD $0x4e3ccf98 // fmla v24.4s, v28.4s, v28.4s
+	WORD $0x4ea4d7bc // fsub v28.4s, v29.4s, v4.4s
+	WORD $0x910011ce // add x14, x14,
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x4e3ccf97 // fmla v23.4s, v28.4s, v28.4s
+	WORD $0x54fffa4b // b.lt 0x570 <columns+0x570>
+	WORD $0x4e35d720 // fadd v0.4s, v25.4s, v21.4s
+	WORD $0x4e3bd601 // fadd v1.4s, v16.4s, v27.4s
+	WORD $0x4e32d6c3 // fadd v3.4s, v22.4s, v18.4s
+	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
+	WORD $0x4e21d404 // fadd v4.4s, v0.4s, v1.4s
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x4e26d620 // fadd v0.4s, v17.4s, v6.4s
+	WORD $0x4e38d681 // fadd v1.4s, v20.4s, v24.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4e37d662 // fadd v2.4s, v19.4s, v23.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x17ffff8d // b 0x490 <columns+0x490>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280020e // mov w14,
+	WORD $0x1400001f // b 0x6e4 <columns+0x6e4>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xd37ef58c // lsl x12, x12,
+	WORD $0x3cec6942 // ldr q2, [x10, x12]
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x3cac6942 // str q2, [x10, x12]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00542 // ldr q2, [x10,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800542 // str q2, [x10,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00942 // ldr q2, [x10,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800941 // str q1, [x10,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x8b0c014a // add x10, x10, x12
+	WORD $0x3dc00d41 // ldr q1, [x10,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800d40 // str q0, [x10,
+	WORD $0x910041ae // add x14, x13,
+	WORD $0xf940100a // ldr x10, [x0,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0d03ec // mov x12, x13
+	WORD $0x54ffdcec // b.gt 0x27c <columns+0x27c>
+	WORD $0xaa0e03ed // mov x13, x14
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffc2b // b.lt 0x670 <columns+0x670>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xf940000f // ldr x15, [x0]
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x8b0c09ef // add x15, x15, x12, lsl
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x4e36d736 // fadd v22.4s, v25.4s, v22.4s
+	WORD $0xad4165f8 // ldp q24, q25, [x15,
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0x4e33d713 // fadd v19.4s, v24.4s, v19.4s
+	WORD $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
+	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
+	WORD $0x4e34d734 // fadd v20.4s, v25.4s, v20.4s
+	WORD $0xad4165f8 // ldp q24, q25, [x15,
+	WORD $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
+	WORD $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
+	WORD $0x4e32d712 // fadd v18.4s, v24.4s, v18.4s
+	WORD $0x4e27d727 // fadd v7.4s, v25.4s, v7.4s
+	WORD $0xad4165f8 // ldp q24, q25, [x15,
+	WORD $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD $0x4e22d722 // fadd v2.4s, v25.4s, v2.4s
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
+	WORD $0x4e26d706 // fadd v6.4s, v24.4s, v6.4s
+	WORD $0x4e23d723 // fadd v3.4s, v25.4s, v3.4s
+	WORD $0xad4165f8 // ldp q24, q25, [x15,
+	WORD $0x4e21d701 // fadd v1.4s, v24.4s, v1.4s
+	WORD $0x4e20d720 // fadd v0.4s, v25.4s, v0.4s
+	WORD $0x910011ce // add x14, x14,
+	WORD $0x8b0a01ef // add x15, x15, x10
+	WORD $0xeb0901df // cmp x14, x9
+	WORD $0x54fffc4b // b.lt 0x740 <columns+0x740>
+	WORD $0x4e35d6f5 // fadd v21.4s, v23.4s, v21.4s
+	WORD $0x4e26d646 // fadd v6.4s, v18.4s, v6.4s
+	WORD $0x4e34d6d2 // fadd v18.4s, v22.4s, v20.4s
+	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+	WORD $0x4e26d6a6 // fadd v6.4s, v21.4s, v6.4s
+	WORD $0x4e23d643 // fadd v3.4s, v18.4s, v3.4s
+	WORD $0x4e30d667 // fadd v7.4s, v19.4s, v16.4s
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
+	WORD $0x4e25d624 // fadd v4.4s, v17.4s, v5.4s
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	WORD $0x17ffffa5 // b 0x680 <columns+0x680>
+	WORD $0xf100017f // cmp x11,
+	WORD $0x54000aed // b.le 0x950 <columns+0x950>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6e21dc04 // fmul v4.4s, v0.4s, v1.4s
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x4e24cc83 // fmla v3.4s, v4.4s, v4.4s
+	WORD $0x4e24cc82 // fmla v2.4s, v4.4s, v4.4s
+	WORD $0x4e24cc81 // fmla v1.4s, v4.4s, v4.4s
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x4e24cc80 // fmla v0.4s, v4.4s, v4.4s
+	WORD $0x54ffff4b // b.lt 0x820 <columns+0x820>
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x5400014a // b.ge 0x870 <columns+0x870>
+	WORD $0x14000041 // b 0x950 <columns+0x950>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x5400072b // b.lt 0x950 <columns+0x950>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54ffff81 // b.ne 0x890 <columns+0x890>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54ffdc8b // b.lt 0x2c0 <columns+0x2c0>
-	WORD $0x910003ee // mov x14, sp
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x540004eb // b.lt 0x950 <columns+0x950>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x8c0 <columns+0x8c0>
+	WORD $0x14000020 // b 0x950 <columns+0x950>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x5400032b // b.lt 0x950 <columns+0x950>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x910003ec // mov x12, sp
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc4045c0 // ldr s0, [x14],
-	WORD $0xbc0045a0 // str s0, [x13],
-	WORD $0xf100058c // subs x12, x12,
-	WORD $0x54ffffa1 // b.ne 0x740 <columns+0x740>
-	WORD $0x17fffedc // b 0x2c0 <columns+0x2c0>
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54ffff81 // b.ne 0x910 <columns+0x910>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x540000eb // b.lt 0x950 <columns+0x950>
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x940 <columns+0x940>
+	WORD $0xf9400c0b // ldr x11, [x0,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x5400146a // b.ge 0xbe4 <columns+0xbe4>
+	WORD $0x910003e9 // mov x9, sp
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x14000007 // b 0x980 <columns+0x980>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa941a80b // ldp x11, x10, [x0,
+	WORD $0x8b080148 // add x8, x10, x8
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x5400134a // b.ge 0xbe4 <columns+0xbe4>
+	WORD $0xcb08016b // sub x11, x11, x8
+	WORD $0xeb0a017f // cmp x11, x10
+	WORD $0x9a8ab16a // csel x10, x11, x10, lt
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0xb40000ab // cbz x11, 0x9a4 <columns+0x9a4>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540000ea // b.ge 0x9b4 <columns+0x9b4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400001c // b 0xa10 <columns+0xa10>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000aea // b.ge 0xb04 <columns+0xb04>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x14000066 // b 0xb48 <columns+0xb48>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0x3cec6961 // ldr q1, [x11, x12]
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x3ced6962 // ldr q2, [x11, x13]
+	WORD $0xbd402803 // ldr s3, [x0,
+	WORD $0x4f839021 // fmul v1.4s, v1.4s, v3.s[0]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x3cec6963 // ldr q3, [x11, x12]
+	WORD $0x4e21cc22 // fmla v2.4s, v1.4s, v1.4s
+	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffdad // b.le 0x9c0 <columns+0x9c0>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fffaed // b.le 0x970 <columns+0x970>
+	WORD $0x9100a00c // add x12, x0,
+	WORD $0x4d40c981 // ld1r { v1.4s }, [x12]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0xa940380c // ldp x12, x14, [x0]
+	WORD $0x54fffa2b // b.lt 0x970 <columns+0x970>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b09ce // add x14, x14, x11, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0xa40 <columns+0xa40>
+	WORD $0xf100015f // cmp x10,
+	WORD $0x54fff8cd // b.le 0x970 <columns+0x970>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
+	WORD $0xd37ef50e // lsl x14, x8,
+	WORD $0x8b0b09ce // add x14, x14, x11, lsl
+	WORD $0x8b0e018c // add x12, x12, x14
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
+	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0xa80 <columns+0xa80>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff66b // b.lt 0x970 <columns+0x970>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x4ea1d442 // fsub v2.4s, v2.4s, v1.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e22cc41 // fmla v1.4s, v2.4s, v2.4s
+	WORD $0x8b0b09ab // add x11, x13, x11, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0xac0 <columns+0xac0>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff46b // b.lt 0x970 <columns+0x970>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404581 // ldr s1, [x12],
+	WORD $0xbc004561 // str s1, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0xaf0 <columns+0xaf0>
+	WORD $0x17ffff9c // b 0x970 <columns+0x970>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3cac6961 // str q1, [x11, x12]
+	WORD $0x910011cb // add x11, x14,
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x9100418c // add x12, x12,
+	WORD $0x910021ce // add x14, x14,
+	WORD $0xeb0a01df // cmp x14, x10
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x54fffe6d // b.le 0xb10 <columns+0xb10>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x54fff12d // b.le 0x970 <columns+0x970>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff0eb // b.lt 0x970 <columns+0x970>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf940000d // ldr x13, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd37ef50e // lsl x14, x8,
+	WORD $0x8b0b09ce // add x14, x14, x11, lsl
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0xbc6c79a1 // ldr s1, [x13, x12, lsl
+	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0xb70 <columns+0xb70>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffeeeb // b.lt 0x970 <columns+0x970>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x8b0b09ab // add x11, x13, x11, lsl
+	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
+	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0xba4 <columns+0xba4>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffed4b // b.lt 0x970 <columns+0x970>
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc404581 // ldr s1, [x12],
+	WORD $0xbc004561 // str s1, [x11],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0xbd0 <columns+0xbd0>
+	WORD $0x17ffff64 // b 0x970 <columns+0x970>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
 

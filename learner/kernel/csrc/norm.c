@@ -47,38 +47,63 @@ struct normSums {
 	float top;
 };
 
-INLINE void norm_sums_at(const struct normSums *g, word at, word i, const int rows, word some, const int all, const int gated) {
-	const vec mean = get(g->mean + i, some, all);
-	vec scale, shift, d[4], p[4];
-	if (gated) scale = get(g->scale + i, some, all), shift = get(g->shift + i, some, all);
-	EACH(r, rows) {
-		const vec x = get(g->x + at + r * g->c + i, some, all);
-		d[r] = get(g->dy + at + r * g->c + i, some, all);
-		if (gated) d[r] = passed(d[r], FMA(x, scale, shift), (vec)(g->top));
-		p[r] = x - mean;
+// COLUMNS runs body(i, vectors, n, all) for the columns of a period, wide vectors at once. Sums stay in registers while
+// body walks down the rows: four of each, for every fourth row, whatever the vectors, so that all sets give the same bits.
+#define COLUMNS(len, wide, body) \
+	do { \
+		word i = 0; \
+		if (wide > 1) ROLLED for (; i + wide * VL <= (len); i += wide * VL) body(i, wide, VL, 1); \
+		ROLLED for (; i + VL <= (len); i += VL) body(i, 1, VL, 1); \
+		if (i < (len)) body(i, 1, (len) - i, 0); \
+	} while (0)
+
+#if VL == 8 // of 16 registers
+#define WIDE_SUMS 1
+#define WIDE_COLUMNS 2
+#else
+#define WIDE_SUMS 2
+#define WIDE_COLUMNS 4
+#endif
+
+INLINE vec four(const vec x[4][4], int v) { return (x[0][v] + x[1][v]) + (x[2][v] + x[3][v]); }
+
+INLINE void more(float *sum, vec x, word some, const int all) { put(sum, get(sum, some, all) + x, some, all); }
+
+// norm_sums_at adds the rows' sums, step rows at once: four, or one.
+INLINE void norm_sums_at(const struct normSums *g, word at, word rows, word i, const int step, const int nv, word some, const int all, const int gated) {
+	const word c = g->c;
+	const float *x = g->x + at + i, *dy = g->dy + at + i;
+	vec mean[4], scale[4], shift[4], product[4][4] = {0}, sum[4][4] = {0};
+	EACH(v, nv) {
+		mean[v] = get(g->mean + i + v * VL, some, all);
+		if (gated) scale[v] = get(g->scale + i + v * VL, some, all), shift[v] = get(g->shift + i + v * VL, some, all);
 	}
-	vec product = d[0] * p[0], sum = d[0];
-	if (rows == 4) {
-		product = FMA(d[1], p[1], product) + FMA(d[3], p[3], d[2] * p[2]);
-		sum = (d[0] + d[1]) + (d[2] + d[3]);
+	ROLLED for (word r = 0; r < rows; r += step, x += step * c, dy += step * c) {
+		EACH(j, step) EACH(v, nv) {
+			const vec a = get(x + j * c + v * VL, some, all);
+			vec d = get(dy + j * c + v * VL, some, all);
+			if (gated) d = passed(d, FMA(a, scale[v], shift[v]), (vec)(g->top));
+			product[j][v] = FMA(d, a - mean[v], product[j][v]);
+			sum[j][v] += d;
+		}
 	}
-	put(g->product + i, get(g->product + i, some, all) + product, some, all);
-	put(g->sum + i, get(g->sum + i, some, all) + sum, some, all);
+	EACH(v, nv) {
+		more(g->product + i + v * VL, step == 4 ? four(product, v) : product[0][v], some, all);
+		more(g->sum + i + v * VL, step == 4 ? four(sum, v) : sum[0][v], some, all);
+	}
 }
 
-// normSums adds to product and sum, four periods at once.
+// normSums adds to product and sum.
 void normSums(const struct normSums *g) {
-	word at = 0;
-#define FOUR_GATED(i, some, all) norm_sums_at(g, at, i, 4, some, all, 1)
-#define FOUR_OPEN(i, some, all) norm_sums_at(g, at, i, 4, some, all, 0)
-#define ONE_GATED(i, some, all) norm_sums_at(g, at, i, 1, some, all, 1)
-#define ONE_OPEN(i, some, all) norm_sums_at(g, at, i, 1, some, all, 0)
-	for (; at + 4 * g->c <= g->n; at += 4 * g->c) {
-		if (g->gated) VECTORS(g->c, FOUR_GATED);
-		else VECTORS(g->c, FOUR_OPEN);
-	}
-	for (; at < g->n; at += g->c) {
-		const word len = g->n - at < g->c ? g->n - at : g->c;
+	const word rows = g->n / (4 * g->c) * 4, at = rows * g->c;
+#define FOUR_GATED(i, nv, some, all) norm_sums_at(g, 0, rows, i, 4, nv, some, all, 1)
+#define FOUR_OPEN(i, nv, some, all) norm_sums_at(g, 0, rows, i, 4, nv, some, all, 0)
+	if (g->gated) COLUMNS(g->c, WIDE_SUMS, FOUR_GATED);
+	else COLUMNS(g->c, WIDE_SUMS, FOUR_OPEN);
+	ROLLED for (word to = at; to < g->n; to += g->c) {
+		const word len = g->n - to < g->c ? g->n - to : g->c;
+#define ONE_GATED(i, some, all) norm_sums_at(g, to, 1, i, 1, 1, some, all, 1)
+#define ONE_OPEN(i, some, all) norm_sums_at(g, to, 1, i, 1, 1, some, all, 0)
 		if (g->gated) VECTORS(len, ONE_GATED);
 		else VECTORS(len, ONE_OPEN);
 	}
@@ -111,29 +136,32 @@ struct columns {
 	float over;
 };
 
-INLINE void columns_at(const struct columns *g, const float *x, word i, const int rows, word some, const int all, const int square) {
-	vec y[4];
-	EACH(r, rows) y[r] = get(x + r * g->c + i, some, all);
-	if (square) {
-		const vec mean = get(g->sums + i, some, all) * (vec)(g->over);
-		EACH(r, rows) y[r] = (y[r] - mean) * (y[r] - mean);
+INLINE void columns_at(const struct columns *g, word at, word rows, word i, const int step, const int nv, word some, const int all, const int square) {
+	const word c = g->c;
+	const float *x = g->x + at + i;
+	vec mean[4], sum[4][4] = {0};
+	if (square) EACH(v, nv) mean[v] = get(g->sums + i + v * VL, some, all) * (vec)(g->over);
+	ROLLED for (word r = 0; r < rows; r += step, x += step * c) {
+		EACH(j, step) EACH(v, nv) {
+			vec y = get(x + j * c + v * VL, some, all);
+			if (square) y -= mean[v], sum[j][v] = FMA(y, y, sum[j][v]);
+			else sum[j][v] += y;
+		}
 	}
-	put(g->sum + i, get(g->sum + i, some, all) + (rows == 4 ? (y[0] + y[1]) + (y[2] + y[3]) : y[0]), some, all);
+	EACH(v, nv) more(g->sum + i + v * VL, step == 4 ? four(sum, v) : sum[0][v], some, all);
 }
 
-// columns adds to sum: the sums of the columns or, given those, the sums of squares about sums·over. Four periods at once.
+// columns adds to sum: the sums of the columns or, given those, the sums of squares about sums·over.
 void columns(const struct columns *g) {
-	word at = 0;
-#define FOUR_SUMS(i, some, all) columns_at(g, g->x + at, i, 4, some, all, 0)
-#define FOUR_SQUARES(i, some, all) columns_at(g, g->x + at, i, 4, some, all, 1)
-#define ONE_SUM(i, some, all) columns_at(g, g->x + at, i, 1, some, all, 0)
-#define ONE_SQUARE(i, some, all) columns_at(g, g->x + at, i, 1, some, all, 1)
-	for (; at + 4 * g->c <= g->n; at += 4 * g->c) {
-		if (g->sums) VECTORS(g->c, FOUR_SQUARES);
-		else VECTORS(g->c, FOUR_SUMS);
-	}
-	for (; at < g->n; at += g->c) {
-		const word len = g->n - at < g->c ? g->n - at : g->c;
+	const word rows = g->n / (4 * g->c) * 4, at = rows * g->c;
+#define FOUR_SUMS(i, nv, some, all) columns_at(g, 0, rows, i, 4, nv, some, all, 0)
+#define FOUR_SQUARES(i, nv, some, all) columns_at(g, 0, rows, i, 4, nv, some, all, 1)
+	if (g->sums) COLUMNS(g->c, WIDE_COLUMNS, FOUR_SQUARES);
+	else COLUMNS(g->c, WIDE_COLUMNS, FOUR_SUMS);
+	ROLLED for (word to = at; to < g->n; to += g->c) {
+		const word len = g->n - to < g->c ? g->n - to : g->c;
+#define ONE_SUM(i, some, all) columns_at(g, to, 1, i, 1, 1, some, all, 0)
+#define ONE_SQUARE(i, some, all) columns_at(g, to, 1, i, 1, 1, some, all, 1)
 		if (g->sums) VECTORS(len, ONE_SQUARE);
 		else VECTORS(len, ONE_SUM);
 	}
