@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,5 +176,20 @@ func TestPlansAndMomentum(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An agent told to stop while it evaluates does not finish that first.
+func TestLeaveWhileEvaluating(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, 1, strings.Replace(small, "test_limit: 60", "test_limit: 10000", 1)+"rounds: {count: 1, steps: 2, expect: 1}\n")
+	s.start(0, "")
+	s.until("it evaluates", 60*time.Second, func() bool { st, ok := s.status(0); return ok && st.Role == "evaluator" })
+	if err := s.agents[0].cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(0, 20*time.Second)
+	if r := s.report(0); len(r.Rows) != 1 || r.TestAccuracy != nil {
+		t.Errorf("it reports %d rounds and the score %v, want one round and none", len(r.Rows), r.TestAccuracy)
 	}
 }

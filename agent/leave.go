@@ -23,11 +23,13 @@ const scoreWithin = 10 * time.Minute
 
 // look does what time brings: elections, repeated announcements, the end.
 func (a *Agent) look(ctx context.Context) {
+	if a.ending.leaving {
+		a.leave()
+		return
+	}
 	a.elect(ctx)
 	a.retell(ctx)
 	switch {
-	case a.ending.leaving:
-		a.leave()
 	case a.ending.finished && !a.ending.saving && (a.lastScored() || time.Since(a.ending.since) > scoreWithin):
 		a.finish(ctx)
 	case a.ending.finished && !a.ending.saving && !a.ending.swapping:

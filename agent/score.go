@@ -111,6 +111,9 @@ func (a *Agent) evaluate(ctx context.Context, r roster.Record) {
 func (a *Agent) tookScore(e scored) {
 	a.scores.running = false
 	a.scores.stop()
+	if e.err != nil && a.ending.leaving {
+		return // it was cut short
+	}
 	if e.err != nil {
 		a.scores.settled(e.score) // here; in time the next in line takes over
 		a.log.Error().Str("event", "evaluation_failed").Int("round", e.score.Round).Err(e.err).Msg("no score")
