@@ -13,16 +13,20 @@ type band struct {
 	below      int           // the input row of the whole batch that belongs to the next band
 }
 
-// bandHeight is how many output rows a band has: a divisor of the height, so that bands do not cross images, or 0 if
-// none is between 2 and 8.
-func bandHeight(g kernel.Window) int {
-	for s := 8; s >= 2; s-- {
-		if g.OutH%s == 0 {
-			return s
+// bandHeight is how many output rows a band has: a divisor of the height, so that bands do not cross images, or 0 if none
+// is between 2 and 8. What it sees of c channels of the input should stay in the second cache.
+func bandHeight(g kernel.Window, c int) int {
+	least := 0
+	for h := 2; h <= 8; h++ {
+		if g.OutH%h == 0 && (least == 0 || inputRows(g, h)*c <= bandLen) {
+			least = h
 		}
 	}
-	return 0
+	return least
 }
+
+// bandLen is how many elements of the input a band sees at most, if it can be helped.
+const bandLen = 1 << 15
 
 // newBand is band item of an input cut into bands of height output rows.
 func newBand(g kernel.Window, height, item int) band {
@@ -49,7 +53,7 @@ type bandY struct {
 }
 
 func newBandY(d *depthwiseKernel, before *normLayer, after *statistics) *bandY {
-	k := &bandY{g: d.g, c: d.c, height: bandHeight(d.g), after: after, x: reader{norm: before, c: d.c}}
+	k := &bandY{g: d.g, c: d.c, height: bandHeight(d.g, d.c), after: after, x: reader{norm: before, c: d.c}}
 	k.body = k.part
 	return k
 }
@@ -103,7 +107,7 @@ type bandBack struct {
 }
 
 func newBandBack(d *depthwiseKernel, before, after *normLayer) *bandBack {
-	k := &bandBack{g: d.g, c: d.c, height: bandHeight(d.g), x: reader{norm: before, c: d.c}}
+	k := &bandBack{g: d.g, c: d.c, height: bandHeight(d.g, d.c), x: reader{norm: before, c: d.c}}
 	k.dz.normLayer = *after
 	k.body, k.merger.body = k.part, k.merger.part
 	return k

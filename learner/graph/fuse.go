@@ -103,9 +103,9 @@ func (f *fuser) fusible(k runner) bool {
 	case *pointwise:
 		return k.pixels >= f.fusion.pixels
 	case *stemY:
-		return bandHeight(k.g) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
+		return bandHeight(k.g, k.in) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
 	case *depthwiseKernel:
-		return k.what == depthwiseY && bandHeight(k.g) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
+		return k.what == depthwiseY && bandHeight(k.g, k.c) > 0 && k.g.OutH*k.g.OutW >= f.fusion.pixels
 	}
 	return false
 }

@@ -96,6 +96,7 @@ func compile(n *Net, memory Memory, pool *Pool, how fusion) (*Program, error) {
 	plan.fuse(how)
 	plan.live()
 	p.arena = make([]float32, plan.place())
+	huge(p.arena)
 	if len(plan.all) > 0 {
 		p.peak.name, p.peak.bytes = plan.all[0].name, 4*int64(plan.all[0].len)
 	}

@@ -17,7 +17,7 @@ type padded struct {
 const stemChannels = 4
 
 func newPadded(g kernel.Window, in, out int) padded {
-	height := bandHeight(g)
+	height := bandHeight(g, in)
 	if height == 0 {
 		height = min(8, g.OutH)
 	}
