@@ -52,8 +52,8 @@ type bandY struct {
 	body        func(worker, item int)
 }
 
-func newBandY(d *depthwiseKernel, before *normLayer, after *statistics) *bandY {
-	k := &bandY{g: d.g, c: d.c, height: bandHeight(d.g, d.c), after: after, x: reader{norm: before, c: d.c}}
+func newBandY(d *depthwiseKernel, x reader, after *statistics) *bandY {
+	k := &bandY{g: d.g, c: d.c, height: bandHeight(d.g, d.c), after: after, x: x}
 	k.body = k.part
 	return k
 }
@@ -106,8 +106,8 @@ type bandBack struct {
 	body                   func(worker, item int)
 }
 
-func newBandBack(d *depthwiseKernel, before, after *normLayer) *bandBack {
-	k := &bandBack{g: d.g, c: d.c, height: bandHeight(d.g, d.c), x: reader{norm: before, c: d.c}}
+func newBandBack(d *depthwiseKernel, x reader, after *normLayer) *bandBack {
+	k := &bandBack{g: d.g, c: d.c, height: bandHeight(d.g, d.c), x: x}
 	k.dz.normLayer = *after
 	k.body, k.merger.body = k.part, k.merger.part
 	return k
@@ -155,9 +155,11 @@ func (k *bandBack) part(worker, item int) {
 	shift := s.in * k.g.W * k.c
 	r0, r1 := s.above*k.g.Stride, s.below-s.in
 	kernel.DepthwiseDX(k.dx[shift:], dz, k.w, s.g, k.c, r0, r1)
-	x := k.x.rows(own, s.in*k.g.W, s.inEnd*k.g.W)
+	x := k.x.raw(own, s.in*k.g.W, s.inEnd*k.g.W)
 	if k.x.norm != nil {
-		k.x.sums(k.sums[2*item*k.c:], k.dx, (s.in+r0)*k.g.W, s.below*k.g.W)
+		at := r0 * k.g.W * k.c
+		k.x.sums(k.sums[2*item*k.c:], k.dx[shift+at:], x[at:], (r1-r0)*k.g.W)
+		x = k.x.normal(own, x)
 	}
 	kernel.DepthwiseDW(k.dw[9*item*k.c:], x, dz, s.g, k.c, s.above, s.above+k.height, 0, k.c)
 }

@@ -13,6 +13,7 @@ type fusion struct {
 type unit struct {
 	conv, stats, norm, sums, dy, dx, dw int // steps; dx is -1 where there is none
 	before                              *unit
+	lost                                bool // y is not kept: it is computed again from x where it is read
 }
 
 // fuser looks for units among the steps of a plan, and puts fused steps in their places.
@@ -46,7 +47,14 @@ func (p *planner) fuse(how fusion) {
 		}
 	}
 	for _, u := range f.units {
-		u.before = f.before(u)
+		if u.before = f.before(u); u.before != nil {
+			u.before.lost = f.cheap(u.before)
+		}
+	}
+	for _, u := range f.units {
+		if u.lost { // x must be in memory
+			u.before = nil
+		}
 	}
 	for _, u := range f.units {
 		f.forward(u)
@@ -124,29 +132,64 @@ func (f *fuser) before(u *unit) *unit {
 	return b
 }
 
+// cheapChannels is how many channels of x let y be computed in less time than it is read in: a core takes in some ten
+// bytes of far memory in the time of sixteen multiply-adds.
+const cheapChannels = 16
+
+// cheap says whether y takes less time to compute again than to write and read.
+func (f *fuser) cheap(u *unit) bool {
+	k, ok := f.steps[u.conv].kernel.(*pointwise)
+	return ok && k.in <= cheapChannels && k.out >= 4*k.in
+}
+
+// reader is how u reads its input of c channels, and the operands for that.
+func (f *fuser) reader(u *unit, c int) (reader, []*buffer) {
+	b := u.before
+	if b == nil {
+		return reader{c: c}, nil
+	}
+	norm := f.steps[b.norm]
+	r := reader{norm: &norm.kernel.(*normalize).normLayer, c: c}
+	in := []*buffer{norm.in[0], norm.in[1], norm.in[2]}
+	if conv := f.steps[b.conv]; b.lost {
+		r.from = conv.in[0].len * c / norm.in[0].len // both have a row for each pixel
+		in[0] = conv.in[0]
+		in = append(in, conv.in[1])
+	}
+	return r, in
+}
+
 // forward puts the fused convolution in the place of the plain one.
 func (f *fuser) forward(u *unit) {
 	s, after := &f.steps[u.conv], f.steps[u.stats].kernel.(*statistics)
-	var before *normLayer
-	s.in = slices.Clone(s.in)
+	stats := f.steps[u.stats].out
+	f.gone[u.stats] = true
 	if u.before != nil {
-		norm := f.steps[u.before.norm]
-		before = &norm.kernel.(*normalize).normLayer
-		s.in[0] = norm.in[0]
-		s.in = append(s.in, norm.in[1], norm.in[2])
 		f.gone[u.before.norm] = true
 	}
-	s.more = append(s.more, f.steps[u.stats].out)
-	f.gone[u.stats] = true
 	switch k := s.kernel.(type) {
 	case *pointwise:
-		s.kernel = newStreamY(k, before, after)
+		r, x := f.reader(u, k.in)
+		s.kernel, s.in = newStreamY(k, r, after, u.lost), operands(s.in, x)
 	case *depthwiseKernel:
-		s.kernel = newBandY(k, before, after)
+		r, x := f.reader(u, k.c)
+		s.kernel, s.in = newBandY(k, r, after), operands(s.in, x)
 	case *stemY:
 		s.kernel = newStemY(k.padded, after)
 	}
-	s.kind += "+"
+	if s.kind += "+"; u.lost {
+		s.out = stats
+	} else {
+		s.more = append(s.more, stats)
+	}
+}
+
+// operands are x and the filter, and after them what else x is read with.
+func operands(in, x []*buffer) []*buffer {
+	if x == nil {
+		return in
+	}
+	return append([]*buffer{x[0], in[1]}, x[1:]...)
 }
 
 // backward puts the fused gradient in the place of that by x. The kernel of the filter's gradient knows the shapes.
@@ -162,24 +205,29 @@ func (f *fuser) backward(u *unit) {
 	}
 	f.gone[u.dw] = true
 	s := &f.steps[u.dx]
-	x := []*buffer{f.steps[u.conv].in[0]}
 	s.more = append(s.more, dw.out)
-	var before *normLayer
 	if u.before != nil {
-		norm, sums := f.steps[u.before.norm], f.steps[u.before.sums]
-		before = &norm.kernel.(*normalize).normLayer
-		x = []*buffer{norm.in[0], norm.in[1], norm.in[2]}
-		s.more = append(s.more, sums.out)
+		s.more = append(s.more, f.steps[u.before.sums].out)
 		f.gone[u.before.sums] = true
 	}
-	w := s.in[1]
-	s.in = append(append(slices.Clone(dy.in), w), x...)
+	in, x := append(slices.Clone(dy.in), s.in[1]), []*buffer(nil)
 	switch k := dw.kernel.(type) {
 	case *pointwiseDW:
-		s.kernel = newStreamBack(&k.pointwise, before, after)
+		var r reader
+		r, x = f.reader(u, k.in)
+		s.kernel = newStreamBack(&k.pointwise, r, after, u.lost)
 	case *depthwiseKernel:
-		s.kernel = newBandBack(k, before, after)
+		var r reader
+		r, x = f.reader(u, k.c)
+		s.kernel = newBandBack(k, r, after)
 	}
+	if x == nil {
+		x = []*buffer{dw.in[0]}
+	}
+	if u.lost {
+		in[1] = dw.in[0]
+	}
+	s.in = append(in, x...)
 	s.kind, s.macs = s.kind+"+", s.macs+dw.macs
 }
 

@@ -20,11 +20,13 @@ func (m *memory) take(n int) []float32 {
 func (m memory) of(worker, n int) memory { return m[worker*n:][:n:n] }
 
 // reader gives rows of a convolution's input. If a batch norm and its activation are between, what is in memory is their
-// input, and rows are normalised into memory of the worker when they are read.
+// input, and rows are normalised into memory of the worker when they are read. Where that input is not in memory either,
+// because to read it takes longer than to compute it, what is there is the input of the pointwise convolution before.
 type reader struct {
-	norm                  *normLayer // nil: rows are as they are in memory
-	c                     int
-	x, mean, scale, shift []float32
+	norm                          *normLayer // nil: rows are as they are in memory
+	c                             int
+	from                          int // channels that rows are computed from, or 0
+	x, mean, scale, shift, filter []float32
 }
 
 // lengths are the elements of scratch that a reader needs, and those that each worker needs for some rows.
@@ -35,27 +37,42 @@ func (r *reader) lengths(rows int) (all, each int) {
 	return 2 * r.c, rows * r.c
 }
 
-// bind takes x and, with a batch norm, its statistics and its scale and shift, from the operands.
+// bind takes x and, with a batch norm, its statistics and its scale and shift, from the operands; then the filter, if rows
+// are computed.
 func (r *reader) bind(x []float32, in [][]float32, scratch *memory) {
 	if r.x = x; r.norm != nil {
 		r.mean, r.scale, r.shift = in[0][:r.c], scratch.take(r.c), scratch.take(r.c)
 		r.norm.fold(r.scale, r.shift, in[0], in[1])
 	}
-}
-
-// rows are the rows [r0, r1); they are in memory of the worker if they had to be made.
-func (r *reader) rows(own []float32, r0, r1 int) []float32 {
-	x := r.x[r0*r.c : r1*r.c]
-	if r.norm == nil {
-		return x
+	if r.from > 0 {
+		r.filter = in[2]
 	}
-	kernel.Normalize(own, x, nil, r.scale, r.shift, r.c, r.norm.act, 0, r1-r0)
-	return own[:len(x)]
 }
 
-// sums writes what the gradient of scale and shift is merged from, given the gradient dx of the normalised rows.
-func (r *reader) sums(part, dx []float32, r0, r1 int) {
-	kernel.NormSums(part, dx, r.x, r.mean, r.scale, r.shift, r.c, r.norm.act, r0, r1)
+// raw are the rows [r0, r1) before the batch norm; own is memory of the worker for rows that must be made.
+func (r *reader) raw(own []float32, r0, r1 int) []float32 {
+	if r.from == 0 {
+		return r.x[r0*r.c : r1*r.c]
+	}
+	kernel.Gemm(kernel.Rows(own, r.c), kernel.Rows(r.x, r.from).From(r0, 0), kernel.Rows(r.filter, r.c), r1-r0, r.c, r.from, false)
+	return own[:(r1-r0)*r.c]
+}
+
+// normal are the rows behind the batch norm, of raw ones, which may be lost.
+func (r *reader) normal(own, raw []float32) []float32 {
+	if r.norm == nil {
+		return raw
+	}
+	kernel.Normalize(own, raw, nil, r.scale, r.shift, r.c, r.norm.act, 0, len(raw)/r.c)
+	return own[:len(raw)]
+}
+
+// rows are the rows [r0, r1) behind the batch norm.
+func (r *reader) rows(own []float32, r0, r1 int) []float32 { return r.normal(own, r.raw(own, r0, r1)) }
+
+// sums writes what the gradient of scale and shift is merged from, given n raw rows and the gradient of the normalised.
+func (r *reader) sums(part, dx, raw []float32, n int) {
+	kernel.NormSums(part, dx, raw, r.mean, r.scale, r.shift, r.c, r.norm.act, 0, n)
 }
 
 // streamRows is how many rows of so many elements in all are a block: a multiple of the heights of tiles.
@@ -94,26 +111,43 @@ type streamY struct {
 	pixels, in, out, block, rows int
 	x                            reader
 	after                        *statistics
+	lost                         bool // nobody reads the result: it is computed for its statistics, which are the result
 	y, w, parts                  []float32
 	own                          memory
 	body                         func(worker, item int)
 }
 
-func newStreamY(p *pointwise, before *normLayer, after *statistics) *streamY {
-	k := &streamY{pixels: p.pixels, in: p.in, out: p.out, block: streamRows(p.in + p.out), after: after, x: reader{norm: before, c: p.in}}
+func newStreamY(p *pointwise, x reader, after *statistics, lost bool) *streamY {
+	k := &streamY{pixels: p.pixels, in: p.in, out: p.out, block: streamRows(p.in + p.out), after: after, x: x, lost: lost}
 	k.body = k.part
 	return k
 }
 
 func (k *streamY) scratch(workers int) int {
-	all, each := k.x.lengths(k.block)
-	return all + k.out + 2*k.out*ceil(k.after.most, k.block) + workers*each
+	all, _ := k.x.lengths(0)
+	return all + k.out + 2*k.out*ceil(k.after.most, k.block) + workers*k.each()
+}
+
+// each is how many elements a worker has.
+func (k *streamY) each() int {
+	_, n := k.x.lengths(k.block)
+	if k.lost {
+		n += k.block * k.out
+	}
+	return n
 }
 
 func (k *streamY) run(f *frame, out []float32, in [][]float32, scratch []float32) {
 	k.own = scratch
 	k.x.bind(in[0], in[2:], &k.own)
 	variance, stats := k.own.take(k.out), in[len(in)-1]
+	if k.lost {
+		stats = out
+		if f.mode == Evaluate {
+			k.after.recall(f, stats)
+			return
+		}
+	}
 	k.rows, k.y, k.w = f.n*k.pixels, out, in[1]
 	blocks := ceil(k.rows, k.block)
 	if k.parts = k.own.take(2 * k.out * blocks); f.mode == Evaluate {
@@ -130,9 +164,14 @@ func (k *streamY) run(f *frame, out []float32, in [][]float32, scratch []float32
 func (k *streamY) part(worker, item int) {
 	r0 := item * k.block
 	r1 := min(r0+k.block, k.rows)
-	_, each := k.x.lengths(k.block)
-	x := k.x.rows(k.own.of(worker, each), r0, r1)
-	y := k.y[r0*k.out : r1*k.out]
+	own := k.own.of(worker, k.each())
+	var y []float32
+	if k.lost {
+		y = own.take(k.block * k.out)[:(r1-r0)*k.out]
+	} else {
+		y = k.y[r0*k.out : r1*k.out]
+	}
+	x := k.x.rows(own, r0, r1)
 	kernel.Gemm(kernel.Rows(y, k.out), kernel.Rows(x, k.in), kernel.Rows(k.w, k.out), r1-r0, k.out, k.in, false)
 	if k.parts != nil {
 		kernel.Moments(k.parts[2*item*k.out:], y, k.out, 0, r1-r0)
@@ -140,22 +179,23 @@ func (k *streamY) part(worker, item int) {
 }
 
 // streamBack is the gradient of a pointwise convolution and the batch norm behind it. Operands are the gradient of the
-// normalised result; raw result, statistics, scale and shift, and their gradient; the filter, x, and what the reader
+// normalised result; raw result (or x, if it is lost), statistics, scale and shift, and their gradient; the filter, x, and what the reader
 // takes; results besides the gradient of x are that of the filter and, with a reader that normalises, of its scale and
 // shift.
 type streamBack struct {
 	pixels, in, out, block, rows int
 	x                            reader
 	dz                           slopes
-	dx, dy, y, wt, dw, sums      []float32
+	lost                         bool // the raw result is not in memory: it is computed again
+	dx, dy, y, w, wt, dw, sums   []float32
 	own                          memory
 	blocks                       int
 	merger                       merger
 	body                         func(worker, item int)
 }
 
-func newStreamBack(p *pointwise, before, after *normLayer) *streamBack {
-	k := &streamBack{pixels: p.pixels, in: p.in, out: p.out, block: streamRows(p.in + p.out), x: reader{norm: before, c: p.in}}
+func newStreamBack(p *pointwise, x reader, after *normLayer, lost bool) *streamBack {
+	k := &streamBack{pixels: p.pixels, in: p.in, out: p.out, block: streamRows(p.in + p.out), x: x, lost: lost}
 	k.dz.normLayer = *after
 	k.body, k.merger.body = k.part, k.merger.part
 	return k
@@ -176,7 +216,7 @@ func (k *streamBack) run(f *frame, out []float32, in [][]float32, scratch []floa
 	k.own = scratch
 	k.rows = f.n * k.pixels
 	k.blocks = ceil(k.rows, k.block)
-	k.dy, k.y, k.dx = in[0], in[1], out
+	k.dy, k.y, k.w, k.dx = in[0], in[1], in[5], out
 	k.dz.bind(in[2], in[3], in[4], k.own.take(4*k.out), k.rows)
 	k.x.bind(in[6], in[7:], &k.own)
 	k.wt = k.own.take(k.in * k.out)
@@ -196,11 +236,19 @@ func (k *streamBack) part(worker, item int) {
 	r1 := min(r0+k.block, k.rows)
 	own := k.own.of(worker, k.each())
 	dz, n := own.take(k.block*k.out), r1-r0
-	k.dz.dx(dz, k.dy[r0*k.out:], k.y[r0*k.out:], 0, n)
+	y := k.y
+	if k.lost {
+		y = dz
+		kernel.Gemm(kernel.Rows(y, k.out), kernel.Rows(k.x.x, k.in).From(r0, 0), kernel.Rows(k.w, k.out), n, k.out, k.in, false)
+	} else {
+		y = y[r0*k.out:]
+	}
+	k.dz.dx(dz, k.dy[r0*k.out:], y, 0, n)
 	kernel.Gemm(kernel.Rows(k.dx, k.in).From(r0, 0), kernel.Rows(dz, k.out), kernel.Rows(k.wt, k.in), n, k.in, k.out, false)
-	x := k.x.rows(own, r0, r1)
+	x := k.x.raw(own, r0, r1)
 	if k.x.norm != nil {
-		k.x.sums(k.sums[2*item*k.in:], k.dx, r0, r1)
+		k.x.sums(k.sums[2*item*k.in:], k.dx[r0*k.in:], x, n)
+		x = k.x.normal(own, x)
 	}
 	dw := k.dw[item*k.in*k.out:]
 	kernel.Gemm(kernel.Rows(dw, k.out), kernel.Rows(x, k.in).Transposed(), kernel.Rows(dz, k.out), k.in, k.out, n, false)
