@@ -69,6 +69,7 @@ func (a *Agent) take(ctx context.Context, e any) {
 		a.greeted(ctx, e)
 	case scored:
 		a.tookScore(e)
+		a.elect(ctx)
 	case lines:
 		if a.agrees(e.from) {
 			a.merge(e)

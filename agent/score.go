@@ -30,8 +30,8 @@ type pendingScore struct {
 // evaluatorPatience is how long the elected evaluator may take before the next one does the work, too.
 const evaluatorPatience = 5 * time.Minute
 
-// pendingScores bounds the rounds that wait for a score; older ones go without.
-const pendingScores = 2
+// pendingScores bounds the rounds that wait for a score, and so the checkpoints kept for it; older ones go without.
+const pendingScores = 16
 
 // retellEvery is how often an evaluator repeats its newest score.
 const retellEvery = 2 * time.Second
@@ -53,7 +53,10 @@ func (a *Agent) awaitScore(r roster.Record) {
 		return
 	}
 	w.pending = append(w.pending, pendingScore{r, time.Now()})
-	w.pending = w.pending[max(0, len(w.pending)-pendingScores):]
+	if over := len(w.pending) - pendingScores; over > 0 {
+		a.log.Warn().Str("event", "score_skipped").Uint64("round", w.pending[0].record.Round).Msg("evaluations cannot keep up with the rounds; raise eval.every")
+		w.pending = w.pending[over:]
+	}
 }
 
 // settled drops a round that has its score.
