@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos performance ci clean
 
 all: build
 
@@ -69,6 +69,10 @@ simulate: ## whole clusters under kill, delay, loss and partition, from SEEDS se
 
 chaos: ## real agents, really killed
 	SHOAL_CHAOS=1 $(GO) test -count=1 -v -run '^TestChaos' ./agent
+
+performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
+	$(if $(RECORD),$(MAKE) build)
+	$(GO) run ./docs/performance/gen $(if $(RECORD),-record dist/shoal)
 
 ci:
 	.ci/run
