@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"shoal/learner/graph"
+	"shoal/learner/kernel"
 	"shoal/learner/safetensors"
 )
 
@@ -38,9 +39,29 @@ func TestTraces(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				checkTrace(t, recorded)
+				inEverySet(t, func(t *testing.T) { checkTrace(t, recorded) })
 			})
 		}
+	}
+}
+
+// inEverySet runs f with each set of kernels that this CPU has, or with the one that SHOAL_CPU names.
+func inEverySet(t *testing.T, f func(t *testing.T)) {
+	sets := kernel.Sets()
+	if name := os.Getenv("SHOAL_CPU"); name != "" {
+		sets = []string{name}
+	}
+	before := kernel.Chosen()
+	defer func() {
+		if err := kernel.Choose(before); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, name := range sets {
+		if err := kernel.Choose(name); err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, f)
 	}
 }
 
