@@ -24,7 +24,7 @@ func (n *Net) conv(name string, x *G.Node, c, size, stride, pad int) *G.Node {
 	shape := tensor.Shape{n.spec.Batch, g.OutH, g.OutW, c}
 	if size == 1 && stride == 1 && pad == 0 {
 		return n.filtered("conv", name, x, filter, shape, h*w*in*c,
-			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c), newPointwiseDW(h*w, in, c))
+			newPointwise(h*w, in, c), newPointwiseDX(h*w, in, c), newPointwiseDW(h*w, in, c, n.spec.Batch))
 	}
 	if macs := g.OutH * g.OutW * size * size * in * c; in <= stemChannels {
 		p := newPadded(g, in, c)
@@ -54,7 +54,7 @@ func (n *Net) linear(name string, x *G.Node, c int) *G.Node {
 	in := x.Shape()[1]
 	weight := n.param(tensor.Shape{in, c}, Tensor{Name: name + ".weight", Shape: []int{c, in}, Kind: Filter})
 	return n.filtered("linear", name, x, weight, tensor.Shape{n.spec.Batch, c}, in*c,
-		newPointwise(1, in, c), newPointwiseDX(1, in, c), newPointwiseDW(1, in, c))
+		newPointwise(1, in, c), newPointwiseDX(1, in, c), newPointwiseDW(1, in, c, n.spec.Batch))
 }
 
 // filtered adds an operation that is linear in x and in w, and its gradients, each of which takes as many multiply-adds
@@ -130,18 +130,54 @@ func (k *pointwiseDX) run(f *frame, out []float32, in [][]float32, scratch []flo
 	k.of(f.pool, kernel.Rows(out, k.in), kernel.Rows(in[0], k.out), kernel.Rows(scratch, k.in), f.n*k.pixels, k.in, k.out)
 }
 
-// pointwiseDW multiplies the transposed input by the gradient.
-type pointwiseDW struct{ pointwise }
+// pointwiseDW multiplies the transposed input by the gradient. Many pixels are taken in blocks of rows, each of which gives
+// a part of a small result; a large one of few pixels is cut itself.
+type pointwiseDW struct {
+	pointwise
+	most, block, rows int // rows of a whole batch, of a block (or 0), and of the run
+	x, dy, parts      []float32
+	merger            merger
+	blocks            func(worker, item int)
+}
 
-func newPointwiseDW(pixels, in, out int) *pointwiseDW {
-	k := &pointwiseDW{pointwise{pixels: pixels, in: in, out: out}}
+// partLen is how many elements a result has at most that is made in parts.
+const partLen = 1 << 15
+
+func newPointwiseDW(pixels, in, out, batch int) *pointwiseDW {
+	k := &pointwiseDW{pointwise: pointwise{pixels: pixels, in: in, out: out}, most: pixels * batch}
 	k.bind()
+	k.blocks, k.merger.body = k.part, k.merger.part
+	if pixels >= fusedPixels && in*out <= partLen {
+		k.block = streamRows(in + out)
+	}
 	return k
 }
 
-func (k *pointwiseDW) run(f *frame, out []float32, in [][]float32, _ []float32) {
-	x := kernel.Rows(in[0], k.in).Transposed()
-	k.of(f.pool, kernel.Rows(out, k.out), x, kernel.Rows(in[1], k.out), k.in, k.out, f.n*k.pixels)
+func (k *pointwiseDW) scratch(int) int {
+	if k.block == 0 {
+		return 0
+	}
+	return ceil(k.most, k.block) * k.in * k.out
+}
+
+func (k *pointwiseDW) run(f *frame, out []float32, in [][]float32, scratch []float32) {
+	k.rows = f.n * k.pixels
+	if k.block == 0 {
+		x := kernel.Rows(in[0], k.in).Transposed()
+		k.of(f.pool, kernel.Rows(out, k.out), x, kernel.Rows(in[1], k.out), k.in, k.out, k.rows)
+		return
+	}
+	k.x, k.dy, k.parts = in[0], in[1], scratch
+	blocks := ceil(k.rows, k.block)
+	f.pool.Run(blocks, k.blocks)
+	k.merger.run(f.pool, out[:k.in*k.out], k.parts, blocks)
+}
+
+func (k *pointwiseDW) part(_, item int) {
+	r0 := item * k.block
+	n := min(k.block, k.rows-r0)
+	x, dy := kernel.Rows(k.x, k.in).From(r0, 0).Transposed(), kernel.Rows(k.dy, k.out).From(r0, 0)
+	kernel.Gemm(kernel.Rows(k.parts[item*k.in*k.out:], k.out), x, dy, k.in, k.out, n, false)
 }
 
 // depthwiseKernel runs one of the three depthwise kernels.

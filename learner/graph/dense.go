@@ -14,11 +14,11 @@ type dense struct {
 	body    func(worker, item int)
 }
 
-// patchLen is about how many elements of patches a worker has at once: they stay in the first or second cache.
-const patchLen = 1 << 14
+// patchLen is about how many elements of patches a worker has at once: they stay in the second cache.
+const patchLen = 1 << 15
 
 // strip is how many rows of width elements a worker lays out at once.
-func strip(width int) int { return up(min(max(patchLen/width, 8), 128), 4) }
+func strip(width int) int { return up(min(max(patchLen/width, 8), 192), 48) }
 
 func newDense(g kernel.Window, in, out int) *dense {
 	k := &dense{g: g, in: in, out: out}
