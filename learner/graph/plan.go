@@ -133,15 +133,7 @@ func (p *planner) add(node *G.Node) error {
 
 // live finds when each buffer is needed, and lets a step write over its first input where nobody needs that afterwards.
 func (p *planner) live() {
-	for i, s := range p.steps {
-		for _, in := range s.in {
-			in.last = i
-		}
-		s.out.last = max(s.out.last, i)
-		for _, b := range s.more {
-			b.last = max(b.last, i)
-		}
-	}
+	p.last()
 	merged := map[*buffer]*buffer{}
 	find := func(b *buffer) *buffer {
 		for merged[b] != nil {
@@ -173,6 +165,19 @@ func (p *planner) live() {
 	}
 	for i := range p.steps {
 		p.steps[i].out = find(p.steps[i].out)
+	}
+}
+
+// last says until when each buffer is needed.
+func (p *planner) last() {
+	for i, s := range p.steps {
+		for _, in := range s.in {
+			in.last = i
+		}
+		s.out.last = max(s.out.last, i)
+		for _, b := range s.more {
+			b.last = max(b.last, i)
+		}
 	}
 }
 
