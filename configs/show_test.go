@@ -49,7 +49,7 @@ func TestYAMLLooks(t *testing.T) {
 		t.Errorf("comments in columns %v, want one", columns)
 	}
 	for _, want := range []string{
-		"name: pi-1 # --set name", "  set: data/cifar-10-binary.tar.gz # preset pi4", "  schedule:", "  sgd:", "    rate: 0.05 # default",
+		"name: pi-1 # --set name", "  set: data/cifar-10-binary.tar.gz # preset pi4", "  schedule:", "  sgd:", "    rate: 0.01 # default",
 		"learner:", "  model: mobilenet_v2 # preset pi4", "  width: 1 # $SHOAL_LEARNER_WIDTH",
 	} {
 		if !slices.Contains(lines, want) {

@@ -49,7 +49,7 @@ type BatchNorm struct {
 func Defaults() Config {
 	return Config{
 		Model: MobileNetV2, Width: 0.5, Input: 32, Batch: 12, Init: "he",
-		Optimizer: SGD{Rate: 0.05, Momentum: 0.9, WeightDecay: 1e-4},
+		Optimizer: SGD{Rate: 0.01, Momentum: 0.9, WeightDecay: 1e-4},
 		Schedule:  Schedule{Kind: "cosine", Warmup: 0.5, Gamma: 0.1, Every: 3},
 		BatchNorm: BatchNorm{Decay: 0.9, Epsilon: 1e-5},
 	}
