@@ -52,6 +52,7 @@ cross: ## one static binary per kind of node
 
 arm64: ## the kernels' NEON code and the shards' arithmetic, as a Pi runs them
 	GOARCH=arm64 $(GO) test -exec $(QEMU) $(PORTABLE)
+	GOARCH=arm64 $(GO) test -exec $(QEMU) -run Traces ./learner
 
 purego: ## without assembly
 	$(GO) test -tags purego ./learner/... ./gossip/collective/...
