@@ -137,6 +137,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	member, _ := s.status(0)
 	s.stranger(2, other, "cluster key")
 	s.stranger(3, filepath.Join(s.dir, "absent.key"), "shoal keygen")
+	s.unsigned(member)
 	s.knock(member)
 	if st, ok := s.status(0); !ok || alive(st) != 2 {
 		t.Errorf("%d members alive before the third, want 2: %+v", alive(st), st.Members)
@@ -189,6 +190,27 @@ func (s *shelf) stranger(i int, key, want string) {
 	}
 	if out := p.out.String(); p.err == nil || !strings.Contains(out, want) {
 		s.t.Errorf("%s ended with %v and does not say %q: %s", s.name(i), p.err, want, tail(out, 3))
+	}
+}
+
+// unsigned joins membership with the right key, but with a record that nobody signed: the member must not list it.
+func (s *shelf) unsigned(member agent.Status) {
+	s.t.Helper()
+	key, err := gossip.ReadKey(s.key())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var log output
+	self := gossip.Node{ID: "12D3KooWunsigned", Name: "unsigned", Record: []byte("signed by nobody")}
+	cfg := gossip.Config{Listen: "127.0.0.1:0", Seeds: []string{member.Gossip}}
+	g, err := gossip.Start(s.t.Context(), cfg, key, self, func(string, []byte) error { return nil }, &log)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer g.Close()
+	s.until("the member refuses it", 10*time.Second, func() bool { return strings.Contains(s.agents[0].out.String(), "12D3KooWunsigned") })
+	if st, ok := s.status(0); !ok || alive(st) != 2 {
+		s.t.Errorf("%d members alive beside one without a signature, want 2: %+v", alive(st), st.Members)
 	}
 }
 

@@ -64,8 +64,11 @@ func (w *scoreWork) settled(s eval.Score) {
 	w.pending = slices.DeleteFunc(w.pending, func(p pendingScore) bool { return p.record.Hash == s.StateHash })
 }
 
-// elect starts the evaluation of rounds for which this agent is the evaluator.
+// elect starts the evaluation of rounds for which this agent is the evaluator. One that leaves begins none.
 func (a *Agent) elect(ctx context.Context) {
+	if a.ending.leaving {
+		return
+	}
 	for _, p := range a.scores.pending {
 		if a.scores.running {
 			return
@@ -130,10 +133,14 @@ func (a *Agent) tookScore(e scored) {
 
 // record keeps a score and shows it.
 func (a *Agent) record(s eval.Score) error {
-	if known, err := a.journal.AppendScore(s); known || err != nil {
+	known, err := a.journal.AppendScore(s)
+	if err != nil {
 		return err
 	}
 	a.scores.settled(s)
+	if known {
+		return nil
+	}
 	a.shown.score(s)
 	a.log.Info().Str("event", "round_scored").Int("round", s.Round).Str("evaluator", string(s.Evaluator)).
 		Float64("test_accuracy", s.TestAccuracy).Float64("test_loss", s.TestLoss).Float64("seconds", s.Seconds).Msg("score")
