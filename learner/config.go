@@ -13,7 +13,7 @@ type Config struct {
 	Input     int       `yaml:"input"`   // side of the square input in pixels; images are resized to it
 	Batch     int       `yaml:"batch"`   // images per step
 	Threads   int       `yaml:"threads"` // worker threads; 0: one per CPU
-	Init      string    `yaml:"init"`    // he | xavier
+	Init      string    `yaml:"init"`    // he: as torchvision draws | xavier: as Keras does
 	Weights   string    `yaml:"weights"` // file to begin from instead: a model of Shoal's or torchvision's; other classes: a new classifier
 	Optimizer SGD       `yaml:"sgd"`
 	Schedule  Schedule  `yaml:"schedule"`

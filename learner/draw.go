@@ -9,9 +9,11 @@ import (
 )
 
 // draw sets parameters and running statistics to where training begins, and the momentum to zero. Filters are uniform in
-// ±√(6/inputs) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010), scales are 1 and biases 0;
-// only operations that round the same everywhere are used. Under he the classifier begins near zero, as in torchvision:
-// large first logits cost the first hundred steps.
+// ±√(6/fan) (he, He et al. 2015) or ±√(6/(inputs+outputs)) (xavier, Glorot & Bengio 2010), scales are 1 and biases 0;
+// only operations that round the same everywhere are used. he is torchvision's: the fan is the inputs in SqueezeNet, but
+// the outputs in MobileNetV2, whose filters thereby begin small. Batch norm hides their size from the next layer, but the
+// smaller a filter is the further a step turns it: ten epochs of CIFAR-10 end 13 points better than with inputs. Under he
+// the classifier begins near zero, too: large first logits cost the first hundred steps.
 func (l *Learner) draw(seed uint64) {
 	for i, t := range l.net.Params {
 		values := l.params[t.Offset:][:t.Len()]
@@ -19,8 +21,11 @@ func (l *Learner) draw(seed uint64) {
 		case graph.Filter:
 			in, out := t.Fans()
 			fan := float64(in)
-			if l.cfg.Init == "xavier" {
+			switch {
+			case l.cfg.Init == "xavier":
 				fan = float64(in + out)
+			case l.cfg.Model == MobileNetV2:
+				fan = float64(out)
 			}
 			limit := math.Sqrt(6 / fan)
 			if l.cfg.Init == "he" && strings.HasPrefix(t.Name, "classifier.") {

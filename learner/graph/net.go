@@ -59,12 +59,11 @@ func (t Tensor) axes() (taps, in, out int) {
 	return taps, t.Shape[1], t.Shape[0]
 }
 
-// Fans are the numbers of inputs that an output of a filter sees and of outputs that an input reaches.
+// Fans are the numbers of inputs that an output of a filter sees and of outputs that an input reaches, taken from the
+// shape as torchvision and Keras do: that a depthwise filter's channels are apart is not looked at, so its out is a
+// channel count too large.
 func (t Tensor) Fans() (in, out int) {
 	taps, in, out := t.axes()
-	if in == 1 && taps > 1 { // depthwise: a channel sees itself only
-		out = 1
-	}
 	return taps * in, taps * out
 }
 
