@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -76,7 +77,7 @@ func (m *Machine) backoff() time.Duration {
 
 // campaign makes this member coordinator of a new ballot.
 func (m *Machine) campaign() {
-	if m.guest() {
+	if m.guest() || m.paused {
 		m.ask()
 		m.await(m.cfg.Gather)
 		return
@@ -118,7 +119,14 @@ func (m *Machine) pollMessage() Message {
 }
 
 func (m *Machine) readyMessage() Message {
-	return Message{Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Work: m.work, Took: m.took, Prepared: m.st.Prepared}
+	msg := Message{
+		Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Work: m.work, Norm: m.norm, Took: m.took,
+		Prepared: m.st.Prepared, Blames: m.blames,
+	}
+	if m.paused && m.samples == 0 {
+		msg.Reason = "paused"
+	}
+	return msg
 }
 
 // answered takes an answer to this member's poll.
@@ -198,6 +206,10 @@ func (m *Machine) settle() {
 
 // decide closes the poll: a roster, what each brings, and what to adopt if anyone has prepared this round.
 func (m *Machine) decide() {
+	leftOut, stays := m.exclude()
+	if !stays {
+		return
+	}
 	members := slices.Sorted(maps.Keys(m.poll.ready))
 	best, holders := prepared(m.poll.ready)
 	if why := m.premature(members, best); why != "" {
@@ -210,14 +222,17 @@ func (m *Machine) decide() {
 		answer := m.poll.ready[id]
 		s.Samples = append(s.Samples, answer.Samples)
 		s.Work = append(s.Work, answer.Work)
+		s.Norms = append(s.Norms, answer.Norm)
 		s.Took = append(s.Took, answer.Took)
 	}
 	msg := Message{Kind: Begin, Ballot: b, Settled: &s, Holders: holders}
 	if best != nil {
 		p := adoption(m.st.Last, *best, b, s)
 		msg.Prepared = &p
+	} else if m.st.Next > 0 {
+		s.Plan = m.plan(s.Roster)
 	}
-	m.tell(members, msg)
+	m.tell(slices.Concat(members, leftOut), msg)
 	m.begin(m.self, msg)
 	m.begun = &msg
 }
@@ -260,7 +275,7 @@ func (m *Machine) missing() []Absence {
 	for _, id := range m.st.Last.Roster.Members {
 		why := m.poll.gone[id]
 		if answer, ready := m.poll.ready[id]; ready && answer.Samples == 0 {
-			why = "trained no samples"
+			why = cmp.Or(shorten(answer.Reason), "trained no samples")
 		}
 		if why != "" && m.st.Next > 0 {
 			out = append(out, Absence{id, why})

@@ -27,8 +27,12 @@ type Received struct {
 }
 
 // Trained ends the local steps of Next: all done, or cut. Samples counts everything in the local state that no committed
-// state holds, so with what was carried over from rounds that went on without this member.
-type Trained struct{ Samples int64 }
+// state holds, so with what was carried over from rounds that went on without this member; Norm is the L2 norm of what
+// that work changed, 0 if it is not known.
+type Trained struct {
+	Samples int64
+	Norm    float64
+}
 
 // Reduced says that the exchange of a ballot succeeded and its result is stored durably under Hash.
 type Reduced struct {
@@ -36,10 +40,12 @@ type Reduced struct {
 	Hash   string
 }
 
-// Failed says that the exchange of a ballot failed here.
+// Failed says that the exchange of a ballot failed here. Blame names the member that sent what no honest one can; empty
+// if nobody is to blame.
 type Failed struct {
 	Ballot Ballot
 	Reason string
+	Blame  ID
 }
 
 // Fetched says that the state with Hash is stored durably here.
@@ -48,8 +54,20 @@ type Fetched struct{ Hash string }
 // FetchFailed says that nobody asked had the state.
 type FetchFailed struct{ Hash, Reason string }
 
-// Adopted says that the last record's state is loaded, with Carry samples of local work on top that are not in it.
-type Adopted struct{ Carry int64 }
+// Adopted says that the last record's state is loaded, with Carry samples of local work on top that are not in it; Norm is
+// the L2 norm of what that work changed, 0 if it is not known.
+type Adopted struct {
+	Carry int64
+	Norm  float64
+}
+
+// Pause holds this member back until Resume, or until the process ends: it begins no local steps and coordinates nothing,
+// and local steps at work are to be held between two of them. The others need not wait: a poll cuts the steps held at
+// once, and the member takes part with what it had. If all members are paused, no round runs.
+type Pause struct{}
+
+// Resume ends a Pause: local steps held go on, and those not begun begin.
+type Resume struct{}
 
 // Tick says only that time has passed.
 type Tick struct{}
@@ -65,6 +83,8 @@ func (Fetched) event()     {}
 func (FetchFailed) event() {}
 func (Adopted) event()     {}
 func (Tick) event()        {}
+func (Pause) event()       {}
+func (Resume) event()      {}
 
 // Effect is something to be done, in the order given: an output of Machine.Step.
 type Effect interface{ effect() }
@@ -91,7 +111,9 @@ type Cut struct{}
 type Reduce struct {
 	Tag     Tag
 	Roster  Roster
-	Samples []int64 // by rank
+	Samples []int64   // by rank
+	Norms   []float64 // by rank: the L2 norm of what each member's work changed; 0: not known, or no work
+	Plan    string    // what the coordinator's planner said, the same on every member; empty: the configured plan
 }
 
 // Cancel stops the exchange of a ballot. Nothing answers.

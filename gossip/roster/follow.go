@@ -2,6 +2,7 @@ package roster
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -84,7 +85,7 @@ func (m *Machine) polled(from ID, msg Message) {
 func (m *Machine) reply(cut bool) {
 	to := m.st.Promised.Coordinator
 	if m.training {
-		if cut && !m.cut {
+		if (cut || m.paused) && !m.cut {
 			m.cut = true
 			m.emit(Cut{})
 		}
@@ -96,12 +97,12 @@ func (m *Machine) reply(cut bool) {
 }
 
 // trained ends this member's local steps.
-func (m *Machine) trained(samples int64) {
+func (m *Machine) trained(e Trained) {
 	if !m.training {
 		return
 	}
 	m.training, m.through = false, true
-	m.samples, m.took = samples, m.now.Sub(m.began)
+	m.samples, m.norm, m.took = e.Samples, finiteNorm(e.Norm), m.now.Sub(m.began)
 	m.work = m.now.UnixNano()
 	if m.phase != Training {
 		return
@@ -127,7 +128,13 @@ func (m *Machine) listen() {
 // begin takes the coordinator's decision on the promised ballot.
 func (m *Machine) begin(from ID, msg Message) {
 	b, s := msg.Ballot, msg.Settled
-	if b.Coordinator != from || !slices.Contains(s.Roster.Members, m.self) {
+	if b.Coordinator != from {
+		return
+	}
+	if !slices.Contains(s.Roster.Members, m.self) {
+		if b == m.st.Promised && m.phase == Following {
+			m.heard = m.now // it goes on without this member, and must not be disturbed
+		}
 		return
 	}
 	if why := m.refuse(msg); why != "" {
@@ -147,7 +154,7 @@ func (m *Machine) begin(from ID, msg Message) {
 	case m.adopt == nil:
 		tag := Tag{Lineage: s.Lineage, Generation: s.Roster.Generation, Ballot: b}
 		m.offered = m.samples > 0
-		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples})
+		m.emit(Reduce{Tag: tag, Roster: s.Roster, Samples: s.Samples, Norms: s.Norms, Plan: s.Plan})
 	case m.adopt.Hash == m.initial || slices.Contains(msg.Holders, m.self):
 		m.prepare(m.adopt.Hash)
 	default:
@@ -161,10 +168,18 @@ func (m *Machine) refuse(msg Message) string {
 	switch {
 	case msg.Ballot != m.st.Promised || m.phase != Following && m.phase != Polling && m.phase != Reducing && m.phase != Preparing:
 		return "not following"
-	case msg.Prepared == nil && (msg.Settled.Work[rank] != m.work || msg.Settled.Samples[rank] != m.samples):
+	case msg.Prepared == nil && (msg.Settled.Work[rank] != m.work || msg.Settled.Samples[rank] != m.samples || msg.Settled.Norms[rank] != m.norm):
 		return "counted for work that it does not hold" // told before it crashed
 	}
 	return ""
+}
+
+// finiteNorm is x, or the largest number if x is no norm: who bounds norms then makes nothing of the work.
+func finiteNorm(x float64) float64 {
+	if checkNorm(x) != nil {
+		return math.MaxFloat64
+	}
+	return x
 }
 
 // counts reports whether this member's local work is in r.
@@ -196,7 +211,7 @@ func (m *Machine) prepare(hash string) {
 // insist repeats its own word to those who have not said theirs, and gives up on them in time.
 func (m *Machine) insist() {
 	if m.now.Sub(m.since) >= 3*m.cfg.Gather {
-		m.fail(m.st.Promised, "no word from every member in time", true)
+		m.fail(m.st.Promised, "no word from every member in time", "", true)
 		return
 	}
 	for _, id := range m.settled.Roster.Members {
@@ -226,37 +241,43 @@ func (m *Machine) unanimous() {
 	if m.phase != Preparing {
 		return
 	}
+	told, same := 0, 0
 	for _, id := range m.settled.Roster.Members {
-		hash, told := m.dones[id]
-		if !told {
-			return
-		}
-		if hash != m.stored {
-			m.note("hash_mismatch", fmt.Sprintf("%s has %.12s, this member %.12s", id, hash, m.stored))
-			m.fail(m.st.Promised, "hashes differ", true)
-			return
+		if hash, ok := m.dones[id]; ok {
+			told++
+			if hash == m.stored {
+				same++
+			}
 		}
 	}
-	m.commit(successor(m.st.Last, *m.st.Prepared), true)
+	switch {
+	case same < told:
+		m.differ()
+	case same == m.settled.Roster.Size():
+		m.commit(successor(m.st.Last, *m.st.Prepared), true)
+	}
 }
 
-// aborted takes a member's word that a ballot cannot succeed.
+// aborted takes a member's word that a ballot cannot succeed. Whom it blames it says again when it is ready for the next.
 func (m *Machine) aborted(from ID, msg Message) {
 	why := string(from) + ": " + msg.Reason
 	if m.phase == Following && msg.Ballot == m.st.Promised && from == msg.Ballot.Coordinator {
 		m.retreat(why)
 		return
 	}
-	m.fail(msg.Ballot, why, false)
+	m.fail(msg.Ballot, why, msg.Blame, false)
 }
 
-// fail ends an attempt that cannot succeed; tell says that the others do not know yet.
-func (m *Machine) fail(b Ballot, why string, tell bool) {
+// fail ends an attempt that cannot succeed; tell says that the others do not know yet, and whom to blame, if anybody.
+func (m *Machine) fail(b Ballot, why string, blame ID, tell bool) {
 	if b != m.st.Promised || m.phase != Reducing && m.phase != Preparing {
 		return
 	}
 	if tell {
-		m.tell(m.settled.Roster.Members, Message{Kind: Abort, Ballot: b, Reason: why})
+		m.tell(m.settled.Roster.Members, Message{Kind: Abort, Ballot: b, Reason: why, Blame: blame})
+	}
+	if blame != "" {
+		why += " (" + string(blame) + " is blamed)"
 	}
 	m.retreat(why)
 }

@@ -115,7 +115,7 @@ func (m *Machine) fetchFailed(e FetchFailed) {
 		delete(m.heads, m.targetOf)
 		m.enter(Joining, askEvery)
 	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == e.Hash:
-		m.fail(m.st.Promised, "fetch: "+e.Reason, true)
+		m.fail(m.st.Promised, "fetch: "+e.Reason, "", true)
 	}
 }
 
@@ -126,11 +126,11 @@ func (m *Machine) commit(r Record, own bool) {
 	}
 	counted := m.counts(r)
 	if counted {
-		m.offered = false
+		m.offered, m.work = false, 0 // what comes after it gets a name of its own
 	}
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
-	m.took, m.outview, m.through, m.unsure, m.lonely = 0, 0, false, false, time.Time{}
+	m.took, m.outview, m.through, m.unsure, m.lonely, m.blames = 0, 0, false, false, time.Time{}, nil
 	maps.DeleteFunc(m.met, func(id ID, _ bool) bool {
 		_, placed := r.Roster.Rank(id)
 		return !placed && !m.isAlive(id)
@@ -143,13 +143,13 @@ func (m *Machine) commit(r Record, own bool) {
 }
 
 // adopted goes on to the next round from a loaded state.
-func (m *Machine) adopted(carry int64) {
+func (m *Machine) adopted(e Adopted) {
 	if m.phase != Adopting {
 		return
 	}
-	m.samples = carry
+	m.samples, m.norm = e.Carry, finiteNorm(e.Norm)
 	switch {
-	case carry == 0:
+	case e.Carry == 0:
 		m.work, m.offered = 0, false
 	case m.work == 0: // kept from an earlier life of this member
 		m.work = m.now.UnixNano()
@@ -166,7 +166,8 @@ func (m *Machine) proceed() {
 		return
 	}
 	_, placed := m.st.Last.Roster.Rank(m.self)
-	if m.training || placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && !m.offered {
+	fresh := placed && m.st.Next > 0 && m.st.Prepared == nil && !m.through && !m.offered
+	if m.training || fresh && !m.paused {
 		m.enter(Training, 0)
 		m.wake = time.Time{}
 		if m.training { // still stopping, after a catch-up that failed

@@ -120,7 +120,7 @@ func TestNextLineage(t *testing.T) {
 // leave equal records; only a minority must not speak for the lineage.
 func TestAdoptionKeepsWhatMayBeCommitted(t *testing.T) {
 	last := Record{Hash: "g", Lineage: "l", Roster: Roster{1, []ID{"a", "b", "c"}}, Samples: map[ID]int64{"a": 1}}
-	p := Prepared{Ballot: Ballot{2, 1, "a"}, Origin: Ballot{2, 1, "a"}, Hash: "h", Lineage: "l", Roster: last.Roster, Shares: []Share{{"a", 5, 77}}}
+	p := Prepared{Ballot: Ballot{2, 1, "a"}, Origin: Ballot{2, 1, "a"}, Hash: "h", Lineage: "l", Roster: last.Roster, Shares: []Share{{"a", 5, 77, 0.5}}}
 	b := Ballot{2, 2, "b"}
 	most, few := Settled{Roster: Roster{2, []ID{"b", "c"}}, Lineage: "l"}, Settled{Roster: Roster{2, []ID{"c", "x"}}, Lineage: "new"}
 	if got, want := successor(last, adoption(last, p, b, most)), successor(last, p); !sameRecord(got, want) || got.Lineage != "l" || got.Ballot != want.Ballot {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 )
@@ -190,4 +191,13 @@ func (l *ledger) kept(n *node, r Record) {
 		}
 	}
 	n.made = made
+}
+
+// norm stands for what the units changed: another number for other units.
+func norm(units []unit) float64 {
+	var n float64
+	for _, u := range units {
+		n += math.Sqrt(float64(u.number))
+	}
+	return n
 }

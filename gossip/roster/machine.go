@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Machine decides for one member: it pins rosters, runs ballots, commits rounds and catches up, by write-all, read-one
@@ -38,9 +39,10 @@ type Machine struct {
 	through  bool      // the local steps of the next round are done
 	began    time.Time // of the local steps
 	took     time.Duration
-	samples  int64 // in the local state, not in any committed one
-	work     int64 // names what was trained; 0: nothing
-	offered  bool  // an exchange took it, and its end is not known here
+	samples  int64   // in the local state, not in any committed one
+	norm     float64 // of what they changed
+	work     int64   // names what was trained; 0: nothing
+	offered  bool    // an exchange took it, and its end is not known here
 	history  []time.Duration
 
 	heard    time.Time // from the coordinator of the promised ballot
@@ -54,6 +56,9 @@ type Machine struct {
 	dones    map[ID]string // hashes told for the promised ballot
 	target   Record        // what CatchingUp fetches
 	targetOf ID
+	blames   []Absence // whom this member blames for a ballot of the next round
+	paused   bool
+	planner  func(Roster) string
 }
 
 // NewMachine returns the machine of member self, which goes on from st. initial is the hash of the untrained state, which
@@ -63,6 +68,24 @@ func NewMachine(cfg Config, self ID, initial string, st Stable) *Machine {
 		cfg: cfg, self: self, initial: initial, st: st, alive: []ID{self},
 		phase: Joining, heads: map[ID]Record{}, met: map[ID]bool{self: true}, dones: map[ID]string{}, unsure: true,
 	}
+}
+
+// SetPlanner lets planner choose how the exchange of a ballot runs that this member coordinates: its text for the ballot's
+// roster, of up to MaxPlanBytes, reaches every member as Reduce.Plan; an empty text, as without a planner, stands for the
+// plan that is configured. It is called within Step, must not wait, and is set before the first Step.
+func (m *Machine) SetPlanner(planner func(Roster) string) { m.planner = planner }
+
+// plan asks the planner.
+func (m *Machine) plan(r Roster) string {
+	if m.planner == nil {
+		return ""
+	}
+	text := m.planner(r)
+	if len(text) > MaxPlanBytes || !utf8.ValidString(text) {
+		m.note("plan_refused", fmt.Sprintf("%d bytes of plan; the limit is %d of UTF-8, so the plan configured stands", len(text), MaxPlanBytes))
+		return ""
+	}
+	return text
 }
 
 // Phase is what the machine is doing.
@@ -107,17 +130,22 @@ func (m *Machine) Step(now time.Time, event Event) []Effect {
 			m.receive(e.From, e.Message)
 		}
 	case Trained:
-		m.trained(e.Samples)
+		m.trained(e)
 	case Reduced:
 		m.reduced(e)
 	case Failed:
-		m.fail(e.Ballot, e.Reason, true)
+		m.accuse(e.Ballot, e.Blame, e.Reason)
+		m.fail(e.Ballot, e.Reason, e.Blame, true)
+	case Pause:
+		m.pause()
+	case Resume:
+		m.resume()
 	case Fetched:
 		m.fetched(e.Hash)
 	case FetchFailed:
 		m.fetchFailed(e)
 	case Adopted:
-		m.adopted(e.Carry)
+		m.adopted(e)
 	}
 	m.pass()
 	return m.out
@@ -213,7 +241,7 @@ func (m *Machine) lose(id ID, why string) {
 		}
 	case Reducing, Preparing:
 		if m.settled != nil && slices.Contains(m.settled.Roster.Members, id) {
-			m.fail(m.st.Promised, string(id)+" "+why, true)
+			m.fail(m.st.Promised, string(id)+" "+why, "", true)
 		}
 	case CatchingUp:
 		if id == m.targetOf {

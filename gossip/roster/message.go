@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 )
@@ -19,6 +20,15 @@ const MaxMembers = 2048
 
 // maxSamples bounds the samples of one member, so that the sum over MaxMembers fits an int64.
 const maxSamples = 1 << 50
+
+// MaxPlanBytes bounds the text of a plan: an order of MaxMembers ranks and their nodes.
+const MaxPlanBytes = 64 << 10
+
+// maxBlames bounds the members that one may blame in a round: as many as the search for those to leave out looks at.
+const maxBlames = 8
+
+// maxReasonBytes bounds why a member is blamed, so that a record can hold it for every member.
+const maxReasonBytes = 200
 
 // Kind says what a message asks or tells.
 type Kind string
@@ -44,12 +54,15 @@ type Message struct {
 	Cut      bool          `json:"cut,omitempty"`      // poll: stop training now
 	Samples  int64         `json:"samples,omitempty"`  // ready: trained since the last record
 	Work     int64         `json:"work,omitempty"`     // ready: names what was trained
+	Norm     float64       `json:"norm,omitempty"`     // ready: L2 norm of what was trained
 	Took     time.Duration `json:"took,omitempty"`     // ready: time the local steps took
 	Prepared *Prepared     `json:"prepared,omitempty"` // ready: stored for this round; begin: what to adopt
 	Holders  []ID          `json:"holders,omitempty"`  // begin: who holds what is to be adopted
 	Settled  *Settled      `json:"settled,omitempty"`  // begin
 	Hash     string        `json:"hash,omitempty"`     // done
-	Reason   string        `json:"reason,omitempty"`   // abort, busy
+	Reason   string        `json:"reason,omitempty"`   // abort, busy; ready: why there are no samples
+	Blame    ID            `json:"blame,omitempty"`    // abort: who made the ballot fail
+	Blames   []Absence     `json:"blames,omitempty"`   // ready: whom the sender blamed in this round, and why
 }
 
 // Settled is the coordinator's decision on one ballot.
@@ -57,7 +70,9 @@ type Settled struct {
 	Roster  Roster          `json:"roster"`  // takes part in the ballot, and is the next round's if it commits
 	Samples []int64         `json:"samples"` // by rank; what each brings
 	Work    []int64         `json:"work"`    // by rank; its name
+	Norms   []float64       `json:"norms"`   // by rank; L2 norm of what the work changed
 	Took    []time.Duration `json:"took"`    // by rank; 0: did not train
+	Plan    string          `json:"plan,omitempty"`
 	Missing []Absence       `json:"missing,omitempty"`
 	Lineage string          `json:"lineage"`
 }
@@ -108,6 +123,12 @@ func (m Message) check() error {
 	}
 	if m.Samples < 0 || m.Samples > maxSamples || m.Took < 0 {
 		return fmt.Errorf("%d samples in %v", m.Samples, m.Took)
+	}
+	if err := checkNorm(m.Norm); err != nil {
+		return err
+	}
+	if err := checkBlames(m.Blames); err != nil {
+		return err
 	}
 	if m.Record != nil {
 		if err := m.Record.check(); err != nil {
@@ -181,8 +202,16 @@ func (p Prepared) check() error {
 }
 
 func (s Settled) check() error {
-	if n := len(s.Roster.Members); n == 0 || len(s.Samples) != n || len(s.Work) != n || len(s.Took) != n {
-		return fmt.Errorf("%d members, %d samples, %d names of work, %d times", n, len(s.Samples), len(s.Work), len(s.Took))
+	if n := len(s.Roster.Members); n == 0 || len(s.Samples) != n || len(s.Work) != n || len(s.Norms) != n || len(s.Took) != n {
+		return fmt.Errorf("%d members, %d samples, %d names of work, %d norms, %d times", n, len(s.Samples), len(s.Work), len(s.Norms), len(s.Took))
+	}
+	if len(s.Plan) > MaxPlanBytes {
+		return fmt.Errorf("a plan of %d bytes, more than the limit of %d", len(s.Plan), MaxPlanBytes)
+	}
+	for _, x := range s.Norms {
+		if err := checkNorm(x); err != nil {
+			return err
+		}
 	}
 	if slices.Min(s.Samples) < 0 || slices.Max(s.Samples) > maxSamples || slices.Min(s.Took) < 0 {
 		return errors.New("samples or times out of bounds")
@@ -209,6 +238,29 @@ func checkShares(shares []Share, missing []Absence) error {
 	for _, s := range shares {
 		if s.Samples < 0 || s.Samples > maxSamples {
 			return fmt.Errorf("%d samples of %s", s.Samples, s.ID)
+		}
+		if err := checkNorm(s.Norm); err != nil {
+			return fmt.Errorf("share of %s: %w", s.ID, err)
+		}
+	}
+	return nil
+}
+
+// checkNorm refuses what is no L2 norm. JSON has no word for what is not finite; a caller in Go has.
+func checkNorm(x float64) error {
+	if !(x >= 0 && x <= math.MaxFloat64) {
+		return fmt.Errorf("a norm of %v", x)
+	}
+	return nil
+}
+
+func checkBlames(blames []Absence) error {
+	if len(blames) > maxBlames {
+		return fmt.Errorf("%d members blamed, more than the limit of %d", len(blames), maxBlames)
+	}
+	for _, b := range blames {
+		if b.ID == "" || len(b.Reason) > maxReasonBytes {
+			return fmt.Errorf("%q is blamed with %d bytes of reason; the limit is %d", b.ID, len(b.Reason), maxReasonBytes)
 		}
 	}
 	return nil

@@ -22,17 +22,17 @@ func examples() []Message {
 	b := Ballot{3, 2, "b"}
 	r := Record{
 		Round: 2, Hash: "h2", Lineage: "l", Ballot: Ballot{2, 1, "a"}, Roster: Roster{1, []ID{"a", "b", "c"}},
-		Shares: []Share{{"a", 10, 7}, {"b", 12, 8}}, Missing: []Absence{{"c", "silent"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
+		Shares: []Share{{"a", 10, 7, 0.5}, {"b", 12, 8, 1.25}}, Missing: []Absence{{"c", "silent"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
 		Work: map[ID]int64{"a": 7, "b": 8},
 	}
-	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Work: []int64{1, 2, 3}, Took: []time.Duration{1, 2, 3}, Lineage: "l"}
+	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Work: []int64{1, 2, 3}, Norms: []float64{0, 1.5, 2}, Took: []time.Duration{1, 2, 3}, Plan: "ring", Lineage: "l"}
 	p := s.prepared(Ballot{3, 1, "a"}, "h3")
 	return []Message{
 		{Kind: Ask}, {Kind: Head, Record: &r}, {Kind: Head, Record: &Record{}}, {Kind: Poll, Ballot: b, Record: &r, Cut: true},
-		{Kind: Ready, Ballot: b, Samples: 10, Took: time.Second}, {Kind: Ready, Ballot: b, Prepared: &p},
+		{Kind: Ready, Ballot: b, Samples: 10, Norm: 0.25, Took: time.Second, Blames: []Absence{{"c", "not finite"}}}, {Kind: Ready, Ballot: b, Prepared: &p},
 		{Kind: Busy, Ballot: b, Reason: "training"}, {Kind: Nack, Ballot: b}, {Kind: Begin, Ballot: b, Settled: &s},
 		{Kind: Begin, Ballot: b, Settled: &s, Prepared: &p, Holders: []ID{"a"}}, {Kind: Done, Ballot: b, Hash: "h3"},
-		{Kind: Abort, Ballot: b, Reason: "broken"},
+		{Kind: Abort, Ballot: b, Reason: "broken", Blame: "c"},
 	}
 }
 
@@ -67,8 +67,17 @@ func TestDecodeRefuses(t *testing.T) {
 		{"negative shares", `{"kind":"ready","prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]},"shares":[{"id":"a","samples":-2}]}}`, "-2 samples of a"},
 		{"a begin without a roster", `{"kind":"begin"}`, "no roster"},
 		{"samples that fit no roster", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1,2],"took":[0]}}`, "1 members, 2 samples"},
-		{"a negative time", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"took":[-1]}}`, "out of bounds"},
-		{"something to adopt that nobody holds", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"took":[1]},"prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]}}}`, "nobody holds"},
+		{"a negative norm", `{"kind":"ready","norm":-1}`, "a norm of -1"},
+		{"a norm beyond numbers", `{"kind":"ready","norm":1e999}`, "cannot unmarshal"},
+		{"a negative norm of a share", `{"kind":"ready","prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]},"shares":[{"id":"a","norm":-2}]}}`, "a norm of -2"},
+		{"a roster without norms", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"took":[0]}}`, "0 norms"},
+		{"a negative norm in a roster", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"norms":[-3],"took":[0]}}`, "a norm of -3"},
+		{"a long plan", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"norms":[1],"took":[0],"plan":"` + strings.Repeat("x", MaxPlanBytes+1) + `"}}`, "limit of 65536"},
+		{"everybody blamed", `{"kind":"ready","blames":[` + strings.Repeat(`{"id":"a"},`, maxBlames) + `{"id":"b"}]}`, "limit of 8"},
+		{"a long tale", `{"kind":"ready","blames":[{"id":"a","reason":"` + strings.Repeat("x", 201) + `"}]}`, "limit is 200"},
+		{"nobody blamed", `{"kind":"ready","blames":[{"id":"","reason":"x"}]}`, "is blamed"},
+		{"a negative time", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"norms":[0],"took":[-1]}}`, "out of bounds"},
+		{"something to adopt that nobody holds", `{"kind":"begin","settled":{"roster":{"members":["a"]},"samples":[1],"work":[0],"norms":[0],"took":[1]},"prepared":{"hash":"h","lineage":"l","roster":{"members":["a"]}}}`, "nobody holds"},
 		{"a done without a hash", `{"kind":"done"}`, "no hash"},
 		{"too long", `"` + strings.Repeat("x", MaxMessageBytes) + `"`, "limit of 1048576"},
 	}
@@ -169,7 +178,8 @@ func (s *script) wait(d time.Duration) *script {
 // settled is a decision that counts so many samples for b.
 func (s *script) settled(samples int64) Settled {
 	return Settled{
-		Roster: placed().Last.Roster, Samples: []int64{5, samples, 7}, Work: []int64{1, s.m.work, 3}, Took: make([]time.Duration, 3), Lineage: "l",
+		Roster: placed().Last.Roster, Samples: []int64{5, samples, 7}, Work: []int64{1, s.m.work, 3}, Norms: []float64{1, s.m.norm, 3},
+		Took: make([]time.Duration, 3), Lineage: "l",
 	}
 }
 
@@ -213,10 +223,10 @@ func inPhase(stage int) *script {
 	}
 	ballot := Ballot{3, 9, "a"}
 	if stage == 3 {
-		s.step(Trained{6}).wait(time.Second) // polls
+		s.step(Trained{Samples: 6}).wait(time.Second) // polls
 	}
 	if stage >= 4 {
-		s.hear("a", Message{Kind: Poll, Ballot: ballot, Record: &st.Last}).step(Trained{6})
+		s.hear("a", Message{Kind: Poll, Ballot: ballot, Record: &st.Last}).step(Trained{Samples: 6})
 	}
 	if stage >= 5 {
 		settled := s.settled(6)

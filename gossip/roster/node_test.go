@@ -323,7 +323,7 @@ func (n *node) trained(j *job) {
 		u := n.w.ledger.unit(n.id, samples)
 		n.local, n.made = append(n.local, u), append(n.made, u)
 	}
-	n.feed(Trained{sum(n.local)})
+	n.feed(Trained{sum(n.local), norm(n.local)})
 	if n.running() && n.adopting != nil {
 		n.load()
 	}
@@ -370,7 +370,7 @@ func (n *node) load() {
 		}
 		n.w.ledger.kept(n, e.Record)
 		n.base, n.lineage = e.Record.Hash, e.Record.Lineage
-		n.feed(Adopted{sum(n.local)})
+		n.feed(Adopted{sum(n.local), norm(n.local)})
 	})
 }
 

@@ -24,9 +24,10 @@ type Record struct {
 
 // Share is what one member contributed to a mean.
 type Share struct {
-	ID      ID    `json:"id"`
-	Samples int64 `json:"samples"`
-	Work    int64 `json:"work"` // names the piece of work: no two of a member have one name
+	ID      ID      `json:"id"`
+	Samples int64   `json:"samples"`
+	Work    int64   `json:"work"`           // names the piece of work: no two of a member have one name
+	Norm    float64 `json:"norm,omitempty"` // L2 norm of what the work changed; 0: not known
 }
 
 // Absence is a member that was left out of a round, and the rule that left it out.
@@ -62,7 +63,7 @@ func (s Settled) prepared(b Ballot, hash string) Prepared {
 	p := Prepared{Ballot: b, Origin: b, Hash: hash, Lineage: s.Lineage, Roster: s.Roster, Missing: s.Missing}
 	for i, id := range s.Roster.Members {
 		if n := s.Samples[i]; n > 0 {
-			p.Shares = append(p.Shares, Share{id, n, s.Work[i]})
+			p.Shares = append(p.Shares, Share{id, n, s.Work[i], s.Norms[i]})
 		}
 	}
 	return p

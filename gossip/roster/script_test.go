@@ -55,7 +55,7 @@ func TestOldBeginIsRefused(t *testing.T) {
 func TestAbortAfterCommitChangesNothing(t *testing.T) {
 	s := inPhase(7)
 	ballot := s.m.st.Promised
-	s.hear("c", Message{Kind: Abort, Ballot: ballot, Reason: "late"}).step(Failed{ballot, "late"}).step(Unreachable{"c"})
+	s.hear("c", Message{Kind: Abort, Ballot: ballot, Reason: "late"}).step(Failed{ballot, "late", "c"}).step(Unreachable{"c"})
 	if s.m.Phase() != Adopting || s.m.Last().Round != 3 {
 		t.Errorf("%s at round %d", s.m.Phase(), s.m.Last().Round)
 	}
@@ -153,7 +153,7 @@ func alone(alive ...ID) *script {
 	st := placed()
 	st.Last.Roster = Roster{1, []ID{"a", "b", "c"}}
 	s := newScript(Defaults(), "c", st).step(Start{}).step(ViewChange{Alive: []ID{"a", "b", "c"}})
-	s.hear("a", Message{Kind: Head, Record: &st.Last}).wait(time.Second).step(Trained{6})
+	s.hear("a", Message{Kind: Head, Record: &st.Last}).wait(time.Second).step(Trained{Samples: 6})
 	return s.step(ViewChange{Alive: append(alive, "c")})
 }
 
@@ -214,7 +214,7 @@ func TestALineageThatWinsMayBeRoundsBehind(t *testing.T) {
 	if s.m.Next() != 6 || s.m.Last().Lineage != "m" {
 		t.Fatalf("next is round %d of %s", s.m.Next(), s.m.Last().Lineage)
 	}
-	s.step(Trained{5}).hear("c", Message{Kind: Poll, Ballot: Ballot{6, 5, "c"}, Record: &other})
+	s.step(Trained{Samples: 5}).hear("c", Message{Kind: Poll, Ballot: Ballot{6, 5, "c"}, Record: &other})
 	if len(s.sent(Ready)) == 0 {
 		t.Errorf("the promise %v for a round that it left still binds", s.m.st.Promised)
 	}
@@ -223,7 +223,7 @@ func TestALineageThatWinsMayBeRoundsBehind(t *testing.T) {
 // TestWorkOfUnknownEndIsNotTrainedUpon holds that local work which an exchange took, and which a record lacks, stays apart
 // from new work: another record may hold it.
 func TestWorkOfUnknownEndIsNotTrainedUpon(t *testing.T) {
-	s := inPhase(5).step(Failed{Ballot{3, 9, "a"}, "broken"})
+	s := inPhase(5).step(Failed{Ballot{3, 9, "a"}, "broken", ""})
 	other := placed().Last
 	other.Round, other.Hash, other.Ballot, other.Samples = 3, "k3", Ballot{3, 10, "c"}, map[ID]int64{"a": 25, "b": 24, "c": 16}
 	s.hear("c", Message{Kind: Head, Record: &other}).step(Fetched{"k3"})
@@ -232,7 +232,7 @@ func TestWorkOfUnknownEndIsNotTrainedUpon(t *testing.T) {
 		t.Fatalf("%+v", adopt)
 	}
 	trains := len(slices.DeleteFunc(slices.Clone(s.effects), func(e Effect) bool { _, ok := e.(Train); return !ok }))
-	s.step(Adopted{6})
+	s.step(Adopted{Carry: 6})
 	if again := len(slices.DeleteFunc(slices.Clone(s.effects), func(e Effect) bool { _, ok := e.(Train); return !ok })); again != trains {
 		t.Error("it trains on top of it")
 	}
@@ -249,7 +249,7 @@ func TestWorkKeptFromAnEarlierLifeIsNamed(t *testing.T) {
 	s := inPhase(1).hear("a", Message{Kind: Head, Record: &Record{
 		Round: 4, Hash: "h4", Lineage: "l", Roster: Roster{2, []ID{"a", "c"}}, Samples: map[ID]int64{"a": 90},
 	}})
-	s.step(Fetched{"h4"}).step(Adopted{61}).hear("a", Message{Kind: Poll, Ballot: Ballot{5, 20, "a"}, Record: &s.m.st.Last})
+	s.step(Fetched{"h4"}).step(Adopted{Carry: 61}).hear("a", Message{Kind: Poll, Ballot: Ballot{5, 20, "a"}, Record: &s.m.st.Last})
 	if ready := s.sent(Ready); len(ready) != 1 || ready[0].Message.Samples != 61 || ready[0].Message.Work == 0 {
 		t.Errorf("ready with %v", ready)
 	}
@@ -281,7 +281,7 @@ func TestStragglerIsCut(t *testing.T) {
 	s := newScript(Defaults(), "b", st).step(Start{}).step(ViewChange{Alive: []ID{"a", "b", "c"}})
 	s.hear("a", Message{Kind: Head, Record: &st.Last}).wait(time.Second)
 	s.now = s.now.Add(10 * time.Second)
-	s.step(Trained{6}).wait(500 * time.Millisecond)
+	s.step(Trained{Samples: 6}).wait(500 * time.Millisecond)
 	if s.m.Phase() != Polling {
 		t.Fatalf("%s", s.m.Phase())
 	}

@@ -231,6 +231,8 @@ func (w *world) reduce(n *node, e Reduce) {
 		w.violate("%s begins %v from another state", n.id, e.Tag)
 	case e.Samples[rank] != sum(n.local) && e.Samples[rank] != 0: // kept from an earlier life, and not told yet
 		w.violate("%s is counted for %d samples and holds %d", n.id, e.Samples[rank], sum(n.local))
+	case e.Samples[rank] > 0 && e.Norms[rank] != norm(n.local):
+		w.violate("%s is counted with a norm of %v and holds %v", n.id, e.Norms[rank], norm(n.local))
 	case x.parts[n.id] != nil:
 		w.violate("%s begins %v twice", n.id, e.Tag)
 	}
@@ -302,7 +304,7 @@ func (w *world) miss(x *exchange, n *node, why string) {
 	if !x.broken {
 		w.ruin(x, 0)
 	}
-	n.feed(Failed{x.tag.Ballot, why})
+	n.feed(Failed{Ballot: x.tag.Ballot, Reason: why})
 }
 
 // disturb ruins the exchange that two members share, if there is one.

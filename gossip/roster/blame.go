@@ -1,0 +1,159 @@
+package roster
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxLeftOut bounds the members that a ballot leaves out for being blamed: finding the fewest takes twice as long for each.
+const maxLeftOut = 10
+
+// accuse remembers for the round at work that id made a ballot of it fail. A member says so in every later ballot of the
+// round; what it says costs id a place in them, or itself.
+func (m *Machine) accuse(b Ballot, id ID, why string) {
+	known := slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
+	if id == "" || id == m.self || b.Round != m.st.Next || known || len(m.blames) >= maxBlames {
+		return
+	}
+	m.blames = append(slices.Clip(m.blames), Absence{id, shorten(why)})
+	m.note("member_blamed", fmt.Sprintf("%s in %s: %s", id, b, why))
+}
+
+// shorten cuts a reason to maxReasonBytes of whole characters.
+func shorten(why string) string {
+	why = strings.ToValidUTF8(why, "?")
+	return strings.ToValidUTF8(why[:min(len(why), maxReasonBytes)], "")
+}
+
+// accusation is one member's word against another.
+type accusation struct {
+	from, to ID
+	why      string
+}
+
+// leaveOut chooses whom a ballot of ready leaves out, and why: of every accusation among them the accused or the accuser,
+// and of all such choices the one with the fewest members, rather accused than accusers. The members left must pass may,
+// which holds for more members if it holds for fewer; if no choice of up to maxLeftOut does, nobody is left out.
+//
+// Invariant: where honest members do not accuse each other, the liars are such a choice. So no more members are left out
+// than there are liars, and every ballot that a liar makes fail adds an accusation that leaves it, or another one, out.
+func leaveOut(ready []ID, said []accusation, may func([]ID) bool) map[ID]string {
+	here := func(id ID) bool { return slices.Contains(ready, id) }
+	said = slices.DeleteFunc(slices.Clone(said), func(a accusation) bool { return !here(a.from) || !here(a.to) || a.from == a.to })
+	out := map[ID]string{}
+	var choose func(left int) bool
+	choose = func(left int) bool {
+		k := slices.IndexFunc(said, func(a accusation) bool { return out[a.from] == "" && out[a.to] == "" })
+		if k < 0 {
+			return may(slices.DeleteFunc(slices.Clone(ready), func(id ID) bool { return out[id] != "" }))
+		}
+		if left == 0 {
+			return false
+		}
+		a := said[k]
+		out[a.to] = "blamed by " + string(a.from) + ": " + a.why
+		if choose(left - 1) {
+			return true
+		}
+		delete(out, a.to)
+		out[a.from] = "blames " + string(a.to) + ", who stays: " + a.why
+		if choose(left - 1) {
+			return true
+		}
+		delete(out, a.from)
+		return false
+	}
+	for size := range maxLeftOut + 1 {
+		if choose(size) {
+			return out
+		}
+	}
+	return nil
+}
+
+// accusations are what the members ready for this ballot said, in an order that every coordinator finds.
+func (m *Machine) accusations() []accusation {
+	var said []accusation
+	for _, from := range slices.Sorted(maps.Keys(m.poll.ready)) {
+		for _, a := range m.poll.ready[from].Blames {
+			said = append(said, accusation{from, a.ID, a.Reason})
+		}
+	}
+	return said
+}
+
+// exclude leaves members out of the ballot that are blamed for the failure of an earlier one, and reports whether this
+// member may still coordinate it.
+func (m *Machine) exclude() (leftOut []ID, stays bool) {
+	said := m.accusations()
+	if len(said) == 0 {
+		return nil, true
+	}
+	ready := slices.Sorted(maps.Keys(m.poll.ready))
+	out := leaveOut(ready, said, func(rest []ID) bool { return m.may(ready, rest) })
+	if out == nil {
+		m.note("blame_ignored", fmt.Sprintf("%d accusations, and without those in them too few members are left", len(said)))
+	}
+	if why, self := out[m.self]; self {
+		m.tell(ready, Message{Kind: Abort, Ballot: m.st.Promised, Reason: "this coordinator steps aside, " + shorten(why)})
+		m.retreatFor(2*m.cfg.Gather+m.backoff(), why)
+		return nil, false
+	}
+	leftOut = slices.Sorted(maps.Keys(out))
+	for _, id := range leftOut {
+		m.poll.absent(id, out[id])
+		m.note("member_left_out", string(id)+" "+out[id])
+	}
+	return leftOut, true
+}
+
+// may reports whether rest can go on without the others of ready: they speak for the lineage if ready does, else for ready.
+func (m *Machine) may(ready, rest []ID) bool {
+	switch {
+	case len(rest) < m.cfg.MinMembers:
+		return false
+	case m.st.Next == 0:
+		return m.enough(len(rest))
+	case majority(m.st.Last.Roster, ready):
+		return majority(m.st.Last.Roster, rest)
+	}
+	return majority(Roster{Members: ready}, rest)
+}
+
+// differ ends a ballot whose members stored different results once it is known who is wrong, or that nobody can know: the
+// result to adopt is right, or that of more than half of the members.
+func (m *Machine) differ() {
+	members := m.settled.Roster.Members
+	count, right := map[string]int{}, ""
+	told := 0
+	for _, id := range members {
+		if hash, ok := m.dones[id]; ok {
+			told++
+			if count[hash]++; 2*count[hash] > len(members) {
+				right = hash
+			}
+		}
+	}
+	if m.adopt != nil {
+		right = m.adopt.Hash
+	}
+	if right == "" && told < len(members) {
+		return
+	}
+	var blame ID
+	for _, id := range members {
+		hash, ok := m.dones[id]
+		if !ok || hash == m.stored {
+			continue
+		}
+		why := fmt.Sprintf("stored %.12s, and most %.12s", hash, right)
+		m.note("hash_mismatch", fmt.Sprintf("%s has %.12s, this member %.12s", id, hash, m.stored))
+		if right == m.stored {
+			m.accuse(m.st.Promised, id, why)
+			blame = id
+		}
+	}
+	m.fail(m.st.Promised, "hashes differ", blame, true)
+}
