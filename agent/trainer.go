@@ -32,8 +32,7 @@ type trainer struct {
 	base    []float32 // the last committed shared state
 	spare   []float32 // the local state while another is scored
 	samples int64     // in the local state, not in base
-	images  []float32
-	labels  []int32
+	feed    *feed
 
 	cut      atomic.Bool
 	progress atomic.Pointer[progress]
@@ -53,11 +52,12 @@ type progress struct {
 const jobQueue = 16
 
 func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *trainer {
-	side, batch := cfg.Learner.Input, cfg.Learner.Batch
+	side := cfg.Learner.Input
+	loader := func() *shards.Loader { return shards.NewLoader(set, cfg.Data, side, cfg.Seed) }
 	t := &trainer{
-		cfg: cfg, learner: l, set: set, loader: shards.NewLoader(set, cfg.Data, side, cfg.Seed),
+		cfg: cfg, learner: l, set: set, loader: loader(),
 		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()),
-		images: make([]float32, batch*side*side*3), labels: make([]int32, batch),
+		feed: newFeed(loader(), side*side*3, cfg.Learner.Batch),
 	}
 	t.base = append(t.base, t.local()...)
 	t.spare = make([]float32, len(t.base))
@@ -146,16 +146,23 @@ func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64
 	}
 	p := progress{Round: round, Steps: len(s.batches), Step: min(from, len(s.batches))}
 	t.progress.Store(new(p))
-	for k := p.Step; k < len(s.batches) && !t.cut.Load() && ctx.Err() == nil; k++ {
+	err = t.feed.run(ctx, s, p.Step, func(k int, b batch) (more bool, err error) {
+		if t.cut.Load() || ctx.Err() != nil {
+			return false, nil
+		}
 		t.runBetween()
 		start := time.Now()
-		r, err := t.step(s, k, round)
+		r, err := t.step(b, float64(k)/float64(len(s.batches)), round)
 		if err != nil {
-			return t.samples, fmt.Errorf("train round %d step %d: %w", round, k, err)
+			return false, fmt.Errorf("train round %d step %d: %w", round, k, err)
 		}
-		t.samples += int64(len(s.batches[k]))
+		t.samples += int64(len(b.labels))
 		p = p.after(r, time.Since(start))
 		t.progress.Store(new(p))
+		return true, nil
+	})
+	if err != nil {
+		return t.samples, err
 	}
 	if !finite(t.learner.Shared(true)) {
 		t.undo()
@@ -164,14 +171,10 @@ func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64
 	return t.samples, nil
 }
 
-// step trains on batch k of a round.
-func (t *trainer) step(s stretch, k, round int) (learner.Result, error) {
-	indices := s.batches[k]
-	images, labels := t.images[:len(indices)*t.pixels()], t.labels[:len(indices)]
-	t.loader.Train(images, labels, indices, s.epochs[k])
-	at := float64(round-1) + float64(k)/float64(len(s.batches))
-	rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(at, t.cfg.Rounds.Count)
-	return t.learner.Step(images, labels, rate)
+// step trains on a batch; at is how far its round is, 0 to 1.
+func (t *trainer) step(b batch, at float64, round int) (learner.Result, error) {
+	rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(float64(round-1)+at, t.cfg.Rounds.Count)
+	return t.learner.Step(b.images, b.labels, rate)
 }
 
 // lose says that the state with hash, which was committed last, could not be read.
@@ -192,8 +195,6 @@ func (t *trainer) offer(to []float32, samples []int64) error {
 	copy(to, t.local())
 	return nil
 }
-
-func (t *trainer) pixels() int { return t.cfg.Learner.Input * t.cfg.Learner.Input * 3 }
 
 func (t *trainer) runBetween() {
 	for {
