@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg configs.Config, version string, log zerolog.Lo
 	close(a.quit)
 	stop()
 	if a.trainer != nil {
-		a.trainer.cut.Store(true)
+		a.trainer.stop()
 	}
 	return errors.Join(err, a.close())
 }

@@ -173,7 +173,7 @@ func (a *Agent) leave() {
 		return
 	}
 	a.ending.saving = true
-	a.trainer.cut.Store(true)
+	a.trainer.stop()
 	if a.scores.running {
 		a.scores.stop()
 	}

@@ -80,6 +80,8 @@ func (a *Agent) take(ctx context.Context, e any) {
 		a.saved()
 	case failure:
 		a.ending.fail(e.err)
+	case pauseRequest, resumeRequest, leaveRequest:
+		a.control(ctx, e)
 	default:
 		panic(fmt.Sprintf("agent: unknown event %T", e))
 	}

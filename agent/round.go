@@ -82,7 +82,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 	case roster.Train:
 		a.train(ctx, e)
 	case roster.Cut:
-		a.trainer.cut.Store(true)
+		a.trainer.stop()
 	case roster.Reduce:
 		a.reduce(ctx, e)
 	case roster.Cancel:
@@ -273,7 +273,7 @@ func (a *Agent) fetch(ctx, wanted context.Context, e roster.Fetch) {
 // adopt loads the state of a committed round, after the local steps at work have stopped.
 func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	r := e.Record
-	a.trainer.cut.Store(true)
+	a.trainer.stop()
 	a.recordCommit(e)
 	a.trainer.jobs <- func() {
 		state := a.trainer.spare

@@ -34,7 +34,9 @@ type trainer struct {
 	samples int64     // in the local state, not in base
 	feed    *feed
 
-	cut      atomic.Bool
+	cut      atomic.Bool // the local steps at work are to end
+	held     atomic.Bool   // no step is taken, until let go or cut
+	nudge    chan struct{} // cut or held changed
 	progress atomic.Pointer[progress]
 }
 
@@ -56,7 +58,7 @@ func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *traine
 	loader := func() *shards.Loader { return shards.NewLoader(set, cfg.Data, side, cfg.Seed) }
 	t := &trainer{
 		cfg: cfg, learner: l, set: set, loader: loader(),
-		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()),
+		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()), nudge: make(chan struct{}, 1),
 		feed: newFeed(loader(), side*side*3, cfg.Learner.Batch),
 	}
 	t.base = append(t.base, t.local()...)
@@ -147,10 +149,10 @@ func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64
 	p := progress{Round: round, Steps: len(s.batches), Step: min(from, len(s.batches))}
 	t.progress.Store(new(p))
 	err = t.feed.run(ctx, s, p.Step, func(k int, b batch) (more bool, err error) {
+		t.runBetween(ctx)
 		if t.cut.Load() || ctx.Err() != nil {
 			return false, nil
 		}
-		t.runBetween()
 		start := time.Now()
 		r, err := t.step(b, float64(k)/float64(len(s.batches)), round)
 		if err != nil {
@@ -196,12 +198,42 @@ func (t *trainer) offer(to []float32, samples []int64) error {
 	return nil
 }
 
-func (t *trainer) runBetween() {
+// stop ends the local steps at work after the one under way. It is safe for concurrent use, as hold is.
+func (t *trainer) stop() {
+	t.cut.Store(true)
+	t.wake()
+}
+
+// hold keeps the local steps from going on, or lets them.
+func (t *trainer) hold(on bool) {
+	t.held.Store(on)
+	t.wake()
+}
+
+func (t *trainer) wake() {
+	select {
+	case t.nudge <- struct{}{}:
+	default: // it has not looked since the last time
+	}
+}
+
+// runBetween does what waits between two steps, and waits itself while the steps are held.
+func (t *trainer) runBetween(ctx context.Context) {
 	for {
 		select {
 		case job := <-t.between:
 			job()
+			continue
 		default:
+		}
+		if !t.held.Load() || t.cut.Load() {
+			return
+		}
+		select {
+		case job := <-t.between:
+			job()
+		case <-t.nudge:
+		case <-ctx.Done():
 			return
 		}
 	}
