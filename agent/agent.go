@@ -154,7 +154,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrState, err)
 	}
-	key, err := gossip.ReadKey(a.cfg.Gossip.KeyFile)
+	keys, err := gossip.ReadKeys(a.cfg.Gossip.KeyFile)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -180,7 +180,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	if a.announcer, err = gossip.NewAnnouncer(ctx, a.host.Libp2p(), "shoal/scores"); err != nil {
 		return fmt.Errorf("open announcements: %w", err)
 	}
-	if a.gossip, err = gossip.Start(ctx, a.cfg.Gossip, key, self, a.host.Admit, memberlistLog{a.log}); err != nil {
+	if a.gossip, err = gossip.Start(ctx, a.cfg.Gossip, gossip.Setup{Self: self, Keys: keys, Admit: a.host.Admit, Log: memberlistLog{a.log}}); err != nil {
 		return busy(err)
 	}
 	a.log.Info().Str("event", "agent_started").Str("name", a.cfg.Name).Str("id", string(a.host.ID())).Str("version", a.version).

@@ -196,14 +196,14 @@ func (s *shelf) stranger(i int, key, want string) {
 // unsigned joins membership with the right key, but with a record that nobody signed: the member must not list it.
 func (s *shelf) unsigned(member agent.Status) {
 	s.t.Helper()
-	key, err := gossip.ReadKey(s.key())
+	keys, err := gossip.ReadKeys(s.key())
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	var log output
 	self := gossip.Node{ID: "12D3KooWunsigned", Name: "unsigned", Record: []byte("signed by nobody")}
 	cfg := gossip.Config{Listen: "127.0.0.1:0", Seeds: []string{member.Gossip}}
-	g, err := gossip.Start(s.t.Context(), cfg, key, self, func(string, []byte) error { return nil }, &log)
+	g, err := gossip.Start(s.t.Context(), cfg, gossip.Setup{Self: self, Keys: keys, Admit: func(string, []byte) error { return nil }, Log: &log})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ type tuning struct {
 	quiet, restless                                               time.Duration // of a view: publish after, and at the latest after
 	readmit                                                       time.Duration
 	conflictAfter                                                 time.Duration
+	rereadKeys                                                    time.Duration
 }
 
 // pi is the profile of a Pi on a LAN. With a probe interval of 1.5 s and a multiplier of 4 a dead member is declared so
@@ -56,12 +57,14 @@ func pi() tuning {
 		rejoinFirst: 250 * time.Millisecond, rejoinEvery: 10 * time.Second,
 		quiet: 50 * time.Millisecond, restless: 500 * time.Millisecond,
 		readmit: time.Second, conflictAfter: 10 * time.Second,
+		rereadKeys: 2 * time.Second,
 	}
 }
 
 // Gossip is this agent's part in membership. All its methods may be called at once.
 type Gossip struct {
 	list    *memberlist.Memberlist
+	ring    *memberlist.Keyring
 	table   *table
 	addr    string
 	seeds   []string
@@ -78,39 +81,53 @@ type Gossip struct {
 	shut bool
 }
 
-// Start listens at cfg.Listen and looks for the seeds until one answers; that none does yet is no error. admit is called
-// with name and record of every member before it is let in, again whenever it is heard of, and at once from several
-// goroutines; it must be quick, and its error keeps the member out. The log gets memberlist's lines, one per Write. ctx
-// bounds the start only: membership ends with Close.
-func Start(ctx context.Context, cfg Config, key Key, self Node, admit func(name string, record []byte) error, log io.Writer) (*Gossip, error) {
-	return start(ctx, cfg, key, self, admit, log, pi())
+// Setup is what membership works with, beside its configuration.
+type Setup struct {
+	Self Node
+	// Keys are those of the cluster. If the configuration has a key file, it is read again every 2 s, and what it holds
+	// then counts.
+	Keys Keys
+	// Admit is called with name and record of every member before it is let in, again whenever it is heard of, and at
+	// once from several goroutines; it must be quick, and its error keeps the member out.
+	Admit func(name string, record []byte) error
+	// Log gets lines that begin with their level in brackets, as in "[WARN] ", one per Write; nil: nobody does.
+	Log io.Writer
 }
 
-func start(ctx context.Context, cfg Config, key Key, self Node, admit func(string, []byte) error, out io.Writer, tune tuning) (*Gossip, error) {
+// Start listens at cfg.Listen and looks for the seeds until one answers; that none does yet is no error. ctx bounds the
+// start only: membership ends with Close.
+func Start(ctx context.Context, cfg Config, with Setup) (*Gossip, error) {
+	return start(ctx, cfg, with, pi(), listen)
+}
+
+// wire gives memberlist's configuration a transport that listens at a host:port, and returns the host:port that others
+// are told.
+type wire func(ctx context.Context, conf *memberlist.Config, listen string) (string, error)
+
+func start(ctx context.Context, cfg Config, with Setup, tune tuning, listen wire) (*Gossip, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("start membership: %w", err)
 	}
-	meta, err := encodeMeta(self.Name, self.Record)
+	meta, err := encodeMeta(with.Self.Name, with.Self.Record)
 	if err != nil {
-		return nil, fmt.Errorf("start membership as %q: %w", self.Name, err)
+		return nil, fmt.Errorf("start membership as %q: %w", with.Self.Name, err)
 	}
-	bind, err := resolveListen(cfg.Listen)
-	if err != nil {
-		return nil, err
-	}
-	if out == nil {
-		out = io.Discard
+	if with.Log == nil {
+		with.Log = io.Discard
 	}
 	g := &Gossip{
-		table: newTable(self, meta, admit, tune.conflictAfter), seeds: cfg.Seeds, tuning: tune,
+		table: newTable(with.Self, meta, with.Admit, tune.conflictAfter), seeds: cfg.Seeds, tuning: tune,
 		views: make(chan View, 1), refused: make(chan error, maxRefused),
 	}
-	g.log = newLogger(out, g.table)
+	g.log = newLogger(with.Log, g.table)
+	if g.ring, err = keyring(with.Keys); err != nil {
+		return nil, err
+	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	conf := settings(tune, key, g.log)
-	conf.Name = string(self.ID)
+	conf := settings(tune, g.ring, g.log)
+	conf.Name = string(with.Self.ID)
 	g.table.attach(conf)
-	if g.addr, err = listen(g.ctx, conf, bind); err == nil {
+	if g.addr, err = listen(g.ctx, conf, cfg.Listen); err == nil {
 		g.list, err = memberlist.Create(conf)
 	}
 	if err != nil {
@@ -119,6 +136,9 @@ func start(ctx context.Context, cfg Config, key Key, self Node, admit func(strin
 	}
 	g.working.Go(g.publish)
 	g.working.Go(g.rejoin)
+	if cfg.KeyFile != "" {
+		g.working.Go(func() { g.watchKeys(cfg.KeyFile, with.Keys) })
+	}
 	return g, nil
 }
 

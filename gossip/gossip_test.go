@@ -27,6 +27,7 @@ func swift() tuning {
 		rejoinFirst: 10 * time.Millisecond, rejoinEvery: 200 * time.Millisecond,
 		quiet: 5 * time.Millisecond, restless: 50 * time.Millisecond,
 		readmit: 50 * time.Millisecond, conflictAfter: 100 * time.Millisecond,
+		rereadKeys: 20 * time.Millisecond,
 	}
 }
 
@@ -86,12 +87,12 @@ func recordOf(t testing.TB, h *p2p.Host) []byte {
 }
 
 // newAgent starts a member at any free port; other fields of cfg hold.
-func newAgent(t testing.TB, key Key, cfg Config) *agent {
+func newAgent(t testing.TB, key Keys, cfg Config) *agent {
 	t.Helper()
 	return newAgentAs(t, newHost(t, newIdentity(t)), key, cfg)
 }
 
-func newAgentAs(t testing.TB, h *p2p.Host, key Key, cfg Config) *agent {
+func newAgentAs(t testing.TB, h *p2p.Host, key Keys, cfg Config) *agent {
 	t.Helper()
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:0"
@@ -99,7 +100,7 @@ func newAgentAs(t testing.TB, h *p2p.Host, key Key, cfg Config) *agent {
 	a := &agent{host: h, log: &logged{}}
 	var err error
 	self := Node{h.ID(), "pi-" + string(h.ID())[46:], recordOf(t, h)}
-	if a.Gossip, err = start(context.Background(), cfg, key, self, h.Admit, a.log, swift()); err != nil {
+	if a.Gossip, err = start(context.Background(), cfg, Setup{Self: self, Keys: key, Admit: h.Admit, Log: a.log}, swift(), listen); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -110,13 +111,13 @@ func newAgentAs(t testing.TB, h *p2p.Host, key Key, cfg Config) *agent {
 	return a
 }
 
-func newKeyFor(t testing.TB) Key {
+func newKeyFor(t testing.TB) Keys {
 	t.Helper()
 	key, err := NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	return Keys{key}
 }
 
 // state is what the newest view says of a member, "" if it is not listed.
@@ -251,7 +252,7 @@ func TestOtherKeyIsRefusedOnBothSides(t *testing.T) {
 	var keyError *KeyError
 	select {
 	case err := <-b.Refused():
-		if !errors.As(err, &keyError) || keyError.Addr != a.Addr() || !strings.Contains(err.Error(), "copy one key file") {
+		if !errors.As(err, &keyError) || keyError.Addr != a.Addr() || !strings.Contains(err.Error(), "copy the key file") {
 			t.Errorf("refused with %v", err)
 		}
 	case <-time.After(5 * time.Second):
@@ -292,8 +293,8 @@ func TestForgedMemberIsKeptOut(t *testing.T) {
 		{"no peer ID", Node{"forger", "forger", recordOf(t, forger)}},
 	} {
 		log := &logged{}
-		g, err := start(context.Background(), Config{Listen: "127.0.0.1:0", Seeds: []string{a.Addr()}}, key, row.self,
-			func(string, []byte) error { return nil }, log, swift())
+		g, err := start(context.Background(), Config{Listen: "127.0.0.1:0", Seeds: []string{a.Addr()}},
+			Setup{Self: row.self, Keys: key, Admit: accept, Log: log}, swift(), listen)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -343,7 +344,6 @@ func TestStartFailures(t *testing.T) {
 	a := newAgent(t, key, Config{})
 	h := newHost(t, newIdentity(t))
 	good := Node{h.ID(), "pi", recordOf(t, h)}
-	admit := func(string, []byte) error { return nil }
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	for _, row := range []struct {
@@ -360,7 +360,7 @@ func TestStartFailures(t *testing.T) {
 		{"no record", "127.0.0.1:0", t.Context(), Node{h.ID(), "pi", nil}, "no peer record", nil},
 		{"ctx over", "127.0.0.1:0", ended, good, "canceled", context.Canceled},
 	} {
-		g, err := Start(row.ctx, Config{Listen: row.listen}, key, row.self, admit, nil)
+		g, err := Start(row.ctx, Config{Listen: row.listen}, Setup{Self: row.self, Keys: key, Admit: accept})
 		if err == nil {
 			_ = g.Close()
 		}
@@ -372,7 +372,7 @@ func TestStartFailures(t *testing.T) {
 
 func TestListenOnEveryInterfaceAdvertisesOne(t *testing.T) {
 	h := newHost(t, newIdentity(t))
-	g, err := Start(t.Context(), Config{Listen: ":0"}, newKeyFor(t), Node{h.ID(), "pi", recordOf(t, h)}, h.Admit, nil)
+	g, err := Start(t.Context(), Config{Listen: ":0"}, Setup{Self: Node{h.ID(), "pi", recordOf(t, h)}, Keys: newKeyFor(t), Admit: h.Admit})
 	if err != nil {
 		t.Fatal(err)
 	}

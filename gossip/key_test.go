@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 
 func TestKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cluster.key")
-	key := newKeyFor(t)
+	key := newKeyFor(t)[0]
 	if err := WriteKey(path, key); err != nil {
 		t.Fatal(err)
 	}
@@ -23,13 +24,13 @@ func TestKeyFile(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
 	}
-	if got, err := ReadKey(path); err != nil || got != key {
+	if got, err := ReadKeys(path); err != nil || !slices.Equal(got, Keys{key}) {
 		t.Errorf("read another key, %v", err)
 	}
-	if err := WriteKey(path, newKeyFor(t)); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), path) {
+	if err := WriteKey(path, newKeyFor(t)...); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("overwriting: %v", err)
 	}
-	if text := fmt.Sprintf("%v %s %+v %#v", key, key, key, key); strings.Contains(text, fmt.Sprint(key[0])+" ") || strings.Contains(text, key.Base64()) {
+	if text := fmt.Sprintf("%v %s %+v %#v %v %#v", key, key, key, key, Keys{key}, Keys{key}); strings.Contains(text, fmt.Sprint(key[0])+" ") || strings.Contains(text, key.Base64()) {
 		t.Errorf("a key prints as %s", text)
 	}
 }
@@ -43,30 +44,33 @@ func TestBadKeyFileNamesPathAndRemedy(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadKey(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "shoal keygen") {
+		if _, err := ReadKeys(path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "shoal keygen") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	absent := filepath.Join(dir, "absent")
-	if _, err := ReadKey(absent); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), absent) || !strings.Contains(err.Error(), "shoal keygen") {
+	if _, err := ReadKeys(absent); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), absent) || !strings.Contains(err.Error(), "shoal keygen") {
 		t.Errorf("absent: %v", err)
 	}
-	if _, err := ReadKey(""); err == nil || !strings.Contains(err.Error(), "gossip.key_file") {
+	if _, err := ReadKeys(""); err == nil || !strings.Contains(err.Error(), "gossip.key_file") {
 		t.Errorf("not set: %v", err)
 	}
 }
 
-func FuzzParseKey(f *testing.F) {
+func FuzzParseKeys(f *testing.F) {
+	const one, two = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
 	f.Add("")
-	f.Add("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+	f.Add(one)
+	f.Add(one + "\n" + two)
+	f.Add(one + one)
 	f.Add("AAAA")
 	f.Fuzz(func(t *testing.T, text string) {
-		key, err := ParseKey(text)
+		keys, err := ParseKeys(text)
 		if err != nil {
 			return
 		}
-		if again, err := ParseKey(key.Base64()); err != nil || again != key {
-			t.Errorf("%q became another key, %v", text, err)
+		if again, err := ParseKeys(string(keys.text())); err != nil || !slices.Equal(again, keys) || len(keys) > MaxKeys {
+			t.Errorf("%q became %d other keys, %v", text, len(keys), err)
 		}
 	})
 }

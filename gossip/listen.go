@@ -19,9 +19,9 @@ const listenTries = 10
 const retransmitMult = 8
 
 // settings is memberlist's configuration. What is not set here is its LAN profile's.
-func settings(tune tuning, key Key, logger *log.Logger) *memberlist.Config {
+func settings(tune tuning, ring *memberlist.Keyring, logger *log.Logger) *memberlist.Config {
 	conf := memberlist.DefaultLANConfig()
-	conf.SecretKey = key[:]
+	conf.Keyring = ring
 	conf.ProbeInterval, conf.ProbeTimeout = tune.probeInterval, tune.probeTimeout
 	conf.GossipInterval, conf.PushPullInterval = tune.gossipInterval, tune.pushPullInterval
 	conf.SuspicionMult = 4
@@ -37,7 +37,7 @@ func settings(tune tuning, key Key, logger *log.Logger) *memberlist.Config {
 // error has lost its cause.
 func resolveListen(listen string) (*net.TCPAddr, error) {
 	fail := func(err error) error {
-		return fmt.Errorf("listen on gossip.listen %q: %w (take a free port, or stop the agent that holds this one)", listen, err)
+		return fmt.Errorf("listen on %s: %w (take a free port, or stop the agent that holds this one)", listen, err)
 	}
 	addr, err := net.ResolveTCPAddr("tcp", listen)
 	if err != nil {
@@ -58,10 +58,13 @@ func resolveListen(listen string) (*net.TCPAddr, error) {
 	return addr, packets.Close()
 }
 
-// listen gives conf a transport that listens at bind, and returns the host:port that others are told.
-func listen(ctx context.Context, conf *memberlist.Config, bind *net.TCPAddr) (string, error) {
+// listen is the wire of UDP and TCP.
+func listen(ctx context.Context, conf *memberlist.Config, at string) (string, error) {
+	bind, err := resolveListen(at)
+	if err != nil {
+		return "", err
+	}
 	var inner *memberlist.NetTransport
-	var err error
 	for range listenTries {
 		inner, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{bind.IP.String()}, BindPort: bind.Port, Logger: conf.Logger,

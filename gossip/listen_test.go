@@ -9,7 +9,7 @@ import (
 
 // When a cluster forms, every member hears of every other by gossip, but for one formation in fifty.
 func TestGossipReachesEverybody(t *testing.T) {
-	conf := settings(pi(), Key{}, log.New(io.Discard, "", 0))
+	conf := settings(pi(), nil, log.New(io.Discard, "", 0))
 	for n := 2; n <= 64; n++ {
 		size := float64(n)
 		sends := size * float64(conf.RetransmitMult) * math.Ceil(math.Log10(size+1))

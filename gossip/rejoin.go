@@ -22,7 +22,7 @@ type KeyError struct {
 }
 
 func (e *KeyError) Error() string {
-	return fmt.Sprintf("join %s: the cluster key differs from the one there; copy one key file to every node", e.Addr)
+	return fmt.Sprintf("join %s: the cluster key differs from the one there; copy the key file of a member to this node", e.Addr)
 }
 
 // rejoin contacts seeds, and members that died: memberlist never does by itself, so that two sides of a partition of
