@@ -50,7 +50,9 @@ type Agent struct {
 	round   roundWork
 	scores  scoreWork
 	ending  ending
-	shown   shown // what HTTP shows
+	shown   shown     // what HTTP shows
+	told    time.Time // when the others heard of our progress last
+	cpu     cpuShare
 }
 
 // eventQueue bounds the answers that wait for the loop: senders block, they do not lose.

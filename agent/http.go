@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"time"
 
@@ -10,22 +13,41 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// httpWithin bounds reading a request and writing its answer.
-const httpWithin = 10 * time.Second
+// httpWithin bounds reading a request and writing its answer, httpIdle how long a connection may wait for the next.
+const (
+	httpWithin = 10 * time.Second
+	httpIdle   = time.Minute
+)
 
-// serveHTTP serves status, metrics and report until ctx ends. An empty address serves nothing.
+// addressFile tells where this agent serves HTTP, host:port, or HTTPOff.
+const addressFile = "http.addr"
+
+// HTTPOff is the text of the address file of an agent that serves no HTTP.
+const HTTPOff = "off"
+
+// serveHTTP serves status, metrics, report and what steers the agent until ctx ends. An empty address serves nothing.
 func (a *Agent) serveHTTP(ctx context.Context) error {
 	if a.cfg.HTTP.Listen == "" {
-		return nil
+		return errors.Join(a.store.remove(tokenFile), a.store.write(addressFile, []byte(HTTPOff+"\n")))
 	}
 	l, err := listen(a.cfg.HTTP.Listen)
 	if err != nil {
 		return err
 	}
-	if err := a.store.write("http.addr", []byte(l.Addr().String()+"\n")); err != nil {
+	token := newToken()
+	err = a.store.write(tokenFile, []byte(token+"\n"))
+	if err == nil {
+		err = a.store.write(addressFile, []byte(l.Addr().String()+"\n"))
+	}
+	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s := &http.Server{Handler: a.routes(), ReadTimeout: httpWithin, WriteTimeout: httpWithin, MaxHeaderBytes: 16 << 10}
+	address, ok := l.Addr().(*net.TCPAddr)
+	g := &guard{next: a.routes(token), instance: Instance(token), local: ok && address.IP.IsLoopback(), turns: make(chan struct{}, httpAtOnce)}
+	s := &http.Server{
+		Handler: g, ReadTimeout: httpWithin, WriteTimeout: httpWithin, IdleTimeout: httpIdle, MaxHeaderBytes: 16 << 10,
+		ErrorLog: log.New(io.Discard, "", 0), // of clients' mistakes
+	}
 	a.start(func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			a.log.Error().Str("event", "http_failed").Err(err).Msg("status is not served any more")
@@ -38,11 +60,15 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 		if s.Shutdown(stop) != nil {
 			_ = s.Close() // connections that do not end in time are cut
 		}
+		if err := errors.Join(a.store.remove(addressFile), a.store.remove(tokenFile)); err != nil {
+			a.log.Warn().Str("event", "http_files").Err(err).Msg("the address of an agent that ended stays behind")
+		}
 	})
 	return nil
 }
 
-func (a *Agent) routes() http.Handler {
+// routes are the paths; token is what control calls must present.
+func (a *Agent) routes(token string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -56,10 +82,27 @@ func (a *Agent) routes() http.Handler {
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.shown.snapshot()) })
 	mux.HandleFunc("GET /v1/report", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.report()) })
+	mux.HandleFunc("GET /v1/cluster", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.cluster(time.Now())) })
+	mux.HandleFunc("GET /v1/members", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, a.cluster(time.Now()).Members)
+	})
+	mux.HandleFunc("GET /v1/rounds/{round}", a.serveExplain)
+	for _, what := range []string{steerPause, steerResume, steerLeave} {
+		mux.HandleFunc("POST /v1/"+what, control(token, a.serveSteer(what)))
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(&metrics{shown: &a.shown})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+func (a *Agent) serveExplain(w http.ResponseWriter, r *http.Request) {
+	e, err := a.explain(r.PathValue("round"))
+	if err != nil {
+		refuse(w, http.StatusNotFound, "%v", err)
+		return
+	}
+	answer(w, http.StatusOK, e)
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

@@ -58,6 +58,7 @@ func (a *Agent) take(ctx context.Context, e any) {
 	case moved:
 		a.round.sent += e.sent
 		a.round.received += e.received
+		a.shown.moved(e.sent, e.received)
 		a.step(ctx, e.Event)
 	case roster.Received:
 		if a.agrees(e.From) {

@@ -149,20 +149,31 @@ func (a *Agent) record(s eval.Score) error {
 
 // heard takes an announcement.
 func (a *Agent) heard(n gossip.Announcement) {
-	var s eval.Score
-	if n.Kind != scoreKind {
-		return
-	}
-	err := json.Unmarshal(n.Body, &s)
-	if err == nil && s.Evaluator != n.From {
-		err = fmt.Errorf("it is of %s", s.Evaluator)
-	}
-	if err == nil && a.isHere(n.From) {
-		err = a.record(s)
+	var err error
+	switch n.Kind {
+	case scoreKind:
+		err = a.heardScore(n)
+	case progressKind:
+		err = a.heardProgress(n)
 	}
 	if err != nil {
 		a.log.Warn().Str("event", "bad_announcement").Str("peer", string(n.From)).Err(err).Msg("announcement refused")
 	}
+}
+
+// heardScore records the score that a member announces.
+func (a *Agent) heardScore(n gossip.Announcement) error {
+	var s eval.Score
+	if err := json.Unmarshal(n.Body, &s); err != nil {
+		return err
+	}
+	if s.Evaluator != n.From {
+		return fmt.Errorf("it is of %s", s.Evaluator)
+	}
+	if !a.isHere(n.From) {
+		return nil
+	}
+	return a.record(s)
 }
 
 // retell announces our newest score.

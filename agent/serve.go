@@ -48,6 +48,9 @@ func (a *Agent) handle() {
 	a.host.HandleCall("state", func(_ context.Context, _ roster.ID, body []byte) ([]byte, error) {
 		return a.serveState(string(body))
 	})
+	a.host.HandleCall(steerKind, func(_ context.Context, from roster.ID, body []byte) ([]byte, error) {
+		return nil, a.serveSteerCall(from, body)
+	})
 	a.host.HandleCall("journal", func(_ context.Context, from roster.ID, body []byte) ([]byte, error) {
 		return a.serveJournal(from, body)
 	})
@@ -116,7 +119,7 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err := a.store.write(name, file); err != nil {
 		return err
 	}
-	err = a.trainer.read(a.store.path(name), state)
+	_, err = a.trainer.learner.ReadState(a.store.path(name), state)
 	if got := hashOf(state); err == nil && got != hash {
 		err = fmt.Errorf("the state sent hashes to %s", got)
 	}

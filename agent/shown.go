@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"shoal/eval"
 	"shoal/gossip/roster"
@@ -23,6 +24,9 @@ type shown struct {
 	images int
 	busy   float64  // seconds spent training
 	part   progress // of the round that is not in images and busy yet
+
+	sent, received int64               // bytes of exchanges
+	heard          map[roster.ID]heard // of members that membership lists, this agent among them
 }
 
 func (s *shown) greeting() hello {
@@ -93,10 +97,11 @@ func (a *Agent) show() {
 	score := s.status.Score
 	s.hello = hello
 	s.status = Status{
-		Name: a.cfg.Name, ID: string(a.host.ID()), Version: a.version, Lineage: last.Lineage, Generation: last.Roster.Generation,
-		Round: min(int(a.machine.Next()), a.cfg.Rounds.Count), Rounds: a.cfg.Rounds.Count, Phase: phase, Role: role,
+		API: API, Name: a.cfg.Name, ID: string(a.host.ID()), Version: a.version, Lineage: last.Lineage, Generation: last.Roster.Generation,
+		Round: min(int(a.machine.Next()), a.cfg.Rounds.Count), Rounds: a.cfg.Rounds.Count, Phase: phase, Paused: a.paused(), Role: role,
 		Step: p.Step, Steps: p.Steps, Loss: p.Loss, StateHash: last.Hash, PeakRSSBytes: peakRSS(), Score: score,
 		Streams: a.host.Addrs(), Members: []MemberStatus{},
+		Images: s.images + s.part.Images, Sent: s.sent, Received: s.received, Started: a.started.UTC().Format(time.RFC3339),
 	}
 	if a.gossip != nil {
 		s.status.Gossip = a.gossip.Addr()
@@ -107,13 +112,17 @@ func (a *Agent) show() {
 	s.alive = s.alive[:0]
 	for id, m := range a.members {
 		_, placed := last.Roster.Rank(id)
-		s.status.Members = append(s.status.Members, MemberStatus{ID: string(id), Name: m.Name, State: strings.ToLower(m.State.String()), InRoster: placed})
+		s.status.Members = append(s.status.Members, MemberStatus{
+			ID: string(id), Name: m.Name, State: strings.ToLower(m.State.String()), InRoster: placed,
+			Addr: m.Addr, Samples: last.Samples[id], Refused: m.refused,
+		})
 		if id != a.host.ID() && a.isHere(id) {
 			s.alive = append(s.alive, id)
 		}
 	}
 	slices.SortFunc(s.status.Members, func(x, y MemberStatus) int { return strings.Compare(x.ID, y.ID) })
 	slices.Sort(s.alive)
+	s.forget(s.status.Members)
 	s.own = eval.AgentSummary{ID: a.host.ID(), Name: a.cfg.Name, ModelHash: last.Hash, PeakRSSMB: float64(s.status.PeakRSSBytes) / (1 << 20)}
 	if total := s.busy + s.part.Seconds; total > 0 {
 		s.own.ImagesPerSecond = float64(s.images+s.part.Images) / total
@@ -137,7 +146,11 @@ func (a *Agent) phaseName() string {
 	if a.scores.running && a.machine.Phase() != roster.Training {
 		return "evaluate"
 	}
-	switch a.machine.Phase() {
+	phase := a.machine.Phase()
+	if a.paused() && (phase == roster.Training || phase == roster.Waiting) {
+		return "pause"
+	}
+	switch phase {
 	case roster.Joining:
 		return "form"
 	case roster.Training:

@@ -26,7 +26,8 @@ import (
 //	local.safetensors                 unfinished local work of an agent that left in good order
 //	journal.jsonl, report.json        the record of the run
 //	model.safetensors                 the model at the end of the run
-//	http.addr                         where this agent serves its status
+//	http.addr                         where this agent serves its status, while it runs
+//	http.token                        what control calls must present, mode 0600
 type store struct {
 	dir  string
 	lock *flock.Flock

@@ -34,10 +34,12 @@ type Config struct {
 	Log       Log               `yaml:"log"`
 }
 
-// HTTP says where status, metrics and reports are served. They are neither encrypted nor authenticated.
+// HTTP says where status, metrics and reports are served. They are neither encrypted nor authenticated; what steers the
+// agent wants a token of the state directory, and comes from the same machine.
 type HTTP struct {
 	Listen      string `yaml:"listen"`       // host:port; port 0: any free one; empty: no HTTP at all
 	AllowRemote bool   `yaml:"allow_remote"` // let listen be an address that other machines can reach
+	Obey        string `yaml:"obey"`         // whose requests to pause, resume or leave count: members | self; members: any member may pass one on
 }
 
 // Log says what is logged, to standard error.
@@ -52,6 +54,6 @@ func Defaults() Config {
 		State: "shoal-state", Seed: 1, Keep: 2,
 		Data: shards.Defaults(), Learner: learner.Defaults(), Rounds: roster.Defaults(), Averaging: collective.Defaults(),
 		Gossip: gossip.Defaults(), P2P: p2p.Defaults(), Eval: eval.Defaults(),
-		HTTP: HTTP{Listen: "127.0.0.1:7948"}, Log: Log{Level: "info", Format: "auto"},
+		HTTP: HTTP{Listen: "127.0.0.1:7948", Obey: "members"}, Log: Log{Level: "info", Format: "auto"},
 	}
 }

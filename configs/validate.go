@@ -131,6 +131,11 @@ func portOfMultiaddress(address string) string {
 
 // Validate reports every impossible value, each error as "key: value, and what to do".
 func (h HTTP) Validate() error {
+	return errors.Join(oneOf("obey", h.Obey, "members", "self"), h.validateListen())
+}
+
+// validateListen checks where HTTP is served.
+func (h HTTP) validateListen() error {
 	if h.Listen == "" {
 		return nil
 	}

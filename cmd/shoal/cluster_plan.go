@@ -68,7 +68,7 @@ func planCluster(dir string, n int, shared configs.Config, threads int) (cluster
 		own.Rounds.Expect = n
 		own.Gossip.Listen, own.Gossip.Seeds = loopback(2*i), nil
 		own.P2P.Listen = fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", ports[2*i+1])
-		own.HTTP = configs.HTTP{Listen: "127.0.0.1:0"}
+		own.HTTP.Listen, own.HTTP.AllowRemote = "127.0.0.1:0", false
 		own.Log.Format = "json"
 		if i > 0 {
 			own.Gossip.Seeds = []string{loopback(0)}

@@ -19,6 +19,7 @@ const (
 	exitRefused = 5 // the cluster cannot be joined or refuses this agent
 	exitBusy    = 6 // a port or the state directory is in use
 	exitNoSpace = 7 // no space left where something had to be written
+	exitAbsent  = 8 // no agent answers, or one of another version
 	exitSignal  = 128
 	// Stopped by a signal: exitSignal plus its number, 130 for SIGINT and 143 for SIGTERM.
 )
@@ -29,6 +30,7 @@ const exitCodesHelp = `Exit codes:
   1  failure                           5  cannot join, or refused by the cluster
   2  wrong command, flag or argument   6  port or state directory in use
   3  bad configuration                 7  no space left
+                                       8  no agent answers, or one of another version
   130, 143  stopped by SIGINT, SIGTERM; an agent that then left in good order exits with 0`
 
 // exitError is an error with the exit code that it ends the program with.

@@ -54,6 +54,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 
 // addCommands puts every subcommand below root, each from its own file.
 func addCommands(root *cobra.Command, o *options) {
+	root.AddCommand(newStatusCmd(o), newMembersCmd(o))
+	root.AddCommand(newSteerCmds(o)...)
 	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newPredictCmd(o), newExportCmd(o), newKeygenCmd(o), newVersionCmd(o))
 }
 
