@@ -60,7 +60,7 @@ func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
 	meta := map[string]string{
 		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
 	}
-	if err := a.trainer.learner.WriteState(a.store.statePath(hash), state, meta); err != nil {
+	if err := a.trainer.write(a.store.statePath(hash), state, meta); err != nil {
 		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
 	}
 	return nil
@@ -68,7 +68,7 @@ func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
 
 // readState loads the state with hash from the state directory into state, and checks it.
 func (a *Agent) readState(hash string, state []float32) error {
-	if _, err := a.trainer.learner.ReadState(a.store.statePath(hash), state); err != nil {
+	if err := a.trainer.read(a.store.statePath(hash), state); err != nil {
 		return err
 	}
 	if got := hashOf(state); got != hash {

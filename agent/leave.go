@@ -130,7 +130,7 @@ func (a *Agent) saveModel(last roster.Record) error {
 		meta := map[string]string{
 			"mean": decimals(t.set.Mean), "std": decimals(t.set.Std), "class_names": string(classes), "state_hash": last.Hash, "lineage": last.Lineage, "round": strconv.FormatUint(last.Round, 10),
 		}
-		return t.learner.WriteState(a.file("model.safetensors"), t.learner.Shared(false), meta)
+		return t.learner.WriteState(a.file("model.safetensors"), t.learner.Shared(false), nil, meta)
 	})
 }
 

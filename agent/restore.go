@@ -53,7 +53,7 @@ func (a *Agent) recordLast() error {
 	if last.Round == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
+	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.Round == int(last.Round) && c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
 		if err := a.journal.AppendCommit(a.commitOf(last)); err != nil {
 			return fmt.Errorf("%w: %w", ErrState, err)
 		}
@@ -80,12 +80,22 @@ func (a *Agent) stillPrepared(st roster.Stable) roster.Stable {
 // with the loss for longer than rounds.form. The trainer runs it before local steps. When these are cut it gives up: a
 // newer state may be on its way, and until one is adopted this member takes part without samples.
 func (a *Agent) restore(ctx context.Context) error {
+	return a.recover(ctx, a.started.Add(a.cfg.Rounds.Form), a.trainer.cut.Load)
+}
+
+// restoreFor is restore for an exchange, which ends with ctx: without the base nobody can tell what follows it. The others
+// wait for this member meanwhile, as for a slow stream.
+func (a *Agent) restoreFor(ctx context.Context) error {
+	return a.recover(ctx, time.Now().Add(a.cfg.Rounds.Form), func() bool { return false })
+}
+
+func (a *Agent) recover(ctx context.Context, until time.Time, stop func() bool) error {
 	t := a.trainer
 	if t.lost == "" {
 		return nil
 	}
-	err := a.reload(ctx, t.lost, t.base, t.lostBy, a.started.Add(a.cfg.Rounds.Form), t.cut.Load)
-	if err != nil || t.cut.Load() || ctx.Err() != nil {
+	err := a.reload(ctx, t.lost, t.base, t.lostBy, until, stop)
+	if err != nil || stop() || ctx.Err() != nil {
 		return err
 	}
 	a.log.Info().Str("event", "state_restored").Str("state_hash", t.lost).Msg("got the last checkpoint from a member")

@@ -1,8 +1,9 @@
 // The life of a round, in the order of the functions below:
 //
 //  1. train: the machine pins the roster; local steps on this member's shard of it
-//  2. reduce: copy the local state, average it with the roster's over streams, store the mean under its hash
-//  3. fetch: or get the mean by hash from a member that holds it
+//  2. reduce: average what the local steps changed with the roster's over streams, store what follows under its hash
+//     (exchange.go)
+//  3. fetch: or get that by hash from a member that holds it
 //  4. adopt: the round is committed; load its state, write the journal's line
 //  5. score: if elected, evaluate that state and announce the result (score.go)
 //
@@ -14,11 +15,9 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"shoal/eval"
-	"shoal/gossip/collective"
 	"shoal/gossip/roster"
 )
 
@@ -26,10 +25,8 @@ import (
 type roundWork struct {
 	initial    string // hash of the untrained state
 	stable     roster.Stable
-	resumeStep int                // step to go on from, after leaving in the middle of a round
-	mean       []float32          // where an exchange averages
-	exchange   context.CancelFunc // ends the exchange at work, if there is one
-	exchanged  chan struct{}      // closed when the last exchange has ended
+	resumeStep int // step to go on from, after leaving in the middle of a round
+	exchange   exchange
 	fetching   context.CancelFunc // ends the fetch at work, if there is one
 
 	phase    roster.Phase
@@ -39,18 +36,6 @@ type roundWork struct {
 	sent     int64
 	received int64
 	noted    string
-}
-
-// moved is an exchange's volume, told with its outcome.
-type moved struct {
-	roster.Event
-	sent, received int64
-}
-
-func (a *Agent) scratch() {
-	a.round.mean = make([]float32, len(a.trainer.base))
-	a.round.exchanged = make(chan struct{})
-	close(a.round.exchanged)
 }
 
 // account adds the time since the last event to the phase the machine was in.
@@ -86,9 +71,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 	case roster.Reduce:
 		a.reduce(ctx, e)
 	case roster.Cancel:
-		if a.round.exchange != nil {
-			a.round.exchange()
-		}
+		a.round.exchange.cancel()
 	case roster.Fetch:
 		a.startFetch(ctx, e)
 	case roster.Adopt:
@@ -127,110 +110,8 @@ func (a *Agent) train(ctx context.Context, e roster.Train) {
 		if err != nil {
 			a.log.Error().Str("event", "training_failed").Err(err).Msg("local steps failed")
 		}
-		a.post(roster.Trained{Samples: samples})
+		a.post(roster.Trained{Samples: samples, Norm: a.trainer.norm()})
 	}
-}
-
-// reduce averages the local states of the roster, in a goroutine of its own that ends when the machine cancels it: the
-// trainer may be busy with a score, and meanwhile ballots fail and are tried again.
-func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
-	if a.round.exchange != nil {
-		a.round.exchange()
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	before, ended := a.round.exchanged, make(chan struct{})
-	a.round.exchange, a.round.exchanged = cancel, ended
-	a.round.attempts++
-	a.start(func() {
-		defer close(ended)
-		defer cancel()
-		<-before // an exchange that was cancelled still holds the buffer
-		if err := a.copyLocal(ctx, e); err != nil {
-			a.post(roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()})
-			return
-		}
-		a.post(a.average(ctx, e))
-	})
-}
-
-// copyLocal copies the local state to where it is averaged. The trainer does it, so that the state is at rest.
-func (a *Agent) copyLocal(ctx context.Context, e roster.Reduce) error {
-	copied := make(chan error, 1)
-	job := func() {
-		if ctx.Err() != nil { // the state may be another by now
-			copied <- ctx.Err()
-			return
-		}
-		copied <- a.trainer.offer(a.round.mean, e.Samples)
-	}
-	select {
-	case a.trainer.idle <- job:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-copied:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// average runs the exchange of one ballot and stores its result.
-func (a *Agent) average(ctx context.Context, e roster.Reduce) moved {
-	failed := func(err error) moved {
-		return moved{Event: roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}}
-	}
-	rank, placed := e.Roster.Rank(a.host.ID())
-	if !placed {
-		return failed(fmt.Errorf("this member is not in the roster of %s", e.Tag.Ballot))
-	}
-	plan, err := collective.New(a.cfg.Averaging.Plan, e.Roster.Size())
-	if err != nil {
-		return failed(err)
-	}
-	links, err := a.host.Links(ctx, e.Tag, e.Roster)
-	if err != nil {
-		return failed(fmt.Errorf("open links: %w", err))
-	}
-	r, err := collective.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), a.round.mean, links, a.cfg.Averaging)
-	if err != nil {
-		links.Abort()
-		lost := failed(err)
-		lost.sent, lost.received = r.Sent, r.Received
-		return lost
-	}
-	if err := links.Close(); err != nil {
-		a.log.Debug().Str("event", "links_close").Err(err).Msg("close links")
-	}
-	hash := hashOf(a.round.mean)
-	if !finite(a.round.mean) {
-		return failed(fmt.Errorf("the mean is not finite"))
-	}
-	if err := a.writeState(hash, a.round.mean, e.Tag); err != nil {
-		a.post(failure{err})
-		return failed(err)
-	}
-	return moved{Event: roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}, sent: r.Sent, received: r.Received}
-}
-
-// weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.
-func weights(samples []int64, rule string) []float64 {
-	w := make([]float64, len(samples))
-	for i, n := range samples {
-		if n > 0 {
-			w[i] = float64(n)
-			if rule == "equal" {
-				w[i] = 1
-			}
-		}
-	}
-	if !slices.ContainsFunc(w, func(x float64) bool { return x > 0 }) {
-		for i := range w {
-			w[i] = 1
-		}
-	}
-	return w
 }
 
 // startFetch begins to fetch a state. The machine wants one at a time: a fetch that it has given up ends.
@@ -282,7 +163,7 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 			return
 		}
 		a.trainer.adopt(state, e.Counted)
-		a.post(roster.Adopted{Carry: a.trainer.samples})
+		a.post(roster.Adopted{Carry: a.trainer.samples, Norm: a.trainer.norm()})
 	}
 	a.awaitScore(r)
 	a.prune(r)

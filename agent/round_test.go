@@ -20,7 +20,7 @@ func TestExchangesWhileTheTrainerIsBusy(t *testing.T) {
 		for view := range uint64(ballots) {
 			a.reduce(t.Context(), roster.Reduce{Tag: roster.Tag{Ballot: roster.Ballot{Round: 1, View: view}}})
 		}
-		a.round.exchange()
+		a.round.exchange.cancel()
 		a.working.Wait()
 	}()
 	select {

@@ -119,7 +119,7 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err := a.store.write(name, file); err != nil {
 		return err
 	}
-	_, err = a.trainer.learner.ReadState(a.store.path(name), state)
+	err = a.trainer.read(a.store.path(name), state)
 	if got := hashOf(state); err == nil && got != hash {
 		err = fmt.Errorf("the state sent hashes to %s", got)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -29,12 +28,12 @@ type trainer struct {
 
 	lost    string    // hash of the last committed state if it could not be read: base is another then; empty: none
 	lostBy  error     // why
-	base    []float32 // the last committed shared state
-	spare   []float32 // the local state while another is scored
+	base    []float32 // the last committed shared state: as local, and behind that the outer optimiser's
+	spare   []float32 // for another shared state: what is loaded, or the local one while that is scored
 	samples int64     // in the local state, not in base
 	feed    *feed
 
-	cut      atomic.Bool // the local steps at work are to end
+	cut      atomic.Bool   // the local steps at work are to end
 	held     atomic.Bool   // no step is taken, until let go or cut
 	nudge    chan struct{} // cut or held changed
 	progress atomic.Pointer[progress]
@@ -184,18 +183,34 @@ func (t *trainer) lose(hash string, why error) { t.lost, t.lostBy = hash, why }
 
 // undo goes back to base. Momentum that is not shared begins anew: it may be what is not finite.
 func (t *trainer) undo() {
-	clear(t.learner.Shared(true)[len(t.base):])
+	clear(t.learner.Shared(true)[len(t.local()):])
 	copy(t.local(), t.base)
 	t.samples = 0
 }
 
-// offer copies the local state to where it is averaged with weights by samples.
-func (t *trainer) offer(to []float32, samples []int64) error {
-	if t.lost != "" && !slices.ContainsFunc(samples, func(n int64) bool { return n > 0 }) {
-		return fmt.Errorf("state %.12s is lost here, and nobody has work that outweighs what stands in for it", t.lost)
+// offer copies what the local work changed to delta, and what it is a change to, base, to state.
+func (t *trainer) offer(delta, state []float32) error {
+	if t.lost != "" {
+		return fmt.Errorf("state %.12s is lost here, and what follows it cannot be known", t.lost)
 	}
-	copy(to, t.local())
+	copy(state, t.base)
+	for i, x := range t.local() {
+		delta[i] = x - t.base[i]
+	}
 	return nil
+}
+
+// norm is the L2 norm of what offer gives as delta.
+func (t *trainer) norm() float64 {
+	if t.samples == 0 {
+		return 0
+	}
+	sum := 0.0
+	for i, x := range t.local() {
+		d := float64(x - t.base[i])
+		sum += d * d
+	}
+	return math.Sqrt(sum)
 }
 
 // stop ends the local steps at work after the one under way. It is safe for concurrent use, as hold is.
@@ -274,14 +289,20 @@ func (t *trainer) adopt(state []float32, counted bool) {
 }
 
 // with runs f on the state that load gives, and leaves the local one as it was.
-func (t *trainer) with(load func([]float32) error, f func() error) error {
-	local := t.local()
-	copy(t.spare, local)
-	defer copy(local, t.spare)
-	if err := load(local); err != nil {
+func (t *trainer) with(load func(state []float32) error, f func() error) error {
+	if err := load(t.spare); err != nil {
 		return err
 	}
+	swap(t.local(), t.spare)
+	defer swap(t.local(), t.spare)
 	return f()
+}
+
+// swap exchanges the values of a and as many of b.
+func swap(a, b []float32) {
+	for i, x := range a {
+		a[i], b[i] = b[i], x
+	}
 }
 
 // hashOf is the SHA-256 of a state's little-endian bytes, in hexadecimal.

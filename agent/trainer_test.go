@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -89,23 +90,52 @@ func TestCarriedWork(t *testing.T) {
 	}
 }
 
-// A member that lost the base trains nothing, and may take part only where somebody's work outweighs what it holds.
+// A member that lost the base trains nothing and offers nothing, until it has one again.
 func TestLostBase(t *testing.T) {
 	tr := tinyTrainer(t, false)
 	tr.lose("abc", context.Canceled)
 	if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 0 || err != nil {
 		t.Errorf("%d samples, %v", n, err)
 	}
-	mean := make([]float32, len(tr.base))
-	if err := tr.offer(mean, []int64{0, 0}); err == nil {
-		t.Error("it stands in for the base where nobody has work")
+	delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
+	if err := tr.offer(delta, state); err == nil || !strings.Contains(err.Error(), "abc") {
+		t.Errorf("it offers a change to what it does not have: %v", err)
 	}
-	if err := tr.offer(mean, []int64{0, 5}); err != nil {
-		t.Error(err)
-	}
-	tr.adopt(mean, false)
-	if err := tr.offer(mean, []int64{0, 0}); err != nil {
+	tr.adopt(slices.Clone(tr.base), false)
+	if err := tr.offer(delta, state); err != nil {
 		t.Errorf("after a state was adopted: %v", err)
+	}
+}
+
+// The state that follows is the base and the mean of what was changed: with nothing changed the same bits, and with one
+// member's change all of it.
+func TestFollow(t *testing.T) {
+	for _, momentum := range []bool{false, true} {
+		tr := tinyTrainer(t, momentum)
+		delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
+		if err := errors.Join(tr.offer(delta, state), follow(state, delta)); err != nil || hashOf(state) != hashOf(tr.base) || tr.norm() != 0 {
+			t.Errorf("momentum %v: no work makes another state: %v, norm %v", momentum, err, tr.norm())
+		}
+		if _, err := tr.train(t.Context(), 1, 0, 1, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(tr.offer(delta, state), follow(state, delta)); err != nil {
+			t.Fatal(err)
+		}
+		sum := 0.0
+		for i, x := range tr.local() {
+			if want := tr.base[i] + (x - tr.base[i]); state[i] != want {
+				t.Fatalf("momentum %v: element %d is %v, want %v", momentum, i, state[i], want)
+			}
+			sum += float64(delta[i]) * float64(delta[i])
+		}
+		if got := tr.norm(); got == 0 || math.Abs(got-math.Sqrt(sum)) > 1e-9*got {
+			t.Errorf("momentum %v: norm %v, want %v", momentum, got, math.Sqrt(sum))
+		}
+		delta[0] = math.MaxFloat32
+		if state[0] = math.MaxFloat32; follow(state, delta) == nil {
+			t.Errorf("momentum %v: a state that is not finite follows", momentum)
+		}
 	}
 }
 

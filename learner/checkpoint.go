@@ -15,6 +15,7 @@ import (
 // Names in a checkpoint beside torchvision's.
 const (
 	momentumPrefix = "momentum."
+	outerPrefix    = "outer."              // of a cluster's outer optimiser
 	batchesSuffix  = "num_batches_tracked" // torchvision's count of a batch norm, which is not needed to go on
 )
 
@@ -51,7 +52,8 @@ type part struct {
 }
 
 // parts are the tensors of a state as Shared gives it, in the order of Tensors; those of momentum only if state has it.
-func (l *Learner) parts(state []float32) []part {
+// Behind them come those of outer, one block of memory for each parameter, if it is not empty.
+func (l *Learner) parts(state, outer []float32) []part {
 	var list []part
 	running, momentum := len(l.params), len(l.params)+len(l.running)
 	add := func(prefix string, tensors []graph.Tensor, block []float32) {
@@ -64,6 +66,9 @@ func (l *Learner) parts(state []float32) []part {
 	if len(state) > momentum {
 		add(momentumPrefix, l.net.Params, state[momentum:])
 	}
+	if len(outer) > 0 {
+		add(outerPrefix, l.net.Params, outer)
+	}
 	return list
 }
 
@@ -71,19 +76,20 @@ func (l *Learner) parts(state []float32) []part {
 // as in torchvision, with the optimiser's under "momentum."; meta goes to the header, with the model's name, width,
 // input, classes and epsilon of batch norms where meta does not say otherwise.
 func (l *Learner) Save(path string, meta map[string]string) error {
-	return l.WriteState(path, l.Shared(true), meta)
+	return l.WriteState(path, l.Shared(true), nil, meta)
 }
 
 // WriteState is Save of a state that need not be the learner's own, with the layout of Shared, with or without momentum.
-// It may be called while the learner trains.
-func (l *Learner) WriteState(path string, state []float32, meta map[string]string) error {
+// outer is a value for each parameter, as Params has them, that an outer optimiser keeps; it is named "outer.", and nil
+// for none. WriteState may be called while the learner trains.
+func (l *Learner) WriteState(path string, state, outer []float32, meta map[string]string) error {
 	file := &safetensors.File{Metadata: map[string]string{
 		"model": l.cfg.Model, "width": strconv.FormatFloat(l.cfg.Width, 'g', -1, 64),
 		"input": strconv.Itoa(l.cfg.Input), "classes": strconv.Itoa(l.classes),
 		"epsilon": strconv.FormatFloat(l.cfg.BatchNorm.Epsilon, 'g', -1, 64),
 	}}
 	maps.Copy(file.Metadata, meta)
-	for _, p := range l.parts(state) {
+	for _, p := range l.parts(state, outer) {
 		values := make([]float32, p.Len())
 		p.Export(values, p.values)
 		file.Tensors = append(file.Tensors, safetensors.Floats(p.name, p.Shape, values))
@@ -102,17 +108,19 @@ func (l *Learner) WriteState(path string, state []float32, meta map[string]strin
 // the file has none. Every tensor must be there with its shape, and no other but counts of batches; otherwise nothing
 // changes.
 func (l *Learner) Load(path string) (meta map[string]string, err error) {
-	return l.ReadState(path, l.Shared(true))
+	return l.ReadState(path, l.Shared(true), nil)
 }
 
-// ReadState is Load into a state that need not be the learner's own, with the layout of Shared. Without room for momentum
-// that of the file is left out. It may be called while the learner trains, if state is not the learner's.
-func (l *Learner) ReadState(path string, state []float32) (meta map[string]string, err error) {
+// ReadState is Load into a state that need not be the learner's own, with the layout of Shared, and into outer, a value
+// for each parameter that an outer optimiser keeps. What the file has of momentum or outer and there is no room for is
+// left out; what it lacks of them is zero. ReadState may be called while the learner trains, if state is not the
+// learner's.
+func (l *Learner) ReadState(path string, state, outer []float32) (meta map[string]string, err error) {
 	file, err := safetensors.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("load model: %w", err)
 	}
-	parts := l.parts(state)
+	parts := l.parts(state, outer)
 	loaded, err := l.match(file, parts)
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
@@ -127,13 +135,23 @@ func (l *Learner) ReadState(path string, state []float32) (meta map[string]strin
 	return file.Metadata, nil
 }
 
-// match reads the file's values for each part; nil for momentum that it does not have.
+// optional is the prefix of a tensor's name that a file may lack: all of them or none.
+func optional(name string) string {
+	for _, prefix := range []string{momentumPrefix, outerPrefix} {
+		if strings.HasPrefix(name, prefix) {
+			return prefix
+		}
+	}
+	return ""
+}
+
+// match reads the file's values for each part; nil for momentum, or an outer optimiser's, that it does not have.
 func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, error) {
 	found := make(map[string]safetensors.Tensor, len(file.Tensors))
-	slow := false // is there any momentum?
+	has := map[string]bool{"": true} // by prefix
 	for _, t := range file.Tensors {
 		found[t.Name] = t
-		slow = slow || strings.HasPrefix(t.Name, momentumPrefix)
+		has[optional(t.Name)] = true
 	}
 	var errs []error
 	loaded := make([][]float32, len(parts))
@@ -141,7 +159,7 @@ func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, erro
 		t, ok := found[p.name]
 		delete(found, p.name)
 		switch {
-		case !ok && (slow || !strings.HasPrefix(p.name, momentumPrefix)):
+		case !ok && has[optional(p.name)]:
 			errs = append(errs, fmt.Errorf("tensor %q is missing", p.name))
 		case ok:
 			values, err := p.read(t)
@@ -152,7 +170,7 @@ func (l *Learner) match(file *safetensors.File, parts []part) ([][]float32, erro
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		if param, slow := strings.CutPrefix(name, momentumPrefix); slow && slices.ContainsFunc(l.net.Params, func(t graph.Tensor) bool { return t.Name == param }) {
+		if param := strings.TrimPrefix(name, optional(name)); param != name && slices.ContainsFunc(l.net.Params, func(t graph.Tensor) bool { return t.Name == param }) {
 			continue // there is no room for it
 		}
 		if name != batchesSuffix && !strings.HasSuffix(name, "."+batchesSuffix) {

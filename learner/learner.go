@@ -122,6 +122,9 @@ func (l *Learner) Shared(momentum bool) []float32 {
 	return l.shared[:n:n]
 }
 
+// Params is the part of Shared that is descended on: all but running statistics and momentum.
+func (l *Learner) Params() []float32 { return l.params }
+
 // Step trains on one batch at the given learning rate, that is Config.Optimizer.Rate times the schedule's factor. x is
 // (n, H, W, 3) with n = len(labels), at most Config.Batch. The result is of the parameters before the step. After an
 // error the parameters are as they were; running statistics may have moved.

@@ -19,7 +19,7 @@ func (l *Learner) LoadPretrained(path string) (fresh []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("load pretrained weights: %w", err)
 	}
-	parts := l.parts(l.Shared(false))
+	parts := l.parts(l.Shared(false), nil)
 	values := make([][]float32, len(parts))
 	var errs []error
 	for i, p := range parts {

@@ -98,7 +98,7 @@ func ints(file *safetensors.File) ([]int32, error) {
 func start(l *Learner, seed uint64) *safetensors.File {
 	file := &safetensors.File{Metadata: map[string]string{}}
 	rng := rand.New(rand.NewPCG(seed, 1))
-	for _, p := range l.parts(l.Shared(false)) {
+	for _, p := range l.parts(l.Shared(false), nil) {
 		values := make([]float32, p.Len())
 		p.Export(values, p.values)
 		if len(p.Shape) == 1 {

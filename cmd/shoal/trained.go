@@ -97,7 +97,7 @@ func (m *trained) learner() (*learner.Learner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", m.path, err)
 	}
-	if _, err := l.ReadState(m.path, l.Shared(false)); err != nil { // without momentum
+	if _, err := l.ReadState(m.path, l.Shared(false), nil); err != nil { // without momentum
 		l.Close()
 		return nil, err
 	}

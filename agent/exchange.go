@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"shoal/gossip/collective"
+	"shoal/gossip/roster"
+)
+
+// exchange is what the ballots' exchanges have in common. The loop owns it; memory that an exchange works in is its own
+// from the end of the one before until its own end.
+type exchange struct {
+	delta []float32          // what the local steps changed, and then the mean of that over the roster
+	state []float32          // the state it is a change to, and then the one that follows
+	stop  context.CancelFunc // ends the exchange at work; nil before the first
+	ended chan struct{}      // closed when the last exchange has ended
+}
+
+// cancel ends the exchange at work, if there is one, and waits for nothing.
+func (x *exchange) cancel() {
+	if x.stop != nil {
+		x.stop()
+	}
+}
+
+// moved is an exchange's volume, told with its outcome.
+type moved struct {
+	roster.Event
+	sent, received int64
+}
+
+func (a *Agent) scratch() {
+	x := &a.round.exchange
+	x.delta, x.state = make([]float32, len(a.trainer.local())), make([]float32, len(a.trainer.base))
+	x.ended = make(chan struct{})
+	close(x.ended)
+}
+
+// reduce averages the work of the roster, in a goroutine of its own that ends when the machine cancels it: the trainer may
+// be busy with a score, and meanwhile ballots fail and are tried again.
+func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
+	x := &a.round.exchange
+	x.cancel()
+	ctx, cancel := context.WithCancel(ctx)
+	before, ended := x.ended, make(chan struct{})
+	x.stop, x.ended = cancel, ended
+	a.round.attempts++
+	a.start(func() {
+		defer close(ended)
+		defer cancel()
+		<-before // an exchange that was cancelled still holds the memory
+		if err := a.copyWork(ctx, x); err != nil {
+			a.post(roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()})
+			return
+		}
+		a.post(a.average(ctx, e, x))
+	})
+}
+
+// copyWork copies the local work, and what it is a change to, to where it is averaged. The trainer does it, so that both
+// are at rest.
+func (a *Agent) copyWork(ctx context.Context, x *exchange) error {
+	copied := make(chan error, 1)
+	job := func() {
+		if ctx.Err() != nil { // the work may be another by now
+			copied <- ctx.Err()
+			return
+		}
+		err := a.restoreFor(ctx)
+		if err == nil {
+			err = a.trainer.offer(x.delta, x.state)
+		}
+		copied <- err
+	}
+	select {
+	case a.trainer.idle <- job:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-copied:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// average runs the exchange of one ballot and stores the state that follows.
+func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved {
+	r, err := a.mean(ctx, e, x)
+	m := moved{sent: r.Sent, received: r.Received}
+	if err == nil {
+		err = follow(x.state, x.delta)
+	}
+	if err != nil {
+		m.Event = roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}
+		return m
+	}
+	hash := hashOf(x.state)
+	if err := a.writeState(hash, x.state, e.Tag); err != nil {
+		a.post(failure{err})
+		m.Event = roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}
+		return m
+	}
+	m.Event = roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}
+	return m
+}
+
+// mean exchanges the work with the roster.
+func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collective.Result, error) {
+	rank, placed := e.Roster.Rank(a.host.ID())
+	if !placed {
+		return collective.Result{}, fmt.Errorf("this member is not in the roster of %s", e.Tag.Ballot)
+	}
+	plan, err := collective.New(a.cfg.Averaging.Plan, e.Roster.Size())
+	if err != nil {
+		return collective.Result{}, err
+	}
+	links, err := a.host.Links(ctx, e.Tag, e.Roster)
+	if err != nil {
+		return collective.Result{}, fmt.Errorf("open links: %w", err)
+	}
+	r, err := collective.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), x.delta, links, a.cfg.Averaging)
+	if err != nil {
+		links.Abort()
+		return r, err
+	}
+	if err := links.Close(); err != nil {
+		a.log.Debug().Str("event", "links_close").Err(err).Msg("close links")
+	}
+	return r, nil
+}
+
+// follow makes of a state the one that follows it, by the mean of what the roster's work changed. With equal bits given it
+// ends with equal bits everywhere: nothing is multiplied, so nothing can be fused.
+func follow(state, mean []float32) error {
+	for i, d := range mean {
+		state[i] += d
+	}
+	if !finite(state) {
+		return fmt.Errorf("the state that would follow is not finite")
+	}
+	return nil
+}
+
+// weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.
+func weights(samples []int64, rule string) []float64 {
+	w := make([]float64, len(samples))
+	for i, n := range samples {
+		if n > 0 {
+			w[i] = float64(n)
+			if rule == "equal" {
+				w[i] = 1
+			}
+		}
+	}
+	if !slices.ContainsFunc(w, func(x float64) bool { return x > 0 }) {
+		for i := range w {
+			w[i] = 1
+		}
+	}
+	return w
+}
