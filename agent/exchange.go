@@ -12,6 +12,8 @@ import (
 // exchange is what the ballots' exchanges have in common. The loop owns it; memory that an exchange works in is its own
 // from the end of the one before until its own end.
 type exchange struct {
+	averager *collective.Averager
+
 	delta []float32          // what the local steps changed, and then the mean of that over the roster
 	state []float32          // the state it is a change to, and then the one that follows
 	stop  context.CancelFunc // ends the exchange at work; nil before the first
@@ -33,6 +35,7 @@ type moved struct {
 
 func (a *Agent) scratch() {
 	x := &a.round.exchange
+	x.averager = collective.NewAverager(a.cfg.Averaging)
 	x.delta, x.state = make([]float32, len(a.trainer.local())), make([]float32, len(a.trainer.base))
 	x.ended = make(chan struct{})
 	close(x.ended)
@@ -114,7 +117,7 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collect
 	if !placed {
 		return collective.Result{}, fmt.Errorf("this member is not in the roster of %s", e.Tag.Ballot)
 	}
-	plan, err := collective.New(a.cfg.Averaging.Plan, e.Roster.Size())
+	plan, err := a.plan(e)
 	if err != nil {
 		return collective.Result{}, err
 	}
@@ -122,7 +125,8 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collect
 	if err != nil {
 		return collective.Result{}, fmt.Errorf("open links: %w", err)
 	}
-	r, err := collective.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), x.delta, links, a.cfg.Averaging)
+	scales, limit := collective.Limits(make([]float64, plan.Size), 0) // no bound
+	r, err := x.averager.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), scales, limit, x.delta, links)
 	if err != nil {
 		links.Abort()
 		return r, err
@@ -131,6 +135,18 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collect
 		a.log.Debug().Str("event", "links_close").Err(err).Msg("close links")
 	}
 	return r, nil
+}
+
+// plan is the plan of an exchange: what its coordinator said, else the configured one.
+func (a *Agent) plan(e roster.Reduce) (collective.Plan, error) {
+	if e.Plan != "" {
+		return collective.Decode(e.Plan, e.Roster.Size())
+	}
+	name := a.cfg.Averaging.Plan
+	if name == collective.Auto { // nobody has measured anything
+		name = "ring"
+	}
+	return collective.New(name, e.Roster.Size())
 }
 
 // follow makes of a state the one that follows it, by the mean of what the roster's work changed. With equal bits given it

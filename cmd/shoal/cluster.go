@@ -58,7 +58,7 @@ func newClusterCmd(o *options) *cobra.Command {
 		{"width", "learner.width", "MobileNetV2's width `multiplier`"},
 		{"input", "learner.input", "`side` of the input in pixels"},
 		{"batch", "learner.batch", "`images` per step"},
-		{"plan", "averaging.plan", "`name` of the averaging: ring, tree or star"},
+		{"plan", "averaging.plan", "`name` of the averaging: auto, ring, tree, star or mesh"},
 		{"partition", "data.partition", "`kind` of shards: shuffled, strided, contiguous, dirichlet or by-label"},
 		{"seed", "seed", "`number` that all chance comes from"},
 	} {

@@ -11,33 +11,64 @@ import (
 // maxSegment bounds the elements of a segment: beyond it nothing overlaps, and a slow link misses every deadline.
 const maxSegment = 1 << 20
 
+// Auto is the plan of a configuration that leaves the choice to Choose. It is not the name of a Plan.
+const Auto = "auto"
+
 // Config says how models are averaged.
 type Config struct {
-	Plan     string        `yaml:"plan"`     // ring | tree | star
+	Plan     string        `yaml:"plan"`     // auto: the cheapest as measured | ring | tree | star | mesh
+	Wire     string        `yaml:"wire"`     // what a number is on the wire: fp32 | fp16 | int8
+	Combine  string        `yaml:"combine"`  // mean | trimmed | median: of each coordinate
+	Trim     float64       `yaml:"trim"`     // trimmed: share of the members left out at each end, in [0, 0.5)
+	Bound    float64       `yaml:"bound"`    // largest norm of a delta that counts in full, in median norms; 0: no bound
 	Weights  string        `yaml:"weights"`  // samples: by samples seen | equal
 	Momentum bool          `yaml:"momentum"` // average the momentum with the parameters
+	Delayed  bool          `yaml:"delayed"`  // exchange beside the next round's training; its mean counts one round later
 	Segment  int           `yaml:"segment"`  // elements per segment on the wire
 	Deadline time.Duration `yaml:"deadline"` // longest wait for one segment
+	Outer    Outer         `yaml:"outer"`    // how the mean delta becomes the next state
 }
 
 // Defaults are the values of an absent configuration.
 func Defaults() Config {
-	return Config{Plan: "ring", Weights: "samples", Segment: 16 << 10, Deadline: 10 * time.Second}
+	return Config{
+		Plan: "ring", Wire: "fp32", Combine: "mean", Trim: 0.2, Bound: 5, Weights: "samples",
+		Segment: 16 << 10, Deadline: 10 * time.Second, Outer: Outer{Kind: "none", Rate: 1, Momentum: 0.9},
+	}
 }
 
 // Validate reports every impossible value, each error as "key: value, and what to do".
 func (c Config) Validate() error {
 	var errs []error
-	if names := Names(); !slices.Contains(names, c.Plan) {
-		errs = append(errs, fmt.Errorf("plan: %q is unknown; give one of %s", c.Plan, strings.Join(names, ", ")))
+	for _, v := range []struct {
+		key, value string
+		known      []string
+	}{
+		{"plan", c.Plan, append([]string{Auto}, Names()...)},
+		{"wire", c.Wire, wireNames()},
+		{"combine", c.Combine, combineNames()},
+		{"weights", c.Weights, []string{"samples", "equal"}},
+		{"outer.kind", c.Outer.Kind, outerNames()},
+	} {
+		if !slices.Contains(v.known, v.value) {
+			errs = append(errs, fmt.Errorf("%s: %q is unknown; give one of %s", v.key, v.value, strings.Join(v.known, ", ")))
+		}
 	}
-	if c.Weights != "samples" && c.Weights != "equal" {
-		errs = append(errs, fmt.Errorf("weights: %q is unknown; give samples or equal", c.Weights))
+	if c.Combine != "mean" && c.Plan != "mesh" && c.Plan != "star" {
+		errs = append(errs, fmt.Errorf("combine: %s needs every member's value of a coordinate in one place, and plan %s adds on the way; "+
+			"set plan: mesh", c.Combine, c.Plan))
 	}
+	if !(c.Trim >= 0 && c.Trim < 0.5) {
+		errs = append(errs, fmt.Errorf("trim: %v is outside [0, 0.5); 0.2 drops a fifth at each end", c.Trim))
+	}
+	if !(c.Bound == 0 || c.Bound >= 1 && c.Bound <= maxBound) {
+		errs = append(errs, fmt.Errorf("bound: %v median norms; give 0 for none, or 1 to %.0e; 5 is a good value", c.Bound, maxBound))
+	}
+	errs = append(errs, c.Outer.validate()...)
 	return errors.Join(append(errs, c.validateWire())...)
 }
 
-// validateWire checks what Mean itself uses.
+// validateWire checks what an exchange itself uses.
 func (c Config) validateWire() error {
 	var errs []error
 	if c.Segment < 1 || c.Segment > maxSegment {
@@ -48,3 +79,9 @@ func (c Config) validateWire() error {
 	}
 	return errors.Join(errs...)
 }
+
+// wireNames are the types that a number may have on the wire.
+func wireNames() []string { return []string{"fp32"} }
+
+// combineNames are the ways to make one value out of the members'.
+func combineNames() []string { return []string{"mean"} }

@@ -18,10 +18,21 @@ func meanAll(ctx context.Context, plan Plan, weights []float64, vecs [][]float32
 	results, errs := make([]Result, plan.Size), make([]error, plan.Size)
 	var wg sync.WaitGroup
 	for r := range plan.Size {
-		wg.Go(func() { results[r], errs[r] = Mean(ctx, plan, r, weights, vecs[r], links[r], cfg) })
+		wg.Go(func() {
+			results[r], errs[r] = NewAverager(cfg).Mean(ctx, plan, r, weights, ones(plan.Size), 0, vecs[r], links[r])
+		})
 	}
 	wg.Wait()
 	return results, errs
+}
+
+// ones are scales that change nothing.
+func ones(n int) []float64 {
+	scales := make([]float64, n)
+	for r := range scales {
+		scales[r] = 1
+	}
+	return scales
 }
 
 // plugs are the ends of a new cable.
@@ -192,7 +203,7 @@ func TestMeanRefuses(t *testing.T) {
 		{"deadline: 0", 0, []float64{1, 1}, Config{Segment: 1}},
 	} {
 		vec := []float32{1}
-		_, err := Mean(t.Context(), Ring(2), c.rank, c.weights, vec, plugs(2, 0)[0], c.cfg)
+		_, err := NewAverager(c.cfg).Mean(t.Context(), Ring(2), c.rank, c.weights, ones(2), 0, vec, plugs(2, 0)[0])
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "average by ring at rank") {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
@@ -200,7 +211,7 @@ func TestMeanRefuses(t *testing.T) {
 			t.Errorf("%s: the vector was changed", c.want)
 		}
 	}
-	if _, err := Mean(t.Context(), Ring(2), 0, []float64{1, 1}, nil, nil, Defaults()); err == nil {
+	if _, err := NewAverager(Defaults()).Mean(t.Context(), Ring(2), 0, []float64{1, 1}, ones(2), 0, nil, nil); err == nil {
 		t.Error("no link is allowed")
 	}
 }
@@ -209,7 +220,7 @@ func TestOneRankNeedsNoLink(t *testing.T) {
 	for _, name := range Names() {
 		plan, _ := New(name, 1)
 		vec := []float32{1e-45, -0.1, math.MaxFloat32}
-		got, err := Mean(t.Context(), plan, 0, []float64{7}, vec, nil, Defaults())
+		got, err := NewAverager(Defaults()).Mean(t.Context(), plan, 0, []float64{7}, ones(plan.Size), 0, vec, nil)
 		if err != nil || got != (Result{}) || vec[0] != 1e-45 || vec[1] != -0.1 || vec[2] != math.MaxFloat32 {
 			t.Errorf("%s: %v, %v, %v", name, vec, got, err)
 		}
@@ -270,7 +281,7 @@ func TestASilentRankCostsOneDeadline(t *testing.T) {
 						link = patient{link}
 					}
 					go func() {
-						_, err := Mean(t.Context(), plan, r, []float64{1, 1, 1, 1, 1}, make([]float32, 100), link, cfg)
+						_, err := NewAverager(cfg).Mean(t.Context(), plan, r, []float64{1, 1, 1, 1, 1}, ones(plan.Size), 0, make([]float32, 100), link)
 						errs <- err
 					}()
 				}
@@ -298,12 +309,12 @@ func TestCancelReturnsAtOnce(t *testing.T) {
 				time.Sleep(time.Second)
 				cancel(why)
 			}()
-			_, err := Mean(ctx, plan, 0, []float64{1, 1, 1}, make([]float32, 5), plugs(3, 0)[0], Defaults())
+			_, err := NewAverager(Defaults()).Mean(ctx, plan, 0, []float64{1, 1, 1}, ones(plan.Size), 0, make([]float32, 5), plugs(3, 0)[0])
 			if !errors.Is(err, why) || time.Since(begin) != time.Second {
 				t.Errorf("%s: %v after %v", name, err, time.Since(begin))
 			}
 			vec := []float32{1}
-			if _, err := Mean(ctx, plan, 0, []float64{1, 1, 1}, vec, plugs(3, 0)[0], Defaults()); err == nil || vec[0] != 1 {
+			if _, err := NewAverager(Defaults()).Mean(ctx, plan, 0, []float64{1, 1, 1}, ones(plan.Size), 0, vec, plugs(3, 0)[0]); err == nil || vec[0] != 1 {
 				t.Errorf("%s: begun after the end: %v, %v", name, vec, err)
 			}
 		})
@@ -315,7 +326,7 @@ func TestContextDeadlineBoundsASegment(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin := time.Now()
-		_, err := Mean(ctx, Ring(2), 0, []float64{1, 1}, make([]float32, 5), patient{plugs(2, 0)[0]}, Defaults())
+		_, err := NewAverager(Defaults()).Mean(ctx, Ring(2), 0, []float64{1, 1}, ones(2), 0, make([]float32, 5), patient{plugs(2, 0)[0]})
 		if err == nil || time.Since(begin) != time.Second {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
@@ -326,9 +337,20 @@ func TestValidateSaysValueAndRemedy(t *testing.T) {
 	if err := Defaults().Validate(); err != nil {
 		t.Fatal(err)
 	}
-	err := Config{Plan: "mesh", Weights: "size", Segment: -1, Deadline: -time.Second}.Validate()
-	want := `plan: "mesh" is unknown; give one of ring, tree, star
-weights: "size" is unknown; give samples or equal
+	err := Config{
+		Plan: "wheel", Wire: "fp8", Combine: "mode", Trim: 0.5, Bound: 0.5, Weights: "size", Segment: -1, Deadline: -time.Second,
+		Outer: Outer{Kind: "adam", Momentum: 1},
+	}.Validate()
+	want := `plan: "wheel" is unknown; give one of auto, ring, tree, star, mesh
+wire: "fp8" is unknown; give one of fp32
+combine: "mode" is unknown; give one of mean
+weights: "size" is unknown; give one of samples, equal
+outer.kind: "adam" is unknown; give one of none, slowmo, nesterov
+combine: mode needs every member's value of a coordinate in one place, and plan wheel adds on the way; set plan: mesh
+trim: 0.5 is outside [0, 0.5); 0.2 drops a fifth at each end
+bound: 0.5 median norms; give 0 for none, or 1 to 1e+06; 5 is a good value
+outer.rate: 0 is outside (0, 100]; slowmo begins with 1, nesterov with 0.7
+outer.momentum: 1 is outside [0, 1); slowmo begins with 0.7, nesterov with 0.9
 segment: -1 elements is outside 1..1048576; 16384 is a good value
 deadline: -1s; give a positive duration such as 10s`
 	if err == nil || err.Error() != want {

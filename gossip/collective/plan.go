@@ -4,6 +4,7 @@ package collective
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,28 +28,96 @@ type Move struct {
 // and its result copied, so that all ranks end with the same bits.
 type Plan struct {
 	Name   string
-	Size   int // ranks
-	Chunks int // parts that the vector is cut into, as equal as can be
+	Size   int   // ranks
+	Chunks int   // parts that the vector is cut into, as equal as can be
+	Order  []int // the rank at each place of the ring, tree or star; nil: each rank at its own place
+	Nodes  []int // the node of each rank, if those of one node are to be one place; nil: each rank is a place
 	Steps  [][]Move
 }
 
-// Names are the plans that New knows.
-func Names() []string { return []string{"ring", "tree", "star"} }
+// maxSize bounds the ranks of a plan, since a ring has twice their square of moves.
+const maxSize = 512
 
-// New makes the plan called name for size ranks.
-func New(name string, size int) (Plan, error) {
-	if size < 1 {
-		return Plan{}, fmt.Errorf("make plan %s: %d ranks, give at least 1", name, size)
+// Names are the plans that New knows.
+func Names() []string { return []string{"ring", "tree", "star", "mesh"} }
+
+// New makes the plan called name for size ranks, each at its own place.
+func New(name string, size int) (Plan, error) { return Arrange(name, size, nil, nil) }
+
+// Arrange makes the plan called name with rank order[i] at place i (nil: rank i). With nodes, by rank, it has two levels:
+// ranks of one node reduce to the first of them in order, those go by the plan, and copy the result to the others
+// ([Jia2018], "Highly scalable deep learning training system", §3.3, calls it hierarchical).
+func Arrange(name string, size int, order, nodes []int) (Plan, error) {
+	if size < 1 || size > maxSize {
+		return Plan{}, fmt.Errorf("make plan %s: %d ranks, give 1 to %d", name, size, maxSize)
 	}
-	switch name {
-	case "ring":
-		return Ring(size), nil
-	case "tree":
-		return Tree(size), nil
-	case "star":
-		return Star(size), nil
+	build := map[string]func(int) Plan{"ring": Ring, "tree": Tree, "star": Star, "mesh": Mesh}[name]
+	if build == nil {
+		return Plan{}, fmt.Errorf("make plan %q: unknown, give one of %s", name, strings.Join(Names(), ", "))
 	}
-	return Plan{}, fmt.Errorf("make plan %q: unknown, give one of %s", name, strings.Join(Names(), ", "))
+	places := order
+	if order == nil {
+		places = identity(size)
+	} else if err := checkOrder(order, size); err != nil {
+		return Plan{}, fmt.Errorf("make plan %s: %w", name, err)
+	}
+	if nodes != nil {
+		if err := checkNodes(nodes, size); err != nil {
+			return Plan{}, fmt.Errorf("make plan %s: %w", name, err)
+		}
+		return levels(build, places, nodes).described(name, order, nodes), nil
+	}
+	p := build(size)
+	if order != nil {
+		p.Steps = placed(p.Steps, places)
+	}
+	return p.described(name, order, nil), nil
+}
+
+// described is p with what Arrange was given.
+func (p Plan) described(name string, order, nodes []int) Plan {
+	p.Name, p.Order, p.Nodes = name, slices.Clone(order), slices.Clone(nodes)
+	return p
+}
+
+func checkOrder(order []int, size int) error {
+	if !slices.Equal(slices.Sorted(slices.Values(order)), identity(size)) {
+		return fmt.Errorf("order %.80v is not of the ranks 0 to %d", fmt.Sprint(order), size-1)
+	}
+	return nil
+}
+
+func checkNodes(nodes []int, size int) error {
+	if len(nodes) != size {
+		return fmt.Errorf("nodes of %d ranks, give those of %d", len(nodes), size)
+	}
+	for r, node := range nodes {
+		if node < 0 || node >= size {
+			return fmt.Errorf("rank %d is on node %d, number them from 0 to at most %d", r, node, size-1)
+		}
+	}
+	return nil
+}
+
+func identity(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// placed are steps with place i taken by rank places[i].
+func placed(steps [][]Move, places []int) [][]Move {
+	out := make([][]Move, len(steps))
+	for s, moves := range steps {
+		out[s] = make([]Move, len(moves))
+		for i, m := range moves {
+			m.From, m.To = places[m.From], places[m.To]
+			out[s][i] = m
+		}
+	}
+	return out
 }
 
 // Ring passes chunks around: n−1 steps of reduce-scatter, n−1 of all-gather ([Patarasuk2009]). Every rank sends and
@@ -82,12 +151,27 @@ func Star(n int) Plan {
 	return p
 }
 
-// Cost is the time in seconds that the plan takes for a vector of B bytes when a message costs α seconds and a byte β,
-// links are full duplex and steps do not overlap: Σ over steps of α + β·B/Chunks. Segments do overlap steps, so that it
-// is an upper bound where α is small.
-func (p Plan) Cost(bytes int, alpha, beta float64) float64 {
-	chunk := float64(bytes) / float64(max(p.Chunks, 1))
-	return float64(len(p.Steps)) * (alpha + beta*chunk)
+// Mesh gives every rank a chunk of its own, which all others send to it and get back reduced ("butterfly", direct
+// reduce-scatter and all-gather): 2(n−1)/n of the vector sent and received by each rank, as in a ring, in 2 hops instead
+// of 2(n−1), but into each rank from all others at once. Every value of a coordinate meets in one place, which trimmed
+// means and medians need.
+func Mesh(n int) Plan {
+	p := Plan{Name: "mesh", Size: n, Chunks: n}
+	for s := 1; s < n; s++ {
+		step := make([]Move, n)
+		for r := range n {
+			step[r] = Move{From: r, To: (r + s) % n, Chunk: (r + s) % n, Op: Reduce}
+		}
+		p.Steps = append(p.Steps, step)
+	}
+	for s := 1; s < n; s++ {
+		step := make([]Move, n)
+		for r := range n {
+			step[r] = Move{From: r, To: (r + s) % n, Chunk: r, Op: Copy}
+		}
+		p.Steps = append(p.Steps, step)
+	}
+	return p
 }
 
 // bounds is where chunk c of a vector of length n lies: [lo, hi).
