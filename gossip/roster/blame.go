@@ -17,7 +17,7 @@ func (m *Machine) accuse(b Ballot, id ID, why string) {
 	if id == "" || id == m.self || b.Round != m.st.Next || known || len(m.blames) >= maxBlames {
 		return
 	}
-	m.blames = append(slices.Clip(m.blames), Absence{id, shorten(why)})
+	m.blames = append(slices.Clip(m.blames), Absence{ID: id, Reason: shorten(why)})
 	m.note("member_blamed", fmt.Sprintf("%s in %s: %s", id, b, why))
 }
 
@@ -27,10 +27,24 @@ func shorten(why string) string {
 	return strings.ToValidUTF8(why[:min(len(why), maxReasonBytes)], "")
 }
 
-// accusation is one member's word against another.
+// accusation is one member's word against another. again says that to lost against from in the round before: this time it
+// is from's turn, so that nobody who lies every time keeps another out for ever.
 type accusation struct {
 	from, to ID
 	why      string
+	again    bool
+}
+
+// sides are the absences of which an accusation makes one, the first rather than the second.
+func (a accusation) sides() [2]Absence {
+	sides := [2]Absence{
+		{a.to, "blamed by " + string(a.from) + ": " + a.why, a.from},
+		{a.from, "blames " + string(a.to) + ", who stays: " + a.why, a.to},
+	}
+	if a.again {
+		sides[0], sides[1] = sides[1], sides[0]
+	}
+	return sides
 }
 
 // leaveOut chooses whom a ballot of ready leaves out, and why: of every accusation among them the accused or the accuser,
@@ -39,30 +53,27 @@ type accusation struct {
 //
 // Invariant: where honest members do not accuse each other, the liars are such a choice. So no more members are left out
 // than there are liars, and every ballot that a liar makes fail adds an accusation that leaves it, or another one, out.
-func leaveOut(ready []ID, said []accusation, may func([]ID) bool) map[ID]string {
+func leaveOut(ready []ID, said []accusation, may func([]ID) bool) map[ID]Absence {
 	here := func(id ID) bool { return slices.Contains(ready, id) }
 	said = slices.DeleteFunc(slices.Clone(said), func(a accusation) bool { return !here(a.from) || !here(a.to) || a.from == a.to })
-	out := map[ID]string{}
+	out := map[ID]Absence{}
+	isOut := func(id ID) bool { _, is := out[id]; return is }
 	var choose func(left int) bool
 	choose = func(left int) bool {
-		k := slices.IndexFunc(said, func(a accusation) bool { return out[a.from] == "" && out[a.to] == "" })
+		k := slices.IndexFunc(said, func(a accusation) bool { return !isOut(a.from) && !isOut(a.to) })
 		if k < 0 {
-			return may(slices.DeleteFunc(slices.Clone(ready), func(id ID) bool { return out[id] != "" }))
+			return may(slices.DeleteFunc(slices.Clone(ready), isOut))
 		}
 		if left == 0 {
 			return false
 		}
-		a := said[k]
-		out[a.to] = "blamed by " + string(a.from) + ": " + a.why
-		if choose(left - 1) {
-			return true
+		for _, side := range said[k].sides() {
+			out[side.ID] = side
+			if choose(left - 1) {
+				return true
+			}
+			delete(out, side.ID)
 		}
-		delete(out, a.to)
-		out[a.from] = "blames " + string(a.to) + ", who stays: " + a.why
-		if choose(left - 1) {
-			return true
-		}
-		delete(out, a.from)
 		return false
 	}
 	for size := range maxLeftOut + 1 {
@@ -78,10 +89,15 @@ func (m *Machine) accusations() []accusation {
 	var said []accusation
 	for _, from := range slices.Sorted(maps.Keys(m.poll.ready)) {
 		for _, a := range m.poll.ready[from].Blames {
-			said = append(said, accusation{from, a.ID, a.Reason})
+			said = append(said, accusation{from, a.ID, a.Reason, lost(m.st.Last, a.ID, from)})
 		}
 	}
 	return said
+}
+
+// lost reports whether id was left out of the last round against by.
+func lost(last Record, id, by ID) bool {
+	return slices.ContainsFunc(last.Missing, func(a Absence) bool { return a.ID == id && a.By == by })
 }
 
 // exclude leaves members out of the ballot that are blamed for the failure of an earlier one, and reports whether this
@@ -96,23 +112,28 @@ func (m *Machine) exclude() (leftOut []ID, stays bool) {
 	if out == nil {
 		m.note("blame_ignored", fmt.Sprintf("%d accusations, and without those in them too few members are left", len(said)))
 	}
-	if why, self := out[m.self]; self {
-		m.tell(ready, Message{Kind: Abort, Ballot: m.st.Promised, Reason: "this coordinator steps aside, " + shorten(why)})
-		m.retreatFor(2*m.cfg.Gather+m.backoff(), why)
+	if own, self := out[m.self]; self {
+		m.tell(ready, Message{Kind: Abort, Ballot: m.st.Promised, Reason: "this coordinator steps aside, " + own.Reason})
+		m.aside = m.now.Add(4 * m.cfg.Gather) // whatever ballots fail in between
+		m.retreat(own.Reason)
 		return nil, false
 	}
 	leftOut = slices.Sorted(maps.Keys(out))
 	for _, id := range leftOut {
-		m.poll.absent(id, out[id])
-		m.note("member_left_out", string(id)+" "+out[id])
+		m.poll.absent(id, out[id].Reason)
+		m.poll.lost[id] = out[id].By
+		m.note("member_left_out", string(id)+" "+out[id].Reason)
 	}
 	return leftOut, true
 }
 
-// may reports whether rest can go on without the others of ready: they speak for the lineage if ready does, else for ready.
+// may reports whether rest can go on without the others of ready: they speak for the lineage if ready does, else for ready,
+// and one of them can coordinate.
 func (m *Machine) may(ready, rest []ID) bool {
+	candidates := m.candidates()
+	leads := func(id ID) bool { return slices.Contains(candidates, id) && m.poll.ready[id].Reason != isPaused }
 	switch {
-	case len(rest) < m.cfg.MinMembers:
+	case len(rest) < m.cfg.MinMembers || !slices.ContainsFunc(rest, leads):
 		return false
 	case m.st.Next == 0:
 		return m.enough(len(rest))

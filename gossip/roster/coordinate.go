@@ -18,6 +18,7 @@ type gathering struct {
 	busy   map[ID]time.Time // last word of a member still training
 	polled map[ID]time.Time // first asked at
 	gone   map[ID]string    // left out, and why
+	lost   map[ID]ID        // of those, against whom
 	cut    time.Time        // when members still training were told to stop; zero: not yet
 	again  time.Time        // when to repeat the poll
 }
@@ -77,6 +78,10 @@ func (m *Machine) backoff() time.Duration {
 
 // campaign makes this member coordinator of a new ballot.
 func (m *Machine) campaign() {
+	if m.now.Before(m.aside) {
+		m.await(m.aside.Sub(m.now))
+		return
+	}
 	if m.guest() || m.paused {
 		m.ask()
 		m.await(m.cfg.Gather)
@@ -89,7 +94,9 @@ func (m *Machine) campaign() {
 	}
 	view := max(m.outview, m.st.Promised.View) + 1
 	m.promise(Ballot{Round: m.st.Next, View: view, Coordinator: m.self})
-	m.poll = &gathering{ready: map[ID]Message{}, busy: map[ID]time.Time{}, polled: map[ID]time.Time{}, gone: map[ID]string{}}
+	m.poll = &gathering{
+		ready: map[ID]Message{}, busy: map[ID]time.Time{}, polled: map[ID]time.Time{}, gone: map[ID]string{}, lost: map[ID]ID{},
+	}
 	m.enter(Polling, m.cfg.Gather/2)
 	m.poll.again = m.now.Add(m.cfg.Gather / 2)
 	for _, id := range m.alive {
@@ -123,8 +130,8 @@ func (m *Machine) readyMessage() Message {
 		Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Work: m.work, Norm: m.norm, Took: m.took,
 		Prepared: m.st.Prepared, Blames: m.blames,
 	}
-	if m.paused && m.samples == 0 {
-		msg.Reason = "paused"
+	if m.paused {
+		msg.Reason = isPaused
 	}
 	return msg
 }
@@ -278,7 +285,7 @@ func (m *Machine) missing() []Absence {
 			why = cmp.Or(shorten(answer.Reason), "trained no samples")
 		}
 		if why != "" && m.st.Next > 0 {
-			out = append(out, Absence{id, why})
+			out = append(out, Absence{id, why, m.poll.lost[id]})
 		}
 	}
 	return out

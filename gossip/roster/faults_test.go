@@ -17,7 +17,8 @@ func (w *world) fault() {
 	}{
 		{w.plan.crash, w.crash}, {w.plan.blank, w.wipe}, {w.plan.stop, w.stop}, {w.plan.suspicion, w.slander},
 		{w.plan.part, w.part}, {w.plan.oneway, w.deafen}, {w.plan.snap, w.tear}, {w.plan.leave, w.leave},
-		{w.plan.ambush, w.lurk},
+		{w.plan.ambush, w.lurk}, {w.plan.hold, w.hold}, {w.plan.slow, w.slow}, {w.plan.lag, w.lag}, {w.plan.garble, w.corrupt},
+		{w.plan.full, w.fill},
 	}
 	var total float64
 	for _, f := range faults {
@@ -69,12 +70,14 @@ func (w *world) spring(n *node, e Effect) {
 	}
 	if a.skip--; a.skip < 0 {
 		n.ambush = nil
+		w.hit("ambush")
 		a.do()
 	}
 }
 
 // isolate cuts a member off from a share of the others.
 func (w *world) isolate(n *node, long time.Duration, share float64, silent bool) {
+	w.hit("cut off")
 	w.printf("network: %s is cut off", n.id)
 	for _, o := range w.nodes {
 		if o != n && w.chance(share) && w.open(n.id, o.id) {
@@ -90,6 +93,7 @@ func (w *world) crash(n *node) {
 	if !n.running() {
 		return
 	}
+	w.hit("kill")
 	if w.chance(0.5) {
 		n.crashIn = 1 + w.rng.IntN(40)
 	} else {
@@ -113,6 +117,7 @@ func (w *world) wipe(n *node) {
 	if !n.running() {
 		return
 	}
+	w.hit("kill, disk lost")
 	n.crash()
 	n.ended = true
 	m := w.add()
@@ -120,6 +125,7 @@ func (w *world) wipe(n *node) {
 }
 
 func (w *world) stop(n *node) {
+	w.hit("SIGSTOP")
 	n.pause()
 	life := n.life
 	w.after(w.between(500*time.Millisecond, 45*time.Second), func() {
@@ -132,6 +138,7 @@ func (w *world) stop(n *node) {
 // slander makes one detector think a member dead for a while.
 func (w *world) slander(n *node) {
 	if o := w.other(n); o != nil && n.running() && !n.paused {
+		w.hit("false suspicion")
 		w.printf("%s suspects %s, falsely", n.id, o.id)
 		n.look(o.id, false)
 		n.soon(w.between(500*time.Millisecond, 10*time.Second), func() { n.look(o.id, w.visible(n.id, o.id)) })
@@ -153,6 +160,7 @@ func (w *world) part(*node) {
 	for _, n := range w.nodes {
 		side[n.id] = w.chance(0.5)
 	}
+	w.hit("partition")
 	w.printf("network: parts %v silent %v", side, silent)
 	for _, a := range w.nodes {
 		for _, b := range w.nodes {
@@ -167,6 +175,7 @@ func (w *world) part(*node) {
 // deafen lets nothing through from one member to another for a while.
 func (w *world) deafen(n *node) {
 	if o := w.other(n); o != nil && !w.link(n.id, o.id).blocked {
+		w.hit("one-way partition")
 		w.printf("network: %s cannot reach %s", n.id, o.id)
 		w.block(n.id, o.id, w.chance(0.5))
 		w.after(w.between(time.Second, 15*time.Second), func() { w.unblock(n.id, o.id) })
@@ -175,6 +184,7 @@ func (w *world) deafen(n *node) {
 
 func (w *world) tear(n *node) {
 	if o := w.other(n); o != nil {
+		w.hit("connection breaks")
 		w.snap(n.id, o.id)
 	}
 }
@@ -184,6 +194,7 @@ func (w *world) leave(n *node) {
 	if !n.running() || n.paused {
 		return
 	}
+	w.hit("leave")
 	w.printf("%s: leaves", n.id)
 	if n.training == nil && !n.machine.Offered() {
 		n.disk.local, n.disk.base = n.local, n.base
@@ -203,12 +214,13 @@ func (w *world) leave(n *node) {
 func (w *world) heal() {
 	w.printf("network and members are well from now on")
 	for _, l := range w.links {
-		l.blocked = false
+		l.blocked, l.garbled, l.lag = false, false, 0
 	}
 	for _, n := range w.nodes {
-		n.crashIn, n.ambush = 0, nil
+		n.crashIn, n.ambush, n.full = 0, nil, false
 		w.revive(n)
 		n.resume()
+		n.hold(false)
 	}
 	for _, n := range slices.Clone(w.nodes) {
 		if n.running() {

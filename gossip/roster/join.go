@@ -130,7 +130,8 @@ func (m *Machine) commit(r Record, own bool) {
 	}
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
-	m.took, m.outview, m.through, m.unsure, m.lonely, m.blames = 0, 0, false, false, time.Time{}, nil
+	m.took, m.outview, m.through, m.unsure, m.lonely = 0, 0, false, false, time.Time{}
+	m.blames, m.aside = nil, time.Time{}
 	maps.DeleteFunc(m.met, func(id ID, _ bool) bool {
 		_, placed := r.Roster.Rank(id)
 		return !placed && !m.isAlive(id)

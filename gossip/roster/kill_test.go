@@ -32,7 +32,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		{"back at once", 3, time.Second, false, local + 2*gather},
 		{"back when all saw it go", 4, 12 * time.Second, false, local + 2*gather},
 		{"dead for good", 3, 0, false, local + 2*gather},
-		{"one of two", 2, 12 * time.Second, false, local + detector + 2*gather},
+		{"one of two", 2, 12 * time.Second, false, local + max(detector, lonelyFor) + 2*gather}, // maybe before its view came
 		{"a cable pulled", 3, 12 * time.Second, true, local + max(exchange, detector) + 3*gather},
 	}
 	for _, test := range tests {

@@ -38,6 +38,7 @@ type ledger struct {
 	commits   int
 	catchups  int
 	switches  int
+	calmed    time.Duration // from the last fault to the next commit; 0: none came
 }
 
 // stamp is one member's commit.
@@ -76,7 +77,8 @@ func (l *ledger) stepped(n *node, effects []Effect) {
 		note, ok := e.(Note)
 		return ok && note.Event == "lineage_changed"
 	})
-	if wake := n.machine.Wake(); !wake.IsZero() && wake.Before(l.w.now.Add(n.skew)) {
+	l.counted(n, effects)
+	if wake := n.machine.Wake(); !wake.IsZero() && wake.Before(n.clock(l.w.now)) {
 		l.w.violate("%s wants to be woken at %v, in %s", n.id, wake, n.machine.Phase())
 	}
 }
@@ -85,6 +87,9 @@ func (l *ledger) stepped(n *node, effects []Effect) {
 func (l *ledger) commit(n *node, prev, r Record) {
 	w := l.w
 	l.commits++
+	if l.calmed == 0 && w.now.After(w.calm) {
+		l.calmed = w.now.Sub(w.calm)
+	}
 	l.stamps = append(l.stamps, stamp{n.id, w.now, r})
 	key := fmt.Sprintf("%s/%d", r.Lineage, r.Round)
 	if known, ok := l.committed[key]; ok && !sameRecord(known, r) {
@@ -124,7 +129,11 @@ func (l *ledger) commit(n *node, prev, r Record) {
 // formed checks that a roster is formed by whom the configuration awaits, or late.
 func (l *ledger) formed(n *node, r Record) {
 	w, from := l.w, l.w.byID[r.Ballot.Coordinator]
-	enough := r.Roster.Size() >= w.cfg.MinMembers && (r.Roster.Size() >= w.cfg.Expect && w.cfg.Expect > 0 || w.now.Sub(from.bootedAt) >= w.cfg.Form)
+	late := func(o *node) bool { // with a moment for rounding
+		return o.clock(w.now.Add(time.Millisecond)).Sub(o.clock(o.bootedAt)) >= w.cfg.Form
+	}
+	all := r.Roster.Size() >= w.cfg.Expect && w.cfg.Expect > 0
+	enough := r.Roster.Size() >= w.cfg.MinMembers && (all || late(from) || late(n)) // n: of what from only prepared
 	if r.Round == 0 && !enough && from.life == 1 {
 		w.violate("formation: %s begins with %v, and %d members are expected", n.id, r.Roster.Members, w.cfg.Expect)
 	}

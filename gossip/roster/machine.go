@@ -57,6 +57,7 @@ type Machine struct {
 	target   Record        // what CatchingUp fetches
 	targetOf ID
 	blames   []Absence // whom this member blames for a ballot of the next round
+	aside    time.Time // until then this member leaves coordination to others
 	paused   bool
 	planner  func(Roster) string
 }

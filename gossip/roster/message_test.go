@@ -22,14 +22,14 @@ func examples() []Message {
 	b := Ballot{3, 2, "b"}
 	r := Record{
 		Round: 2, Hash: "h2", Lineage: "l", Ballot: Ballot{2, 1, "a"}, Roster: Roster{1, []ID{"a", "b", "c"}},
-		Shares: []Share{{"a", 10, 7, 0.5}, {"b", 12, 8, 1.25}}, Missing: []Absence{{"c", "silent"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
+		Shares: []Share{{"a", 10, 7, 0.5}, {"b", 12, 8, 1.25}}, Missing: []Absence{{"c", "silent", "b"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
 		Work: map[ID]int64{"a": 7, "b": 8},
 	}
 	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Work: []int64{1, 2, 3}, Norms: []float64{0, 1.5, 2}, Took: []time.Duration{1, 2, 3}, Plan: "ring", Lineage: "l"}
 	p := s.prepared(Ballot{3, 1, "a"}, "h3")
 	return []Message{
 		{Kind: Ask}, {Kind: Head, Record: &r}, {Kind: Head, Record: &Record{}}, {Kind: Poll, Ballot: b, Record: &r, Cut: true},
-		{Kind: Ready, Ballot: b, Samples: 10, Norm: 0.25, Took: time.Second, Blames: []Absence{{"c", "not finite"}}}, {Kind: Ready, Ballot: b, Prepared: &p},
+		{Kind: Ready, Ballot: b, Samples: 10, Norm: 0.25, Took: time.Second, Blames: []Absence{{ID: "c", Reason: "not finite"}}}, {Kind: Ready, Ballot: b, Prepared: &p},
 		{Kind: Busy, Ballot: b, Reason: "training"}, {Kind: Nack, Ballot: b}, {Kind: Begin, Ballot: b, Settled: &s},
 		{Kind: Begin, Ballot: b, Settled: &s, Prepared: &p, Holders: []ID{"a"}}, {Kind: Done, Ballot: b, Hash: "h3"},
 		{Kind: Abort, Ballot: b, Reason: "broken", Blame: "c"},

@@ -41,6 +41,21 @@ func TestMutantsAreFound(t *testing.T) {
 			_, failed := e.(Failed)
 			return !failed
 		}}},
+		{"nobody says whom it blames", "liar", "progress", tamper{onMessage: func(_ *node, _ ID, msg Message) (Message, bool) {
+			msg.Blames = nil
+			return msg, true
+		}}},
+		{"a paused member goes on", "held", "paused", tamper{onEvent: func(_ *node, e Event) bool {
+			_, pause := e.(Pause)
+			return !pause
+		}}},
+		{"a full disk goes unnoticed", "full", "agreement", tamper{deaf: true}},
+		{"a minority keeps its lineage", "partition", "agreement", tamper{onMessage: func(n *node, _ ID, msg Message) (Message, bool) {
+			if s := n.machine.settled; s != nil && n.machine.st.Last.Lineage != "" {
+				s.Lineage = n.machine.st.Last.Lineage
+			}
+			return msg, true
+		}}},
 	}
 	for _, mutant := range mutants {
 		t.Run(mutant.name, func(t *testing.T) {

@@ -41,8 +41,12 @@ type node struct {
 	adopting *Adopt
 	exchange *exchange
 	slow     float64       // how much longer its steps take
-	skew     time.Duration // of its clock
+	skew     time.Duration // of its clock, at the world's start
+	drift    float64       // of its clock, seconds a second
 	bootedAt time.Time
+	held     bool // by a Pause
+	full     bool // its disk
+	lie      lie
 
 	second  time.Time // start of the second in which messages are counted
 	counted int
@@ -77,10 +81,23 @@ func (d *disk) store(hash string) {
 
 // job is local training at work.
 type job struct {
-	began time.Time
+	began time.Time     // or went on
+	spent time.Duration // before that
 	long  time.Duration
 	total int64
 	over  bool
+}
+
+// clock is what the member's own clock shows at a moment of the world.
+func (n *node) clock(at time.Time) time.Time {
+	elapsed := at.Sub(n.w.start)
+	return at.Add(n.skew + time.Duration(n.drift*float64(elapsed)))
+}
+
+// moment is when the world is at what the member's clock will show, or just after.
+func (n *node) moment(shown time.Time) time.Time {
+	elapsed := float64(shown.Sub(n.w.start)-n.skew) / (1 + n.drift)
+	return n.w.start.Add(time.Duration(elapsed) + time.Microsecond)
 }
 
 func (n *node) running() bool { return n.up && !n.ended }
@@ -102,7 +119,10 @@ func (n *node) soon(d time.Duration, do func()) {
 // boot starts the process.
 func (n *node) boot() {
 	w := n.w
-	n.up, n.born, n.bootedAt = true, true, w.now
+	if n.born { // a small machine forgets the time when it is off
+		n.skew, n.drift = w.between(-time.Hour, time.Hour), 1e-3*(w.rng.Float64()-0.5)
+	}
+	n.up, n.born, n.bootedAt, n.held, n.full = true, true, w.now, false, false
 	n.life++
 	n.view, n.departed = map[ID]bool{n.id: true}, map[ID]bool{}
 	n.local, n.made, n.training, n.adopting, n.exchange, n.tick = nil, nil, nil, nil, nil, time.Time{}
@@ -127,7 +147,7 @@ func (n *node) crash() {
 		return
 	}
 	n.w.printf("%s: crashes", n.id)
-	n.up, n.paused, n.inbox, n.crashIn, n.ambush = false, false, nil, 0, nil
+	n.up, n.paused, n.inbox, n.crashIn, n.ambush, n.held = false, false, nil, 0, nil, false
 	n.life++
 	n.exchange = nil
 	n.w.died(n)
@@ -204,7 +224,7 @@ func (n *node) feed(e Event) {
 		w.violate("%s took %d steps at one moment, the last for %T", n.id, n.idle, e)
 		return
 	}
-	effects := n.machine.Step(w.now.Add(n.skew), e)
+	effects := n.machine.Step(n.clock(w.now), e)
 	if w.log != nil && (len(effects) > 0 || !tickOnly(e)) {
 		w.printf("%s %-8s <- %s", n.id, n.machine.Phase(), show(e))
 	}
@@ -220,7 +240,7 @@ func (n *node) feed(e Event) {
 func (n *node) alarm() {
 	wake := n.machine.Wake()
 	if !wake.IsZero() {
-		wake = wake.Add(-n.skew)
+		wake = n.moment(wake)
 	}
 	if wake.IsZero() || wake.Equal(n.tick) {
 		return
@@ -258,6 +278,10 @@ func (n *node) do(e Effect) {
 	w := n.w
 	switch e := e.(type) {
 	case Persist:
+		if n.full {
+			n.stuffed()
+			return
+		}
 		if prev := n.disk.stable.Last; e.Stable.Last.Hash != prev.Hash || e.Stable.Last.Lineage != prev.Lineage {
 			w.ledger.commit(n, prev, e.Stable.Last)
 		}
@@ -304,21 +328,52 @@ func (n *node) train(e Train) {
 	long := time.Duration(float64(n.w.between(n.w.plan.round*9/10, n.w.plan.round*11/10)) * n.slow)
 	j := &job{began: n.w.now, long: long, total: int64(20 + 120/e.Roster.Size() + int(e.Round))}
 	n.training = j
-	n.soon(long, func() { n.trained(j) })
+	n.goOn(j)
+}
+
+// goOn lets local steps run until their end, unless they are held.
+func (n *node) goOn(j *job) {
+	if n.held {
+		return
+	}
+	j.began = n.w.now
+	n.soon(j.long-j.spent, func() { n.trained(j, j.long) })
 }
 
 func (n *node) cut() {
 	if j := n.training; j != nil {
-		n.soon(n.w.between(time.Millisecond, 300*time.Millisecond), func() { n.trained(j) })
+		n.soon(n.w.between(time.Millisecond, 300*time.Millisecond), func() { n.trained(j, 0) })
 	}
 }
 
-func (n *node) trained(j *job) {
-	if j.over || n.training != j {
+// hold lets the member rest, or ends that.
+func (n *node) hold(held bool) {
+	if !n.running() || n.held == held {
+		return
+	}
+	if j := n.training; j != nil && held {
+		j.spent += n.w.now.Sub(j.began)
+	}
+	if n.held = held; held {
+		n.feed(Pause{})
+		return
+	}
+	if n.feed(Resume{}); n.training != nil {
+		n.goOn(n.training)
+	}
+}
+
+// trained ends local steps that have come to so much, or were cut.
+func (n *node) trained(j *job, upTo time.Duration) {
+	spent := j.spent
+	if !n.held {
+		spent += n.w.now.Sub(j.began)
+	}
+	if j.over || n.training != j || spent < upTo {
 		return
 	}
 	j.over, n.training = true, nil
-	share := min(1, n.w.now.Sub(j.began).Seconds()/j.long.Seconds())
+	share := min(1, spent.Seconds()/j.long.Seconds())
 	if samples := int64(share * float64(j.total)); samples > 0 {
 		u := n.w.ledger.unit(n.id, samples)
 		n.local, n.made = append(n.local, u), append(n.made, u)
@@ -413,6 +468,9 @@ func brief(m Message) string {
 	}
 	if m.Settled != nil {
 		s += fmt.Sprintf(" settled %+v", *m.Settled)
+	}
+	if m.Blame != "" || len(m.Blames) > 0 {
+		s += fmt.Sprintf(" blames %s%v", m.Blame, m.Blames)
 	}
 	return s + fmt.Sprintf(" %v %.12s %s", m.Samples, m.Hash, m.Reason)
 }

@@ -1,5 +1,8 @@
 package roster
 
+// isPaused is the reason that a paused member gives.
+const isPaused = "paused"
+
 // pause holds this member back. A ballot that it only began to gather for is left to another coordinator.
 func (m *Machine) pause() {
 	if m.paused {

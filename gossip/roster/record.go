@@ -30,10 +30,12 @@ type Share struct {
 	Norm    float64 `json:"norm,omitempty"` // L2 norm of what the work changed; 0: not known
 }
 
-// Absence is a member that was left out of a round, and the rule that left it out.
+// Absence is a member that was left out of a round, and the rule that left it out. By is the member that it lost against,
+// if its own word or another's decided: of two that blame each other's doing only one can stay.
 type Absence struct {
 	ID     ID     `json:"id"`
 	Reason string `json:"reason"`
+	By     ID     `json:"by,omitempty"`
 }
 
 // total is the number of samples in the record's state.

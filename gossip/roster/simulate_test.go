@@ -30,13 +30,16 @@ type plan struct {
 	every   time.Duration // one of the faults
 	late    int           // members that join later
 
-	crash, blank, stop, suspicion, part, oneway, snap, leave, ambush float64       // of all faults, by weight
-	failing, flipping                                                float64       // exchanges that fail, results that differ
-	straggler                                                        float64       // chance that a member is slow
-	forks                                                            bool          // two lineages may be alive
-	expect                                                           bool          // the first round waits for all
-	least                                                            int           // members of a round; 0: one
-	deadline                                                         time.Duration // 0: adaptive
+	crash, blank, stop, suspicion, part, oneway, snap, leave, ambush float64 // of all faults, by weight
+	hold, slow, lag, garble, full                                    float64 // likewise
+
+	failing, flipping float64       // exchanges that fail, results that differ
+	straggler         float64       // chance that a member is slow
+	liars             int           // members that lie, as long as they are fewer than half of the first
+	forks             bool          // two lineages may be alive
+	expect            bool          // the first round waits for all
+	least             int           // members of a round; 0: one
+	deadline          time.Duration // 0: adaptive
 }
 
 // plans are the kinds of worlds; a seed chooses one.
@@ -76,11 +79,25 @@ func plans() []plan {
 			p.ambush, p.members, p.forks, p.late, p.straggler, p.failing = 1, 3, true, 1, 0.3, 0.1
 			p.round, p.every, p.faults = 300*time.Millisecond, 400*time.Millisecond, 25*time.Second
 		}),
-		vary("chaos", func(p *plan) {
-			*p = plan{name: p.name, members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
-				faults: 40 * time.Second, every: 1500 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02,
-				crash: 3, ambush: 2, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 1}
+		vary("held", func(p *plan) { p.hold, p.crash = 3, 1; p.forks = true; trouble(p) }),
+		vary("network", func(p *plan) { p.snap, p.lag, p.garble, p.slow, p.forks = 2, 2, 2, 1, true; trouble(p) }),
+		vary("full", func(p *plan) {
+			p.full, p.ambush, p.members, p.forks = 2, 1, 4, true
+			p.round, p.every, p.faults = 400*time.Millisecond, 500*time.Millisecond, 25*time.Second
 		}),
+		vary("liar", func(p *plan) { p.members, p.liars, p.expect = 7, 3, true }),
+		vary("liar-crash", func(p *plan) { p.members, p.liars, p.crash, p.snap, p.forks = 5, 1, 1, 1, true; trouble(p) }),
+		everything(),
+	}
+}
+
+// everything is the world in which all that can go wrong does.
+func everything() plan {
+	return plan{
+		name: "everything", members: 7, latency: 300 * time.Millisecond, round: 2 * time.Second, fetch: 5 * time.Second, late: 2,
+		faults: 40 * time.Second, every: 1200 * time.Millisecond, forks: true, straggler: 0.2, failing: 0.1, flipping: 0.02, liars: 1,
+		crash: 3, ambush: 2, blank: 1, stop: 1, suspicion: 2, part: 2, oneway: 1, snap: 2, leave: 1,
+		hold: 1, slow: 1, lag: 1, garble: 2, full: 1,
 	}
 }
 
@@ -88,7 +105,7 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 	start := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), plan: p, start: start, now: start, log: log,
-		byID: map[ID]*node{}, links: map[[2]ID]*link{}, exchanges: map[Tag]*exchange{},
+		byID: map[ID]*node{}, links: map[[2]ID]*link{}, exchanges: map[Tag]*exchange{}, fired: map[string]int{},
 	}
 	w.ledger = newLedger(w)
 	w.cfg = Defaults()
@@ -105,6 +122,9 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 		m := w.add()
 		w.after(w.between(0, 2*time.Second+w.plan.faults/2), m.boot)
 	}
+	for range min(p.liars, (n-1)/2) {
+		w.nodes[w.rng.IntN(n)].lie = lies[w.rng.IntN(len(lies))]
+	}
 	for range p.late {
 		m := w.add()
 		w.after(w.between(5*time.Second, 5*time.Second+p.faults), m.boot)
@@ -115,6 +135,7 @@ func newWorld(seed uint64, p plan, log io.Writer) *world {
 // add makes a member that is not started yet.
 func (w *world) add() *node {
 	n := &node{w: w, id: ID(fmt.Sprintf("m%02d", len(w.nodes))), slow: 1, skew: w.between(-time.Hour, time.Hour)}
+	n.drift = 1e-3 * (w.rng.Float64() - 0.5)
 	if w.chance(w.plan.straggler) {
 		n.slow = 2 + 6*w.rng.Float64()
 	}
@@ -176,7 +197,13 @@ func env(t *testing.T, name string) (uint64, bool) {
 
 func worldOf(seed uint64, log io.Writer) *world {
 	all := plans()
-	return newWorld(seed, all[seed%uint64(len(all))], log)
+	p := all[seed/2%uint64(len(all))]
+	if seed%2 == 1 {
+		p = everything()
+	}
+	w := newWorld(seed, p, log)
+	w.tamper.encode = seed%64 < 4
+	return w
 }
 
 // worldIn is a world of one kind.
@@ -202,24 +229,26 @@ func TestSimulate(t *testing.T) {
 	if n, ok := env(t, "SEEDS"); ok {
 		seeds = n
 	}
-	var commits, catchups, switches, steps, bad int
-	took := map[string]time.Duration{}
+	seen, bad := newCoverage(), 0
 	for seed := range seeds {
 		w := worldOf(seed, nil)
-		w.tamper.encode = seed%32 < 2
 		failures := simulate(w)
-		commits, catchups, switches, steps = commits+w.ledger.commits, catchups+w.ledger.catchups, switches+w.ledger.switches, steps+w.steps
-		took[w.plan.name] = max(took[w.plan.name], w.now.Sub(w.calm))
+		seen.add(w)
 		if len(failures) > 0 {
 			if bad++; bad <= 10 {
-				t.Errorf("seed %d (%s): replay with SEED=%d\n%s", seed, w.plan.name, seed, fmt.Sprint(join(failures)))
+				t.Errorf("seed %d (%s): replay with make simulate SEED=%d\n%s", seed, w.plan.name, seed, fmt.Sprint(join(failures)))
 			}
 		}
 	}
 	if bad > 0 {
 		t.Errorf("%d of %d seeds failed", bad, seeds)
 	}
-	t.Logf("%d seeds, %d steps, %d commits, %d of them learned, %d changes of lineage, longest after the last fault %v", seeds, steps, commits, catchups, switches, took)
+	t.Log(seen.report())
+	for _, fault := range faultNames {
+		if seeds >= 512 && seen.fired[fault] == 0 {
+			t.Errorf("no seed met the fault %q", fault)
+		}
+	}
 }
 
 func join(lines []string) string {

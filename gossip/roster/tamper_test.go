@@ -8,6 +8,7 @@ type tamper struct {
 	onReduced func(n *node, e Reduced)
 	onEvent   func(n *node, e Event) bool // whether the machine hears of it
 	encode    bool                        // messages cross as bytes
+	deaf      bool                        // a disk that is full takes nothing, and nobody is told
 }
 
 func (p tamper) message(from *node, to ID, msg Message) (Message, bool) {

@@ -30,7 +30,8 @@ type world struct {
 	steps    int
 	calm     time.Time // of the last fault
 	failures []string
-	log      io.Writer // nil: no transcript
+	fired    map[string]int // faults, by name
+	log      io.Writer      // nil: no transcript
 }
 
 // callback is something that will happen.
@@ -87,7 +88,9 @@ func (w *world) violate(format string, args ...any) {
 type link struct {
 	blocked bool // nothing passes
 	silent  bool // and nobody is told
-	breaks  int  // how often it broke; what was under way then may be lost
+	garbled bool // the next message is damaged on the way
+	lag     time.Duration
+	breaks  int // how often it broke; what was under way then may be lost
 	last    time.Time
 	again   Message // the last one sent: may come a second time after a break
 }
@@ -111,7 +114,7 @@ func (w *world) transmit(from *node, to ID, msg Message) {
 		return
 	}
 	from.sent(w)
-	msg, keep := w.tamper.message(from, to, msg)
+	msg, keep := w.tamper.message(from, to, w.word(from, msg))
 	if !keep {
 		return
 	}
@@ -120,19 +123,32 @@ func (w *world) transmit(from *node, to ID, msg Message) {
 		w.refuse(from, to, l)
 		return
 	}
-	at := w.now.Add(w.between(w.plan.latency/20, w.plan.latency))
+	at := w.now.Add(l.lag + w.between(w.plan.latency/20, w.plan.latency))
 	if !at.After(l.last) {
 		at = l.last.Add(time.Microsecond)
 	}
 	l.last, l.again = at, msg
 	breaks, life := l.breaks, target.life
-	w.at(at, func() {
-		lost := l.blocked || l.breaks != breaks && w.chance(0.7)
-		if lost || !target.running() || target.life != life {
+	arrive := func() {
+		if l.blocked || !target.running() || target.life != life {
 			w.refuse(from, to, l)
 			return
 		}
 		target.deliver(from.id, msg)
+	}
+	w.at(at, func() {
+		switch {
+		case l.garbled:
+			w.garble(from, to, l, msg)
+		case l.breaks != breaks && w.chance(0.7):
+			w.hit("message lost")
+			w.refuse(from, to, l)
+		case l.breaks != breaks && w.chance(0.5): // what was sent on a new connection comes first
+			w.hit("messages swapped")
+			w.after(w.between(time.Millisecond, 2*time.Second), arrive)
+		default:
+			arrive()
+		}
 	})
 }
 
@@ -155,6 +171,7 @@ func (w *world) snap(a, b ID) {
 		l := w.link(pair[0], pair[1])
 		l.breaks++
 		if to := w.byID[pair[1]]; l.again.Kind != "" && w.chance(0.5) && to.running() && !l.blocked {
+			w.hit("message twice")
 			from, msg := pair[0], l.again
 			to.soon(w.between(time.Millisecond, time.Second), func() { to.deliver(from, msg) })
 		}
@@ -254,12 +271,17 @@ func (w *world) reduce(n *node, e Reduce) {
 // run brings an exchange that all have begun to its end.
 func (w *world) run(x *exchange) {
 	if w.chance(w.plan.failing) {
+		w.hit("exchange fails")
 		w.after(w.between(time.Millisecond, 500*time.Millisecond), func() { w.ruin(x, 0) })
+	}
+	if w.lies(x) {
+		return
 	}
 	hash, content := w.ledger.reduce(x)
 	for _, id := range x.roster.Members {
 		n, own := w.byID[id], hash
 		if w.chance(w.plan.flipping) {
+			w.hit("bits flipped")
 			own = "flipped-" + string(id) + "-" + hash
 		}
 		n.soon(w.between(50*time.Millisecond, 600*time.Millisecond), func() {
