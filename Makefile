@@ -68,8 +68,8 @@ fuzz: ## every fuzz test for FUZZTIME; go test takes one at a time
 simulate: ## whole clusters under kill, delay, loss and partition, from SEEDS seeds; SEED=7 replays one and says what happened
 	SEEDS=$(SEEDS) $(GO) test -count=1 -v -run '^TestSimulate$$' ./gossip/roster
 
-chaos: ## real agents, really killed
-	SHOAL_CHAOS=1 $(GO) test -count=1 -v -run '^TestChaos' ./agent
+chaos: ## real agents in namespaces, killed, paused, parted, starved, and power cuts in their files; as root
+	SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -parallel 2 -timeout 15m -run '^TestChaos|^TestPowerCut' ./agent ./agent/chaos
 
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)

@@ -39,6 +39,7 @@ var floors = []floor{
 	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
 	{"eval/lab", 5, slices.Concat(below, []string{"agent"}), "runs whole agents on one machine; an agent knows nothing of it"},
 	{"agent", 5, below, "the one place where the parts meet"},
+	{"agent/chaos", 6, slices.Concat(below, []string{"agent"}), "a developer's scenarios with real processes; nothing imports it"},
 	{
 		"configs", 4,
 		[]string{"eval", "gossip", "gossip/collective", "gossip/p2p", "gossip/roster", "learner", "shards"},

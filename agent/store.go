@@ -65,7 +65,7 @@ const (
 
 // clean removes what a crash left in the middle of a write. A file that cannot be removed does no harm.
 func (s *store) clean() {
-	for _, pattern := range []string{incoming + "*", ".checkpoint-*", "." + incoming + "*", ".local*", ".model*", "." + stableFile + "*", ".report*"} {
+	for _, pattern := range []string{incoming + "*", ".checkpoint-*", "." + incoming + "*", ".local*", ".model*", "." + stableFile + "*", ".report*", ".http.addr*", ".identity-*"} {
 		files, err := filepath.Glob(s.path(pattern))
 		if err != nil {
 			continue
@@ -103,7 +103,7 @@ func (s *store) keepStable(st roster.Stable) error {
 
 // write replaces a file atomically and durably.
 func (s *store) write(name string, b []byte) error {
-	if err := renameio.WriteFile(s.path(name), b, 0o600); err != nil {
+	if err := renameio.WriteFile(s.path(name), b, 0o600, renameio.WithTempDir(s.dir)); err != nil {
 		return fmt.Errorf("write %s: %w", s.path(name), err)
 	}
 	return s.sync()

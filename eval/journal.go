@@ -37,8 +37,9 @@ type (
 	}
 )
 
-// OpenJournal opens the journal at path, or begins it. A last line that is torn, as a power cut leaves it, is taken off
-// the file, and dropped is its length. Any other bad line is an error: the file is not ours to repair.
+// OpenJournal opens the journal at path, or begins it. What a power cut leaves at its end is taken off the file, and dropped
+// is its length: a last line that is torn, or all from a line with zeros in it on, since lines that were appended at once
+// reach the disk page by page. Any other bad line is an error: the file is not ours to repair.
 func OpenJournal(path string) (j *Journal, dropped int64, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -65,6 +66,9 @@ func (j *Journal) load() (dropped int64, err error) {
 			return 0, bad
 		}
 		l, err := decodeLine(bytes.TrimSuffix(scanner.Bytes(), []byte{'\n'}))
+		if err != nil && bytes.IndexByte(scanner.Bytes(), 0) >= 0 {
+			break // Invariant: no text of ours has a zero, and what follows was not synced either.
+		}
 		if err != nil {
 			bad = fmt.Errorf("line %d: %w; move the file away to begin a new one", j.lines+1, err)
 			continue

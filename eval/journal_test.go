@@ -254,3 +254,39 @@ func FuzzOpenJournal(f *testing.F) {
 		must(t, second.Close())
 	})
 }
+
+// Lines that were appended at once and not synced may lose their first page to a power cut and keep their last: the hole
+// is zeros, and what follows it was promised to nobody. A line that is damaged in another way is not ours to drop.
+func TestJournalWithAHole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.jsonl")
+	j := open(t, path, 0)
+	must(t, j.AppendCommit(commitOf("x", 1, "a")))
+	kept := j.size
+	var more []Commit
+	for round := 2; round <= 20; round++ {
+		more = append(more, commitOf("x", round, "a"))
+	}
+	must(t, j.Merge(more, nil))
+	must(t, j.Close())
+	whole, err := os.ReadFile(path)
+	must(t, err)
+	for _, hole := range [][2]int{{int(kept), 4096}, {int(kept) + 10, 4096}, {4096, 8192}} {
+		b := bytes.Clone(whole)
+		clear(b[hole[0]:hole[1]])
+		must(t, os.WriteFile(path, b, 0o600))
+		before := bytes.LastIndexByte(whole[:hole[0]], '\n') + 1
+		j := open(t, path, int64(len(b)-before))
+		if n, want := len(j.Commits()), bytes.Count(whole[:before], []byte{'\n'}); n != want {
+			t.Errorf("hole %v: %d rounds are left, want %d", hole, n, want)
+		}
+		must(t, j.AppendCommit(commitOf("x", 30, "a")))
+		must(t, j.Close())
+		open(t, path, 0)
+	}
+	b := bytes.Clone(whole)
+	b[kept+10] ^= 1
+	must(t, os.WriteFile(path, b, 0o600))
+	if _, _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a damaged line in the middle: %v", err)
+	}
+}
