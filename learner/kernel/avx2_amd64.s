@@ -11868,3 +11868,523 @@ TEXT patchesBackAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
+
+TEXT ·encodeHalfAVX2(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL encodeHalfAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT encodeHalfAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x12 <encodeHalf+0x12>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x35eb // jmp 0x47 <encodeHalf+0x47>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x0410fcc5; BYTE $0x90 // vmovups (%rax,%rdx,4), %ymm0
+	LONG $0x1d7de3c4; WORD $0x5104; BYTE $0x00 // vcvtps2ph $0x0, %ymm0, (%rcx,%rdx,2)
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xd97e // jle 0x20 <encodeHalf+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x747e // jle 0xc0 <encodeHalf+0xc0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0xef75 // jne 0x50 <encodeHalf+0x50>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x5a7e // jle 0xc0 <encodeHalf+0xc0>
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x80 <encodeHalf+0x80>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0x1d7de3c4; WORD $0x2404; BYTE $0x00 // vcvtps2ph $0x0, %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1b7e // jle 0xc0 <encodeHalf+0xc0>
+	WORD $0x0148; BYTE $0xc9 // addq %rcx, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x5434b70f // movzwl (%rsp,%rdx,2), %esi
+	LONG $0x51348966 // movw %si, (%rcx,%rdx,2)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xf075 // jne 0xb0 <encodeHalf+0xb0>
+	LONG $0x38c48348 // addq $0x38, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·decodeHalfAVX2(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL decodeHalfAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT decodeHalfAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x12 <decodeHalf+0x12>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x34eb // jmp 0x46 <decodeHalf+0x46>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x137de2c4; WORD $0x5004 // vcvtph2ps (%rax,%rdx,2), %ymm0
+	LONG $0x0411fcc5; BYTE $0x91 // vmovups %ymm0, (%rcx,%rdx,4)
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xda7e // jle 0x20 <decodeHalf+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x687e // jle 0xb3 <decodeHalf+0xb3>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x5404c766; WORD $0x0000 // movw $0x0, (%rsp,%rdx,2)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0xf175 // jne 0x50 <decodeHalf+0x50>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x4f7e // jle 0xb3 <decodeHalf+0xb3>
+	LONG $0x09148d48 // leaq (%rcx,%rcx), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x04b70f44; BYTE $0x72 // movzwl (%rdx,%rsi,2), %r8d
+	LONG $0x04894466; BYTE $0x74 // movw %r8w, (%rsp,%rsi,2)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x70 <decodeHalf+0x70>
+	LONG $0x137de2c4; WORD $0x2404 // vcvtph2ps (%rsp), %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x207e // jle 0xb3 <decodeHalf+0xb3>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xa0 <decodeHalf+0xa0>
+	LONG $0x38c48348 // addq $0x38, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·encodeInt8AVX2(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL encodeInt8AVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT encodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x187de2c4; WORD $0x185f // vbroadcastss 0x18(%rdi), %ymm3
+	LONG $0xfe0000b8; BYTE $0xc2 // movl $0xc2fe0000, %eax
+	LONG $0xc06ef9c5 // vmovd %eax, %xmm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xfe0000b9; BYTE $0x42 // movl $0x42fe0000, %ecx
+	LONG $0x400000ba; BYTE $0x4b // movl $0x4b400000, %edx
+	LONG $0xc96ef9c5 // vmovd %ecx, %xmm1
+	LONG $0xd26ef9c5 // vmovd %edx, %xmm2
+	LONG $0x587de2c4; BYTE $0xc0 // vpbroadcastd %xmm0, %ymm0
+	LONG $0x587de2c4; BYTE $0xc9 // vpbroadcastd %xmm1, %ymm1
+	LONG $0x587de2c4; BYTE $0xd2 // vpbroadcastd %xmm2, %ymm2
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x42 <encodeInt8+0x42>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x5aeb // jmp 0x9c <encodeInt8+0x9c>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x2c59e4c5; BYTE $0x90 // vmulps (%rax,%rdx,4), %ymm3, %ymm5
+	LONG $0xf4c2d4c5; BYTE $0x07 // vcmpordps %ymm4, %ymm5, %ymm6
+	LONG $0xed54ccc5 // vandps %ymm5, %ymm6, %ymm5
+	LONG $0xed5ffcc5 // vmaxps %ymm5, %ymm0, %ymm5
+	LONG $0xed5df4c5 // vminps %ymm5, %ymm1, %ymm5
+	LONG $0xea58d4c5 // vaddps %ymm2, %ymm5, %ymm5
+	LONG $0xeafad5c5 // vpsubd %ymm2, %ymm5, %ymm5
+	LONG $0x397de3c4; WORD $0x01ee // vextracti128 $0x1, %ymm5, %xmm6
+	LONG $0xee6bd1c5 // vpackssdw %xmm6, %xmm5, %xmm5
+	LONG $0xed63d1c5 // vpacksswb %xmm5, %xmm5, %xmm5
+	LONG $0x2cd6f9c5; BYTE $0x11 // vmovq %xmm5, (%rcx,%rdx)
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xb47e // jle 0x50 <encodeInt8+0x50>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x00b18e0f; WORD $0x0000 // jle 0x156 <encodeInt8+0x156>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0xef75 // jne 0xb0 <encodeInt8+0xb0>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
+	WORD $0x2c7e // jle 0xf5 <encodeInt8+0xf5>
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	WORD $0xeb75 // jne 0xe0 <encodeInt8+0xe0>
+	LONG $0x5c59e4c5; WORD $0x1024 // vmulps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xe4c2e4c5; BYTE $0x07 // vcmpordps %ymm4, %ymm3, %ymm4
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0xc35ffcc5 // vmaxps %ymm3, %ymm0, %ymm0
+	LONG $0xc05df4c5 // vminps %ymm0, %ymm1, %ymm0
+	LONG $0xc258fcc5 // vaddps %ymm2, %ymm0, %ymm0
+	LONG $0xc2fafdc5 // vpsubd %ymm2, %ymm0, %ymm0
+	LONG $0x397de3c4; WORD $0x01c1 // vextracti128 $0x1, %ymm0, %xmm1
+	LONG $0xc16bf9c5 // vpackssdw %xmm1, %xmm0, %xmm0
+	LONG $0xc063f9c5 // vpacksswb %xmm0, %xmm0, %xmm0
+	LONG $0x44d6f9c5; WORD $0x0824 // vmovq %xmm0, 0x8(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x257e // jle 0x156 <encodeInt8+0x156>
+	LONG $0x24548d48; BYTE $0x08 // leaq 0x8(%rsp), %rdx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xb60f; BYTE $0x32 // movzbl (%rdx), %esi
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08348841 // movb %sil, (%r8,%rcx)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xea75 // jne 0x140 <encodeInt8+0x140>
+	LONG $0x38c48348 // addq $0x38, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·decodeInt8AVX2(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL decodeInt8AVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT decodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0x18 <decodeInt8+0x18>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x36eb // jmp 0x4e <decodeInt8+0x4e>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x217de2c4; WORD $0x100c // vpmovsxbd (%rax,%rdx), %ymm1
+	LONG $0xc95bfcc5 // vcvtdq2ps %ymm1, %ymm1
+	LONG $0xc959fcc5 // vmulps %ymm1, %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x91 // vmovups %ymm1, (%rcx,%rdx,4)
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xd27e // jle 0x20 <decodeInt8+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x007c8e0f; WORD $0x0000 // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x081444c6; BYTE $0x00 // movb $0x0, 0x8(%rsp,%rdx)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0xf275 // jne 0x60 <decodeInt8+0x60>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x607e // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x04b60f44; BYTE $0x32 // movzbl (%rdx,%rsi), %r8d
+	LONG $0x34448844; BYTE $0x08 // movb %r8b, 0x8(%rsp,%rsi)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x80 <decodeInt8+0x80>
+	LONG $0x217de2c4; WORD $0x244c; BYTE $0x08 // vpmovsxbd 0x8(%rsp), %ymm1
+	LONG $0xc95bfcc5 // vcvtdq2ps %ymm1, %ymm1
+	LONG $0xc159fcc5 // vmulps %ymm1, %ymm0, %ymm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x277e // jle 0xd3 <decodeInt8+0xd3>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xc0 <decodeInt8+0xc0>
+	LONG $0x38c48348 // addq $0x38, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·weighAVX2(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL weighAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT weighAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x047d // jge 0xe <weigh+0xe>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x52eb // jmp 0x60 <weigh+0x60>
+	LONG $0x197de2c4; WORD $0x1047 // vbroadcastsd 0x10(%rdi), %ymm0
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x0c5afcc5; BYTE $0x90 // vcvtps2pd (%rax,%rdx,4), %ymm1
+	LONG $0xc959fdc5 // vmulpd %ymm1, %ymm0, %ymm1
+	LONG $0xc95afdc5 // vcvtpd2ps %ymm1, %xmm1
+	LONG $0x0c11f9c5; BYTE $0x90 // vmovupd %xmm1, (%rax,%rdx,4)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x4c5afcc5; WORD $0x1090 // vcvtps2pd 0x10(%rax,%rdx,4), %ymm1
+	LONG $0xc959fdc5 // vmulpd %ymm1, %ymm0, %ymm1
+	LONG $0xc95afdc5 // vcvtpd2ps %ymm1, %xmm1
+	LONG $0x4c11f9c5; WORD $0x1090 // vmovupd %xmm1, 0x10(%rax,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xc07e // jle 0x20 <weigh+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x297d // jge 0x8e <weigh+0x8e>
+	LONG $0x4710fbc5; BYTE $0x10 // vmovsd 0x10(%rdi), %xmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm1
+	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
+	LONG $0xc959fbc5 // vmulsd %xmm1, %xmm0, %xmm1
+	LONG $0xc95af3c5 // vcvtsd2ss %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xe275 // jne 0x70 <weigh+0x70>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxAbsAVX2(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maxAbsAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxAbsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0xffffffb8; BYTE $0x7f // movl $0x7fffffff, %eax
+	LONG $0xc06ef9c5 // vmovd %eax, %xmm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x587de2c4; BYTE $0xc8 // vpbroadcastd %xmm0, %ymm1
+	LONG $0x20f88348 // cmpq $0x20, %rax
+	WORD $0x147d // jge 0x30 <maxAbs+0x30>
+	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
+	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
+	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
+	WORD $0x5beb // jmp 0x8b <maxAbs+0x8b>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
+	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
+	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x74dbf5c5; WORD $0x20b2 // vpand 0x20(%rdx,%rsi,4), %ymm1, %ymm6
+	LONG $0x2cdbf5c5; BYTE $0xb2 // vpand (%rdx,%rsi,4), %ymm1, %ymm5
+	LONG $0x7cdbf5c5; WORD $0x40b2 // vpand 0x40(%rdx,%rsi,4), %ymm1, %ymm7
+	LONG $0x204e8d48 // leaq 0x20(%rsi), %rcx
+	LONG $0x3f65e2c4; BYTE $0xde // vpmaxud %ymm6, %ymm3, %ymm3
+	LONG $0x74dbf5c5; WORD $0x60b2 // vpand 0x60(%rdx,%rsi,4), %ymm1, %ymm6
+	LONG $0x3f5de2c4; BYTE $0xe5 // vpmaxud %ymm5, %ymm4, %ymm4
+	LONG $0x3f6de2c4; BYTE $0xd7 // vpmaxud %ymm7, %ymm2, %ymm2
+	LONG $0x40c68348 // addq $0x40, %rsi
+	LONG $0x3f7de2c4; BYTE $0xc6 // vpmaxud %ymm6, %ymm0, %ymm0
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	WORD $0xc57e // jle 0x50 <maxAbs+0x50>
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x08ca8348 // orq $0x8, %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x057e // jle 0x9c <maxAbs+0x9c>
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x1eeb // jmp 0xba <maxAbs+0xba>
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	BYTE $0x90 // nop
+	LONG $0x2cdbf5c5; BYTE $0x8e // vpand (%rsi,%rcx,4), %ymm1, %ymm5
+	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
+	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x3f5de2c4; BYTE $0xe5 // vpmaxud %ymm5, %ymm4, %ymm4
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0xe67e // jle 0xa0 <maxAbs+0xa0>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x417e // jle 0x100 <maxAbs+0x100>
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0xedefd1c5 // vpxor %xmm5, %xmm5, %xmm5
+	LONG $0x2c7ffec5; BYTE $0x24 // vmovdqu %ymm5, (%rsp)
+	WORD $0x1f7e // jle 0xf7 <maxAbs+0xf7>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x2c6ef9c5; BYTE $0x91 // vmovd (%rcx,%rdx,4), %xmm5
+	LONG $0x2c7ef9c5; BYTE $0x94 // vmovd %xmm5, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0xe0 <maxAbs+0xe0>
+	LONG $0x2c6ffec5; BYTE $0x24 // vmovdqu (%rsp), %ymm5
+	LONG $0xc9dbd5c5 // vpand %ymm1, %ymm5, %ymm1
+	LONG $0x3f5de2c4; BYTE $0xe1 // vpmaxud %ymm1, %ymm4, %ymm4
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x3f65e2c4; BYTE $0xca // vpmaxud %ymm2, %ymm3, %ymm1
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x3f75e2c4; BYTE $0xc0 // vpmaxud %ymm0, %ymm1, %ymm0
+	LONG $0x3f5de2c4; BYTE $0xc0 // vpmaxud %ymm0, %ymm4, %ymm0
+	WORD $0x088b // movl (%rax), %ecx
+	LONG $0x047ffec5; BYTE $0x24 // vmovdqu %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x348b; BYTE $0x94 // movl (%rsp,%rdx,4), %esi
+	WORD $0xce39 // cmpl %ecx, %esi
+	WORD $0x470f; BYTE $0xce // cmoval %esi, %ecx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0xef75 // jne 0x120 <maxAbs+0x120>
+	WORD $0x0889 // movl %ecx, (%rax)
+	LONG $0x28c48348 // addq $0x28, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumSquaresAVX2(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumSquaresAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumSquaresAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x1810fdc5 // vmovupd (%rax), %ymm3
+	LONG $0x5010fdc5; BYTE $0x20 // vmovupd 0x20(%rax), %ymm2
+	LONG $0x4810fdc5; BYTE $0x40 // vmovupd 0x40(%rax), %ymm1
+	LONG $0x4010fdc5; BYTE $0x60 // vmovupd 0x60(%rax), %ymm0
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x047d // jge 0x25 <sumSquares+0x25>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x4aeb // jmp 0x6f <sumSquares+0x6f>
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5a7ca1c4; WORD $0x866c; BYTE $0x10 // vcvtps2pd 0x10(%rsi,%r8,4), %ymm5
+	LONG $0x5a7ca1c4; WORD $0x8624 // vcvtps2pd (%rsi,%r8,4), %ymm4
+	LONG $0x5a7ca1c4; WORD $0x8674; BYTE $0x20 // vcvtps2pd 0x20(%rsi,%r8,4), %ymm6
+	LONG $0x10488d49 // leaq 0x10(%r8), %rcx
+	LONG $0xb8d5e2c4; BYTE $0xd5 // vfmadd231pd %ymm5, %ymm5, %ymm2
+	LONG $0x5a7ca1c4; WORD $0x866c; BYTE $0x30 // vcvtps2pd 0x30(%rsi,%r8,4), %ymm5
+	LONG $0xb8dde2c4; BYTE $0xdc // vfmadd231pd %ymm4, %ymm4, %ymm3
+	LONG $0xb8cde2c4; BYTE $0xce // vfmadd231pd %ymm6, %ymm6, %ymm1
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0xb8d5e2c4; BYTE $0xc5 // vfmadd231pd %ymm5, %ymm5, %ymm0
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xc17e // jle 0x30 <sumSquares+0x30>
+	LONG $0x1811fdc5 // vmovupd %ymm3, (%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x5011fdc5; BYTE $0x20 // vmovupd %ymm2, 0x20(%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x4811fdc5; BYTE $0x40 // vmovupd %ymm1, 0x40(%rax)
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x4011fdc5; BYTE $0x60 // vmovupd %ymm0, 0x60(%rax)
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x387e // jle 0xcf <sumSquares+0xcf>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0xc05afac5 // vcvtss2sd %xmm0, %xmm0, %xmm0
+	LONG $0xc059fbc5 // vmulsd %xmm0, %xmm0, %xmm0
+	LONG $0x0458fbc5; BYTE $0xf2 // vaddsd (%rdx,%rsi,8), %xmm0, %xmm0
+	LONG $0x0411fbc5; BYTE $0xf2 // vmovsd %xmm0, (%rdx,%rsi,8)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xe175 // jne 0xb0 <sumSquares+0xb0>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET

@@ -14114,3 +14114,494 @@ TEXT patchesBackAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
+
+TEXT ·encodeHalfAVX512(SB), 0, $352-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL encodeHalfAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT encodeHalfAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x68ec8348 // subq $0x68, %rsp
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x047d // jge 0x12 <encodeHalf+0x12>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x38eb // jmp 0x4a <encodeHalf+0x4a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
+	QUAD $0x0051041d487df362 // vcvtps2ph $0x0, %zmm0, (%rcx,%rdx,2)
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xd67e // jle 0x20 <encodeHalf+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x008d8e0f; WORD $0x0000 // jle 0xe0 <encodeHalf+0xe0>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00000000209444c7 // movl $0x0, 0x20(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0xef75 // jne 0x60 <encodeHalf+0x60>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x6a7e // jle 0xe0 <encodeHalf+0xe0>
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x90 <encodeHalf+0x90>
+	QUAD $0x20248410487cf162; WORD $0x0000; BYTE $0x00 // vmovups 0x20(%rsp), %zmm0
+	QUAD $0x0024041d487df362 // vcvtps2ph $0x0, %zmm0, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0xe0 <encodeHalf+0xe0>
+	WORD $0x0148; BYTE $0xc9 // addq %rcx, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5434b70f // movzwl (%rsp,%rdx,2), %esi
+	LONG $0x51348966 // movw %si, (%rcx,%rdx,2)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xf075 // jne 0xd0 <encodeHalf+0xd0>
+	LONG $0x68c48348 // addq $0x68, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·decodeHalfAVX512(SB), 0, $352-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL decodeHalfAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT decodeHalfAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x68ec8348 // subq $0x68, %rsp
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x047d // jge 0x12 <decodeHalf+0x12>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x37eb // jmp 0x49 <decodeHalf+0x49>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x0413; BYTE $0x50 // vcvtph2ps (%rax,%rdx,2), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x91 // vmovups %zmm0, (%rcx,%rdx,4)
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xd77e // jle 0x20 <decodeHalf+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x757e // jle 0xc3 <decodeHalf+0xc3>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5404c766; WORD $0x0000 // movw $0x0, (%rsp,%rdx,2)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0xf175 // jne 0x50 <decodeHalf+0x50>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x5f7e // jle 0xc3 <decodeHalf+0xc3>
+	LONG $0x09148d48 // leaq (%rcx,%rcx), %rdx
+	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x04b70f44; BYTE $0x72 // movzwl (%rdx,%rsi,2), %r8d
+	LONG $0x04894466; BYTE $0x74 // movw %r8w, (%rsp,%rsi,2)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xee75 // jne 0x70 <decodeHalf+0x70>
+	LONG $0x487df262; WORD $0x0413; BYTE $0x24 // vcvtph2ps (%rsp), %zmm0
+	QUAD $0x20248411487cf162; WORD $0x0000; BYTE $0x00 // vmovups %zmm0, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2a7e // jle 0xc3 <decodeHalf+0xc3>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xb0 <decodeHalf+0xb0>
+	LONG $0x68c48348 // addq $0x68, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·encodeInt8AVX512(SB), 0, $336-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL encodeInt8AVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT encodeInt8AVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x58ec8348 // subq $0x58, %rsp
+	LONG $0x487df262; WORD $0x5f18; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm3
+	LONG $0xfe0000b8; BYTE $0xc2 // movl $0xc2fe0000, %eax
+	LONG $0x487df262; WORD $0xc87c // vpbroadcastd %eax, %zmm1
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xfe0000b9; BYTE $0x42 // movl $0x42fe0000, %ecx
+	LONG $0x400000ba; BYTE $0x4b // movl $0x4b400000, %edx
+	LONG $0x487df262; WORD $0xd17c // vpbroadcastd %ecx, %zmm2
+	LONG $0x487df262; WORD $0xc27c // vpbroadcastd %edx, %zmm0
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x047d // jge 0x3a <encodeInt8+0x3a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x54eb // jmp 0x8e <encodeInt8+0x8e>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x4864f162; WORD $0x2c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm3, %zmm5
+	LONG $0x4854f162; WORD $0xccc2; BYTE $0x07 // vcmpordps %zmm4, %zmm5, %k1
+	LONG $0xc97cf162; WORD $0xed28 // vmovaps %zmm5, %zmm5 {%k1} {z}
+	LONG $0x4874f162; WORD $0xed5f // vmaxps %zmm5, %zmm1, %zmm5
+	LONG $0x486cf162; WORD $0xed5d // vminps %zmm5, %zmm2, %zmm5
+	LONG $0x4854f162; WORD $0xe858 // vaddps %zmm0, %zmm5, %zmm5
+	LONG $0x4855f162; WORD $0xe8fa // vpsubd %zmm0, %zmm5, %zmm5
+	LONG $0x487ef262; WORD $0x2c31; BYTE $0x11 // vpmovdb %zmm5, (%rcx,%rdx)
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xb27e // jle 0x40 <encodeInt8+0x40>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	LONG $0x00af8e0f; WORD $0x0000 // jle 0x146 <encodeInt8+0x146>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0xef75 // jne 0xa0 <encodeInt8+0xa0>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
+	WORD $0x2c7e // jle 0xe5 <encodeInt8+0xe5>
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	WORD $0xeb75 // jne 0xd0 <encodeInt8+0xd0>
+	QUAD $0x10249c594864f162; WORD $0x0000; BYTE $0x00 // vmulps 0x10(%rsp), %zmm3, %zmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x4864f162; WORD $0xccc2; BYTE $0x07 // vcmpordps %zmm4, %zmm3, %k1
+	LONG $0xc97cf162; WORD $0xdb28 // vmovaps %zmm3, %zmm3 {%k1} {z}
+	LONG $0x4874f162; WORD $0xcb5f // vmaxps %zmm3, %zmm1, %zmm1
+	LONG $0x486cf162; WORD $0xc95d // vminps %zmm1, %zmm2, %zmm1
+	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
+	LONG $0x4875f162; WORD $0xc0fa // vpsubd %zmm0, %zmm1, %zmm0
+	LONG $0x487ef262; WORD $0x0431; BYTE $0x24 // vpmovdb %zmm0, (%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x217e // jle 0x146 <encodeInt8+0x146>
+	WORD $0x8948; BYTE $0xe2 // movq %rsp, %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0xb60f; BYTE $0x32 // movzbl (%rdx), %esi
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x08348841 // movb %sil, (%r8,%rcx)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xea75 // jne 0x130 <encodeInt8+0x130>
+	LONG $0x58c48348 // addq $0x58, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·decodeInt8AVX512(SB), 0, $336-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL decodeInt8AVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT decodeInt8AVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x58ec8348 // subq $0x58, %rsp
+	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x047d // jge 0x19 <decodeInt8+0x19>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x3ceb // jmp 0x55 <decodeInt8+0x55>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x487df262; WORD $0x0c21; BYTE $0x10 // vpmovsxbd (%rax,%rdx), %zmm1
+	LONG $0x487cf162; WORD $0xc95b // vcvtdq2ps %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xc959 // vmulps %zmm1, %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xcb7e // jle 0x20 <decodeInt8+0x20>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x797e // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x001404c6 // movb $0x0, (%rsp,%rdx)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0xf375 // jne 0x60 <decodeInt8+0x60>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x617e // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x04b60f44; BYTE $0x32 // movzbl (%rdx,%rsi), %r8d
+	LONG $0x34048844 // movb %r8b, (%rsp,%rsi)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xef75 // jne 0x80 <decodeInt8+0x80>
+	LONG $0x487df262; WORD $0x0c21; BYTE $0x24 // vpmovsxbd (%rsp), %zmm1
+	LONG $0x487cf162; WORD $0xc95b // vcvtdq2ps %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
+	QUAD $0x10248411487cf162; WORD $0x0000; BYTE $0x00 // vmovups %zmm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1f7e // jle 0xd3 <decodeInt8+0xd3>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0xc0 <decodeInt8+0xc0>
+	LONG $0x58c48348 // addq $0x58, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·weighAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL weighAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT weighAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x047d // jge 0xe <weigh+0xe>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x5eeb // jmp 0x6c <weigh+0x6c>
+	LONG $0x48fdf262; WORD $0x4719; BYTE $0x02 // vbroadcastsd 0x10(%rdi), %zmm0
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
+	LONG $0x487cf162; WORD $0x0c5a; BYTE $0x90 // vcvtps2pd (%rax,%rdx,4), %zmm1
+	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
+	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x90 // vmovups %ymm1, (%rax,%rdx,4)
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	QUAD $0x01904c5a487cf162 // vcvtps2pd 0x20(%rax,%rdx,4), %zmm1
+	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
+	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x2090 // vmovups %ymm1, 0x20(%rax,%rdx,4)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xb47e // jle 0x20 <weigh+0x20>
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0x2d7d // jge 0x9e <weigh+0x9e>
+	LONG $0x4710fbc5; BYTE $0x10 // vmovsd 0x10(%rdi), %xmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm1
+	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
+	LONG $0xc959fbc5 // vmulsd %xmm1, %xmm0, %xmm1
+	LONG $0xc95af3c5 // vcvtsd2ss %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xe275 // jne 0x80 <weigh+0x80>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maxAbsAVX512(SB), 0, $320-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL maxAbsAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT maxAbsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x48ec8348 // subq $0x48, %rsp
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xffffffb8; BYTE $0x7f // movl $0x7fffffff, %eax
+	LONG $0x487df262; WORD $0xc87c // vpbroadcastd %eax, %zmm1
+	LONG $0x40f98348 // cmpq $0x40, %rcx
+	WORD $0x147d // jge 0x2d <maxAbs+0x2d>
+	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
+	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
+	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
+	WORD $0x6aeb // jmp 0x97 <maxAbs+0x97>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
+	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
+	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x01b274db4875f162 // vpandd 0x40(%rdx,%rsi,4), %zmm1, %zmm6
+	LONG $0x4875f162; WORD $0x2cdb; BYTE $0xb2 // vpandd (%rdx,%rsi,4), %zmm1, %zmm5
+	QUAD $0x02b27cdb4875f162 // vpandd 0x80(%rdx,%rsi,4), %zmm1, %zmm7
+	LONG $0x40468d48 // leaq 0x40(%rsi), %rax
+	LONG $0x4865f262; WORD $0xde3f // vpmaxud %zmm6, %zmm3, %zmm3
+	QUAD $0x03b274db4875f162 // vpandd 0xc0(%rdx,%rsi,4), %zmm1, %zmm6
+	LONG $0x485df262; WORD $0xe53f // vpmaxud %zmm5, %zmm4, %zmm4
+	LONG $0x486df262; WORD $0xd73f // vpmaxud %zmm7, %zmm2, %zmm2
+	LONG $0x80ee8348 // subq $-0x80, %rsi
+	LONG $0x487df262; WORD $0xc63f // vpmaxud %zmm6, %zmm0, %zmm0
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0xb97e // jle 0x50 <maxAbs+0x50>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x10ca8348 // orq $0x10, %rdx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x057e // jle 0xa8 <maxAbs+0xa8>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x25eb // jmp 0xcd <maxAbs+0xcd>
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4875f162; WORD $0x2cdb; BYTE $0x86 // vpandd (%rsi,%rax,4), %zmm1, %zmm5
+	LONG $0x10508d48 // leaq 0x10(%rax), %rdx
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x485df262; WORD $0xe53f // vpmaxud %zmm5, %zmm4, %zmm4
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0xe37e // jle 0xb0 <maxAbs+0xb0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x257e // jle 0xf7 <maxAbs+0xf7>
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xd129 // subl %edx, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0x4875f162; WORD $0xcddb // vpandd %zmm5, %zmm1, %zmm1
+	LONG $0x485df262; WORD $0xe13f // vpmaxud %zmm1, %zmm4, %zmm4
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x4865f262; WORD $0xca3f // vpmaxud %zmm2, %zmm3, %zmm1
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4875f262; WORD $0xc03f // vpmaxud %zmm0, %zmm1, %zmm0
+	LONG $0x485df262; WORD $0xc03f // vpmaxud %zmm0, %zmm4, %zmm0
+	WORD $0x088b // movl (%rax), %ecx
+	LONG $0x48fef162; WORD $0x047f; BYTE $0x24 // vmovdqu64 %zmm0, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x348b; BYTE $0x94 // movl (%rsp,%rdx,4), %esi
+	WORD $0xce39 // cmpl %ecx, %esi
+	WORD $0x470f; BYTE $0xce // cmoval %esi, %ecx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0xef75 // jne 0x120 <maxAbs+0x120>
+	WORD $0x0889 // movl %ecx, (%rax)
+	LONG $0x48c48348 // addq $0x48, %rsp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·sumSquaresAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL sumSquaresAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT sumSquaresAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x48fdf162; WORD $0x0910 // vmovupd (%rcx), %zmm1
+	LONG $0x48fdf162; WORD $0x4110; BYTE $0x01 // vmovupd 0x40(%rcx), %zmm0
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x047d // jge 0x1f <sumSquares+0x1f>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x3ceb // jmp 0x5b <sumSquares+0x5b>
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x145a; BYTE $0x86 // vcvtps2pd (%rsi,%r8,4), %zmm2
+	QUAD $0x01865c5a487cb162 // vcvtps2pd 0x20(%rsi,%r8,4), %zmm3
+	LONG $0x10408d49 // leaq 0x10(%r8), %rax
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x48edf262; WORD $0xcab8 // vfmadd231pd %zmm2, %zmm2, %zmm1
+	LONG $0x48e5f262; WORD $0xc3b8 // vfmadd231pd %zmm3, %zmm3, %zmm0
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xd57e // jle 0x30 <sumSquares+0x30>
+	LONG $0x48fdf162; WORD $0x0911 // vmovupd %zmm1, (%rcx)
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x48fdf162; WORD $0x4111; BYTE $0x01 // vmovupd %zmm0, 0x40(%rcx)
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	WORD $0x3a7e // jle 0xaf <sumSquares+0xaf>
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb0 // vmovss (%rax,%rsi,4), %xmm0
+	LONG $0xc05afac5 // vcvtss2sd %xmm0, %xmm0, %xmm0
+	LONG $0xc059fbc5 // vmulsd %xmm0, %xmm0, %xmm0
+	LONG $0x0458fbc5; BYTE $0xf2 // vaddsd (%rdx,%rsi,8), %xmm0, %xmm0
+	LONG $0x0411fbc5; BYTE $0xf2 // vmovsd %xmm0, (%rdx,%rsi,8)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xe175 // jne 0x90 <sumSquares+0x90>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET

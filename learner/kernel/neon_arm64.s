@@ -14545,3 +14545,572 @@ TEXT patchesBackNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
+
+TEXT ·encodeHalfNEON(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL encodeHalfNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT encodeHalfNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0xf100117f // cmp x11,
+	WORD $0x5400006a // b.ge 0x18 <encodeHalf+0x18>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x1400000f // b 0x50 <encodeHalf+0x50>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xa940300b // ldp x11, x12, [x0]
+	WORD $0x3cea6960 // ldr q0, [x11, x10]
+	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
+	WORD $0xfc296980 // str d0, [x12, x9]
+	WORD $0x9100210c // add x12, x8,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0x91002129 // add x9, x9,
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x54fffecd // b.le 0x24 <encodeHalf+0x24>
+	WORD $0xeb080169 // subs x9, x11, x8
+	WORD $0x5400040d // b.le 0xd4 <encodeHalf+0xd4>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910043eb // add x11, sp,
+	WORD $0xb82a697f // str wzr, [x11, x10]
+	WORD $0x9100114a // add x10, x10,
+	WORD $0xf100415f // cmp x10,
+	WORD $0x54ffffa1 // b.ne 0x60 <encodeHalf+0x60>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400030b // b.lt 0xd4 <encodeHalf+0xd4>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x910043ec // add x12, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
+	WORD $0xbc2a7980 // str s0, [x12, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0x54ffff81 // b.ne 0x90 <encodeHalf+0x90>
+	WORD $0x3dc007e0 // ldr q0, [sp,
+	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
+	WORD $0xfd0007e0 // str d0, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0xd4 <encodeHalf+0xd4>
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0x8b080548 // add x8, x10, x8, lsl
+	WORD $0x910023ea // add x10, sp,
+	WORD $0x7840254b // ldrh w11, [x10],
+	WORD $0x7800250b // strh w11, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0xc4 <encodeHalf+0xc4>
+	WORD $0x910083ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·decodeHalfNEON(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL decodeHalfNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT decodeHalfNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0xf100117f // cmp x11,
+	WORD $0x5400006a // b.ge 0x18 <decodeHalf+0x18>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x1400000f // b 0x50 <decodeHalf+0x50>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xa940300b // ldp x11, x12, [x0]
+	WORD $0xfc6a6960 // ldr d0, [x11, x10]
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3ca86980 // str q0, [x12, x8]
+	WORD $0x9100212c // add x12, x9,
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x9100214a // add x10, x10,
+	WORD $0x91004108 // add x8, x8,
+	WORD $0xeb0b019f // cmp x12, x11
+	WORD $0x54fffecd // b.le 0x24 <decodeHalf+0x24>
+	WORD $0xeb090168 // subs x8, x11, x9
+	WORD $0x5400046d // b.le 0xe0 <decodeHalf+0xe0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910063eb // add x11, sp,
+	WORD $0x782a697f // strh wzr, [x11, x10]
+	WORD $0x9100094a // add x10, x10,
+	WORD $0xf100215f // cmp x10,
+	WORD $0x54ffffa1 // b.ne 0x60 <decodeHalf+0x60>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400036b // b.lt 0xe0 <decodeHalf+0xe0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x8b09056b // add x11, x11, x9, lsl
+	WORD $0x910063ec // add x12, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xd37ff94d // lsl x13, x10,
+	WORD $0x786d696e // ldrh w14, [x11, x13]
+	WORD $0x782d698e // strh w14, [x12, x13]
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff61 // b.ne 0x90 <decodeHalf+0x90>
+	WORD $0xfd400fe0 // ldr d0, [sp,
+	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400014b // b.lt 0xe0 <decodeHalf+0xe0>
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0x8b090949 // add x9, x10, x9, lsl
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0xd0 <decodeHalf+0xd0>
+	WORD $0x910083ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·encodeInt8NEON(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL encodeInt8NEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT encodeInt8NEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0x52b85fc8 // mov w8,
+	WORD $0x52a85fc9 // mov w9,
+	WORD $0x52a9680a // mov w10,
+	WORD $0x9100600b // add x11, x0,
+	WORD $0x4d40c962 // ld1r { v2.4s }, [x11]
+	WORD $0x1e270100 // fmov s0, w8
+	WORD $0x4e040401 // dup v1.4s, v0.s[0]
+	WORD $0x1e270123 // fmov s3, w9
+	WORD $0x4e040d40 // dup v0.4s, w10
+	WORD $0x4e040463 // dup v3.4s, v3.s[0]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x40 <encodeInt8+0x40>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x14000019 // b 0xa0 <encodeInt8+0xa0>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa9402c09 // ldp x9, x11, [x0]
+	WORD $0x3cea6924 // ldr q4, [x9, x10]
+	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
+	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
+	WORD $0x6ea4e425 // fcmgt v5.4s, v1.4s, v4.4s
+	WORD $0x6ea51c24 // bit v4.16b, v1.16b, v5.16b
+	WORD $0x6ea3e485 // fcmgt v5.4s, v4.4s, v3.4s
+	WORD $0x6ea51c64 // bit v4.16b, v3.16b, v5.16b
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x6ea08484 // sub v4.4s, v4.4s, v0.4s
+	WORD $0x0e612884 // xtn v4.4h, v4.4s
+	WORD $0x0e001884 // uzp1 v4.8b, v4.8b, v0.8b
+	WORD $0xbc286964 // str s4, [x11, x8]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0x9100210b // add x11, x8,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x91001108 // add x8, x8,
+	WORD $0x54fffdad // b.le 0x50 <encodeInt8+0x50>
+	WORD $0xeb08012a // subs x10, x9, x8
+	WORD $0x5400052d // b.le 0x148 <encodeInt8+0x148>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x910043ec // add x12, sp,
+	WORD $0xb82b699f // str wzr, [x12, x11]
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xf100417f // cmp x11,
+	WORD $0x54ffffa1 // b.ne 0xb0 <encodeInt8+0xb0>
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400016b // b.lt 0xf0 <encodeInt8+0xf0>
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x910043ec // add x12, sp,
+	WORD $0xaa0a03ed // mov x13, x10
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404564 // ldr s4, [x11],
+	WORD $0xbc004584 // str s4, [x12],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0xe0 <encodeInt8+0xe0>
+	WORD $0x3dc007e4 // ldr q4, [sp,
+	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
+	WORD $0x4e22e444 // fcmeq v4.4s, v2.4s, v2.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x6ea2e424 // fcmgt v4.4s, v1.4s, v2.4s
+	WORD $0x6ee41c41 // bif v1.16b, v2.16b, v4.16b
+	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
+	WORD $0x6ea21c61 // bit v1.16b, v3.16b, v2.16b
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x6ea08420 // sub v0.4s, v1.4s, v0.4s
+	WORD $0x0e612800 // xtn v0.4h, v0.4s
+	WORD $0x0e001800 // uzp1 v0.8b, v0.8b, v0.8b
+	WORD $0xbd000fe0 // str s0, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400010b // b.lt 0x148 <encodeInt8+0x148>
+	WORD $0x910033ea // add x10, sp,
+	WORD $0x3840154b // ldrb w11, [x10],
+	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0x3828698b // strb w11, [x12, x8]
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xeb08013f // cmp x9, x8
+	WORD $0x54ffff61 // b.ne 0x130 <encodeInt8+0x130>
+	WORD $0x910083ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·decodeInt8NEON(SB), 0, $288-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL decodeInt8NEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT decodeInt8NEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0x91006008 // add x8, x0,
+	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400006a // b.ge 0x20 <decodeInt8+0x20>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x14000013 // b 0x68 <decodeInt8+0x68>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xa9402c0a // ldp x10, x11, [x0]
+	WORD $0x8b09014a // add x10, x10, x9
+	WORD $0x0d40c941 // ld1r { v1.2s }, [x10]
+	WORD $0x0f08a421 // sshll v1.8h, v1.8b,
+	WORD $0x0f10a421 // sshll v1.4s, v1.4h,
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
+	WORD $0x3ca86961 // str q1, [x11, x8]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x9100212b // add x11, x9,
+	WORD $0x91001129 // add x9, x9,
+	WORD $0x91004108 // add x8, x8,
+	WORD $0xeb0a017f // cmp x11, x10
+	WORD $0x54fffe6d // b.le 0x30 <decodeInt8+0x30>
+	WORD $0xeb090148 // subs x8, x10, x9
+	WORD $0x540004cd // b.le 0x104 <decodeInt8+0x104>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x910073eb // add x11, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x382a697f // strb wzr, [x11, x10]
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54ffffa1 // b.ne 0x80 <decodeInt8+0x80>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540003cb // b.lt 0x10c <decodeInt8+0x10c>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0x8b09016b // add x11, x11, x9
+	WORD $0x910073ec // add x12, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x386a696d // ldrb w13, [x11, x10]
+	WORD $0x382a698d // strb w13, [x12, x10]
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0xb0 <decodeInt8+0xb0>
+	WORD $0x910073ea // add x10, sp,
+	WORD $0x0d40c941 // ld1r { v1.2s }, [x10]
+	WORD $0x0f08a421 // sshll v1.8h, v1.8b,
+	WORD $0x0f10a421 // sshll v1.4s, v1.4h,
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400010b // b.lt 0x104 <decodeInt8+0x104>
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0x8b090949 // add x9, x10, x9, lsl
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffffa1 // b.ne 0xf4 <decodeInt8+0xf4>
+	WORD $0x910083ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	WORD $0x910073e8 // add x8, sp,
+	WORD $0x0d40c901 // ld1r { v1.2s }, [x8]
+	WORD $0x0f08a421 // sshll v1.8h, v1.8b,
+	WORD $0x0f10a421 // sshll v1.4s, v1.4h,
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
+	WORD $0x3c8207e0 // str q0, [sp],
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·weighNEON(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL weighNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT weighNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400006a // b.ge 0x14 <weigh+0x14>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x14000018 // b 0x70 <weigh+0x70>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x9100400a // add x10, x0,
+	WORD $0x4d40cd40 // ld1r { v0.2d }, [x10]
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0xfc696941 // ldr d1, [x10, x9]
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616821 // fcvtn v1.2s, v1.2d
+	WORD $0xfc296941 // str d1, [x10, x9]
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0x8b09014a // add x10, x10, x9
+	WORD $0xfd400541 // ldr d1, [x10,
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
+	WORD $0x0e616821 // fcvtn v1.2s, v1.2d
+	WORD $0xfd000541 // str d1, [x10,
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0x9100210b // add x11, x8,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xeb0a017f // cmp x11, x10
+	WORD $0x54fffdcd // b.le 0x24 <weigh+0x24>
+	WORD $0xeb080149 // subs x9, x10, x8
+	WORD $0x5400016d // b.le 0xa0 <weigh+0xa0>
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0xfd400800 // ldr d0, [x0,
+	WORD $0x8b080948 // add x8, x10, x8, lsl
+	WORD $0xbd400101 // ldr s1, [x8]
+	WORD $0x1e22c021 // fcvt d1, s1
+	WORD $0x1e610801 // fmul d1, d0, d1
+	WORD $0x1e624021 // fcvt s1, d1
+	WORD $0xbc004501 // str s1, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffff41 // b.ne 0x84 <weigh+0x84>
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maxAbsNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maxAbsNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maxAbsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0x12b00008 // mov w8,
+	WORD $0x4e040d00 // dup v0.4s, w8
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0xf100411f // cmp x8,
+	WORD $0x540000ea // b.ge 0x30 <maxAbs+0x30>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x14000018 // b 0x8c <maxAbs+0x8c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x9100812a // add x10, x9,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xd503201f // nop
+	WORD $0xad7f1945 // ldp q5, q6, [x10,
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x6ea56484 // umax v4.4s, v4.4s, v5.4s
+	WORD $0x6ea66463 // umax v3.4s, v3.4s, v6.4s
+	WORD $0xacc21945 // ldp q5, q6, [x10],
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x6ea56442 // umax v2.4s, v2.4s, v5.4s
+	WORD $0x4e201cc5 // and v5.16b, v6.16b, v0.16b
+	WORD $0x6ea56421 // umax v1.4s, v1.4s, v5.4s
+	WORD $0x91004169 // add x9, x11,
+	WORD $0x9100816b // add x11, x11,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0xaa0903eb // mov x11, x9
+	WORD $0x54fffe4d // b.le 0x50 <maxAbs+0x50>
+	WORD $0xb27e012a // orr x10, x9,
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x5400006d // b.le 0xa0 <maxAbs+0xa0>
+	WORD $0xaa0903ea // mov x10, x9
+	WORD $0x1400000d // b 0xd0 <maxAbs+0xd0>
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0x8b09094b // add x11, x10, x9, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc10565 // ldr q5, [x11],
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x6ea56484 // umax v4.4s, v4.4s, v5.4s
+	WORD $0x9100112a // add x10, x9,
+	WORD $0x91002129 // add x9, x9,
+	WORD $0xeb08013f // cmp x9, x8
+	WORD $0xaa0a03e9 // mov x9, x10
+	WORD $0x54ffff2d // b.le 0xb0 <maxAbs+0xb0>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x5400024d // b.le 0x11c <maxAbs+0x11c>
+	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400016b // b.lt 0x110 <maxAbs+0x110>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x8b0a096a // add x10, x11, x10, lsl
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc697945 // ldr s5, [x10, x9, lsl
+	WORD $0xbc297965 // str s5, [x11, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x54ffff81 // b.ne 0xf4 <maxAbs+0xf4>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x14000002 // b 0x114 <maxAbs+0x114>
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x4e201ca0 // and v0.16b, v5.16b, v0.16b
+	WORD $0x6ea06484 // umax v4.4s, v4.4s, v0.4s
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x6ea36480 // umax v0.4s, v4.4s, v3.4s
+	WORD $0x6ea26400 // umax v0.4s, v0.4s, v2.4s
+	WORD $0x6ea16400 // umax v0.4s, v0.4s, v1.4s
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf9400409 // ldr x9, [x0,
+	WORD $0xb940012a // ldr w10, [x9]
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xd503201f // nop
+	WORD $0xb868696c // ldr w12, [x11, x8]
+	WORD $0x6b0a019f // cmp w12, w10
+	WORD $0x1a8a818a // csel w10, w12, w10, hi
+	WORD $0x91001108 // add x8, x8,
+	WORD $0xf100411f // cmp x8,
+	WORD $0x54ffff61 // b.ne 0x140 <maxAbs+0x140>
+	WORD $0xb900012a // str w10, [x9]
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·sumSquaresNEON(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL sumSquaresNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT sumSquaresNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa940a408 // ldp x8, x9, [x0,
+	WORD $0xad401907 // ldp q7, q6, [x8]
+	WORD $0xad411105 // ldp q5, q4, [x8,
+	WORD $0xad420903 // ldp q3, q2, [x8,
+	WORD $0xf100413f // cmp x9,
+	WORD $0xad430101 // ldp q1, q0, [x8,
+	WORD $0x5400006a // b.ge 0x24 <sumSquares+0x24>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x1400001e // b 0x98 <sumSquares+0x98>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0x9100814a // add x10, x10,
+	WORD $0x6d7e4550 // ldp d16, d17, [x10,
+	WORD $0x6d7f4d52 // ldp d18, d19, [x10,
+	WORD $0x0e617a10 // fcvtl v16.2d, v16.2s
+	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	WORD $0x4e70ce07 // fmla v7.2d, v16.2d, v16.2d
+	WORD $0x4e71ce26 // fmla v6.2d, v17.2d, v17.2d
+	WORD $0x0e617a70 // fcvtl v16.2d, v19.2s
+	WORD $0x4e72ce45 // fmla v5.2d, v18.2d, v18.2d
+	WORD $0x6d404951 // ldp d17, d18, [x10]
+	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
+	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
+	WORD $0x4e70ce04 // fmla v4.2d, v16.2d, v16.2d
+	WORD $0x6d414d50 // ldp d16, d19, [x10,
+	WORD $0x0e617a10 // fcvtl v16.2d, v16.2s
+	WORD $0x4e71ce23 // fmla v3.2d, v17.2d, v17.2d
+	WORD $0x4e72ce42 // fmla v2.2d, v18.2d, v18.2d
+	WORD $0x4e70ce01 // fmla v1.2d, v16.2d, v16.2d
+	WORD $0x0e617a70 // fcvtl v16.2d, v19.2s
+	WORD $0x9100416c // add x12, x11,
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x9101014a // add x10, x10,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0x4e70ce00 // fmla v0.2d, v16.2d, v16.2d
+	WORD $0x54fffced // b.le 0x30 <sumSquares+0x30>
+	WORD $0x3d800107 // str q7, [x8]
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d800506 // str q6, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d800905 // str q5, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d800d04 // str q4, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d801103 // str q3, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d801502 // str q2, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d801901 // str q1, [x8,
+	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0x3d801d00 // str q0, [x8,
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0xeb0c0108 // subs x8, x8, x12
+	WORD $0x540001ad // b.le 0x110 <sumSquares+0x110>
+	WORD $0xa940240a // ldp x10, x9, [x0]
+	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0x1e22c000 // fcvt d0, s0
+	WORD $0xfd400121 // ldr d1, [x9]
+	WORD $0x1e600800 // fmul d0, d0, d0
+	WORD $0x1e602820 // fadd d0, d1, d0
+	WORD $0xfc008520 // str d0, [x9],
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0x54ffff21 // b.ne 0xf0 <sumSquares+0xf0>
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET

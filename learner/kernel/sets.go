@@ -17,7 +17,7 @@ type set uint32
 
 const (
 	generic set = iota // the loops in Go
-	avx2               // with FMA
+	avx2               // with FMA and F16C
 	avx512             // F, VL, DQ and BW
 	neon
 )
@@ -38,7 +38,7 @@ func detect() []set {
 	case !assembled:
 	case runtime.GOARCH == "arm64": // which has NEON always
 		found = append(found, neon)
-	case x86.HasAVX2 && x86.HasFMA:
+	case x86.HasAVX2 && x86.HasFMA && x86.HasF16C:
 		if x86.HasAVX512F && x86.HasAVX512VL && x86.HasAVX512DQ && x86.HasAVX512BW {
 			found = append(found, avx512)
 		}

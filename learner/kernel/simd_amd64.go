@@ -329,3 +329,122 @@ func (s set) patchesBack(args *patchesBackArgs) {
 		panic(noVectors)
 	}
 }
+
+//go:noescape
+func encodeHalfAVX512(args *encodeHalfArgs)
+
+//go:noescape
+func encodeHalfAVX2(args *encodeHalfArgs)
+
+func (s set) encodeHalf(args *encodeHalfArgs) {
+	switch s {
+	case avx512:
+		encodeHalfAVX512(args)
+	case avx2:
+		encodeHalfAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func decodeHalfAVX512(args *decodeHalfArgs)
+
+//go:noescape
+func decodeHalfAVX2(args *decodeHalfArgs)
+
+func (s set) decodeHalf(args *decodeHalfArgs) {
+	switch s {
+	case avx512:
+		decodeHalfAVX512(args)
+	case avx2:
+		decodeHalfAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func encodeInt8AVX512(args *encodeInt8Args)
+
+//go:noescape
+func encodeInt8AVX2(args *encodeInt8Args)
+
+func (s set) encodeInt8(args *encodeInt8Args) {
+	switch s {
+	case avx512:
+		encodeInt8AVX512(args)
+	case avx2:
+		encodeInt8AVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func decodeInt8AVX512(args *decodeInt8Args)
+
+//go:noescape
+func decodeInt8AVX2(args *decodeInt8Args)
+
+func (s set) decodeInt8(args *decodeInt8Args) {
+	switch s {
+	case avx512:
+		decodeInt8AVX512(args)
+	case avx2:
+		decodeInt8AVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func weighAVX512(args *weighArgs)
+
+//go:noescape
+func weighAVX2(args *weighArgs)
+
+func (s set) weigh(args *weighArgs) {
+	switch s {
+	case avx512:
+		weighAVX512(args)
+	case avx2:
+		weighAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxAbsAVX512(args *maxAbsArgs)
+
+//go:noescape
+func maxAbsAVX2(args *maxAbsArgs)
+
+func (s set) maxAbs(args *maxAbsArgs) {
+	switch s {
+	case avx512:
+		maxAbsAVX512(args)
+	case avx2:
+		maxAbsAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func sumSquaresAVX512(args *sumSquaresArgs)
+
+//go:noescape
+func sumSquaresAVX2(args *sumSquaresArgs)
+
+func (s set) sumSquares(args *sumSquaresArgs) {
+	switch s {
+	case avx512:
+		sumSquaresAVX512(args)
+	case avx2:
+		sumSquaresAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}

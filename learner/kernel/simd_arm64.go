@@ -234,3 +234,87 @@ func (s set) patchesBack(args *patchesBackArgs) {
 		panic(noVectors)
 	}
 }
+
+//go:noescape
+func encodeHalfNEON(args *encodeHalfArgs)
+
+func (s set) encodeHalf(args *encodeHalfArgs) {
+	switch s {
+	case neon:
+		encodeHalfNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func decodeHalfNEON(args *decodeHalfArgs)
+
+func (s set) decodeHalf(args *decodeHalfArgs) {
+	switch s {
+	case neon:
+		decodeHalfNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func encodeInt8NEON(args *encodeInt8Args)
+
+func (s set) encodeInt8(args *encodeInt8Args) {
+	switch s {
+	case neon:
+		encodeInt8NEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func decodeInt8NEON(args *decodeInt8Args)
+
+func (s set) decodeInt8(args *decodeInt8Args) {
+	switch s {
+	case neon:
+		decodeInt8NEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func weighNEON(args *weighArgs)
+
+func (s set) weigh(args *weighArgs) {
+	switch s {
+	case neon:
+		weighNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maxAbsNEON(args *maxAbsArgs)
+
+func (s set) maxAbs(args *maxAbsArgs) {
+	switch s {
+	case neon:
+		maxAbsNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func sumSquaresNEON(args *sumSquaresArgs)
+
+func (s set) sumSquares(args *sumSquaresArgs) {
+	switch s {
+	case neon:
+		sumSquaresNEON(args)
+	default:
+		panic(noVectors)
+	}
+}

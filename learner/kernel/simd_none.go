@@ -44,3 +44,17 @@ func (s set) maxPoolDX(*maxPoolDXArgs) { panic(noVectors) }
 func (s set) patches(*patchesArgs) { panic(noVectors) }
 
 func (s set) patchesBack(*patchesBackArgs) { panic(noVectors) }
+
+func (s set) encodeHalf(*encodeHalfArgs) { panic(noVectors) }
+
+func (s set) decodeHalf(*decodeHalfArgs) { panic(noVectors) }
+
+func (s set) encodeInt8(*encodeInt8Args) { panic(noVectors) }
+
+func (s set) decodeInt8(*decodeInt8Args) { panic(noVectors) }
+
+func (s set) weigh(*weighArgs) { panic(noVectors) }
+
+func (s set) maxAbs(*maxAbsArgs) { panic(noVectors) }
+
+func (s set) sumSquares(*sumSquaresArgs) { panic(noVectors) }

@@ -2,9 +2,12 @@
 // are fused by name only (-ffp-contract=off), so that an element has the same bits whether a vector or a scalar made it.
 #pragma once
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define VL 16
-#include <immintrin.h>
 #elif defined(__AVX2__)
 #define VL 8
 #else

@@ -29,11 +29,11 @@ type target struct {
 
 var targets = []target{
 	{"avx512", "AVX512", "amd64", []string{
-		"--target=x86_64-linux-gnu", "-mno-red-zone", "-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw",
+		"--target=x86_64-linux-gnu", "-mno-red-zone", "-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw",
 		"-mtune=znver4", "-mprefer-vector-width=512",
 	}},
 	{"avx2", "AVX2", "amd64", []string{
-		"--target=x86_64-linux-gnu", "-mno-red-zone", "-mavx2", "-mfma", "-mtune=znver3", "-mprefer-vector-width=256",
+		"--target=x86_64-linux-gnu", "-mno-red-zone", "-mavx2", "-mfma", "-mf16c", "-mtune=znver3", "-mprefer-vector-width=256",
 	}},
 	{"neon", "NEON", "arm64", []string{
 		// Go keeps g in x28 and leaves x18 to the platform.
