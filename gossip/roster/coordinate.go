@@ -99,18 +99,35 @@ func (m *Machine) campaign() {
 	}
 	m.enter(Polling, m.cfg.Gather/2)
 	m.poll.again = m.now.Add(m.cfg.Gather / 2)
-	for _, id := range m.alive {
+	called := m.called()
+	for _, id := range called {
 		m.poll.expect(id, m.now)
 	}
 	for _, id := range m.st.Last.Roster.Members {
-		if !m.isAlive(id) {
+		if !slices.Contains(called, id) {
 			m.poll.expect(id, m.now)
 			m.poll.absent(id, m.absence(id))
 		}
 	}
 	m.poll.ready[m.self] = m.readyMessage()
-	m.tell(m.alive, m.pollMessage())
+	m.tell(called, m.pollMessage())
 	m.settle()
+}
+
+// called are the members that a coordinator polls: those alive, and while this process is young those of the last roster
+// that its view may only not have told of yet.
+func (m *Machine) called() []ID {
+	if m.now.Sub(m.born) >= lonelyFor {
+		return m.alive
+	}
+	called := slices.Clone(m.alive)
+	for _, id := range m.st.Last.Roster.Members {
+		if !m.met[id] && !slices.Contains(m.left, id) {
+			called = append(called, id)
+		}
+	}
+	slices.Sort(called)
+	return slices.Compact(called)
 }
 
 func (m *Machine) absence(id ID) string {
@@ -201,12 +218,12 @@ func (m *Machine) settle() {
 	}
 	if g.cut.IsZero() && m.st.Next > 0 && !m.now.Before(m.patience()) {
 		g.cut = m.now
-		m.tell(m.alive, m.pollMessage())
+		m.tell(m.called(), m.pollMessage())
 		m.note("stragglers_cut", fmt.Sprintf("%d of %d still training", open, len(g.polled)))
 	}
 	if !m.now.Before(g.again) {
 		g.again = m.now.Add(m.cfg.Gather / 2)
-		m.tell(m.alive, m.pollMessage())
+		m.tell(m.called(), m.pollMessage())
 	}
 	m.wake = m.now.Add(m.cfg.Gather / 8)
 }

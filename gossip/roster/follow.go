@@ -261,6 +261,10 @@ func (m *Machine) unanimous() {
 // aborted takes a member's word that a ballot cannot succeed. Whom it blames it says again when it is ready for the next.
 func (m *Machine) aborted(from ID, msg Message) {
 	why := string(from) + ": " + msg.Reason
+	if msg.Ballot.Round < m.st.Next { // committed here
+		m.send(from, m.headMessage())
+		return
+	}
 	if m.phase == Following && msg.Ballot == m.st.Promised && from == msg.Ballot.Coordinator {
 		m.retreat(why)
 		return

@@ -80,6 +80,9 @@ func (m *Machine) consider(from ID, r Record) bool {
 	if !r.Ahead(m.st.Last) {
 		return false
 	}
+	if m.phase == Polling { // who waits for this ballot would be the last to know
+		m.tell(slices.Sorted(maps.Keys(m.poll.ready)), Message{Kind: Head, Record: &r})
+	}
 	m.abandon("caught up by " + string(from))
 	m.target, m.targetOf = r, from
 	held := m.st.Prepared != nil && m.st.Prepared.Hash == r.Hash

@@ -23,6 +23,7 @@ type node struct {
 	inbox    []func() // while paused
 	crashIn  int      // effects until it dies; 0: not planned
 	ambush   *ambush
+	lastStep string
 	executed int  // effects
 	noted    bool // the step at work tells of a change of lineage
 	born     bool
