@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"shoal/eval"
+	"shoal/gossip/collective"
 	"shoal/gossip/roster"
 )
 
@@ -31,7 +32,11 @@ func (a *Agent) recordCommit(e roster.Adopt) {
 	if c.Round == 0 {
 		return
 	}
-	if p := a.trainer.progress.Load(); e.Own && p.Images > 0 {
+	if x := a.round.exchange.done; x.ballot == e.Record.Ballot {
+		c.Plan, c.Exchange, c.Store = x.plan, x.took.Seconds(), x.stored.Seconds()
+	}
+	a.tellClipped(c)
+	if p := a.trainer.trained.Load(); e.Own && p.Images > 0 && p.Round == c.Round {
 		c.TrainLoss, c.TrainRight, c.Images = p.LossSum/float64(p.Images), float64(p.Correct)/float64(p.Images), p.Images
 	}
 	if err := a.journal.AppendCommit(c); err != nil {
@@ -43,16 +48,41 @@ func (a *Agent) recordCommit(e roster.Adopt) {
 func (a *Agent) commitOf(r roster.Record) eval.Commit {
 	c := eval.Commit{
 		Round: int(r.Round), Lineage: r.Lineage, Generation: r.Roster.Generation, Ballot: r.Ballot.String(),
-		Roster: r.Roster.Members, StateHash: r.Hash, Plan: a.cfg.Averaging.Plan,
+		Roster: r.Roster.Members, StateHash: r.Hash, Plan: a.cfg.Averaging.Plan, Wire: a.cfg.Averaging.Wire,
 		Agent: a.host.ID(), Time: time.Now().UTC().Format(time.RFC3339),
 	}
-	for _, s := range r.Shares {
-		c.Contributors = append(c.Contributors, eval.Contribution{ID: s.ID, Samples: s.Samples})
+	scales := a.scales(r.Shares)
+	for i, s := range r.Shares {
+		x := eval.Contribution{ID: s.ID, Samples: s.Samples, Norm: s.Norm}
+		if scales[i] < 1 {
+			x.Scale = &scales[i]
+		}
+		c.Contributors = append(c.Contributors, x)
 	}
 	for _, m := range r.Missing {
 		c.Missing = append(c.Missing, eval.Absence{ID: m.ID, Reason: m.Reason})
 	}
 	return c
+}
+
+// scales are what the bound on norms makes of contributions: the same on every member, as in the exchange itself.
+func (a *Agent) scales(shares []roster.Share) []float64 {
+	norms := make([]float64, len(shares))
+	for i, s := range shares {
+		norms[i] = s.Norm
+	}
+	scales, _ := collective.Limits(norms, a.cfg.Averaging.Bound)
+	return scales
+}
+
+// tellClipped logs whose work was too large to count in full.
+func (a *Agent) tellClipped(c eval.Commit) {
+	for _, x := range c.Contributors {
+		if x.Scale != nil {
+			a.log.Warn().Str("event", "member_clipped").Int("round", c.Round).Str("peer", string(x.ID)).Float64("norm", x.Norm).
+				Float64("scale", *x.Scale).Msg("the norm of the member's work is over averaging.bound times the median")
+		}
+	}
 }
 
 // writeState stores a shared state under its hash, durably.

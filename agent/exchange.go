@@ -1,23 +1,35 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
 )
 
-// exchange is what the ballots' exchanges have in common. The loop owns it; memory that an exchange works in is its own
-// from the end of the one before until its own end.
+// exchange is what the ballots' exchanges have in common. The loop owns it; the averager, and memory that an exchange
+// works in, are its own from the end of the one before until its own end.
 type exchange struct {
 	averager *collective.Averager
+	delta    []float32          // what the local steps changed, and then the mean of that over the roster
+	state    []float32          // the state it is a change to, and then the one that follows
+	stop     context.CancelFunc // ends the exchange at work; nil before the first
+	ended    chan struct{}      // closed when the last exchange has ended
 
-	delta []float32          // what the local steps changed, and then the mean of that over the roster
-	state []float32          // the state it is a change to, and then the one that follows
-	stop  context.CancelFunc // ends the exchange at work; nil before the first
-	ended chan struct{}      // closed when the last exchange has ended
+	done    exchanged // the last exchange that succeeded
+	counted bool      // and what this member gave to it was committed
+}
+
+// exchanged is how an exchange went that succeeded.
+type exchanged struct {
+	ballot       roster.Ballot
+	plan         string
+	took, stored time.Duration // exchanging; hashing and storing what follows
 }
 
 // cancel ends the exchange at work, if there is one, and waits for nothing.
@@ -31,6 +43,13 @@ func (x *exchange) cancel() {
 type moved struct {
 	roster.Event
 	sent, received int64
+	done           *exchanged // nil: it failed
+}
+
+// settle notes what became of the last exchange when a record is adopted: what its wire lost is to be made up for only if
+// this member's work is in the record.
+func (x *exchange) settle(e roster.Adopt) {
+	x.counted = x.counted || e.Counted || x.done.ballot == e.Record.Ballot
 }
 
 func (a *Agent) scratch() {
@@ -47,13 +66,18 @@ func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
 	x := &a.round.exchange
 	x.cancel()
 	ctx, cancel := context.WithCancel(ctx)
-	before, ended := x.ended, make(chan struct{})
-	x.stop, x.ended = cancel, ended
+	before, ended, counted := x.ended, make(chan struct{}), x.counted
+	x.stop, x.ended, x.counted = cancel, ended, false
 	a.round.attempts++
 	a.start(func() {
 		defer close(ended)
 		defer cancel()
 		<-before // an exchange that was cancelled still holds the memory
+		if counted {
+			x.averager.Commit()
+		} else {
+			x.averager.Rollback()
+		}
 		if err := a.copyWork(ctx, x); err != nil {
 			a.post(roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()})
 			return
@@ -92,27 +116,39 @@ func (a *Agent) copyWork(ctx context.Context, x *exchange) error {
 
 // average runs the exchange of one ballot and stores the state that follows.
 func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved {
-	r, err := a.mean(ctx, e, x)
+	failed := roster.Failed{Ballot: e.Tag.Ballot}
+	done := exchanged{ballot: e.Tag.Ballot}
+	begun := time.Now()
+	r, err := a.mean(ctx, e, x, &done)
+	done.took = time.Since(begun)
 	m := moved{sent: r.Sent, received: r.Received}
 	if err == nil {
-		err = follow(x.state, x.delta)
+		err = a.trainer.follow(x.state, x.delta)
 	}
 	if err != nil {
-		m.Event = roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}
+		var offence *collective.OffenceError
+		if errors.As(err, &offence) && offence.Rank >= 0 && offence.Rank < e.Roster.Size() {
+			failed.Blame = e.Roster.Members[offence.Rank]
+		}
+		failed.Reason = err.Error()
+		m.Event = failed
 		return m
 	}
+	begun = time.Now()
 	hash := hashOf(x.state)
 	if err := a.writeState(hash, x.state, e.Tag); err != nil {
 		a.post(failure{err})
-		m.Event = roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()}
+		failed.Reason = err.Error()
+		m.Event = failed
 		return m
 	}
-	m.Event = roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}
+	done.stored = time.Since(begun)
+	m.Event, m.done = roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}, &done
 	return m
 }
 
 // mean exchanges the work with the roster.
-func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collective.Result, error) {
+func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange, done *exchanged) (collective.Result, error) {
 	rank, placed := e.Roster.Rank(a.host.ID())
 	if !placed {
 		return collective.Result{}, fmt.Errorf("this member is not in the roster of %s", e.Tag.Ballot)
@@ -121,11 +157,12 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange) (collect
 	if err != nil {
 		return collective.Result{}, err
 	}
+	done.plan = cmp.Or(e.Plan, plan.Name)
 	links, err := a.host.Links(ctx, e.Tag, e.Roster)
 	if err != nil {
 		return collective.Result{}, fmt.Errorf("open links: %w", err)
 	}
-	scales, limit := collective.Limits(make([]float64, plan.Size), 0) // no bound
+	scales, limit := collective.Limits(e.Norms, a.cfg.Averaging.Bound)
 	r, err := x.averager.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), scales, limit, x.delta, links)
 	if err != nil {
 		links.Abort()
@@ -147,18 +184,6 @@ func (a *Agent) plan(e roster.Reduce) (collective.Plan, error) {
 		name = "ring"
 	}
 	return collective.New(name, e.Roster.Size())
-}
-
-// follow makes of a state the one that follows it, by the mean of what the roster's work changed. With equal bits given it
-// ends with equal bits everywhere: nothing is multiplied, so nothing can be fused.
-func follow(state, mean []float32) error {
-	for i, d := range mean {
-		state[i] += d
-	}
-	if !finite(state) {
-		return fmt.Errorf("the state that would follow is not finite")
-	}
-	return nil
 }
 
 // weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.

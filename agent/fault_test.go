@@ -156,20 +156,23 @@ func (s *shelf) write(path string, b []byte) {
 	}
 }
 
-// Every plan, with momentum averaged or not, ends with one model.
-func TestPlansAndMomentum(t *testing.T) {
-	for _, c := range []struct {
-		plan     string
-		momentum bool
-	}{{"ring", true}, {"tree", false}, {"star", true}} {
-		t.Run(c.plan, func(t *testing.T) {
+// Every way of averaging ends with one model, with everybody's work in every round.
+func TestWaysOfAveraging(t *testing.T) {
+	for name, averaging := range map[string]string{
+		"ring":    "plan: ring, momentum: true",
+		"tree":    "plan: tree, outer: {kind: nesterov, rate: 0.7, momentum: 0.9}",
+		"star":    "plan: star, momentum: true, outer: {kind: slowmo, rate: 1, momentum: 0.5}",
+		"delayed": "plan: ring, delayed: true, momentum: true",
+		"beside":  "plan: ring, delayed: true, bound: 0, outer: {kind: nesterov, rate: 0.7, momentum: 0.9}",
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newShelf(t, 3, small+fmt.Sprintf("rounds: {count: 2, steps: 4, expect: 3, min_members: 3}\naveraging: {plan: %s, momentum: %v}\n", c.plan, c.momentum))
+			s := newShelf(t, 3, small+fmt.Sprintf("rounds: {count: 3, steps: 4, expect: 3, min_members: 3}\naveraging: {%s}\n", averaging))
 			s.startAll()
 			for i := range s.agents {
 				s.wait(i, 60*time.Second)
 			}
-			s.alike(2)
+			s.alike(3)
 			for _, row := range s.report(0).Rows {
 				if len(row.Contributors) != 3 {
 					t.Errorf("round %d: contributors %v, missing %v", row.Round, row.Contributors, row.Missing)

@@ -180,11 +180,7 @@ func (a *Agent) leave() {
 	}
 	last, offered := a.machine.Last(), a.machine.Offered()
 	a.trainer.jobs <- func() {
-		keep := a.saveLocal
-		if offered { // the others may have counted this work: it must not come twice
-			keep = func(roster.Record) error { return a.store.remove(localFile) }
-		}
-		if err := keep(last); err != nil {
+		if err := a.saveLocal(last, offered); err != nil {
 			a.post(failure{err})
 		}
 		a.post(saved{})
@@ -195,16 +191,27 @@ func (a *Agent) leave() {
 // localFile holds unfinished local work.
 const localFile = "local.safetensors"
 
-// saveLocal keeps the local state with how far it is, so that a restart goes on from the same step.
-func (a *Agent) saveLocal(last roster.Record) error {
-	p := a.trainer.progress.Load()
-	if a.trainer.samples == 0 || last.Hash == "" || a.trainer.lost != "" {
+// saveLocal keeps the local work with how far it is, so that a restart goes on from the same step. Work that an exchange
+// took whose end is not known here is left out: the others may have counted it, and it must not come twice.
+func (a *Agent) saveLocal(last roster.Record, offered bool) error {
+	t := a.trainer
+	if t.lost != "" || last.Hash == "" {
 		return nil
 	}
-	return a.trainer.learner.Save(a.file(localFile), map[string]string{
+	if offered {
+		a.log.Warn().Str("event", "local_work_dropped").Int64("samples", t.forgetTold()).Msg("the others may have counted this work, so it is not kept")
+	}
+	if t.samples == 0 {
+		return a.store.remove(localFile)
+	}
+	meta := map[string]string{
 		"base": last.Hash, "generation": strconv.FormatUint(last.Roster.Generation, 10),
-		"samples": strconv.FormatInt(a.trainer.samples, 10), "step": strconv.Itoa(p.Step),
-	})
+		"samples": strconv.FormatInt(t.samples, 10), "step": strconv.Itoa(t.reached(int(last.Round)+1, offered)),
+	}
+	if t.ahead != nil {
+		meta["ahead_round"], meta["ahead_step"] = strconv.Itoa(t.ahead.p.Round), strconv.Itoa(t.ahead.p.Step)
+	}
+	return t.learner.Save(a.file(localFile), meta)
 }
 
 // resumeLocal loads unfinished local work if it continues the last record, and returns the step to go on from.
@@ -225,6 +232,11 @@ func (a *Agent) resumeLocal(st roster.Stable) int {
 	a.log.Info().Str("event", "local_work_resumed").Int64("samples", samples).Int("step", step).Msg("unfinished local work goes on")
 	if meta["generation"] != strconv.FormatUint(st.Last.Roster.Generation, 10) {
 		return 0
+	}
+	round, rerr := strconv.Atoi(meta["ahead_round"])
+	ahead, aerr := strconv.Atoi(meta["ahead_step"])
+	if rerr == nil && aerr == nil {
+		a.trainer.skip = skip{round, ahead}
 	}
 	return step
 }

@@ -58,6 +58,9 @@ func (a *Agent) take(ctx context.Context, e any) {
 	case moved:
 		a.round.sent += e.sent
 		a.round.received += e.received
+		if e.done != nil {
+			a.round.exchange.done = *e.done
+		}
 		a.shown.moved(e.sent, e.received)
 		a.step(ctx, e.Event)
 	case roster.Received:

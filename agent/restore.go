@@ -15,7 +15,7 @@ const restoreAgain = 200 * time.Millisecond
 
 // resume goes on from what the state directory holds.
 func (a *Agent) resume() error {
-	a.round.initial = hashOf(a.trainer.local())
+	a.round.initial = hashOf(a.trainer.base)
 	st, err := a.store.stable()
 	if err != nil {
 		return err
@@ -53,7 +53,9 @@ func (a *Agent) recordLast() error {
 	if last.Round == 0 {
 		return nil
 	}
-	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool { return c.Round == int(last.Round) && c.StateHash == last.Hash && c.Agent == a.host.ID() }) {
+	if !slices.ContainsFunc(a.journal.Commits(), func(c eval.Commit) bool {
+		return c.Round == int(last.Round) && c.StateHash == last.Hash && c.Agent == a.host.ID()
+	}) {
 		if err := a.journal.AppendCommit(a.commitOf(last)); err != nil {
 			return fmt.Errorf("%w: %w", ErrState, err)
 		}

@@ -83,8 +83,8 @@ func TestResumeLocalWork(t *testing.T) {
 		copy(a.trainer.local(), state)
 		a.trainer.local()[1]++
 		a.trainer.samples = 30
-		a.trainer.progress.Store(&progress{Step: 3})
-		if err := a.saveLocal(st.Last); err != nil {
+		a.trainer.progress.Store(&progress{Round: 4, Step: 3})
+		if err := a.saveLocal(st.Last, false); err != nil {
 			t.Fatal(err)
 		}
 		a.trainer.samples = 0

@@ -155,6 +155,7 @@ func (a *Agent) fetch(ctx, wanted context.Context, e roster.Fetch) {
 func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	r := e.Record
 	a.trainer.stop()
+	a.round.exchange.settle(e)
 	a.recordCommit(e)
 	a.trainer.jobs <- func() {
 		state := a.trainer.spare
@@ -163,7 +164,8 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 			return
 		}
 		a.trainer.adopt(state, e.Counted)
-		a.post(roster.Adopted{Carry: a.trainer.samples, Norm: a.trainer.norm()})
+		_, carry := a.trainer.work()
+		a.post(roster.Adopted{Carry: carry, Norm: a.trainer.norm()})
 	}
 	a.awaitScore(r)
 	a.prune(r)

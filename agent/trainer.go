@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"shoal/configs"
@@ -32,21 +31,14 @@ type trainer struct {
 	spare   []float32 // for another shared state: what is loaded, or the local one while that is scored
 	samples int64     // in the local state, not in base
 	feed    *feed
+	step    func(indices []int32, b batch, rate float64) (learner.Result, error) // trains on the samples of b
+	aheadWork
 
-	cut      atomic.Bool   // the local steps at work are to end
-	held     atomic.Bool   // no step is taken, until let go or cut
-	nudge    chan struct{} // cut or held changed
-	progress atomic.Pointer[progress]
-}
-
-// progress is how far the local steps are, and how they went.
-type progress struct {
-	Round           int
-	Step, Steps     int
-	Images, Correct int
-	LossSum         float64 // over Images
-	Loss            float64 // of the last steps, smoothed
-	Seconds         float64
+	cut      atomic.Bool              // the local steps at work are to end
+	held     atomic.Bool              // no step is taken, until let go or cut
+	nudge    chan struct{}            // cut or held changed
+	progress atomic.Pointer[progress] // of the steps at work
+	trained  atomic.Pointer[progress] // of the last round that the machine was told of
 }
 
 // jobQueue bounds the jobs waiting: the loop gives one for each effect that needs the learner, and they answer it.
@@ -60,18 +52,23 @@ func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *traine
 		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()), nudge: make(chan struct{}, 1),
 		feed: newFeed(loader(), side*side*3, cfg.Learner.Batch),
 	}
-	t.base = append(t.base, t.local()...)
+	t.base, t.delayed = t.formation(), cfg.Averaging.Delayed
 	t.spare = make([]float32, len(t.base))
 	t.progress.Store(&progress{})
+	t.trained.Store(&progress{})
+	t.step = func(_ []int32, b batch, rate float64) (learner.Result, error) {
+		return l.Step(b.images, b.labels, rate)
+	}
 	return t
 }
 
 // local is the state that is averaged: it aliases the learner's memory.
 func (t *trainer) local() []float32 { return t.learner.Shared(t.cfg.Averaging.Momentum) }
 
-// run carries out jobs until ctx ends.
+// run carries out jobs until ctx ends, and trains ahead while there are none.
 func (t *trainer) run(ctx context.Context) {
 	for {
+		t.goAhead(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -81,101 +78,9 @@ func (t *trainer) run(ctx context.Context) {
 			job()
 		case job := <-t.idle:
 			job()
+		case <-t.nudge:
 		}
 	}
-}
-
-// shard is the order in which rank of size trains on its samples in an epoch.
-func (t *trainer) shard(rank, size, epoch int) ([]int32, error) {
-	weights := make([]float64, size)
-	for i := range weights {
-		weights[i] = 1
-	}
-	p := shards.Partition{Kind: t.cfg.Data.Partition, Alpha: t.cfg.Data.Alpha, Labels: t.cfg.Data.Labels, Seed: t.cfg.Seed}
-	parts, err := shards.Split(p, t.set.Train.N, t.set.Train.Labels, weights, epoch)
-	if err != nil {
-		return nil, fmt.Errorf("split %d samples for %d members: %w", t.set.Train.N, size, err)
-	}
-	shards.Order(parts[rank], t.cfg.Seed, epoch, rank)
-	return parts[rank], nil
-}
-
-// stretch is the local steps of one round: lists of sample indices, one a step.
-type stretch struct {
-	batches [][]int32
-	epochs  []int // by batch
-}
-
-// plan lays out the steps of a round: one pass over the shard, or with Rounds.Steps the next so many batches of the
-// passes that follow each other. A pass has as many steps on every rank; a rank whose shard is shorter skips the rest.
-func (t *trainer) plan(round, rank, size int) (stretch, error) {
-	var s stretch
-	batch, steps := t.cfg.Learner.Batch, t.cfg.Rounds.Steps
-	perEpoch := (ceilDiv(t.set.Train.N, size) + batch - 1) / batch
-	first, last := (round-1)*perEpoch, round*perEpoch
-	if steps > 0 {
-		first, last = (round-1)*steps, round*steps
-	}
-	epoch, indices := -1, []int32(nil)
-	for step := first; step < last; step++ {
-		if e := step / perEpoch; e != epoch {
-			var err error
-			if indices, err = t.shard(rank, size, e); err != nil {
-				return s, err
-			}
-			epoch = e
-		}
-		if lo := (step % perEpoch) * batch; lo < len(indices) {
-			s.batches = append(s.batches, indices[lo:min(lo+batch, len(indices))])
-			s.epochs = append(s.epochs, epoch)
-		}
-	}
-	return s, nil
-}
-
-func ceilDiv(a, b int) int { return (a + b - 1) / b }
-
-// train runs the local steps of a round from step on, until done or cut, and returns the samples that the local state
-// holds beyond base. A step that is not finite undoes the local work: it must not reach anybody else.
-func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64, error) {
-	if t.lost != "" {
-		return 0, nil
-	}
-	s, err := t.plan(round, rank, size)
-	if err != nil {
-		return t.samples, err
-	}
-	p := progress{Round: round, Steps: len(s.batches), Step: min(from, len(s.batches))}
-	t.progress.Store(new(p))
-	err = t.feed.run(ctx, s, p.Step, func(k int, b batch) (more bool, err error) {
-		t.runBetween(ctx)
-		if t.cut.Load() || ctx.Err() != nil {
-			return false, nil
-		}
-		start := time.Now()
-		r, err := t.step(b, float64(k)/float64(len(s.batches)), round)
-		if err != nil {
-			return false, fmt.Errorf("train round %d step %d: %w", round, k, err)
-		}
-		t.samples += int64(len(b.labels))
-		p = p.after(r, time.Since(start))
-		t.progress.Store(new(p))
-		return true, nil
-	})
-	if err != nil {
-		return t.samples, err
-	}
-	if !finite(t.learner.Shared(true)) {
-		t.undo()
-		return 0, fmt.Errorf("train round %d: parameters are no longer finite; the round's work is dropped: lower learner.sgd.rate", round)
-	}
-	return t.samples, nil
-}
-
-// step trains on a batch; at is how far its round is, 0 to 1.
-func (t *trainer) step(b batch, at float64, round int) (learner.Result, error) {
-	rate := t.cfg.Learner.Optimizer.Rate * t.cfg.Learner.Schedule.Factor(float64(round-1)+at, t.cfg.Rounds.Count)
-	return t.learner.Step(b.images, b.labels, rate)
 }
 
 // lose says that the state with hash, which was committed last, could not be read.
@@ -186,15 +91,17 @@ func (t *trainer) undo() {
 	clear(t.learner.Shared(true)[len(t.local()):])
 	copy(t.local(), t.base)
 	t.samples = 0
+	t.tell()
 }
 
-// offer copies what the local work changed to delta, and what it is a change to, base, to state.
+// offer copies what the work that the machine was told of changed to delta, and what it is a change to, base, to state.
 func (t *trainer) offer(delta, state []float32) error {
 	if t.lost != "" {
 		return fmt.Errorf("state %.12s is lost here, and what follows it cannot be known", t.lost)
 	}
 	copy(state, t.base)
-	for i, x := range t.local() {
+	work, _ := t.work()
+	for i, x := range work {
 		delta[i] = x - t.base[i]
 	}
 	return nil
@@ -202,11 +109,12 @@ func (t *trainer) offer(delta, state []float32) error {
 
 // norm is the L2 norm of what offer gives as delta.
 func (t *trainer) norm() float64 {
-	if t.samples == 0 {
+	work, samples := t.work()
+	if samples == 0 {
 		return 0
 	}
 	sum := 0.0
-	for i, x := range t.local() {
+	for i, x := range work {
 		d := float64(x - t.base[i])
 		sum += d * d
 	}
@@ -254,36 +162,25 @@ func (t *trainer) runBetween(ctx context.Context) {
 	}
 }
 
-// after is the progress one step later.
-func (p progress) after(r learner.Result, took time.Duration) progress {
-	p.Step++
-	p.Images += r.N
-	p.Correct += r.Correct
-	p.LossSum += r.Loss * float64(r.N)
-	p.Seconds += took.Seconds()
-	const recent = 0.1 // weight of the newest step
-	switch {
-	case math.IsNaN(r.Loss) || math.IsInf(r.Loss, 0): // JSON has no word for it, and the mean would never recover
-	case p.Loss == 0:
-		p.Loss = r.Loss
-	default:
-		p.Loss += recent * (r.Loss - p.Loss)
-	}
-	return p
-}
-
 // adopt makes state the shared one. Local work that is not counted in it is carried over: the delta since base is added
-// on top.
+// on top. Counted says that the work that the machine was told of is; what was trained ahead of it never is.
 func (t *trainer) adopt(state []float32, counted bool) {
-	local := t.local()
-	if counted || t.samples == 0 {
+	local, told := t.local(), t.base
+	left := t.samples
+	if counted {
+		var n int64
+		told, n = t.work()
+		left -= n
+	}
+	if left == 0 {
 		copy(local, state)
-		t.samples = 0
 	} else {
-		for i := range local {
-			local[i] = state[i] + (local[i] - t.base[i])
+		for i, x := range local {
+			local[i] = state[i] + (x - told[i])
 		}
 	}
+	t.samples = left
+	t.rebase(state, counted)
 	copy(t.base, state)
 	t.lost = ""
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"shoal/configs"
+	"shoal/gossip/collective"
 	"shoal/learner"
 	"shoal/shards"
 )
@@ -113,13 +115,13 @@ func TestFollow(t *testing.T) {
 	for _, momentum := range []bool{false, true} {
 		tr := tinyTrainer(t, momentum)
 		delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
-		if err := errors.Join(tr.offer(delta, state), follow(state, delta)); err != nil || hashOf(state) != hashOf(tr.base) || tr.norm() != 0 {
+		if err := errors.Join(tr.offer(delta, state), tr.follow(state, delta)); err != nil || hashOf(state) != hashOf(tr.base) || tr.norm() != 0 {
 			t.Errorf("momentum %v: no work makes another state: %v, norm %v", momentum, err, tr.norm())
 		}
 		if _, err := tr.train(t.Context(), 1, 0, 1, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(tr.offer(delta, state), follow(state, delta)); err != nil {
+		if err := errors.Join(tr.offer(delta, state), tr.follow(state, delta)); err != nil {
 			t.Fatal(err)
 		}
 		sum := 0.0
@@ -133,9 +135,57 @@ func TestFollow(t *testing.T) {
 			t.Errorf("momentum %v: norm %v, want %v", momentum, got, math.Sqrt(sum))
 		}
 		delta[0] = math.MaxFloat32
-		if state[0] = math.MaxFloat32; follow(state, delta) == nil {
+		if state[0] = math.MaxFloat32; tr.follow(state, delta) == nil {
 			t.Errorf("momentum %v: a state that is not finite follows", momentum)
 		}
+	}
+}
+
+// An outer optimiser's velocity is part of what is shared: zero at first, hashed, stored, read again, and not part of what
+// is averaged.
+func TestOuterVelocityIsShared(t *testing.T) {
+	plain := tinyTrainer(t, true)
+	for _, outer := range []collective.Outer{{Kind: "slowmo", Rate: 1, Momentum: 0.7}, {Kind: "nesterov", Rate: 0.7, Momentum: 0.9}} {
+		plain.cfg.Averaging.Outer = outer
+		tr := newTrainer(plain.cfg, plain.learner, plain.set)
+		params := len(tr.learner.Params())
+		if len(tr.base) != len(tr.local())+params || hashOf(tr.base) == hashOf(plain.base) {
+			t.Fatalf("%s: %d elements are shared of %d and %d parameters", outer.Kind, len(tr.base), len(tr.local()), params)
+		}
+		delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
+		want, velocity := slices.Clone(tr.local()), make([]float32, params)
+		for round := range 3 {
+			for i := range tr.local() {
+				tr.local()[i] += float32(i%7-3) / 64
+			}
+			tr.samples = 10
+			if err := errors.Join(tr.offer(delta, state), tr.follow(state, delta)); err != nil {
+				t.Fatal(err)
+			}
+			outer.Step(want[:params], delta[:params], velocity)
+			for i := params; i < len(want); i++ {
+				want[i] += delta[i]
+			}
+			if !slices.Equal(state, slices.Concat(want, velocity)) {
+				t.Errorf("%s round %d: another state follows", outer.Kind, round)
+			}
+			path := filepath.Join(t.TempDir(), "state")
+			read := make([]float32, len(state))
+			if err := errors.Join(tr.write(path, state, nil), tr.read(path, read)); err != nil || hashOf(read) != hashOf(state) {
+				t.Errorf("%s round %d: read again it is another: %v", outer.Kind, round, err)
+			}
+			tr.adopt(read, round%2 == 0)
+			if !slices.Equal(tr.base, state) {
+				t.Errorf("%s round %d: the state is not adopted as a whole", outer.Kind, round)
+			}
+			if round%2 == 1 {
+				tr.undo()
+			}
+		}
+		if err := tr.with(func(s []float32) error { copy(s, plain.base); return nil }, func() error { return nil }); err != nil || !slices.Equal(tr.local(), tr.base[:len(want)]) {
+			t.Errorf("%s: looking at another state changes the local one: %v", outer.Kind, err)
+		}
+		copy(plain.learner.Shared(true), plain.base)
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func commitOf(lineage string, round int, agent roster.ID) Commit {
 	return Commit{
 		Round: round, Lineage: lineage, Generation: 1, Ballot: "1.1@a", Roster: []roster.ID{"a", "b"},
-		Contributors: []Contribution{{"a", 100}, {"b", 50}}, Missing: []Absence{{"c", "deadline"}},
+		Contributors: []Contribution{{ID: "a", Samples: 100, Norm: 1.5}, {ID: "b", Samples: 50, Norm: 9, Scale: new(0.5)}}, Missing: []Absence{{"c", "deadline"}},
 		StateHash: fmt.Sprintf("%s-%d", lineage, round), Plan: "ring", Attempts: 1, TrainLoss: 2.5, TrainRight: 0.25, Images: 100,
 		Sent: 1000, Received: 2000, Seconds: PhaseSeconds{Train: 2, Wait: 0.5, Average: 0.25, Evaluate: 1}, Agent: agent,
 		Time: "2026-01-02T03:04:05Z",

@@ -62,6 +62,9 @@ func (c Commit) check() error {
 		if x.Samples < 0 {
 			return fmt.Errorf("commit of round %d: %d samples of %q", c.Round, x.Samples, x.ID)
 		}
+		if x.Scale != nil && !(*x.Scale >= 0 && *x.Scale <= 1) {
+			return fmt.Errorf("commit of round %d: work of %q scaled by %v, outside 0..1", c.Round, x.ID, *x.Scale)
+		}
 	}
 	return nil
 }

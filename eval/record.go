@@ -13,7 +13,8 @@ type Commit struct {
 	Contributors []Contribution `json:"contributors"` // whose samples are in the mean
 	Missing      []Absence      `json:"missing"`      // who was expected and is not in the mean, and why
 	StateHash    string         `json:"state_hash"`   // SHA-256 of the shared state after the round
-	Plan         string         `json:"plan"`
+	Plan         string         `json:"plan"`         // name, or the text of what the coordinator chose
+	Wire         string         `json:"wire,omitempty"`
 	Attempts     int            `json:"attempts"`
 	TrainLoss    float64        `json:"train_loss"` // mean over this agent's steps
 	TrainRight   float64        `json:"train_accuracy"`
@@ -21,14 +22,18 @@ type Commit struct {
 	Sent         int64          `json:"bytes_sent"`
 	Received     int64          `json:"bytes_received"`
 	Seconds      PhaseSeconds   `json:"seconds"`
-	Agent        roster.ID      `json:"agent"` // who wrote the line
-	Time         string         `json:"time"`  // RFC 3339
+	Exchange     float64        `json:"exchange_seconds,omitempty"` // of averaging: the exchange that was committed
+	Store        float64        `json:"store_seconds,omitempty"`    // of averaging: hashing and storing the next state
+	Agent        roster.ID      `json:"agent"`                      // who wrote the line
+	Time         string         `json:"time"`                       // RFC 3339
 }
 
 // Contribution is one member's share of a mean.
 type Contribution struct {
 	ID      roster.ID `json:"id"`
 	Samples int64     `json:"samples"`
+	Norm    float64   `json:"norm,omitempty"`  // L2 norm of what it changed; 0: not known
+	Scale   *float64  `json:"scale,omitempty"` // what it was scaled by, since its norm was over the bound; nil: 1
 }
 
 // Absence names a member that is not in a mean, and the rule that left it out.

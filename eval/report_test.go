@@ -44,7 +44,7 @@ func partitioned() ([]Commit, []Score, []AgentSummary) {
 		c := commitOf(lineage, round, agent)
 		c.StateHash, c.Roster, c.Contributors, c.Missing = hash, members, nil, nil
 		for i, id := range members {
-			c.Contributors = append(c.Contributors, Contribution{id, int64(1000 + i)})
+			c.Contributors = append(c.Contributors, Contribution{ID: id, Samples: int64(1000 + i)})
 		}
 		c.TrainLoss, c.TrainRight = 3/float64(round), 0.1*float64(round)
 		c.Seconds = PhaseSeconds{Train: 71.4 * float64(round), Wait: 0.25, Average: 0.0354, Evaluate: 1.5}
