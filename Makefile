@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos performance ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak performance ci clean
 
 all: build
 
@@ -68,8 +68,15 @@ fuzz: ## every fuzz test for FUZZTIME; go test takes one at a time
 simulate: ## whole clusters under every fault, from SEEDS seeds, and every kill of a quiet one; SEED=7 replays one and says what happened
 	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -v -run '^Test(Simulate|KilledAtAnyMoment)$$' ./gossip/roster
 
-chaos: ## real agents in namespaces, killed, paused, parted, starved, and power cuts in their files; as root
+chaos: ## real agents in namespaces, killed, paused, parted, starved, and power cuts in their files; HOURS=8 soaks; as root
+ifneq ($(HOURS),)
+	$(MAKE) soak
+else
 	SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -parallel 2 -timeout 15m -run '^TestChaos|^TestPowerCut' ./agent ./agent/chaos
+endif
+
+soak: ## eight agents, disturbed every ten seconds for so many HOURS (0.1 will do) at random from SEED; as root
+	SHOAL_SOAK_HOURS=$(or $(HOURS),8) SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./agent/chaos
 
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)

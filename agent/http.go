@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -91,7 +92,7 @@ func (a *Agent) routes(token string) http.Handler {
 		mux.HandleFunc("POST /v1/"+what, control(token, a.serveSteer(what)))
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&metrics{shown: &a.shown})
+	registry.MustRegister(&metrics{shown: &a.shown}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

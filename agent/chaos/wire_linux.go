@@ -40,7 +40,7 @@ func Able() error {
 	if _, err := exec.LookPath("ip"); err != nil {
 		return fmt.Errorf("network namespaces need the program ip: %w; install iproute2", err)
 	}
-	name := fmt.Sprintf("sc%d-x", os.Getpid())
+	name := fmt.Sprintf("sc%d-x%d", os.Getpid(), time.Now().UnixNano()) // tests in parallel may ask at once
 	if err := ip("netns add "+name, "netns del "+name); err != nil {
 		return fmt.Errorf("no network namespaces here: %w", err)
 	}
