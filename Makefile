@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak performance ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak membership performance ci clean
 
 all: build
 
@@ -77,6 +77,9 @@ endif
 
 soak: ## eight agents, disturbed every ten seconds for so many HOURS (0.1 will do) at random from SEED; as root
 	SHOAL_SOAK_HOURS=$(or $(HOURS),8) SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./agent/chaos
+
+membership: ## how soon a death is known to all under load, and 32 agents that join at once agree; as root
+	SHOAL_MEMBERSHIP=1 $(GO) test -count=1 -v -timeout 30m -run '^TestMembership' ./agent/chaos
 
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)

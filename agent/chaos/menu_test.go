@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -196,14 +195,8 @@ func TestChaosStarved(t *testing.T) {
 	s := anywhere(t, 4, small+"rounds: {count: 30, steps: 20, expect: 4, gather: 1s}\n")
 	s.startAll()
 	s.reach(2, 60*time.Second)
-	for range 2 * runtime.NumCPU() {
-		hog := exec.Command(os.Args[0])
-		hog.Env = append(os.Environ(), hogVariable+"=1", "GOMAXPROCS=1")
-		hog.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		s.must(s.launch(0, &process{cmd: hog, done: make(chan struct{})}))
-		defer hog.Process.Kill()
-		time.AfterFunc(15*time.Second, func() { _ = hog.Process.Kill() })
-	}
+	rest := s.hogs(2 * runtime.NumCPU())
+	time.AfterFunc(15*time.Second, rest)
 	all := s.finish(rounds, 120*time.Second)
 	t.Logf("missing: %q", absences(t, all[0]))
 }
