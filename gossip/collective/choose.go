@@ -13,10 +13,12 @@ const (
 	chooseGain = 0.95
 	// sameRate is how close to the best bottleneck a ring's may be, if less latency is to be had for it.
 	sameRate = 0.9
+	// starts is how many tours the search begins with.
+	starts = 8
 	// exactSize is the largest ring whose order is found exactly, in size²·2^size steps; maxOrderWork bounds the
-	// others' search, in ranks looked at.
+	// search for a larger one's from one start, in ranks looked at.
 	exactSize    = 11
-	maxOrderWork = 1 << 22
+	maxOrderWork = 1 << 20
 )
 
 // Choose is the plan that costs least by Cost for a vector of so many bytes on the wire over the links as measured
@@ -54,7 +56,7 @@ func allDifferent(nodes []int) bool {
 }
 
 // RingOrder is the order of a ring through all ranks whose slowest edge is as fast as can be, and among those within a
-// tenth of it one with little latency: exact for few ranks, else a greedy tour improved by reversals (2-opt). nil is the
+// tenth of it one with little latency: exact for few ranks, else a greedy tour improved by reversals and moves of stretches (2-opt, or-opt). nil is the
 // order of the ranks, which is as good. Rank 0 comes first.
 func RingOrder(links Matrix, nodes []int) []int {
 	n := len(links)
@@ -86,19 +88,22 @@ func symmetric(links Matrix, nodes []int) bool {
 
 // ways are the edges of a tour, from and to each rank.
 type ways struct {
-	n     int
-	rate  []float64 // [from·n + to]
-	alpha []float64
+	n       int
+	rate    []float64 // [from·n + to]
+	alpha   []float64
+	fastest float64
+	latest  float64
 }
 
 func newWays(links Matrix, nodes []int) ways {
 	n := len(links)
-	w := ways{n, make([]float64, n*n), make([]float64, n*n)}
+	w := ways{n: n, rate: make([]float64, n*n), alpha: make([]float64, n*n), latest: math.SmallestNonzeroFloat64}
 	for a := range n {
 		for b := range n {
 			if a != b {
 				e := links.at(a, b, nodes)
 				w.rate[a*n+b], w.alpha[a*n+b] = e.Rate, e.Alpha
+				w.fastest, w.latest = max(w.fastest, e.Rate), max(w.latest, e.Alpha)
 			}
 		}
 	}
@@ -174,20 +179,27 @@ func (w ways) tour(join func(so, edge float64) float64, zero float64, value []fl
 	return order, least
 }
 
-// greedy goes from rank 0 to the rank of the fastest edge each time, and then reverses stretches as long as that helps.
+// greedy goes from a rank to the rank of the fastest edge each time, improves that, and takes the best of several starts.
 func (w ways) greedy() []int {
-	order, used := []int{0}, make([]bool, w.n)
-	used[0] = true
-	for len(order) < w.n {
-		from, best := order[len(order)-1], -1
-		for to := range w.n {
-			if !used[to] && (best < 0 || w.better(from, to, best)) {
-				best = to
+	var best []int
+	for start := 0; start < w.n; start += (w.n + starts - 1) / starts {
+		order, used := []int{start}, make([]bool, w.n)
+		used[start] = true
+		for len(order) < w.n {
+			from, next := order[len(order)-1], -1
+			for to := range w.n {
+				if !used[to] && (next < 0 || w.better(from, to, next)) {
+					next = to
+				}
 			}
+			order, used[next] = append(order, next), true
 		}
-		order, used[best] = append(order, best), true
+		rotate(order, slices.Index(order, 0))
+		if order = w.improve(order); best == nil || w.strain(order) < w.strain(best)*(1-1e-9) {
+			best = order
+		}
 	}
-	return w.improve(order)
+	return best
 }
 
 // better says whether the edge to a is to be taken rather than the one to b.
@@ -199,24 +211,49 @@ func (w ways) better(from, a, b int) bool {
 	return ra > rb
 }
 
-// improve reverses stretches of the order, rank 0 staying first, until none makes it better or the work is at its limit.
+// improve reverses or moves stretches of the order, rank 0 staying first, until none makes it better or the work is at its
+// limit.
 func (w ways) improve(order []int) []int {
-	best, late := w.bottleneck(order), w.latency(order)
-	work := 0
+	least, trial, work := w.strain(order), make([]int, w.n), 0
+	try := func(change func()) bool {
+		copy(trial, order)
+		change()
+		work += 2 * w.n
+		strain := w.strain(trial)
+		if strain >= least*(1-1e-9) {
+			return false
+		}
+		least = strain
+		copy(order, trial)
+		return true
+	}
 	for found := true; found; {
 		found = false
 		for i := 1; i < w.n; i++ {
 			for j := i + 1; j < w.n && work < maxOrderWork; j++ {
-				slices.Reverse(order[i : j+1])
-				rate, l := w.bottleneck(order), w.latency(order)
-				work += 2 * w.n
-				if rate > best || rate >= sameRate*best && l < late {
-					best, late, found = max(best, rate), l, true
-					continue
-				}
-				slices.Reverse(order[i : j+1])
+				found = try(func() { slices.Reverse(trial[i : j+1]) }) || found
+				found = try(func() { rotate(trial[i:j+1], 1) }) || found   // the first of the stretch behind it
+				found = try(func() { rotate(trial[i:j+1], j-i) }) || found // the last before it
 			}
 		}
 	}
 	return order
+}
+
+// strain is small for tours without slow edges: Σ (fastest rate / rate)⁶, and latency where rates are alike.
+func (w ways) strain(order []int) float64 {
+	sum := 0.0
+	for i, r := range order {
+		e := r*w.n + order[(i+1)%len(order)]
+		ratio := w.fastest / w.rate[e]
+		sum += ratio*ratio*ratio*ratio*ratio*ratio + w.alpha[e]/w.latest
+	}
+	return sum
+}
+
+// rotate moves the first so many elements behind the others.
+func rotate(s []int, by int) {
+	slices.Reverse(s[:by])
+	slices.Reverse(s[by:])
+	slices.Reverse(s)
 }

@@ -79,9 +79,3 @@ func (c Config) validateWire() error {
 	}
 	return errors.Join(errs...)
 }
-
-// wireNames are the types that a number may have on the wire.
-func wireNames() []string { return []string{"fp32"} }
-
-// combineNames are the ways to make one value out of the members'.
-func combineNames() []string { return []string{"mean"} }

@@ -199,8 +199,8 @@ func TestMeanRefuses(t *testing.T) {
 		{"weight +Inf", 0, []float64{1, inf}, Defaults()},
 		{"sum to 0", 0, []float64{0, 0}, Defaults()},
 		{"sum to +Inf", 0, []float64{math.MaxFloat64, math.MaxFloat64}, Defaults()},
-		{"segment: 0", 0, []float64{1, 1}, Config{Deadline: time.Second}},
-		{"deadline: 0", 0, []float64{1, 1}, Config{Segment: 1}},
+		{"segment: 0", 0, []float64{1, 1}, Config{Wire: "fp32", Combine: "mean", Deadline: time.Second}},
+		{"deadline: 0", 0, []float64{1, 1}, Config{Wire: "fp32", Combine: "mean", Segment: 1}},
 	} {
 		vec := []float32{1}
 		_, err := NewAverager(c.cfg).Mean(t.Context(), Ring(2), c.rank, c.weights, ones(2), 0, vec, plugs(2, 0)[0])
@@ -342,8 +342,8 @@ func TestValidateSaysValueAndRemedy(t *testing.T) {
 		Outer: Outer{Kind: "adam", Momentum: 1},
 	}.Validate()
 	want := `plan: "wheel" is unknown; give one of auto, ring, tree, star, mesh
-wire: "fp8" is unknown; give one of fp32
-combine: "mode" is unknown; give one of mean
+wire: "fp8" is unknown; give one of fp32, fp16, int8
+combine: "mode" is unknown; give one of mean, trimmed, median
 weights: "size" is unknown; give one of samples, equal
 outer.kind: "adam" is unknown; give one of none, slowmo, nesterov
 combine: mode needs every member's value of a coordinate in one place, and plan wheel adds on the way; set plan: mesh

@@ -1,0 +1,137 @@
+package collective
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"shoal/learner/kernel"
+)
+
+// send sends one segment: as it is at hand in encoded, or first encoded from vec.
+func (x *exchange) send(t *turn, p part, until time.Time) error {
+	if t.first {
+		x.prepare(p)
+	}
+	if t.encode && x.wire != fp32 {
+		if err := x.encode(t, p); err != nil {
+			return err
+		}
+	}
+	return x.link.Send(t.peer, p.wire, until)
+}
+
+// Invariant: a chunk's first turn is never one that receives a result, as every rank contributes to every chunk before.
+
+// receive takes one segment in: to be added, to be kept for the combiner, or in place of what is there.
+func (x *exchange) receive(t *turn, p part, until time.Time) error {
+	into, raw := x.vec[p.lo:p.hi], p.wire
+	switch {
+	case t.op == Reduce && !x.isMean():
+		at := t.from + p.lo - t.lo
+		into = x.gathered[at : at+p.hi-p.lo]
+	case t.op == Reduce:
+		into = x.sum[:p.hi-p.lo]
+	}
+	if x.wire == fp32 {
+		raw = wireBytes(into)
+	} else if t.op == Reduce {
+		raw = x.incoming[:len(p.wire)]
+	}
+	if err := x.link.Recv(t.peer, raw, until); err != nil {
+		return err
+	}
+	if x.wire != fp32 {
+		if err := x.wire.decode(into, raw); err != nil {
+			return &OffenceError{t.peer, err.Error()}
+		}
+	}
+	if err := t.admit(into); err != nil {
+		return err
+	}
+	if t.first {
+		x.prepare(p)
+	}
+	switch {
+	case t.op == Reduce && x.isMean():
+		kernel.Add(x.vec[p.lo:p.hi], into)
+	case t.last != nil:
+		x.combine(x.vec[p.lo:p.hi], x.counts, x.gathered, t.last, p.lo-t.lo)
+	}
+	return nil
+}
+
+// admit refuses a segment that no honest rank can have sent.
+func (t *turn) admit(segment []float32) error {
+	t.squares += kernel.SumSquares(segment)
+	switch {
+	case t.squares <= t.most && !math.IsInf(t.squares, 1):
+		return nil
+	case t.squares <= math.MaxFloat64:
+		return &OffenceError{t.peer, fmt.Sprintf("values of norm %.6g, where members can have %.6g", math.Sqrt(t.squares), math.Sqrt(t.most))}
+	}
+	return &OffenceError{t.peer, "values that are not finite"}
+}
+
+// prepare makes of this rank's values what it contributes: its share of them, and what encodings lost of it before.
+func (x *exchange) prepare(p part) {
+	segment := x.vec[p.lo:p.hi]
+	switch x.factor {
+	case 0:
+		clear(segment) // even of NaN
+	case 1:
+	default:
+		kernel.Weigh(segment, x.factor)
+	}
+	if x.wire == fp32 {
+		return
+	}
+	if lost := x.lost[p.lo:p.hi]; x.counts {
+		kernel.Add(segment, lost)
+		clear(x.losing[p.lo:p.hi])
+	} else {
+		copy(x.losing[p.lo:p.hi], lost)
+	}
+}
+
+// encode writes a segment of vec to where it is sent from, and notes what that loses. Of a result everybody, this rank
+// too, has the value as it was sent.
+func (x *exchange) encode(t *turn, p part) error {
+	segment, sent := x.vec[p.lo:p.hi], x.decoded[:p.hi-p.lo]
+	if err := x.wire.encode(p.wire, segment); err != nil {
+		return err
+	}
+	if err := x.decodeWithin(t, sent, p.wire); err != nil {
+		return err
+	}
+	if t.op == Reduce || x.isMean() {
+		losing := x.losing[p.lo:p.hi]
+		kernel.Add(losing, segment)
+		kernel.Axpy(losing, -1, sent)
+	}
+	if t.op == Copy {
+		copy(segment, sent)
+	}
+	return nil
+}
+
+// decodeWithin decodes what is to be sent, and makes it smaller where rounding, or what was added of earlier losses, took
+// it over what the receiver admits.
+func (x *exchange) decodeWithin(t *turn, sent []float32, raw []byte) error {
+	if err := x.wire.decode(sent, raw); err != nil {
+		return errNotFinite
+	}
+	if math.IsInf(t.most, 1) {
+		return nil
+	}
+	squares := kernel.SumSquares(sent)
+	if left := t.most - t.squares; squares > left {
+		rescale(raw, math.Sqrt(max(left, 0)/squares)*(1-1e-6))
+		if err := x.wire.decode(sent, raw); err != nil {
+			return errNotFinite
+		}
+		squares = kernel.SumSquares(sent)
+	}
+	t.squares += squares
+	return nil
+}
