@@ -17,11 +17,13 @@ const (
 	purposeMessages = "messages"
 	purposeCall     = "call"
 	purposeLink     = "link"
+	purposeAbort    = "abort"
 
 	kindTaken   = "taken"
 	kindAnswer  = "answer"
 	kindError   = "error"
 	kindRefused = "refused"
+	kindEnd     = "end"
 )
 
 const (
@@ -69,11 +71,11 @@ func (e *RemoteError) Error() string {
 	return fmt.Sprintf("call %s of peer %s: %s", e.Kind, e.Peer, e.Text)
 }
 
-// LinkError is a failed Send or Recv: with whom, and why. The cause is ErrAborted if the peer gave up, a RefusedError
-// if it does not take part, os.ErrDeadlineExceeded if time ran out, ErrClosed if this side ended the attempt, and else
+// LinkError is a failed Send or Recv: with whom, and why. The cause is ErrAborted if the peer gave up, though it may be
+// another than the one sent to or received from; a RefusedError if it does not take part, os.ErrDeadlineExceeded if time ran out, ErrClosed if this side ended the attempt, and else
 // what the connection died of.
 type LinkError struct {
-	Op   string // "send to" or "receive from"
+	Op   string // "send to", "receive from" or "abort by"
 	Rank int
 	Peer roster.ID
 	Tag  roster.Tag

@@ -68,7 +68,7 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func FuzzLinkHead(f *testing.F) {
-	head := linkHead{roster.Tag{Lineage: "a1", Generation: 2, Ballot: roster.Ballot{Round: 7, View: 1, Coordinator: "c"}}, 0, 1}
+	head := linkHead{roster.Tag{Lineage: "a1", Generation: 2, Ballot: roster.Ballot{Round: 7, View: 1, Coordinator: "c"}}, 0, 1, "5eed"}
 	text, err := head.encode()
 	if err != nil {
 		f.Fatal(err)

@@ -5,7 +5,8 @@
 //
 //	messages  one-way frames, ordered per peer, on one long-lived stream (Send, OnMessage)
 //	call      one request and one answer, which may be large (Call, HandleCall)
-//	link      raw bytes of one attempt of one round, from one rank to another (Links)
+//	link      raw bytes of one attempt of a round after another, from one rank to another (Links)
+//	abort     word that an attempt is over
 //
 // Nothing here knows what the bytes mean.
 package p2p
@@ -15,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,12 +72,15 @@ type Host struct {
 	wake    chan struct{} // a peer was admitted
 
 	onMessage atomic.Pointer[func(from roster.ID, kind string, body []byte)]
+	onLost    atomic.Pointer[func(id roster.ID)]
 
 	mu       sync.Mutex // guards what follows
 	streams  map[peer.ID]int
 	outboxes map[peer.ID]*outbox
 	inboxes  map[peer.ID]*inbox
 	calls    map[string]CallHandler
+	lanes    map[roster.ID]*lane // to peers, between two attempts
+	met      map[peer.ID]bool    // connected, and answered
 }
 
 // New starts to listen at cfg.Listen as the owner of key. Nobody is admitted yet.
@@ -98,6 +103,7 @@ func New(cfg Config, key crypto.PrivKey) (*Host, error) {
 		host: inner, self: inner.ID(), id: roster.ID(inner.ID().String()), gate: gate, backoff: net.Backoff(),
 		parking: newParking(), wake: make(chan struct{}, 1),
 		streams: map[peer.ID]int{}, outboxes: map[peer.ID]*outbox{}, inboxes: map[peer.ID]*inbox{}, calls: map[string]CallHandler{},
+		lanes: map[roster.ID]*lane{}, met: map[peer.ID]bool{},
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	inner.Network().Notify(&network.NotifyBundle{DisconnectedF: h.disconnected})
@@ -223,6 +229,7 @@ func (h *Host) openOnce(ctx context.Context, p peer.ID, to roster.ID, head []byt
 		err = awaitTaken(s, to)
 	}
 	if err == nil {
+		h.meet(p)
 		return s, nil
 	}
 	_ = s.Reset() // it may be gone already
@@ -244,7 +251,8 @@ func (h *Host) serve(s network.Stream) {
 		end(s, err)
 		return
 	}
-	if purpose != purposeMessages && purpose != purposeCall && purpose != purposeLink {
+	h.meet(p)
+	if !slices.Contains([]string{purposeMessages, purposeCall, purposeLink, purposeAbort}, purpose) {
 		refuse(s, fmt.Sprintf("purpose %q is unknown", purpose))
 		return
 	}
@@ -257,7 +265,13 @@ func (h *Host) serve(s network.Stream) {
 	case purposeCall:
 		h.serveCall(s, from, body)
 	case purposeLink:
-		h.serveLink(s, p, body)
+		h.serveLane(s, p, body)
+	case purposeAbort:
+		if err := h.serveAbort(p, body); err != nil {
+			refuse(s, err.Error())
+			return
+		}
+		_ = s.Close() // the peer has all it waits for
 	}
 }
 

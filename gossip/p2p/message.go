@@ -163,7 +163,7 @@ func (h *Host) serveMessages(s network.Stream, p peer.ID, from roster.ID) {
 		<-older.done
 	}
 	for {
-		kind, body, err := readMessage(s)
+		kind, body, err := readWhole(s, MaxMessageBytes)
 		if err != nil {
 			end(s, err)
 			return
@@ -172,13 +172,13 @@ func (h *Host) serveMessages(s network.Stream, p peer.ID, from roster.ID) {
 	}
 }
 
-// readMessage waits as long as it takes for a frame to begin, and frameTimeout for its rest.
-func readMessage(s network.Stream) (kind string, body []byte, err error) {
+// readWhole waits as long as it takes for a frame to begin, and frameTimeout for its rest.
+func readWhole(s network.Stream, limit int) (kind string, body []byte, err error) {
 	_ = s.SetReadDeadline(time.Time{}) // fails only on a closed stream, which the read reports
 	size, err := readLength(s)
 	if err != nil {
 		return "", nil, err
 	}
 	_ = s.SetReadDeadline(time.Now().Add(frameTimeout))
-	return readRest(s, size, MaxMessageBytes)
+	return readRest(s, size, limit)
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"shoal/gossip/roster"
@@ -25,13 +24,15 @@ const (
 	maxOver     = 256
 )
 
-// linkHead opens a link stream: the attempt that it belongs to, and the ranks of sender and receiver.
+// linkHead names what follows on a stream: the attempt that it belongs to, the ranks of sender and receiver, and after the
+// first attempt the mark with which the receiver ended the last.
 //
 //	{"tag":{"lineage":"a1","generation":2,"ballot":{"round":7,"view":1,"coordinator":"12D3…"}},"from":0,"to":1}
 type linkHead struct {
-	Tag  roster.Tag `json:"tag"`
-	From int        `json:"from"`
-	To   int        `json:"to"`
+	Tag   roster.Tag `json:"tag"`
+	From  int        `json:"from"`
+	To    int        `json:"to"`
+	After string     `json:"after,omitempty"`
 }
 
 func (l linkHead) encode() ([]byte, error) {
@@ -69,6 +70,7 @@ type parking struct {
 	over    []roster.Tag // oldest first
 	waiting map[roster.Tag][]chan *Links
 	parked  map[peer.ID]int
+	aborts  []abortNote // oldest first
 }
 
 func newParking() *parking {
@@ -157,30 +159,6 @@ func (k *parking) unpark(tag roster.Tag, from peer.ID, arrival chan *Links) *Lin
 	}
 }
 
-// serveLink brings an incoming stream to its attempt and stays until one of them is over.
-func (h *Host) serveLink(s network.Stream, p peer.ID, body []byte) {
-	head, err := parseLinkHead(body)
-	if err != nil {
-		refuse(s, err.Error())
-		return
-	}
-	l, arrival, err := h.parking.find(head.Tag, p)
-	if err == nil && l == nil {
-		l, err = h.park(head.Tag, p, arrival)
-	}
-	if err == nil {
-		err = l.accept(s, p, head)
-	}
-	if err != nil {
-		refuse(s, fmt.Sprintf("stream of attempt %s: %s", tagName(head.Tag), err))
-		return
-	}
-	select {
-	case <-l.over:
-	case <-h.ctx.Done():
-	}
-}
-
 // park waits for the attempt of a stream.
 func (h *Host) park(tag roster.Tag, p peer.ID, arrival chan *Links) (*Links, error) {
 	timer := time.NewTimer(parkTime)
@@ -195,64 +173,4 @@ func (h *Host) park(tag roster.Tag, p peer.ID, arrival chan *Links) (*Links, err
 		return l, nil
 	}
 	return nil, fmt.Errorf("it has not begun here within %v", parkTime)
-}
-
-// accept takes a stream that a peer opened, if the peer has the rank that it claims.
-func (l *Links) accept(s network.Stream, p peer.ID, head linkHead) error {
-	if head.To != l.rank || head.From >= len(l.peers) || l.peers[head.From] != p {
-		return fmt.Errorf("rank %d of %d is not this peer, or rank %d is not here", head.From, len(l.peers), head.To)
-	}
-	i := &l.in[head.From]
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if l.isOver() {
-		return errors.New("it is over")
-	}
-	if i.stream != nil {
-		return fmt.Errorf("rank %d has a stream already", head.From)
-	}
-	first := i.err == nil
-	i.stream, i.err = s, nil
-	if first {
-		close(i.ready)
-	}
-	return nil
-}
-
-// lost fails the receives that wait for a stream of a peer whose last connection is gone.
-func (l *Links) lost(p peer.ID) {
-	for rank := range l.in {
-		if l.peers[rank] != p {
-			continue
-		}
-		i := &l.in[rank]
-		i.mu.Lock()
-		if i.stream == nil && i.err == nil {
-			i.err = errors.New("the connection is lost")
-			close(i.ready)
-		}
-		i.mu.Unlock()
-	}
-}
-
-// disconnected tells running attempts that a peer is gone with its last connection, unless it is back in a moment: the
-// first connections to a member that has not admitted us yet come and go. Streams that are open fail by themselves.
-func (h *Host) disconnected(n network.Network, c network.Conn) {
-	p := c.RemotePeer()
-	gone := func() bool { return n.Connectedness(p) != network.Connected }
-	if !gone() || len(h.parking.attempts()) == 0 {
-		return
-	}
-	h.start(func() {
-		select {
-		case <-time.After(patience):
-		case <-h.ctx.Done():
-			return
-		}
-		if gone() {
-			for _, l := range h.parking.attempts() {
-				l.lost(p)
-			}
-		}
-	})
 }

@@ -33,11 +33,11 @@ func TestStreamsOfOtherAttemptsAreRefusedByName(t *testing.T) {
 		head linkHead
 		want string
 	}{
-		{"over", linkHead{over, 0, 1}, "stream of attempt " + tagName(over) + ": it is over"},
-		{"another's rank", linkHead{current, 2, 1}, "rank 2 of 3 is not this peer"},
-		{"no rank", linkHead{current, 9, 1}, "rank 9 of 3 is not this peer"},
-		{"to another", linkHead{current, 0, 2}, "rank 2 is not here"},
-		{"to itself", linkHead{current, 1, 1}, "from rank 1 to rank 1"},
+		{"over", linkHead{Tag: over, From: 0, To: 1}, "stream of attempt " + tagName(over) + ": it is over"},
+		{"another's rank", linkHead{Tag: current, From: 2, To: 1}, "rank 2 of 3 is not this peer"},
+		{"no rank", linkHead{Tag: current, From: 9, To: 1}, "rank 9 of 3 is not this peer"},
+		{"to another", linkHead{Tag: current, From: 0, To: 2}, "rank 2 is not here"},
+		{"to itself", linkHead{Tag: current, From: 1, To: 1}, "from rank 1 to rank 1"},
 	} {
 		if reason := refusal(t, hosts[0], hosts[1], row.head); !strings.Contains(reason, row.want) {
 			t.Errorf("%s: refused with %q, want %q", row.name, reason, row.want)
@@ -47,7 +47,7 @@ func TestStreamsOfOtherAttemptsAreRefusedByName(t *testing.T) {
 	if err := errors.Join(links[0].Send(1, b, soon()), links[1].Recv(0, b, soon())); err != nil {
 		t.Fatal(err)
 	}
-	if reason := refusal(t, hosts[0], hosts[1], linkHead{current, 0, 1}); !strings.Contains(reason, "has a stream already") {
+	if reason := refusal(t, hosts[0], hosts[1], linkHead{Tag: current, From: 0, To: 1}); !strings.Contains(reason, "has a stream already") {
 		t.Errorf("second stream: refused with %q", reason)
 	}
 	// A Send learns the reason, whether it is the first or a later one.
@@ -82,7 +82,7 @@ func refusal(t *testing.T, from, to *Host, head linkHead) string {
 func TestParkedStreamsAreBounded(t *testing.T) {
 	hosts, r := newCluster(t, 2)
 	for view := range maxParkedPerPeer {
-		text, err := linkHead{tagOf(r, uint64(view)), 0, 1}.encode()
+		text, err := linkHead{Tag: tagOf(r, uint64(view)), From: 0, To: 1}.encode()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestParkedStreamsAreBounded(t *testing.T) {
 		defer hosts[1].parking.mu.Unlock()
 		return len(hosts[1].parking.waiting) == maxParkedPerPeer
 	})
-	if reason := refusal(t, hosts[0], hosts[1], linkHead{tagOf(r, 99), 0, 1}); !strings.Contains(reason, "wait already") {
+	if reason := refusal(t, hosts[0], hosts[1], linkHead{Tag: tagOf(r, 99), From: 0, To: 1}); !strings.Contains(reason, "wait already") {
 		t.Errorf("refused with %q", reason)
 	}
 }
