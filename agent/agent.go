@@ -97,8 +97,15 @@ func (a *Agent) open(ctx context.Context) (err error) {
 	if a.store, err = openStore(a.cfg.State); err != nil {
 		return err
 	}
+	relaxed := a.cfg.Rounds.Durable == roster.DurableRelaxed
+	if err = a.store.settle(relaxed, bootID()); err != nil {
+		return err
+	}
 	if err = a.openJournal(); err != nil {
 		return err
+	}
+	if relaxed {
+		a.journal.Relax()
 	}
 	set, err := shards.Open(ctx, a.cfg.Data, a.cfg.Learner.Input, a.cfg.Seed)
 	if err != nil {

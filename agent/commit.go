@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -90,7 +91,8 @@ func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
 	meta := map[string]string{
 		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
 	}
-	if err := a.trainer.write(a.store.statePath(hash), state, meta); err != nil {
+	err := a.store.replace(stateName(hash), func(w io.Writer) error { return a.trainer.write(w, state, meta) })
+	if err != nil {
 		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
 	}
 	return nil

@@ -28,6 +28,7 @@ type exchange struct {
 // exchanged is how an exchange went that succeeded.
 type exchanged struct {
 	ballot       roster.Ballot
+	hash         string // of the state that follows, which is still in memory
 	plan         string
 	took, stored time.Duration // exchanging; hashing and storing what follows
 }
@@ -68,6 +69,7 @@ func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
 	ctx, cancel := context.WithCancel(ctx)
 	before, ended, counted := x.ended, make(chan struct{}), x.counted
 	x.stop, x.ended, x.counted = cancel, ended, false
+	x.done = exchanged{}
 	a.round.attempts++
 	a.start(func() {
 		defer close(ended)
@@ -142,7 +144,7 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved
 		m.Event = failed
 		return m
 	}
-	done.stored = time.Since(begun)
+	done.hash, done.stored = hash, time.Since(begun)
 	m.Event, m.done = roster.Reduced{Ballot: e.Tag.Ballot, Hash: hash}, &done
 	return m
 }

@@ -1,15 +1,19 @@
 package agent
 
-import "errors"
+import (
+	"errors"
+	"io"
+)
 
 // A shared state is one vector: what the learner shares (parameters, running statistics, and momentum if that is
 // averaged), and behind it one value for each parameter that the outer optimiser keeps, if there is one. It is hashed,
 // stored, fetched and adopted as a whole; only the first part is averaged.
 
-// write stores a shared state at path, durably.
-func (t *trainer) write(path string, state []float32, meta map[string]string) error {
+// write writes a shared state in the safetensors format.
+func (t *trainer) write(w io.Writer, state []float32, meta map[string]string) error {
 	shared, outer := t.parts(state)
-	return t.learner.WriteState(path, shared, outer, meta)
+	_, err := t.learner.Archive(shared, outer, meta).WriteTo(w)
+	return err
 }
 
 // read loads the shared state at path.

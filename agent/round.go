@@ -157,11 +157,16 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	a.trainer.stop()
 	a.round.exchange.settle(e)
 	a.recordCommit(e)
+	state, held := a.trainer.spare, a.round.exchange.done.hash == r.Hash
+	if held { // no exchange begins before the machine hears that this state is adopted
+		state = a.round.exchange.state
+	}
 	a.trainer.jobs <- func() {
-		state := a.trainer.spare
-		if err := a.load(ctx, r.Hash, state); err != nil {
-			a.post(failure{fmt.Errorf("load the state of round %d: %w", r.Round, err)})
-			return
+		if !held {
+			if err := a.load(ctx, r.Hash, state); err != nil {
+				a.post(failure{fmt.Errorf("load the state of round %d: %w", r.Round, err)})
+				return
+			}
 		}
 		a.trainer.adopt(state, e.Counted)
 		_, carry := a.trainer.work()

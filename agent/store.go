@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 
 	"shoal/gossip/roster"
 )
@@ -28,9 +28,11 @@ import (
 //	model.safetensors                 the model at the end of the run
 //	http.addr                         where this agent serves its status, while it runs
 //	http.token                        what control calls must present, mode 0600
+//	relaxed                           what it is written under, if not all of it is on the disk
 type store struct {
-	dir  string
-	lock *flock.Flock
+	dir     string
+	lock    *flock.Flock
+	relaxed bool // nothing waits for the disk
 }
 
 // hashPattern is how a state hash looks, SHA-256 in hexadecimal: names from peers become file names only if they do.
@@ -52,9 +54,17 @@ func openStore(dir string) (*store, error) {
 	return s, nil
 }
 
-func (s *store) close() error                 { return s.lock.Unlock() }
+// close ends a life in good order: from here on the disk has everything.
+func (s *store) close() (err error) {
+	if s.relaxed {
+		err = s.tighten()
+	}
+	return errors.Join(err, s.lock.Unlock())
+}
+
 func (s *store) path(name string) string      { return filepath.Join(s.dir, name) }
-func (s *store) statePath(hash string) string { return s.path("checkpoint-" + hash + stateSuffix) }
+func (s *store) statePath(hash string) string { return s.path(stateName(hash)) }
+func stateName(hash string) string            { return "checkpoint-" + hash + stateSuffix }
 
 // Names in the state directory that more than one place needs.
 const (
@@ -101,12 +111,12 @@ func (s *store) keepStable(st roster.Stable) error {
 	return s.write(stableFile, b)
 }
 
-// write replaces a file atomically and durably.
+// write replaces a file atomically, and durably unless the store is relaxed.
 func (s *store) write(name string, b []byte) error {
-	if err := renameio.WriteFile(s.path(name), b, 0o600, renameio.WithTempDir(s.dir)); err != nil {
-		return fmt.Errorf("write %s: %w", s.path(name), err)
-	}
-	return s.sync()
+	return s.replace(name, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
 }
 
 // rename makes a file the state with hash, durably.
@@ -119,6 +129,9 @@ func (s *store) rename(name, hash string) error {
 
 // sync makes the directory's names survive a power cut.
 func (s *store) sync() error {
+	if s.relaxed {
+		return nil
+	}
 	d, err := os.Open(s.dir)
 	if err == nil {
 		err = errors.Join(d.Sync(), d.Close())

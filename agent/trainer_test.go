@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -169,9 +171,9 @@ func TestOuterVelocityIsShared(t *testing.T) {
 			if !slices.Equal(state, slices.Concat(want, velocity)) {
 				t.Errorf("%s round %d: another state follows", outer.Kind, round)
 			}
-			path := filepath.Join(t.TempDir(), "state")
+			path, file := filepath.Join(t.TempDir(), "state"), bytes.Buffer{}
 			read := make([]float32, len(state))
-			if err := errors.Join(tr.write(path, state, nil), tr.read(path, read)); err != nil || hashOf(read) != hashOf(state) {
+			if err := errors.Join(tr.write(&file, state, nil), os.WriteFile(path, file.Bytes(), 0o600), tr.read(path, read)); err != nil || hashOf(read) != hashOf(state) {
 				t.Errorf("%s round %d: read again it is another: %v", outer.Kind, round, err)
 			}
 			tr.adopt(read, round%2 == 0)

@@ -14,7 +14,7 @@ func own() []string {
 		"data.set", // members may keep the same images in different places; their hash is compared instead
 		"learner.threads",
 		"learner.weights", // likewise: the hash of the state they give is compared
-		"rounds.expect", "rounds.min_members", "rounds.form", "rounds.backoff", "rounds.gather", "rounds.deadline",
+		"rounds.expect", "rounds.min_members", "rounds.form", "rounds.backoff", "rounds.gather", "rounds.deadline", "rounds.durable",
 		"averaging.deadline",
 		"gossip", "p2p", "http", "log",
 		"eval.batch",

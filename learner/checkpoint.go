@@ -83,6 +83,14 @@ func (l *Learner) Save(path string, meta map[string]string) error {
 // outer is a value for each parameter, as Params has them, that an outer optimiser keeps; it is named "outer.", and nil
 // for none. WriteState may be called while the learner trains.
 func (l *Learner) WriteState(path string, state, outer []float32, meta map[string]string) error {
+	if err := safetensors.Write(path, l.Archive(state, outer, meta)); err != nil {
+		return fmt.Errorf("save model: %w", err)
+	}
+	return nil
+}
+
+// Archive is what WriteState writes.
+func (l *Learner) Archive(state, outer []float32, meta map[string]string) *safetensors.File {
 	file := &safetensors.File{Metadata: map[string]string{
 		"model": l.cfg.Model, "width": strconv.FormatFloat(l.cfg.Width, 'g', -1, 64),
 		"input": strconv.Itoa(l.cfg.Input), "classes": strconv.Itoa(l.classes),
@@ -98,10 +106,7 @@ func (l *Learner) WriteState(path string, state, outer []float32, meta map[strin
 			file.Tensors = append(file.Tensors, safetensors.Ints(name, []int{}, []int64{l.steps.Load()}))
 		}
 	}
-	if err := safetensors.Write(path, file); err != nil {
-		return fmt.Errorf("save model: %w", err)
-	}
-	return nil
+	return file
 }
 
 // Load reads what Save wrote, or a state dict of torchvision's, and returns the header's metadata. Momentum is zero where

@@ -16,12 +16,20 @@ type Config struct {
 	Backoff    time.Duration `yaml:"backoff"`     // a waiting member becomes coordinator after rank·Backoff
 	Gather     time.Duration `yaml:"gather"`      // least time a coordinator waits for an answer to its poll
 	Deadline   time.Duration `yaml:"deadline"`    // longest time a round waits for a straggler; 0: adaptive, median + k·MAD
+	Durable    string        `yaml:"durable"`     // round: promises are on the disk before they are given | relaxed: they need not survive a loss of power, after which this member must begin anew
 }
+
+// Durable names when what a machine persists is on the disk.
+const (
+	DurableRound   = "round"   // before any word that rests on it, so that a loss of power breaks no promise
+	DurableRelaxed = "relaxed" // in the system at once, on the disk later: a process may die, a machine may not
+)
 
 // Defaults are the values of an absent configuration.
 func Defaults() Config {
 	return Config{
 		Count: 10, MinMembers: 1, Form: time.Minute, Backoff: 200 * time.Millisecond, Gather: 2 * time.Second,
+		Durable: DurableRound,
 	}
 }
 
@@ -42,5 +50,6 @@ func (c Config) Validate() error {
 	bad(c.Backoff <= 0, "backoff: %v; give a positive duration such as 200ms", c.Backoff)
 	bad(c.Gather <= 0, "gather: %v; give a positive duration such as 2s", c.Gather)
 	bad(c.Deadline < 0, "deadline: %v is negative; give 0 for an adaptive one", c.Deadline)
+	bad(c.Durable != DurableRound && c.Durable != DurableRelaxed, "durable: %q is unknown; give %s or %s", c.Durable, DurableRound, DurableRelaxed)
 	return errors.Join(errs...)
 }
