@@ -35,6 +35,7 @@ type benchFlags struct {
 	compare       string
 	plan          bool
 	peaks         bool
+	gemm          bool
 }
 
 // benchPaths are the values of the configuration that decide how fast a step is, by the name that flags, results and
@@ -57,10 +58,11 @@ func newBenchCmd(o *options) *cobra.Command {
 			"  shoal bench --input 128 --batch 12              one configuration, against the machine's own limits\n" +
 			"  shoal bench --sweep batch=8,16,24,32            one process each; which batch is best, and why\n" +
 			"  shoal bench --plan                              every layer: work, memory traffic, expected and measured time\n" +
+			"  shoal bench --gemm                              the machine's limits alone, and how near matrix products come\n" +
 			"  shoal bench --compare 'python3 train.py'        alternately with another program, which prints its\n" +
 			"                                                  images_per_second in a line of JSON\n\n" +
-			"The machine's arithmetic limit is what products of 256×256 matrices reach on all threads, its memory bandwidth\n" +
-			"that of adding long vectors. Measure while nothing else runs.",
+			"The machine's arithmetic limit is what multiply-adds in registers reach on all threads, its memory bandwidth that\n" +
+			"of adding long vectors. Measure while nothing else runs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runBench(cmd, o, f) },
 	}
@@ -78,6 +80,7 @@ func newBenchCmd(o *options) *cobra.Command {
 	flags.StringVar(&f.compare, "compare", "", "shell `command` to measure alternately with this program")
 	flags.BoolVar(&f.plan, "plan", false, "print what a step does, layer by layer")
 	flags.BoolVar(&f.peaks, "peaks", true, "measure the machine's limits too")
+	flags.BoolVar(&f.gemm, "gemm", false, "measure the machine's limits, and products of matrices, without training")
 	return cmd
 }
 
@@ -114,6 +117,8 @@ func runBench(cmd *cobra.Command, o *options, f *benchFlags) error {
 		return show(b.compareWith(ctx, cmd.ErrOrStderr()))
 	case f.plan:
 		return show(b.planned(ctx))
+	case f.gemm:
+		return show(b.limits(ctx))
 	}
 	return show(b.train(ctx))
 }
@@ -130,13 +135,13 @@ func (f *benchFlags) check() error {
 		}
 	}
 	kinds := 0
-	for _, asked := range []bool{len(f.sweep) > 0, f.compare != "", f.plan} {
+	for _, asked := range []bool{len(f.sweep) > 0, f.compare != "", f.plan, f.gemm} {
 		if asked {
 			kinds++
 		}
 	}
 	if kinds > 1 {
-		return errors.New("read flags: --sweep, --compare and --plan are three benchmarks; ask for one at a time")
+		return errors.New("read flags: --sweep, --compare, --plan and --gemm are four benchmarks; ask for one at a time")
 	}
 	if f.least < 0 || f.least > benchRunWithin/2 {
 		return fmt.Errorf("read --for %v: outside 0..%v", f.least, benchRunWithin/2)

@@ -80,6 +80,9 @@ func TestBenchPlan(t *testing.T) {
 	if len(p.Lines) < 100 || len(p.Sums) != 3 || p.PeakTensorBytes <= 0 || p.PeakTensorBytes > p.Result.ArenaBytes {
 		t.Fatalf("%d lines, sums %v, largest %d bytes", len(p.Lines), p.Sums, p.PeakTensorBytes)
 	}
+	if got := p.Result.Peaks.Products; len(got) != 3 || got[0].Side != 256 || got[2].Side != 1024 {
+		t.Errorf("products %+v", got)
+	}
 	for _, l := range p.Lines {
 		if l.Layer == "" || l.Op == "" || l.Expected <= 0 || l.Measured <= 0 {
 			t.Errorf("%+v", l)
@@ -91,6 +94,26 @@ func TestBenchPlan(t *testing.T) {
 	}
 	text := p.text()
 	if strings.Count(text, "\n") < len(p.Lines) || !strings.Contains(text, "\nfeatures.0.0 conv ") || !strings.Contains(text, "\nall ") {
+		t.Errorf("got\n%s", text)
+	}
+}
+
+func TestBenchGemm(t *testing.T) {
+	stdout, stderr, code := shoal(t, "bench", "--gemm", "--json", "--threads", "1")
+	var r limitsResult
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != exitOK {
+		t.Fatalf("exit code %d, %v: %s", code, err, stderr)
+	}
+	if r.Threads != 1 || r.Peaks.GFLOPS <= 0 || r.Peaks.Bandwidth <= 0 || len(r.Peaks.Products) != 3 || !strings.Contains(r.Peaks.Of, "registers") {
+		t.Errorf("%+v", r)
+	}
+	for i, p := range r.Peaks.Products {
+		if p.Side != productSides()[i] || p.GFLOPS <= 0 || p.Share != p.GFLOPS/r.Peaks.GFLOPS {
+			t.Errorf("product %+v of the peak %v", p, r.Peaks.GFLOPS)
+		}
+	}
+	r.Peaks = peaks{GFLOPS: 200, Bandwidth: 10, Products: []peakProduct{{Side: 256, GFLOPS: 150, Share: 0.75}}}
+	if text := r.text(); !strings.Contains(text, "150.0 GFLOP/s, 75 % of the peak, products of 256×256 matrices\n") || !strings.Contains(text, " 200.0 GFLOP/s, ") {
 		t.Errorf("got\n%s", text)
 	}
 }
@@ -217,6 +240,7 @@ func TestBenchRefuses(t *testing.T) {
 		"--cpu sse":                 {exitUsage, `choose instruction set "sse"`},
 		"--batch 0":                 {exitConfig, "learner.batch: 0 is outside 1..4096 images"},
 		"--model resnet":            {exitConfig, `learner.model: "resnet" is unknown`},
+		"--plan --gemm":             {exitUsage, "ask for one at a time"},
 		"--plan --sweep batch=1":    {exitUsage, "ask for one at a time"},
 		"--sweep batch=":            {exitUsage, "a value is empty"},
 		"--compare x --sweep b=1,2": {exitUsage, "ask for one at a time"},

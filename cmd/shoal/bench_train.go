@@ -86,7 +86,7 @@ func (b *bench) train(ctx context.Context) (*benchResult, error) {
 	r.plan = l.Plan()
 	r.account()
 	if b.peaks {
-		p, err := measurePeaks(ctx, cfg.Threads)
+		p, err := measurePeaks(ctx, cfg.Threads, b.plan)
 		if err != nil {
 			return nil, err
 		}
@@ -173,7 +173,8 @@ func (r *benchResult) text() string {
 		t.WriteString("\n")
 		return t.String()
 	}
-	fmt.Fprintf(&t, ", %.0f %% of the %.1f that matrix products reach here\n", 100*r.PeakShare, r.Peaks.GFLOPS)
+	fmt.Fprintf(&t, ", %.0f %% of the %.1f that multiply-adds in registers reach here\n", 100*r.PeakShare, r.Peaks.GFLOPS)
+	t.WriteString(r.Peaks.products())
 	moved := float64(r.StepBytes) / 1e9 / (r.StepMedian / 1e3)
 	fmt.Fprintf(&t, "traffic      %.1f GB/s between layers by the plan; memory gives %.1f GB/s\n", moved, r.Peaks.Bandwidth)
 	return t.String()

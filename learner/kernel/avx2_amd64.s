@@ -9230,6 +9230,80 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·mulAddsAVX2(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL mulAddsAVX2body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT mulAddsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x9f0f; BYTE $0xc2 // setg %dl
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xc69f0f40 // setg %sil
+	WORD $0x2040; BYTE $0xd6 // andb %dl, %sil
+	LONG $0x01fe8040 // cmpb $0x1, %sil
+	LONG $0x012a850f; WORD $0x0000 // jne 0x14c <mulAdds+0x14c>
+	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	LONG $0x187de2c4; WORD $0x1c4f // vbroadcastss 0x1c(%rdi), %ymm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2a107cc5 // vmovups (%rdx), %ymm13
+	LONG $0x62107cc5; BYTE $0x20 // vmovups 0x20(%rdx), %ymm12
+	LONG $0x5a107cc5; BYTE $0x40 // vmovups 0x40(%rdx), %ymm11
+	LONG $0x52107cc5; BYTE $0x60 // vmovups 0x60(%rdx), %ymm10
+	QUAD $0x000000808a107cc5 // vmovups 0x80(%rdx), %ymm9
+	QUAD $0x000000a082107cc5 // vmovups 0xa0(%rdx), %ymm8
+	QUAD $0x000000c0ba10fcc5 // vmovups 0xc0(%rdx), %ymm7
+	QUAD $0x000000e0b210fcc5 // vmovups 0xe0(%rdx), %ymm6
+	QUAD $0x00000100aa10fcc5 // vmovups 0x100(%rdx), %ymm5
+	QUAD $0x00000120a210fcc5 // vmovups 0x120(%rdx), %ymm4
+	QUAD $0x000001409a10fcc5 // vmovups 0x140(%rdx), %ymm3
+	QUAD $0x000001609210fcc5 // vmovups 0x160(%rdx), %ymm2
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xb87d62c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm0, %ymm13
+	LONG $0xb87d62c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm0, %ymm12
+	LONG $0xb87d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm0, %ymm11
+	LONG $0xb87d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm0, %ymm10
+	LONG $0xb87d62c4; BYTE $0xc9 // vfmadd231ps %ymm1, %ymm0, %ymm9
+	LONG $0xb87d62c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm0, %ymm8
+	LONG $0xb87de2c4; BYTE $0xf9 // vfmadd231ps %ymm1, %ymm0, %ymm7
+	LONG $0xb87de2c4; BYTE $0xf1 // vfmadd231ps %ymm1, %ymm0, %ymm6
+	LONG $0xb87de2c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm0, %ymm5
+	LONG $0xb87de2c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm0, %ymm4
+	LONG $0xb87de2c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm0, %ymm3
+	LONG $0xb87de2c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm0, %ymm2
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	WORD $0xbf75 // jne 0xa0 <mulAdds+0xa0>
+	LONG $0x2a117cc5 // vmovups %ymm13, (%rdx)
+	LONG $0x62117cc5; BYTE $0x20 // vmovups %ymm12, 0x20(%rdx)
+	LONG $0x5a117cc5; BYTE $0x40 // vmovups %ymm11, 0x40(%rdx)
+	LONG $0x52117cc5; BYTE $0x60 // vmovups %ymm10, 0x60(%rdx)
+	QUAD $0x000000808a117cc5 // vmovups %ymm9, 0x80(%rdx)
+	QUAD $0x000000a082117cc5 // vmovups %ymm8, 0xa0(%rdx)
+	QUAD $0x000000c0ba11fcc5 // vmovups %ymm7, 0xc0(%rdx)
+	QUAD $0x000000e0b211fcc5 // vmovups %ymm6, 0xe0(%rdx)
+	QUAD $0x00000100aa11fcc5 // vmovups %ymm5, 0x100(%rdx)
+	QUAD $0x00000120a211fcc5 // vmovups %ymm4, 0x120(%rdx)
+	QUAD $0x000001409a11fcc5 // vmovups %ymm3, 0x140(%rdx)
+	QUAD $0x000001609211fcc5 // vmovups %ymm2, 0x160(%rdx)
+	LONG $0x80c28148; WORD $0x0001; BYTE $0x00 // addq $0x180, %rdx
+	LONG $0xa0718d48 // leaq -0x60(%rcx), %rsi
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0xfef48f0f; WORD $0xffff // jg 0x40 <mulAdds+0x40>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
 TEXT ·transposeAVX2(SB), 0, $720-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI

@@ -11981,6 +11981,116 @@ TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·mulAddsAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL mulAddsAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT mulAddsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x9f0f; BYTE $0xc2 // setg %dl
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xc69f0f40 // setg %sil
+	WORD $0x2040; BYTE $0xd6 // andb %dl, %sil
+	LONG $0x01fe8040 // cmpb $0x1, %sil
+	LONG $0x022c850f; WORD $0x0000 // jne 0x24e <mulAdds+0x24e>
+	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x07 // vbroadcastss 0x1c(%rdi), %zmm1
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c6162; WORD $0x0a10 // vmovups (%rdx), %zmm25
+	LONG $0x487c6162; WORD $0x4210; BYTE $0x01 // vmovups 0x40(%rdx), %zmm24
+	LONG $0x487ce162; WORD $0x7a10; BYTE $0x02 // vmovups 0x80(%rdx), %zmm23
+	LONG $0x487ce162; WORD $0x7210; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm22
+	LONG $0x487ce162; WORD $0x6a10; BYTE $0x04 // vmovups 0x100(%rdx), %zmm21
+	LONG $0x487ce162; WORD $0x6210; BYTE $0x05 // vmovups 0x140(%rdx), %zmm20
+	LONG $0x487ce162; WORD $0x5a10; BYTE $0x06 // vmovups 0x180(%rdx), %zmm19
+	LONG $0x487ce162; WORD $0x5210; BYTE $0x07 // vmovups 0x1c0(%rdx), %zmm18
+	LONG $0x487ce162; WORD $0x4a10; BYTE $0x08 // vmovups 0x200(%rdx), %zmm17
+	LONG $0x487ce162; WORD $0x4210; BYTE $0x09 // vmovups 0x240(%rdx), %zmm16
+	LONG $0x487c7162; WORD $0x7a10; BYTE $0x0a // vmovups 0x280(%rdx), %zmm15
+	LONG $0x487c7162; WORD $0x7210; BYTE $0x0b // vmovups 0x2c0(%rdx), %zmm14
+	LONG $0x487c7162; WORD $0x6a10; BYTE $0x0c // vmovups 0x300(%rdx), %zmm13
+	LONG $0x487c7162; WORD $0x6210; BYTE $0x0d // vmovups 0x340(%rdx), %zmm12
+	LONG $0x487c7162; WORD $0x5a10; BYTE $0x0e // vmovups 0x380(%rdx), %zmm11
+	LONG $0x487c7162; WORD $0x5210; BYTE $0x0f // vmovups 0x3c0(%rdx), %zmm10
+	LONG $0x487c7162; WORD $0x4a10; BYTE $0x10 // vmovups 0x400(%rdx), %zmm9
+	LONG $0x487c7162; WORD $0x4210; BYTE $0x11 // vmovups 0x440(%rdx), %zmm8
+	LONG $0x487cf162; WORD $0x7a10; BYTE $0x12 // vmovups 0x480(%rdx), %zmm7
+	LONG $0x487cf162; WORD $0x7210; BYTE $0x13 // vmovups 0x4c0(%rdx), %zmm6
+	LONG $0x487cf162; WORD $0x6a10; BYTE $0x14 // vmovups 0x500(%rdx), %zmm5
+	LONG $0x487cf162; WORD $0x6210; BYTE $0x15 // vmovups 0x540(%rdx), %zmm4
+	LONG $0x487cf162; WORD $0x5a10; BYTE $0x16 // vmovups 0x580(%rdx), %zmm3
+	LONG $0x487cf162; WORD $0x5210; BYTE $0x17 // vmovups 0x5c0(%rdx), %zmm2
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487d6262; WORD $0xc9b8 // vfmadd231ps %zmm1, %zmm0, %zmm25
+	LONG $0x487d6262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm0, %zmm24
+	LONG $0x487de262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm0, %zmm23
+	LONG $0x487de262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm0, %zmm22
+	LONG $0x487de262; WORD $0xe9b8 // vfmadd231ps %zmm1, %zmm0, %zmm21
+	LONG $0x487de262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm0, %zmm20
+	LONG $0x487de262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm0, %zmm19
+	LONG $0x487de262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm18
+	LONG $0x487de262; WORD $0xc9b8 // vfmadd231ps %zmm1, %zmm0, %zmm17
+	LONG $0x487de262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm0, %zmm16
+	LONG $0x487d7262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm0, %zmm15
+	LONG $0x487d7262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm0, %zmm14
+	LONG $0x487d7262; WORD $0xe9b8 // vfmadd231ps %zmm1, %zmm0, %zmm13
+	LONG $0x487d7262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm0, %zmm12
+	LONG $0x487d7262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm0, %zmm11
+	LONG $0x487d7262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm10
+	LONG $0x487d7262; WORD $0xc9b8 // vfmadd231ps %zmm1, %zmm0, %zmm9
+	LONG $0x487d7262; WORD $0xc1b8 // vfmadd231ps %zmm1, %zmm0, %zmm8
+	LONG $0x487df262; WORD $0xf9b8 // vfmadd231ps %zmm1, %zmm0, %zmm7
+	LONG $0x487df262; WORD $0xf1b8 // vfmadd231ps %zmm1, %zmm0, %zmm6
+	LONG $0x487df262; WORD $0xe9b8 // vfmadd231ps %zmm1, %zmm0, %zmm5
+	LONG $0x487df262; WORD $0xe1b8 // vfmadd231ps %zmm1, %zmm0, %zmm4
+	LONG $0x487df262; WORD $0xd9b8 // vfmadd231ps %zmm1, %zmm0, %zmm3
+	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0xff67850f; WORD $0xffff // jne 0xf0 <mulAdds+0xf0>
+	LONG $0x487c6162; WORD $0x0a11 // vmovups %zmm25, (%rdx)
+	LONG $0x487c6162; WORD $0x4211; BYTE $0x01 // vmovups %zmm24, 0x40(%rdx)
+	LONG $0x487ce162; WORD $0x7a11; BYTE $0x02 // vmovups %zmm23, 0x80(%rdx)
+	LONG $0x487ce162; WORD $0x7211; BYTE $0x03 // vmovups %zmm22, 0xc0(%rdx)
+	LONG $0x487ce162; WORD $0x6a11; BYTE $0x04 // vmovups %zmm21, 0x100(%rdx)
+	LONG $0x487ce162; WORD $0x6211; BYTE $0x05 // vmovups %zmm20, 0x140(%rdx)
+	LONG $0x487ce162; WORD $0x5a11; BYTE $0x06 // vmovups %zmm19, 0x180(%rdx)
+	LONG $0x487ce162; WORD $0x5211; BYTE $0x07 // vmovups %zmm18, 0x1c0(%rdx)
+	LONG $0x487ce162; WORD $0x4a11; BYTE $0x08 // vmovups %zmm17, 0x200(%rdx)
+	LONG $0x487ce162; WORD $0x4211; BYTE $0x09 // vmovups %zmm16, 0x240(%rdx)
+	LONG $0x487c7162; WORD $0x7a11; BYTE $0x0a // vmovups %zmm15, 0x280(%rdx)
+	LONG $0x487c7162; WORD $0x7211; BYTE $0x0b // vmovups %zmm14, 0x2c0(%rdx)
+	LONG $0x487c7162; WORD $0x6a11; BYTE $0x0c // vmovups %zmm13, 0x300(%rdx)
+	LONG $0x487c7162; WORD $0x6211; BYTE $0x0d // vmovups %zmm12, 0x340(%rdx)
+	LONG $0x487c7162; WORD $0x5a11; BYTE $0x0e // vmovups %zmm11, 0x380(%rdx)
+	LONG $0x487c7162; WORD $0x5211; BYTE $0x0f // vmovups %zmm10, 0x3c0(%rdx)
+	LONG $0x487c7162; WORD $0x4a11; BYTE $0x10 // vmovups %zmm9, 0x400(%rdx)
+	LONG $0x487c7162; WORD $0x4211; BYTE $0x11 // vmovups %zmm8, 0x440(%rdx)
+	LONG $0x487cf162; WORD $0x7a11; BYTE $0x12 // vmovups %zmm7, 0x480(%rdx)
+	LONG $0x487cf162; WORD $0x7211; BYTE $0x13 // vmovups %zmm6, 0x4c0(%rdx)
+	LONG $0x487cf162; WORD $0x6a11; BYTE $0x14 // vmovups %zmm5, 0x500(%rdx)
+	LONG $0x487cf162; WORD $0x6211; BYTE $0x15 // vmovups %zmm4, 0x540(%rdx)
+	LONG $0x487cf162; WORD $0x5a11; BYTE $0x16 // vmovups %zmm3, 0x580(%rdx)
+	LONG $0x487cf162; WORD $0x5211; BYTE $0x17 // vmovups %zmm2, 0x5c0(%rdx)
+	LONG $0x00c28148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rdx
+	LONG $0x80b18d48; WORD $0xfffe; BYTE $0xff // leaq -0x180(%rcx), %rsi
+	LONG $0x80f98148; WORD $0x0001; BYTE $0x00 // cmpq $0x180, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0xfdf28f0f; WORD $0xffff // jg 0x40 <mulAdds+0x40>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
 TEXT ·transposeAVX512(SB), 0, $720-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI

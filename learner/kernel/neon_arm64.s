@@ -12638,6 +12638,84 @@ TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
+TEXT ·mulAddsNEON(SB), 0, $272-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL mulAddsNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT mulAddsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xa940a408 // ldp x8, x9, [x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0xfa41a928 // ccmp x9,
+	WORD $0x5400078b // b.lt 0xfc <mulAdds+0xfc>
+	WORD $0x6dbf23e9 // stp d9, d8, [sp,
+	WORD $0x2d430400 // ldp s0, s1, [x0,
+	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0x4e040421 // dup v1.4s, v1.s[0]
+	WORD $0xad40795f // ldp q31, q30, [x10]
+	WORD $0xad41715d // ldp q29, q28, [x10,
+	WORD $0xad42695b // ldp q27, q26, [x10,
+	WORD $0xad436159 // ldp q25, q24, [x10,
+	WORD $0xad445957 // ldp q23, q22, [x10,
+	WORD $0xad455155 // ldp q21, q20, [x10,
+	WORD $0xad464953 // ldp q19, q18, [x10,
+	WORD $0xad474151 // ldp q17, q16, [x10,
+	WORD $0xad481947 // ldp q7, q6, [x10,
+	WORD $0xad491145 // ldp q5, q4, [x10,
+	WORD $0xad4a0943 // ldp q3, q2, [x10,
+	WORD $0xaa0903eb // mov x11, x9
+	WORD $0xad4b2149 // ldp q9, q8, [x10,
+	WORD $0x4f80103f // fmla v31.4s, v1.4s, v0.s[0]
+	WORD $0x4f80103e // fmla v30.4s, v1.4s, v0.s[0]
+	WORD $0x4f80103d // fmla v29.4s, v1.4s, v0.s[0]
+	WORD $0x4f80103c // fmla v28.4s, v1.4s, v0.s[0]
+	WORD $0x4f80103b // fmla v27.4s, v1.4s, v0.s[0]
+	WORD $0x4f80103a // fmla v26.4s, v1.4s, v0.s[0]
+	WORD $0x4f801039 // fmla v25.4s, v1.4s, v0.s[0]
+	WORD $0x4f801038 // fmla v24.4s, v1.4s, v0.s[0]
+	WORD $0x4f801037 // fmla v23.4s, v1.4s, v0.s[0]
+	WORD $0x4f801036 // fmla v22.4s, v1.4s, v0.s[0]
+	WORD $0x4f801035 // fmla v21.4s, v1.4s, v0.s[0]
+	WORD $0x4f801034 // fmla v20.4s, v1.4s, v0.s[0]
+	WORD $0x4f801033 // fmla v19.4s, v1.4s, v0.s[0]
+	WORD $0x4f801032 // fmla v18.4s, v1.4s, v0.s[0]
+	WORD $0x4f801031 // fmla v17.4s, v1.4s, v0.s[0]
+	WORD $0x4f801030 // fmla v16.4s, v1.4s, v0.s[0]
+	WORD $0x4f801027 // fmla v7.4s, v1.4s, v0.s[0]
+	WORD $0x4f801026 // fmla v6.4s, v1.4s, v0.s[0]
+	WORD $0x4f801025 // fmla v5.4s, v1.4s, v0.s[0]
+	WORD $0x4f801024 // fmla v4.4s, v1.4s, v0.s[0]
+	WORD $0x4f801023 // fmla v3.4s, v1.4s, v0.s[0]
+	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
+	WORD $0x4f801029 // fmla v9.4s, v1.4s, v0.s[0]
+	WORD $0xf100056b // subs x11, x11,
+	WORD $0x4f801028 // fmla v8.4s, v1.4s, v0.s[0]
+	WORD $0x54fffce1 // b.ne 0x54 <mulAdds+0x54>
+	WORD $0xad00795f // stp q31, q30, [x10]
+	WORD $0xad01715d // stp q29, q28, [x10,
+	WORD $0xad02695b // stp q27, q26, [x10,
+	WORD $0xad036159 // stp q25, q24, [x10,
+	WORD $0xad045957 // stp q23, q22, [x10,
+	WORD $0xad055155 // stp q21, q20, [x10,
+	WORD $0xad064953 // stp q19, q18, [x10,
+	WORD $0xad074151 // stp q17, q16, [x10,
+	WORD $0xad081947 // stp q7, q6, [x10,
+	WORD $0xad091145 // stp q5, q4, [x10,
+	WORD $0xad0a0943 // stp q3, q2, [x10,
+	WORD $0xad0b2149 // stp q9, q8, [x10,
+	WORD $0xf1018108 // subs x8, x8,
+	WORD $0x9106014a // add x10, x10,
+	WORD $0x54fff96c // b.gt 0x20 <mulAdds+0x20>
+	WORD $0x6cc123e9 // ldp d9, d8, [sp],
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
 TEXT ·transposeNEON(SB), 0, $720-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0

@@ -161,6 +161,23 @@ func (s set) columns(args *columnsArgs) {
 }
 
 //go:noescape
+func mulAddsAVX512(args *mulAddsArgs)
+
+//go:noescape
+func mulAddsAVX2(args *mulAddsArgs)
+
+func (s set) mulAdds(args *mulAddsArgs) {
+	switch s {
+	case avx512:
+		mulAddsAVX512(args)
+	case avx2:
+		mulAddsAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func transposeAVX512(args *transposeArgs)
 
 //go:noescape

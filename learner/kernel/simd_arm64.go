@@ -116,6 +116,18 @@ func (s set) columns(args *columnsArgs) {
 }
 
 //go:noescape
+func mulAddsNEON(args *mulAddsArgs)
+
+func (s set) mulAdds(args *mulAddsArgs) {
+	switch s {
+	case neon:
+		mulAddsNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func transposeNEON(args *transposeArgs)
 
 func (s set) transpose(args *transposeArgs) {

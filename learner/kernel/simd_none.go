@@ -25,6 +25,8 @@ func (s set) normDX(*normDXArgs) { panic(noVectors) }
 
 func (s set) columns(*columnsArgs) { panic(noVectors) }
 
+func (s set) mulAdds(*mulAddsArgs) { panic(noVectors) }
+
 func (s set) transpose(*transposeArgs) { panic(noVectors) }
 
 func (s set) sum(*sumArgs) { panic(noVectors) }

@@ -45,10 +45,20 @@ type result struct {
 	} `json:"build"`
 }
 
-// peaks are a machine's limits.
+// peaks are a machine's limits. Records from before multiply-adds in registers were measured have the products of 256×256
+// matrices for GFLOPS, say so in Of, and have no Products.
 type peaks struct {
-	GFLOPS    float64 `json:"peak_gflops"`
-	Bandwidth float64 `json:"bandwidth_gb_s"`
+	GFLOPS    float64       `json:"peak_gflops"`
+	Bandwidth float64       `json:"bandwidth_gb_s"`
+	Of        string        `json:"peak_of"`
+	Products  []peakProduct `json:"gemm"`
+}
+
+// peakProduct is what products of square matrices reach.
+type peakProduct struct {
+	Side   int     `json:"side"`
+	GFLOPS float64 `json:"gflops"`
+	Share  float64 `json:"of_peak"`
 }
 
 // comparison is the result of --compare.

@@ -142,6 +142,21 @@ func TestRate(t *testing.T) {
 	}
 }
 
+func TestWriteProducts(t *testing.T) {
+	for _, v := range []struct {
+		of   peaks
+		want string
+	}{
+		{peaks{GFLOPS: 200, Products: []peakProduct{{256, 150, 0.75}}}, "| multiply-adds in registers | 200 | |\n| products of 256×256 matrices | 150 | 75 % |\n\n"},
+		{peaks{GFLOPS: 200, Of: "gemm"}, "| multiply-adds in registers | - | |\n| products of 256×256 matrices | 200 | - |\n\n"},
+	} {
+		var got strings.Builder
+		if writeProducts(&got, v.of); !strings.HasSuffix(got.String(), v.want) {
+			t.Errorf("got\n%s, want\n%s", &got, v.want)
+		}
+	}
+}
+
 func TestGroup(t *testing.T) {
 	lines := []line{
 		{Layer: "features.7.conv.0.1", Measured: 1, FLOPs: 2}, {Layer: "loss", Measured: 4}, {Layer: "features.7.conv.2", Measured: 8, FLOPs: 3},

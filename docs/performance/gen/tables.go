@@ -156,16 +156,34 @@ func block(l line) string {
 	return strings.Join(words[:min(len(words), 2)], ".")
 }
 
+// writeProducts is how near products of matrices come to the arithmetic peak, with dashes where a record does not say.
+func writeProducts(t *strings.Builder, p peaks) {
+	t.WriteString("| | GFLOP/s | of the peak |\n| --- | --- | --- |\n")
+	peak := short(p.GFLOPS)
+	if len(p.Products) == 0 {
+		peak = "-"
+	}
+	fmt.Fprintf(t, "| multiply-adds in registers | %s | |\n", peak)
+	for _, m := range p.Products {
+		fmt.Fprintf(t, "| products of %d×%d matrices | %s | %.0f %% |\n", m.Side, m.Side, short(m.GFLOPS), 100*m.Share)
+	}
+	if len(p.Products) == 0 {
+		fmt.Fprintf(t, "| products of 256×256 matrices | %s | - |\n", short(p.GFLOPS))
+	}
+	t.WriteString("\n")
+}
+
 // writePlan is where the time goes.
 func writePlan(t *strings.Builder, p plan) {
 	if p.Result.Peaks == nil {
 		return
 	}
 	fmt.Fprintf(t, "## Layers against the machine's limits\n\n%s at %d×%d, batch %d, %d threads. A step has %.2f GFLOP and moves %.0f MB between layers by its "+
-		"plan. The limits, measured in\nthe same run: %.0f GFLOP/s in products of 256×256 matrices and %.1f GB/s in sums of long vectors. Expected is the longer of "+
-		"arithmetic\nand traffic at these limits; what stays in a cache beats it. The arena is %s MiB; its largest tensor, %s, takes %s MiB.\n\n",
+		"plan. The limits, measured in\nthe same run: %.0f GFLOP/s and %.1f GB/s (%s). Expected is the longer of arithmetic\n"+
+		"and traffic at these limits; what stays in a cache beats it. The arena is %s MiB; its largest tensor, %s, takes %s MiB.\n\n",
 		p.Result.net(), p.Result.Input, p.Result.Input, p.Result.Batch, p.Result.Threads, p.Result.StepGFLOP, p.Result.StepBytes/1e6,
-		p.Result.Peaks.GFLOPS, p.Result.Peaks.Bandwidth, short(p.Result.ArenaBytes/(1<<20)), p.PeakTensor, short(p.PeakTensorBytes/(1<<20)))
+		p.Result.Peaks.GFLOPS, p.Result.Peaks.Bandwidth, p.Result.Peaks.Of, short(p.Result.ArenaBytes/(1<<20)), p.PeakTensor, short(p.PeakTensorBytes/(1<<20)))
+	writeProducts(t, *p.Result.Peaks)
 	table := func(title string, parts []part) {
 		fmt.Fprintf(t, "| %s | MFLOP | MB | expected, ms | measured, ms | of the limit |\n| --- | --- | --- | --- | --- | --- |\n", title)
 		for _, x := range parts {
