@@ -163,6 +163,9 @@ func TestWaysOfAveraging(t *testing.T) {
 		"tree":    "plan: tree, outer: {kind: nesterov, rate: 0.7, momentum: 0.9}",
 		"star":    "plan: star, momentum: true, outer: {kind: slowmo, rate: 1, momentum: 0.5}",
 		"delayed": "plan: ring, delayed: true, momentum: true",
+		"half":    "plan: tree, wire: fp16",
+		"int8":    "plan: ring, wire: int8, momentum: true",
+		"median":  "plan: mesh, combine: median, delayed: true, wire: int8",
 		"beside":  "plan: ring, delayed: true, bound: 0, outer: {kind: nesterov, rate: 0.7, momentum: 0.9}",
 	} {
 		t.Run(name, func(t *testing.T) {

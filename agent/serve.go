@@ -42,6 +42,9 @@ func (a *Agent) handle() {
 		}
 		a.post(roster.Received{From: from, Message: m})
 	})
+	a.host.OnLost(func(id roster.ID) {
+		a.start(func() { a.post(roster.Unreachable{ID: id}) }) // it must not wait for the loop
+	})
 	a.host.HandleCall("hello", func(context.Context, roster.ID, []byte) ([]byte, error) {
 		return json.Marshal(a.shown.greeting())
 	})
