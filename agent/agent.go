@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -181,34 +180,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	a.scratch()
 	a.show()
 	a.handle()
-	record, err := a.host.Record()
-	if err != nil {
-		return fmt.Errorf("sign peer record: %w", err)
-	}
-	self := gossip.Node{ID: a.host.ID(), Name: a.cfg.Name, Record: record}
-	if a.announcer, err = gossip.NewAnnouncer(ctx, a.host.Libp2p(), "shoal/scores"); err != nil {
-		return fmt.Errorf("open announcements: %w", err)
-	}
-	if a.gossip, err = gossip.Start(ctx, a.cfg.Gossip, gossip.Setup{Self: self, Keys: keys, Admit: a.host.Admit, Log: memberlistLog{a.log}}); err != nil {
-		return busy(err)
-	}
-	a.log.Info().Str("event", "agent_started").Str("name", a.cfg.Name).Str("id", string(a.host.ID())).Str("version", a.version).
-		Str("gossip", a.gossip.Addr()).Strs("streams", a.host.Addrs()).Msg("agent started")
-	return nil
-}
-
-// memberlistLog takes memberlist's log lines, which begin with their level in brackets.
-type memberlistLog struct{ log zerolog.Logger }
-
-func (w memberlistLog) Write(line []byte) (int, error) {
-	level := zerolog.DebugLevel
-	for mark, l := range map[string]zerolog.Level{"[INFO]": zerolog.DebugLevel, "[WARN]": zerolog.InfoLevel, "[ERR]": zerolog.WarnLevel} {
-		if bytes.Contains(line, []byte(mark)) {
-			level = l
-		}
-	}
-	w.log.WithLevel(level).Str("event", "memberlist").Msg(string(bytes.TrimSpace(line)))
-	return len(line), nil
+	return a.join(ctx, keys, identity.Sign)
 }
 
 // busy marks an address in use.

@@ -30,6 +30,7 @@ type hello struct {
 	Shared   map[string]string `json:"shared"`  // path → value
 	Formed   bool              `json:"formed"`  // the run has begun
 	Started  int64             `json:"started"` // Unix nanoseconds
+	Up       int64             `json:"up"`      // nanoseconds since then, by the agent's own clock
 }
 
 // protocol is raised when agents can no longer work with those before.
@@ -141,6 +142,9 @@ func (a *Agent) greeted(ctx context.Context, g greeting) {
 	m.greeting = false
 	if g.err != nil {
 		a.log.Warn().Str("event", "greeting_failed").Str("peer", string(g.id)).Err(g.err).Msg("the peer does not answer")
+		return
+	}
+	if a.namesake(m, g.hello) {
 		return
 	}
 	mine := a.hello()

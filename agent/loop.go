@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"shoal/gossip"
 	"shoal/gossip/roster"
 )
 
@@ -110,26 +109,6 @@ func (a *Agent) step(ctx context.Context, e roster.Event) {
 	a.round.phase = a.machine.Phase()
 	if a.ending.leaving {
 		a.leave() // an exchange that was waited for may be over
-	}
-}
-
-// conflict handles a second agent with this identity or name of ours: whoever finds itself to be the copy stops.
-func (a *Agent) conflict(c gossip.Conflict) {
-	a.log.Error().Str("event", "identity_conflict").Str("id", string(c.ID)).Str("here", c.Here).Str("there", c.There).
-		Msg("two agents use one identity: copied state directory?")
-	if c.ID == a.host.ID() && a.machine.Last().Hash == "" {
-		a.ending.fail(fmt.Errorf("%w: identity %s is in use at %s; remove %s to get one of its own", ErrRefused, c.ID, c.There, a.file("identity.key")))
-	}
-}
-
-// refused handles the word of membership that a seed does not let us in.
-func (a *Agent) refused(err error) {
-	if err == nil {
-		return
-	}
-	a.log.Error().Str("event", "join_refused").Err(err).Msg("a seed refuses this agent")
-	if len(a.view.Members) <= 1 {
-		a.ending.fail(fmt.Errorf("%w: %w", ErrRefused, err))
 	}
 }
 

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -61,6 +62,7 @@ type shelf struct {
 	common string // YAML that all agents share
 	gossip []string
 	keys   map[int]string // key files of agents that have their own
+	names  map[int]string // names of agents that do not have that of their number
 	agents []*process
 }
 
@@ -101,7 +103,7 @@ log: {level: debug}
 
 func newShelf(t *testing.T, n int, common string) *shelf {
 	t.Helper()
-	s := &shelf{t: t, dir: t.TempDir(), common: common, agents: make([]*process, n), keys: map[int]string{}}
+	s := &shelf{t: t, dir: t.TempDir(), common: common, agents: make([]*process, n), keys: map[int]string{}, names: map[int]string{}}
 	key, err := gossip.NewKey()
 	if err == nil {
 		err = gossip.WriteKey(s.key(), key)
@@ -118,7 +120,7 @@ func newShelf(t *testing.T, n int, common string) *shelf {
 
 func (s *shelf) key() string         { return filepath.Join(s.dir, "cluster.key") }
 func (s *shelf) home(i int) string   { return filepath.Join(s.dir, fmt.Sprintf("agent-%d", i)) }
-func (s *shelf) name(i int) string   { return fmt.Sprintf("agent-%d", i) }
+func (s *shelf) name(i int) string   { return cmp.Or(s.names[i], fmt.Sprintf("agent-%d", i)) }
 func (s *shelf) config(i int) string { return s.home(i) + ".yaml" }
 
 func freeAddress(t *testing.T) string {

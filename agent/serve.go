@@ -46,7 +46,9 @@ func (a *Agent) handle() {
 		a.start(func() { a.post(roster.Unreachable{ID: id}) }) // it must not wait for the loop
 	})
 	a.host.HandleCall("hello", func(context.Context, roster.ID, []byte) ([]byte, error) {
-		return json.Marshal(a.shown.greeting())
+		h := a.shown.greeting()
+		h.Up = int64(time.Since(a.started))
+		return json.Marshal(h)
 	})
 	a.host.HandleCall("state", func(_ context.Context, _ roster.ID, body []byte) ([]byte, error) {
 		return a.serveState(string(body))

@@ -24,6 +24,7 @@ import (
 //	checkpoint-HASH.safetensors       shared states: committed ones, and one that is only prepared
 //	incoming-HASH.safetensors         a state that a peer sent and that is not checked yet
 //	local.safetensors                 unfinished local work of an agent that left in good order
+//	peers.json                        where the members were last
 //	journal.jsonl, report.json        the record of the run
 //	model.safetensors                 the model at the end of the run
 //	http.addr                         where this agent serves its status, while it runs

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -44,20 +43,22 @@ type tuning struct {
 	readmit                                                       time.Duration
 	conflictAfter                                                 time.Duration
 	rereadKeys                                                    time.Duration
+	askAgain                                                      time.Duration // of a double of this agent
 }
 
-// pi is the profile of a Pi on a LAN. With a probe interval of 1.5 s and a multiplier of 4 a dead member is declared so
-// after 6 to 9 s. A probe may take 1 s, and another half over TCP, because training takes every core: a node that got
-// 20 % of its CPU caused no suspicion in trials. Two members exchange all that they know every 3 s: gossip may pass a
+// pi is the profile of a Pi on a LAN. A dead member is declared so about 6 to 9 s after its death: it is probed within
+// one or two intervals of 1 s, and has five more to object. A probe may take 700 ms, and the rest of the second over TCP
+// and through others, because training takes every core: a node that got 20 % of its CPU caused no suspicion in trials
+// with less. Two members exchange all that they know every 3 s: gossip may pass a
 // member by, which then lacks the newcomer until such an exchange; one of 64 members takes about 30 kB.
 func pi() tuning {
 	return tuning{
-		probeInterval: 1500 * time.Millisecond, probeTimeout: time.Second,
+		probeInterval: time.Second, probeTimeout: 700 * time.Millisecond,
 		gossipInterval: 200 * time.Millisecond, pushPullInterval: 3 * time.Second,
 		rejoinFirst: 250 * time.Millisecond, rejoinEvery: 10 * time.Second,
 		quiet: 50 * time.Millisecond, restless: 500 * time.Millisecond,
-		readmit: time.Second, conflictAfter: 10 * time.Second,
-		rereadKeys: 2 * time.Second,
+		readmit: time.Second, conflictAfter: 15 * time.Second,
+		rereadKeys: 2 * time.Second, askAgain: 4 * time.Second,
 	}
 }
 
@@ -72,6 +73,9 @@ type Gossip struct {
 	log     *log.Logger
 	views   chan View
 	refused chan error
+
+	memoryFile string // empty: none
+	memory     memory // of the rejoin loop alone
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -90,6 +94,10 @@ type Setup struct {
 	// Admit is called with name and record of every member before it is let in, again whenever it is heard of, and at
 	// once from several goroutines; it must be quick, and its error keeps the member out.
 	Admit func(name string, record []byte) error
+	// Prove signs with the private key of this agent's identity; nil: another agent of the same identity is not found out.
+	Prove func(text []byte) ([]byte, error)
+	// Memory is a file where the addresses of members are kept for the next start; empty: nowhere.
+	Memory string
 	// Log gets lines that begin with their level in brackets, as in "[WARN] ", one per Write; nil: nobody does.
 	Log io.Writer
 }
@@ -117,9 +125,15 @@ func start(ctx context.Context, cfg Config, with Setup, tune tuning, listen wire
 	}
 	g := &Gossip{
 		table: newTable(with.Self, meta, with.Admit, tune.conflictAfter), seeds: cfg.Seeds, tuning: tune,
-		views: make(chan View, 1), refused: make(chan error, maxRefused),
+		views: make(chan View, 1), refused: make(chan error, maxRefused), memoryFile: with.Memory,
 	}
 	g.log = newLogger(with.Log, g.table)
+	if g.table.doubles, err = newDoubles(with.Prove, tune.askAgain); err != nil {
+		return nil, err
+	}
+	if g.memory, err = readMemory(with.Memory); err != nil {
+		g.log.Printf("[WARN] gossip: %v; only the seeds are known", err)
+	}
 	if g.ring, err = keyring(with.Keys); err != nil {
 		return nil, err
 	}
@@ -127,7 +141,9 @@ func start(ctx context.Context, cfg Config, with Setup, tune tuning, listen wire
 	conf := settings(tune, g.ring, g.log)
 	conf.Name = string(with.Self.ID)
 	g.table.attach(conf)
+	conf.AdvertiseAddr = g.memory.host()
 	if g.addr, err = listen(g.ctx, conf, cfg.Listen); err == nil {
+		g.table.addr = g.addr
 		g.list, err = memberlist.Create(conf)
 	}
 	if err != nil {
@@ -136,6 +152,7 @@ func start(ctx context.Context, cfg Config, with Setup, tune tuning, listen wire
 	}
 	g.working.Go(g.publish)
 	g.working.Go(g.rejoin)
+	g.working.Go(g.inquire)
 	if cfg.KeyFile != "" {
 		g.working.Go(func() { g.watchKeys(cfg.KeyFile, with.Keys) })
 	}
@@ -178,15 +195,11 @@ func (g *Gossip) sayGoodbye(timeout time.Duration) {
 	var sent sync.WaitGroup
 	turns := make(chan struct{}, maxJoins)
 	for _, addr := range g.table.live() {
-		to, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			continue // memberlist's addresses are numbers
-		}
 		sent.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			// A member that does not hear it shows us as dead.
-			_ = g.list.SendReliable(&memberlist.Node{Addr: to.Addr().AsSlice(), Port: to.Port()}, text)
+			_ = g.sendTo(addr, text)
 		})
 	}
 	done := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -18,13 +19,21 @@ const listenTries = 10
 // memberlist's 4 one of 8 members misses one of 8 newcomers in every third formation of a cluster: 8·7·(6/7)^(8·4) = 0.4.
 const retransmitMult = 8
 
+// suspicionMult is how many probe intervals a suspected member has to say that it lives, before memberlist multiplies them
+// by max(1, log10(n)) for n members. It takes that back, so that the time is about 5 intervals whatever n is: memberlist's
+// own choice of 4 makes it 6 intervals for 32 members.
+func suspicionMult(n int) int {
+	const intervals, fewest = 5, 3
+	return max(fewest, int(math.Round(intervals/max(1, math.Log10(max(1, float64(n)))))))
+}
+
 // settings is memberlist's configuration. What is not set here is its LAN profile's.
 func settings(tune tuning, ring *memberlist.Keyring, logger *log.Logger) *memberlist.Config {
 	conf := memberlist.DefaultLANConfig()
 	conf.Keyring = ring
 	conf.ProbeInterval, conf.ProbeTimeout = tune.probeInterval, tune.probeTimeout
 	conf.GossipInterval, conf.PushPullInterval = tune.gossipInterval, tune.pushPullInterval
-	conf.SuspicionMult = 4
+	conf.SuspicionMult, conf.SuspicionMaxTimeoutMult = suspicionMult(1), 2
 	conf.RetransmitMult = retransmitMult
 	conf.TCPTimeout = 5 * time.Second
 	conf.GossipToTheDeadTime = 5 * time.Minute // a cable that is put back within it heals without the rejoin loop
@@ -58,7 +67,8 @@ func resolveListen(listen string) (*net.TCPAddr, error) {
 	return addr, packets.Close()
 }
 
-// listen is the wire of UDP and TCP.
+// listen is the wire of UDP and TCP. An agent that listens on every interface tells others the AdvertiseAddr that conf
+// has, if it is one of its own still.
 func listen(ctx context.Context, conf *memberlist.Config, at string) (string, error) {
 	bind, err := resolveListen(at)
 	if err != nil {
@@ -79,7 +89,7 @@ func listen(ctx context.Context, conf *memberlist.Config, at string) (string, er
 	port := inner.GetAutoBindPort()
 	host := bind.IP
 	if host.IsUnspecified() {
-		host = advertised(host.To4() == nil)
+		host = advertised(host.To4() == nil, net.ParseIP(conf.AdvertiseAddr))
 	}
 	conf.Transport = &transport{NetTransport: inner, ctx: ctx}
 	conf.BindAddr, conf.BindPort = bind.IP.String(), port
@@ -106,13 +116,19 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 	return t.DialTimeout(a.Addr, timeout)
 }
 
-// advertised is the address by which others reach an agent that listens on every interface: the first private IPv4
-// address in the order of interfaces, or any global one, or loopback where there is no network.
-func advertised(six bool) net.IP {
+// advertised is the address by which others reach an agent that listens on every interface: the one by which they did
+// last if there is an interface with it, else the first private IPv4 address in the order of interfaces, or any global
+// one, or loopback where there is no network.
+func advertised(six bool, last net.IP) net.IP {
 	var best net.IP
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return net.IPv4(127, 0, 0, 1)
+	}
+	for _, a := range addrs {
+		if network, ok := a.(*net.IPNet); ok && last != nil && network.IP.Equal(last) && !last.IsLoopback() {
+			return network.IP
+		}
 	}
 	for _, a := range addrs {
 		network, ok := a.(*net.IPNet)

@@ -28,6 +28,7 @@ func (e *KeyError) Error() string {
 // rejoin contacts seeds, and members that died: memberlist never does by itself, so that two sides of a partition of
 // more than a few minutes would stay apart for ever. Until the first contact it tries soon and then ever more rarely.
 func (g *Gossip) rejoin() {
+	defer g.remember()
 	told := map[string]string{} // what was said of an address last
 	for pause := g.tuning.rejoinFirst; ; pause = min(2*pause, g.tuning.rejoinEvery) {
 		for addr, problem := range g.join(g.targets()) {
@@ -36,6 +37,7 @@ func (g *Gossip) rejoin() {
 		if len(g.table.live()) > 0 {
 			pause = g.tuning.rejoinEvery
 		}
+		g.remember()
 		timer := time.NewTimer(pause)
 		select {
 		case <-g.ctx.Done():
@@ -46,10 +48,14 @@ func (g *Gossip) rejoin() {
 	}
 }
 
-// targets is whom to contact: seeds that are not known to live here, and the dead.
+// targets is whom to contact: seeds that are not known to live here, and the dead; and who was known in an earlier life
+// as long as this agent is alone.
 func (g *Gossip) targets() []string {
 	live := g.table.live()
 	targets := slices.Concat(g.seeds, g.table.dead())
+	if len(live) == 0 {
+		targets = append(targets, g.memory.Peers...)
+	}
 	slices.Sort(targets)
 	return slices.DeleteFunc(slices.Compact(targets), func(addr string) bool {
 		return addr == g.addr || slices.Contains(live, addr)

@@ -35,8 +35,11 @@ type table struct {
 	self      Node
 	meta      []byte
 	admit     func(name string, record []byte) error
+	resized   func(n int)   // hears how many members are known, under memberlist's lock of its members
 	changed   chan struct{} // something differs from the last view
 	conflicts chan Conflict
+	doubles   *doubles
+	addr      string // of this agent, host:port
 
 	mu      sync.Mutex
 	known   map[roster.ID]*entry
@@ -55,12 +58,15 @@ var (
 func newTable(self Node, meta []byte, admit func(string, []byte) error, conflictAfter time.Duration) *table {
 	return &table{
 		self: self, meta: meta, admit: admit,
-		changed: make(chan struct{}, 1), conflicts: make(chan Conflict, maxConflicts),
-		known: map[roster.ID]*entry{}, clashes: clashes{after: conflictAfter},
+		changed: make(chan struct{}, 1), conflicts: make(chan Conflict, maxConflicts), resized: func(int) {},
+		doubles: &doubles{}, known: map[roster.ID]*entry{}, clashes: clashes{after: conflictAfter},
 	}
 }
 
+// attach makes the table memberlist's delegate. memberlist reads SuspicionMult under the lock of its members only, which
+// it holds when it tells that there is one more.
 func (t *table) attach(conf *memberlist.Config) {
+	t.resized = func(n int) { conf.SuspicionMult = suspicionMult(n) }
 	conf.Delegate, conf.Events, conf.Alive, conf.Merge, conf.Conflict, conf.Ping = t, t, t, t, t, t
 }
 
@@ -116,7 +122,10 @@ func (t *table) readmit() {
 // check lets a member in, or says why not.
 func (t *table) check(n *memberlist.Node) error {
 	if n.Name == string(t.self.ID) {
-		return nil // this agent, or its double, which is told by NotifyConflict
+		return t.checkSelf(n)
+	}
+	if at, clash := t.elsewhere(n); clash {
+		return fmt.Errorf("refuse member %q at %s: it is alive at %s", n.Name, n.Address(), at)
 	}
 	_, record, err := decodeMeta(n.Meta)
 	if err != nil {
@@ -126,6 +135,38 @@ func (t *table) check(n *memberlist.Node) error {
 		return fmt.Errorf("refuse member %q at %s: %w", n.Name, n.Address(), err)
 	}
 	return nil
+}
+
+// checkSelf handles word of this agent's own identity: at another address it is a double's, until that proves wrong.
+func (t *table) checkSelf(n *memberlist.Node) error {
+	if n.Address() == t.addr {
+		return nil
+	}
+	switch t.doubles.heard(n.Address()) {
+	case silent, mirror, younger:
+		return nil
+	}
+	return fmt.Errorf("stay out: identity %s is alive at %s too, not only here at %s", n.Name, n.Address(), t.addr)
+}
+
+// elsewhere reports whether a member is alive at another address than n says, and where. What n says of it then must not
+// count: its record, too, may be a double's.
+func (t *table) elsewhere(n *memberlist.Node) (at string, clash bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.known[roster.ID(n.Name)]
+	if e == nil || e.State != Alive && e.State != Suspect || e.Addr == n.Address() {
+		return "", false
+	}
+	t.clash(Conflict{ID: e.ID, Here: e.Addr, There: n.Address()})
+	return e.Addr, true
+}
+
+// clash notes one identity at two addresses. The caller holds the lock.
+func (t *table) clash(c Conflict) {
+	if t.clashes.see(time.Now(), c) {
+		offer(t.conflicts, c)
+	}
 }
 
 // NotifyAlive is asked before a member is let in, and whenever it is heard of.
@@ -142,11 +183,17 @@ func (t *table) NotifyAlive(n *memberlist.Node) error {
 	return nil
 }
 
-// NotifyMerge is asked before two clusters join: one bad member keeps them apart.
+// NotifyMerge is asked before two clusters join: one bad member keeps them apart. A member that is alive at another
+// address here does not: it is one of two doubles, of which the cluster keeps the one that it has.
 func (t *table) NotifyMerge(nodes []*memberlist.Node) error {
 	for _, n := range nodes {
 		if n.State != memberlist.StateAlive && n.State != memberlist.StateSuspect {
 			continue
+		}
+		if n.Name != string(t.self.ID) {
+			if _, clash := t.elsewhere(n); clash {
+				continue
+			}
 		}
 		if err := t.check(n); err != nil {
 			return err
@@ -173,6 +220,7 @@ func (t *table) put(n *memberlist.Node) {
 	id := roster.ID(n.Name)
 	t.mu.Lock()
 	t.known[id] = &entry{Member: Member{id, name, n.Address(), Alive}, record: bytes.Clone(record)}
+	t.resized(len(t.known))
 	t.mu.Unlock()
 	t.touch()
 }
@@ -232,17 +280,23 @@ func (t *table) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte
 
 // NotifyConflict is called when a member's name is heard of at another address.
 func (t *table) NotifyConflict(existing, other *memberlist.Node) {
-	c := Conflict{roster.ID(existing.Name), existing.Address(), other.Address()}
-	t.mu.Lock()
-	report := t.clashes.see(time.Now(), c)
-	t.mu.Unlock()
-	if report {
-		offer(t.conflicts, c)
+	if existing.Name == string(t.self.ID) {
+		return // checkSelf asks there
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clash(Conflict{ID: roster.ID(existing.Name), Here: existing.Address(), There: other.Address()})
 }
 
-// NotifyMsg takes a goodbye.
+// NotifyMsg takes a goodbye, or a question of a double.
 func (t *table) NotifyMsg(text []byte) {
+	if q, err := decodeQuestion(text); err == nil {
+		v, fresh := t.doubles.take(q)
+		if fresh && (v == older || v == younger) {
+			offer(t.conflicts, Conflict{ID: t.self.ID, Here: t.addr, There: q.addr, Later: v == older})
+		}
+		return
+	}
 	id, err := decodeGoodbye(text)
 	if err != nil {
 		return // of another version, or not of ours

@@ -106,6 +106,7 @@ const (
 type Conflict struct {
 	ID          roster.ID
 	Here, There string // host:port of membership: where this agent knows it, and the other
+	Later       bool   // it is this agent's own identity, and the agent at There has run for longer: this one must stop
 }
 
 // clashes tells a conflict from an agent that was restarted at another address, of which old news goes round for a few

@@ -184,7 +184,7 @@ func TestLiveMembersAreAdmittedAnew(t *testing.T) {
 
 func TestClashesCountWhenTheyGoOn(t *testing.T) {
 	c := clashes{after: 10 * time.Second}
-	one, two := Conflict{"a", "h:1", "h:2"}, Conflict{"a", "h:2", "h:1"}
+	one, two := Conflict{"a", "h:1", "h:2", false}, Conflict{"a", "h:2", "h:1", false}
 	for _, row := range []struct {
 		at   time.Duration
 		of   Conflict
@@ -204,7 +204,7 @@ func TestClashesCountWhenTheyGoOn(t *testing.T) {
 		}
 	}
 	for i := range 10 * maxClashes {
-		c.see(time.Unix(200, 0), Conflict{"a", "h:1", fmt.Sprint(i)})
+		c.see(time.Unix(200, 0), Conflict{"a", "h:1", fmt.Sprint(i), false})
 	}
 	if len(c.seen) > maxClashes {
 		t.Errorf("%d clashes are remembered, limit %d", len(c.seen), maxClashes)

@@ -1,0 +1,134 @@
+package gossip
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// sunk measures, for each survivor, how long after boat n-1 sank it knew.
+func sunk(t *testing.T, seed uint64, n int) []time.Duration {
+	var took []time.Duration
+	synctest.Test(t, func(t *testing.T) {
+		e := newEther(seed)
+		boats := fleet(t, e, n, pi())
+		time.Sleep(20*time.Second + time.Duration(e.rng.Int64N(int64(3*time.Second))))
+		victim, rest := boats[n-1], boats[:n-1]
+		at := time.Now()
+		victim.sink(t)
+		time.Sleep(30 * time.Second)
+		for _, b := range rest {
+			known, ok := b.died(victim.id)
+			if !ok {
+				t.Errorf("%s of %d does not know after 30 s", b.id, n)
+				continue
+			}
+			took = append(took, known.Sub(at))
+			if killed := b.killed(); len(killed) != 1 {
+				t.Errorf("%s believes %v dead", b.id, killed)
+			}
+		}
+		dock(t, boats)
+	})
+	return took
+}
+
+// A member that loses power is known for dead by everybody within 10 s, 99 times in 100.
+func TestSimulateDeath(t *testing.T) {
+	for _, row := range []struct{ n, seeds int }{{2, 6}, {3, 6}, {4, 4}, {8, 2}, {32, 1}} {
+		if row.n == 32 && effort(t) == 1 {
+			row.n = 16 // is as telling, at a third of the cost
+		}
+		t.Run(fmt.Sprint(row.n), func(t *testing.T) {
+			var took []time.Duration
+			for seed := range row.seeds * effort(t) {
+				took = append(took, sunk(t, uint64(seed), row.n)...)
+			}
+			slices.Sort(took)
+			p := func(q float64) time.Duration { return took[int(q*float64(len(took)-1))].Round(time.Millisecond) }
+			t.Logf("%d members, %d deaths seen: median %v, p99 %v, max %v", row.n, len(took), p(.5), p(.99), p(1))
+			if p(.99) > 10*time.Second {
+				t.Errorf("p99 %v", p(.99))
+			}
+		})
+	}
+}
+
+// effort is by how much more than usual the simulations do: SEEDS, in hundreds.
+func effort(t *testing.T) int {
+	seeds, err := strconv.Atoi(os.Getenv("SEEDS"))
+	if os.Getenv("SEEDS") == "" {
+		return 1
+	}
+	if err != nil {
+		t.Fatalf("SEEDS=%q: give a number", os.Getenv("SEEDS"))
+	}
+	return max(1, seeds/100)
+}
+
+// Members whose every message takes up to a second, and two between two of them, as of nodes that swap, are not taken for
+// dead, and neither is anybody else; one packet in fifty is lost on top. SEEDS=6000 makes it an hour.
+func TestSimulateSlowMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, slow = 5, 2
+		e := newEther(1)
+		boats := fleet(t, e, n, pi())
+		late := func(addr string) time.Duration {
+			for i := range slow {
+				if addr == boatAddr(i) {
+					return time.Duration(e.rng.Int64N(int64(time.Second)))
+				}
+			}
+			return 0
+		}
+		e.change(func() {
+			e.delay = func(from, to string) time.Duration { return time.Millisecond + late(from) + late(to) }
+			e.cut = func(string, string) bool { return e.rng.IntN(50) == 0 }
+		})
+		time.Sleep(time.Duration(effort(t)) * time.Minute)
+		for _, b := range boats {
+			if killed := b.killed(); len(killed) > 0 {
+				t.Errorf("%s believed %v dead", b.id, killed)
+			}
+		}
+		dock(t, boats)
+	})
+}
+
+// Two sides that were apart for less than memberlist remembers, and for longer, are one again soon after.
+func TestSimulatePartition(t *testing.T) {
+	for _, apart := range []time.Duration{40 * time.Second, 10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEther(2)
+			boats := fleet(t, e, 6, pi())
+			left := func(addr string) bool { return slices.Contains([]string{boatAddr(0), boatAddr(1)}, addr) }
+			e.change(func() { e.cut = func(from, to string) bool { return left(from) != left(to) } })
+			time.Sleep(apart)
+			for _, b := range boats {
+				if want := map[bool]int{true: 2, false: 4}[left(b.addr)]; b.sees() != want {
+					t.Errorf("%s sees %d after %v apart, want %d", b.id, b.sees(), apart, want)
+				}
+			}
+			e.change(func() { e.cut = func(string, string) bool { return false } })
+			t.Logf("apart for %v: one again after %v", apart, together(t, boats, 20*time.Second))
+			dock(t, boats)
+		})
+	}
+}
+
+// Many that start at once agree on who is there within 5 s, though all know only one of them.
+func TestSimulateJoins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEther(3)
+		var boats []*boat
+		for i := range 32 {
+			boats = append(boats, launch(t, e, i, Config{Seeds: []string{boatAddr(0)}}, pi()))
+		}
+		t.Logf("%d agree after %v", len(boats), together(t, boats, 5*time.Second))
+		dock(t, boats)
+	})
+}
