@@ -33,7 +33,10 @@ const (
 func TestMain(m *testing.M) {
 	script, fake := os.LookupEnv(fakeVariable)
 	dir, parent := os.LookupEnv(clusterVariable)
+	_, program := os.LookupEnv(programVariable)
 	switch {
+	case program:
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case parent:
 		os.Exit(fakeParent(dir, script))
 	case fake:

@@ -167,7 +167,7 @@ func (s *clusterState) overview(now time.Time) overview {
 
 // phaseOrder is the place of a phase in a round.
 func phaseOrder(phase string) int {
-	return slices.Index([]string{"form", "pause", "train", "wait", "average", "evaluate", "done", "leave"}, phase)
+	return slices.Index([]string{"form", "train", "pause", "wait", "average", "evaluate", "done", "leave"}, phase)
 }
 
 // progressOf is the share of the run that an agent has done, 0..1. What follows the training of a round counts as nothing:
@@ -185,9 +185,9 @@ func progressOf(status agent.Status, rounds int) float64 {
 // stepShare is the share of the round's steps that an agent has done, 0..1.
 func stepShare(status agent.Status) float64 {
 	switch {
-	case phaseOrder(status.Phase) > phaseOrder("train"):
+	case phaseOrder(status.Phase) > phaseOrder("pause"):
 		return 1
-	case status.Phase != "train" && status.Phase != "pause" || status.Steps <= 0:
+	case phaseOrder(status.Phase) < phaseOrder("train") || status.Steps <= 0:
 		return 0
 	}
 	return min(max(float64(status.Step)/float64(status.Steps), 0), 1)

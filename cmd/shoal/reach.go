@@ -39,7 +39,6 @@ type reachFlags struct {
 func (f *reachFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.address, "agent", "", "`host:port` of an agent's HTTP, http.listen")
 	cmd.Flags().StringVar(&f.state, "state", "", "state `directory` of an agent on this machine (default the configuration's)")
-	cmd.MarkFlagsMutuallyExclusive("agent", "state")
 }
 
 // reachHelp is what the long help of each command that talks to an agent says of them.
@@ -56,6 +55,9 @@ type reached struct {
 
 // reach finds the agent that the flags and the configuration name. It does not ask it yet.
 func (f *reachFlags) reach(o *options) (*reached, error) {
+	if f.address != "" && f.state != "" {
+		return nil, fail(exitUsage, errors.New("read --agent and --state: each names an agent; give one of them"))
+	}
 	r := &reached{client: &http.Client{Transport: &http.Transport{Proxy: nil}}} // a proxy of the environment must not come between
 	state := f.state
 	if state == "" {
@@ -72,7 +74,7 @@ func (f *reachFlags) reach(o *options) (*reached, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && f.address == "" {
 		return nil, fail(exitAbsent, fmt.Errorf("read the agent's token: %w; run this as the user that runs the agent", err))
 	}
-	if f.address != "" && f.state == "" {
+	if f.address != "" {
 		host, port, err := net.SplitHostPort(f.address)
 		if n, errPort := strconv.ParseUint(port, 10, 16); err != nil || errPort != nil || n == 0 || host == "" {
 			return nil, fail(exitUsage, fmt.Errorf("read --agent %q: not host:port; give one such as 127.0.0.1:7948", f.address))

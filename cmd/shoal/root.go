@@ -54,7 +54,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 
 // addCommands puts every subcommand below root, each from its own file.
 func addCommands(root *cobra.Command, o *options) {
-	root.AddCommand(newStatusCmd(o), newMembersCmd(o))
+	root.AddCommand(newStatusCmd(o), newMembersCmd(o), newTopCmd(o), newExplainCmd(o), newDoctorCmd(o))
 	root.AddCommand(newSteerCmds(o)...)
 	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newPredictCmd(o), newExportCmd(o), newKeygenCmd(o), newVersionCmd(o))
 }
