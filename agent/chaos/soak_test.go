@@ -31,9 +31,10 @@ const (
 
 // soaked is a run that is learnt well before it ends: then its accuracy hardly depends on who took part when.
 const soaked = `
-data: {set: builtin, limit: 640, test_limit: 1000, partition: shuffled}
-learner: {model: mobilenet_v2, width: 0.1, input: 32, batch: 10, threads: 1, sgd: {rate: 0.03, momentum: 0.9}}
-eval: {reestimate: 4, every: 50}
+data: {set: builtin, limit: 1280, test_limit: 1000, partition: shuffled}
+learner: {model: mobilenet_v2, width: 0.1, input: 32, batch: 10, threads: 1, sgd: {rate: 0.03, momentum: 0.9}, schedule: {kind: cosine, warmup: 2}}
+averaging: {momentum: true}
+eval: {reestimate: 8, every: 50}
 http: {listen: "127.0.0.1:0"}
 `
 
