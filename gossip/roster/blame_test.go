@@ -279,3 +279,25 @@ func TestPlannerSpeaksForTheRoster(t *testing.T) {
 		}
 	}
 }
+
+// A member that says it stored a state which nobody ever gets would hold up the round for ever.
+func TestWhoWithholdsAStateIsBlamed(t *testing.T) {
+	s := inPhase(4)
+	for k := range 3 {
+		b := Ballot{3, uint64(20 + 3*k), "a"}
+		settled := s.settled(6)
+		p := settled.prepared(b, "never seen")
+		s.hear("a", Message{Kind: Poll, Ballot: b, Record: &s.m.st.Last})
+		s.hear("a", Message{Kind: Begin, Ballot: b, Settled: &settled, Prepared: &p, Holders: []ID{"c"}})
+		if s.m.Phase() != Reducing {
+			t.Fatalf("attempt %d: %s", k, s.m.Phase())
+		}
+		s.step(FetchFailed{"never seen", "refused"})
+		if got, want := len(s.m.blames), k/2; got != want {
+			t.Errorf("attempt %d: blames %v", k, s.m.blames)
+		}
+	}
+	if aborts := s.sent(Abort); len(aborts) == 0 || aborts[len(aborts)-1].Message.Blame != "c" || s.m.blames[0].ID != "c" {
+		t.Errorf("tells %+v, blames %+v", aborts, s.m.blames)
+	}
+}

@@ -144,7 +144,7 @@ func (m *Machine) begin(from ID, msg Message) {
 	if m.phase != Following && m.phase != Polling {
 		return // a second time
 	}
-	m.settled, m.adopt, m.poll = s, msg.Prepared, nil
+	m.settled, m.adopt, m.holders, m.poll = s, msg.Prepared, msg.Holders, nil
 	m.history = append(m.history, s.Took...)
 	m.history = m.history[max(0, len(m.history)-historyLen):]
 	m.phase, m.since, m.wake = Reducing, m.now, time.Time{}

@@ -118,8 +118,27 @@ func (m *Machine) fetchFailed(e FetchFailed) {
 		delete(m.heads, m.targetOf)
 		m.enter(Joining, askEvery)
 	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == e.Hash:
-		m.fail(m.st.Promised, "fetch: "+e.Reason, "", true)
+		m.withhold(e.Reason)
 	}
+}
+
+// maxWithheld is how often in a round a state that somebody says it stored may not be had before somebody is blamed.
+const maxWithheld = 3
+
+// withhold ends a ballot whose result to adopt nobody gave. Who says it stored a state and never gives it holds up the
+// round for ever: the holders are blamed, one for each failure from the third on. Left out, they are as if they had died.
+func (m *Machine) withhold(why string) {
+	var blame ID
+	if m.withheld++; m.withheld >= maxWithheld {
+		others := slices.DeleteFunc(slices.Clone(m.holders), func(id ID) bool {
+			return id == m.self || slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
+		})
+		if len(others) > 0 {
+			blame = others[0]
+			m.accuse(m.st.Promised, blame, fmt.Sprintf("said it stored %.12s and did not give it %d times", m.adopt.Hash, m.withheld))
+		}
+	}
+	m.fail(m.st.Promised, "fetch: "+why, blame, true)
 }
 
 // commit makes r the last record and has its state loaded. own says that this member took part to the end.
@@ -134,7 +153,7 @@ func (m *Machine) commit(r Record, own bool) {
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
 	m.took, m.outview, m.through, m.unsure, m.lonely = 0, 0, false, false, time.Time{}
-	m.blames, m.aside = nil, time.Time{}
+	m.blames, m.aside, m.withheld = nil, time.Time{}, 0
 	maps.DeleteFunc(m.met, func(id ID, _ bool) bool {
 		_, placed := r.Roster.Rank(id)
 		return !placed && !m.isAlive(id)

@@ -52,6 +52,8 @@ type Machine struct {
 	begun    *Message  // as coordinator: what the ballot at work began with
 	settled  *Settled
 	adopt    *Prepared
+	holders  []ID          // who said they stored what is to be adopted
+	withheld int           // times in this round that they did not give it
 	stored   string        // hash this member reduced or fetched for the promised ballot
 	dones    map[ID]string // hashes told for the promised ballot
 	target   Record        // what CatchingUp fetches
