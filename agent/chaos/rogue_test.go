@@ -38,6 +38,7 @@ type rogue struct {
 	events  chan roster.Event
 	ctx     context.Context
 	working sync.WaitGroup
+	stop    func() // ends it; cleanup does, too
 
 	mu    sync.Mutex
 	heard [][]byte // bodies of messages, to be said again
@@ -72,7 +73,7 @@ func newRogue(s *shelf, lie string) *rogue {
 	where.Listen, where.Seeds = "127.0.0.1:0", s.gossip
 	r.gossip, err = gossip.Start(ctx, where, gossip.Setup{Self: self, Keys: keys, Admit: r.host.Admit, Log: io.Discard})
 	s.must(err)
-	s.t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		err := errors.Join(r.gossip.Close(), r.host.Close())
 		r.working.Wait()
@@ -80,6 +81,7 @@ func newRogue(s *shelf, lie string) *rogue {
 			s.t.Error(err)
 		}
 	})
+	s.t.Cleanup(r.stop)
 	return r
 }
 
@@ -275,7 +277,11 @@ func TestChaosLiars(t *testing.T) {
 			s.startAll()
 			r := newRogue(s, lie)
 			r.join(s)
-			all := s.finish(rounds, 120*time.Second)
+			s.until("all rounds are committed", 120*time.Second, func() bool {
+				return !slices.ContainsFunc([]int{0, 1, 2}, func(i int) bool { return s.last(i).Round < rounds })
+			})
+			r.stop() // elected for the last score, it would keep them waiting for the next in line
+			all := s.finish(rounds, 60*time.Second)
 			if r.lies == 0 {
 				t.Error("the rogue was never asked for a lie")
 			}
@@ -284,34 +290,33 @@ func TestChaosLiars(t *testing.T) {
 	}
 }
 
-// named expects the rogue in what the agents recorded and logged, and none of the honest beside it.
+// named expects the rogue to be blamed in the logs, and nobody honest to be missing or blamed beside it. What it gave to an
+// exchange that succeeded counts: it is the lie about it that costs it its place.
 func (s *shelf) named(id roster.ID, all []Ledger) {
 	s.t.Helper()
-	named, logged := 0, 0
+	missing, logged := 0, 0
 	for i, l := range all {
 		for _, row := range l.Report.Rows {
 			for _, m := range row.Missing {
 				if m.ID == id {
-					named++
+					missing++
 				} else {
 					s.t.Errorf("round %d: %s is missing: %s", row.Round, m.ID, m.Reason)
 				}
 			}
-			for _, c := range row.Contributors {
-				if c.ID == id {
-					s.t.Errorf("the rogue contributed to round %d", row.Round)
+		}
+		for line := range strings.Lines(s.agents[i].out.String()) {
+			if strings.Contains(line, `"event":"member_blamed"`) {
+				logged++
+				if !strings.Contains(line, `"message":"`+string(id)) {
+					s.t.Errorf("%s blames another than the rogue: %s", s.name(i), line)
 				}
 			}
 		}
-		for line := range strings.Lines(s.agents[i].out.String()) {
-			if strings.Contains(line, `"event":"member_blamed"`) && strings.Contains(line, string(id)) {
-				logged++
-			}
-		}
 	}
-	s.t.Logf("named as missing %d times, blamed in the logs %d times", named, logged)
-	if named == 0 || logged == 0 {
-		s.t.Errorf("the rogue is named as missing %d times, and blamed in the logs %d times", named, logged)
+	s.t.Logf("named as missing %d times, blamed in the logs %d times", missing, logged)
+	if logged == 0 {
+		s.t.Error("the rogue is not blamed in any log")
 	}
 }
 
