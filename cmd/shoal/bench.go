@@ -36,6 +36,7 @@ type benchFlags struct {
 	plan          bool
 	peaks         bool
 	gemm          bool
+	collectiveFlags
 }
 
 // benchPaths are the values of the configuration that decide how fast a step is, by the name that flags, results and
@@ -81,6 +82,7 @@ func newBenchCmd(o *options) *cobra.Command {
 	flags.BoolVar(&f.plan, "plan", false, "print what a step does, layer by layer")
 	flags.BoolVar(&f.peaks, "peaks", true, "measure the machine's limits too")
 	flags.BoolVar(&f.gemm, "gemm", false, "measure the machine's limits, and products of matrices, without training")
+	f.add(cmd)
 	return cmd
 }
 
@@ -119,6 +121,8 @@ func runBench(cmd *cobra.Command, o *options, f *benchFlags) error {
 		return show(b.planned(ctx))
 	case f.gemm:
 		return show(b.limits(ctx))
+	case f.on:
+		return show(b.averaging(ctx))
 	}
 	return show(b.train(ctx))
 }
@@ -135,13 +139,16 @@ func (f *benchFlags) check() error {
 		}
 	}
 	kinds := 0
-	for _, asked := range []bool{len(f.sweep) > 0, f.compare != "", f.plan, f.gemm} {
+	for _, asked := range []bool{len(f.sweep) > 0, f.compare != "", f.plan, f.gemm, f.on} {
 		if asked {
 			kinds++
 		}
 	}
 	if kinds > 1 {
-		return errors.New("read flags: --sweep, --compare, --plan and --gemm are four benchmarks; ask for one at a time")
+		return errors.New("read flags: --sweep, --compare, --plan, --gemm and --collective are benchmarks of their own; ask for one at a time")
+	}
+	if err := f.collectiveFlags.check(); err != nil {
+		return err
 	}
 	if f.least < 0 || f.least > benchRunWithin/2 {
 		return fmt.Errorf("read --for %v: outside 0..%v", f.least, benchRunWithin/2)
