@@ -66,7 +66,7 @@ fuzz: ## every fuzz test for FUZZTIME; go test takes one at a time
 	done
 
 simulate: ## whole clusters under every fault, from SEEDS seeds, and every kill of a quiet one; SEED=7 replays one and says what happened
-	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -v -run '^Test(Simulate|KilledAtAnyMoment)$$' ./gossip/roster
+	SEEDS=$(SEEDS) KILLS=1 $(GO) test -count=1 -timeout 60m -v -run '^Test(Simulate|KilledAtAnyMoment)$$' ./gossip/roster
 	SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 60m -v -run '^TestSimulate' ./gossip
 
 chaos: ## real agents in namespaces, killed, paused, parted, starved, and power cuts in their files; HOURS=8 soaks; as root

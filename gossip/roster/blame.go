@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // maxLeftOut bounds the members that a ballot leaves out for being blamed: finding the fewest takes twice as long for each.
@@ -108,9 +109,18 @@ func (m *Machine) exclude() (leftOut []ID, stays bool) {
 		return nil, true
 	}
 	ready := slices.Sorted(maps.Keys(m.poll.ready))
-	out := leaveOut(ready, said, func(rest []ID) bool { return m.may(ready, rest) })
+	voters := m.st.Last.Roster
+	if !majority(voters, ready) || m.stuckFor() >= lonelyFor { // those here go on under a lineage of their own
+		voters = Roster{Members: ready}
+	}
+	out := leaveOut(ready, said, func(rest []ID) bool { return m.may(voters, rest) })
 	if out == nil {
 		m.note("blame_ignored", fmt.Sprintf("%d accusations, and without those in them too few members are left", len(said)))
+		if m.stuck.IsZero() {
+			m.stuck = m.now
+		}
+	} else if m.lonely.IsZero() {
+		m.lonely = m.stuck // it has been waited for long enough
 	}
 	if own, self := out[m.self]; self {
 		m.tell(ready, Message{Kind: Abort, Ballot: m.st.Promised, Reason: "this coordinator steps aside, " + own.Reason})
@@ -127,9 +137,16 @@ func (m *Machine) exclude() (leftOut []ID, stays bool) {
 	return leftOut, true
 }
 
-// may reports whether rest can go on without the others of ready: they speak for the lineage if ready does, else for ready,
-// and one of them can coordinate.
-func (m *Machine) may(ready, rest []ID) bool {
+// stuckFor is how long accusations have stood among members none of whom can be left out.
+func (m *Machine) stuckFor() time.Duration {
+	if m.stuck.IsZero() {
+		return 0
+	}
+	return m.now.Sub(m.stuck)
+}
+
+// may reports whether rest can go on without the others: they speak for voters, and one of them can coordinate.
+func (m *Machine) may(voters Roster, rest []ID) bool {
 	candidates := m.candidates()
 	leads := func(id ID) bool { return slices.Contains(candidates, id) && m.poll.ready[id].Reason != isPaused }
 	switch {
@@ -137,10 +154,8 @@ func (m *Machine) may(ready, rest []ID) bool {
 		return false
 	case m.st.Next == 0:
 		return m.enough(len(rest))
-	case majority(m.st.Last.Roster, ready):
-		return majority(m.st.Last.Roster, rest)
 	}
-	return majority(Roster{Members: ready}, rest)
+	return majority(voters, rest)
 }
 
 // differ ends a ballot whose members stored different results once it is known who is wrong, or that nobody can know: the

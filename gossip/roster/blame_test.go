@@ -301,3 +301,29 @@ func TestWhoWithholdsAStateIsBlamed(t *testing.T) {
 		t.Errorf("tells %+v, blames %+v", aborts, s.m.blames)
 	}
 }
+
+// TestAVetoEnds holds that accusations among members who are too few without either side do not hold up a round for ever:
+// in time those here go on without one, under a lineage of their own.
+func TestAVetoEnds(t *testing.T) {
+	st := placed()
+	s := newScript(Defaults(), "b", st).step(Start{}).step(ViewChange{Alive: []ID{"a", "b", "c"}}).hear("a", Message{Kind: Head, Record: &st.Last})
+	s.step(ViewChange{Alive: []ID{"a", "b"}, Departed: []ID{"c"}}).wait(time.Second).step(Trained{Samples: 6})
+	began := s.now
+	for s.now.Sub(began) < 3*lonelyFor {
+		if s.wait(100 * time.Millisecond); s.m.Phase() == Polling {
+			s.ready("a", Absence{ID: "b", Reason: "not finite"})
+		}
+		if s.m.Phase() == Reducing {
+			s.step(Failed{Ballot: s.m.st.Promised, Reason: "broken"})
+		}
+		for _, abort := range s.sent(Abort) {
+			if strings.Contains(abort.Message.Reason, "steps aside") {
+				if waited := s.now.Sub(began); waited < lonelyFor {
+					t.Errorf("it steps aside after %v, and the two could have spoken for the lineage", waited)
+				}
+				return
+			}
+		}
+	}
+	t.Errorf("%s: after %v nobody gave way", s.m.Phase(), s.now.Sub(began))
+}

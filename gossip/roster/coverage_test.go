@@ -21,13 +21,18 @@ type coverage struct {
 	rounds                                    int            // distinct, of all lineages
 	fired                                     map[string]int // faults and what machines noted, by name
 	calmed                                    map[string][]time.Duration
+	longest                                   time.Duration // of calmed
+	slowest                                   uint64        // its seed
 }
 
 func newCoverage() *coverage {
 	return &coverage{fired: map[string]int{}, calmed: map[string][]time.Duration{}}
 }
 
-func (c *coverage) add(w *world) {
+func (c *coverage) add(seed uint64, w *world) {
+	if w.ledger.calmed > c.longest {
+		c.longest, c.slowest = w.ledger.calmed, seed
+	}
 	c.seeds++
 	c.steps += w.steps
 	c.commits += w.ledger.commits
@@ -58,6 +63,7 @@ func (c *coverage) report() string {
 		s.WriteString(quantiles(name, c.calmed[name]))
 	}
 	s.WriteString(quantiles("all", all))
+	fmt.Fprintf(&s, "  the longest in seed %d\n", c.slowest)
 	return s.String()
 }
 

@@ -260,7 +260,7 @@ func (m *Machine) unanimous() {
 
 // aborted takes a member's word that a ballot cannot succeed. Whom it blames it says again when it is ready for the next.
 func (m *Machine) aborted(from ID, msg Message) {
-	why := string(from) + ": " + msg.Reason
+	why := string(from) + ": " + shorten(msg.Reason)
 	if msg.Ballot.Round < m.st.Next { // committed here
 		m.send(from, m.headMessage())
 		return

@@ -51,14 +51,14 @@ type kill struct {
 
 // TestKilledAtAnyMoment kills each member of a cluster after each of the effects that it carries out, whatever that cuts
 // in two, or pulls its cable: the others end with the same bits, lose no more than one attempt in one round, and the member
-// trains again when it is back. Where SEEDS is set it does so after all effects, otherwise after some.
+// trains again when it is back. Where KILLS is set it does so after all effects, otherwise after some.
 func TestKilledAtAnyMoment(t *testing.T) {
 	const local, exchange, detector = time.Second * 11 / 10, 10 * time.Second, 8 * time.Second // at most, in a quiet world
 	gather := Defaults().Gather
 	if _, one := env(t, "SEED"); one {
 		t.Skip("SEED replays one simulation")
 	}
-	_, all := env(t, "SEEDS")
+	_, all := env(t, "KILLS")
 	kills := []kill{{"back at once", time.Second, false}, {"back when all saw it go", 12 * time.Second, false}, {"dead for good", 0, false}, {"a cable pulled", 12 * time.Second, true}}
 	for _, members := range []int{2, 3, 5, 8} {
 		for _, k := range kills {

@@ -60,6 +60,7 @@ type Machine struct {
 	targetOf ID
 	blames   []Absence // whom this member blames for a ballot of the next round
 	aside    time.Time // until then this member leaves coordination to others
+	stuck    time.Time // since when accusations stand that nobody can be left out for; zero: none do
 	paused   bool
 	planner  func(Roster) string
 }

@@ -233,7 +233,7 @@ func TestSimulate(t *testing.T) {
 	for seed := range seeds {
 		w := worldOf(seed, nil)
 		failures := simulate(w)
-		seen.add(w)
+		seen.add(seed, w)
 		if len(failures) > 0 {
 			if bad++; bad <= 10 {
 				t.Errorf("seed %d (%s): replay with make simulate SEED=%d\n%s", seed, w.plan.name, seed, fmt.Sprint(join(failures)))
