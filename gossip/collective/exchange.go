@@ -192,6 +192,7 @@ func newExchange(plan Plan, rank int, shares []float64, o own, limit float64, ve
 func (x *exchange) run(ctx context.Context) (result Result, err error) {
 	if len(x.sends)+len(x.receives) == 0 { // alone
 		x.prepare(part{hi: len(x.vec)})
+		clear(x.losing)
 		return Result{}, nil
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -361,20 +361,29 @@ deadline: -1s; give a positive duration such as 10s`
 func BenchmarkMean(b *testing.B) {
 	const n, length = 4, 700_490
 	for _, name := range Names() {
-		b.Run(fmt.Sprintf("%s/ranks=%d", name, n), func(b *testing.B) {
-			plan, _ := New(name, n)
-			vecs := make([][]float32, n)
-			for r := range vecs {
-				vecs[r] = make([]float32, length)
-			}
-			links := plugs(n, 4)
-			b.SetBytes(4 * length)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, errs := meanAll(b.Context(), plan, []float64{1, 2, 3, 4}, vecs, links, Defaults()); errors.Join(errs...) != nil {
-					b.Fatal(errs)
+		for _, wire := range wireNames() {
+			b.Run(fmt.Sprintf("%s/%s/ranks=%d", name, wire, n), func(b *testing.B) {
+				plan, _ := New(name, n)
+				cfg := Defaults()
+				cfg.Wire = wire
+				vecs := random(rand.New(rand.NewPCG(1, 2)), n, length)
+				c, links, errs := newCrew(n, cfg), plugs(n, 4), make([]error, n)
+				b.SetBytes(4 * length)
+				b.ReportAllocs()
+				for b.Loop() {
+					var wg sync.WaitGroup
+					for r, a := range c {
+						wg.Go(func() {
+							_, errs[r] = a.Mean(b.Context(), plan, r, []float64{1, 2, 3, 4}, ones(n), 1e6, vecs[r], links[r])
+							a.Commit()
+						})
+					}
+					wg.Wait()
+					if err := errors.Join(errs...); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }

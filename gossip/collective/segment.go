@@ -88,9 +88,8 @@ func (x *exchange) prepare(p part) {
 	}
 	if lost := x.lost[p.lo:p.hi]; x.counts {
 		kernel.Add(segment, lost)
-		clear(x.losing[p.lo:p.hi])
 	} else {
-		copy(x.losing[p.lo:p.hi], lost)
+		copy(x.losing[p.lo:p.hi], lost) // still owed
 	}
 }
 
@@ -104,15 +103,28 @@ func (x *exchange) encode(t *turn, p part) error {
 	if err := x.decodeWithin(t, sent, p.wire); err != nil {
 		return err
 	}
-	if t.op == Reduce || x.isMean() {
-		losing := x.losing[p.lo:p.hi]
-		kernel.Add(losing, segment)
-		kernel.Axpy(losing, -1, sent)
-	}
+	x.lose(x.losing[p.lo:p.hi], segment, sent, t.op == Reduce || x.isMean())
 	if t.op == Copy {
 		copy(segment, sent)
 	}
 	return nil
+}
+
+// lose notes what is not sent of a segment. What a result loses is this rank's to make good if it is a mean; a member's own
+// value cannot make good what a median loses.
+func (x *exchange) lose(losing, segment, sent []float32, mine bool) {
+	switch {
+	case !mine && x.counts:
+		clear(losing)
+		return
+	case !mine:
+		return
+	case x.counts:
+		copy(losing, segment)
+	default:
+		kernel.Add(losing, segment)
+	}
+	kernel.Axpy(losing, -1, sent)
 }
 
 // decodeWithin decodes what is to be sent, and makes it smaller where rounding, or what was added of earlier losses, took
