@@ -55,3 +55,18 @@ func Differences(a, b map[string]string) []string {
 	slices.Sort(list)
 	return list
 }
+
+// Run is what a new member needs to know of this configuration to take part: as YAML, every value that is not the
+// default, but for those that are each agent's own: its name, files, addresses and threads.
+func (c Config) Run() string {
+	defaults := Defaults()
+	return c.yaml(nil, func(f field) bool {
+		section, _, _ := strings.Cut(f.path, ".")
+		switch {
+		case slices.Contains([]string{"name", "state", "keep", "learner.threads", "eval.batch"}, f.path),
+			slices.Contains([]string{"gossip", "p2p", "http", "log"}, section):
+			return false
+		}
+		return yamlValue(f, &c) != yamlValue(f, &defaults)
+	})
+}

@@ -34,9 +34,17 @@ func (c Config) Values(origins Origins) []Value {
 
 // YAML is c as a file that Load reads back to the same values, each with its origin as a comment where origins has one.
 func (c Config) YAML(origins Origins) string {
+	return c.yaml(origins, func(field) bool { return true })
+}
+
+// yaml is the fields that are wanted.
+func (c Config) yaml(origins Origins, want func(field) bool) string {
 	var lines, notes []string
 	var open []string
 	for _, f := range fields() {
+		if !want(f) {
+			continue
+		}
 		keys := strings.Split(f.path, ".")
 		sections, key := keys[:len(keys)-1], keys[len(keys)-1]
 		for i, s := range sections {

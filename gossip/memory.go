@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/google/renameio/v2"
 )
@@ -110,4 +112,28 @@ func (g *Gossip) remember() {
 		g.log.Printf("[WARN] gossip: write known addresses: %v", err)
 	}
 	g.memory = next
+}
+
+// Known is where a new member may join an agent that listens at listen and keeps addresses in file: at the agent itself,
+// first, and at the members that it knew alive last.
+func Known(listen, file string) ([]string, error) {
+	m, err := readMemory(file)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := net.ResolveTCPAddr("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("resolve gossip.listen %q: %w", listen, err)
+	}
+	known := m.Peers
+	if addr.IP == nil || addr.IP.IsUnspecified() {
+		addr.IP = advertised(addr.IP != nil && addr.IP.To4() == nil, net.ParseIP(m.host()))
+	}
+	switch {
+	case addr.Port != 0:
+		known = append([]string{net.JoinHostPort(addr.IP.String(), strconv.Itoa(addr.Port))}, known...)
+	case m.Self != "":
+		known = append([]string{m.Self}, known...)
+	}
+	return known, nil
 }

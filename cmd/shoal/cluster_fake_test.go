@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case parent:
 		os.Exit(fakeParent(dir, script))
+	case os.Getenv(realVariable) != "":
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case fake:
 		os.Exit(fakeAgent(os.Args[1:], script))
 	}

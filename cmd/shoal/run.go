@@ -26,19 +26,22 @@ func newRunCmd(o *options) *cobra.Command {
 			"ends it at once. Started again with the same state directory it goes on where it was. An agent that left in good\n" +
 			"order exits with 0, stopped by a signal or not.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, _, err := o.load(nil)
-			if err != nil {
-				return err
-			}
-			if err := chooseKernels(os.Getenv(kernelVariable)); err != nil {
-				return err
-			}
-			log := newLogger(cfg.Log, os.Stderr)
-			warnOfKey(log, cfg.Gossip.KeyFile)
-			return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, log))
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, o) },
 	}
+}
+
+// runAgent is shoal run.
+func runAgent(cmd *cobra.Command, o *options) error {
+	cfg, _, err := o.load(nil)
+	if err != nil {
+		return err
+	}
+	if err := chooseKernels(os.Getenv(kernelVariable)); err != nil {
+		return err
+	}
+	log := newLogger(cfg.Log, os.Stderr)
+	warnOfKey(log, cfg.Gossip.KeyFile)
+	return agentError(agent.Run(cmd.Context(), cfg, thisBuild(version).Version, log))
 }
 
 // warnOfKey warns of a cluster key that others on this machine can read: with it they can join. It stays a warning, as
