@@ -20,7 +20,39 @@ const (
 	httpBurst     = 400 // requests at once
 	httpAtOnce    = 16  // requests that are worked on
 	httpBodyBytes = 1 << 10
+	httpClients   = 64 // connections; more wait in the system's queue
 )
+
+// capped gives out at most httpClients connections at a time.
+type capped struct {
+	net.Listener
+	turns chan struct{}
+}
+
+func newCapped(l net.Listener) *capped { return &capped{l, make(chan struct{}, httpClients)} }
+
+// Accept waits until one of the connections given out is closed, if there are too many. When the listener is closed
+// meanwhile, the next to close lets it return.
+func (l *capped) Accept() (net.Conn, error) {
+	l.turns <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.turns
+		return nil, err
+	}
+	return &cappedConn{Conn: c, done: sync.OnceFunc(func() { <-l.turns })}, nil
+}
+
+// cappedConn gives its turn back when it is closed.
+type cappedConn struct {
+	net.Conn
+	done func()
+}
+
+func (c *cappedConn) Close() error {
+	defer c.done()
+	return c.Conn.Close()
+}
 
 // Headers of every answer: the number of the interface, and which start of which agent answers.
 const (

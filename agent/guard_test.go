@@ -2,6 +2,7 @@ package agent
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -162,5 +163,66 @@ func TestBucket(t *testing.T) {
 	now = now.Add(time.Hour)
 	if n := taken(); n != httpBurst {
 		t.Errorf("%d after a long rest, want %d", n, httpBurst)
+	}
+}
+
+// A client beyond the limit waits until another has gone.
+func TestConnectionsAreCapped(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newCapped(l)
+	taken := make(chan net.Conn, httpClients+1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return
+			}
+			taken <- c
+		}
+	}()
+	dial := func() {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	for range httpClients + 1 {
+		dial()
+	}
+	var open []net.Conn
+	for range httpClients {
+		open = append(open, <-taken)
+	}
+	select {
+	case <-taken:
+		t.Error("one more than the limit was accepted")
+	case <-time.After(50 * time.Millisecond):
+	}
+	for range 3 { // closing twice gives back one turn
+		_ = open[0].Close()
+	}
+	last := <-taken
+	dial()
+	select {
+	case <-taken:
+		t.Error("a connection that was closed thrice made room for two")
+	case <-time.After(50 * time.Millisecond):
+	}
+	_ = l.Close()
+	_ = last.Close()
+	for _, c := range open {
+		_ = c.Close()
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("Accept does not return after the listener is closed")
 	}
 }

@@ -17,7 +17,7 @@ import (
 // httpWithin bounds reading a request and writing its answer, httpIdle how long a connection may wait for the next.
 const (
 	httpWithin = 10 * time.Second
-	httpIdle   = time.Minute
+	httpIdle   = 15 * time.Second
 )
 
 // addressFile tells where this agent serves HTTP, host:port, or HTTPOff.
@@ -50,7 +50,7 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 		ErrorLog: log.New(io.Discard, "", 0), // of clients' mistakes
 	}
 	a.start(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.Serve(newCapped(l)); !errors.Is(err, http.ErrServerClosed) {
 			a.log.Error().Str("event", "http_failed").Err(err).Msg("status is not served any more")
 		}
 	})
@@ -136,6 +136,12 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	send(prometheus.GaugeValue, "train_loss", "Training loss over the last steps.", s.Loss)
 	send(prometheus.GaugeValue, "images_per_second", "Training speed over the run.", own.ImagesPerSecond)
 	send(prometheus.GaugeValue, "peak_rss_bytes", "Largest resident size.", float64(s.PeakRSSBytes))
+	send(prometheus.CounterValue, "images_total", "Images trained on since the start.", float64(s.Images))
+	send(prometheus.CounterValue, "exchange_sent_bytes_total", "Bytes sent in exchanges since the start.", float64(s.Sent))
+	send(prometheus.CounterValue, "exchange_received_bytes_total", "Bytes received in exchanges since the start.", float64(s.Received))
+	if celsius, ok := Temperature(); ok {
+		send(prometheus.GaugeValue, "temperature_celsius", "Of the hottest part that the system measures.", celsius)
+	}
 	alive := 0
 	for _, member := range s.Members {
 		if member.State == "alive" {

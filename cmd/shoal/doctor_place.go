@@ -259,10 +259,8 @@ func (d *doctor) seeds(ctx context.Context) finding {
 	switch {
 	case len(texts) == len(seeds):
 		return warn("start an agent there first, or check address, port and firewall; this agent goes on trying", "none answers: %s", strings.Join(texts, "\n"))
-	case len(texts) > 0:
-		return ok("%d of %d answer", len(seeds)-len(texts), len(seeds))
 	}
-	return ok("%s", counted(len(seeds), "seed")+" answer")
+	return ok("answering: %d of %d", len(seeds)-len(texts), len(seeds))
 }
 
 // counted is a number with its noun.

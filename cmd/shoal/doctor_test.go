@@ -91,7 +91,7 @@ func TestDoctorChecks(t *testing.T) {
 		"port taken":      {func(d *doctor) finding { return d.ports(t.Context()) }, nil, func(c *configs.Config) { c.HTTP.Listen = taken }, "bad", "http.listen: listen tcp " + taken, "ss -lntup"},
 		"port of its own": {func(d *doctor) finding { d.running = "pi-1"; return d.ports(t.Context()) }, nil, func(c *configs.Config) { c.HTTP.Listen = taken }, "ok", "pi-1", ""},
 		"loopback only":   {func(d *doctor) finding { return d.network(t.Context()) }, nil, func(c *configs.Config) { c.Gossip.Listen = "127.0.0.1:0" }, "warn", "127.0.0.1", "0.0.0.0"},
-		"seed":            {func(d *doctor) finding { return d.seeds(t.Context()) }, nil, func(c *configs.Config) { c.Gossip.Seeds = []string{taken, "127.0.0.1:1"} }, "ok", "1 of 2 answer", ""},
+		"seed":            {func(d *doctor) finding { return d.seeds(t.Context()) }, nil, func(c *configs.Config) { c.Gossip.Seeds = []string{taken, "127.0.0.1:1"} }, "ok", "answering: 1 of 2", ""},
 		"no seed":         {func(d *doctor) finding { return d.seeds(t.Context()) }, nil, func(c *configs.Config) { c.Gossip.Seeds = []string{"127.0.0.1:1"} }, "warn", "127.0.0.1:1", "firewall"},
 		"disk":            {func(d *doctor) finding { return d.diskSpace(t.Context()) }, nil, nil, "ok", "free in", ""},
 		"no such disk":    {func(d *doctor) finding { return d.diskSpeed(t.Context()) }, nil, func(c *configs.Config) { c.State = "/proc/none" }, "bad", "/proc", "state=DIR"},
