@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -23,6 +24,9 @@ import (
 	"shoal/gossip/roster"
 )
 
+// journalFile is the journal's name in the state directory.
+const journalFile = "journal.jsonl"
+
 // pageBytes is what a disk writes whole or not at all.
 const pageBytes = 4096
 
@@ -32,6 +36,28 @@ type disk struct {
 	names  map[string]int // as the process sees them
 	kept   map[string]int // as they were when the directory was synced last
 	orders []fileOp       // to the names since then
+	relied promise
+}
+
+// promise is what the agent has gone on from: a power cut must not take it back.
+type promise struct {
+	last  uint64 // round of the last record
+	lines int    // of the journal
+}
+
+// begins notes what an operation rests on. The loop writes what the machine persists and the journal, one after another:
+// when it begins with one, it has gone on from what it wrote before.
+func (d *disk) begins(o fileOp) {
+	stable := o.kind == "create" && strings.HasPrefix(o.name, "."+stableFile)
+	if !stable && (o.kind != "write" || o.name != journalFile) {
+		return
+	}
+	if at, ok := d.names[stableFile]; ok {
+		d.relied.last = readStable(d.files[at].now).Last.Round
+	}
+	if at, ok := d.names[journalFile]; ok {
+		d.relied.lines = bytes.Count(d.files[at].now, []byte{'\n'})
+	}
 }
 
 // diskFile is a file's bytes, and the pages of them that are not on the medium for sure.
@@ -44,6 +70,7 @@ func newDisk() *disk { return &disk{names: map[string]int{}, kept: map[string]in
 
 // do carries out an operation.
 func (d *disk) do(o fileOp) {
+	d.begins(o)
 	switch o.kind {
 	case "create":
 		d.files = append(d.files, &diskFile{dirty: map[int]bool{}})
@@ -244,7 +271,7 @@ func cutPlaces(ops []fileOp, rng *rand.Rand) (all []place) {
 }
 
 func (d *disk) clone() *disk {
-	c := &disk{names: maps.Clone(d.names), kept: maps.Clone(d.kept), orders: slices.Clone(d.orders)}
+	c := &disk{names: maps.Clone(d.names), kept: maps.Clone(d.kept), orders: slices.Clone(d.orders), relied: d.relied}
 	for _, f := range d.files {
 		c.files = append(c.files, &diskFile{slices.Clone(f.now), f.kept, maps.Clone(f.dirty)})
 	}
@@ -322,9 +349,15 @@ func (r *reopening) check(t *testing.T, d *disk, rng *rand.Rand, what string) {
 		return
 	}
 	st := a.round.stable
-	oldest, newest := d.stable(d.kept, true), d.stable(d.names, false)
-	if next := st.Last.Round; next < oldest.Last.Round || next > newest.Last.Round {
-		fail("round %d is the last, want one of %d to %d", next, oldest.Last.Round, newest.Last.Round)
+	newest := uint64(0)
+	if at, ok := d.names[stableFile]; ok {
+		newest = readStable(d.files[at].now).Last.Round
+	}
+	if last := st.Last.Round; last < d.relied.last || last > newest {
+		fail("round %d is the last, want one of %d to %d", last, d.relied.last, newest)
+	}
+	if lines := len(a.journal.Commits()) + len(a.journal.Scores()); lines < d.relied.lines {
+		fail("the journal has %d lines, and the agent went on from %d", lines, d.relied.lines)
 	}
 	if a.trainer.lost != "" {
 		fail("the state of round %d cannot be read: %v", st.Last.Round, a.trainer.lostBy)
@@ -340,18 +373,6 @@ func (r *reopening) check(t *testing.T, d *disk, rng *rand.Rand, what string) {
 	if err := r.goOn(a, dir, left["identity.key"]); err != nil {
 		fail("it does not go on: %v", err)
 	}
-}
-
-// stable is what names say of stable.json: as it is on the medium for sure, or as it is now.
-func (d *disk) stable(names map[string]int, kept bool) roster.Stable {
-	at, ok := names[stableFile]
-	if !ok {
-		return roster.Stable{}
-	}
-	if kept {
-		return readStable(d.files[at].kept)
-	}
-	return readStable(d.files[at].now)
 }
 
 // readStable is a stable.json's content; zero if it is none.
