@@ -25,14 +25,16 @@ const (
 	soakEvery = 10 * time.Second
 	// soakStuck is how long a cluster that is disturbed may take for a round: somebody must be declared dead, twice.
 	soakStuck = 90 * time.Second
-	// soakAccuracy is how far the final accuracy may fall short of that of a run in peace. Of 2000 images one standard
-	// deviation of the difference is about 0.007, which a soak of minutes adds to by not having learnt all there is.
-	soakAccuracy = 0.01
+	// soakAccuracy is how far the final accuracy may fall short of that of a run in peace, after an hour at least. Of 1000
+	// images, as many as there are, one standard deviation of the difference is about 0.01 where 0.95 are right, and in
+	// minutes not all is learnt: a short soak may fall short by soakAccuracyShort.
+	soakAccuracy      = 0.01
+	soakAccuracyShort = 0.03
 )
 
 // soaked is a run that is learnt well before it ends: then its accuracy hardly depends on who took part when.
 const soaked = `
-data: {set: builtin, limit: 1280, test_limit: 2000, partition: shuffled}
+data: {set: builtin, limit: 1280, test_limit: 1000, partition: shuffled}
 learner: {model: mobilenet_v2, width: 0.1, input: 32, batch: 10, threads: 1, sgd: {rate: 0.03, momentum: 0.9}, schedule: {kind: cosine, warmup: 2}}
 averaging: {momentum: true}
 eval: {reestimate: 8, every: 50}
@@ -60,7 +62,11 @@ func TestSoak(t *testing.T) {
 	peace.startAll()
 	undisturbed := *peace.finish(rounds, time.Duration(3*hours*float64(time.Hour))+5*time.Minute)[0].Report.TestAccuracy
 	t.Logf("final accuracy %.4f, in peace %.4f", disturbed, undisturbed)
-	if disturbed < undisturbed-soakAccuracy {
+	most := soakAccuracy
+	if hours < 1 {
+		most = soakAccuracyShort
+	}
+	if disturbed < undisturbed-most {
 		t.Errorf("the disturbed run ends with accuracy %.4f, the one in peace with %.4f", disturbed, undisturbed)
 	}
 }
