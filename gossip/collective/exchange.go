@@ -129,9 +129,12 @@ func (b *builder) turn(step int, m Move) turn {
 	lo, hi := b.plan.bounds(m.Chunk, len(b.vec))
 	from := m.From*b.plan.Chunks + m.Chunk
 	t := turn{step: step, lo: lo, hi: hi, at: b.offsets[m.Chunk], op: m.Op, most: math.Inf(1), counts: b.share[from] > 0}
+	if b.wire != fp32 {
+		t.most = mostSquares
+	}
 	if b.limit > 0 {
 		norm := b.limit * b.norm(b.share[from], m.Op) * (1 + slack*float64(b.depth[from]+1))
-		t.most = norm * norm
+		t.most = min(t.most, norm*norm)
 	}
 	t.first, b.touched[m.Chunk] = !b.touched[m.Chunk], true
 	return t

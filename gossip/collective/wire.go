@@ -68,7 +68,7 @@ func (w wire) bytes(elements int) int {
 }
 
 // encode writes a segment to dst, which is w.bytes(len(src)) long. It fails where src is not finite, or
-// 2¹²⁷ and more. Not for fp32, whose
+// 2¹²⁶ and more. Not for fp32, whose
 // memory is its wire format.
 func (w wire) encode(dst []byte, src []float32) error {
 	most := kernel.MaxAbs(src)
@@ -93,8 +93,10 @@ func (w wire) encode(dst []byte, src []float32) error {
 }
 
 const (
-	// tooLarge is 2¹²⁷: from there on rounding may lead to infinity.
-	tooLarge = 0x1p127
+	// tooLarge is where encoding refuses: rounding, or what others add, might lead to infinity.
+	tooLarge = 0x1p126
+	// mostSquares is the largest norm that is taken in, squared, so that the sum with one's own can still be sent on.
+	mostSquares = 0x1p240
 	// leastExponent keeps the inverse of fp16's scale finite; what is smaller than 2⁻¹⁰⁰ loses digits.
 	leastExponent = -100
 	// leastScaled is the largest magnitude below which int8 sends zeros: 127 / it would be infinite.
