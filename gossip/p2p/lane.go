@@ -112,7 +112,8 @@ func (l *lane) finish() {
 	case l.took >= 0:
 		l.settle(l.took == l.sent)
 	default:
-		time.AfterFunc(settleTime, func() { l.giveUp(l.settled) })
+		attempt := l.settled // the lane may carry another one by then
+		time.AfterFunc(settleTime, func() { l.giveUp(attempt) })
 	}
 }
 
