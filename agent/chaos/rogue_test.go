@@ -269,6 +269,7 @@ func (r *rogue) flood(rng *rand.Rand, to []roster.ID) {
 // lied.
 func TestChaosLiars(t *testing.T) {
 	dice(t)
+	t.Parallel()
 	for _, lie := range []string{"hash", "nan", "norm", "replay"} {
 		t.Run(lie, func(t *testing.T) {
 			t.Parallel()
