@@ -6798,329 +6798,307 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normalizeAVX2(SB), 0, $288-8
+TEXT ·normalizeAVX2(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL normalizeAVX2body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normalizeAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
 	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	LONG $0x01d8840f; WORD $0x0000 // je 0x1e7 <normalize+0x1e7>
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x04fb8e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1ceb // jmp 0x44 <normalize+0x44>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x04d38d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x0c7d // jge 0x60 <normalize+0x60>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x61eb // jmp 0xba <normalize+0xba>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	LONG $0x107cc1c4; WORD $0xb314 // vmovups (%r11,%rsi,4), %ymm2
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x107cc1c4; WORD $0xb10c // vmovups (%r9,%rsi,4), %ymm1
-	LONG $0xa875c2c4; WORD $0xb214 // vfmadd213ps (%r10,%rsi,4), %ymm1, %ymm2
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0x586cc1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm2, %ymm1
-	LONG $0x117cc1c4; WORD $0xb00c // vmovups %ymm1, (%r8,%rsi,4)
-	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	WORD $0xb67e // jle 0x70 <normalize+0x70>
-	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
-	LONG $0xff6d8e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff5b8e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x80348d49 // leaq (%r8,%rax,4), %rsi
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x304f8b4c // movq 0x30(%rdi), %r9
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x018a840f; WORD $0x0000 // je 0x1b9 <normalize+0x1b9>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x04518e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
+	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x1ceb // jmp 0x65 <normalize+0x65>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x394d; BYTE $0xc3 // cmpq %r8, %r11
+	LONG $0x04248d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x294c; BYTE $0xdb // subq %r11, %rbx
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	WORD $0x087d // jge 0x80 <normalize+0x80>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x41eb // jmp 0xbe <normalize+0xbe>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
-	WORD $0xec75 // jne 0xf0 <normalize+0xf0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x107ca1c4; WORD $0xb80c // vmovups (%rax,%r15,4), %ymm1
+	LONG $0x107ca1c4; WORD $0xb914 // vmovups (%rcx,%r15,4), %ymm2
+	LONG $0x08778d4d // leaq 0x8(%r15), %r14
+	LONG $0xa875a2c4; WORD $0xba14 // vfmadd213ps (%rdx,%r15,4), %ymm1, %ymm2
+	LONG $0x586c81c4; WORD $0xba0c // vaddps (%r10,%r15,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0xbe0c // vmovups %ymm1, (%rsi,%r15,4)
+	LONG $0x10c78349 // addq $0x10, %r15
+	WORD $0x3949; BYTE $0xdf // cmpq %rbx, %r15
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0xd27e // jle 0x90 <normalize+0x90>
+	WORD $0x294c; BYTE $0xf3 // subq %r14, %rbx
+	WORD $0x8d7e // jle 0x50 <normalize+0x50>
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xff128e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x867e // jle 0x50 <normalize+0x50>
+	LONG $0xb03c8d4e // leaq (%rax,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
-	WORD $0xec75 // jne 0x130 <normalize+0x130>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x1847034c // addq 0x18(%rdi), %r8
+	LONG $0x107a81c4; WORD $0xa70c // vmovss (%r15,%r12,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xa40c // vmovss %xmm1, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xec7c // jl 0xe0 <normalize+0xe0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfed58e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xff498e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
+	LONG $0xb13c8d4e // leaq (%rcx,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
-	WORD $0xec75 // jne 0x160 <normalize+0x160>
-	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x107a81c4; WORD $0xa714 // vmovss (%r15,%r12,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xa414 // vmovss %xmm2, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xec7c // jl 0x110 <normalize+0x110>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfea48e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
-	WORD $0xec75 // jne 0x1a0 <normalize+0x1a0>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xff198e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
+	LONG $0xb23c8d4e // leaq (%rdx,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xa71c // vmovss (%r15,%r12,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xa41c // vmovss %xmm3, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xec7c // jl 0x140 <normalize+0x140>
+	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xfee88e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
+	LONG $0xb23c8d4f // leaq (%r10,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	BYTE $0x90 // nop
+	LONG $0x107a81c4; WORD $0xa70c // vmovss (%r15,%r12,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xa40c // vmovss %xmm1, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xec7c // jl 0x170 <normalize+0x170>
 	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfe698e0f; WORD $0xffff // jle 0x30 <normalize+0x30>
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0xee75 // jne 0x1d0 <normalize+0x1d0>
-	LONG $0xfffe49e9; BYTE $0xff // jmp 0x30 <normalize+0x30>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xfeb98e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
+	LONG $0xb6348d4e // leaq (%rsi,%r14,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xbc0c // vmovss (%rsp,%r15,4), %xmm1
+	LONG $0x117a81c4; WORD $0xbe0c // vmovss %xmm1, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xdf // cmpq %rbx, %r15
+	WORD $0xec7c // jl 0x1a0 <normalize+0x1a0>
+	LONG $0xfffe97e9; BYTE $0xff // jmp 0x50 <normalize+0x50>
 	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x01a1840f; WORD $0x0000 // je 0x397 <normalize+0x397>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x03188e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
+	LONG $0x0175840f; WORD $0x0000 // je 0x339 <normalize+0x339>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x02bc8e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
 	LONG $0x187de2c4; WORD $0x4047 // vbroadcastss 0x40(%rdi), %ymm0
 	LONG $0x187de2c4; WORD $0x444f // vbroadcastss 0x44(%rdi), %ymm1
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x1deb // jmp 0x234 <normalize+0x234>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x02e38d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x250 <normalize+0x250>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x5deb // jmp 0x2a5 <normalize+0x2a5>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	LONG $0x107c81c4; WORD $0x8324 // vmovups (%r11,%r8,4), %ymm4
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x107c81c4; WORD $0x811c // vmovups (%r9,%r8,4), %ymm3
-	LONG $0xa86582c4; WORD $0x8224 // vfmadd213ps (%r10,%r8,4), %ymm3, %ymm4
+	WORD $0x18eb // jmp 0x202 <normalize+0x202>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0x02878d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x294d; BYTE $0xd3 // subq %r10, %r11
+	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
+	LONG $0xd94d0f4d // cmovgeq %r9, %r11
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x0b7d // jge 0x220 <normalize+0x220>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x47eb // jmp 0x260 <normalize+0x260>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0xb01c // vmovups (%rax,%r14,4), %ymm3
+	LONG $0x107ca1c4; WORD $0xb124 // vmovups (%rcx,%r14,4), %ymm4
+	LONG $0x085e8d49 // leaq 0x8(%r14), %rbx
+	LONG $0xa865a2c4; WORD $0xb224 // vfmadd213ps (%rdx,%r14,4), %ymm3, %ymm4
 	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
-	LONG $0x117ca1c4; WORD $0x861c // vmovups %ymm3, (%rsi,%r8,4)
-	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0xbb7e // jle 0x260 <normalize+0x260>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0xff728e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x117ca1c4; WORD $0xb61c // vmovups %ymm3, (%rsi,%r14,4)
+	LONG $0x10c68349 // addq $0x10, %r14
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0xd07e // jle 0x230 <normalize+0x230>
+	WORD $0x2949; BYTE $0xdb // subq %rbx, %r11
+	WORD $0x8b7e // jle 0x1f0 <normalize+0x1f0>
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	LONG $0xff608e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x2d0 <normalize+0x2d0>
+	WORD $0x847e // jle 0x1f0 <normalize+0x1f0>
+	LONG $0x98348d4c // leaq (%rax,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe1c // vmovss (%r14,%r15,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xbc1c // vmovss %xmm3, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x280 <normalize+0x280>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff228e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x310 <normalize+0x310>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x18770348 // addq 0x18(%rdi), %rsi
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfee58e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xff498e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
+	LONG $0x99348d4c // leaq (%rcx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8e2c // vmovss (%rsi,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x340 <normalize+0x340>
+	LONG $0x107a81c4; WORD $0xbe24 // vmovss (%r14,%r15,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xbc24 // vmovss %xmm4, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x2b0 <normalize+0x2b0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xff198e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
+	LONG $0x9a348d4c // leaq (%rdx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xbe2c // vmovss (%r14,%r15,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xbc2c // vmovss %xmm5, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x2e0 <normalize+0x2e0>
 	LONG $0xa865e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm3, %ymm4
 	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb08e0f; WORD $0xffff // jle 0x220 <normalize+0x220>
-	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x380 <normalize+0x380>
-	LONG $0xfffe89e9; BYTE $0xff // jmp 0x220 <normalize+0x220>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01778e0f; WORD $0x0000 // jle 0x517 <normalize+0x517>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfee08e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
+	LONG $0x9e1c8d48 // leaq (%rsi,%rbx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb41c // vmovss (%rsp,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	WORD $0xec7c // jl 0x320 <normalize+0x320>
+	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x1f0 <normalize+0x1f0>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x01478e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
+	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x18eb // jmp 0x3c4 <normalize+0x3c4>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x01538d0f; WORD $0x0000 // jge 0x517 <normalize+0x517>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x3e0 <normalize+0x3e0>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x55eb // jmp 0x42d <normalize+0x42d>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1feb // jmp 0x372 <normalize+0x372>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0x01178d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x294d; BYTE $0xd3 // subq %r10, %r11
+	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
+	LONG $0xd94d0f4d // cmovgeq %r9, %r11
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x0b7d // jge 0x390 <normalize+0x390>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x3feb // jmp 0x3c8 <normalize+0x3c8>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0xb00c // vmovups (%rax,%r14,4), %ymm1
+	LONG $0x107ca1c4; WORD $0xb114 // vmovups (%rcx,%r14,4), %ymm2
+	LONG $0x085e8d49 // leaq 0x8(%r14), %rbx
+	LONG $0xa875a2c4; WORD $0xb214 // vfmadd213ps (%rdx,%r14,4), %ymm1, %ymm2
+	LONG $0x117ca1c4; WORD $0xb614 // vmovups %ymm2, (%rsi,%r14,4)
+	LONG $0x10c68349 // addq $0x10, %r14
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0xd87e // jle 0x3a0 <normalize+0x3a0>
+	WORD $0x2949; BYTE $0xdb // subq %rbx, %r11
+	WORD $0x937e // jle 0x360 <normalize+0x360>
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x8c7e // jle 0x360 <normalize+0x360>
+	LONG $0x98348d4c // leaq (%rax,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	LONG $0x107c81c4; WORD $0x8314 // vmovups (%r11,%r8,4), %ymm2
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x107c81c4; WORD $0x810c // vmovups (%r9,%r8,4), %ymm1
-	LONG $0xa87582c4; WORD $0x8214 // vfmadd213ps (%r10,%r8,4), %ymm1, %ymm2
-	LONG $0x117ca1c4; WORD $0x8614 // vmovups %ymm2, (%rsi,%r8,4)
-	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0xc37e // jle 0x3f0 <normalize+0x3f0>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0xff7a8e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff688e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x460 <normalize+0x460>
+	LONG $0x107a81c4; WORD $0xbe0c // vmovss (%r14,%r15,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xbc0c // vmovss %xmm1, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x3e0 <normalize+0x3e0>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff228e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9414 // vmovss %xmm2, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x4a0 <normalize+0x4a0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x18770348 // addq 0x18(%rdi), %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfee58e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xff598e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
+	LONG $0x99348d4c // leaq (%rcx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8e1c // vmovss (%rsi,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x4d0 <normalize+0x4d0>
+	LONG $0x107a81c4; WORD $0xbe14 // vmovss (%r14,%r15,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xbc14 // vmovss %xmm2, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x410 <normalize+0x410>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xff298e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
+	LONG $0x9a348d4c // leaq (%rdx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xbe1c // vmovss (%r14,%r15,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xbc1c // vmovss %xmm3, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xec7c // jl 0x440 <normalize+0x440>
 	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb88e0f; WORD $0xffff // jle 0x3b0 <normalize+0x3b0>
-	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x500 <normalize+0x500>
-	LONG $0xfffe99e9; BYTE $0xff // jmp 0x3b0 <normalize+0x3b0>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfef88e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
+	LONG $0x9e1c8d48 // leaq (%rsi,%rbx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	BYTE $0x90 // nop
+	LONG $0x107aa1c4; WORD $0xb40c // vmovss (%rsp,%r14,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xb30c // vmovss %xmm1, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	WORD $0xec7c // jl 0x470 <normalize+0x470>
+	LONG $0xfffed7e9; BYTE $0xff // jmp 0x360 <normalize+0x360>
 	LONG $0x28c48348 // addq $0x28, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·biasAVX2(SB), 0, $288-8
+TEXT ·biasAVX2(SB), 0, $304-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -7133,99 +7111,98 @@ TEXT ·biasAVX2(SB), 0, $288-8
 TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x014e8e0f; WORD $0x0000 // jle 0x15b <bias+0x15b>
+	LONG $0x01428e0f; WORD $0x0000 // jle 0x14f <bias+0x14f>
+	WORD $0x5641 // pushq %r14
+	BYTE $0x53 // pushq %rbx
 	LONG $0x28ec8348 // subq $0x28, %rsp
 	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
 	LONG $0x187de2c4; WORD $0x2c4f // vbroadcastss 0x2c(%rdi), %ymm1
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x1beb // jmp 0x44 <bias+0x44>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x01138d0f; WORD $0x0000 // jge 0x157 <bias+0x157>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x60 <bias+0x60>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x53eb // jmp 0xab <bias+0xab>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x107c81c4; WORD $0x811c // vmovups (%r9,%r8,4), %ymm3
-	LONG $0x586481c4; WORD $0x821c // vaddps (%r10,%r8,4), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	QUAD $0x00000000853c8d4a // leaq (,%r8,4), %rdi
+	WORD $0x12eb // jmp 0x52 <bias+0x52>
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	LONG $0x00f68d0f; WORD $0x0000 // jge 0x148 <bias+0x148>
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	WORD $0x294d; BYTE $0xca // subq %r9, %r10
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	LONG $0xd04d0f4d // cmovgeq %r8, %r10
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	WORD $0x0b7d // jge 0x70 <bias+0x70>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x3deb // jmp 0xa7 <bias+0xa7>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fcc5; BYTE $0x99 // vmovups (%rcx,%rbx,4), %ymm3
+	LONG $0x085b8d4c // leaq 0x8(%rbx), %r11
+	LONG $0x1c58e4c5; BYTE $0x9a // vaddps (%rdx,%rbx,4), %ymm3, %ymm3
 	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
-	LONG $0x117ca1c4; WORD $0x861c // vmovups %ymm3, (%rsi,%r8,4)
-	LONG $0x08708d49 // leaq 0x8(%r8), %rsi
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0xc57e // jle 0x70 <bias+0x70>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	WORD $0x807e // jle 0x30 <bias+0x30>
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x1c11fcc5; BYTE $0x9e // vmovups %ymm3, (%rsi,%rbx,4)
+	LONG $0x10c38348 // addq $0x10, %rbx
+	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0xd97e // jle 0x80 <bias+0x80>
+	WORD $0x294d; BYTE $0xda // subq %r11, %r10
+	WORD $0x947e // jle 0x40 <bias+0x40>
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	LONG $0xff6e8e0f; WORD $0xffff // jle 0x30 <bias+0x30>
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	LONG $0x107a81c4; WORD $0x911c // vmovss (%r9,%r10,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x941c // vmovss %xmm3, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0xd0 <bias+0xd0>
+	WORD $0x8d7e // jle 0x40 <bias+0x40>
+	LONG $0x991c8d4a // leaq (%rcx,%r11,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb31c // vmovss (%rbx,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb41c // vmovss %xmm3, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
+	WORD $0xec7c // jl 0xc0 <bias+0xc0>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x08770348 // addq 0x8(%rdi), %rsi
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff358e0f; WORD $0xffff // jle 0x30 <bias+0x30>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xff598e0f; WORD $0xffff // jle 0x40 <bias+0x40>
+	LONG $0x9a1c8d4a // leaq (%rdx,%r11,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8e24 // vmovss (%rsi,%r9,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8c24 // vmovss %xmm4, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x100 <bias+0x100>
+	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
+	WORD $0xec7c // jl 0xf0 <bias+0xf0>
 	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
 	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff018e0f; WORD $0xffff // jle 0x30 <bias+0x30>
-	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x140 <bias+0x140>
-	LONG $0xfffed9e9; BYTE $0xff // jmp 0x30 <bias+0x30>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xff218e0f; WORD $0xffff // jle 0x40 <bias+0x40>
+	LONG $0x9e1c8d4e // leaq (%rsi,%r11,4), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x9c // vmovss (%rsp,%rbx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x9b1c // vmovss %xmm3, (%r11,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
+	WORD $0xed7c // jl 0x130 <bias+0x130>
+	LONG $0xfffef8e9; BYTE $0xff // jmp 0x40 <bias+0x40>
 	LONG $0x28c48348 // addq $0x28, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5e41 // popq %r14
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·normSumsAVX2(SB), 0, $368-8
+TEXT ·normSumsAVX2(SB), 0, $464-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 256(SP), SP
+	LEAQ 384(SP), SP
 	ANDQ $~63, SP
 	CALL normSumsAVX2body<>(SB)
 	MOVQ R12, SP
@@ -7238,1019 +7215,1016 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x48ec8348 // subq $0x48, %rsp
-	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
-	LONG $0x20eac148 // shrq $0x20, %rdx
-	WORD $0x0a74 // je 0x34 <normSums+0x34>
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	WORD $0x07eb // jmp 0x3b <normSums+0x3b>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf1f7 // divl %ecx
-	WORD $0x8941; BYTE $0xc5 // movl %eax, %r13d
-	QUAD $0x00000000ad048d4e // leaq (,%r13,4), %r8
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	LONG $0xdeaf0f48 // imulq %rsi, %rbx
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
-	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
-	LONG $0x00ea840f; WORD $0x0000 // je 0x14e <normSums+0x14e>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x03328d0f; WORD $0x0000 // jge 0x3a0 <normSums+0x3a0>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
-	LONG $0x0b888e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	QUAD $0x00000000a5148d4a // leaq (,%r12,4), %rdx
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x294d; BYTE $0xe1 // subq %r12, %r9
-	LONG $0x04ea8e0f; WORD $0x0000 // jle 0x58f <normSums+0x58f>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8104 // vmovss (%rcx,%r8,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
-	WORD $0xec75 // jne 0xb0 <normSums+0xb0>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0xa8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xa8, %rsp
+	LONG $0x407f8b4c // movq 0x40(%rdi), %r15
+	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
+	WORD $0x8b48; BYTE $0x2f // movq (%rdi), %rbp
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x10678b4c // movq 0x10(%rdi), %r12
+	LONG $0x285f8b48 // movq 0x28(%rdi), %rbx
+	LONG $0x30778b4c // movq 0x30(%rdi), %r14
+	QUAD $0x00000000bd3c8d4a // leaq (,%r15,4), %rdi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	WORD $0x0948; BYTE $0xf8 // orq %rdi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x0d74 // je 0x6d <normSums+0x6d>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xff // idivq %rdi
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	WORD $0x09eb // jmp 0x76 <normSums+0x76>
+	WORD $0xf089 // movl %esi, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf7f7 // divl %edi
+	WORD $0x8941; BYTE $0xc3 // movl %eax, %r11d
+	QUAD $0x000000009d2c8d4e // leaq (,%r11,4), %r13
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	QUAD $0x000090248429f8c5; BYTE $0x00 // vmovaps %xmm0, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	LONG $0xc7af0f49 // imulq %r15, %rax
+	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0x00db840f; WORD $0x0000 // je 0x18c <normSums+0x18c>
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0x03458d0f; WORD $0x0000 // jge 0x400 <normSums+0x400>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x2949; BYTE $0xf7 // subq %rsi, %r15
+	LONG $0x0bbc8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x04ad8e0f; WORD $0x0000 // jle 0x58f <normSums+0x58f>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
-	WORD $0xec75 // jne 0xf0 <normSums+0xf0>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x246c8948; BYTE $0x38 // movq %rbp, 0x38(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0x04fc8e0f; WORD $0x0000 // jle 0x5e0 <normSums+0x5e0>
+	LONG $0xb4048d49 // leaq (%r12,%rsi,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0xf0 <normSums+0xf0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x04c78e0f; WORD $0x0000 // jle 0x5e0 <normSums+0x5e0>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xb0048d48 // leaq (%rax,%rsi,4), %rax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x130 <normSums+0x130>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x04758e0f; WORD $0x0000 // jle 0x597 <normSums+0x597>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x810c // vmovss (%rcx,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
-	WORD $0xec75 // jne 0x130 <normSums+0x130>
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x048f8e0f; WORD $0x0000 // jle 0x5e8 <normSums+0x5e8>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xb0048d48 // leaq (%rax,%rsi,4), %rax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x170 <normSums+0x170>
 	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x000449e9; BYTE $0x00 // jmp 0x597 <normSums+0x597>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x06b18d0f; WORD $0x0000 // jge 0x809 <normSums+0x809>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
-	LONG $0x0a9e8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	QUAD $0x00000000a5048d4e // leaq (,%r12,4), %r8
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	WORD $0x294d; BYTE $0xe1 // subq %r12, %r9
-	LONG $0x09118e0f; WORD $0x0000 // jle 0xaa1 <normSums+0xaa1>
-	LONG $0xa31c8d4b // leaq (%r11,%r12,4), %rbx
-	LONG $0xa2348d4f // leaq (%r10,%r12,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb904 // vmovss (%rcx,%r15,4), %xmm0
-	LONG $0x117aa1c4; WORD $0xbc04 // vmovss %xmm0, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
-	WORD $0xec75 // jne 0x1a0 <normSums+0x1a0>
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x09328e0f; WORD $0x0000 // jle 0xaef <normSums+0xaef>
-	LONG $0x04107cc5; BYTE $0x24 // vmovups (%rsp), %ymm8
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x08df8e0f; WORD $0x0000 // jle 0xaaa <normSums+0xaaa>
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	LONG $0xf02c8d4d // leaq (%r8,%rsi,8), %r13
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x00045ce9; BYTE $0x00 // jmp 0x5e8 <normSums+0x5e8>
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0x07e18d0f; WORD $0x0000 // jge 0x977 <normSums+0x977>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x2949; BYTE $0xf7 // subq %rsi, %r15
+	LONG $0x0ae18e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
+	LONG $0x246c8948; BYTE $0x38 // movq %rbp, 0x38(%rsp)
+	LONG $0x09668e0f; WORD $0x0000 // jle 0xb1c <normSums+0xb1c>
+	LONG $0xb00c8d49 // leaq (%r8,%rsi,4), %rcx
+	LONG $0xb56c8d48; BYTE $0x00 // leaq (%rbp,%rsi,4), %rbp
+	LONG $0xb4048d49 // leaq (%r12,%rsi,4), %rax
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x90 // vmovss (%rax,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xee75 // jne 0x1d0 <normSums+0x1d0>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x09848e0f; WORD $0x0000 // jle 0xb6f <normSums+0xb6f>
+	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x092c8e0f; WORD $0x0000 // jle 0xb25 <normSums+0xb25>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0xb70c8d4c // leaq (%rdi,%rsi,4), %r9
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	QUAD $0x000000402444c748; BYTE $0x00 // movq $0x0, 0x40(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xa13c8d4e // leaq (%rcx,%r12,4), %r15
-	LONG $0x80048d49 // leaq (%r8,%rax,4), %rax
-	LONG $0x2b2c8d4b // leaq (%r11,%r13), %rbp
-	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x3b248d4f // leaq (%r11,%r15), %r12
-	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x14107ac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm10
-	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0x240 <normSums+0x240>
-	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0x8e1c // vmovss (%r14,%rcx,4), %xmm11
-	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x260 <normSums+0x260>
-	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
-	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xb825c2c4; BYTE $0xfa // vfmadd231ps %ymm10, %ymm11, %ymm7
-	LONG $0xed58a4c5 // vaddps %ymm5, %ymm11, %ymm5
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a41c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm10
-	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x290 <normSums+0x290>
-	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107a41c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm11
-	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x2b0 <normSums+0x2b0>
-	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
-	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xb825c2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm11, %ymm6
-	LONG $0xdb58a4c5 // vaddps %ymm3, %ymm11, %ymm3
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x54107ac5; WORD $0x008d // vmovss (%rbp,%rcx,4), %xmm10
-	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x2e0 <normSums+0x2e0>
-	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107a41c4; WORD $0x8d5c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm11
-	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xec75 // jne 0x300 <normSums+0x300>
-	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
-	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xb825c2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm11, %ymm4
-	LONG $0xc958a4c5 // vaddps %ymm1, %ymm11, %ymm1
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm10
-	LONG $0x14117ac5; BYTE $0x8c // vmovss %xmm10, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x330 <normSums+0x330>
-	LONG $0x14107cc5; BYTE $0x24 // vmovups (%rsp), %ymm10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107a41c4; WORD $0x8a1c // vmovss (%r10,%rcx,4), %xmm11
-	LONG $0x1c117ac5; BYTE $0x8c // vmovss %xmm11, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x350 <normSums+0x350>
-	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
-	LONG $0x5c2c41c4; BYTE $0xd0 // vsubps %ymm8, %ymm10, %ymm10
-	LONG $0x04c08349 // addq $0x4, %r8
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
-	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0xb825c2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm11, %ymm2
-	LONG $0xc058a4c5 // vaddps %ymm0, %ymm11, %ymm0
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	LONG $0xfe958c0f; WORD $0xffff // jl 0x230 <normSums+0x230>
-	LONG $0x000774e9; BYTE $0x00 // jmp 0xb14 <normSums+0xb14>
-	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x39eb // jmp 0x3e9 <normSums+0x3e9>
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x5874a1c4; WORD $0x890c // vaddps (%rcx,%r9,4), %ymm1, %ymm1
-	LONG $0x117ca1c4; WORD $0x890c // vmovups %ymm1, (%rcx,%r9,4)
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x586ca1c4; WORD $0x890c // vaddps (%rcx,%r9,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0x890c // vmovups %ymm1, (%rcx,%r9,4)
-	LONG $0x244c8d49; BYTE $0x08 // leaq 0x8(%r12), %rcx
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0xfc888f0f; WORD $0xffff // jg 0x71 <normSums+0x71>
-	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	WORD $0xb77e // jle 0x3b0 <normSums+0x3b0>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	QUAD $0x00000000b5348d4c // leaq (,%rsi,4), %r14
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x08148d4f // leaq (%r8,%r9), %r10
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	QUAD $0x00000000b5048d48 // leaq (,%rsi,4), %rax
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0xd01c8d4c // leaq (%rax,%rdx,8), %r11
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x18248d4f // leaq (%r8,%r11), %r12
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	LONG $0x00148d49 // leaq (%r8,%rax), %rdx
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xee75 // jne 0x290 <normSums+0x290>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x4410fac5; WORD $0x00b5 // vmovss (%rbp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x2b0 <normSums+0x2b0>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xb87d42c4; BYTE $0xc3 // vfmadd231ps %ymm11, %ymm0, %ymm8
+	LONG $0xf658fcc5 // vaddps %ymm6, %ymm0, %ymm6
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb204 // vmovss (%r10,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x2e0 <normSums+0x2e0>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb104 // vmovss (%r9,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x300 <normSums+0x300>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xb87dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm0, %ymm7
+	LONG $0xed58fcc5 // vaddps %ymm5, %ymm0, %ymm5
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb404 // vmovss (%r12,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x330 <normSums+0x330>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb304 // vmovss (%r11,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x350 <normSums+0x350>
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xb87dc2c4; BYTE $0xe3 // vfmadd231ps %ymm11, %ymm0, %ymm4
+	LONG $0xdb58fcc5 // vaddps %ymm3, %ymm0, %ymm3
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xee75 // jne 0x380 <normSums+0x380>
+	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0xb0 // vmovss (%rax,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xee75 // jne 0x3a0 <normSums+0x3a0>
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
+	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
+	LONG $0x04c68348 // addq $0x4, %rsi
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0xb87dc2c4; BYTE $0xd3 // vfmadd231ps %ymm11, %ymm0, %ymm2
+	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	LONG $0x246c394c; BYTE $0x40 // cmpq %r13, 0x40(%rsp)
+	LONG $0xfe858c0f; WORD $0xffff // jl 0x280 <normSums+0x280>
+	LONG $0x00079ae9; BYTE $0x00 // jmp 0xb9a <normSums+0xb9a>
+	LONG $0x187de2c4; BYTE $0xc8 // vbroadcastss %xmm0, %ymm1
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0x3feb // jmp 0x460 <normSums+0x460>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5864a1c4; WORD $0x8b04 // vaddps (%rbx,%r9,4), %ymm3, %ymm0
+	LONG $0x08568d4c // leaq 0x8(%rsi), %r10
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x117ca1c4; WORD $0x8b04 // vmovups %ymm0, (%rbx,%r9,4)
+	LONG $0x585c81c4; WORD $0x8e04 // vaddps (%r14,%r9,4), %ymm4, %ymm0
+	LONG $0x117c81c4; WORD $0x8e04 // vmovups %ymm0, (%r14,%r9,4)
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	WORD $0x394d; BYTE $0xfa // cmpq %r15, %r10
+	LONG $0xfc5d8f0f; WORD $0xffff // jg 0xbd <normSums+0xbd>
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xc07e // jle 0x430 <normSums+0x430>
+	LONG $0x24548b4c; BYTE $0x68 // movq 0x68(%rsp), %r10
+	LONG $0x107c81c4; WORD $0x8c1c // vmovups (%r12,%r9,4), %ymm3
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x107c81c4; WORD $0x8a2c // vmovups (%r10,%r9,4), %ymm5
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x107c81c4; WORD $0x8a34 // vmovups (%r10,%r9,4), %ymm6
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107c21c4; WORD $0x1234 // vmovups (%rdx,%r10), %ymm14
+	LONG $0xfd287cc5 // vmovaps %ymm5, %ymm15
+	LONG $0x12248d4e // leaq (%rdx,%r10), %r12
+	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
+	LONG $0x04c38349 // addq $0x4, %r11
+	LONG $0xa80d62c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm14, %ymm15
+	LONG $0xf35c0cc5 // vsubps %ymm3, %ymm14, %ymm14
+	LONG $0xc26cc1c4; WORD $0x01c7 // vcmpltps %ymm15, %ymm2, %ymm0
+	LONG $0xf9c204c5; BYTE $0x02 // vcmpleps %ymm1, %ymm15, %ymm15
+	LONG $0xc05484c5 // vandps %ymm0, %ymm15, %ymm0
+	LONG $0x547ca1c4; WORD $0x1104 // vandps (%rcx,%r10), %ymm0, %ymm0
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0xb87d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm0, %ymm11
+	LONG $0xe85814c5 // vaddps %ymm0, %ymm13, %ymm13
+	LONG $0x107ca1c4; WORD $0x2704 // vmovups (%rdi,%r12), %ymm0
+	LONG $0xf5287cc5 // vmovaps %ymm5, %ymm14
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0xa87d62c4; BYTE $0xf6 // vfmadd213ps %ymm6, %ymm0, %ymm14
+	LONG $0xc35cfcc5 // vsubps %ymm3, %ymm0, %ymm0
+	LONG $0xc26c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm2, %ymm15
+	LONG $0xf1c20cc5; BYTE $0x02 // vcmpleps %ymm1, %ymm14, %ymm14
+	LONG $0x540441c4; BYTE $0xf6 // vandps %ymm14, %ymm15, %ymm14
+	LONG $0x540c21c4; WORD $0x3f34 // vandps (%rdi,%r15), %ymm14, %ymm14
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0xb80d62c4; BYTE $0xd0 // vfmadd231ps %ymm0, %ymm14, %ymm10
+	LONG $0x107ca1c4; WORD $0x2704 // vmovups (%rdi,%r12), %ymm0
+	LONG $0x581c41c4; BYTE $0xe6 // vaddps %ymm14, %ymm12, %ymm12
+	LONG $0xf5287cc5 // vmovaps %ymm5, %ymm14
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0xa87d62c4; BYTE $0xf6 // vfmadd213ps %ymm6, %ymm0, %ymm14
+	LONG $0xc35cfcc5 // vsubps %ymm3, %ymm0, %ymm0
+	LONG $0xc26c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm2, %ymm15
+	LONG $0xf1c20cc5; BYTE $0x02 // vcmpleps %ymm1, %ymm14, %ymm14
+	LONG $0x540441c4; BYTE $0xf6 // vandps %ymm14, %ymm15, %ymm14
+	LONG $0x540c21c4; WORD $0x3f34 // vandps (%rdi,%r15), %ymm14, %ymm14
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0xb80de2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm14, %ymm7
+	LONG $0x107ca1c4; WORD $0x2704 // vmovups (%rdi,%r12), %ymm0
+	LONG $0x583441c4; BYTE $0xce // vaddps %ymm14, %ymm9, %ymm9
+	LONG $0xf5287cc5 // vmovaps %ymm5, %ymm14
+	LONG $0xa87d62c4; BYTE $0xf6 // vfmadd213ps %ymm6, %ymm0, %ymm14
+	LONG $0xc35cfcc5 // vsubps %ymm3, %ymm0, %ymm0
+	LONG $0xc26c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm2, %ymm15
+	LONG $0xf1c20cc5; BYTE $0x02 // vcmpleps %ymm1, %ymm14, %ymm14
+	LONG $0x540441c4; BYTE $0xf6 // vandps %ymm14, %ymm15, %ymm14
+	LONG $0x540c21c4; WORD $0x3f34 // vandps (%rdi,%r15), %ymm14, %ymm14
+	LONG $0xb80de2c4; BYTE $0xe0 // vfmadd231ps %ymm0, %ymm14, %ymm4
+	LONG $0x583c41c4; BYTE $0xc6 // vaddps %ymm14, %ymm8, %ymm8
+	WORD $0x394d; BYTE $0xeb // cmpq %r13, %r11
+	LONG $0xff128c0f; WORD $0xffff // jl 0x4c0 <normSums+0x4c0>
+	LONG $0xdc58c4c5 // vaddps %ymm4, %ymm7, %ymm3
+	LONG $0x5824c1c4; BYTE $0xc2 // vaddps %ymm10, %ymm11, %ymm0
+	LONG $0x5814c1c4; BYTE $0xec // vaddps %ymm12, %ymm13, %ymm5
+	LONG $0x5834c1c4; BYTE $0xe0 // vaddps %ymm8, %ymm9, %ymm4
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0xdb58fcc5 // vaddps %ymm3, %ymm0, %ymm3
+	LONG $0xe458d4c5 // vaddps %ymm4, %ymm5, %ymm4
+	LONG $0xfffe50e9; BYTE $0xff // jmp 0x430 <normSums+0x430>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x107c81c4; WORD $0x8a14 // vmovups (%r10,%r9,4), %ymm2
-	LONG $0x107ca1c4; WORD $0x881c // vmovups (%rax,%r9,4), %ymm3
-	LONG $0x107ca1c4; WORD $0x890c // vmovups (%rcx,%r9,4), %ymm1
-	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107c01c4; WORD $0x232c // vmovups (%r11,%r12), %ymm13
-	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
-	LONG $0x231c8d4b // leaq (%r11,%r12), %rbx
-	LONG $0x222c8d4b // leaq (%r10,%r12), %rbp
-	LONG $0x04c58349 // addq $0x4, %r13
-	LONG $0x33148d4a // leaq (%rbx,%r14), %rdx
-	LONG $0x354c8d4a; BYTE $0x00 // leaq (%rbp,%r14), %rcx
-	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
-	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
-	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
-	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
-	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
-	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
-	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
-	LONG $0x540c01c4; WORD $0x2234 // vandps (%r10,%r12), %ymm14, %ymm14
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0xb80d42c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm14, %ymm10
-	LONG $0x2c107cc5; BYTE $0xb3 // vmovups (%rbx,%rsi,4), %ymm13
-	LONG $0x581c41c4; BYTE $0xe6 // vaddps %ymm14, %ymm12, %ymm12
-	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
-	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
-	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
-	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
-	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
-	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
-	LONG $0x74540cc5; WORD $0x00b5 // vandps (%rbp,%rsi,4), %ymm14, %ymm14
-	LONG $0xb80d42c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm14, %ymm9
-	LONG $0x2c107cc5; BYTE $0xf3 // vmovups (%rbx,%rsi,8), %ymm13
-	LONG $0x582441c4; BYTE $0xde // vaddps %ymm14, %ymm11, %ymm11
-	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
-	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
-	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
-	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
-	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
-	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
-	LONG $0x74540cc5; WORD $0x00f5 // vandps (%rbp,%rsi,8), %ymm14, %ymm14
-	LONG $0xb80dc2c4; BYTE $0xf5 // vfmadd231ps %ymm13, %ymm14, %ymm6
-	LONG $0x2c107cc5; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %ymm13
-	LONG $0x583c41c4; BYTE $0xc6 // vaddps %ymm14, %ymm8, %ymm8
-	LONG $0xf2287cc5 // vmovaps %ymm2, %ymm14
-	LONG $0xa81562c4; BYTE $0xf3 // vfmadd213ps %ymm3, %ymm13, %ymm14
-	LONG $0xe95c14c5 // vsubps %ymm1, %ymm13, %ymm13
-	LONG $0xc27c41c4; WORD $0x01fe // vcmpltps %ymm14, %ymm0, %ymm15
-	LONG $0xf4c20cc5; BYTE $0x02 // vcmpleps %ymm4, %ymm14, %ymm14
-	LONG $0x540c41c4; BYTE $0xf7 // vandps %ymm15, %ymm14, %ymm14
-	LONG $0x34540cc5; BYTE $0xb1 // vandps (%rcx,%rsi,4), %ymm14, %ymm14
-	LONG $0xb80dc2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm14, %ymm5
-	LONG $0xff588cc5 // vaddps %ymm7, %ymm14, %ymm7
-	WORD $0x394d; BYTE $0xc5 // cmpq %r8, %r13
-	LONG $0xff128c0f; WORD $0xffff // jl 0x470 <normSums+0x470>
-	LONG $0x582cc1c4; BYTE $0xc9 // vaddps %ymm9, %ymm10, %ymm1
-	LONG $0xd558ccc5 // vaddps %ymm5, %ymm6, %ymm2
-	LONG $0xdf58bcc5 // vaddps %ymm7, %ymm8, %ymm3
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x581cc1c4; BYTE $0xd3 // vaddps %ymm11, %ymm12, %ymm2
-	LONG $0xd358ecc5 // vaddps %ymm3, %ymm2, %ymm2
-	LONG $0xfffe21e9; BYTE $0xff // jmp 0x3b0 <normSums+0x3b0>
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x03e68e0f; WORD $0x0000 // jle 0x9aa <normSums+0x9aa>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x03a68e0f; WORD $0x0000 // jle 0x973 <normSums+0x973>
-	LONG $0x187d62c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm12
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	LONG $0xf22c8d4c // leaq (%rdx,%rsi,8), %r13
-	LONG $0xa3048d4b // leaq (%r11,%r12,4), %rax
-	LONG $0xa2348d4f // leaq (%r10,%r12,4), %r14
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0xa11c8d4a // leaq (%rcx,%r12,4), %rbx
-	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
-	LONG $0x2b2c8d4b // leaq (%r11,%r13), %rbp
-	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
-	LONG $0x8a0c8d48 // leaq (%rdx,%rcx,4), %rcx
-	LONG $0x1b248d4d // leaq (%r11,%rbx), %r12
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x34107ac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm14
-	LONG $0x34117ac5; BYTE $0x8c // vmovss %xmm14, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0x630 <normSums+0x630>
-	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0x8e3c // vmovss (%r14,%rcx,4), %xmm15
-	LONG $0x3c117ac5; BYTE $0x8c // vmovss %xmm15, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x650 <normSums+0x650>
-	LONG $0xfb287cc5 // vmovaps %ymm3, %ymm15
-	LONG $0xa80d62c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm14, %ymm15
-	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc214c1c4; WORD $0x01d7 // vcmpltps %ymm15, %ymm13, %ymm2
-	LONG $0xc20441c4; WORD $0x02fc // vcmpleps %ymm12, %ymm15, %ymm15
-	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
-	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	LONG $0xb86d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm2, %ymm11
-	LONG $0xca5834c5 // vaddps %ymm2, %ymm9, %ymm9
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x6a0 <normSums+0x6a0>
-	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x02738e0f; WORD $0x0000 // jle 0x889 <normSums+0x889>
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x04a58e0f; WORD $0x0000 // jle 0xac4 <normSums+0xac4>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	QUAD $0x009024ac187d62c4; WORD $0x0000 // vbroadcastss 0x90(%rsp), %ymm13
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	QUAD $0x000000402444c748; BYTE $0x00 // movq $0x0, 0x40(%rsp)
+	QUAD $0x000000882484894c // movq %r8, 0x88(%rsp)
+	QUAD $0x0000000095248d4c // leaq (,%rdx,4), %r12
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x972c8d48 // leaq (%rdi,%rdx,4), %rbp
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x900c8d49 // leaq (%r8,%rdx,4), %rcx
+	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
+	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
+	LONG $0xcc1c8d4f // leaq (%r12,%r9,8), %r11
+	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
+	LONG $0x28148d49 // leaq (%r8,%rbp), %rdx
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	LONG $0x8c248d4f // leaq (%r12,%r9,4), %r12
+	LONG $0x18148d4f // leaq (%r8,%r11), %r10
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	LONG $0x200c8d4f // leaq (%r8,%r12), %r9
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
 	BYTE $0x90 // nop
-	LONG $0x1410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xee75 // jne 0x6a0 <normSums+0x6a0>
+	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x0410fac5; BYTE $0xb0 // vmovss (%rax,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
 	WORD $0xee75 // jne 0x6c0 <normSums+0x6c0>
-	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
-	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
-	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
-	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
-	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
-	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	LONG $0xb86d42c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm2, %ymm10
-	LONG $0xfa58c4c5 // vaddps %ymm2, %ymm7, %ymm7
+	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
+	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xd8c28cc5; BYTE $0x01 // vcmpltps %ymm0, %ymm14, %ymm3
+	LONG $0xc27cc1c4; WORD $0x02c5 // vcmpleps %ymm13, %ymm0, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0x0454fcc5; BYTE $0x24 // vandps (%rsp), %ymm0, %ymm0
+	LONG $0xd95c84c5 // vsubps %ymm1, %ymm15, %ymm3
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	LONG $0xb87d62c4; BYTE $0xe3 // vfmadd231ps %ymm3, %ymm0, %ymm12
+	LONG $0xd0582cc5 // vaddps %ymm0, %ymm10, %ymm10
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x008d // vmovss (%rbp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x710 <normSums+0x710>
-	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107ac1c4; WORD $0x8d54; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xec75 // jne 0x730 <normSums+0x730>
-	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
-	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
-	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
-	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
-	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
-	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	LONG $0xb86d42c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm2, %ymm8
-	LONG $0xe258dcc5 // vaddps %ymm2, %ymm4, %ymm4
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x780 <normSums+0x780>
-	LONG $0x34107cc5; BYTE $0x24 // vmovups (%rsp), %ymm14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x2c117cc5; BYTE $0x24 // vmovups %ymm13, (%rsp)
-	BYTE $0x90 // nop
-	LONG $0x107ac1c4; WORD $0x8a14 // vmovss (%r10,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xed75 // jne 0x7a0 <normSums+0x7a0>
-	LONG $0xd328fcc5 // vmovaps %ymm3, %ymm2
-	LONG $0xa80de2c4; BYTE $0xd6 // vfmadd213ps %ymm6, %ymm14, %ymm2
-	LONG $0xf05c0cc5 // vsubps %ymm0, %ymm14, %ymm14
-	LONG $0x04c08349 // addq $0x4, %r8
-	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
-	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
-	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
-	LONG $0xfac214c5; BYTE $0x01 // vcmpltps %ymm2, %ymm13, %ymm15
-	LONG $0xc26cc1c4; WORD $0x02d4 // vcmpleps %ymm12, %ymm2, %ymm2
-	LONG $0xd25484c5 // vandps %ymm2, %ymm15, %ymm2
-	LONG $0x1454ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm2
-	LONG $0xb86dc2c4; BYTE $0xee // vfmadd231ps %ymm14, %ymm2, %ymm5
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x24443b4c; BYTE $0x30 // cmpq 0x30(%rsp), %r8
-	LONG $0xfe1c8c0f; WORD $0xffff // jl 0x620 <normSums+0x620>
-	LONG $0x0001a1e9; BYTE $0x00 // jmp 0x9aa <normSums+0x9aa>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x000008b9; BYTE $0x00 // movl $0x8, %ecx
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x46eb // jmp 0x861 <normSums+0x861>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x20c18349 // addq $0x20, %r9
-	LONG $0x587ca1c4; WORD $0x9104 // vaddps (%rcx,%r10,4), %ymm0, %ymm0
-	LONG $0x117ca1c4; WORD $0x9104 // vmovups %ymm0, (%rcx,%r10,4)
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x5874a1c4; WORD $0x9104 // vaddps (%rcx,%r10,4), %ymm1, %ymm0
-	LONG $0x117ca1c4; WORD $0x9104 // vmovups %ymm0, (%rcx,%r10,4)
-	LONG $0x244c8d49; BYTE $0x08 // leaq 0x8(%r12), %rcx
-	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
-	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0xf8fa8f0f; WORD $0xffff // jg 0x15b <normSums+0x15b>
-	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	WORD $0xb77e // jle 0x820 <normSums+0x820>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	QUAD $0x00000000b5348d4c // leaq (,%rsi,4), %r14
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x107ca1c4; WORD $0x9104 // vmovups (%rcx,%r10,4), %ymm0
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107c21c4; WORD $0x230c // vmovups (%rbx,%r12), %ymm9
-	LONG $0x107c01c4; WORD $0x2314 // vmovups (%r11,%r12), %ymm10
-	LONG $0x230c8d4a // leaq (%rbx,%r12), %rcx
-	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
-	LONG $0x04c58349 // addq $0x4, %r13
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0x312c8d4a // leaq (%rcx,%r14), %rbp
-	LONG $0x32048d4e // leaq (%rdx,%r14), %r8
-	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
-	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
-	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
-	LONG $0x582c41c4; BYTE $0xc0 // vaddps %ymm8, %ymm10, %ymm8
-	LONG $0xb82dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm10, %ymm6
-	LONG $0x0c107cc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm9
-	LONG $0x14107cc5; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %ymm10
-	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
-	LONG $0xff58acc5 // vaddps %ymm7, %ymm10, %ymm7
-	LONG $0xb82dc2c4; BYTE $0xe9 // vfmadd231ps %ymm9, %ymm10, %ymm5
-	LONG $0x0c107cc5; BYTE $0xf1 // vmovups (%rcx,%rsi,8), %ymm9
-	LONG $0x14107cc5; BYTE $0xf2 // vmovups (%rdx,%rsi,8), %ymm10
-	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
-	LONG $0xe458acc5 // vaddps %ymm4, %ymm10, %ymm4
-	LONG $0xb82dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm10, %ymm2
-	LONG $0x4c107cc5; WORD $0x00b5 // vmovups (%rbp,%rsi,4), %ymm9
-	LONG $0x107c41c4; WORD $0xb014 // vmovups (%r8,%rsi,4), %ymm10
-	LONG $0xc85c34c5 // vsubps %ymm0, %ymm9, %ymm9
-	LONG $0xdb58acc5 // vaddps %ymm3, %ymm10, %ymm3
-	LONG $0xb82dc2c4; BYTE $0xc9 // vfmadd231ps %ymm9, %ymm10, %ymm1
-	WORD $0x3949; BYTE $0xc5 // cmpq %rax, %r13
-	LONG $0xff798c0f; WORD $0xffff // jl 0x8c0 <normSums+0x8c0>
-	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
-	LONG $0xc558ccc5 // vaddps %ymm5, %ymm6, %ymm0
-	LONG $0xd358dcc5 // vaddps %ymm3, %ymm4, %ymm2
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	LONG $0xcf58bcc5 // vaddps %ymm7, %ymm8, %ymm1
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0xfffeb5e9; BYTE $0xff // jmp 0x828 <normSums+0x828>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0xc05cf4c5 // vsubps %ymm0, %ymm1, %ymm0
-	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xee75 // jne 0x710 <normSums+0x710>
+	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
 	WORD $0x9066 // nop
-	LONG $0xb87d62c4; BYTE $0xd9 // vfmadd231ps %ymm1, %ymm0, %ymm11
-	LONG $0xb87d62c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm0, %ymm10
-	LONG $0xb87d62c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm0, %ymm8
-	LONG $0xb87de2c4; BYTE $0xe9 // vfmadd231ps %ymm1, %ymm0, %ymm5
-	LONG $0x04c08348 // addq $0x4, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xe37c // jl 0x980 <normSums+0x980>
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x4410fac5; WORD $0x00b5 // vmovss (%rbp,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x730 <normSums+0x730>
+	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
+	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xd8c28cc5; BYTE $0x01 // vcmpltps %ymm0, %ymm14, %ymm3
+	LONG $0xc27cc1c4; WORD $0x02c5 // vcmpleps %ymm13, %ymm0, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0x0454fcc5; BYTE $0x24 // vandps (%rsp), %ymm0, %ymm0
+	LONG $0xd95c84c5 // vsubps %ymm1, %ymm15, %ymm3
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	LONG $0xb87d62c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm0, %ymm11
+	LONG $0xc0583cc5 // vaddps %ymm0, %ymm8, %ymm8
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb204 // vmovss (%r10,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x780 <normSums+0x780>
+	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb304 // vmovss (%r11,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x7a0 <normSums+0x7a0>
+	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
+	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xd8c28cc5; BYTE $0x01 // vcmpltps %ymm0, %ymm14, %ymm3
+	LONG $0xc27cc1c4; WORD $0x02c5 // vcmpleps %ymm13, %ymm0, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0x0454fcc5; BYTE $0x24 // vandps (%rsp), %ymm0, %ymm0
+	LONG $0xd95c84c5 // vsubps %ymm1, %ymm15, %ymm3
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	LONG $0xb87d62c4; BYTE $0xcb // vfmadd231ps %ymm3, %ymm0, %ymm9
+	LONG $0xed58fcc5 // vaddps %ymm5, %ymm0, %ymm5
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb104 // vmovss (%r9,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x7f0 <normSums+0x7f0>
+	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb404 // vmovss (%r12,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x810 <normSums+0x810>
+	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
+	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0xd8c28cc5; BYTE $0x01 // vcmpltps %ymm0, %ymm14, %ymm3
+	LONG $0xc27cc1c4; WORD $0x02c5 // vcmpleps %ymm13, %ymm0, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0x0454fcc5; BYTE $0x24 // vandps (%rsp), %ymm0, %ymm0
+	LONG $0xd95c84c5 // vsubps %ymm1, %ymm15, %ymm3
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0xb87de2c4; BYTE $0xfb // vfmadd231ps %ymm3, %ymm0, %ymm7
+	LONG $0xd258fcc5 // vaddps %ymm2, %ymm0, %ymm2
+	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	LONG $0xfe078c0f; WORD $0xffff // jl 0x690 <normSums+0x690>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x00d48e0f; WORD $0x0000 // jle 0xa97 <normSums+0xa97>
-	LONG $0x5824c1c4; BYTE $0xc2 // vaddps %ymm10, %ymm11, %ymm0
-	LONG $0xd558bcc5 // vaddps %ymm5, %ymm8, %ymm2
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x02728e0f; WORD $0x0000 // jle 0xb0d <normSums+0xb0d>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x581cc1c4; BYTE $0xc3 // vaddps %ymm11, %ymm12, %ymm0
+	LONG $0xcf58b4c5 // vaddps %ymm7, %ymm9, %ymm1
+	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc258fcc5 // vaddps %ymm2, %ymm0, %ymm0
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
+	LONG $0x93048d48 // leaq (%rbx,%rdx,4), %rax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0x9e0 <normSums+0x9e0>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x8c0 <normSums+0x8c0>
+	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01fd8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x03988e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x8f0 <normSums+0x8f0>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x036e8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x582cc1c4; BYTE $0xc0 // vaddps %ymm8, %ymm10, %ymm0
+	LONG $0xca58d4c5 // vaddps %ymm2, %ymm5, %ymm1
+	LONG $0x96048d49 // leaq (%r14,%rdx,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x930 <normSums+0x930>
+	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x032d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
 	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0xa10 <normSums+0xa10>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01ca8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	LONG $0xc758b4c5 // vaddps %ymm7, %ymm9, %ymm0
-	LONG $0xc958dcc5 // vaddps %ymm1, %ymm4, %ymm1
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xee75 // jne 0xa50 <normSums+0xa50>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x018d8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xee75 // jne 0xa80 <normSums+0xa80>
-	LONG $0x00016be9; BYTE $0x00 // jmp 0xc02 <normSums+0xc02>
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x000161e9; BYTE $0x00 // jmp 0xc02 <normSums+0xc02>
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x01588e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x5c7cc1c4; BYTE $0xc8 // vsubps %ymm8, %ymm0, %ymm1
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x960 <normSums+0x960>
+	LONG $0x00030be9; BYTE $0x00 // jmp 0xc82 <normSums+0xc82>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0x39eb // jmp 0x9c8 <normSums+0x9c8>
 	BYTE $0x90 // nop
-	LONG $0xb875e2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm1, %ymm7
-	LONG $0xb875e2c4; BYTE $0xf0 // vfmadd231ps %ymm0, %ymm1, %ymm6
-	LONG $0xb875e2c4; BYTE $0xe0 // vfmadd231ps %ymm0, %ymm1, %ymm4
-	LONG $0xb875e2c4; BYTE $0xd0 // vfmadd231ps %ymm0, %ymm1, %ymm2
-	LONG $0x04c08348 // addq $0x4, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xe37c // jl 0xad0 <normSums+0xad0>
-	WORD $0x19eb // jmp 0xb08 <normSums+0xb08>
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x5874a1c4; WORD $0x8b04 // vaddps (%rbx,%r9,4), %ymm1, %ymm0
+	LONG $0x08568d4c // leaq 0x8(%rsi), %r10
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x117ca1c4; WORD $0x8b04 // vmovups %ymm0, (%rbx,%r9,4)
+	LONG $0x586c81c4; WORD $0x8e04 // vaddps (%r14,%r9,4), %ymm2, %ymm0
+	LONG $0x117c81c4; WORD $0x8e04 // vmovups %ymm0, (%r14,%r9,4)
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	WORD $0x394d; BYTE $0xfa // cmpq %r15, %r10
+	LONG $0xf7d08f0f; WORD $0xffff // jg 0x198 <normSums+0x198>
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xc07e // jle 0x990 <normSums+0x990>
+	LONG $0x107c81c4; WORD $0x8c14 // vmovups (%r12,%r9,4), %ymm2
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x1204 // vmovups (%rdx,%r10), %ymm0
+	LONG $0x107c21c4; WORD $0x1114 // vmovups (%rcx,%r10), %ymm10
+	LONG $0x12348d4a // leaq (%rdx,%r10), %rsi
+	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
+	LONG $0x04c38349 // addq $0x4, %r11
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0xc25cfcc5 // vsubps %ymm2, %ymm0, %ymm0
+	LONG $0x582c41c4; BYTE $0xc9 // vaddps %ymm9, %ymm10, %ymm9
+	LONG $0xb82de2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm10, %ymm7
+	LONG $0x0410fcc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm0
+	LONG $0x107c21c4; WORD $0x3f14 // vmovups (%rdi,%r15), %ymm10
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0xc25cfcc5 // vsubps %ymm2, %ymm0, %ymm0
+	LONG $0x582c41c4; BYTE $0xc0 // vaddps %ymm8, %ymm10, %ymm8
+	LONG $0xb82de2c4; BYTE $0xf0 // vfmadd231ps %ymm0, %ymm10, %ymm6
+	LONG $0x0410fcc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm0
+	LONG $0x107c21c4; WORD $0x3f14 // vmovups (%rdi,%r15), %ymm10
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0xc25cfcc5 // vsubps %ymm2, %ymm0, %ymm0
+	LONG $0xed58acc5 // vaddps %ymm5, %ymm10, %ymm5
+	LONG $0xb82de2c4; BYTE $0xd8 // vfmadd231ps %ymm0, %ymm10, %ymm3
+	LONG $0x0410fcc5; BYTE $0x37 // vmovups (%rdi,%rsi), %ymm0
+	LONG $0x107c21c4; WORD $0x3f14 // vmovups (%rdi,%r15), %ymm10
+	LONG $0xc25cfcc5 // vsubps %ymm2, %ymm0, %ymm0
+	LONG $0xe458acc5 // vaddps %ymm4, %ymm10, %ymm4
+	LONG $0xb82de2c4; BYTE $0xc8 // vfmadd231ps %ymm0, %ymm10, %ymm1
+	WORD $0x394d; BYTE $0xeb // cmpq %r13, %r11
+	LONG $0xff798c0f; WORD $0xffff // jl 0xa10 <normSums+0xa10>
+	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
+	LONG $0xc658c4c5 // vaddps %ymm6, %ymm7, %ymm0
+	LONG $0x5834c1c4; BYTE $0xd8 // vaddps %ymm8, %ymm9, %ymm3
+	LONG $0xd458d4c5 // vaddps %ymm4, %ymm5, %ymm2
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0xfffed4e9; BYTE $0xff // jmp 0x998 <normSums+0x998>
+	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xb87562c4; BYTE $0xe2 // vfmadd231ps %ymm2, %ymm1, %ymm12
+	LONG $0xb87562c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm1, %ymm11
+	LONG $0xb87562c4; BYTE $0xca // vfmadd231ps %ymm2, %ymm1, %ymm9
+	LONG $0xb875e2c4; BYTE $0xfa // vfmadd231ps %ymm2, %ymm1, %ymm7
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
+	WORD $0xe37c // jl 0xad0 <normSums+0xad0>
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfd8e8f0f; WORD $0xffff // jg 0x89b <normSums+0x89b>
+	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x000166e9; BYTE $0x00 // jmp 0xc82 <normSums+0xc82>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x015d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x5c74c1c4; BYTE $0xd9 // vsubps %ymm9, %ymm1, %ymm3
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xb86562c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm3, %ymm8
+	LONG $0xb865e2c4; BYTE $0xf9 // vfmadd231ps %ymm1, %ymm3, %ymm7
+	LONG $0xb865e2c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm3, %ymm4
+	LONG $0xb865e2c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm3, %ymm2
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
+	WORD $0xe37c // jl 0xb50 <normSums+0xb50>
+	WORD $0x1feb // jmp 0xb8e <normSums+0xb8e>
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x00cc8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
 	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x04117cc5; BYTE $0x24 // vmovups %ymm8, (%rsp)
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x00ca8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
-	LONG $0xf658c4c5 // vaddps %ymm6, %ymm7, %ymm6
+	LONG $0xc758bcc5 // vaddps %ymm7, %ymm8, %ymm0
 	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xd258ccc5 // vaddps %ymm2, %ymm6, %ymm2
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x2410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8c // vmovss %xmm4, (%rsp,%rcx,4)
+	LONG $0xd258fcc5 // vaddps %ymm2, %ymm0, %ymm2
+	LONG $0x93048d48 // leaq (%rbx,%rdx,4), %rax
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0xb50 <normSums+0xb50>
-	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x008d8e0f; WORD $0x0000 // jle 0xc02 <normSums+0xc02>
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0xbd0 <normSums+0xbd0>
+	LONG $0x0458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x008d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
 	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x88 // vmovss %xmm2, (%rax,%rcx,4)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc9 // cmpq %rcx, %r9
-	WORD $0xee75 // jne 0xb80 <normSums+0xb80>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x5e7e // jle 0xc02 <normSums+0xc02>
-	LONG $0xd358d4c5 // vaddps %ymm3, %ymm5, %ymm2
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xee75 // jne 0xbc0 <normSums+0xbc0>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x217e // jle 0xc02 <normSums+0xc02>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xee75 // jne 0xbf0 <normSums+0xbf0>
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	LONG $0x05188d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0xc00 <normSums+0xc00>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1feb // jmp 0xc34 <normSums+0xc34>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	LONG $0x04f38d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
-	WORD $0x2948; BYTE $0xd8 // subq %rbx, %rax
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x1b74 // je 0xc60 <normSums+0xc60>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x357d // jge 0xc80 <normSums+0xc80>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x0000bce9; BYTE $0x00 // jmp 0xd0f <normSums+0xd0f>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x02bd8d0f; WORD $0x0000 // jge 0xf27 <normSums+0xf27>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x000328e9; BYTE $0x00 // jmp 0xf99 <normSums+0xf99>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
-	LONG $0x187de2c4; WORD $0x5057 // vbroadcastss 0x50(%rdi), %ymm2
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	LONG $0x107cc1c4; WORD $0xb20c // vmovups (%r10,%rsi,4), %ymm1
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x1c10fcc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm3
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0xa865c2c4; WORD $0xb30c // vfmadd213ps (%r11,%rsi,4), %ymm3, %ymm1
-	LONG $0xe1c2fcc5; BYTE $0x01 // vcmpltps %ymm1, %ymm0, %ymm4
-	LONG $0xcac2f4c5; BYTE $0x02 // vcmpleps %ymm2, %ymm1, %ymm1
-	LONG $0x5c64c1c4; WORD $0xb114 // vsubps (%r9,%rsi,4), %ymm3, %ymm2
-	LONG $0xcc54f4c5 // vandps %ymm4, %ymm1, %ymm1
-	LONG $0x5474c1c4; WORD $0xb00c // vandps (%r8,%rsi,4), %ymm1, %ymm1
-	LONG $0x08468d4c // leaq 0x8(%rsi), %r8
-	LONG $0xa875e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm1, %ymm2
-	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
-	LONG $0xc858f4c5 // vaddps %ymm0, %ymm1, %ymm1
-	LONG $0x1411fcc5; BYTE $0xb1 // vmovups %ymm2, (%rcx,%rsi,4)
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x0c58f4c5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	WORD $0x817e // jle 0xc90 <normSums+0xc90>
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xff088e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x294c; BYTE $0xc0 // subq %r8, %rax
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xfee48e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	WORD $0x627e // jle 0xc82 <normSums+0xc82>
+	LONG $0xc558ccc5 // vaddps %ymm5, %ymm6, %ymm0
+	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
+	LONG $0x96048d49 // leaq (%r14,%rdx,4), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0xc40 <normSums+0xc40>
+	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	WORD $0x217e // jle 0xc82 <normSums+0xc82>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0xc70 <normSums+0xc70>
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
+	LONG $0x047b8d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	QUAD $0x00902484187de2c4; WORD $0x0000 // vbroadcastss 0x90(%rsp), %ymm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc7af0f49 // imulq %r15, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x18eb // jmp 0xce7 <normSums+0xce7>
 	BYTE $0x90 // nop
-	LONG $0x107aa1c4; WORD $0x890c // vmovss (%rcx,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0xd40 <normSums+0xd40>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb28e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8914 // vmovss (%rcx,%r9,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0xd80 <normSums+0xd80>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe728e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x891c // vmovss (%rcx,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0xdc0 <normSums+0xdc0>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe438e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x187de2c4; WORD $0x505f // vbroadcastss 0x50(%rdi), %ymm3
-	LONG $0x9a0c8d48 // leaq (%rdx,%rbx,4), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0xe00 <normSums+0xe00>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
+	LONG $0x04408d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x294c; BYTE $0xe8 // subq %r13, %rax
+	WORD $0x394c; BYTE $0xf8 // cmpq %r15, %rax
+	LONG $0xc74d0f49 // cmovgeq %r15, %rax
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x1774 // je 0xd10 <normSums+0xd10>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x317d // jge 0xd30 <normSums+0xd30>
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x3410fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x8c // vmovss %xmm6, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xe30 <normSums+0xe30>
-	LONG $0xa855e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm5, %ymm2
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0xe2c2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm4
-	LONG $0xd3c2ecc5; BYTE $0x02 // vcmpleps %ymm3, %ymm2, %ymm2
-	LONG $0xd454ecc5 // vandps %ymm4, %ymm2, %ymm2
-	LONG $0x1c54ecc5; BYTE $0x24 // vandps (%rsp), %ymm2, %ymm3
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb18e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0xd15cd4c5 // vsubps %ymm1, %ymm5, %ymm2
-	LONG $0xc858e4c5 // vaddps %ymm0, %ymm3, %ymm1
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xa865e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm3, %ymm2
-	WORD $0x9066 // nop
-	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xe80 <normSums+0xe80>
-	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd7b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8e // vmovss %xmm2, (%rsi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xeb0 <normSums+0xeb0>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd4c8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x000095e9; BYTE $0x00 // jmp 0xd9b <normSums+0xd9b>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xee0 <normSums+0xee0>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x025d8d0f; WORD $0x0000 // jge 0xf77 <normSums+0xf77>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x0002a0e9; BYTE $0x00 // jmp 0xfc1 <normSums+0xfc1>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x9114 // vmovups (%r9,%rdx,4), %ymm2
+	LONG $0x107cc1c4; WORD $0x901c // vmovups (%r8,%rdx,4), %ymm3
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0xa865c2c4; WORD $0x9214 // vfmadd213ps (%r10,%rdx,4), %ymm3, %ymm2
+	LONG $0x5c64c1c4; WORD $0x941c // vsubps (%r12,%rdx,4), %ymm3, %ymm3
+	LONG $0xe2c2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm4
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254dcc5 // vandps %ymm2, %ymm4, %ymm2
+	LONG $0x5454ecc5; WORD $0x0095 // vandps (%rbp,%rdx,4), %ymm2, %ymm2
+	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
+	LONG $0x1c58e4c5; BYTE $0x93 // vaddps (%rbx,%rdx,4), %ymm3, %ymm3
+	LONG $0xd158ecc5 // vaddps %ymm1, %ymm2, %ymm2
+	LONG $0x1c11fcc5; BYTE $0x93 // vmovups %ymm3, (%rbx,%rdx,4)
+	LONG $0x586cc1c4; WORD $0x9614 // vaddps (%r14,%rdx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x9614 // vmovups %ymm2, (%r14,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xa57e // jle 0xd40 <normSums+0xd40>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xff318e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xff218e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xdc0 <normSums+0xdc0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd1b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xf10 <normSums+0xf10>
-	LONG $0xfffcf9e9; BYTE $0xff // jmp 0xc20 <normSums+0xc20>
-	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x0c10fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm1
-	LONG $0x107cc1c4; WORD $0x8814 // vmovups (%r8,%rcx,4), %ymm2
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0x5c74c1c4; WORD $0x890c // vsubps (%r9,%rcx,4), %ymm1, %ymm1
-	LONG $0xa86de2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm2, %ymm1
-	LONG $0x5874c1c4; WORD $0x880c // vaddps (%r8,%rcx,4), %ymm1, %ymm1
-	LONG $0xd058ecc5 // vaddps %ymm0, %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x880c // vmovups %ymm1, (%r8,%rcx,4)
-	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	LONG $0x0c58ecc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x8e // vmovups %ymm1, (%rsi,%rcx,4)
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x10c18348 // addq $0x10, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xa77e // jle 0xf40 <normSums+0xf40>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0xfc7e8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xfc5a8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x890c // vmovss (%rcx,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0xfd0 <normSums+0xfd0>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc338e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x9a0c8d48 // leaq (%rdx,%rbx,4), %rcx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x1010 <normSums+0x1010>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x1040 <normSums+0x1040>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbb48e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	LONG $0xd15cecc5 // vsubps %ymm1, %ymm2, %ymm2
-	LONG $0xc858e4c5 // vaddps %ymm0, %ymm3, %ymm1
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xa865e2c4; BYTE $0xd0 // vfmadd213ps %ymm0, %ymm3, %ymm2
+	LONG $0xfeeb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x89148d49 // leaq (%r9,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x1080 <normSums+0x1080>
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xdf0 <normSums+0xdf0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfebb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x8a148d49 // leaq (%r10,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xe20 <normSums+0xe20>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe958e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x88148d49 // leaq (%r8,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xe50 <normSums+0xe50>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x8d548d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xb4 // vmovss %xmm6, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xe80 <normSums+0xe80>
+	LONG $0xa855e2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm5, %ymm3
+	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
+	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0x2454e4c5; BYTE $0x24 // vandps (%rsp), %ymm3, %ymm4
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe188e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0xda5cd4c5 // vsubps %ymm2, %ymm5, %ymm3
+	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
+	LONG $0x8b148d48 // leaq (%rbx,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xa85de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm4, %ymm3
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xed0 <normSums+0xed0>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfddb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xf00 <normSums+0xf00>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb08e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x94 // vmovss %xmm3, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0xee7c // jl 0xf30 <normSums+0xf30>
 	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb7b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xfd808e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8e // vmovss %xmm2, (%rsi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x10b0 <normSums+0x10b0>
-	LONG $0x30570348 // addq 0x30(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x1410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0xee7c // jl 0xf60 <normSums+0xf60>
+	LONG $0xfffd5ee9; BYTE $0xff // jmp 0xcd5 <normSums+0xcd5>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0x9014 // vmovups (%r8,%rdx,4), %ymm2
+	LONG $0x5c10fcc5; WORD $0x0095 // vmovups (%rbp,%rdx,4), %ymm3
+	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
+	LONG $0x5c6cc1c4; WORD $0x9414 // vsubps (%r12,%rdx,4), %ymm2, %ymm2
+	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
+	LONG $0x1458ecc5; BYTE $0x93 // vaddps (%rbx,%rdx,4), %ymm2, %ymm2
+	LONG $0xd958e4c5 // vaddps %ymm1, %ymm3, %ymm3
+	LONG $0x1411fcc5; BYTE $0x93 // vmovups %ymm2, (%rbx,%rdx,4)
+	LONG $0x5864c1c4; WORD $0x9614 // vaddps (%r14,%rdx,4), %ymm3, %ymm2
+	LONG $0x117cc1c4; WORD $0x9614 // vmovups %ymm2, (%r14,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xbf7e // jle 0xf80 <normSums+0xf80>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xfd0b8e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xfcfb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0xfe0 <normSums+0xfe0>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb4c8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x10e0 <normSums+0x10e0>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0xfcd58e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x88148d49 // leaq (%r8,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0x1010 <normSums+0x1010>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x8d548d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0x1040 <normSums+0x1040>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb1b8e0f; WORD $0xffff // jle 0xc20 <normSums+0xc20>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xfc6b8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0xda5ce4c5 // vsubps %ymm2, %ymm3, %ymm3
+	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
+	LONG $0x8b148d48 // leaq (%rbx,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xa85de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm4, %ymm3
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0x1080 <normSums+0x1080>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc2b8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	WORD $0xf631 // xorl %esi, %esi
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x1110 <normSums+0x1110>
-	LONG $0xfffaf9e9; BYTE $0xff // jmp 0xc20 <normSums+0xc20>
-	LONG $0x48c48348 // addq $0x48, %rsp
+	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xee7c // jl 0x10b0 <normSums+0x10b0>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc008e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x94 // vmovss %xmm3, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0xee7c // jl 0x10e0 <normSums+0x10e0>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbd08e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0xee7c // jl 0x1110 <normSums+0x1110>
+	LONG $0xfffbaee9; BYTE $0xff // jmp 0xcd5 <normSums+0xcd5>
+	LONG $0xa8c48148; WORD $0x0000; BYTE $0x00 // addq $0xa8, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -8262,309 +8236,290 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normDXAVX2(SB), 0, $288-8
+TEXT ·normDXAVX2(SB), 0, $336-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL normDXAVX2body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
 	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	LONG $0x02a4840f; WORD $0x0000 // je 0x2b7 <normDX+0x2b7>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x04ac8e0f; WORD $0x0000 // jle 0x4c8 <normDX+0x4c8>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1ceb // jmp 0x44 <normDX+0x44>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x04848d0f; WORD $0x0000 // jge 0x4c8 <normDX+0x4c8>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x60 <normDX+0x60>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x000091e9; BYTE $0x00 // jmp 0xec <normDX+0xec>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x187de2c4; WORD $0x5067 // vbroadcastss 0x50(%rdi), %ymm4
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x107c81c4; WORD $0x8114 // vmovups (%r9,%r8,4), %ymm2
-	LONG $0x107c81c4; WORD $0x821c // vmovups (%r10,%r8,4), %ymm3
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	LONG $0x28578b4c // movq 0x28(%rdi), %r10
-	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0xb875e2c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm1, %ymm3
-	LONG $0xebc2fcc5; BYTE $0x01 // vcmpltps %ymm3, %ymm0, %ymm5
-	LONG $0xdcc2e4c5; BYTE $0x02 // vcmpleps %ymm4, %ymm3, %ymm3
-	LONG $0xdd54e4c5 // vandps %ymm5, %ymm3, %ymm3
-	LONG $0x107c81c4; WORD $0x812c // vmovups (%r9,%r8,4), %ymm5
-	LONG $0x5464a1c4; WORD $0x821c // vandps (%rdx,%r8,4), %ymm3, %ymm3
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0xa87582c4; WORD $0x822c // vfmadd213ps (%r10,%r8,4), %ymm1, %ymm5
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0xb86de2c4; BYTE $0xeb // vfmadd231ps %ymm3, %ymm2, %ymm5
-	LONG $0x117ca1c4; WORD $0x822c // vmovups %ymm5, (%rdx,%r8,4)
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x847e // jle 0x70 <normDX+0x70>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xff3b8e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00c78e0f; WORD $0x0000 // jle 0x1cb <normDX+0x1cb>
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x8e048d4c // leaq (%rsi,%rcx,4), %r8
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x910c // vmovss (%r9,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x940c // vmovss %xmm1, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x120 <normDX+0x120>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00858e0f; WORD $0x0000 // jle 0x1cf <normDX+0x1cf>
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x107a81c4; WORD $0x8114 // vmovss (%r9,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x150 <normDX+0x150>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x597e // jle 0x1d3 <normDX+0x1d3>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x180 <normDX+0x180>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x18770348 // addq 0x18(%rdi), %rsi
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x307e // jle 0x1db <normDX+0x1db>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x1b0 <normDX+0x1b0>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	WORD $0x10eb // jmp 0x1db <normDX+0x1db>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x187de2c4; WORD $0x506f // vbroadcastss 0x50(%rdi), %ymm5
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe328e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
-	LONG $0xb875e2c4; BYTE $0xe2 // vfmadd231ps %ymm2, %ymm1, %ymm4
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0xf4c2fcc5; BYTE $0x01 // vcmpltps %ymm4, %ymm0, %ymm6
-	LONG $0xe5c2dcc5; BYTE $0x02 // vcmpleps %ymm5, %ymm4, %ymm4
-	LONG $0xe654dcc5 // vandps %ymm6, %ymm4, %ymm4
-	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x8824 // vmovss (%r8,%r9,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8c24 // vmovss %xmm4, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x220 <normDX+0x220>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
 	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfde28e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x260 <normDX+0x260>
-	LONG $0xa875e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm1, %ymm4
-	LONG $0xa865e2c4; BYTE $0xd4 // vfmadd213ps %ymm4, %ymm3, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfda38e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
-	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x2a0 <normDX+0x2a0>
-	LONG $0xfffd79e9; BYTE $0xff // jmp 0x30 <normDX+0x30>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x02088e0f; WORD $0x0000 // jle 0x4c8 <normDX+0x4c8>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x18eb // jmp 0x2e4 <normDX+0x2e4>
+	LONG $0x304f8b4c // movq 0x30(%rdi), %r9
+	LONG $0x38578b4c // movq 0x38(%rdi), %r10
+	LONG $0x405f8b4c // movq 0x40(%rdi), %r11
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x0241840f; WORD $0x0000 // je 0x279 <normDX+0x279>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x04088e0f; WORD $0x0000 // jle 0x449 <normDX+0x449>
+	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x187de2c4; BYTE $0xc0 // vbroadcastss %xmm0, %ymm0
+	WORD $0x15eb // jmp 0x75 <normDX+0x75>
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
+	LONG $0x03d48d0f; WORD $0x0000 // jge 0x449 <normDX+0x449>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	WORD $0x294d; BYTE $0xf7 // subq %r14, %r15
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	LONG $0xfb4d0f4d // cmovgeq %r11, %r15
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	WORD $0x087d // jge 0x90 <normDX+0x90>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x65eb // jmp 0xf2 <normDX+0xf2>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0xa914 // vmovups (%rcx,%r13,4), %ymm2
+	LONG $0x107ca1c4; WORD $0xaa1c // vmovups (%rdx,%r13,4), %ymm3
+	LONG $0x107ca1c4; WORD $0xab24 // vmovups (%rbx,%r13,4), %ymm4
+	LONG $0x107ca1c4; WORD $0xae34 // vmovups (%rsi,%r13,4), %ymm6
+	LONG $0x08658d4d // leaq 0x8(%r13), %r12
+	LONG $0xa86d82c4; WORD $0xa834 // vfmadd213ps (%r8,%r13,4), %ymm2, %ymm6
+	LONG $0xb86de2c4; BYTE $0xe3 // vfmadd231ps %ymm3, %ymm2, %ymm4
+	LONG $0xecc2f4c5; BYTE $0x01 // vcmpltps %ymm4, %ymm1, %ymm5
+	LONG $0xe0c2dcc5; BYTE $0x02 // vcmpleps %ymm0, %ymm4, %ymm4
+	LONG $0xe454d4c5 // vandps %ymm4, %ymm5, %ymm4
+	LONG $0x545ca1c4; WORD $0xa824 // vandps (%rax,%r13,4), %ymm4, %ymm4
+	LONG $0xb865e2c4; BYTE $0xf4 // vfmadd231ps %ymm4, %ymm3, %ymm6
+	LONG $0x117c81c4; WORD $0xa934 // vmovups %ymm6, (%r9,%r13,4)
+	LONG $0x10c58349 // addq $0x10, %r13
+	WORD $0x394d; BYTE $0xfd // cmpq %r15, %r13
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0xae7e // jle 0xa0 <normDX+0xa0>
+	WORD $0x294d; BYTE $0xe7 // subq %r12, %r15
+	LONG $0xff658e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xff5a8e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa12c8d4e // leaq (%rcx,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x01e48d0f; WORD $0x0000 // jge 0x4c8 <normDX+0x4c8>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x0c7d // jge 0x300 <normDX+0x300>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x6ceb // jmp 0x364 <normDX+0x364>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x107c81c4; WORD $0x821c // vmovups (%r10,%r8,4), %ymm3
-	LONG $0x107ca1c4; WORD $0x820c // vmovups (%rdx,%r8,4), %ymm1
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0xa87582c4; WORD $0x831c // vfmadd213ps (%r11,%r8,4), %ymm1, %ymm3
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x107ca1c4; WORD $0x8214 // vmovups (%rdx,%r8,4), %ymm2
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0xb86d82c4; WORD $0x811c // vfmadd231ps (%r9,%r8,4), %ymm2, %ymm3
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x117ca1c4; WORD $0x821c // vmovups %ymm3, (%rdx,%r8,4)
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xac7e // jle 0x310 <normDX+0x310>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xff638e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff548e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x880c // vmovss (%r8,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x390 <normDX+0x390>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff168e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x3c0 <normDX+0x3c0>
+	LONG $0x107ac1c4; WORD $0xad54; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xac // vmovss %xmm2, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x110 <normDX+0x110>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfee28e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x8c1c // vmovss %xmm3, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x400 <normDX+0x400>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	LONG $0x30478b4c // movq 0x30(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe9e8e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x9124 // vmovss (%r9,%r10,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x9424 // vmovss %xmm4, (%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xec75 // jne 0x440 <normDX+0x440>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xff298e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa02c8d4e // leaq (%rax,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xad5c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xac // vmovss %xmm3, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x140 <normDX+0x140>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x28570348 // addq 0x28(%rdi), %rdx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfef98e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa22c8d4e // leaq (%rdx,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xad5c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xac // vmovss %xmm3, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x170 <normDX+0x170>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfec98e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa32c8d4e // leaq (%rbx,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xad6c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xac // vmovss %xmm5, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x1a0 <normDX+0x1a0>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xb86de2c4; BYTE $0xeb // vfmadd231ps %ymm3, %ymm2, %ymm5
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfe948e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xf5c2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm6
+	LONG $0xe8c2d4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm5, %ymm5
+	LONG $0xa62c8d4e // leaq (%rsi,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	LONG $0xed54ccc5 // vandps %ymm5, %ymm6, %ymm5
+	LONG $0xe454d4c5 // vandps %ymm4, %ymm5, %ymm4
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xad6c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xac // vmovss %xmm5, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x1f0 <normDX+0x1f0>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfe498e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa02c8d4f // leaq (%r8,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xad74; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xac // vmovss %xmm6, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
+	WORD $0xec7c // jl 0x220 <normDX+0x220>
+	LONG $0xa86de2c4; WORD $0x242c // vfmadd213ps (%rsp), %ymm2, %ymm5
+	LONG $0xa85de2c4; BYTE $0xdd // vfmadd213ps %ymm5, %ymm4, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfe138e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0xa1248d4f // leaq (%r9,%r12,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xac14 // vmovss (%rsp,%r13,4), %xmm2
+	LONG $0x117a81c4; WORD $0xac14 // vmovss %xmm2, (%r12,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xfd // cmpq %r15, %r13
+	WORD $0xec7c // jl 0x260 <normDX+0x260>
+	LONG $0xfffde7e9; BYTE $0xff // jmp 0x60 <normDX+0x60>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01c78e0f; WORD $0x0000 // jle 0x449 <normDX+0x449>
+	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x23eb // jmp 0x2b5 <normDX+0x2b5>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
+	LONG $0x01948d0f; WORD $0x0000 // jge 0x449 <normDX+0x449>
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x2949; BYTE $0xde // subq %rbx, %r14
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	LONG $0xf34d0f4d // cmovgeq %r11, %r14
+	LONG $0x08fe8349 // cmpq $0x8, %r14
+	WORD $0x087d // jge 0x2d0 <normDX+0x2d0>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x48eb // jmp 0x315 <normDX+0x315>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0xa10c // vmovups (%rcx,%r12,4), %ymm1
+	LONG $0x107ca1c4; WORD $0xa61c // vmovups (%rsi,%r12,4), %ymm3
+	LONG $0x107ca1c4; WORD $0xa014 // vmovups (%rax,%r12,4), %ymm2
+	LONG $0x247c8d4d; BYTE $0x08 // leaq 0x8(%r12), %r15
+	LONG $0xa87582c4; WORD $0xa01c // vfmadd213ps (%r8,%r12,4), %ymm1, %ymm3
+	LONG $0xb86da2c4; WORD $0xa21c // vfmadd231ps (%rdx,%r12,4), %ymm2, %ymm3
+	LONG $0x117c81c4; WORD $0xa11c // vmovups %ymm3, (%r9,%r12,4)
+	LONG $0x10c48349 // addq $0x10, %r12
+	WORD $0x394d; BYTE $0xf4 // cmpq %r14, %r12
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	WORD $0xcb7e // jle 0x2e0 <normDX+0x2e0>
+	WORD $0x294d; BYTE $0xfe // subq %r15, %r14
+	WORD $0x867e // jle 0x2a0 <normDX+0x2a0>
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe658e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xff7b8e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xb9248d4e // leaq (%rcx,%r15,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xac0c // vmovss (%r12,%r13,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xac0c // vmovss %xmm1, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec7c // jl 0x330 <normDX+0x330>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xff498e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xb8248d4e // leaq (%rax,%r15,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
 	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0x8a2c // vmovss (%rdx,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x470 <normDX+0x470>
+	LONG $0x107a81c4; WORD $0xac14 // vmovss (%r12,%r13,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xac14 // vmovss %xmm2, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec7c // jl 0x360 <normDX+0x360>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xff198e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xba248d4e // leaq (%rdx,%r15,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xac1c // vmovss (%r12,%r13,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xac1c // vmovss %xmm3, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec7c // jl 0x390 <normDX+0x390>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xfee98e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xbe248d4e // leaq (%rsi,%r15,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xac24 // vmovss (%r12,%r13,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xac24 // vmovss %xmm4, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec7c // jl 0x3c0 <normDX+0x3c0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xfeb98e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xb8248d4f // leaq (%r8,%r15,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xac2c // vmovss (%r12,%r13,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xac2c // vmovss %xmm5, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec7c // jl 0x3f0 <normDX+0x3f0>
 	LONG $0xa875e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm1, %ymm4
 	LONG $0xa86de2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm2, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe338e0f; WORD $0xffff // jle 0x2d0 <normDX+0x2d0>
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x4b0 <normDX+0x4b0>
-	LONG $0xfffe08e9; BYTE $0xff // jmp 0x2d0 <normDX+0x2d0>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xfe838e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
+	LONG $0xb93c8d4f // leaq (%r9,%r15,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xa40c // vmovss (%rsp,%r12,4), %xmm1
+	LONG $0x117a81c4; WORD $0xa70c // vmovss %xmm1, (%r15,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394d; BYTE $0xf4 // cmpq %r14, %r12
+	WORD $0xec7c // jl 0x430 <normDX+0x430>
+	LONG $0xfffe57e9; BYTE $0xff // jmp 0x2a0 <normDX+0x2a0>
 	LONG $0x28c48348 // addq $0x28, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·columnsAVX2(SB), 0, $320-8
+TEXT ·columnsAVX2(SB), 0, $352-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -8575,656 +8530,644 @@ TEXT ·columnsAVX2(SB), 0, $320-8
 	RET
 
 TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
-	LONG $0x20eac148 // shrq $0x20, %rdx
-	WORD $0x0774 // je 0x23 <columns+0x23>
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	WORD $0x04eb // jmp 0x27 <columns+0x27>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf1f7 // divl %ecx
+	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x28ec8348 // subq $0x28, %rsp
-	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0xceaf0f48 // imulq %rsi, %rcx
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	LONG $0x0282840f; WORD $0x0000 // je 0x2ce <columns+0x2ce>
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0x04f48d0f; WORD $0x0000 // jge 0x54a <columns+0x54a>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x08c98349 // orq $0x8, %r9
-	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
-	LONG $0x01bf8e0f; WORD $0x0000 // jle 0x228 <columns+0x228>
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0x294d; BYTE $0xd8 // subq %r11, %r8
-	LONG $0x07eb8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
-	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	WORD $0x8b4c; BYTE $0x3f // movq (%rdi), %r15
-	QUAD $0x000000009d0c8d4e // leaq (,%r11,4), %r9
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x4710fac5; BYTE $0x28 // vmovss 0x28(%rdi), %xmm0
+	LONG $0x186f8b4c // movq 0x18(%rdi), %r13
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x0948; BYTE $0xf8 // orq %rdi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x0a74 // je 0x44 <columns+0x44>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xff // idivq %rdi
+	WORD $0x07eb // jmp 0x4b <columns+0x4b>
+	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf7f7 // divl %edi
+	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0xd2af0f49 // imulq %r10, %rdx
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x07018e0f; WORD $0x0000 // jle 0x7a3 <columns+0x7a3>
-	LONG $0x9f148d4f // leaq (%r15,%r11,4), %r10
+	LONG $0x01b0840f; WORD $0x0000 // je 0x213 <columns+0x213>
+	LONG $0x10fa8349 // cmpq $0x10, %r10
+	LONG $0x039b8d0f; WORD $0x0000 // jge 0x408 <columns+0x408>
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0xb30c // vmovss (%rbx,%r14,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xb40c // vmovss %xmm1, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394d; BYTE $0xf0 // cmpq %r14, %r8
-	WORD $0xec75 // jne 0xb0 <columns+0xb0>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x07228e0f; WORD $0x0000 // jle 0x7ef <columns+0x7ef>
-	LONG $0x2459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm4
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x06d58e0f; WORD $0x0000 // jle 0x7b0 <columns+0x7b0>
-	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
-	QUAD $0x00000000b51c8d48 // leaq (,%rsi,4), %rbx
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	LONG $0x08c98348 // orq $0x8, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0x04ca8e0f; WORD $0x0000 // jle 0x54a <columns+0x54a>
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x2949; BYTE $0xde // subq %rbx, %r14
+	LONG $0x07b48e0f; WORD $0x0000 // jle 0x843 <columns+0x843>
+	LONG $0x187de2c4; BYTE $0xc8 // vbroadcastss %xmm0, %ymm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x9b1c8d4e // leaq (%rbx,%r11,4), %r11
-	LONG $0xf11c8d49 // leaq (%r9,%rsi,8), %rbx
-	LONG $0xb1348d4f // leaq (%r9,%r14,4), %r14
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa234 // vmovss (%r10,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
-	WORD $0xec75 // jne 0x130 <columns+0x130>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
-	LONG $0xb84de2c4; BYTE $0xde // vfmadd231ps %ymm6, %ymm6, %ymm3
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa334 // vmovss (%r11,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
-	WORD $0xec75 // jne 0x160 <columns+0x160>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
-	LONG $0xb84de2c4; BYTE $0xd6 // vfmadd231ps %ymm6, %ymm6, %ymm2
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xa334 // vmovss (%rbx,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
-	WORD $0xec75 // jne 0x190 <columns+0x190>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
-	LONG $0xb84de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm6, %ymm1
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa634 // vmovss (%r14,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe0 // cmpq %r12, %r8
-	WORD $0xec75 // jne 0x1c0 <columns+0x1c0>
-	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x04c78349 // addq $0x4, %r15
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	LONG $0xf45cccc5 // vsubps %ymm4, %ymm6, %ymm6
-	LONG $0xb84de2c4; BYTE $0xc6 // vfmadd231ps %ymm6, %ymm6, %ymm0
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	LONG $0xff258c0f; WORD $0xffff // jl 0x120 <columns+0x120>
-	LONG $0x0005ffe9; BYTE $0x00 // jmp 0x7ff <columns+0x7ff>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x084b8d4d // leaq 0x8(%r11), %r9
-	LONG $0x587ca1c4; WORD $0x8604 // vaddps (%rsi,%r8,4), %ymm0, %ymm0
-	LONG $0x117ca1c4; WORD $0x8604 // vmovups %ymm0, (%rsi,%r8,4)
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
-	LONG $0xfe448f0f; WORD $0xffff // jg 0x6c <columns+0x6c>
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x06cd8e0f; WORD $0x0000 // jle 0x773 <columns+0x773>
+	LONG $0x9e3c8d4c // leaq (%rsi,%rbx,4), %r15
+	LONG $0x98248d4d // leaq (%r8,%rbx,4), %r12
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x107ac1c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0xed75 // jne 0xb0 <columns+0xb0>
+	LONG $0x246c894c; BYTE $0x28 // movq %r13, 0x28(%rsp)
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xd07e // jle 0x200 <columns+0x200>
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x36148d4c // leaq (%rsi,%rsi), %r10
-	LONG $0x597c81c4; WORD $0x8104 // vmulps (%r9,%r8,4), %ymm0, %ymm0
-	QUAD $0x00000000850c8d4e // leaq (,%r8,4), %r9
-	WORD $0x034c; BYTE $0x0f // addq (%rdi), %r9
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; BYTE $0x29 // vmovups (%r9), %ymm5
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
-	LONG $0xb855e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm5, %ymm4
-	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
-	LONG $0xb855e2c4; BYTE $0xdd // vfmadd231ps %ymm5, %ymm5, %ymm3
-	LONG $0x107ca1c4; WORD $0x0e2c // vmovups (%rsi,%r9), %ymm5
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
-	LONG $0xb855e2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm5, %ymm2
-	LONG $0x107ca1c4; WORD $0x0e2c // vmovups (%rsi,%r9), %ymm5
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0xe85cd4c5 // vsubps %ymm0, %ymm5, %ymm5
-	LONG $0xb855e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm5, %ymm1
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xb37c // jl 0x270 <columns+0x270>
-	LONG $0xc358dcc5 // vaddps %ymm3, %ymm4, %ymm0
-	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	LONG $0xffff36e9; BYTE $0xff // jmp 0x204 <columns+0x204>
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0x03d78d0f; WORD $0x0000 // jge 0x6af <columns+0x6af>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0x08ca8349 // orq $0x8, %r10
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	LONG $0x01ed8e0f; WORD $0x0000 // jle 0x4d8 <columns+0x4d8>
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	WORD $0x294d; BYTE $0xc1 // subq %r8, %r9
-	LONG $0x05698e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x011b8e0f; WORD $0x0000 // jle 0x432 <columns+0x432>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01128e0f; WORD $0x0000 // jle 0x432 <columns+0x432>
-	WORD $0x8b4c; BYTE $0x3f // movq (%rdi), %r15
-	QUAD $0x00000000b51c8d4c // leaq (,%rsi,4), %r11
-	QUAD $0x0000000085248d4e // leaq (,%r8,4), %r12
-	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x831c8d4f // leaq (%r11,%r8,4), %r11
-	LONG $0xf41c8d49 // leaq (%r12,%rsi,8), %rbx
-	LONG $0xb4348d4f // leaq (%r12,%r14,4), %r14
-	LONG $0x87148d4f // leaq (%r15,%r8,4), %r10
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa234 // vmovss (%r10,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
-	WORD $0xec75 // jne 0x370 <columns+0x370>
-	LONG $0x2458dcc5; BYTE $0x24 // vaddps (%rsp), %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa334 // vmovss (%r11,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
-	WORD $0xec75 // jne 0x3a0 <columns+0x3a0>
-	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xa334 // vmovss (%rbx,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
-	WORD $0xec75 // jne 0x3d0 <columns+0x3d0>
-	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa634 // vmovss (%r14,%r12,4), %xmm6
-	LONG $0x117aa1c4; WORD $0xa434 // vmovss %xmm6, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xe1 // cmpq %r12, %r9
-	WORD $0xec75 // jne 0x400 <columns+0x400>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x04c78349 // addq $0x4, %r15
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	LONG $0xff2e8c0f; WORD $0xffff // jl 0x360 <columns+0x360>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x1047034c // addq 0x10(%rdi), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x041b8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
-	LONG $0xc358dcc5 // vaddps %ymm3, %ymm4, %ymm0
-	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x800c // vmovss (%r8,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xed75 // jne 0x460 <columns+0x460>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x03dd8e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
-	LONG $0x117ac1c4; WORD $0x8004 // vmovss %xmm0, (%r8,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	WORD $0xed75 // jne 0x490 <columns+0x490>
-	LONG $0x0003bbe9; BYTE $0x00 // jmp 0x863 <columns+0x863>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x08508d4d // leaq 0x8(%r8), %r10
-	LONG $0x587ca1c4; WORD $0x8e04 // vaddps (%rsi,%r9,4), %ymm0, %ymm0
-	LONG $0x117ca1c4; WORD $0x8e04 // vmovups %ymm0, (%rsi,%r9,4)
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	LONG $0xfe168f0f; WORD $0xffff // jg 0x2ee <columns+0x2ee>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xd07e // jle 0x4b0 <columns+0x4b0>
-	QUAD $0x000000008d148d4e // leaq (,%r9,4), %r10
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x361c8d4c // leaq (%rsi,%rsi), %r11
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5864c1c4; BYTE $0x1a // vaddps (%r10), %ymm3, %ymm3
-	LONG $0x586cc1c4; WORD $0x3214 // vaddps (%r10,%rsi), %ymm2, %ymm2
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x5874a1c4; WORD $0x160c // vaddps (%rsi,%r10), %ymm1, %ymm1
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	LONG $0x587ca1c4; WORD $0x1604 // vaddps (%rsi,%r10), %ymm0, %ymm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xd77c // jl 0x510 <columns+0x510>
-	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
-	LONG $0xffff6ae9; BYTE $0xff // jmp 0x4b4 <columns+0x4b4>
-	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x49eb // jmp 0x59e <columns+0x59e>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x10508d4d // leaq 0x10(%r8), %r10
-	LONG $0x587ca1c4; WORD $0x8e04 // vaddps (%rsi,%r9,4), %ymm0, %ymm0
-	LONG $0x117ca1c4; WORD $0x8e04 // vmovups %ymm0, (%rsi,%r9,4)
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x5874a1c4; WORD $0x8e44; BYTE $0x20 // vaddps 0x20(%rsi,%r9,4), %ymm1, %ymm0
-	LONG $0x117ca1c4; WORD $0x8e44; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi,%r9,4)
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	LONG $0xfabb8f0f; WORD $0xffff // jg 0x59 <columns+0x59>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xba7e // jle 0x560 <columns+0x560>
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
-	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
-	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x06e98e0f; WORD $0x0000 // jle 0x7bf <columns+0x7bf>
+	LONG $0x2c59f4c5; BYTE $0x24 // vmulps (%rsp), %ymm1, %ymm5
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x06a68e0f; WORD $0x0000 // jle 0x78a <columns+0x78a>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	LONG $0x9f2c8d4c // leaq (%rdi,%rbx,4), %r13
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	QUAD $0x000000009d0c8d48 // leaq (,%rbx,4), %rcx
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	LONG $0xd12c8d4a // leaq (%rcx,%r10,8), %rbp
+	LONG $0x810c8d48 // leaq (%rcx,%rax,4), %rcx
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x873c // vmovss (%r15,%rax,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x84 // vmovss %xmm7, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc6 // cmpq %rax, %r14
+	WORD $0xed75 // jne 0x140 <columns+0x140>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xfd5cc4c5 // vsubps %ymm5, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xe7 // vfmadd231ps %ymm7, %ymm7, %ymm4
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x857c; BYTE $0x00 // vmovss (%r13,%rax,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x84 // vmovss %xmm7, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc6 // cmpq %rax, %r14
+	WORD $0xec75 // jne 0x170 <columns+0x170>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xfd5cc4c5 // vsubps %ymm5, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm7, %ymm3
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x7c10fac5; WORD $0x0085 // vmovss (%rbp,%rax,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x84 // vmovss %xmm7, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc6 // cmpq %rax, %r14
+	WORD $0xed75 // jne 0x1a0 <columns+0x1a0>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xfd5cc4c5 // vsubps %ymm5, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm7, %ymm2
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x3c10fac5; BYTE $0x81 // vmovss (%rcx,%rax,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x84 // vmovss %xmm7, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc6 // cmpq %rax, %r14
+	WORD $0xee75 // jne 0x1d0 <columns+0x1d0>
+	LONG $0x3c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm7
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0xfd5cc4c5 // vsubps %ymm5, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm7, %ymm1
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xff228c0f; WORD $0xffff // jl 0x130 <columns+0x130>
+	LONG $0x0005bce9; BYTE $0x00 // jmp 0x7cf <columns+0x7cf>
+	LONG $0x10fa8349 // cmpq $0x10, %r10
+	LONG $0x03ed8d0f; WORD $0x0000 // jge 0x60a <columns+0x60a>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	LONG $0x08c98348 // orq $0x8, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0x04bd8e0f; WORD $0x0000 // jle 0x6ed <columns+0x6ed>
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x2949; BYTE $0xde // subq %rbx, %r14
+	LONG $0x06048e0f; WORD $0x0000 // jle 0x843 <columns+0x843>
+	LONG $0x246c894c; BYTE $0x28 // movq %r13, 0x28(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01228e0f; WORD $0x0000 // jle 0x388 <columns+0x388>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x01198e0f; WORD $0x0000 // jle 0x388 <columns+0x388>
+	QUAD $0x000000009d2c8d4c // leaq (,%rbx,4), %r13
+	LONG $0x523c8d4f // leaq (%r10,%r10,2), %r15
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x9e0c8d48 // leaq (%rsi,%rbx,4), %rcx
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0xed31 // xorl %ebp, %ebp
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x9f048d48 // leaq (%rdi,%rbx,4), %rax
+	LONG $0xd5648d4f; BYTE $0x00 // leaq (%r13,%r10,8), %r12
+	LONG $0xbd6c8d4f; BYTE $0x00 // leaq (%r13,%r15,4), %r13
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb93c // vmovss (%rcx,%r15,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xbc3c // vmovss %xmm7, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	WORD $0xec75 // jne 0x2c0 <columns+0x2c0>
+	LONG $0x2c58d4c5; BYTE $0x24 // vaddps (%rsp), %ymm5, %ymm5
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb83c // vmovss (%rax,%r15,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xbc3c // vmovss %xmm7, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	WORD $0xec75 // jne 0x2f0 <columns+0x2f0>
+	LONG $0x2458dcc5; BYTE $0x24 // vaddps (%rsp), %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbc3c // vmovss (%r12,%r15,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xbc3c // vmovss %xmm7, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	WORD $0xec75 // jne 0x320 <columns+0x320>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd7c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xbc3c // vmovss %xmm7, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	WORD $0xeb75 // jne 0x350 <columns+0x350>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x04c58348 // addq $0x4, %rbp
+	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	WORD $0x394c; BYTE $0xdd // cmpq %r11, %rbp
+	LONG $0xff288c0f; WORD $0xffff // jl 0x2b0 <columns+0x2b0>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x07038e0f; WORD $0x0000 // jle 0xa99 <columns+0xa99>
+	LONG $0xcc58d4c5 // vaddps %ymm4, %ymm5, %ymm1
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0x991c8d4d // leaq (%r9,%rbx,4), %r11
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0xed75 // jne 0x3b0 <columns+0x3b0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x04638e0f; WORD $0x0000 // jle 0x843 <columns+0x843>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8b0c // vmovss %xmm1, (%r11,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0xed75 // jne 0x3f0 <columns+0x3f0>
+	LONG $0x00043be9; BYTE $0x00 // jmp 0x843 <columns+0x843>
+	LONG $0x187de2c4; BYTE $0xc8 // vbroadcastss %xmm0, %ymm1
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	LONG $0x3f2c8d48 // leaq (%rdi,%rdi), %rbp
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x38eb // jmp 0x452 <columns+0x452>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5864c1c4; WORD $0x891c // vaddps (%r9,%rcx,4), %ymm3, %ymm3
+	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	LONG $0x117cc1c4; WORD $0x891c // vmovups %ymm3, (%r9,%rcx,4)
+	LONG $0x586cc1c4; WORD $0x8954; BYTE $0x20 // vaddps 0x20(%r9,%rcx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x8954; BYTE $0x20 // vmovups %ymm2, 0x20(%r9,%rcx,4)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
+	LONG $0xfc1e8f0f; WORD $0xffff // jg 0x70 <columns+0x70>
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xc67e // jle 0x420 <columns+0x420>
+	LONG $0x5974c1c4; WORD $0x881c // vmulps (%r8,%rcx,4), %ymm1, %ymm3
+	LONG $0x5974c1c4; WORD $0x8864; BYTE $0x20 // vmulps 0x20(%r8,%rcx,4), %ymm1, %ymm4
+	LONG $0x8e1c8d48 // leaq (%rsi,%rcx,4), %rbx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x597481c4; WORD $0x8a04 // vmulps (%r10,%r9,4), %ymm1, %ymm0
-	LONG $0x597481c4; WORD $0x8a4c; BYTE $0x20 // vmulps 0x20(%r10,%r9,4), %ymm1, %ymm1
-	LONG $0x36148d4c // leaq (%rsi,%rsi), %r10
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107c41c4; BYTE $0x13 // vmovups (%r11), %ymm10
-	LONG $0x107c41c4; WORD $0x205b // vmovups 0x20(%r11), %ymm11
-	LONG $0x33348d4d // leaq (%r11,%rsi), %r14
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
-	LONG $0xb82dc2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm10, %ymm4
-	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
-	LONG $0x107c41c4; WORD $0x335c; BYTE $0x20 // vmovups 0x20(%r11,%rsi), %ymm11
-	LONG $0xb82dc2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm10, %ymm2
-	LONG $0x107c41c4; WORD $0x3314 // vmovups (%r11,%rsi), %ymm10
-	LONG $0x361c8d4d // leaq (%r14,%rsi), %r11
-	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
-	LONG $0xb82dc2c4; BYTE $0xf2 // vfmadd231ps %ymm10, %ymm10, %ymm6
-	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
-	LONG $0x107c21c4; WORD $0x365c; BYTE $0x20 // vmovups 0x20(%rsi,%r14), %ymm11
-	LONG $0xb82dc2c4; BYTE $0xda // vfmadd231ps %ymm10, %ymm10, %ymm3
-	LONG $0x107c21c4; WORD $0x3614 // vmovups (%rsi,%r14), %ymm10
-	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
-	LONG $0xb82dc2c4; BYTE $0xfa // vfmadd231ps %ymm10, %ymm10, %ymm7
-	LONG $0xd15c24c5 // vsubps %ymm1, %ymm11, %ymm10
-	LONG $0x107c21c4; WORD $0x1e5c; BYTE $0x20 // vmovups 0x20(%rsi,%r11), %ymm11
-	LONG $0xb82dc2c4; BYTE $0xea // vfmadd231ps %ymm10, %ymm10, %ymm5
-	LONG $0x107c21c4; WORD $0x1e14 // vmovups (%rsi,%r11), %ymm10
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	LONG $0xd95c24c5 // vsubps %ymm1, %ymm11, %ymm11
-	LONG $0xd05c2cc5 // vsubps %ymm0, %ymm10, %ymm10
-	LONG $0xb82542c4; BYTE $0xc3 // vfmadd231ps %ymm11, %ymm11, %ymm8
-	LONG $0xb82d42c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm10, %ymm9
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	LONG $0xff6e8c0f; WORD $0xffff // jl 0x600 <columns+0x600>
-	LONG $0xc658dcc5 // vaddps %ymm6, %ymm4, %ymm0
-	LONG $0xcf58b4c5 // vaddps %ymm7, %ymm9, %ymm1
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	LONG $0xcb58ecc5 // vaddps %ymm3, %ymm2, %ymm1
-	LONG $0xdd58bcc5 // vaddps %ymm5, %ymm8, %ymm3
-	LONG $0xcb58f4c5 // vaddps %ymm3, %ymm1, %ymm1
-	LONG $0xfffeb9e9; BYTE $0xff // jmp 0x568 <columns+0x568>
-	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x44eb // jmp 0x6fe <columns+0x6fe>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x10518d4d // leaq 0x10(%r9), %r10
-	LONG $0x586ca1c4; WORD $0x860c // vaddps (%rsi,%r8,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0x860c // vmovups %ymm1, (%rsi,%r8,4)
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x587ca1c4; WORD $0x8644; BYTE $0x20 // vaddps 0x20(%rsi,%r8,4), %ymm0, %ymm0
-	LONG $0x117ca1c4; WORD $0x8644; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi,%r8,4)
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	LONG $0xfbdd8f0f; WORD $0xffff // jg 0x2db <columns+0x2db>
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xba7e // jle 0x6c0 <columns+0x6c0>
-	QUAD $0x0000000085148d4e // leaq (,%r8,4), %r10
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x361c8d4c // leaq (%rsi,%rsi), %r11
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x32348d4d // leaq (%r10,%rsi), %r14
-	LONG $0x5844c1c4; BYTE $0x3a // vaddps (%r10), %ymm7, %ymm7
-	LONG $0x5854c1c4; WORD $0x206a // vaddps 0x20(%r10), %ymm5, %ymm5
-	LONG $0x584cc1c4; WORD $0x3234 // vaddps (%r10,%rsi), %ymm6, %ymm6
-	LONG $0x5864c1c4; WORD $0x325c; BYTE $0x20 // vaddps 0x20(%r10,%rsi), %ymm3, %ymm3
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x36148d4d // leaq (%r14,%rsi), %r10
-	LONG $0x585ca1c4; WORD $0x3624 // vaddps (%rsi,%r14), %ymm4, %ymm4
-	LONG $0x5874a1c4; WORD $0x364c; BYTE $0x20 // vaddps 0x20(%rsi,%r14), %ymm1, %ymm1
-	LONG $0x586ca1c4; WORD $0x1614 // vaddps (%rsi,%r10), %ymm2, %ymm2
-	LONG $0x587ca1c4; WORD $0x1644; BYTE $0x20 // vaddps 0x20(%rsi,%r10), %ymm0, %ymm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
-	WORD $0xba7c // jl 0x740 <columns+0x740>
-	LONG $0xf658c4c5 // vaddps %ymm6, %ymm7, %ymm6
-	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
-	LONG $0xdb58d4c5 // vaddps %ymm3, %ymm5, %ymm3
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	LONG $0xd258ccc5 // vaddps %ymm2, %ymm6, %ymm2
-	LONG $0xc058e4c5 // vaddps %ymm0, %ymm3, %ymm0
-	LONG $0xffff25e9; BYTE $0xff // jmp 0x6c8 <columns+0x6c8>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00b78e0f; WORD $0x0000 // jle 0x863 <columns+0x863>
-	LONG $0xe159fcc5 // vmulps %ymm1, %ymm0, %ymm4
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xe45cfcc5 // vsubps %ymm4, %ymm0, %ymm4
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xb85de2c4; BYTE $0xdc // vfmadd231ps %ymm4, %ymm4, %ymm3
-	LONG $0xb85de2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm4, %ymm2
-	LONG $0xb85de2c4; BYTE $0xcc // vfmadd231ps %ymm4, %ymm4, %ymm1
-	LONG $0xb85de2c4; BYTE $0xc4 // vfmadd231ps %ymm4, %ymm4, %ymm0
-	LONG $0x04c08348 // addq $0x4, %rax
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xe37c // jl 0x7d0 <columns+0x7d0>
-	WORD $0x10eb // jmp 0x7ff <columns+0x7ff>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x104f034c // addq 0x10(%rdi), %r9
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x527e // jle 0x863 <columns+0x863>
-	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
-	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0xc058ecc5 // vaddps %ymm0, %ymm2, %ymm0
-	BYTE $0x90 // nop
-	LONG $0x107ac1c4; WORD $0x810c // vmovss (%r9,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xed75 // jne 0x820 <columns+0x820>
-	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x217e // jle 0x863 <columns+0x863>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
-	LONG $0x117ac1c4; WORD $0x8104 // vmovss %xmm0, (%r9,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xed75 // jne 0x850 <columns+0x850>
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x02a78d0f; WORD $0x0000 // jge 0xb17 <columns+0xb17>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1eeb // jmp 0x894 <columns+0x894>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x02838d0f; WORD $0x0000 // jge 0xb17 <columns+0xb17>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x0b74 // je 0x8b0 <columns+0x8b0>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x257d // jge 0x8d0 <columns+0x8d0>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x75eb // jmp 0x925 <columns+0x925>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x016d8d0f; WORD $0x0000 // jge 0xa27 <columns+0xa27>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0001abe9; BYTE $0x00 // jmp 0xa6c <columns+0xa6c>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	LONG $0x5974c1c4; WORD $0xb10c // vmulps (%r9,%rsi,4), %ymm1, %ymm1
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x084e8d4c // leaq 0x8(%rsi), %r9
-	LONG $0x107cc1c4; WORD $0xb014 // vmovups (%r8,%rsi,4), %ymm2
-	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
-	LONG $0xa875e2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm1, %ymm1
-	LONG $0x5874c1c4; WORD $0xb20c // vaddps (%r10,%rsi,4), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0xb20c // vmovups %ymm1, (%r10,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	WORD $0xbb7e // jle 0x8e0 <columns+0x8e0>
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	LONG $0xff528e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x294c; BYTE $0xc8 // subq %r9, %rax
-	LONG $0xff2c8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107a81c4; WORD $0x8814 // vmovss (%r8,%r9,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8c14 // vmovss %xmm2, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xec75 // jne 0x960 <columns+0x960>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff038e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	LONG $0x0c59f4c5; BYTE $0x24 // vmulps (%rsp), %ymm1, %ymm1
-	LONG $0x8a048d4c // leaq (%rdx,%rcx,4), %r8
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x9a0 <columns+0x9a0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x10570348 // addq 0x10(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb58e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0xa875e2c4; BYTE $0xc8 // vfmadd213ps %ymm0, %ymm1, %ymm1
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x9e0 <columns+0x9e0>
-	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe7b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xa10 <columns+0xa10>
-	LONG $0xfffe59e9; BYTE $0xff // jmp 0x880 <columns+0x880>
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x587ca1c4; WORD $0x820c // vaddps (%rdx,%r8,4), %ymm0, %ymm1
-	LONG $0x08508d49 // leaq 0x8(%r8), %rdx
-	LONG $0x587481c4; WORD $0x810c // vaddps (%r9,%r8,4), %ymm1, %ymm1
-	LONG $0x117c81c4; WORD $0x810c // vmovups %ymm1, (%r9,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xd47e // jle 0xa40 <columns+0xa40>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	LONG $0xfe0b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	LONG $0xfe058e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x8a348d48 // leaq (%rdx,%rcx,4), %rsi
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x860c // vmovss (%rsi,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0xaa0 <columns+0xaa0>
-	LONG $0x0c58fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm1
-	LONG $0x10570348 // addq 0x10(%rdi), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x23107cc5 // vmovups (%rbx), %ymm12
+	LONG $0x6b107cc5; BYTE $0x20 // vmovups 0x20(%rbx), %ymm13
+	LONG $0x3b248d4c // leaq (%rbx,%rdi), %r12
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
+	LONG $0xb81dc2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm12, %ymm6
+	LONG $0xe45c14c5 // vsubps %ymm4, %ymm13, %ymm12
+	LONG $0x6c107cc5; WORD $0x203b // vmovups 0x20(%rbx,%rdi), %ymm13
+	LONG $0xb81dc2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm12, %ymm2
+	LONG $0x24107cc5; BYTE $0x3b // vmovups (%rbx,%rdi), %ymm12
+	LONG $0x3c1c8d49 // leaq (%r12,%rdi), %rbx
+	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
+	LONG $0xb81d42c4; BYTE $0xc4 // vfmadd231ps %ymm12, %ymm12, %ymm8
+	LONG $0xe45c14c5 // vsubps %ymm4, %ymm13, %ymm12
+	LONG $0x107c21c4; WORD $0x276c; BYTE $0x20 // vmovups 0x20(%rdi,%r12), %ymm13
+	LONG $0xb81dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm12, %ymm5
+	LONG $0x107c21c4; WORD $0x2724 // vmovups (%rdi,%r12), %ymm12
+	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
+	LONG $0xb81d42c4; BYTE $0xcc // vfmadd231ps %ymm12, %ymm12, %ymm9
+	LONG $0xe45c14c5 // vsubps %ymm4, %ymm13, %ymm12
+	LONG $0x6c107cc5; WORD $0x201f // vmovups 0x20(%rdi,%rbx), %ymm13
+	LONG $0xb81dc2c4; BYTE $0xfc // vfmadd231ps %ymm12, %ymm12, %ymm7
+	LONG $0x24107cc5; BYTE $0x1f // vmovups (%rdi,%rbx), %ymm12
+	WORD $0x0148; BYTE $0xeb // addq %rbp, %rbx
+	LONG $0xec5c14c5 // vsubps %ymm4, %ymm13, %ymm13
+	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
+	LONG $0xb81542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm13, %ymm10
+	LONG $0xb81d42c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm12, %ymm11
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	LONG $0xff748c0f; WORD $0xffff // jl 0x4a0 <columns+0x4a0>
+	LONG $0xd558ecc5 // vaddps %ymm5, %ymm2, %ymm2
+	LONG $0xef58acc5 // vaddps %ymm7, %ymm10, %ymm5
+	LONG $0xde58bcc5 // vaddps %ymm6, %ymm8, %ymm3
+	LONG $0x5834c1c4; BYTE $0xe3 // vaddps %ymm11, %ymm9, %ymm4
+	LONG $0xdc58e4c5 // vaddps %ymm4, %ymm3, %ymm3
+	LONG $0xd558ecc5 // vaddps %ymm5, %ymm2, %ymm2
+	LONG $0xfffedee9; BYTE $0xff // jmp 0x428 <columns+0x428>
+	LONG $0x187de2c4; BYTE $0xc8 // vbroadcastss %xmm0, %ymm1
+	LONG $0x3f248d4c // leaq (%rdi,%rdi), %r12
+	WORD $0x2beb // jmp 0x580 <columns+0x580>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x586c81c4; WORD $0xb114 // vaddps (%r9,%r14,4), %ymm2, %ymm2
+	LONG $0x084b8d48 // leaq 0x8(%rbx), %rcx
+	LONG $0x117c81c4; WORD $0xb114 // vmovups %ymm2, (%r9,%r14,4)
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xfb038f0f; WORD $0xffff // jg 0x83 <columns+0x83>
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb58e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xad0 <columns+0xad0>
+	WORD $0xd87e // jle 0x560 <columns+0x560>
+	LONG $0x597481c4; WORD $0xb01c // vmulps (%r8,%r14,4), %ymm1, %ymm3
+	LONG $0xb60c8d4a // leaq (%rsi,%r14,4), %rcx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3910fcc5 // vmovups (%rcx), %ymm7
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0xfb5cc4c5 // vsubps %ymm3, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xf7 // vfmadd231ps %ymm7, %ymm7, %ymm6
+	LONG $0x3c10fcc5; BYTE $0x39 // vmovups (%rcx,%rdi), %ymm7
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0xfb5cc4c5 // vsubps %ymm3, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xef // vfmadd231ps %ymm7, %ymm7, %ymm5
+	LONG $0x3c10fcc5; BYTE $0x0f // vmovups (%rdi,%rcx), %ymm7
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0xfb5cc4c5 // vsubps %ymm3, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xe7 // vfmadd231ps %ymm7, %ymm7, %ymm4
+	LONG $0x3c10fcc5; BYTE $0x0f // vmovups (%rdi,%rcx), %ymm7
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	LONG $0xfb5cc4c5 // vsubps %ymm3, %ymm7, %ymm7
+	LONG $0xb845e2c4; BYTE $0xd7 // vfmadd231ps %ymm7, %ymm7, %ymm2
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xb77c // jl 0x5b0 <columns+0x5b0>
+	LONG $0xdd58ccc5 // vaddps %ymm5, %ymm6, %ymm3
+	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
+	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
+	LONG $0xffff5ae9; BYTE $0xff // jmp 0x564 <columns+0x564>
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	LONG $0x3f2c8d48 // leaq (%rdi,%rdi), %rbp
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x3beb // jmp 0x652 <columns+0x652>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x5864c1c4; WORD $0x8914 // vaddps (%r9,%rcx,4), %ymm3, %ymm2
+	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	LONG $0x117cc1c4; WORD $0x8914 // vmovups %ymm2, (%r9,%rcx,4)
+	LONG $0x5874c1c4; WORD $0x894c; BYTE $0x20 // vaddps 0x20(%r9,%rcx,4), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0x894c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rcx,4)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
+	LONG $0xfbce8f0f; WORD $0xffff // jg 0x220 <columns+0x220>
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xc67e // jle 0x620 <columns+0x620>
+	LONG $0x8e1c8d48 // leaq (%rsi,%rcx,4), %rbx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x3b248d4c // leaq (%rbx,%rdi), %r12
+	LONG $0x03583cc5 // vaddps (%rbx), %ymm8, %ymm8
+	LONG $0x7358ccc5; BYTE $0x20 // vaddps 0x20(%rbx), %ymm6, %ymm6
+	LONG $0x3c58c4c5; BYTE $0x3b // vaddps (%rbx,%rdi), %ymm7, %ymm7
+	LONG $0x6458dcc5; WORD $0x203b // vaddps 0x20(%rbx,%rdi), %ymm4, %ymm4
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0x3c1c8d49 // leaq (%r12,%rdi), %rbx
+	LONG $0x5854a1c4; WORD $0x272c // vaddps (%rdi,%r12), %ymm5, %ymm5
+	LONG $0x586ca1c4; WORD $0x2754; BYTE $0x20 // vaddps 0x20(%rdi,%r12), %ymm2, %ymm2
+	LONG $0x1c58e4c5; BYTE $0x1f // vaddps (%rdi,%rbx), %ymm3, %ymm3
+	LONG $0x4c58f4c5; WORD $0x201f // vaddps 0x20(%rdi,%rbx), %ymm1, %ymm1
+	WORD $0x0148; BYTE $0xeb // addq %rbp, %rbx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xc07c // jl 0x690 <columns+0x690>
+	LONG $0xff58bcc5 // vaddps %ymm7, %ymm8, %ymm7
+	LONG $0xdb58d4c5 // vaddps %ymm3, %ymm5, %ymm3
+	LONG $0xe458ccc5 // vaddps %ymm4, %ymm6, %ymm4
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0xdb58c4c5 // vaddps %ymm3, %ymm7, %ymm3
+	LONG $0xc958dcc5 // vaddps %ymm1, %ymm4, %ymm1
+	LONG $0xffff3be9; BYTE $0xff // jmp 0x628 <columns+0x628>
+	LONG $0x3f248d4c // leaq (%rdi,%rdi), %r12
+	WORD $0x2deb // jmp 0x720 <columns+0x720>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x587481c4; WORD $0xb10c // vaddps (%r9,%r14,4), %ymm1, %ymm1
+	LONG $0x084b8d48 // leaq 0x8(%rbx), %rcx
+	LONG $0x117c81c4; WORD $0xb10c // vmovups %ymm1, (%r9,%r14,4)
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xfb138f0f; WORD $0xffff // jg 0x233 <columns+0x233>
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd87e // jle 0x700 <columns+0x700>
+	LONG $0xb60c8d4a // leaq (%rsi,%r14,4), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	BYTE $0x90 // nop
+	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
+	LONG $0x1c58e4c5; BYTE $0x39 // vaddps (%rcx,%rdi), %ymm3, %ymm3
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0x1458ecc5; BYTE $0x0f // vaddps (%rdi,%rcx), %ymm2, %ymm2
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x0c58f4c5; BYTE $0x0f // vaddps (%rdi,%rcx), %ymm1, %ymm1
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	WORD $0xdb7c // jl 0x740 <columns+0x740>
+	LONG $0xdb58dcc5 // vaddps %ymm3, %ymm4, %ymm3
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
+	WORD $0x91eb // jmp 0x704 <columns+0x704>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00c78e0f; WORD $0x0000 // jle 0x843 <columns+0x843>
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x246c894c; BYTE $0x28 // movq %r13, 0x28(%rsp)
+	LONG $0xea59f4c5 // vmulps %ymm2, %ymm1, %ymm5
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xed5cf4c5 // vsubps %ymm5, %ymm1, %ymm5
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xb855e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm5, %ymm4
+	LONG $0xb855e2c4; BYTE $0xdd // vfmadd231ps %ymm5, %ymm5, %ymm3
+	LONG $0xb855e2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm5, %ymm2
+	LONG $0xb855e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm5, %ymm1
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xe37c // jl 0x7a0 <columns+0x7a0>
+	WORD $0x10eb // jmp 0x7cf <columns+0x7cf>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x5c7e // jle 0x843 <columns+0x843>
+	LONG $0xdb58dcc5 // vaddps %ymm3, %ymm4, %ymm3
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0x991c8d4d // leaq (%r9,%rbx,4), %r11
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x8b14 // vmovss (%r11,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0xed75 // jne 0x800 <columns+0x800>
 	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x217e // jle 0x843 <columns+0x843>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8b0c // vmovss %xmm1, (%r11,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0xed75 // jne 0x830 <columns+0x830>
+	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
+	LONG $0x02608d0f; WORD $0x0000 // jge 0xaac <columns+0xaac>
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0x187de2c4; BYTE $0xc0 // vbroadcastss %xmm0, %ymm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x1deb // jmp 0x87f <columns+0x87f>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
+	LONG $0x022d8d0f; WORD $0x0000 // jge 0xaac <columns+0xaac>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	LONG $0xc24d0f49 // cmovgeq %r10, %rax
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x0f74 // je 0x8a0 <columns+0x8a0>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x297d // jge 0x8c0 <columns+0x8c0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x66eb // jmp 0x901 <columns+0x901>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x012f8d0f; WORD $0x0000 // jge 0x9d9 <columns+0x9d9>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x000151e9; BYTE $0x00 // jmp 0xa02 <columns+0xa02>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x597c81c4; WORD $0x9814 // vmulps (%r8,%r11,4), %ymm0, %ymm2
+	LONG $0x107ca1c4; WORD $0x9e1c // vmovups (%rsi,%r11,4), %ymm3
+	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
+	LONG $0xa86de2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm2, %ymm2
+	LONG $0x586c81c4; WORD $0x9914 // vaddps (%r9,%r11,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0x9914 // vmovups %ymm2, (%r9,%r11,4)
+	LONG $0x10c38349 // addq $0x10, %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	WORD $0xcf7e // jle 0x8d0 <columns+0x8d0>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xff668e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xff5b8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x881c8d4d // leaq (%r8,%rcx,4), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	WORD $0xed7c // jl 0x920 <columns+0x920>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x880 <columns+0x880>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xb00 <columns+0xb00>
-	LONG $0xfffd69e9; BYTE $0xff // jmp 0x880 <columns+0x880>
-	LONG $0x28c48348 // addq $0x28, %rsp
+	LONG $0xff348e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x1459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm2
+	LONG $0x8e1c8d4c // leaq (%rsi,%rcx,4), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	WORD $0xed7c // jl 0x950 <columns+0x950>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfefa8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
+	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0xa86de2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm2, %ymm2
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x991c // vmovss (%rcx,%r11,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x9c1c // vmovss %xmm3, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xec7c // jl 0x990 <columns+0x990>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb98e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c14 // vmovss (%rsp,%r11,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9914 // vmovss %xmm2, (%rcx,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xec7c // jl 0x9c0 <columns+0x9c0>
+	LONG $0xfffe97e9; BYTE $0xff // jmp 0x870 <columns+0x870>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5874a1c4; WORD $0x9e14 // vaddps (%rsi,%r11,4), %ymm1, %ymm2
+	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	LONG $0x586c81c4; WORD $0x9914 // vaddps (%r9,%r11,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0x9914 // vmovups %ymm2, (%r9,%r11,4)
+	LONG $0x10c38349 // addq $0x10, %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	WORD $0xde7e // jle 0x9e0 <columns+0x9e0>
+	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	LONG $0xfe658e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0xfe5f8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x8e1c8d4c // leaq (%rsi,%rcx,4), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	WORD $0xed7c // jl 0xa20 <columns+0xa20>
+	LONG $0x1458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm2
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe2a8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x991c // vmovss (%rcx,%r11,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x9c1c // vmovss %xmm3, (%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xec7c // jl 0xa50 <columns+0xa50>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdf98e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c14 // vmovss (%rsp,%r11,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9914 // vmovss %xmm2, (%rcx,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	WORD $0xec7c // jl 0xa80 <columns+0xa80>
+	LONG $0xfffdd7e9; BYTE $0xff // jmp 0x870 <columns+0x870>
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
+	LONG $0xfda08c0f; WORD $0xffff // jl 0x84c <columns+0x84c>
+	LONG $0x38c48348 // addq $0x38, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
 	WORD $0x5e41 // popq %r14
 	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -9864,67 +9807,62 @@ TEXT ·sumAVX2(SB), 0, $288-8
 
 TEXT sumAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x12 <sum+0x12>
+	WORD $0x047d // jge 0x1d <sum+0x1d>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x3ceb // jmp 0x4e <sum+0x4e>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x0410fcc5; BYTE $0x8a // vmovups (%rdx,%rcx,4), %ymm0
-	LONG $0x0458fcc5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm0, %ymm0
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x0411fcc5; BYTE $0x88 // vmovups %ymm0, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xd27e // jle 0x20 <sum+0x20>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x009b8e0f; WORD $0x0000 // jle 0xf2 <sum+0xf2>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x23eb // jmp 0x40 <sum+0x40>
+	WORD $0xff31 // xorl %edi, %edi
+	BYTE $0x90 // nop
+	LONG $0x107cc1c4; WORD $0xb804 // vmovups (%r8,%rdi,4), %ymm0
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
+	LONG $0x0458fcc5; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0xba // vmovups %ymm0, (%rdx,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xe07e // jle 0x20 <sum+0x20>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00998e0f; WORD $0x0000 // jle 0xe2 <sum+0xe2>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	WORD $0x787e // jle 0xf2 <sum+0xf2>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x80 <sum+0x80>
+	LONG $0x008a8e0f; WORD $0x0000 // jle 0xe2 <sum+0xe2>
+	LONG $0xb03c8d49 // leaq (%r8,%rsi,4), %rdi
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8704 // vmovss (%rdi,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x70 <sum+0x70>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x487e // jle 0xf2 <sum+0xf2>
+	WORD $0x4b7e // jle 0xe2 <sum+0xe2>
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
 	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xb0 <sum+0xb0>
+	WORD $0xee75 // jne 0xa0 <sum+0xa0>
 	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0xf2 <sum+0xf2>
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x217e // jle 0xe2 <sum+0xe2>
+	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xe0 <sum+0xe0>
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8a // vmovss %xmm0, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0xd0 <sum+0xd0>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -9944,40 +9882,36 @@ TEXT ·axpyAVX2(SB), 0, $288-8
 TEXT axpyAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
 	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <axpy+0x18>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x33eb // jmp 0x4b <axpy+0x4b>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x0c10fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm1
-	LONG $0xa87de2c4; WORD $0x8a0c // vfmadd213ps (%rdx,%rcx,4), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x8a // vmovups %ymm1, (%rdx,%rcx,4)
-	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xd57e // jle 0x20 <axpy+0x20>
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0x009e8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0x047d // jge 0x1f <axpy+0x1f>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x31eb // jmp 0x50 <axpy+0x50>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm1
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
+	LONG $0xa87de2c4; WORD $0xb90c // vfmadd213ps (%rcx,%rdi,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb9 // vmovups %ymm1, (%rcx,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xe07e // jle 0x30 <axpy+0x30>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00998e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x007a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0x008a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
 	WORD $0xee75 // jne 0x80 <axpy+0x80>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -10021,48 +9955,44 @@ TEXT ·scaleAVX2(SB), 0, $288-8
 TEXT scaleAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
 	LONG $0x187de2c4; WORD $0x1047 // vbroadcastss 0x10(%rdi), %ymm0
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <scale+0x18>
+	WORD $0x047d // jge 0x1b <scale+0x1b>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x29eb // jmp 0x41 <scale+0x41>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
-	LONG $0x0c59fcc5; BYTE $0x88 // vmulps (%rax,%rcx,4), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xdf7e // jle 0x20 <scale+0x20>
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0x6c7e // jle 0xb2 <scale+0xb2>
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0x1feb // jmp 0x3a <scale+0x3a>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c59fcc5; BYTE $0xb1 // vmulps (%rcx,%rsi,4), %ymm0, %ymm1
+	LONG $0x08568d48 // leaq 0x8(%rsi), %rdx
+	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0xe67e // jle 0x20 <scale+0x20>
 	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x537e // jle 0x92 <scale+0x92>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x537e // jle 0xb2 <scale+0xb2>
+	WORD $0x487e // jle 0x92 <scale+0x92>
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x0c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x70 <scale+0x70>
+	WORD $0xee75 // jne 0x50 <scale+0x50>
 	LONG $0x0459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0xb2 <scale+0xb2>
+	WORD $0x217e // jle 0x92 <scale+0x92>
 	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xa0 <scale+0xa0>
+	WORD $0xee75 // jne 0x80 <scale+0x80>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -10081,199 +10011,189 @@ TEXT ·descendAVX2(SB), 0, $288-8
 
 TEXT descendAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x476ef9c5; BYTE $0x28 // vmovd 0x28(%rdi), %xmm0
+	LONG $0x4f10fac5; BYTE $0x2c // vmovss 0x2c(%rdi), %xmm1
+	LONG $0x5710fac5; BYTE $0x30 // vmovss 0x30(%rdi), %xmm2
+	LONG $0x0000b841; WORD $0x8000 // movl $0x80000000, %r8d
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x0a74 // je 0x19 <descend+0x19>
+	LONG $0x6e79c1c4; BYTE $0xd8 // vmovd %r8d, %xmm3
+	LONG $0xc0efe1c5 // vpxor %xmm0, %xmm3, %xmm0
+	LONG $0x587de2c4; BYTE $0xc0 // vpbroadcastd %xmm0, %ymm0
+	WORD $0x0a74 // je 0x47 <descend+0x47>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x157d // jge 0x2a <descend+0x2a>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x76eb // jmp 0x8f <descend+0x8f>
+	WORD $0x157d // jge 0x58 <descend+0x58>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x6beb // jmp 0xb2 <descend+0xb2>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x01a48d0f; WORD $0x0000 // jge 0x1c7 <descend+0x1c7>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0001fae9; BYTE $0x00 // jmp 0x224 <descend+0x224>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
-	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
-	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
-	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
-	LONG $0xac65e2c4; BYTE $0xd0 // vfnmadd213ps %ymm0, %ymm3, %ymm2
-	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xa17e // jle 0x30 <descend+0x30>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x02aa8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x028a8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xc0 <descend+0xc0>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x024c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x01868d0f; WORD $0x0000 // jge 0x1d7 <descend+0x1d7>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0001d0e9; BYTE $0x00 // jmp 0x228 <descend+0x228>
+	LONG $0x187de2c4; BYTE $0xda // vbroadcastss %xmm2, %ymm3
+	LONG $0x187de2c4; BYTE $0xe1 // vbroadcastss %xmm1, %ymm4
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x100 <descend+0x100>
-	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x862c // vmovups (%rsi,%r8,4), %ymm5
+	LONG $0x107ca1c4; WORD $0x8234 // vmovups (%rdx,%r8,4), %ymm6
+	LONG $0x107ca1c4; WORD $0x813c // vmovups (%rcx,%r8,4), %ymm7
+	LONG $0x08788d49 // leaq 0x8(%r8), %rdi
+	LONG $0xb865e2c4; BYTE $0xf5 // vfmadd231ps %ymm5, %ymm3, %ymm6
+	LONG $0xa85de2c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm4, %ymm7
+	LONG $0x117ca1c4; WORD $0x813c // vmovups %ymm7, (%rcx,%r8,4)
+	LONG $0xa85de2c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm4, %ymm7
+	LONG $0xa87de2c4; BYTE $0xfd // vfmadd213ps %ymm5, %ymm0, %ymm7
+	LONG $0x117ca1c4; WORD $0x863c // vmovups %ymm7, (%rsi,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xbe7e // jle 0x70 <descend+0x70>
+	WORD $0x2948; BYTE $0xf8 // subq %rdi, %rax
+	LONG $0x02878e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x02788e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0xe0 <descend+0xe0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x020c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x140 <descend+0x140>
-	LONG $0x9875e2c4; WORD $0x2414 // vfmadd132ps (%rsp), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x02378e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x187de2c4; BYTE $0xd2 // vbroadcastss %xmm2, %ymm2
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x120 <descend+0x120>
+	LONG $0xa865e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm3, %ymm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x170 <descend+0x170>
-	LONG $0x187de2c4; WORD $0x2c5f // vbroadcastss 0x2c(%rdi), %ymm3
-	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
-	LONG $0x187de2c4; WORD $0x285f // vbroadcastss 0x28(%rdi), %ymm3
-	LONG $0xac6de2c4; BYTE $0xd8 // vfnmadd213ps %ymm0, %ymm2, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x019c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x01f68e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x187de2c4; BYTE $0xc9 // vbroadcastss %xmm1, %ymm1
+	LONG $0xb90c8d48 // leaq (%rcx,%rdi,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x94 // vmovss %xmm4, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x1b0 <descend+0x1b0>
-	LONG $0x00017be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x0410fcc5; BYTE $0x88 // vmovups (%rax,%rcx,4), %ymm0
-	LONG $0xa87de2c4; WORD $0x8e0c // vfmadd213ps (%rsi,%rcx,4), %ymm0, %ymm1
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
-	LONG $0x9875e2c4; WORD $0x8a14 // vfmadd132ps (%rdx,%rcx,4), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x8a // vmovups %ymm2, (%rdx,%rcx,4)
-	LONG $0x187de2c4; WORD $0x284f // vbroadcastss 0x28(%rdi), %ymm1
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xac7e // jle 0x1d0 <descend+0x1d0>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x01158e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00f58e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	BYTE $0x90 // nop
-	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x250 <descend+0x250>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x187de2c4; WORD $0x304f // vbroadcastss 0x30(%rdi), %ymm1
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0xee75 // jne 0x160 <descend+0x160>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x01b88e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x91 // vmovss %xmm5, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x190 <descend+0x190>
+	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
+	LONG $0xa87de2c4; BYTE $0xe3 // vfmadd213ps %ymm3, %ymm0, %ymm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01888e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8e // vmovss %xmm0, (%rsi,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x1c0 <descend+0x1c0>
+	LONG $0x00016be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
+	LONG $0x187de2c4; BYTE $0xda // vbroadcastss %xmm2, %ymm3
+	LONG $0x187de2c4; BYTE $0xe1 // vbroadcastss %xmm1, %ymm4
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x8614 // vmovss (%rsi,%r8,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x8414 // vmovss %xmm2, (%rsp,%r8,4)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x862c // vmovups (%rsi,%r8,4), %ymm5
+	LONG $0x107ca1c4; WORD $0x8234 // vmovups (%rdx,%r8,4), %ymm6
+	LONG $0x08788d49 // leaq 0x8(%r8), %rdi
+	LONG $0xb865e2c4; BYTE $0xf5 // vfmadd231ps %ymm5, %ymm3, %ymm6
+	LONG $0xb85da2c4; WORD $0x8134 // vfmadd231ps (%rcx,%r8,4), %ymm4, %ymm6
+	LONG $0x117ca1c4; WORD $0x8134 // vmovups %ymm6, (%rcx,%r8,4)
+	LONG $0xa87de2c4; BYTE $0xf5 // vfmadd213ps %ymm5, %ymm0, %ymm6
+	LONG $0x117ca1c4; WORD $0x8634 // vmovups %ymm6, (%rsi,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xc87e // jle 0x1f0 <descend+0x1f0>
+	WORD $0x2948; BYTE $0xf8 // subq %rdi, %rax
+	LONG $0x01118e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x01028e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x250 <descend+0x250>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00c78e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x187de2c4; BYTE $0xd2 // vbroadcastss %xmm2, %ymm2
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
 	WORD $0xec75 // jne 0x290 <descend+0x290>
-	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
-	LONG $0x187de2c4; WORD $0x2c57 // vbroadcastss 0x2c(%rdi), %ymm2
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0xa865e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm3, %ymm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x007c8e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
-	LONG $0xb86de2c4; WORD $0x240c // vfmadd231ps (%rsp), %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x507e // jle 0x342 <descend+0x342>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x300 <descend+0x300>
-	LONG $0x187de2c4; WORD $0x2857 // vbroadcastss 0x28(%rdi), %ymm2
-	LONG $0xac6de2c4; BYTE $0xc8 // vfnmadd213ps %ymm0, %ymm2, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1b7e // jle 0x342 <descend+0x342>
+	LONG $0x00868e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x187de2c4; BYTE $0xc9 // vbroadcastss %xmm1, %ymm1
+	LONG $0xb90c8d48 // leaq (%rcx,%rdi,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x94 // vmovss %xmm4, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
+	LONG $0xb875e2c4; WORD $0x2414 // vfmadd231ps (%rsp), %ymm1, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x507e // jle 0x342 <descend+0x342>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xee75 // jne 0x300 <descend+0x300>
+	LONG $0xa87de2c4; BYTE $0xd3 // vfmadd213ps %ymm3, %ymm0, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0x342 <descend+0x342>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8e // vmovss %xmm0, (%rsi,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
 	WORD $0xee75 // jne 0x330 <descend+0x330>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
@@ -10294,56 +10214,51 @@ TEXT ·maskAVX2(SB), 0, $288-8
 TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
 	LONG $0x187de2c4; WORD $0x2047 // vbroadcastss 0x20(%rdi), %ymm0
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <mask+0x18>
+	WORD $0x047d // jge 0x23 <mask+0x23>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x44eb // jmp 0x5c <mask+0x5c>
-	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x3beb // jmp 0x5e <mask+0x5e>
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x9066 // nop
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x1410fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm2
-	LONG $0x08718d48 // leaq 0x8(%rcx), %rsi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fcc5; BYTE $0xb9 // vmovups (%rcx,%rdi,4), %ymm2
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
 	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
 	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
 	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
-	LONG $0x1454ecc5; BYTE $0x8a // vandps (%rdx,%rcx,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x88 // vmovups %ymm2, (%rax,%rcx,4)
-	LONG $0x10c18348 // addq $0x10, %rcx
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0xc47e // jle 0x20 <mask+0x20>
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	LONG $0x00ad8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x546cc1c4; WORD $0xb814 // vandps (%r8,%rdi,4), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0xba // vmovups %ymm2, (%rdx,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xd27e // jle 0x30 <mask+0x30>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	LONG $0x00ab8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00868e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x107ac1c4; WORD $0xb00c // vmovss (%r8,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x90 <mask+0x90>
+	LONG $0x009c8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	LONG $0xb03c8d49 // leaq (%r8,%rsi,4), %rdi
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x870c // vmovss (%rdi,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x90 <mask+0x90>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x08570348 // addq 0x8(%rdi), %rdx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x587e // jle 0x112 <mask+0x112>
+	WORD $0x5b7e // jle 0x112 <mask+0x112>
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
 	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm2
 	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
@@ -10357,12 +10272,12 @@ TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	WORD $0x1b7e // jle 0x112 <mask+0x112>
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8a // vmovss %xmm0, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
 	WORD $0xee75 // jne 0x100 <mask+0x100>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
@@ -11955,55 +11870,52 @@ TEXT ·encodeHalfAVX2(SB), 0, $304-8
 
 TEXT encodeHalfAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x38ec8348 // subq $0x38, %rsp
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x12 <encodeHalf+0x12>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x35eb // jmp 0x47 <encodeHalf+0x47>
+	WORD $0x047d // jge 0x19 <encodeHalf+0x19>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x0410fcc5; BYTE $0x90 // vmovups (%rax,%rdx,4), %ymm0
-	LONG $0x1d7de3c4; WORD $0x5104; BYTE $0x00 // vcvtps2ph $0x0, %ymm0, (%rcx,%rdx,2)
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xd97e // jle 0x20 <encodeHalf+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x747e // jle 0xc0 <encodeHalf+0xc0>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x9066 // nop
-	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0xef75 // jne 0x50 <encodeHalf+0x50>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x5a7e // jle 0xc0 <encodeHalf+0xc0>
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x23eb // jmp 0x3c <encodeHalf+0x3c>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0410fcc5; BYTE $0xbe // vmovups (%rsi,%rdi,4), %ymm0
+	LONG $0x08578d48 // leaq 0x8(%rdi), %rdx
+	LONG $0x1d7de3c4; WORD $0x7904; BYTE $0x00 // vcvtps2ph $0x0, %ymm0, (%rcx,%rdi,2)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0xe47e // jle 0x20 <encodeHalf+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x6f7e // jle 0xb0 <encodeHalf+0xb0>
+	WORD $0xff31 // xorl %edi, %edi
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x80 <encodeHalf+0x80>
+	QUAD $0x0000000010bc44c7 // movl $0x0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0xef75 // jne 0x50 <encodeHalf+0x50>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x4a7e // jle 0xb0 <encodeHalf+0xb0>
+	LONG $0x96348d48 // leaq (%rsi,%rdx,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xed75 // jne 0x70 <encodeHalf+0x70>
 	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
 	LONG $0x1d7de3c4; WORD $0x2404; BYTE $0x00 // vcvtps2ph $0x0, %ymm0, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1b7e // jle 0xc0 <encodeHalf+0xc0>
-	WORD $0x0148; BYTE $0xc9 // addq %rcx, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0x1b7e // jle 0xb0 <encodeHalf+0xb0>
+	LONG $0x510c8d48 // leaq (%rcx,%rdx,2), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x9066 // nop
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x5434b70f // movzwl (%rsp,%rdx,2), %esi
 	LONG $0x51348966 // movw %si, (%rcx,%rdx,2)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xf075 // jne 0xb0 <encodeHalf+0xb0>
+	WORD $0xf075 // jne 0xa0 <encodeHalf+0xa0>
 	LONG $0x38c48348 // addq $0x38, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -12022,50 +11934,47 @@ TEXT ·decodeHalfAVX2(SB), 0, $304-8
 
 TEXT decodeHalfAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x38ec8348 // subq $0x38, %rsp
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x12 <decodeHalf+0x12>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x34eb // jmp 0x46 <decodeHalf+0x46>
+	WORD $0x047d // jge 0x19 <decodeHalf+0x19>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x137de2c4; WORD $0x5004 // vcvtph2ps (%rax,%rdx,2), %ymm0
-	LONG $0x0411fcc5; BYTE $0x91 // vmovups %ymm0, (%rcx,%rdx,4)
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xda7e // jle 0x20 <decodeHalf+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x687e // jle 0xb3 <decodeHalf+0xb3>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x5404c766; WORD $0x0000 // movw $0x0, (%rsp,%rdx,2)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x22eb // jmp 0x3b <decodeHalf+0x3b>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x137de2c4; WORD $0x7e04 // vcvtph2ps (%rsi,%rdi,2), %ymm0
+	LONG $0x08578d48 // leaq 0x8(%rdi), %rdx
+	LONG $0x0411fcc5; BYTE $0xb9 // vmovups %ymm0, (%rcx,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0xe57e // jle 0x20 <decodeHalf+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x737e // jle 0xb3 <decodeHalf+0xb3>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7c04c766; WORD $0x0000 // movw $0x0, (%rsp,%rdi,2)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
 	WORD $0xf175 // jne 0x50 <decodeHalf+0x50>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
 	WORD $0x4f7e // jle 0xb3 <decodeHalf+0xb3>
-	LONG $0x09148d48 // leaq (%rcx,%rcx), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x04b70f44; BYTE $0x72 // movzwl (%rdx,%rsi,2), %r8d
-	LONG $0x04894466; BYTE $0x74 // movw %r8w, (%rsp,%rsi,2)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x56348d48 // leaq (%rsi,%rdx,2), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x04b70f44; BYTE $0x7e // movzwl (%rsi,%rdi,2), %r8d
+	LONG $0x04894466; BYTE $0x7c // movw %r8w, (%rsp,%rdi,2)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
 	WORD $0xee75 // jne 0x70 <decodeHalf+0x70>
 	LONG $0x137de2c4; WORD $0x2404 // vcvtph2ps (%rsp), %ymm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	WORD $0x207e // jle 0xb3 <decodeHalf+0xb3>
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
@@ -12090,26 +11999,27 @@ TEXT ·encodeInt8AVX2(SB), 0, $304-8
 TEXT encodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x38ec8348 // subq $0x38, %rsp
 	LONG $0x187de2c4; WORD $0x185f // vbroadcastss 0x18(%rdi), %ymm3
-	LONG $0xfe0000b8; BYTE $0xc2 // movl $0xc2fe0000, %eax
-	LONG $0xc06ef9c5 // vmovd %eax, %xmm0
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0xfe0000b9; BYTE $0x42 // movl $0x42fe0000, %ecx
-	LONG $0x400000ba; BYTE $0x4b // movl $0x4b400000, %edx
-	LONG $0xc96ef9c5 // vmovd %ecx, %xmm1
-	LONG $0xd26ef9c5 // vmovd %edx, %xmm2
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xfe0000be; BYTE $0xc2 // movl $0xc2fe0000, %esi
+	LONG $0x0000b841; WORD $0x42fe // movl $0x42fe0000, %r8d
+	LONG $0xc66ef9c5 // vmovd %esi, %xmm0
+	LONG $0x0000b941; WORD $0x4b40 // movl $0x4b400000, %r9d
+	LONG $0x6e79c1c4; BYTE $0xc8 // vmovd %r8d, %xmm1
+	LONG $0x6e79c1c4; BYTE $0xd1 // vmovd %r9d, %xmm2
 	LONG $0x587de2c4; BYTE $0xc0 // vpbroadcastd %xmm0, %ymm0
 	LONG $0x587de2c4; BYTE $0xc9 // vpbroadcastd %xmm1, %ymm1
 	LONG $0x587de2c4; BYTE $0xd2 // vpbroadcastd %xmm2, %ymm2
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x42 <encodeInt8+0x42>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x5aeb // jmp 0x9c <encodeInt8+0x9c>
-	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x047d // jge 0x4d <encodeInt8+0x4d>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x54eb // jmp 0xa1 <encodeInt8+0xa1>
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x2c59e4c5; BYTE $0x90 // vmulps (%rax,%rdx,4), %ymm3, %ymm5
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2c59e4c5; BYTE $0xba // vmulps (%rdx,%rdi,4), %ymm3, %ymm5
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
 	LONG $0xf4c2d4c5; BYTE $0x07 // vcmpordps %ymm4, %ymm5, %ymm6
 	LONG $0xed54ccc5 // vandps %ymm5, %ymm6, %ymm5
 	LONG $0xed5ffcc5 // vmaxps %ymm5, %ymm0, %ymm5
@@ -12119,33 +12029,29 @@ TEXT encodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x397de3c4; WORD $0x01ee // vextracti128 $0x1, %ymm5, %xmm6
 	LONG $0xee6bd1c5 // vpackssdw %xmm6, %xmm5, %xmm5
 	LONG $0xed63d1c5 // vpacksswb %xmm5, %xmm5, %xmm5
-	LONG $0x2cd6f9c5; BYTE $0x11 // vmovq %xmm5, (%rcx,%rdx)
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xb47e // jle 0x50 <encodeInt8+0x50>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x00b18e0f; WORD $0x0000 // jle 0x156 <encodeInt8+0x156>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	LONG $0x2cd6f9c5; BYTE $0x38 // vmovq %xmm5, (%rax,%rdi)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xbf7e // jle 0x60 <encodeInt8+0x60>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x00978e0f; WORD $0x0000 // jle 0x141 <encodeInt8+0x141>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x0000000010bc44c7 // movl $0x0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
 	WORD $0xef75 // jne 0xb0 <encodeInt8+0xb0>
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
-	WORD $0x2c7e // jle 0xf5 <encodeInt8+0xf5>
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xeb75 // jne 0xe0 <encodeInt8+0xe0>
+	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
+	WORD $0x1d7e // jle 0xe3 <encodeInt8+0xe3>
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm4
+	LONG $0x6411fac5; WORD $0x10bc // vmovss %xmm4, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0xd0 <encodeInt8+0xd0>
 	LONG $0x5c59e4c5; WORD $0x1024 // vmulps 0x10(%rsp), %ymm3, %ymm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xe4c2e4c5; BYTE $0x07 // vcmpordps %ymm4, %ymm3, %ymm4
@@ -12158,17 +12064,16 @@ TEXT encodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc16bf9c5 // vpackssdw %xmm1, %xmm0, %xmm0
 	LONG $0xc063f9c5 // vpacksswb %xmm0, %xmm0, %xmm0
 	LONG $0x44d6f9c5; WORD $0x0824 // vmovq %xmm0, 0x8(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x257e // jle 0x156 <encodeInt8+0x156>
-	LONG $0x24548d48; BYTE $0x08 // leaq 0x8(%rsp), %rdx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xb60f; BYTE $0x32 // movzbl (%rdx), %esi
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x227e // jle 0x141 <encodeInt8+0x141>
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1474b60f; BYTE $0x08 // movzbl 0x8(%rsp,%rdx), %esi
+	LONG $0x10348840 // movb %sil, (%rax,%rdx)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08348841 // movb %sil, (%r8,%rcx)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xea75 // jne 0x140 <encodeInt8+0x140>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xef75 // jne 0x130 <encodeInt8+0x130>
 	LONG $0x38c48348 // addq $0x38, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -12188,43 +12093,41 @@ TEXT ·decodeInt8AVX2(SB), 0, $304-8
 TEXT decodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x38ec8348 // subq $0x38, %rsp
 	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x18 <decodeInt8+0x18>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x36eb // jmp 0x4e <decodeInt8+0x4e>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x217de2c4; WORD $0x100c // vpmovsxbd (%rax,%rdx), %ymm1
+	WORD $0x047d // jge 0x1f <decodeInt8+0x1f>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x34eb // jmp 0x53 <decodeInt8+0x53>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x217de2c4; WORD $0x3a0c // vpmovsxbd (%rdx,%rdi), %ymm1
+	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
 	LONG $0xc95bfcc5 // vcvtdq2ps %ymm1, %ymm1
 	LONG $0xc959fcc5 // vmulps %ymm1, %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x91 // vmovups %ymm1, (%rcx,%rdx,4)
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xd27e // jle 0x20 <decodeInt8+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x007c8e0f; WORD $0x0000 // jle 0xd3 <decodeInt8+0xd3>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x081444c6; BYTE $0x00 // movb $0x0, 0x8(%rsp,%rdx)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0xf275 // jne 0x60 <decodeInt8+0x60>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x607e // jle 0xd3 <decodeInt8+0xd3>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x04b60f44; BYTE $0x32 // movzbl (%rdx,%rsi), %r8d
-	LONG $0x34448844; BYTE $0x08 // movb %r8b, 0x8(%rsp,%rsi)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x0c11fcc5; BYTE $0xb9 // vmovups %ymm1, (%rcx,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xdd7e // jle 0x30 <decodeInt8+0x30>
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0x7b7e // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x083c44c6; BYTE $0x00 // movb $0x0, 0x8(%rsp,%rdi)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0xf275 // jne 0x60 <decodeInt8+0x60>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x607e // jle 0xd3 <decodeInt8+0xd3>
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x04b60f44; BYTE $0x3a // movzbl (%rdx,%rdi), %r8d
+	LONG $0x3c448844; BYTE $0x08 // movb %r8b, 0x8(%rsp,%rdi)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
 	WORD $0xee75 // jne 0x80 <decodeInt8+0x80>
 	LONG $0x217de2c4; WORD $0x244c; BYTE $0x08 // vpmovsxbd 0x8(%rsp), %ymm1
 	LONG $0xc95bfcc5 // vcvtdq2ps %ymm1, %ymm1
@@ -12232,10 +12135,9 @@ TEXT decodeInt8AVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	WORD $0x277e // jle 0xd3 <decodeInt8+0xd3>
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
@@ -12258,43 +12160,39 @@ TEXT ·weighAVX2(SB), 0, $256-8
 	RET
 
 TEXT weighAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0xe <weigh+0xe>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x52eb // jmp 0x60 <weigh+0x60>
 	LONG $0x197de2c4; WORD $0x1047 // vbroadcastsd 0x10(%rdi), %ymm0
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x047d // jge 0x17 <weigh+0x17>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x0c5afcc5; BYTE $0x90 // vcvtps2pd (%rax,%rdx,4), %ymm1
+	WORD $0x3feb // jmp 0x56 <weigh+0x56>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c5afcc5; BYTE $0xb0 // vcvtps2pd (%rax,%rsi,4), %ymm1
+	LONG $0x08568d48 // leaq 0x8(%rsi), %rdx
 	LONG $0xc959fdc5 // vmulpd %ymm1, %ymm0, %ymm1
 	LONG $0xc95afdc5 // vcvtpd2ps %ymm1, %xmm1
-	LONG $0x0c11f9c5; BYTE $0x90 // vmovupd %xmm1, (%rax,%rdx,4)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x4c5afcc5; WORD $0x1090 // vcvtps2pd 0x10(%rax,%rdx,4), %ymm1
+	LONG $0x0c11f9c5; BYTE $0xb0 // vmovupd %xmm1, (%rax,%rsi,4)
+	LONG $0x4c5afcc5; WORD $0x10b0 // vcvtps2pd 0x10(%rax,%rsi,4), %ymm1
 	LONG $0xc959fdc5 // vmulpd %ymm1, %ymm0, %ymm1
 	LONG $0xc95afdc5 // vcvtpd2ps %ymm1, %xmm1
-	LONG $0x4c11f9c5; WORD $0x1090 // vmovupd %xmm1, 0x10(%rax,%rdx,4)
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xc07e // jle 0x20 <weigh+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x297d // jge 0x8e <weigh+0x8e>
-	LONG $0x4710fbc5; BYTE $0x10 // vmovsd 0x10(%rdi), %xmm0
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm1
+	LONG $0x4c11f9c5; WORD $0x10b0 // vmovupd %xmm1, 0x10(%rax,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0xca7e // jle 0x20 <weigh+0x20>
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x237d // jge 0x7e <weigh+0x7e>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x90 // vmovss (%rax,%rdx,4), %xmm1
 	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
 	LONG $0xc959fbc5 // vmulsd %xmm1, %xmm0, %xmm1
 	LONG $0xc95af3c5 // vcvtsd2ss %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xe275 // jne 0x70 <weigh+0x70>
+	LONG $0x0c11fac5; BYTE $0x90 // vmovss %xmm1, (%rax,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xe275 // jne 0x60 <weigh+0x60>
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12312,86 +12210,82 @@ TEXT ·maxAbsAVX2(SB), 0, $288-8
 
 TEXT maxAbsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
-	LONG $0xffffffb8; BYTE $0x7f // movl $0x7fffffff, %eax
-	LONG $0xc06ef9c5 // vmovd %eax, %xmm0
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0xffffffba; BYTE $0x7f // movl $0x7fffffff, %edx
+	LONG $0xc26ef9c5 // vmovd %edx, %xmm0
 	LONG $0x587de2c4; BYTE $0xc8 // vpbroadcastd %xmm0, %ymm1
-	LONG $0x20f88348 // cmpq $0x20, %rax
-	WORD $0x147d // jge 0x30 <maxAbs+0x30>
 	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x20f88348 // cmpq $0x20, %rax
+	WORD $0x107d // jge 0x33 <maxAbs+0x33>
+	WORD $0xd231 // xorl %edx, %edx
 	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
 	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
 	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
-	WORD $0x5beb // jmp 0x8b <maxAbs+0x8b>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	WORD $0x58eb // jmp 0x8b <maxAbs+0x8b>
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
 	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
 	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x74dbf5c5; WORD $0x20b2 // vpand 0x20(%rdx,%rsi,4), %ymm1, %ymm6
-	LONG $0x2cdbf5c5; BYTE $0xb2 // vpand (%rdx,%rsi,4), %ymm1, %ymm5
-	LONG $0x7cdbf5c5; WORD $0x40b2 // vpand 0x40(%rdx,%rsi,4), %ymm1, %ymm7
-	LONG $0x204e8d48 // leaq 0x20(%rsi), %rcx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x74dbf5c5; WORD $0x20b1 // vpand 0x20(%rcx,%rsi,4), %ymm1, %ymm6
+	LONG $0x2cdbf5c5; BYTE $0xb1 // vpand (%rcx,%rsi,4), %ymm1, %ymm5
+	LONG $0x7cdbf5c5; WORD $0x40b1 // vpand 0x40(%rcx,%rsi,4), %ymm1, %ymm7
+	LONG $0x20568d48 // leaq 0x20(%rsi), %rdx
 	LONG $0x3f65e2c4; BYTE $0xde // vpmaxud %ymm6, %ymm3, %ymm3
-	LONG $0x74dbf5c5; WORD $0x60b2 // vpand 0x60(%rdx,%rsi,4), %ymm1, %ymm6
+	LONG $0x74dbf5c5; WORD $0x60b1 // vpand 0x60(%rcx,%rsi,4), %ymm1, %ymm6
 	LONG $0x3f5de2c4; BYTE $0xe5 // vpmaxud %ymm5, %ymm4, %ymm4
 	LONG $0x3f6de2c4; BYTE $0xd7 // vpmaxud %ymm7, %ymm2, %ymm2
 	LONG $0x40c68348 // addq $0x40, %rsi
 	LONG $0x3f7de2c4; BYTE $0xc6 // vpmaxud %ymm6, %ymm0, %ymm0
 	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
 	WORD $0xc57e // jle 0x50 <maxAbs+0x50>
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x08ca8348 // orq $0x8, %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x057e // jle 0x9c <maxAbs+0x9c>
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x08ce8348 // orq $0x8, %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0x097e // jle 0xa0 <maxAbs+0xa0>
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
 	WORD $0x1eeb // jmp 0xba <maxAbs+0xba>
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	BYTE $0x90 // nop
-	LONG $0x2cdbf5c5; BYTE $0x8e // vpand (%rsi,%rcx,4), %ymm1, %ymm5
-	LONG $0x08518d48 // leaq 0x8(%rcx), %rdx
-	LONG $0x10c18348 // addq $0x10, %rcx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2cdbf5c5; BYTE $0x91 // vpand (%rcx,%rdx,4), %ymm1, %ymm5
+	LONG $0x08728d48 // leaq 0x8(%rdx), %rsi
+	LONG $0x10c28348 // addq $0x10, %rdx
 	LONG $0x3f5de2c4; BYTE $0xe5 // vpmaxud %ymm5, %ymm4, %ymm4
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
 	WORD $0xe67e // jle 0xa0 <maxAbs+0xa0>
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0x417e // jle 0x100 <maxAbs+0x100>
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x3d7e // jle 0x100 <maxAbs+0x100>
 	LONG $0xedefd1c5 // vpxor %xmm5, %xmm5, %xmm5
 	LONG $0x2c7ffec5; BYTE $0x24 // vmovdqu %ymm5, (%rsp)
-	WORD $0x1f7e // jle 0xf7 <maxAbs+0xf7>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x2c6ef9c5; BYTE $0x91 // vmovd (%rcx,%rdx,4), %xmm5
-	LONG $0x2c7ef9c5; BYTE $0x94 // vmovd %xmm5, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x297e // jle 0xf7 <maxAbs+0xf7>
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c6ef9c5; BYTE $0xb1 // vmovd (%rcx,%rsi,4), %xmm5
+	LONG $0x2c7ef9c5; BYTE $0xb4 // vmovd %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
 	WORD $0xee75 // jne 0xe0 <maxAbs+0xe0>
 	LONG $0x2c6ffec5; BYTE $0x24 // vmovdqu (%rsp), %ymm5
 	LONG $0xc9dbd5c5 // vpand %ymm1, %ymm5, %ymm1
 	LONG $0x3f5de2c4; BYTE $0xe1 // vpmaxud %ymm1, %ymm4, %ymm4
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x028b // movl (%rdx), %eax
 	LONG $0x3f65e2c4; BYTE $0xca // vpmaxud %ymm2, %ymm3, %ymm1
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0x3f75e2c4; BYTE $0xc0 // vpmaxud %ymm0, %ymm1, %ymm0
 	LONG $0x3f5de2c4; BYTE $0xc0 // vpmaxud %ymm0, %ymm4, %ymm0
-	WORD $0x088b // movl (%rax), %ecx
 	LONG $0x047ffec5; BYTE $0x24 // vmovdqu %ymm0, (%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x348b; BYTE $0x94 // movl (%rsp,%rdx,4), %esi
-	WORD $0xce39 // cmpl %ecx, %esi
-	WORD $0x470f; BYTE $0xce // cmoval %esi, %ecx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x348b; BYTE $0x8c // movl (%rsp,%rcx,4), %esi
+	WORD $0xc639 // cmpl %eax, %esi
+	WORD $0x470f; BYTE $0xc6 // cmoval %esi, %eax
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
 	WORD $0xef75 // jne 0x120 <maxAbs+0x120>
-	WORD $0x0889 // movl %ecx, (%rax)
+	WORD $0x0289 // movl %eax, (%rdx)
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -12410,54 +12304,48 @@ TEXT ·sumSquaresAVX2(SB), 0, $256-8
 
 TEXT sumSquaresAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
 	LONG $0x1810fdc5 // vmovupd (%rax), %ymm3
 	LONG $0x5010fdc5; BYTE $0x20 // vmovupd 0x20(%rax), %ymm2
 	LONG $0x4810fdc5; BYTE $0x40 // vmovupd 0x40(%rax), %ymm1
 	LONG $0x4010fdc5; BYTE $0x60 // vmovupd 0x60(%rax), %ymm0
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0x047d // jge 0x25 <sumSquares+0x25>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x4aeb // jmp 0x6f <sumSquares+0x6f>
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5a7ca1c4; WORD $0x866c; BYTE $0x10 // vcvtps2pd 0x10(%rsi,%r8,4), %ymm5
-	LONG $0x5a7ca1c4; WORD $0x8624 // vcvtps2pd (%rsi,%r8,4), %ymm4
-	LONG $0x5a7ca1c4; WORD $0x8674; BYTE $0x20 // vcvtps2pd 0x20(%rsi,%r8,4), %ymm6
-	LONG $0x10488d49 // leaq 0x10(%r8), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x28 <sumSquares+0x28>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x43eb // jmp 0x6b <sumSquares+0x6b>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x6c5afcc5; WORD $0x10b2 // vcvtps2pd 0x10(%rdx,%rsi,4), %ymm5
+	LONG $0x245afcc5; BYTE $0xb2 // vcvtps2pd (%rdx,%rsi,4), %ymm4
+	LONG $0x745afcc5; WORD $0x20b2 // vcvtps2pd 0x20(%rdx,%rsi,4), %ymm6
+	LONG $0x107e8d48 // leaq 0x10(%rsi), %rdi
 	LONG $0xb8d5e2c4; BYTE $0xd5 // vfmadd231pd %ymm5, %ymm5, %ymm2
-	LONG $0x5a7ca1c4; WORD $0x866c; BYTE $0x30 // vcvtps2pd 0x30(%rsi,%r8,4), %ymm5
+	LONG $0x6c5afcc5; WORD $0x30b2 // vcvtps2pd 0x30(%rdx,%rsi,4), %ymm5
 	LONG $0xb8dde2c4; BYTE $0xdc // vfmadd231pd %ymm4, %ymm4, %ymm3
 	LONG $0xb8cde2c4; BYTE $0xce // vfmadd231pd %ymm6, %ymm6, %ymm1
-	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x20c68348 // addq $0x20, %rsi
 	LONG $0xb8d5e2c4; BYTE $0xc5 // vfmadd231pd %ymm5, %ymm5, %ymm0
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	WORD $0xc17e // jle 0x30 <sumSquares+0x30>
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0xc57e // jle 0x30 <sumSquares+0x30>
+	WORD $0x2948; BYTE $0xf9 // subq %rdi, %rcx
 	LONG $0x1811fdc5 // vmovupd %ymm3, (%rax)
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x5011fdc5; BYTE $0x20 // vmovupd %ymm2, 0x20(%rax)
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x4811fdc5; BYTE $0x40 // vmovupd %ymm1, 0x40(%rax)
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x4011fdc5; BYTE $0x60 // vmovupd %ymm0, 0x60(%rax)
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x387e // jle 0xcf <sumSquares+0xcf>
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	WORD $0x0348; BYTE $0x0f // addq (%rdi), %rcx
+	WORD $0x2c7e // jle 0xaf <sumSquares+0xaf>
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm0
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
 	LONG $0xc05afac5 // vcvtss2sd %xmm0, %xmm0, %xmm0
 	LONG $0xc059fbc5 // vmulsd %xmm0, %xmm0, %xmm0
-	LONG $0x0458fbc5; BYTE $0xf2 // vaddsd (%rdx,%rsi,8), %xmm0, %xmm0
-	LONG $0x0411fbc5; BYTE $0xf2 // vmovsd %xmm0, (%rdx,%rsi,8)
+	LONG $0x0458fbc5; BYTE $0xf0 // vaddsd (%rax,%rsi,8), %xmm0, %xmm0
+	LONG $0x0411fbc5; BYTE $0xf0 // vmovsd %xmm0, (%rax,%rsi,8)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xe175 // jne 0xb0 <sumSquares+0xb0>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xe175 // jne 0x90 <sumSquares+0x90>
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

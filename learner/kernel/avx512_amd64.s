@@ -10177,209 +10177,212 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normalizeAVX512(SB), 0, $256-8
+TEXT ·normalizeAVX512(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 192(SP), SP
+	LEAQ 256(SP), SP
 	ANDQ $~63, SP
 	CALL normalizeAVX512body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normalizeAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	LONG $0x0115840f; WORD $0x0000 // je 0x120 <normalize+0x120>
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x03268e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x14eb // jmp 0x34 <normalize+0x34>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x030a8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x10ec8348 // subq $0x10, %rsp
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x30578b4c // movq 0x30(%rdi), %r10
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x00fb840f; WORD $0x0000 // je 0x136 <normalize+0x136>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x02e68e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
+	LONG $0x247c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r15
+	LONG $0x24248b4c // movq (%rsp), %r12
+	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x19eb // jmp 0x75 <normalize+0x75>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0x02b58d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x2948; BYTE $0xd9 // subq %rbx, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x50 <normalize+0x50>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x67eb // jmp 0xaf <normalize+0xaf>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
-	LONG $0x487d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm0, %zmm1
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	LONG $0x48749162; WORD $0x0458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm1, %zmm0
-	LONG $0x487cb162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xb17e // jle 0x60 <normalize+0x60>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff688e0f; WORD $0xffff // jle 0x20 <normalize+0x20>
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x0847034c // addq 0x8(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x92 // vmovups (%r10,%rdx,4), %zmm2 {%k1} {z}
+	WORD $0x087d // jge 0x90 <normalize+0x90>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x46eb // jmp 0xd3 <normalize+0xd3>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xed31 // xorl %ebp, %ebp
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0xaf // vmovups (%r15,%rbp,4), %zmm0
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xaa // vmovups (%rdx,%rbp,4), %zmm1
+	LONG $0x106d8d4c // leaq 0x10(%rbp), %r13
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0xae // vfmadd213ps (%rsi,%rbp,4), %zmm0, %zmm1
+	LONG $0x4874d162; WORD $0x0458; BYTE $0xae // vaddps (%r14,%rbp,4), %zmm1, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0xac // vmovups %zmm0, (%r12,%rbp,4)
+	LONG $0x20c58348 // addq $0x20, %rbp
+	WORD $0x3948; BYTE $0xcd // cmpq %rcx, %rbp
+	WORD $0x894c; BYTE $0xed // movq %r13, %rbp
+	WORD $0xcd7e // jle 0xa0 <normalize+0xa0>
+	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
+	WORD $0x887e // jle 0x60 <normalize+0x60>
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xaa // vmovups (%rdx,%r13,4), %zmm1 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0xae // vmovups (%rsi,%r13,4), %zmm2 {%k1} {z}
+	LONG $0x982c8d48 // leaq (%rax,%rbx,4), %rbp
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x98048d48 // leaq (%rax,%rbx,4), %rax
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0xa8 // vmovups (%rax,%r13,4), %zmm0 {%k1} {z}
+	LONG $0x9b048d49 // leaq (%r11,%rbx,4), %rax
 	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%r13,4), %zmm1 {%k1} {z}
 	LONG $0x486cf162; WORD $0xc158 // vaddps %zmm1, %zmm2, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x96 // vmovups %zmm0, (%rsi,%rdx,4) {%k1}
-	LONG $0xffff00e9; BYTE $0xff // jmp 0x20 <normalize+0x20>
+	QUAD $0x00ad4411497cb162 // vmovups %zmm0, (%rbp,%r13,4) {%k1}
+	LONG $0xffff2ae9; BYTE $0xff // jmp 0x60 <normalize+0x60>
 	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x0117840f; WORD $0x0000 // je 0x246 <normalize+0x246>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x02068e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
+	LONG $0x0101840f; WORD $0x0000 // je 0x242 <normalize+0x242>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01e08e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
 	LONG $0x487df262; WORD $0x4718; BYTE $0x10 // vbroadcastss 0x40(%rdi), %zmm0
 	LONG $0x487df262; WORD $0x4f18; BYTE $0x11 // vbroadcastss 0x44(%rdi), %zmm1
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x16eb // jmp 0x164 <normalize+0x164>
+	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
+	LONG $0x24348b4c // movq (%rsp), %r14
+	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x14eb // jmp 0x182 <normalize+0x182>
 	WORD $0x9066 // nop
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x01da8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
+	LONG $0x01a88d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x180 <normalize+0x180>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x65eb // jmp 0x1dd <normalize+0x1dd>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0x487c9162; WORD $0x1c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm3
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	LONG $0x486d9262; WORD $0x1ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm2, %zmm3
+	WORD $0x0b7d // jge 0x1a0 <normalize+0x1a0>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x4feb // jmp 0x1e9 <normalize+0x1e9>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x1410; BYTE $0xa3 // vmovups (%rbx,%r12,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm3
+	LONG $0x247c8d4d; BYTE $0x10 // leaq 0x10(%r12), %r15
+	LONG $0x486db262; WORD $0x1ca8; BYTE $0xa6 // vfmadd213ps (%rsi,%r12,4), %zmm2, %zmm3
 	LONG $0x487cf162; WORD $0xd35f // vmaxps %zmm3, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xb37e // jle 0x190 <normalize+0x190>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff6a8e0f; WORD $0xffff // jle 0x150 <normalize+0x150>
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xa6 // vmovups %zmm2, (%r14,%r12,4)
+	LONG $0x20c48349 // addq $0x20, %r12
+	WORD $0x3949; BYTE $0xcc // cmpq %rcx, %r12
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	WORD $0xc77e // jle 0x1b0 <normalize+0x1b0>
+	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
+	WORD $0x827e // jle 0x170 <normalize+0x170>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
+	LONG $0x24048b48 // movq (%rsp), %rax
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm3 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x2410; BYTE $0xbe // vmovups (%rsi,%r15,4), %zmm4 {%k1} {z}
+	LONG $0x98048d4f // leaq (%r8,%r11,4), %r8
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb8 // vmovups (%r8,%r15,4), %zmm2 {%k1} {z}
 	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
 	LONG $0x487cf162; WORD $0xd45f // vmaxps %zmm4, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
-	LONG $0xffff0ae9; BYTE $0xff // jmp 0x150 <normalize+0x150>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00ef8e0f; WORD $0x0000 // jle 0x33e <normalize+0x33e>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x1deb // jmp 0x274 <normalize+0x274>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x00ca8d0f; WORD $0x0000 // jge 0x33e <normalize+0x33e>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x497cb162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%r15,4) {%k1}
+	LONG $0xffff2ee9; BYTE $0xff // jmp 0x170 <normalize+0x170>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x00df8e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
+	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
+	LONG $0x24348b4c // movq (%rsp), %r14
+	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x21eb // jmp 0x282 <normalize+0x282>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
+	LONG $0x00a88d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x290 <normalize+0x290>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x59eb // jmp 0x2e1 <normalize+0x2e1>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x105f8b4c // movq 0x10(%rdi), %r11
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x83 // vmovups (%r11,%r8,4), %zmm1
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm0
-	LONG $0x487d9262; WORD $0x0ca8; BYTE $0x82 // vfmadd213ps (%r10,%r8,4), %zmm0, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xbf7e // jle 0x2a0 <normalize+0x2a0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff768e0f; WORD $0xffff // jle 0x260 <normalize+0x260>
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm0 {%k1} {z}
+	WORD $0x0b7d // jge 0x2a0 <normalize+0x2a0>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x43eb // jmp 0x2dd <normalize+0x2dd>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0xa3 // vmovups (%rbx,%r12,4), %zmm0
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm1
+	LONG $0x247c8d4d; BYTE $0x10 // leaq 0x10(%r12), %r15
+	LONG $0x487db262; WORD $0x0ca8; BYTE $0xa6 // vfmadd213ps (%rsi,%r12,4), %zmm0, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa6 // vmovups %zmm1, (%r14,%r12,4)
+	LONG $0x20c48349 // addq $0x20, %r12
+	WORD $0x3949; BYTE $0xcc // cmpq %rcx, %r12
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	WORD $0xd37e // jle 0x2b0 <normalize+0x2b0>
+	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
+	WORD $0x8e7e // jle 0x270 <normalize+0x270>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
+	LONG $0x24048b48 // movq (%rsp), %rax
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm1 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0xbe // vmovups (%rsi,%r15,4), %zmm2 {%k1} {z}
+	LONG $0x98048d4f // leaq (%r8,%r11,4), %r8
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0xb8 // vmovups (%r8,%r15,4), %zmm0 {%k1} {z}
 	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
-	LONG $0xffff22e9; BYTE $0xff // jmp 0x260 <normalize+0x260>
+	LONG $0x497cb162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%r15,4) {%k1}
+	LONG $0xffff46e9; BYTE $0xff // jmp 0x270 <normalize+0x270>
+	LONG $0x10c48348 // addq $0x10, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·biasAVX512(SB), 0, $256-8
+TEXT ·biasAVX512(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -10390,95 +10393,904 @@ TEXT ·biasAVX512(SB), 0, $256-8
 	RET
 
 TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01038e0f; WORD $0x0000 // jle 0x110 <bias+0x110>
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01058e0f; WORD $0x0000 // jle 0x112 <bias+0x112>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
 	LONG $0x487df262; WORD $0x4718; BYTE $0x0a // vbroadcastss 0x28(%rdi), %zmm0
 	LONG $0x487df262; WORD $0x4f18; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm1
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x21eb // jmp 0x44 <bias+0x44>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x00cc8d0f; WORD $0x0000 // jge 0x110 <bias+0x110>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x207f8b48 // movq 0x20(%rdi), %rdi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x00000000bd0c8d4c // leaq (,%rdi,4), %r9
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x1deb // jmp 0x62 <bias+0x62>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
+	LONG $0x00a88d0f; WORD $0x0000 // jge 0x10a <bias+0x10a>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x294c; BYTE $0xd1 // subq %r10, %rcx
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x60 <bias+0x60>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x5aeb // jmp 0xb2 <bias+0xb2>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	LONG $0x486c9162; WORD $0x1458; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm2, %zmm2
+	WORD $0x0b7d // jge 0x80 <bias+0x80>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x47eb // jmp 0xc1 <bias+0xc1>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c9162; WORD $0x1410; BYTE $0xbb // vmovups (%r11,%r15,4), %zmm2
+	LONG $0x10778d4d // leaq 0x10(%r15), %r14
+	LONG $0x486cb162; WORD $0x1458; BYTE $0xbe // vaddps (%rsi,%r15,4), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xbe7e // jle 0x70 <bias+0x70>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff758e0f; WORD $0xffff // jle 0x30 <bias+0x30>
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x487cb162; WORD $0x1411; BYTE $0xbb // vmovups %zmm2, (%rbx,%r15,4)
+	LONG $0x20c78349 // addq $0x20, %r15
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0xcf7e // jle 0x90 <bias+0x90>
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0x8a7e // jle 0x50 <bias+0x50>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0x2944; BYTE $0xf1 // subl %r14d, %ecx
+	LONG $0x92248d4e // leaq (%rdx,%r10,4), %r12
+	LONG $0x903c8d4f // leaq (%r8,%r10,4), %r15
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb4 // vmovups (%r12,%r14,4), %zmm2 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xb6 // vmovups (%rsi,%r14,4), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%r8,%rdx,4) {%k1}
-	LONG $0xffff20e9; BYTE $0xff // jmp 0x30 <bias+0x30>
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xb7 // vmovups %zmm2, (%r15,%r14,4) {%k1}
+	LONG $0xffff46e9; BYTE $0xff // jmp 0x50 <bias+0x50>
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 
-TEXT ·normSumsAVX512(SB), 0, $320-8
+TEXT ·normSumsAVX512(SB), 0, $384-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 256(SP), SP
+	LEAQ 320(SP), SP
 	ANDQ $~63, SP
 	CALL normSumsAVX512body<>(SB)
 	MOVQ R12, SP
 	RET
 
 TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x40478b4c // movq 0x40(%rdi), %r8
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x50ec8348 // subq $0x50, %rsp
+	LONG $0x40578b4c // movq 0x40(%rdi), %r10
+	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	LONG $0x485f8b4c // movq 0x48(%rdi), %r11
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x28778b4c // movq 0x28(%rdi), %r14
+	LONG $0x307f8b4c // movq 0x30(%rdi), %r15
+	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
+	WORD $0x0948; BYTE $0xfa // orq %rdi, %rdx
 	LONG $0x20eac148 // shrq $0x20, %rdx
-	WORD $0x0a74 // je 0x26 <normSums+0x26>
+	WORD $0x0a74 // je 0x67 <normSums+0x67>
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
 	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x06eb // jmp 0x2c <normSums+0x2c>
+	WORD $0xf748; BYTE $0xff // idivq %rdi
+	WORD $0x07eb // jmp 0x6e <normSums+0x6e>
+	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf1f7 // divl %ecx
-	WORD $0xc289 // movl %eax, %edx
+	WORD $0xf7f7 // divl %edi
+	QUAD $0x00000000852c8d48 // leaq (,%rax,4), %rbp
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x24348948 // movq %rsi, (%rsp)
+	LONG $0x2444894c; BYTE $0x10 // movq %r8, 0x10(%rsp)
+	LONG $0x244c894c; BYTE $0x18 // movq %r9, 0x18(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	LONG $0xd2af0f49 // imulq %r10, %rdx
+	LONG $0x247c8348; WORD $0x0040 // cmpq $0x0, 0x40(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x0211840f; WORD $0x0000 // je 0x2b7 <normSums+0x2b7>
+	LONG $0x20fa8349 // cmpq $0x20, %r10
+	LONG $0x03888d0f; WORD $0x0000 // jge 0x438 <normSums+0x438>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x10ca8348 // orq $0x10, %rdx
+	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
+	LONG $0x07048e0f; WORD $0x0000 // jle 0x7c7 <normSums+0x7c7>
+	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0x0d178e0f; WORD $0x0000 // jle 0xdf5 <normSums+0xdf5>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0ccc8e0f; WORD $0x0000 // jle 0xdc5 <normSums+0xdc5>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x00b55c10c97cd162 // vmovups (%r13,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x487df262; WORD $0xe018 // vbroadcastss %xmm0, %zmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm2 {%k1} {z}
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97c7162; WORD $0x3410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm14 {%k1} {z}
+	LONG $0x0b048d4c // leaq (%rbx,%rcx), %r8
+	LONG $0x487ce162; WORD $0xc228 // vmovaps %zmm2, %zmm16
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x0c // vmovups (%r12,%rcx), %zmm15 {%k1} {z}
+	LONG $0x0c0c8d4d // leaq (%r12,%rcx), %r9
+	LONG $0x04c68348 // addq $0x4, %rsi
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	LONG $0xc97ca162; WORD $0x0c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm17 {%k1} {z}
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0xc97ca162; WORD $0x1410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm18 {%k1} {z}
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0x480de262; WORD $0xc1a8 // vfmadd213ps %zmm1, %zmm14, %zmm16
+	LONG $0x480c7162; WORD $0xf35c // vsubps %zmm3, %zmm14, %zmm14
+	LONG $0x4854b162; WORD $0xd0c2; BYTE $0x01 // vcmpltps %zmm16, %zmm5, %k2
+	LONG $0x427cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm16, %k2 {%k2}
+	LONG $0x487ce162; WORD $0xc228 // vmovaps %zmm2, %zmm16
+	LONG $0x4075e262; WORD $0xc1a8 // vfmadd213ps %zmm1, %zmm17, %zmm16
+	LONG $0xca7c5162; WORD $0xff28 // vmovaps %zmm15, %zmm15 {%k2} {z}
+	LONG $0x48055262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm15, %zmm11
+	LONG $0x48145162; WORD $0xef58 // vaddps %zmm15, %zmm13, %zmm13
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm15 {%k1} {z}
+	LONG $0x40747162; WORD $0xf35c // vsubps %zmm3, %zmm17, %zmm14
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0xc97ca162; WORD $0x0c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm17 {%k1} {z}
+	LONG $0x4854b162; WORD $0xd0c2; BYTE $0x01 // vcmpltps %zmm16, %zmm5, %k2
+	LONG $0x427cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm16, %k2 {%k2}
+	LONG $0x487ce162; WORD $0xc228 // vmovaps %zmm2, %zmm16
+	LONG $0x406de262; WORD $0xc1a8 // vfmadd213ps %zmm1, %zmm18, %zmm16
+	LONG $0xca7c5162; WORD $0xff28 // vmovaps %zmm15, %zmm15 {%k2} {z}
+	LONG $0x48055262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm15, %zmm10
+	LONG $0x481c5162; WORD $0xe758 // vaddps %zmm15, %zmm12, %zmm12
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm15 {%k1} {z}
+	LONG $0x4854b162; WORD $0xd0c2; BYTE $0x01 // vcmpltps %zmm16, %zmm5, %k2
+	LONG $0x406c7162; WORD $0xf35c // vsubps %zmm3, %zmm18, %zmm14
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x427cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm16, %k2 {%k2}
+	LONG $0x487ce162; WORD $0xc228 // vmovaps %zmm2, %zmm16
+	LONG $0x4075e262; WORD $0xc1a8 // vfmadd213ps %zmm1, %zmm17, %zmm16
+	LONG $0xca7c5162; WORD $0xff28 // vmovaps %zmm15, %zmm15 {%k2} {z}
+	LONG $0x4805d262; WORD $0xfeb8 // vfmadd231ps %zmm14, %zmm15, %zmm7
+	LONG $0x48345162; WORD $0xcf58 // vaddps %zmm15, %zmm9, %zmm9
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm15 {%k1} {z}
+	LONG $0x4854b162; WORD $0xd0c2; BYTE $0x01 // vcmpltps %zmm16, %zmm5, %k2
+	LONG $0x40747162; WORD $0xf35c // vsubps %zmm3, %zmm17, %zmm14
+	LONG $0x427cf162; WORD $0xd4c2; BYTE $0x02 // vcmpleps %zmm4, %zmm16, %k2 {%k2}
+	LONG $0xca7c5162; WORD $0xff28 // vmovaps %zmm15, %zmm15 {%k2} {z}
+	LONG $0x4805d262; WORD $0xf6b8 // vfmadd231ps %zmm14, %zmm15, %zmm6
+	LONG $0x483c5162; WORD $0xc758 // vaddps %zmm15, %zmm8, %zmm8
+	WORD $0x3948; BYTE $0xee // cmpq %rbp, %rsi
+	LONG $0xfedc8c0f; WORD $0xffff // jl 0x170 <normSums+0x170>
+	LONG $0x4824d162; WORD $0xca58 // vaddps %zmm10, %zmm11, %zmm1
+	LONG $0x4844f162; WORD $0xd658 // vaddps %zmm6, %zmm7, %zmm2
+	LONG $0x4834d162; WORD $0xd858 // vaddps %zmm8, %zmm9, %zmm3
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x4814d162; WORD $0xd458 // vaddps %zmm12, %zmm13, %zmm2
+	LONG $0x00016be9; BYTE $0x00 // jmp 0x422 <normSums+0x422>
+	LONG $0x20fa8349 // cmpq $0x20, %r10
+	LONG $0x07018d0f; WORD $0x0000 // jge 0x9c2 <normSums+0x9c2>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x10c98349 // orq $0x10, %r9
+	WORD $0x394d; BYTE $0xd1 // cmpq %r10, %r9
+	LONG $0x09738e0f; WORD $0x0000 // jle 0xc47 <normSums+0xc47>
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	WORD $0x394d; BYTE $0xda // cmpq %r11, %r10
+	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
+	LONG $0x0b038e0f; WORD $0x0000 // jle 0xdf5 <normSums+0xdf5>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x0ab88e0f; WORD $0x0000 // jle 0xdc5 <normSums+0xdc5>
+	QUAD $0x00b54c10c97cd162 // vmovups (%r13,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97c7162; WORD $0x1410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm10 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x0c // vmovups (%r12,%rcx), %zmm11 {%k1} {z}
+	LONG $0x0b048d4c // leaq (%rbx,%rcx), %r8
+	LONG $0x0c0c8d4d // leaq (%r12,%rcx), %r9
+	LONG $0x04c68348 // addq $0x4, %rsi
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm12 {%k1} {z}
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0xc97c3162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm13 {%k1} {z}
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0x482c7162; WORD $0xd15c // vsubps %zmm1, %zmm10, %zmm10
+	LONG $0x48245162; WORD $0xc958 // vaddps %zmm9, %zmm11, %zmm9
+	LONG $0x4825d262; WORD $0xfab8 // vfmadd231ps %zmm10, %zmm11, %zmm7
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0x481c7162; WORD $0xd15c // vsubps %zmm1, %zmm12, %zmm10
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0xc97c3162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm12 {%k1} {z}
+	LONG $0x4825d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm11, %zmm6
+	LONG $0x48245162; WORD $0xc058 // vaddps %zmm8, %zmm11, %zmm8
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0x48147162; WORD $0xd15c // vsubps %zmm1, %zmm13, %zmm10
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x4825d262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm11, %zmm3
+	LONG $0x4824f162; WORD $0xed58 // vaddps %zmm5, %zmm11, %zmm5
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0x481c7162; WORD $0xd15c // vsubps %zmm1, %zmm12, %zmm10
+	LONG $0x4825d262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm11, %zmm2
+	LONG $0x4824f162; WORD $0xe458 // vaddps %zmm4, %zmm11, %zmm4
+	WORD $0x3948; BYTE $0xee // cmpq %rbp, %rsi
+	LONG $0xff5c8c0f; WORD $0xffff // jl 0x360 <normSums+0x360>
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x4844f162; WORD $0xce58 // vaddps %zmm6, %zmm7, %zmm1
+	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x4834d162; WORD $0xd058 // vaddps %zmm8, %zmm9, %zmm2
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0x000995e9; BYTE $0x00 // jmp 0xdcd <normSums+0xdcd>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x240c8b4c // movq (%rsp), %r9
+	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x5aeb // jmp 0x4b5 <normSums+0x4b5>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm4, %zmm4
+	LONG $0x24548d49; BYTE $0x20 // leaq 0x20(%r12), %rdx
+	LONG $0x80e98349 // subq $-0x80, %r9
+	LONG $0x80e88349 // subq $-0x80, %r8
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x8e // vmovups %zmm4, (%r14,%rcx,4)
+	LONG $0x4854d162; WORD $0x2458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm5, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x8f // vmovups %zmm4, (%r15,%rcx,4)
+	QUAD $0x018e6458484cd162 // vaddps 0x40(%r14,%rcx,4), %zmm6, %zmm4
+	QUAD $0x018e6411487cd162 // vmovups %zmm4, 0x40(%r14,%rcx,4)
+	QUAD $0x018f5c584864d162 // vaddps 0x40(%r15,%rcx,4), %zmm3, %zmm3
+	QUAD $0x018f5c11487cd162 // vmovups %zmm3, 0x40(%r15,%rcx,4)
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
+	LONG $0xfbfe8f0f; WORD $0xffff // jg 0xb3 <normSums+0xb3>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x937e // jle 0x460 <normSums+0x460>
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x003c0162; WORD $0xc057 // vxorps %xmm24, %xmm24, %xmm24
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x487cf162; WORD $0x2410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm4
+	QUAD $0x018a6c10487cf162 // vmovups 0x40(%rdx,%rcx,4), %zmm5
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm8
+	QUAD $0x018a5410487c7162 // vmovups 0x40(%rdx,%rcx,4), %zmm10
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1c10; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm11
+	QUAD $0x018a6c10487c7162 // vmovups 0x40(%rdx,%rcx,4), %zmm13
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c0162; WORD $0x0c10; BYTE $0x21 // vmovups (%r9,%r12), %zmm25
+	LONG $0x487c4162; WORD $0xd828 // vmovaps %zmm8, %zmm27
+	QUAD $0x01215410487c0162 // vmovups 0x40(%r9,%r12), %zmm26
+	LONG $0x21148d4f // leaq (%r9,%r12), %r10
+	LONG $0x201c8d4f // leaq (%r8,%r12), %r11
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0x487c2162; WORD $0x2410; BYTE $0x17 // vmovups (%rdi,%r10), %zmm28
+	LONG $0x3a348d49 // leaq (%r10,%rdi), %rsi
+	LONG $0x3b1c8d49 // leaq (%r11,%rdi), %rbx
+	LONG $0x40354262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm25, %zmm27
+	LONG $0x40346162; WORD $0xcc5c // vsubps %zmm4, %zmm25, %zmm25
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0xc97c0162; WORD $0x1c10; BYTE $0x20 // vmovups (%r8,%r12), %zmm27 {%k1} {z}
+	LONG $0x40258262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm27, %zmm20
+	LONG $0x484c9162; WORD $0xf358 // vaddps %zmm27, %zmm6, %zmm6
+	LONG $0x487c4162; WORD $0xda28 // vmovaps %zmm10, %zmm27
+	LONG $0x402d4262; WORD $0xdda8 // vfmadd213ps %zmm13, %zmm26, %zmm27
+	LONG $0x402c6162; WORD $0xd55c // vsubps %zmm5, %zmm26, %zmm26
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0x487c4162; WORD $0xd828 // vmovaps %zmm8, %zmm27
+	LONG $0x401d4262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm28, %zmm27
+	QUAD $0x01204c10c97c0162 // vmovups 0x40(%r8,%r12), %zmm25 {%k1} {z}
+	WORD $0x014d; BYTE $0xec // addq %r13, %r12
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0xc97c2162; WORD $0x1c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm27 {%k1} {z}
+	LONG $0x40358262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm25, %zmm17
+	QUAD $0x01175410487c2162 // vmovups 0x40(%rdi,%r10), %zmm26
+	LONG $0x48649162; WORD $0xd958 // vaddps %zmm25, %zmm3, %zmm3
+	LONG $0x401c6162; WORD $0xcc5c // vsubps %zmm4, %zmm28, %zmm25
+	LONG $0x487c6162; WORD $0x2410; BYTE $0x37 // vmovups (%rdi,%rsi), %zmm28
+	LONG $0x3e148d4c // leaq (%rsi,%rdi), %r10
+	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
+	LONG $0x480c1162; WORD $0xf358 // vaddps %zmm27, %zmm14, %zmm14
+	LONG $0x487c4162; WORD $0xda28 // vmovaps %zmm10, %zmm27
+	LONG $0x402d4262; WORD $0xdda8 // vfmadd213ps %zmm13, %zmm26, %zmm27
+	LONG $0x402c6162; WORD $0xd55c // vsubps %zmm5, %zmm26, %zmm26
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0x487c4162; WORD $0xd828 // vmovaps %zmm8, %zmm27
+	LONG $0x401d4262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm28, %zmm27
+	QUAD $0x011f4c10c97c2162 // vmovups 0x40(%rdi,%r11), %zmm25 {%k1} {z}
+	LONG $0x3b1c8d4c // leaq (%rbx,%rdi), %r11
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0xc97c6162; WORD $0x1c10; BYTE $0x1f // vmovups (%rdi,%rbx), %zmm27 {%k1} {z}
+	LONG $0x40358262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm25, %zmm18
+	QUAD $0x01375410487c6162 // vmovups 0x40(%rdi,%rsi), %zmm26
+	LONG $0x48449162; WORD $0xf958 // vaddps %zmm25, %zmm7, %zmm7
+	LONG $0x401c6162; WORD $0xcc5c // vsubps %zmm4, %zmm28, %zmm25
+	LONG $0x487c2162; WORD $0x2410; BYTE $0x17 // vmovups (%rdi,%r10), %zmm28
+	LONG $0x40258262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm27, %zmm23
+	LONG $0x48041162; WORD $0xfb58 // vaddps %zmm27, %zmm15, %zmm15
+	LONG $0x487c4162; WORD $0xda28 // vmovaps %zmm10, %zmm27
+	LONG $0x402d4262; WORD $0xdda8 // vfmadd213ps %zmm13, %zmm26, %zmm27
+	LONG $0x402c6162; WORD $0xd55c // vsubps %zmm5, %zmm26, %zmm26
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0x487c4162; WORD $0xd828 // vmovaps %zmm8, %zmm27
+	LONG $0x401d4262; WORD $0xdba8 // vfmadd213ps %zmm11, %zmm28, %zmm27
+	QUAD $0x011f4c10c97c6162 // vmovups 0x40(%rdi,%rbx), %zmm25 {%k1} {z}
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	LONG $0xc97c2162; WORD $0x1c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm27 {%k1} {z}
+	LONG $0x40358262; WORD $0xdab8 // vfmadd231ps %zmm26, %zmm25, %zmm19
+	QUAD $0x01175410487c2162 // vmovups 0x40(%rdi,%r10), %zmm26
+	LONG $0x48341162; WORD $0xc958 // vaddps %zmm25, %zmm9, %zmm9
+	LONG $0x401c6162; WORD $0xcc5c // vsubps %zmm4, %zmm28, %zmm25
+	LONG $0x40250262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm27, %zmm24
+	LONG $0x407c8162; WORD $0xc358 // vaddps %zmm27, %zmm16, %zmm16
+	LONG $0x487c4162; WORD $0xda28 // vmovaps %zmm10, %zmm27
+	LONG $0x402d4262; WORD $0xdda8 // vfmadd213ps %zmm13, %zmm26, %zmm27
+	LONG $0x402c6162; WORD $0xd55c // vsubps %zmm5, %zmm26, %zmm26
+	LONG $0x486c9162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm27, %zmm2, %k1
+	LONG $0x4124f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm27, %k1 {%k1}
+	QUAD $0x011f4c10c97c2162 // vmovups 0x40(%rdi,%r11), %zmm25 {%k1} {z}
+	LONG $0x40358262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm25, %zmm21
+	LONG $0x481c1162; WORD $0xe158 // vaddps %zmm25, %zmm12, %zmm12
+	WORD $0x3948; BYTE $0xea // cmpq %rbp, %rdx
+	LONG $0xfe008c0f; WORD $0xffff // jl 0x570 <normSums+0x570>
+	LONG $0x405cb162; WORD $0xe658 // vaddps %zmm22, %zmm20, %zmm4
+	LONG $0x40449162; WORD $0xe858 // vaddps %zmm24, %zmm23, %zmm5
+	LONG $0x484cd162; WORD $0xf658 // vaddps %zmm14, %zmm6, %zmm6
+	LONG $0x48043162; WORD $0xc058 // vaddps %zmm16, %zmm15, %zmm8
+	LONG $0x4864f162; WORD $0xdf58 // vaddps %zmm7, %zmm3, %zmm3
+	LONG $0x4834d162; WORD $0xfc58 // vaddps %zmm12, %zmm9, %zmm7
+	LONG $0x40743162; WORD $0xd258 // vaddps %zmm18, %zmm17, %zmm10
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x484cd162; WORD $0xe858 // vaddps %zmm8, %zmm6, %zmm5
+	LONG $0x40643162; WORD $0xc558 // vaddps %zmm21, %zmm19, %zmm8
+	LONG $0x4864f162; WORD $0xdf58 // vaddps %zmm7, %zmm3, %zmm3
+	LONG $0x482cd162; WORD $0xf058 // vaddps %zmm8, %zmm10, %zmm6
+	LONG $0xfffc99e9; BYTE $0xff // jmp 0x460 <normSums+0x460>
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xa10c8d4a // leaq (%rcx,%r12,4), %rcx
+	LONG $0xa30c8d4f // leaq (%r11,%r12,4), %r9
+	WORD $0x34eb // jmp 0x824 <normSums+0x824>
+	LONG $0x485c9162; WORD $0x2458; BYTE $0xa6 // vaddps (%r14,%r12,4), %zmm4, %zmm4
+	LONG $0x10568d48 // leaq 0x10(%rsi), %rdx
+	LONG $0x40c18348 // addq $0x40, %rcx
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0x487c9162; WORD $0x2411; BYTE $0xa6 // vmovups %zmm4, (%r14,%r12,4)
+	LONG $0x48649162; WORD $0x1c58; BYTE $0xa7 // vaddps (%r15,%r12,4), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xa7 // vmovups %zmm3, (%r15,%r12,4)
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
+	LONG $0xf8ac8f0f; WORD $0xffff // jg 0xd0 <normSums+0xd0>
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xbc7e // jle 0x7f0 <normSums+0x7f0>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x00a56410487c9162 // vmovups (%r13,%r12,4), %zmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	LONG $0x487cb162; WORD $0x2c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm5
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x487cb162; WORD $0x3410; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm6
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x9066 // nop
+	LONG $0x487c7162; WORD $0x3410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm14
+	LONG $0x487c7162; WORD $0xfd28 // vmovaps %zmm5, %zmm15
+	LONG $0x111c8d4c // leaq (%rcx,%rdx), %r11
+	LONG $0x112c8d4d // leaq (%r9,%rdx), %r13
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0x487ca162; WORD $0x0410; BYTE $0x1f // vmovups (%rdi,%r11), %zmm16
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0x487ca162; WORD $0x0c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm17
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0x480d7262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm14, %zmm15
+	LONG $0x480c7162; WORD $0xf45c // vsubps %zmm4, %zmm14, %zmm14
+	LONG $0x486cd162; WORD $0xcfc2; BYTE $0x01 // vcmpltps %zmm15, %zmm2, %k1
+	LONG $0x4904f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm15, %k1 {%k1}
+	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm15 {%k1} {z}
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0x48055262; WORD $0xd6b8 // vfmadd231ps %zmm14, %zmm15, %zmm10
+	LONG $0x483c5162; WORD $0xc758 // vaddps %zmm15, %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0xfd28 // vmovaps %zmm5, %zmm15
+	LONG $0x407d7262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm16, %zmm15
+	LONG $0x407c7162; WORD $0xf45c // vsubps %zmm4, %zmm16, %zmm14
+	LONG $0x487ca162; WORD $0x0410; BYTE $0x1f // vmovups (%rdi,%r11), %zmm16
+	LONG $0x486cd162; WORD $0xcfc2; BYTE $0x01 // vcmpltps %zmm15, %zmm2, %k1
+	LONG $0x4904f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm15, %k1 {%k1}
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x2f // vmovups (%rdi,%r13), %zmm15 {%k1} {z}
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x48055262; WORD $0xdeb8 // vfmadd231ps %zmm14, %zmm15, %zmm11
+	LONG $0x4844d162; WORD $0xff58 // vaddps %zmm15, %zmm7, %zmm7
+	LONG $0x487c7162; WORD $0xfd28 // vmovaps %zmm5, %zmm15
+	LONG $0x40757262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm17, %zmm15
+	LONG $0x40747162; WORD $0xf45c // vsubps %zmm4, %zmm17, %zmm14
+	LONG $0x486cd162; WORD $0xcfc2; BYTE $0x01 // vcmpltps %zmm15, %zmm2, %k1
+	LONG $0x4904f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm15, %k1 {%k1}
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x2f // vmovups (%rdi,%r13), %zmm15 {%k1} {z}
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x48055262; WORD $0xe6b8 // vfmadd231ps %zmm14, %zmm15, %zmm12
+	LONG $0x4864d162; WORD $0xdf58 // vaddps %zmm15, %zmm3, %zmm3
+	LONG $0x487c7162; WORD $0xfd28 // vmovaps %zmm5, %zmm15
+	LONG $0x407d7262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm16, %zmm15
+	LONG $0x407c7162; WORD $0xf45c // vsubps %zmm4, %zmm16, %zmm14
+	LONG $0x486cd162; WORD $0xcfc2; BYTE $0x01 // vcmpltps %zmm15, %zmm2, %k1
+	LONG $0x4904f162; WORD $0xc9c2; BYTE $0x02 // vcmpleps %zmm1, %zmm15, %k1 {%k1}
+	LONG $0xc97c3162; WORD $0x3c10; BYTE $0x2f // vmovups (%rdi,%r13), %zmm15 {%k1} {z}
+	LONG $0x48055262; WORD $0xeeb8 // vfmadd231ps %zmm14, %zmm15, %zmm13
+	LONG $0x48345162; WORD $0xcf58 // vaddps %zmm15, %zmm9, %zmm9
+	WORD $0x3949; BYTE $0xec // cmpq %rbp, %r12
+	LONG $0xfef48c0f; WORD $0xffff // jl 0x880 <normSums+0x880>
+	LONG $0x482cd162; WORD $0xe358 // vaddps %zmm11, %zmm10, %zmm4
+	LONG $0x481cd162; WORD $0xed58 // vaddps %zmm13, %zmm12, %zmm5
+	LONG $0x483cf162; WORD $0xf758 // vaddps %zmm7, %zmm8, %zmm6
+	LONG $0x4864d162; WORD $0xd958 // vaddps %zmm9, %zmm3, %zmm3
+	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x484cf162; WORD $0xdb58 // vaddps %zmm3, %zmm6, %zmm3
+	LONG $0xfffe2ee9; BYTE $0xff // jmp 0x7f0 <normSums+0x7f0>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x240c8b4c // movq (%rsp), %r9
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x69eb // jmp 0xa45 <normSums+0xa45>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x48649162; WORD $0x1c58; BYTE $0xae // vaddps (%r14,%r13,4), %zmm3, %zmm3
+	LONG $0x24548d49; BYTE $0x20 // leaq 0x20(%r12), %rdx
+	LONG $0x80e98349 // subq $-0x80, %r9
+	LONG $0x80e88349 // subq $-0x80, %r8
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xae // vmovups %zmm3, (%r14,%r13,4)
+	LONG $0x485c9162; WORD $0x1c58; BYTE $0xaf // vaddps (%r15,%r13,4), %zmm4, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xaf // vmovups %zmm3, (%r15,%r13,4)
+	QUAD $0x01ae4c5848749162 // vaddps 0x40(%r14,%r13,4), %zmm1, %zmm1
+	QUAD $0x01ae4c11487c9162 // vmovups %zmm1, 0x40(%r14,%r13,4)
+	QUAD $0x01af4c58486c9162 // vaddps 0x40(%r15,%r13,4), %zmm2, %zmm1
+	QUAD $0x01af4c11487c9162 // vmovups %zmm1, 0x40(%r15,%r13,4)
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
+	LONG $0xf87f8f0f; WORD $0xffff // jg 0x2c4 <normSums+0x2c4>
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x937e // jle 0x9e0 <normSums+0x9e0>
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0xa9 // vmovups (%rcx,%r13,4), %zmm3
+	QUAD $0x01a96410487cb162 // vmovups 0x40(%rcx,%r13,4), %zmm4
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cc162; WORD $0x1c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm19
+	LONG $0x487cc162; WORD $0x2c10; BYTE $0x10 // vmovups (%r8,%rdx), %zmm21
+	LONG $0x11148d4d // leaq (%r9,%rdx), %r10
+	QUAD $0x01116410487cc162 // vmovups 0x40(%r9,%rdx), %zmm20
+	LONG $0x101c8d4d // leaq (%r8,%rdx), %r11
+	QUAD $0x01107410487cc162 // vmovups 0x40(%r8,%rdx), %zmm22
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x3a1c8d49 // leaq (%r10,%rdi), %rbx
+	LONG $0x3b0c8d49 // leaq (%r11,%rdi), %rcx
+	LONG $0x4064e162; WORD $0xdb5c // vsubps %zmm3, %zmm19, %zmm19
+	LONG $0x4054a162; WORD $0xd258 // vaddps %zmm18, %zmm21, %zmm18
+	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
+	LONG $0x404c5162; WORD $0xf658 // vaddps %zmm14, %zmm22, %zmm14
+	LONG $0x40553262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm15
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
+	LONG $0x404d3262; WORD $0xc4b8 // vfmadd231ps %zmm20, %zmm22, %zmm8
+	QUAD $0x01176410487ca162 // vmovups 0x40(%rdi,%r10), %zmm20
+	QUAD $0x011f7410487ca162 // vmovups 0x40(%rdi,%r11), %zmm22
+	LONG $0x3b148d4c // leaq (%rbx,%rdi), %r10
+	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm21
+	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
+	LONG $0x404c5162; WORD $0xdb58 // vaddps %zmm11, %zmm22, %zmm11
+	LONG $0x391c8d4c // leaq (%rcx,%rdi), %r11
+	LONG $0x404db262; WORD $0xecb8 // vfmadd231ps %zmm20, %zmm22, %zmm5
+	QUAD $0x011f6410487ce162 // vmovups 0x40(%rdi,%rbx), %zmm20
+	QUAD $0x010f7410487ce162 // vmovups 0x40(%rdi,%rcx), %zmm22
+	LONG $0x40553262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm21, %zmm12
+	LONG $0x4054a162; WORD $0xc958 // vaddps %zmm17, %zmm21, %zmm17
+	LONG $0x487ce162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%rbx), %zmm21
+	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
+	LONG $0x404c5162; WORD $0xc958 // vaddps %zmm9, %zmm22, %zmm9
+	LONG $0x404db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm22, %zmm2
+	QUAD $0x01176410487ca162 // vmovups 0x40(%rdi,%r10), %zmm20
+	QUAD $0x011f7410487ca162 // vmovups 0x40(%rdi,%r11), %zmm22
+	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
+	LONG $0x487ce162; WORD $0x2c10; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm21
+	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
+	LONG $0x404cf162; WORD $0xf658 // vaddps %zmm6, %zmm22, %zmm6
+	LONG $0x40553262; WORD $0xd3b8 // vfmadd231ps %zmm19, %zmm21, %zmm10
+	LONG $0x4054a162; WORD $0xc058 // vaddps %zmm16, %zmm21, %zmm16
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
+	LONG $0x404db262; WORD $0xccb8 // vfmadd231ps %zmm20, %zmm22, %zmm1
+	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm21
+	LONG $0x4055b262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm7
+	LONG $0x40545162; WORD $0xed58 // vaddps %zmm13, %zmm21, %zmm13
+	WORD $0x3949; BYTE $0xec // cmpq %rbp, %r12
+	LONG $0xfed08c0f; WORD $0xffff // jl 0xac0 <normSums+0xac0>
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x483cf162; WORD $0xed58 // vaddps %zmm5, %zmm8, %zmm5
+	LONG $0x482cf162; WORD $0xe758 // vaddps %zmm7, %zmm10, %zmm4
+	LONG $0x4804d162; WORD $0xdc58 // vaddps %zmm12, %zmm15, %zmm3
+	LONG $0x406c3162; WORD $0xd158 // vaddps %zmm17, %zmm18, %zmm10
+	LONG $0x407cd162; WORD $0xfd58 // vaddps %zmm13, %zmm16, %zmm7
+	LONG $0x480cd162; WORD $0xd358 // vaddps %zmm11, %zmm14, %zmm2
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x4854f162; WORD $0xc958 // vaddps %zmm1, %zmm5, %zmm1
+	LONG $0x4834f162; WORD $0xee58 // vaddps %zmm6, %zmm9, %zmm5
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x482cf162; WORD $0xe758 // vaddps %zmm7, %zmm10, %zmm4
+	LONG $0x486cf162; WORD $0xd558 // vaddps %zmm5, %zmm2, %zmm2
+	LONG $0xfffda9e9; BYTE $0xff // jmp 0x9f0 <normSums+0x9f0>
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0xa1148d4a // leaq (%rcx,%r12,4), %rdx
+	LONG $0xa0048d4f // leaq (%r8,%r12,4), %r8
+	WORD $0x46eb // jmp 0xcac <normSums+0xcac>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x48749162; WORD $0x0c58; BYTE $0xa6 // vaddps (%r14,%r12,4), %zmm1, %zmm1
+	LONG $0x104b8d4d // leaq 0x10(%r11), %r9
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x40c08349 // addq $0x40, %r8
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa6 // vmovups %zmm1, (%r14,%r12,4)
+	LONG $0x486c9162; WORD $0x0c58; BYTE $0xa7 // vaddps (%r15,%r12,4), %zmm2, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa7 // vmovups %zmm1, (%r15,%r12,4)
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	WORD $0x394d; BYTE $0xd1 // cmpq %r10, %r9
+	LONG $0xf6308f0f; WORD $0xffff // jg 0x2dc <normSums+0x2dc>
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xbc7e // jle 0xc70 <normSums+0xc70>
+	QUAD $0x00a55410487c9162 // vmovups (%r13,%r12,4), %zmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487c3162; WORD $0x1410; BYTE $0x0a // vmovups (%rdx,%r9), %zmm10
+	LONG $0x487c1162; WORD $0x1c10; BYTE $0x08 // vmovups (%r8,%r9), %zmm11
+	LONG $0x0a0c8d4a // leaq (%rdx,%r9), %rcx
+	LONG $0x08148d4f // leaq (%r8,%r9), %r10
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm12
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm13
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x482c7162; WORD $0xd25c // vsubps %zmm2, %zmm10, %zmm10
+	LONG $0x48245162; WORD $0xc958 // vaddps %zmm9, %zmm11, %zmm9
+	LONG $0x4825d262; WORD $0xfab8 // vfmadd231ps %zmm10, %zmm11, %zmm7
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm11
+	LONG $0x481c7162; WORD $0xd25c // vsubps %zmm2, %zmm12, %zmm10
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm12
+	LONG $0x4825d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm11, %zmm6
+	LONG $0x48245162; WORD $0xc058 // vaddps %zmm8, %zmm11, %zmm8
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm11
+	LONG $0x48147162; WORD $0xd25c // vsubps %zmm2, %zmm13, %zmm10
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0x4825d262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm11, %zmm3
+	LONG $0x4824f162; WORD $0xed58 // vaddps %zmm5, %zmm11, %zmm5
+	LONG $0x487c3162; WORD $0x1c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm11
+	LONG $0x481c7162; WORD $0xd25c // vsubps %zmm2, %zmm12, %zmm10
+	LONG $0x4825d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm11, %zmm1
+	LONG $0x4824f162; WORD $0xe458 // vaddps %zmm4, %zmm11, %zmm4
+	WORD $0x3949; BYTE $0xec // cmpq %rbp, %r12
+	LONG $0xff5c8c0f; WORD $0xffff // jl 0xcf0 <normSums+0xcf0>
+	LONG $0x4844f162; WORD $0xd658 // vaddps %zmm6, %zmm7, %zmm2
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x4834d162; WORD $0xf058 // vaddps %zmm8, %zmm9, %zmm6
+	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x484cf162; WORD $0xd358 // vaddps %zmm3, %zmm6, %zmm2
+	LONG $0xfffeb3e9; BYTE $0xff // jmp 0xc78 <normSums+0xc78>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xb6 // vmovups (%r14,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xb6 // vmovups %zmm1, (%r14,%rsi,4) {%k1}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb7 // vmovups (%r15,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4) {%k1}
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x246c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbp
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0x024a8d0f; WORD $0x0000 // jge 0x1057 <normSums+0x1057>
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x01348d48 // leaq (%rcx,%rax), %rsi
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x54eb // jmp 0xe80 <normSums+0xe80>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0x4865f262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm3, %zmm2
+	LONG $0x4864f162; WORD $0xd958 // vaddps %zmm1, %zmm3, %zmm3
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x486cf162; WORD $0xd458 // vaddps %zmm4, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x96 // vmovups %zmm2, (%r14,%rdx,4) {%k1}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4) {%k1}
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0x01d78d0f; WORD $0x0000 // jge 0x1057 <normSums+0x1057>
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x2948; BYTE $0xd9 // subq %rbx, %rcx
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
+	LONG $0x247c8348; WORD $0x0040 // cmpq $0x0, 0x40(%rsp)
+	WORD $0x1b74 // je 0xeb0 <normSums+0xeb0>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x357d // jge 0xed0 <normSums+0xed0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0000a9e9; BYTE $0x00 // jmp 0xf4b <normSums+0xf4b>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x01038d0f; WORD $0x0000 // jge 0xfbd <normSums+0xfbd>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00014de9; BYTE $0x00 // jmp 0x100e <normSums+0x100e>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x84 // vmovups (%r12,%r8,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm3
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	QUAD $0x008554a84865b262 // vfmadd213ps (%rbp,%r8,4), %zmm3, %zmm2
+	QUAD $0x00855c5c48649162 // vsubps (%r13,%r8,4), %zmm3, %zmm3
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm2 {%k1} {z}
+	LONG $0x486df262; WORD $0xd9a8 // vfmadd213ps %zmm1, %zmm2, %zmm3
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x86 // vaddps (%r14,%r8,4), %zmm3, %zmm3
+	LONG $0x486cf162; WORD $0xd158 // vaddps %zmm1, %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm3, (%r14,%r8,4)
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x957e // jle 0xee0 <normSums+0xee0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff1a8e0f; WORD $0xffff // jle 0xe6e <normSums+0xe6e>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd129 // subl %edx, %ecx
+	LONG $0x9b0c8d4d // leaq (%r11,%rbx,4), %r9
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x94 // vmovups (%r12,%rdx,4), %zmm3 {%k1} {z}
+	QUAD $0x00956410c97cf162 // vmovups (%rbp,%rdx,4), %zmm4 {%k1} {z}
+	QUAD $0x00955410c97cd162 // vmovups (%r13,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm6 {%k1} {z}
+	LONG $0x98048d4d // leaq (%r8,%rbx,4), %r8
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0x4855f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm5, %zmm4
+	LONG $0x4854f162; WORD $0xd25c // vsubps %zmm2, %zmm5, %zmm2
+	LONG $0x4874f162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k2
+	LONG $0x4a5cf162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm4, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xde28 // vmovaps %zmm6, %zmm3 {%k2} {z}
+	LONG $0xfffe73e9; BYTE $0xff // jmp 0xe30 <normSums+0xe30>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x487cb162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm3
+	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
+	QUAD $0x0085545c486c9162 // vsubps (%r13,%r8,4), %zmm2, %zmm2
+	LONG $0x4865f262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm3, %zmm2
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x86 // vaddps (%r14,%r8,4), %zmm2, %zmm2
+	LONG $0x4864f162; WORD $0xd958 // vaddps %zmm1, %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%r14,%r8,4)
+	LONG $0x48649162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm3, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0xb27e // jle 0xfc0 <normSums+0xfc0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xfe578e0f; WORD $0xffff // jle 0xe6e <normSums+0xe6e>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd129 // subl %edx, %ecx
+	LONG $0x9b0c8d4d // leaq (%r11,%rbx,4), %r9
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	QUAD $0x00955410c97cd162 // vmovups (%r13,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x98048d4d // leaq (%r8,%rbx,4), %r8
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0xfffdd9e9; BYTE $0xff // jmp 0xe30 <normSums+0xe30>
+	LONG $0x50c48348 // addq $0x50, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·normDXAVX512(SB), 0, $320-8
+	NO_LOCAL_POINTERS
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 256(SP), SP
+	ANDQ $~63, SP
+	CALL normDXAVX512body<>(SB)
+	MOVQ R12, SP
+	RET
+
+TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
@@ -10486,792 +11298,151 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0x18ec8348 // subq $0x18, %rsp
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0xc0af0f49 // imulq %r8, %rax
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
-	LONG $0x0209840f; WORD $0x0000 // je 0x267 <normSums+0x267>
-	LONG $0x20f88349 // cmpq $0x20, %r8
-	LONG $0x036a8d0f; WORD $0x0000 // jge 0x3d2 <normSums+0x3d2>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x10c88348 // orq $0x10, %rax
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0x06fd8e0f; WORD $0x0000 // jle 0x777 <normSums+0x777>
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
-	WORD $0x394d; BYTE $0xf8 // cmpq %r15, %r8
-	LONG $0x0d568e0f; WORD $0x0000 // jle 0xde1 <normSums+0xde1>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0d028e0f; WORD $0x0000 // jle 0xda9 <normSums+0xda9>
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x487df262; WORD $0x5718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm2
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	QUAD $0x00000000bd148d4e // leaq (,%r15,4), %r10
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
-	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xb9 // vmovups (%rcx,%r15,4), %zmm1 {%k1} {z}
-	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm3 {%k1} {z}
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97c1162; WORD $0x2c10; BYTE $0x13 // vmovups (%r11,%r10), %zmm13 {%k1} {z}
-	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
-	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0x10 // vmovups (%rax,%r10), %zmm14 {%k1} {z}
-	LONG $0x10348d4e // leaq (%rax,%r10), %r14
-	LONG $0x04c38348 // addq $0x4, %rbx
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	LONG $0xc97ce162; WORD $0x0410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm16 {%k1} {z}
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0xc97ce162; WORD $0x0c10; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm17 {%k1} {z}
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x48157262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm13, %zmm15
-	LONG $0x48147162; WORD $0xeb5c // vsubps %zmm3, %zmm13, %zmm13
-	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
-	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
-	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
-	LONG $0x407d7262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm16, %zmm15
-	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
-	LONG $0x480d5262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm14, %zmm10
-	LONG $0x481c5162; WORD $0xe658 // vaddps %zmm14, %zmm12, %zmm12
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
-	LONG $0x407c7162; WORD $0xeb5c // vsubps %zmm3, %zmm16, %zmm13
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0xc97ce162; WORD $0x0410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm16 {%k1} {z}
-	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
-	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
-	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
-	LONG $0x40757262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm17, %zmm15
-	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
-	LONG $0x480d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm14, %zmm9
-	LONG $0x48245162; WORD $0xde58 // vaddps %zmm14, %zmm11, %zmm11
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
-	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
-	LONG $0x40747162; WORD $0xeb5c // vsubps %zmm3, %zmm17, %zmm13
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
-	LONG $0x487c7162; WORD $0xf928 // vmovaps %zmm1, %zmm15
-	LONG $0x407d7262; WORD $0xf8a8 // vfmadd213ps %zmm0, %zmm16, %zmm15
-	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
-	LONG $0x480dd262; WORD $0xf5b8 // vfmadd231ps %zmm13, %zmm14, %zmm6
-	LONG $0x483c5162; WORD $0xc658 // vaddps %zmm14, %zmm8, %zmm8
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0x31 // vmovups (%rcx,%r14), %zmm14 {%k1} {z}
-	LONG $0x4804f162; WORD $0xd2c2; BYTE $0x02 // vcmpleps %zmm2, %zmm15, %k2
-	LONG $0x407c7162; WORD $0xeb5c // vsubps %zmm3, %zmm16, %zmm13
-	LONG $0x4a5cd162; WORD $0xd7c2; BYTE $0x01 // vcmpltps %zmm15, %zmm4, %k2 {%k2}
-	LONG $0xca7c5162; WORD $0xf628 // vmovaps %zmm14, %zmm14 {%k2} {z}
-	LONG $0x480dd262; WORD $0xedb8 // vfmadd231ps %zmm13, %zmm14, %zmm5
-	LONG $0x4844d162; WORD $0xfe58 // vaddps %zmm14, %zmm7, %zmm7
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	LONG $0xfedc8c0f; WORD $0xffff // jl 0x120 <normSums+0x120>
-	LONG $0x482cd162; WORD $0xc158 // vaddps %zmm9, %zmm10, %zmm0
-	LONG $0x484cf162; WORD $0xcd58 // vaddps %zmm5, %zmm6, %zmm1
-	LONG $0x483cf162; WORD $0xd758 // vaddps %zmm7, %zmm8, %zmm2
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x481cd162; WORD $0xcb58 // vaddps %zmm11, %zmm12, %zmm1
-	LONG $0x00015be9; BYTE $0x00 // jmp 0x3c2 <normSums+0x3c2>
-	LONG $0x20f88349 // cmpq $0x20, %r8
-	LONG $0x07208d0f; WORD $0x0000 // jge 0x991 <normSums+0x991>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x10c88348 // orq $0x10, %rax
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0x09a28e0f; WORD $0x0000 // jle 0xc25 <normSums+0xc25>
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
-	WORD $0x394d; BYTE $0xf8 // cmpq %r15, %r8
-	LONG $0x0b4d8e0f; WORD $0x0000 // jle 0xde1 <normSums+0xde1>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0af98e0f; WORD $0x0000 // jle 0xda9 <normSums+0xda9>
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	QUAD $0x0000000085148d4e // leaq (,%r8,4), %r10
-	QUAD $0x00000000bd1c8d4e // leaq (,%r15,4), %r11
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97c3162; WORD $0x0c10; BYTE $0x19 // vmovups (%rcx,%r11), %zmm9 {%k1} {z}
-	LONG $0xc97c3162; WORD $0x1410; BYTE $0x18 // vmovups (%rax,%r11), %zmm10 {%k1} {z}
-	LONG $0x19148d4a // leaq (%rcx,%r11), %rdx
-	LONG $0x180c8d4e // leaq (%rax,%r11), %r9
-	LONG $0x04c38348 // addq $0x4, %rbx
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
-	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x12 // vmovups (%r10,%rdx), %zmm11 {%k1} {z}
-	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
-	LONG $0xc97c5162; WORD $0x2410; BYTE $0x12 // vmovups (%r10,%rdx), %zmm12 {%k1} {z}
-	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
-	LONG $0x48347162; WORD $0xc85c // vsubps %zmm0, %zmm9, %zmm9
-	LONG $0x482c5162; WORD $0xc058 // vaddps %zmm8, %zmm10, %zmm8
-	LONG $0x482dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm10, %zmm6
-	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
-	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x12 // vmovups (%r10,%rdx), %zmm11 {%k1} {z}
-	LONG $0x482dd262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm10, %zmm5
-	LONG $0x482cf162; WORD $0xff58 // vaddps %zmm7, %zmm10, %zmm7
-	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
-	LONG $0x481c7162; WORD $0xc85c // vsubps %zmm0, %zmm12, %zmm9
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0x482dd262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm10, %zmm2
-	LONG $0x482cf162; WORD $0xe458 // vaddps %zmm4, %zmm10, %zmm4
-	LONG $0xc97c1162; WORD $0x1410; BYTE $0x0a // vmovups (%r10,%r9), %zmm10 {%k1} {z}
-	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
-	LONG $0x482dd262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm10, %zmm1
-	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	LONG $0xff5c8c0f; WORD $0xffff // jl 0x300 <normSums+0x300>
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x484cf162; WORD $0xc558 // vaddps %zmm5, %zmm6, %zmm0
-	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x483cf162; WORD $0xcf58 // vaddps %zmm7, %zmm8, %zmm1
-	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x0009dfe9; BYTE $0x00 // jmp 0xdb1 <normSums+0xdb1>
-	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x71eb // jmp 0x454 <normSums+0x454>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x80ec8349 // subq $-0x80, %r12
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x486cb162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm2, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	QUAD $0x01904c584864b162 // vaddps 0x40(%rax,%r10,4), %zmm3, %zmm1
-	QUAD $0x01904c11487cb162 // vmovups %zmm1, 0x40(%rax,%r10,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	QUAD $0x01904c58485cb162 // vaddps 0x40(%rax,%r10,4), %zmm4, %zmm1
-	QUAD $0x01904c11487cb162 // vmovups %zmm1, 0x40(%rax,%r10,4)
-	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x40478b4c // movq 0x40(%rdi), %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xfc168f0f; WORD $0xffff // jg 0x6a <normSums+0x6a>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x847e // jle 0x3f0 <normSums+0x3f0>
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	LONG $0x487d7262; WORD $0x4718; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm8
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x2424894c // movq %r12, (%rsp)
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm1
-	QUAD $0x01905410487cb162 // vmovups 0x40(%rax,%r10,4), %zmm2
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x92 // vmovups (%rdx,%r10,4), %zmm3
-	QUAD $0x01926410487cb162 // vmovups 0x40(%rdx,%r10,4), %zmm4
-	LONG $0x487c9162; WORD $0x2c10; BYTE $0x91 // vmovups (%r9,%r10,4), %zmm5
-	QUAD $0x01917410487c9162 // vmovups 0x40(%r9,%r10,4), %zmm6
-	LONG $0x487c2162; WORD $0x0410; BYTE $0x23 // vmovups (%rbx,%r12), %zmm24
-	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
-	QUAD $0x01234c10487c2162 // vmovups 0x40(%rbx,%r12), %zmm25
-	LONG $0x230c8d4e // leaq (%rbx,%r12), %r9
-	LONG $0x232c8d4b // leaq (%r11,%r12), %rbp
-	LONG $0x04c58349 // addq $0x4, %r13
-	LONG $0x487c0162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm27
-	LONG $0x31048d4b // leaq (%r9,%r14), %rax
-	LONG $0x35548d4a; BYTE $0x00 // leaq (%rbp,%r14), %rdx
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
-	LONG $0x403d6262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm24, %zmm26
-	LONG $0x403c6162; WORD $0xc15c // vsubps %zmm1, %zmm24, %zmm24
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	LONG $0xc97c0162; WORD $0x1410; BYTE $0x23 // vmovups (%r11,%r12), %zmm26 {%k1} {z}
-	LONG $0x402d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm26, %zmm19
-	LONG $0x48341162; WORD $0xca58 // vaddps %zmm26, %zmm9, %zmm9
-	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
-	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
-	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
-	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
-	QUAD $0x01234410c97c0162 // vmovups 0x40(%r11,%r12), %zmm24 {%k1} {z}
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	QUAD $0x00855410c97c2162 // vmovups (%rbp,%r8,4), %zmm26 {%k1} {z}
-	LONG $0x403d8262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm24, %zmm16
-	QUAD $0x01814c10487c0162 // vmovups 0x40(%r9,%r8,4), %zmm25
-	LONG $0x48449162; WORD $0xf858 // vaddps %zmm24, %zmm7, %zmm7
-	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
-	LONG $0x487c0162; WORD $0x1c10; BYTE $0xc1 // vmovups (%r9,%r8,8), %zmm27
-	LONG $0x402d8262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm26, %zmm21
-	LONG $0x48141162; WORD $0xea58 // vaddps %zmm26, %zmm13, %zmm13
-	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
-	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
-	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
-	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
-	QUAD $0x01854410c97c2162 // vmovups 0x40(%rbp,%r8,4), %zmm24 {%k1} {z}
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	QUAD $0x00c55410c97c2162 // vmovups (%rbp,%r8,8), %zmm26 {%k1} {z}
-	LONG $0x403d8262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm24, %zmm17
-	QUAD $0x01c14c10487c0162 // vmovups 0x40(%r9,%r8,8), %zmm25
-	LONG $0x482c1162; WORD $0xd058 // vaddps %zmm24, %zmm10, %zmm10
-	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
-	LONG $0x487c2162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm27
-	LONG $0x402d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm26, %zmm22
-	LONG $0x480c1162; WORD $0xf258 // vaddps %zmm26, %zmm14, %zmm14
-	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
-	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
-	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	LONG $0x487c6162; WORD $0xd328 // vmovaps %zmm3, %zmm26
-	LONG $0x40256262; WORD $0xd5a8 // vfmadd213ps %zmm5, %zmm27, %zmm26
-	QUAD $0x01c54410c97c2162 // vmovups 0x40(%rbp,%r8,8), %zmm24 {%k1} {z}
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	LONG $0xc97c2162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm26 {%k1} {z}
-	LONG $0x403d8262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm24, %zmm18
-	QUAD $0x01804c10487c2162 // vmovups 0x40(%rax,%r8,4), %zmm25
-	LONG $0x48241162; WORD $0xd858 // vaddps %zmm24, %zmm11, %zmm11
-	LONG $0x40246162; WORD $0xc15c // vsubps %zmm1, %zmm27, %zmm24
-	LONG $0x402d8262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm26, %zmm23
-	LONG $0x48041162; WORD $0xfa58 // vaddps %zmm26, %zmm15, %zmm15
-	LONG $0x487c6162; WORD $0xd428 // vmovaps %zmm4, %zmm26
-	LONG $0x40356262; WORD $0xd6a8 // vfmadd213ps %zmm6, %zmm25, %zmm26
-	LONG $0x40346162; WORD $0xca5c // vsubps %zmm2, %zmm25, %zmm25
-	LONG $0x402cd162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm8, %zmm26, %k1
-	LONG $0x497c9162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm26, %zmm0, %k1 {%k1}
-	QUAD $0x01824410c97c2162 // vmovups 0x40(%rdx,%r8,4), %zmm24 {%k1} {z}
-	LONG $0x403d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm24, %zmm20
-	LONG $0x481c1162; WORD $0xe058 // vaddps %zmm24, %zmm12, %zmm12
-	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
-	LONG $0xfdff8c0f; WORD $0xffff // jl 0x520 <normSums+0x520>
-	LONG $0x4064b162; WORD $0xcd58 // vaddps %zmm21, %zmm19, %zmm1
-	LONG $0x404cb162; WORD $0xd758 // vaddps %zmm23, %zmm22, %zmm2
-	LONG $0x4834d162; WORD $0xe558 // vaddps %zmm13, %zmm9, %zmm4
-	LONG $0x480cd162; WORD $0xdf58 // vaddps %zmm15, %zmm14, %zmm3
-	LONG $0x407cb162; WORD $0xe958 // vaddps %zmm17, %zmm16, %zmm5
-	LONG $0x4844d162; WORD $0xf258 // vaddps %zmm10, %zmm7, %zmm6
-	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
-	LONG $0x24248b4c // movq (%rsp), %r12
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
-	LONG $0x406cb162; WORD $0xe458 // vaddps %zmm20, %zmm18, %zmm4
-	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
-	LONG $0x4824d162; WORD $0xec58 // vaddps %zmm12, %zmm11, %zmm5
-	LONG $0x484cf162; WORD $0xe558 // vaddps %zmm5, %zmm6, %zmm4
-	LONG $0xfffc79e9; BYTE $0xff // jmp 0x3f0 <normSums+0x3f0>
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x47eb // jmp 0x7cc <normSums+0x7cc>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x40c28349 // addq $0x40, %r10
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x486cf162; WORD $0x0c58; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
-	LONG $0x10478d49 // leaq 0x10(%r15), %rax
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	LONG $0x40478b4c // movq 0x40(%rdi), %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xf8b18f0f; WORD $0xffff // jg 0x7d <normSums+0x7d>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xb47e // jle 0x790 <normSums+0x790>
-	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x487df262; WORD $0x6f18; BYTE $0x14 // vbroadcastss 0x50(%rdi), %zmm5
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
-	LONG $0x243c894c // movq %r15, (%rsp)
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x487cf162; WORD $0x1410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm2
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
-	LONG $0x487cf162; WORD $0x1c10; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm3
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487c3162; WORD $0x2c10; BYTE $0x23 // vmovups (%rbx,%r12), %zmm13
-	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
-	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
-	LONG $0x23048d4b // leaq (%r11,%r12), %rax
-	LONG $0x04c58349 // addq $0x4, %r13
-	LONG $0x487c3162; WORD $0x3c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm15
-	LONG $0x487ca162; WORD $0x0410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm16
-	LONG $0x322c8d4a // leaq (%rdx,%r14), %rbp
-	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
-	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
-	LONG $0x48157262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm13, %zmm14
-	LONG $0x48147162; WORD $0xe95c // vsubps %zmm1, %zmm13, %zmm13
-	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
-	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
-	LONG $0xc97c1162; WORD $0x3410; BYTE $0x23 // vmovups (%r11,%r12), %zmm14 {%k1} {z}
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0x480d5262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm14, %zmm9
-	LONG $0x485cd162; WORD $0xe658 // vaddps %zmm14, %zmm4, %zmm4
-	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
-	LONG $0x48057262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm15, %zmm14
-	LONG $0x48047162; WORD $0xe95c // vsubps %zmm1, %zmm15, %zmm13
-	QUAD $0x00857c10487c3162 // vmovups (%rbp,%r8,4), %zmm15
-	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
-	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm14 {%k1} {z}
-	LONG $0x480d5262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm14, %zmm10
-	LONG $0x484cd162; WORD $0xf658 // vaddps %zmm14, %zmm6, %zmm6
-	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
-	LONG $0x407d7262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm16, %zmm14
-	LONG $0x407c7162; WORD $0xe95c // vsubps %zmm1, %zmm16, %zmm13
-	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
-	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
-	LONG $0xc97c3162; WORD $0x3410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm14 {%k1} {z}
-	LONG $0x480d5262; WORD $0xddb8 // vfmadd231ps %zmm13, %zmm14, %zmm11
-	LONG $0x4844d162; WORD $0xfe58 // vaddps %zmm14, %zmm7, %zmm7
-	LONG $0x487c7162; WORD $0xf228 // vmovaps %zmm2, %zmm14
-	LONG $0x48057262; WORD $0xf3a8 // vfmadd213ps %zmm3, %zmm15, %zmm14
-	LONG $0x48047162; WORD $0xe95c // vsubps %zmm1, %zmm15, %zmm13
-	LONG $0x480cf162; WORD $0xcdc2; BYTE $0x02 // vcmpleps %zmm5, %zmm14, %k1
-	LONG $0x497cd162; WORD $0xcec2; BYTE $0x01 // vcmpltps %zmm14, %zmm0, %k1 {%k1}
-	LONG $0xc97c1162; WORD $0x3410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm14 {%k1} {z}
-	LONG $0x480d5262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm14, %zmm12
-	LONG $0x483c5162; WORD $0xc658 // vaddps %zmm14, %zmm8, %zmm8
-	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
-	LONG $0xfef18c0f; WORD $0xffff // jl 0x850 <normSums+0x850>
-	LONG $0x4834d162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm1
-	LONG $0x4824d162; WORD $0xd458 // vaddps %zmm12, %zmm11, %zmm2
-	LONG $0x485cf162; WORD $0xe658 // vaddps %zmm6, %zmm4, %zmm4
-	LONG $0x4844d162; WORD $0xd858 // vaddps %zmm8, %zmm7, %zmm3
-	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
-	LONG $0x243c8b4c // movq (%rsp), %r15
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
-	LONG $0xfffdffe9; BYTE $0xff // jmp 0x790 <normSums+0x790>
-	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x76eb // jmp 0xa14 <normSums+0xa14>
-	WORD $0x9066 // nop
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x80ec8349 // subq $-0x80, %r12
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x486cb162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%r10,4), %zmm2, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%r10,4)
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	QUAD $0x01904458487cb162 // vaddps 0x40(%rax,%r10,4), %zmm0, %zmm0
-	QUAD $0x01904411487cb162 // vmovups %zmm0, 0x40(%rax,%r10,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	QUAD $0x019044584864b162 // vaddps 0x40(%rax,%r10,4), %zmm3, %zmm0
-	QUAD $0x01904411487cb162 // vmovups %zmm0, 0x40(%rax,%r10,4)
-	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x40478b4c // movq 0x40(%rdi), %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xf85f8f0f; WORD $0xffff // jg 0x273 <normSums+0x273>
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x847e // jle 0x9a0 <normSums+0x9a0>
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x2424894c // movq %r12, (%rsp)
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%r10,4), %zmm1
-	QUAD $0x01905410487cb162 // vmovups 0x40(%rax,%r10,4), %zmm2
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487ca162; WORD $0x1410; BYTE $0x23 // vmovups (%rbx,%r12), %zmm18
-	LONG $0x487c8162; WORD $0x2410; BYTE $0x23 // vmovups (%r11,%r12), %zmm20
-	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
-	QUAD $0x01235c10487ca162 // vmovups 0x40(%rbx,%r12), %zmm19
-	LONG $0x23048d4b // leaq (%r11,%r12), %rax
-	QUAD $0x01236c10487c8162 // vmovups 0x40(%r11,%r12), %zmm21
-	LONG $0x04c58349 // addq $0x4, %r13
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0x320c8d4e // leaq (%rdx,%r14), %r9
-	LONG $0x302c8d4a // leaq (%rax,%r14), %rbp
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
-	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
-	LONG $0x406ce162; WORD $0xd15c // vsubps %zmm1, %zmm18, %zmm18
-	LONG $0x405ca162; WORD $0xc958 // vaddps %zmm17, %zmm20, %zmm17
-	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
-	LONG $0x40545162; WORD $0xed58 // vaddps %zmm13, %zmm21, %zmm13
-	LONG $0x405d3262; WORD $0xf2b8 // vfmadd231ps %zmm18, %zmm20, %zmm14
-	LONG $0x487ca162; WORD $0x2410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm20
-	LONG $0x4055b262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm7
-	QUAD $0x01825c10487ca162 // vmovups 0x40(%rdx,%r8,4), %zmm19
-	QUAD $0x01806c10487ca162 // vmovups 0x40(%rax,%r8,4), %zmm21
-	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
-	LONG $0x487ca162; WORD $0x2410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm20
-	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
-	LONG $0x40545162; WORD $0xd258 // vaddps %zmm10, %zmm21, %zmm10
-	LONG $0x4055b262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm21, %zmm4
-	QUAD $0x01c25c10487ca162 // vmovups 0x40(%rdx,%r8,8), %zmm19
-	QUAD $0x01c06c10487ca162 // vmovups 0x40(%rax,%r8,8), %zmm21
-	LONG $0x405d3262; WORD $0xdab8 // vfmadd231ps %zmm18, %zmm20, %zmm11
-	LONG $0x405ca162; WORD $0xc058 // vaddps %zmm16, %zmm20, %zmm16
-	LONG $0x487ca162; WORD $0x2410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm20
-	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
-	LONG $0x40545162; WORD $0xc058 // vaddps %zmm8, %zmm21, %zmm8
-	LONG $0x4055b262; WORD $0xdbb8 // vfmadd231ps %zmm19, %zmm21, %zmm3
-	QUAD $0x01815c10487c8162 // vmovups 0x40(%r9,%r8,4), %zmm19
-	QUAD $0x01856c10487ca162 // vmovups 0x40(%rbp,%r8,4), %zmm21
-	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
-	LONG $0x487ca162; WORD $0x2410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm20
-	LONG $0x4064e162; WORD $0xda5c // vsubps %zmm2, %zmm19, %zmm19
-	LONG $0x4054f162; WORD $0xed58 // vaddps %zmm5, %zmm21, %zmm5
-	LONG $0x405d3262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm20, %zmm9
-	LONG $0x405c5162; WORD $0xff58 // vaddps %zmm15, %zmm20, %zmm15
-	LONG $0x487c8162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm20
-	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
-	LONG $0x405ce162; WORD $0xd15c // vsubps %zmm1, %zmm20, %zmm18
-	QUAD $0x00856410487ca162 // vmovups (%rbp,%r8,4), %zmm20
-	LONG $0x405db262; WORD $0xf2b8 // vfmadd231ps %zmm18, %zmm20, %zmm6
-	LONG $0x405c5162; WORD $0xe458 // vaddps %zmm12, %zmm20, %zmm12
-	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
-	LONG $0xfed18c0f; WORD $0xffff // jl 0xaa0 <normSums+0xaa0>
-	LONG $0x4864f162; WORD $0xc058 // vaddps %zmm0, %zmm3, %zmm0
-	LONG $0x4844f162; WORD $0xe458 // vaddps %zmm4, %zmm7, %zmm4
-	LONG $0x4834f162; WORD $0xd658 // vaddps %zmm6, %zmm9, %zmm2
-	LONG $0x480cd162; WORD $0xcb58 // vaddps %zmm11, %zmm14, %zmm1
-	LONG $0x40743162; WORD $0xc858 // vaddps %zmm16, %zmm17, %zmm9
-	LONG $0x4804d162; WORD $0xf458 // vaddps %zmm12, %zmm15, %zmm6
-	LONG $0x4814d162; WORD $0xda58 // vaddps %zmm10, %zmm13, %zmm3
-	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
-	LONG $0x24248b4c // movq (%rsp), %r12
-	LONG $0x485cf162; WORD $0xc058 // vaddps %zmm0, %zmm4, %zmm0
-	LONG $0x483cf162; WORD $0xe558 // vaddps %zmm5, %zmm8, %zmm4
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x4834f162; WORD $0xd658 // vaddps %zmm6, %zmm9, %zmm2
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0xfffd8be9; BYTE $0xff // jmp 0x9b0 <normSums+0x9b0>
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	WORD $0x45eb // jmp 0xc74 <normSums+0xc74>
-	BYTE $0x90 // nop
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x40c28349 // addq $0x40, %r10
-	LONG $0x487cf162; WORD $0x0458; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%rcx,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x4874f162; WORD $0x0458; BYTE $0x88 // vaddps (%rax,%rcx,4), %zmm1, %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%rcx,4)
-	LONG $0x10478d49 // leaq 0x10(%r15), %rax
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	LONG $0x40478b4c // movq 0x40(%rdi), %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xf6128f0f; WORD $0xffff // jg 0x286 <normSums+0x286>
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xb47e // jle 0xc30 <normSums+0xc30>
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x8b4c; BYTE $0x1f // movq (%rdi), %r11
-	LONG $0x085f8b48 // movq 0x8(%rdi), %rbx
-	QUAD $0x0000000085348d4e // leaq (,%r8,4), %r14
-	LONG $0x243c894c // movq %r15, (%rsp)
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm0
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487c3162; WORD $0x0c10; BYTE $0x23 // vmovups (%rbx,%r12), %zmm9
-	LONG $0x487c1162; WORD $0x1410; BYTE $0x23 // vmovups (%r11,%r12), %zmm10
-	LONG $0x23048d4a // leaq (%rbx,%r12), %rax
-	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
-	LONG $0x04c58349 // addq $0x4, %r13
-	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
-	LONG $0x487c3162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm11
-	LONG $0x487c3162; WORD $0x2410; BYTE $0xc0 // vmovups (%rax,%r8,8), %zmm12
-	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
-	LONG $0x322c8d4a // leaq (%rdx,%r14), %rbp
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
-	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
-	LONG $0x48347162; WORD $0xc85c // vsubps %zmm0, %zmm9, %zmm9
-	LONG $0x482c5162; WORD $0xc058 // vaddps %zmm8, %zmm10, %zmm8
-	LONG $0x482dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm10, %zmm6
-	LONG $0x487c3162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm10
-	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
-	LONG $0x487c1162; WORD $0x1c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm11
-	LONG $0x482dd262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm10, %zmm5
-	LONG $0x482cf162; WORD $0xff58 // vaddps %zmm7, %zmm10, %zmm7
-	LONG $0x487c3162; WORD $0x1410; BYTE $0xc2 // vmovups (%rdx,%r8,8), %zmm10
-	LONG $0x481c7162; WORD $0xc85c // vsubps %zmm0, %zmm12, %zmm9
-	LONG $0x482dd262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm10, %zmm2
-	LONG $0x482cf162; WORD $0xe458 // vaddps %zmm4, %zmm10, %zmm4
-	QUAD $0x00855410487c3162 // vmovups (%rbp,%r8,4), %zmm10
-	LONG $0x48247162; WORD $0xc85c // vsubps %zmm0, %zmm11, %zmm9
-	LONG $0x482dd262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm10, %zmm1
-	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
-	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
-	LONG $0xff598c0f; WORD $0xffff // jl 0xcd0 <normSums+0xcd0>
-	LONG $0x484cf162; WORD $0xc558 // vaddps %zmm5, %zmm6, %zmm0
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x483cf162; WORD $0xef58 // vaddps %zmm7, %zmm8, %zmm5
-	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
-	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
-	LONG $0x243c8b4c // movq (%rsp), %r15
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x4854f162; WORD $0xca58 // vaddps %zmm2, %zmm5, %zmm1
-	LONG $0xfffe8fe9; BYTE $0xff // jmp 0xc38 <normSums+0xc38>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0xc97cb162; WORD $0x1410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0x497cb162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%r15,4) {%k1}
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0xc97cb162; WORD $0x0410; BYTE $0xb8 // vmovups (%rax,%r15,4), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cb162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%r15,4) {%k1}
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
-	LONG $0x029a8d0f; WORD $0x0000 // jge 0x1088 <normSums+0x1088>
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x58eb // jmp 0xe50 <normSums+0xe50>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x486df262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm2, %zmm1
-	LONG $0x486cf162; WORD $0xd058 // vaddps %zmm0, %zmm2, %zmm2
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm3 {%k1} {z}
-	LONG $0x4874f162; WORD $0xcb58 // vaddps %zmm3, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
-	LONG $0x02388d0f; WORD $0x0000 // jge 0x1088 <normSums+0x1088>
-	WORD $0x294c; BYTE $0xd1 // subq %r10, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	WORD $0x1f74 // je 0xe80 <normSums+0xe80>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x397d // jge 0xea0 <normSums+0xea0>
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0000cee9; BYTE $0x00 // jmp 0xf3f <normSums+0xf3f>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x013b8d0f; WORD $0x0000 // jge 0xfc5 <normSums+0xfc5>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0001a5e9; BYTE $0x00 // jmp 0x1036 <normSums+0x1036>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	LONG $0x205f8b48 // movq 0x20(%rdi), %rbx
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm1
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x487cf162; WORD $0x1410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm2
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x486df262; WORD $0x0ca8; BYTE $0xb3 // vfmadd213ps (%rbx,%rsi,4), %zmm2, %zmm1
-	LONG $0x486cd162; WORD $0x145c; BYTE $0xb1 // vsubps (%r9,%rsi,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0xc9c2; BYTE $0x01 // vcmpltps %zmm1, %zmm0, %k1
-	QUAD $0x02144fc25974f162 // vcmpleps 0x50(%rdi){1to16}, %zmm1, %k1 {%k1}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0x4875f262; WORD $0xd0a8 // vfmadd213ps %zmm0, %zmm1, %zmm2
-	LONG $0x486cf162; WORD $0x1458; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm2, %zmm2
-	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x1411; BYTE $0xb0 // vmovups %zmm2, (%rax,%rsi,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
-	LONG $0x10468d48 // leaq 0x10(%rsi), %rax
-	LONG $0x20c68348 // addq $0x20, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0xff718e0f; WORD $0xffff // jle 0xeb0 <normSums+0xeb0>
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xfef18e0f; WORD $0xffff // jle 0xe3c <normSums+0xe3c>
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0x18478b4c // movq 0x18(%rdi), %r8
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm1 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm4 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm2 {%k1} {z}
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
 	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm5 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm3 {%k1} {z}
-	LONG $0x485cf162; WORD $0xc95c // vsubps %zmm1, %zmm4, %zmm1
-	LONG $0x485df262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm4, %zmm3
-	LONG $0x487cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k2
-	QUAD $0x021457c25a64f162 // vcmpleps 0x50(%rdi){1to16}, %zmm3, %k2 {%k2}
-	LONG $0xca7cf162; WORD $0xd528 // vmovaps %zmm5, %zmm2 {%k2} {z}
-	LONG $0xfffe3be9; BYTE $0xff // jmp 0xe00 <normSums+0xe00>
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	BYTE $0x90 // nop
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm1
-	LONG $0x487cd162; WORD $0x1410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm2
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0x4874d162; WORD $0x0c5c; BYTE $0xb1 // vsubps (%r9,%rsi,4), %zmm1, %zmm1
-	LONG $0x486df262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm2, %zmm1
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xb0 // vaddps (%r8,%rsi,4), %zmm1, %zmm1
-	LONG $0x486cf162; WORD $0xd058 // vaddps %zmm0, %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%r8,%rsi,4)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x486cf162; WORD $0x0c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
-	LONG $0x10468d48 // leaq 0x10(%rsi), %rax
-	LONG $0x20c68348 // addq $0x20, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	WORD $0x9a7e // jle 0xfd0 <normSums+0xfd0>
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
+	LONG $0x405f8b48 // movq 0x40(%rdi), %rbx
+	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x24548948; BYTE $0x08 // movq %rdx, 0x8(%rsp)
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	LONG $0x0169840f; WORD $0x0000 // je 0x1af <normDX+0x1af>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x02798e0f; WORD $0x0000 // jle 0x2c8 <normDX+0x2c8>
+	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
+	LONG $0x18778b4c // movq 0x18(%rdi), %r14
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0x246c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbp
+	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
+	WORD $0x18eb // jmp 0x95 <normDX+0x95>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
+	LONG $0x02338d0f; WORD $0x0000 // jge 0x2c8 <normDX+0x2c8>
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x294c; BYTE $0xf9 // subq %r15, %rcx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x087d // jge 0xb0 <normDX+0xb0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x71eb // jmp 0x11d <normDX+0x11d>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x00855410487cf162 // vmovups (%rbp,%rax,4), %zmm2
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm3
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x86 // vmovups (%r14,%rax,4), %zmm4
+	LONG $0x487cd162; WORD $0x2c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm5
+	LONG $0x10508d48 // leaq 0x10(%rax), %rdx
+	LONG $0x486dd262; WORD $0x2ca8; BYTE $0x81 // vfmadd213ps (%r9,%rax,4), %zmm2, %zmm5
+	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
+	LONG $0x4874f162; WORD $0xccc2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k1
+	LONG $0x495cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm4, %k1 {%k1}
+	QUAD $0x00856410c97cd162 // vmovups (%r13,%rax,4), %zmm4 {%k1} {z}
+	LONG $0x4865f262; WORD $0xecb8 // vfmadd231ps %zmm4, %zmm3, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x84 // vmovups %zmm5, (%r12,%rax,4)
+	LONG $0x20c08348 // addq $0x20, %rax
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0xa37e // jle 0xc0 <normDX+0xc0>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	LONG $0xff5a8e0f; WORD $0xffff // jle 0x80 <normDX+0x80>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd129 // subl %edx, %ecx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm7 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm6 {%k1} {z}
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x486df262; WORD $0xecb8 // vfmadd231ps %zmm4, %zmm2, %zmm5
+	LONG $0x486df262; WORD $0xf7b8 // vfmadd231ps %zmm7, %zmm2, %zmm6
+	LONG $0x4874f162; WORD $0xd5c2; BYTE $0x01 // vcmpltps %zmm5, %zmm1, %k2
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	LONG $0x4a54f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm5, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xdb28 // vmovaps %zmm3, %zmm3 {%k2} {z}
+	LONG $0x485df262; WORD $0xf3b8 // vfmadd231ps %zmm3, %zmm4, %zmm6
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x90 // vmovups %zmm6, (%rax,%rdx,4) {%k1}
+	LONG $0xfffed1e9; BYTE $0xff // jmp 0x80 <normDX+0x80>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x01108e0f; WORD $0x0000 // jle 0x2c8 <normDX+0x2c8>
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x10 // movq 0x10(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r13
+	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x22eb // jmp 0x1f5 <normDX+0x1f5>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	LONG $0x00d38d0f; WORD $0x0000 // jge 0x2c8 <normDX+0x2c8>
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x294c; BYTE $0xf1 // subq %r14, %rcx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x087d // jge 0x210 <normDX+0x210>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x4feb // jmp 0x25b <normDX+0x25b>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x00954410487cd162 // vmovups (%r13,%rdx,4), %zmm0
+	LONG $0x487cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0x94 // vmovups (%r12,%rdx,4), %zmm1
+	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
+	LONG $0x487dd262; WORD $0x14a8; BYTE $0x91 // vfmadd213ps (%r9,%rdx,4), %zmm0, %zmm2
+	LONG $0x4875f262; WORD $0x14b8; BYTE $0x96 // vfmadd231ps (%rsi,%rdx,4), %zmm1, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xc57e // jle 0x220 <normDX+0x220>
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xfdfd8e0f; WORD $0xffff // jle 0xe3c <normSums+0xe3c>
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0x807e // jle 0x1e0 <normDX+0x1e0>
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
 	WORD $0xc129 // subl %eax, %ecx
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm1 {%k1} {z}
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm4 {%k1} {z}
 	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0xfffd78e9; BYTE $0xff // jmp 0xe00 <normSums+0xe00>
+	LONG $0xb2148d4a // leaq (%rdx,%r14,4), %rdx
+	LONG $0xb10c8d4a // leaq (%rcx,%r14,4), %rcx
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0xb10c8d4a // leaq (%rcx,%r14,4), %rcx
+	LONG $0x487df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm0, %zmm4
+	LONG $0x4875f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm1, %zmm4
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x81 // vmovups %zmm4, (%rcx,%rax,4) {%k1}
+	LONG $0xffff18e9; BYTE $0xff // jmp 0x1e0 <normDX+0x1e0>
 	LONG $0x18c48348 // addq $0x18, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -11284,173 +11455,7 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normDXAVX512(SB), 0, $256-8
-	NO_LOCAL_POINTERS
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL normDXAVX512body<>(SB)
-	MOVQ R12, SP
-	RET
-
-TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	LONG $0x0183840f; WORD $0x0000 // je 0x192 <normDX+0x192>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x02ae8e0f; WORD $0x0000 // jle 0x2c6 <normDX+0x2c6>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x20eb // jmp 0x44 <normDX+0x44>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x02828d0f; WORD $0x0000 // jge 0x2c6 <normDX+0x2c6>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x60 <normDX+0x60>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x000095e9; BYTE $0x00 // jmp 0xf0 <normDX+0xf0>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm2
-	LONG $0x487c9162; WORD $0x1c10; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm3
-	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x487c9162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm4
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x4875f262; WORD $0xdab8 // vfmadd231ps %zmm2, %zmm1, %zmm3
-	LONG $0x48759262; WORD $0x24a8; BYTE $0x81 // vfmadd213ps (%r9,%r8,4), %zmm1, %zmm4
-	LONG $0x487cf162; WORD $0xcbc2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k1
-	QUAD $0x02144fc25964f162 // vcmpleps 0x50(%rdi){1to16}, %zmm3, %k1 {%k1}
-	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm3 {%k1} {z}
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
-	LONG $0x487cb162; WORD $0x2411; BYTE $0x82 // vmovups %zmm4, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x807e // jle 0x70 <normDX+0x70>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff378e0f; WORD $0xffff // jle 0x30 <normDX+0x30>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0xc97cf162; WORD $0x3410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm6 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0x30770348 // addq 0x30(%rdi), %rsi
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x18478b4c // movq 0x18(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0x4875f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm1, %zmm4
-	LONG $0x487cf162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k2
-	QUAD $0x021457c25a5cf162 // vcmpleps 0x50(%rdi){1to16}, %zmm4, %k2 {%k2}
-	LONG $0x4875f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm1, %zmm5
-	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
-	LONG $0x4865f262; WORD $0xeab8 // vfmadd231ps %zmm2, %zmm3, %zmm5
-	LONG $0x497cf162; WORD $0x2c11; BYTE $0x96 // vmovups %zmm5, (%rsi,%rdx,4) {%k1}
-	LONG $0xfffe9ee9; BYTE $0xff // jmp 0x30 <normDX+0x30>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x012b8e0f; WORD $0x0000 // jle 0x2c6 <normDX+0x2c6>
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x21eb // jmp 0x1c4 <normDX+0x1c4>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x01028d0f; WORD $0x0000 // jge 0x2c6 <normDX+0x2c6>
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0c7d // jge 0x1e0 <normDX+0x1e0>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x72eb // jmp 0x24a <normDX+0x24a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x82 // vmovups (%r10,%r8,4), %zmm2
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x487d9262; WORD $0x14a8; BYTE $0x83 // vfmadd213ps (%r11,%r8,4), %zmm0, %zmm2
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm1
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x48759262; WORD $0x14b8; BYTE $0x81 // vfmadd231ps (%r9,%r8,4), %zmm1, %zmm2
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%r8,4)
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xa67e // jle 0x1f0 <normDX+0x1f0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff5d8e0f; WORD $0xffff // jle 0x1b0 <normDX+0x1b0>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xd129 // subl %edx, %ecx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm0 {%k1} {z}
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm2 {%k1} {z}
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	LONG $0x30770348 // addq 0x30(%rdi), %rsi
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm1 {%k1} {z}
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0x28478b4c // movq 0x28(%rdi), %r8
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0x487df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm0, %zmm4
-	LONG $0x4875f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm1, %zmm4
-	LONG $0x497cf162; WORD $0x2411; BYTE $0x96 // vmovups %zmm4, (%rsi,%rdx,4) {%k1}
-	LONG $0xfffeeae9; BYTE $0xff // jmp 0x1b0 <normDX+0x1b0>
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	MOVQ R12, SP
-	RET
-
-TEXT ·columnsAVX512(SB), 0, $272-8
+TEXT ·columnsAVX512(SB), 0, $304-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -11461,521 +11466,493 @@ TEXT ·columnsAVX512(SB), 0, $272-8
 	RET
 
 TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x0948; BYTE $0xca // orq %rcx, %rdx
-	LONG $0x20eac148 // shrq $0x20, %rdx
-	WORD $0x0774 // je 0x23 <columns+0x23>
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	WORD $0x04eb // jmp 0x27 <columns+0x27>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf1f7 // divl %ecx
-	WORD $0x5641 // pushq %r14
-	BYTE $0x53 // pushq %rbx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0xd0af0f49 // imulq %r8, %rdx
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	LONG $0x01f0840f; WORD $0x0000 // je 0x234 <columns+0x234>
-	LONG $0x40f88349 // cmpq $0x40, %r8
-	LONG $0x03568d0f; WORD $0x0000 // jge 0x3a4 <columns+0x3a4>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x10ca8349 // orq $0x10, %r10
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0x011a8e0f; WORD $0x0000 // jle 0x17a <columns+0x17a>
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	WORD $0x394d; BYTE $0xc8 // cmpq %r9, %r8
-	LONG $0x07f08e0f; WORD $0x0000 // jle 0x85c <columns+0x85c>
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
-	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
-	WORD $0xf741; BYTE $0xd3 // notl %r11d
-	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
-	LONG $0xc97c9162; WORD $0x0410; BYTE $0x8a // vmovups (%r10,%r9,4), %zmm0 {%k1} {z}
-	LONG $0x587cf162; WORD $0x4759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm0, %zmm0
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x078f8e0f; WORD $0x0000 // jle 0x82d <columns+0x82d>
-	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
-	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00148d4f // leaq (%r8,%r8), %r10
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x2810 // vmovups (%rax), %zmm5 {%k1} {z}
-	LONG $0xc97cb162; WORD $0x3410; BYTE $0x00 // vmovups (%rax,%r8), %zmm6 {%k1} {z}
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x04c18348 // addq $0x4, %rcx
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm7 {%k1} {z}
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x4854f162; WORD $0xe85c // vsubps %zmm0, %zmm5, %zmm5
-	LONG $0x4855f262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm5, %zmm4
-	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0x00 // vmovups (%r8,%rax), %zmm6 {%k1} {z}
-	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
-	LONG $0x4855f262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm5, %zmm3
-	LONG $0x4844f162; WORD $0xe85c // vsubps %zmm0, %zmm7, %zmm5
-	LONG $0x4855f262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm5, %zmm2
-	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
-	LONG $0x4855f262; WORD $0xcdb8 // vfmadd231ps %zmm5, %zmm5, %zmm1
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0xa37c // jl 0xd0 <columns+0xd0>
-	LONG $0x485cf162; WORD $0xc358 // vaddps %zmm3, %zmm4, %zmm0
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x000700e9; BYTE $0x00 // jmp 0x844 <columns+0x844>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x10518d4d // leaq 0x10(%r9), %r10
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%rcx,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%rcx,4)
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0xfee98f0f; WORD $0xffff // jg 0x63 <columns+0x63>
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x8b // vmovups (%r11,%rcx,4), %zmm0
-	LONG $0x587cf162; WORD $0x4759; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm0, %zmm0
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xbc7e // jle 0x150 <columns+0x150>
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x2a10 // vmovups (%r10), %zmm5
-	LONG $0x487c9162; WORD $0x3410; BYTE $0x02 // vmovups (%r10,%r8), %zmm6
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x487c9162; WORD $0x3c10; BYTE $0x10 // vmovups (%r8,%r10), %zmm7
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	LONG $0x4854f162; WORD $0xe85c // vsubps %zmm0, %zmm5, %zmm5
-	LONG $0x4855f262; WORD $0xe5b8 // vfmadd231ps %zmm5, %zmm5, %zmm4
-	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
-	LONG $0x487c9162; WORD $0x3410; BYTE $0x10 // vmovups (%r8,%r10), %zmm6
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	LONG $0x4855f262; WORD $0xddb8 // vfmadd231ps %zmm5, %zmm5, %zmm3
-	LONG $0x4844f162; WORD $0xe85c // vsubps %zmm0, %zmm7, %zmm5
-	LONG $0x4855f262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm5, %zmm2
-	LONG $0x484cf162; WORD $0xe85c // vsubps %zmm0, %zmm6, %zmm5
-	LONG $0x4855f262; WORD $0xcdb8 // vfmadd231ps %zmm5, %zmm5, %zmm1
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xa37c // jl 0x1c0 <columns+0x1c0>
-	LONG $0x485cf162; WORD $0xc358 // vaddps %zmm3, %zmm4, %zmm0
-	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff20e9; BYTE $0xff // jmp 0x154 <columns+0x154>
-	LONG $0x40f88349 // cmpq $0x40, %r8
-	LONG $0x041f8d0f; WORD $0x0000 // jge 0x65d <columns+0x65d>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x10ca8349 // orq $0x10, %r10
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0x00da8e0f; WORD $0x0000 // jle 0x32a <columns+0x32a>
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	WORD $0x294c; BYTE $0xc9 // subq %r9, %rcx
-	LONG $0x05fd8e0f; WORD $0x0000 // jle 0x85c <columns+0x85c>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x05cb8e0f; WORD $0x0000 // jle 0x833 <columns+0x833>
-	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
-	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	BYTE $0x90 // nop
-	LONG $0xc97cb162; WORD $0x2c10; BYTE $0x00 // vmovups (%rax,%r8), %zmm5 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x2010 // vmovups (%rax), %zmm4 {%k1} {z}
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x04c28349 // addq $0x4, %r10
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0x00 // vmovups (%r8,%rax), %zmm6 {%k1} {z}
-	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	LONG $0x4854f162; WORD $0xd258 // vaddps %zmm2, %zmm5, %zmm2
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x00 // vmovups (%r8,%rax), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	LONG $0x484cf162; WORD $0xc958 // vaddps %zmm1, %zmm6, %zmm1
-	LONG $0x4854f162; WORD $0xc058 // vaddps %zmm0, %zmm5, %zmm0
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	WORD $0xbb7c // jl 0x2a0 <columns+0x2a0>
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0x00053be9; BYTE $0x00 // jmp 0x837 <columns+0x837>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x10518d4d // leaq 0x10(%r9), %r10
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%rcx,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%rcx,4)
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0xff298f0f; WORD $0xffff // jg 0x253 <columns+0x253>
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xce7e // jle 0x300 <columns+0x300>
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
-	LONG $0x486c9162; WORD $0x1458; BYTE $0x02 // vaddps (%r10,%r8), %zmm2, %zmm2
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x10 // vaddps (%r8,%r10), %zmm1, %zmm1
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x10 // vaddps (%r8,%r10), %zmm0, %zmm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xd37c // jl 0x360 <columns+0x360>
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0xffff60e9; BYTE $0xff // jmp 0x304 <columns+0x304>
-	LONG $0x0040ba41; WORD $0x0000 // movl $0x40, %r10d
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x73eb // jmp 0x422 <columns+0x422>
-	BYTE $0x90 // nop
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x40518d4c // leaq 0x40(%rcx), %r10
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x88 // vaddps (%r8,%r9,4), %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x0188445848749162 // vaddps 0x40(%r8,%r9,4), %zmm1, %zmm0
-	QUAD $0x01884411487c9162 // vmovups %zmm0, 0x40(%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x02884458486c9162 // vaddps 0x80(%r8,%r9,4), %zmm2, %zmm0
-	QUAD $0x02884411487c9162 // vmovups %zmm0, 0x80(%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x0388445848649162 // vaddps 0xc0(%r8,%r9,4), %zmm3, %zmm0
-	QUAD $0x03884411487c9162 // vmovups %zmm0, 0xc0(%r8,%r9,4)
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0xfc2e8f0f; WORD $0xffff // jg 0x50 <columns+0x50>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x867e // jle 0x3b0 <columns+0x3b0>
-	LONG $0x08578b4c // movq 0x8(%rdi), %r10
-	LONG $0x487df262; WORD $0x5f18; BYTE $0x0a // vbroadcastss 0x28(%rdi), %zmm3
-	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
-	WORD $0x034c; BYTE $0x1f // addq (%rdi), %r11
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x48649162; WORD $0x0459; BYTE $0x8a // vmulps (%r10,%r9,4), %zmm3, %zmm0
-	QUAD $0x018a4c5948649162 // vmulps 0x40(%r10,%r9,4), %zmm3, %zmm1
-	QUAD $0x028a545948649162 // vmulps 0x80(%r10,%r9,4), %zmm3, %zmm2
-	QUAD $0x038a5c5948649162 // vmulps 0xc0(%r10,%r9,4), %zmm3, %zmm3
-	LONG $0x00148d4f // leaq (%r8,%r8), %r10
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cc162; WORD $0x6b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm21
-	LONG $0x487cc162; WORD $0x7b10; BYTE $0x03 // vmovups 0xc0(%r11), %zmm23
-	LONG $0x487cc162; WORD $0x7310; BYTE $0x02 // vmovups 0x80(%r11), %zmm22
-	LONG $0x487cc162; WORD $0x2310 // vmovups (%r11), %zmm20
-	LONG $0x03348d4f // leaq (%r11,%r8), %r14
-	LONG $0x487c0162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%r8), %zmm24
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
-	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
-	LONG $0x405ce162; WORD $0xe05c // vsubps %zmm0, %zmm20, %zmm20
-	LONG $0x40553262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm21, %zmm14
-	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
-	QUAD $0x03037c10487c8162 // vmovups 0xc0(%r11,%r8), %zmm23
-	LONG $0x404d3262; WORD $0xd6b8 // vfmadd231ps %zmm22, %zmm22, %zmm10
-	QUAD $0x02037410487c8162 // vmovups 0x80(%r11,%r8), %zmm22
-	LONG $0x405da262; WORD $0xccb8 // vfmadd231ps %zmm20, %zmm20, %zmm17
-	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
-	LONG $0x487c0162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm24
-	LONG $0x4055b262; WORD $0xfdb8 // vfmadd231ps %zmm21, %zmm21, %zmm7
-	QUAD $0x01036c10487c8162 // vmovups 0x40(%r11,%r8), %zmm21
-	LONG $0x061c8d4f // leaq (%r14,%r8), %r11
-	LONG $0x405d3262; WORD $0xecb8 // vfmadd231ps %zmm20, %zmm20, %zmm13
-	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
-	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
-	LONG $0x487c0162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm24
-	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
-	LONG $0x404db262; WORD $0xf6b8 // vfmadd231ps %zmm22, %zmm22, %zmm6
-	QUAD $0x02307410487c8162 // vmovups 0x80(%r8,%r14), %zmm22
-	LONG $0x405d3262; WORD $0xc4b8 // vfmadd231ps %zmm20, %zmm20, %zmm8
-	LONG $0x40553262; WORD $0xcdb8 // vfmadd231ps %zmm21, %zmm21, %zmm9
-	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
-	QUAD $0x03307c10487c8162 // vmovups 0xc0(%r8,%r14), %zmm23
-	LONG $0x403ce162; WORD $0xe05c // vsubps %zmm0, %zmm24, %zmm20
-	LONG $0x4055b262; WORD $0xedb8 // vfmadd231ps %zmm21, %zmm21, %zmm5
-	QUAD $0x01306c10487c8162 // vmovups 0x40(%r8,%r14), %zmm21
-	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
-	LONG $0x405da262; WORD $0xdcb8 // vfmadd231ps %zmm20, %zmm20, %zmm19
-	LONG $0x404d3262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm22, %zmm12
-	QUAD $0x02187410487c8162 // vmovups 0x80(%r8,%r11), %zmm22
-	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
-	LONG $0x4055b262; WORD $0xe5b8 // vfmadd231ps %zmm21, %zmm21, %zmm4
-	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
-	QUAD $0x03187c10487c8162 // vmovups 0xc0(%r8,%r11), %zmm23
-	LONG $0x404ce162; WORD $0xf25c // vsubps %zmm2, %zmm22, %zmm22
-	LONG $0x40553262; WORD $0xddb8 // vfmadd231ps %zmm21, %zmm21, %zmm11
-	QUAD $0x01186c10487c8162 // vmovups 0x40(%r8,%r11), %zmm21
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	LONG $0x404da262; WORD $0xc6b8 // vfmadd231ps %zmm22, %zmm22, %zmm16
-	LONG $0x4054e162; WORD $0xe95c // vsubps %zmm1, %zmm21, %zmm21
-	LONG $0x4055a262; WORD $0xd5b8 // vfmadd231ps %zmm21, %zmm21, %zmm18
-	LONG $0x4044e162; WORD $0xeb5c // vsubps %zmm3, %zmm23, %zmm21
-	LONG $0x40553262; WORD $0xfdb8 // vfmadd231ps %zmm21, %zmm21, %zmm15
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	LONG $0xfeb08c0f; WORD $0xffff // jl 0x4c0 <columns+0x4c0>
-	LONG $0x485cb162; WORD $0xd258 // vaddps %zmm18, %zmm4, %zmm2
-	LONG $0x4074d162; WORD $0xc558 // vaddps %zmm13, %zmm17, %zmm0
-	LONG $0x483cb162; WORD $0xcb58 // vaddps %zmm19, %zmm8, %zmm1
-	LONG $0x480cd162; WORD $0xd958 // vaddps %zmm9, %zmm14, %zmm3
-	LONG $0x482cf162; WORD $0xe658 // vaddps %zmm6, %zmm10, %zmm4
-	LONG $0x4844f162; WORD $0xed58 // vaddps %zmm5, %zmm7, %zmm5
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x4864f162; WORD $0xca58 // vaddps %zmm2, %zmm3, %zmm1
-	LONG $0x481cb162; WORD $0xd858 // vaddps %zmm16, %zmm12, %zmm3
-	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
-	LONG $0x4824d162; WORD $0xe758 // vaddps %zmm15, %zmm11, %zmm4
-	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
-	LONG $0xfffd63e9; BYTE $0xff // jmp 0x3c0 <columns+0x3c0>
-	LONG $0x0040ba41; WORD $0x0000 // movl $0x40, %r10d
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x7aeb // jmp 0x6e2 <columns+0x6e2>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x40518d4c // leaq 0x40(%rcx), %r10
-	LONG $0x484c9162; WORD $0x1458; BYTE $0x88 // vaddps (%r8,%r9,4), %zmm6, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x88 // vmovups %zmm2, (%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x0188545848649162 // vaddps 0x40(%r8,%r9,4), %zmm3, %zmm2
-	QUAD $0x01885411487c9162 // vmovups %zmm2, 0x40(%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x02884c5848749162 // vaddps 0x80(%r8,%r9,4), %zmm1, %zmm1
-	QUAD $0x02884c11487c9162 // vmovups %zmm1, 0x80(%r8,%r9,4)
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	QUAD $0x03884458487c9162 // vaddps 0xc0(%r8,%r9,4), %zmm0, %zmm0
-	QUAD $0x03884411487c9162 // vmovups %zmm0, 0xc0(%r8,%r9,4)
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	LONG $0x20478b4c // movq 0x20(%rdi), %r8
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0xfb5e8f0f; WORD $0xffff // jg 0x240 <columns+0x240>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x867e // jle 0x670 <columns+0x670>
-	QUAD $0x000000008d148d4e // leaq (,%r9,4), %r10
-	WORD $0x034c; BYTE $0x17 // addq (%rdi), %r10
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x02348d4f // leaq (%r10,%r8), %r14
-	LONG $0x48045162; WORD $0x3a58 // vaddps (%r10), %zmm15, %zmm15
-	LONG $0x480c5162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm14, %zmm14
-	LONG $0x481c5162; WORD $0x6258; BYTE $0x02 // vaddps 0x80(%r10), %zmm12, %zmm12
-	LONG $0x48345162; WORD $0x4a58; BYTE $0x03 // vaddps 0xc0(%r10), %zmm9, %zmm9
-	LONG $0x48141162; WORD $0x2c58; BYTE $0x02 // vaddps (%r10,%r8), %zmm13, %zmm13
-	QUAD $0x01025c5848241162 // vaddps 0x40(%r10,%r8), %zmm11, %zmm11
-	QUAD $0x02024458483c1162 // vaddps 0x80(%r10,%r8), %zmm8, %zmm8
-	QUAD $0x03026c5848549162 // vaddps 0xc0(%r10,%r8), %zmm5, %zmm5
-	LONG $0x04c38348 // addq $0x4, %rbx
-	LONG $0x06148d4f // leaq (%r14,%r8), %r10
-	LONG $0x482c1162; WORD $0x1458; BYTE $0x30 // vaddps (%r8,%r14), %zmm10, %zmm10
-	QUAD $0x01307c5848449162 // vaddps 0x40(%r8,%r14), %zmm7, %zmm7
-	QUAD $0x02306458485c9162 // vaddps 0x80(%r8,%r14), %zmm4, %zmm4
-	QUAD $0x03305458486c9162 // vaddps 0xc0(%r8,%r14), %zmm2, %zmm2
-	LONG $0x484c9162; WORD $0x3458; BYTE $0x10 // vaddps (%r8,%r10), %zmm6, %zmm6
-	QUAD $0x01105c5848649162 // vaddps 0x40(%r8,%r10), %zmm3, %zmm3
-	QUAD $0x02104c5848749162 // vaddps 0x80(%r8,%r10), %zmm1, %zmm1
-	QUAD $0x03104458487c9162 // vaddps 0xc0(%r8,%r10), %zmm0, %zmm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	LONG $0xff708c0f; WORD $0xffff // jl 0x750 <columns+0x750>
-	LONG $0x482cf162; WORD $0xf658 // vaddps %zmm6, %zmm10, %zmm6
-	LONG $0x48045162; WORD $0xed58 // vaddps %zmm13, %zmm15, %zmm13
-	LONG $0x4844f162; WORD $0xdb58 // vaddps %zmm3, %zmm7, %zmm3
-	LONG $0x480c5162; WORD $0xd358 // vaddps %zmm11, %zmm14, %zmm10
-	LONG $0x485cf162; WORD $0xc958 // vaddps %zmm1, %zmm4, %zmm1
-	LONG $0x481cd162; WORD $0xf858 // vaddps %zmm8, %zmm12, %zmm7
-	LONG $0x4834f162; WORD $0xe558 // vaddps %zmm5, %zmm9, %zmm4
-	LONG $0x486cf162; WORD $0xc058 // vaddps %zmm0, %zmm2, %zmm0
-	LONG $0x4814f162; WORD $0xf658 // vaddps %zmm6, %zmm13, %zmm6
-	LONG $0x482cf162; WORD $0xdb58 // vaddps %zmm3, %zmm10, %zmm3
-	LONG $0x4844f162; WORD $0xc958 // vaddps %zmm1, %zmm7, %zmm1
-	LONG $0x485cf162; WORD $0xc058 // vaddps %zmm0, %zmm4, %zmm0
-	LONG $0xfffe53e9; BYTE $0xff // jmp 0x680 <columns+0x680>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x11eb // jmp 0x844 <columns+0x844>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0xc97cb162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
-	LONG $0x497cb162; WORD $0x0411; BYTE $0x88 // vmovups %zmm0, (%rax,%r9,4) {%k1}
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	LONG $0x01af8d0f; WORD $0x0000 // jge 0xa18 <columns+0xa18>
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x39eb // jmp 0x8ac <columns+0x8ac>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%rcx,%rax,4) {%k1}
-	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	LONG $0x016c8d0f; WORD $0x0000 // jge 0xa18 <columns+0xa18>
-	WORD $0x2948; BYTE $0xd1 // subq %rdx, %rcx
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
-	LONG $0x087f8348; BYTE $0x00 // cmpq $0x0, 0x8(%rdi)
-	WORD $0x1374 // je 0x8d0 <columns+0x8d0>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x2d7d // jge 0x8f0 <columns+0x8f0>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x000083e9; BYTE $0x00 // jmp 0x94d <columns+0x94d>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00c48d0f; WORD $0x0000 // jge 0x99e <columns+0x99e>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0000fee9; BYTE $0x00 // jmp 0x9df <columns+0x9df>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0x4710fac5; BYTE $0x28 // vmovss 0x28(%rdi), %xmm0
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
 	LONG $0x084f8b4c // movq 0x8(%rdi), %r9
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	LONG $0x487c9162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%r8,4), %zmm1
-	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x1410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm2
-	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
-	LONG $0x4875f262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm1, %zmm1
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x82 // vaddps (%r10,%r8,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x82 // vmovups %zmm1, (%r10,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xb37e // jle 0x900 <columns+0x900>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xff428e0f; WORD $0xffff // jle 0x898 <columns+0x898>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
-	WORD $0xc129 // subl %eax, %ecx
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
-	WORD $0xf741; BYTE $0xd1 // notl %r9d
-	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm1 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x5874f162; WORD $0x4f59; BYTE $0x0a // vmulps 0x28(%rdi){1to16}, %zmm1, %zmm1
-	LONG $0x486cf162; WORD $0xc95c // vsubps %zmm1, %zmm2, %zmm1
-	LONG $0x4875f262; WORD $0xc8a8 // vfmadd213ps %zmm0, %zmm1, %zmm1
-	LONG $0xfffee2e9; BYTE $0xff // jmp 0x880 <columns+0x880>
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	LONG $0x487cb162; WORD $0x0c58; BYTE $0x80 // vaddps (%rax,%r8,4), %zmm0, %zmm1
-	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x48749162; WORD $0x0c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm1, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0x81 // vmovups %zmm1, (%r9,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	WORD $0xd17e // jle 0x9b0 <columns+0x9b0>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xfeb08e0f; WORD $0xffff // jle 0x898 <columns+0x898>
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
-	LONG $0xfffe68e9; BYTE $0xff // jmp 0x880 <columns+0x880>
+	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x0948; BYTE $0xf8 // orq %rdi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x0a74 // je 0x36 <columns+0x36>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf748; BYTE $0xff // idivq %rdi
+	WORD $0x06eb // jmp 0x3c <columns+0x3c>
+	WORD $0xf089 // movl %esi, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf7f7 // divl %edi
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	QUAD $0x00000000851c8d48 // leaq (,%rax,4), %rbx
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0xd3af0f49 // imulq %r11, %rdx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x00e6840f; WORD $0x0000 // je 0x144 <columns+0x144>
+	LONG $0x40fb8349 // cmpq $0x40, %r11
+	LONG $0x01948d0f; WORD $0x0000 // jge 0x1fc <columns+0x1fc>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0x10cc8349 // orq $0x10, %r12
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0x04288e0f; WORD $0x0000 // jle 0x4a2 <columns+0x4a2>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	LONG $0x077a8e0f; WORD $0x0000 // jle 0x800 <columns+0x800>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0x8944; BYTE $0xd9 // movl %r11d, %ecx
+	WORD $0x2944; BYTE $0xf1 // subl %r14d, %ecx
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x07338e0f; WORD $0x0000 // jle 0x7d5 <columns+0x7d5>
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb1 // vmovups (%r9,%r14,4), %zmm2 {%k1} {z}
+	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
+	LONG $0xb00c8d4b // leaq (%r8,%r14,4), %rcx
+	LONG $0x3f248d4c // leaq (%rdi,%rdi), %r12
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x4874f162; WORD $0xd259 // vmulps %zmm2, %zmm1, %zmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc97cf162; WORD $0x3110 // vmovups (%rcx), %zmm6 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0x39 // vmovups (%rcx,%rdi), %zmm7 {%k1} {z}
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x04c78349 // addq $0x4, %r15
+	LONG $0xc97c7162; WORD $0x0410; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm8 {%k1} {z}
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x484cf162; WORD $0xf25c // vsubps %zmm2, %zmm6, %zmm6
+	LONG $0x484df262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm6, %zmm5
+	LONG $0x4844f162; WORD $0xf25c // vsubps %zmm2, %zmm7, %zmm6
+	LONG $0xc97cf162; WORD $0x3c10; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm7 {%k1} {z}
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	LONG $0x484df262; WORD $0xe6b8 // vfmadd231ps %zmm6, %zmm6, %zmm4
+	LONG $0x483cf162; WORD $0xf25c // vsubps %zmm2, %zmm8, %zmm6
+	LONG $0x484df262; WORD $0xdeb8 // vfmadd231ps %zmm6, %zmm6, %zmm3
+	LONG $0x4844f162; WORD $0xf25c // vsubps %zmm2, %zmm7, %zmm6
+	LONG $0x484df262; WORD $0xceb8 // vfmadd231ps %zmm6, %zmm6, %zmm1
+	WORD $0x3949; BYTE $0xdf // cmpq %rbx, %r15
+	WORD $0xa37c // jl 0xd0 <columns+0xd0>
+	LONG $0x4854f162; WORD $0xd458 // vaddps %zmm4, %zmm5, %zmm2
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x0006a8e9; BYTE $0x00 // jmp 0x7ec <columns+0x7ec>
+	LONG $0x40fb8349 // cmpq $0x40, %r11
+	LONG $0x04278d0f; WORD $0x0000 // jge 0x575 <columns+0x575>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0x10cc8349 // orq $0x10, %r12
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0x05d28e0f; WORD $0x0000 // jle 0x732 <columns+0x732>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x294c; BYTE $0xf1 // subq %r14, %rcx
+	LONG $0x06918e0f; WORD $0x0000 // jle 0x800 <columns+0x800>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x06638e0f; WORD $0x0000 // jle 0x7db <columns+0x7db>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	LONG $0xb03c8d4f // leaq (%r8,%r14,4), %r15
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x3f2c8d4c // leaq (%rdi,%rdi), %r13
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x3f // vmovups (%r15,%rdi), %zmm6 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x04c48349 // addq $0x4, %r12
+	LONG $0xc97cb162; WORD $0x3c10; BYTE $0x3f // vmovups (%rdi,%r15), %zmm7 {%k1} {z}
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x484cf162; WORD $0xdb58 // vaddps %zmm3, %zmm6, %zmm3
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0x3f // vmovups (%rdi,%r15), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	WORD $0x014d; BYTE $0xef // addq %r13, %r15
+	LONG $0x4844f162; WORD $0xd258 // vaddps %zmm2, %zmm7, %zmm2
+	LONG $0x484cf162; WORD $0xc958 // vaddps %zmm1, %zmm6, %zmm1
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xbb7c // jl 0x1a0 <columns+0x1a0>
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x0005e3e9; BYTE $0x00 // jmp 0x7df <columns+0x7df>
+	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
+	LONG $0x0040bc41; WORD $0x0000 // movl $0x40, %r12d
+	LONG $0x3f348d4c // leaq (%rdi,%rdi), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x6deb // jmp 0x27e <columns+0x27e>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x48649162; WORD $0x1c58; BYTE $0xba // vaddps (%r10,%r15,4), %zmm3, %zmm3
+	LONG $0x40618d4c // leaq 0x40(%rcx), %r12
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xba // vmovups %zmm3, (%r10,%r15,4)
+	QUAD $0x01ba5c58485c9162 // vaddps 0x40(%r10,%r15,4), %zmm4, %zmm3
+	QUAD $0x01ba5c11487c9162 // vmovups %zmm3, 0x40(%r10,%r15,4)
+	QUAD $0x02ba5c5848549162 // vaddps 0x80(%r10,%r15,4), %zmm5, %zmm3
+	QUAD $0x02ba5c11487c9162 // vmovups %zmm3, 0x80(%r10,%r15,4)
+	QUAD $0x03ba5458486c9162 // vaddps 0xc0(%r10,%r15,4), %zmm2, %zmm2
+	QUAD $0x03ba5411487c9162 // vmovups %zmm2, 0xc0(%r10,%r15,4)
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xfdec8f0f; WORD $0xffff // jg 0x6a <columns+0x6a>
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x9a7e // jle 0x220 <columns+0x220>
+	LONG $0x48749162; WORD $0x1c59; BYTE $0xb9 // vmulps (%r9,%r15,4), %zmm1, %zmm3
+	QUAD $0x01b96c5948749162 // vmulps 0x40(%r9,%r15,4), %zmm1, %zmm5
+	QUAD $0x02b9745948749162 // vmulps 0x80(%r9,%r15,4), %zmm1, %zmm6
+	QUAD $0x03b94c5948741162 // vmulps 0xc0(%r9,%r15,4), %zmm1, %zmm9
+	LONG $0xb8248d4f // leaq (%r8,%r15,4), %r12
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	BYTE $0x90 // nop
+	QUAD $0x01247c10487cc162 // vmovups 0x40(%r12), %zmm23
+	QUAD $0x03244c10487c4162 // vmovups 0xc0(%r12), %zmm25
+	QUAD $0x02244410487c4162 // vmovups 0x80(%r12), %zmm24
+	LONG $0x487cc162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm22
+	LONG $0x3c2c8d49 // leaq (%r12,%rdi), %rbp
+	LONG $0x487c4162; WORD $0x1410; BYTE $0x3c // vmovups (%r12,%rdi), %zmm26
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x4044e162; WORD $0xfd5c // vsubps %zmm5, %zmm23, %zmm23
+	LONG $0x403c6162; WORD $0xc65c // vsubps %zmm6, %zmm24, %zmm24
+	LONG $0x404ce162; WORD $0xf35c // vsubps %zmm3, %zmm22, %zmm22
+	LONG $0x4045a262; WORD $0xc7b8 // vfmadd231ps %zmm23, %zmm23, %zmm16
+	LONG $0x4034c162; WORD $0xf95c // vsubps %zmm9, %zmm25, %zmm23
+	QUAD $0x033c4c10487c4162 // vmovups 0xc0(%r12,%rdi), %zmm25
+	LONG $0x403d1262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm24, %zmm12
+	QUAD $0x023c4410487c4162 // vmovups 0x80(%r12,%rdi), %zmm24
+	LONG $0x404da262; WORD $0xdeb8 // vfmadd231ps %zmm22, %zmm22, %zmm19
+	LONG $0x402ce162; WORD $0xf35c // vsubps %zmm3, %zmm26, %zmm22
+	LONG $0x487c6162; WORD $0x1410; BYTE $0x2f // vmovups (%rdi,%rbp), %zmm26
+	LONG $0x40453262; WORD $0xc7b8 // vfmadd231ps %zmm23, %zmm23, %zmm8
+	QUAD $0x013c7c10487cc162 // vmovups 0x40(%r12,%rdi), %zmm23
+	LONG $0x3d648d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r12
+	LONG $0x404d3262; WORD $0xfeb8 // vfmadd231ps %zmm22, %zmm22, %zmm15
+	LONG $0x403c6162; WORD $0xc65c // vsubps %zmm6, %zmm24, %zmm24
+	LONG $0x402ce162; WORD $0xf35c // vsubps %zmm3, %zmm26, %zmm22
+	LONG $0x487c2162; WORD $0x1410; BYTE $0x27 // vmovups (%rdi,%r12), %zmm26
+	LONG $0x4044e162; WORD $0xfd5c // vsubps %zmm5, %zmm23, %zmm23
+	LONG $0x403d9262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm24, %zmm7
+	QUAD $0x022f4410487c6162 // vmovups 0x80(%rdi,%rbp), %zmm24
+	LONG $0x404d3262; WORD $0xd6b8 // vfmadd231ps %zmm22, %zmm22, %zmm10
+	LONG $0x40453262; WORD $0xdfb8 // vfmadd231ps %zmm23, %zmm23, %zmm11
+	LONG $0x4034c162; WORD $0xf95c // vsubps %zmm9, %zmm25, %zmm23
+	QUAD $0x032f4c10487c6162 // vmovups 0xc0(%rdi,%rbp), %zmm25
+	LONG $0x402ce162; WORD $0xf35c // vsubps %zmm3, %zmm26, %zmm22
+	LONG $0x4045b262; WORD $0xd7b8 // vfmadd231ps %zmm23, %zmm23, %zmm2
+	QUAD $0x012f7c10487ce162 // vmovups 0x40(%rdi,%rbp), %zmm23
+	LONG $0x403c6162; WORD $0xc65c // vsubps %zmm6, %zmm24, %zmm24
+	LONG $0x404da262; WORD $0xeeb8 // vfmadd231ps %zmm22, %zmm22, %zmm21
+	LONG $0x403d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm24, %zmm14
+	QUAD $0x02274410487c2162 // vmovups 0x80(%rdi,%r12), %zmm24
+	LONG $0x4044e162; WORD $0xfd5c // vsubps %zmm5, %zmm23, %zmm23
+	LONG $0x4045b262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm23, %zmm4
+	LONG $0x4034c162; WORD $0xf95c // vsubps %zmm9, %zmm25, %zmm23
+	QUAD $0x03274c10487c2162 // vmovups 0xc0(%rdi,%r12), %zmm25
+	LONG $0x403c6162; WORD $0xc65c // vsubps %zmm6, %zmm24, %zmm24
+	LONG $0x40453262; WORD $0xefb8 // vfmadd231ps %zmm23, %zmm23, %zmm13
+	QUAD $0x01277c10487ca162 // vmovups 0x40(%rdi,%r12), %zmm23
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	LONG $0x403d8262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm24, %zmm18
+	LONG $0x4044e162; WORD $0xfd5c // vsubps %zmm5, %zmm23, %zmm23
+	LONG $0x4045a262; WORD $0xe7b8 // vfmadd231ps %zmm23, %zmm23, %zmm20
+	LONG $0x4034c162; WORD $0xf95c // vsubps %zmm9, %zmm25, %zmm23
+	LONG $0x4045a262; WORD $0xcfb8 // vfmadd231ps %zmm23, %zmm23, %zmm17
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	LONG $0xfeab8c0f; WORD $0xffff // jl 0x300 <columns+0x300>
+	LONG $0x407cd162; WORD $0xf358 // vaddps %zmm11, %zmm16, %zmm6
+	LONG $0x485cb162; WORD $0xe458 // vaddps %zmm20, %zmm4, %zmm4
+	LONG $0x4064d162; WORD $0xdf58 // vaddps %zmm15, %zmm19, %zmm3
+	LONG $0x482cb162; WORD $0xed58 // vaddps %zmm21, %zmm10, %zmm5
+	LONG $0x481cf162; WORD $0xff58 // vaddps %zmm7, %zmm12, %zmm7
+	LONG $0x483cf162; WORD $0xd258 // vaddps %zmm2, %zmm8, %zmm2
+	LONG $0x484cf162; WORD $0xe458 // vaddps %zmm4, %zmm6, %zmm4
+	LONG $0x480cb162; WORD $0xf258 // vaddps %zmm18, %zmm14, %zmm6
+	LONG $0x4864f162; WORD $0xdd58 // vaddps %zmm5, %zmm3, %zmm3
+	LONG $0x4844f162; WORD $0xee58 // vaddps %zmm6, %zmm7, %zmm5
+	LONG $0x4814b162; WORD $0xf958 // vaddps %zmm17, %zmm13, %zmm7
+	LONG $0x486cf162; WORD $0xd758 // vaddps %zmm7, %zmm2, %zmm2
+	LONG $0xfffd8ee9; BYTE $0xff // jmp 0x230 <columns+0x230>
+	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
+	LONG $0x3f3c8d4c // leaq (%rdi,%rdi), %r15
+	WORD $0x24eb // jmp 0x4d2 <columns+0x4d2>
+	WORD $0x9066 // nop
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x8a // vaddps (%r10,%rcx,4), %zmm2, %zmm2
+	LONG $0x10668d4d // leaq 0x10(%r14), %r12
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x8a // vmovups %zmm2, (%r10,%rcx,4)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xfbab8f0f; WORD $0xffff // jg 0x7d <columns+0x7d>
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd67e // jle 0x4b0 <columns+0x4b0>
+	LONG $0x4874d162; WORD $0x1c59; BYTE $0x89 // vmulps (%r9,%rcx,4), %zmm1, %zmm3
+	LONG $0x88248d4d // leaq (%r8,%rcx,4), %r12
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7
+	LONG $0x487c5162; WORD $0x0410; BYTE $0x3c // vmovups (%r12,%rdi), %zmm8
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x487c3162; WORD $0x0c10; BYTE $0x27 // vmovups (%rdi,%r12), %zmm9
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x4844f162; WORD $0xfb5c // vsubps %zmm3, %zmm7, %zmm7
+	LONG $0x4845f262; WORD $0xf7b8 // vfmadd231ps %zmm7, %zmm7, %zmm6
+	LONG $0x483cf162; WORD $0xfb5c // vsubps %zmm3, %zmm8, %zmm7
+	LONG $0x487c3162; WORD $0x0410; BYTE $0x27 // vmovups (%rdi,%r12), %zmm8
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	LONG $0x4845f262; WORD $0xefb8 // vfmadd231ps %zmm7, %zmm7, %zmm5
+	LONG $0x4834f162; WORD $0xfb5c // vsubps %zmm3, %zmm9, %zmm7
+	LONG $0x4845f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm7, %zmm4
+	LONG $0x483cf162; WORD $0xfb5c // vsubps %zmm3, %zmm8, %zmm7
+	LONG $0x4845f262; WORD $0xd7b8 // vfmadd231ps %zmm7, %zmm7, %zmm2
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	WORD $0xa27c // jl 0x500 <columns+0x500>
+	LONG $0x484cf162; WORD $0xdd58 // vaddps %zmm5, %zmm6, %zmm3
+	LONG $0x485cf162; WORD $0xd258 // vaddps %zmm2, %zmm4, %zmm2
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0xffff3fe9; BYTE $0xff // jmp 0x4b4 <columns+0x4b4>
+	LONG $0x0040bc41; WORD $0x0000 // movl $0x40, %r12d
+	LONG $0x3f348d4c // leaq (%rdi,%rdi), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x6aeb // jmp 0x5ee <columns+0x5ee>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x48449162; WORD $0x1c58; BYTE $0xba // vaddps (%r10,%r15,4), %zmm7, %zmm3
+	LONG $0x40618d4c // leaq 0x40(%rcx), %r12
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xba // vmovups %zmm3, (%r10,%r15,4)
+	QUAD $0x01ba5c58485c9162 // vaddps 0x40(%r10,%r15,4), %zmm4, %zmm3
+	QUAD $0x01ba5c11487c9162 // vmovups %zmm3, 0x40(%r10,%r15,4)
+	QUAD $0x02ba5458486c9162 // vaddps 0x80(%r10,%r15,4), %zmm2, %zmm2
+	QUAD $0x02ba5411487c9162 // vmovups %zmm2, 0x80(%r10,%r15,4)
+	QUAD $0x03ba4c5848749162 // vaddps 0xc0(%r10,%r15,4), %zmm1, %zmm1
+	QUAD $0x03ba4c11487c9162 // vmovups %zmm1, 0xc0(%r10,%r15,4)
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xfb628f0f; WORD $0xffff // jg 0x150 <columns+0x150>
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x9a7e // jle 0x590 <columns+0x590>
+	LONG $0xb8248d4f // leaq (%r8,%r15,4), %r12
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x3c2c8d49 // leaq (%r12,%rdi), %rbp
+	LONG $0x407cc162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm16, %zmm16
+	QUAD $0x01247c5848045162 // vaddps 0x40(%r12), %zmm15, %zmm15
+	QUAD $0x02246c5848145162 // vaddps 0x80(%r12), %zmm13, %zmm13
+	QUAD $0x03245458482c5162 // vaddps 0xc0(%r12), %zmm10, %zmm10
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x3c // vaddps (%r12,%rdi), %zmm14, %zmm14
+	QUAD $0x013c6458481c5162 // vaddps 0x40(%r12,%rdi), %zmm12, %zmm12
+	QUAD $0x023c4c5848345162 // vaddps 0x80(%r12,%rdi), %zmm9, %zmm9
+	QUAD $0x033c7458484cd162 // vaddps 0xc0(%r12,%rdi), %zmm6, %zmm6
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x3d648d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r12
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x2f // vaddps (%rdi,%rbp), %zmm11, %zmm11
+	QUAD $0x012f4458483c7162 // vaddps 0x40(%rdi,%rbp), %zmm8, %zmm8
+	QUAD $0x022f6c584854f162 // vaddps 0x80(%rdi,%rbp), %zmm5, %zmm5
+	QUAD $0x032f5c584864f162 // vaddps 0xc0(%rdi,%rbp), %zmm3, %zmm3
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x27 // vaddps (%rdi,%r12), %zmm7, %zmm7
+	QUAD $0x01276458485cb162 // vaddps 0x40(%rdi,%r12), %zmm4, %zmm4
+	QUAD $0x02275458486cb162 // vaddps 0x80(%rdi,%r12), %zmm2, %zmm2
+	QUAD $0x03274c584874b162 // vaddps 0xc0(%rdi,%r12), %zmm1, %zmm1
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	LONG $0xff6b8c0f; WORD $0xffff // jl 0x650 <columns+0x650>
+	LONG $0x4824f162; WORD $0xff58 // vaddps %zmm7, %zmm11, %zmm7
+	LONG $0x407c5162; WORD $0xf658 // vaddps %zmm14, %zmm16, %zmm14
+	LONG $0x483cf162; WORD $0xe458 // vaddps %zmm4, %zmm8, %zmm4
+	LONG $0x48045162; WORD $0xdc58 // vaddps %zmm12, %zmm15, %zmm11
+	LONG $0x4854f162; WORD $0xd258 // vaddps %zmm2, %zmm5, %zmm2
+	LONG $0x48145162; WORD $0xc158 // vaddps %zmm9, %zmm13, %zmm8
+	LONG $0x482cf162; WORD $0xee58 // vaddps %zmm6, %zmm10, %zmm5
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0x480cf162; WORD $0xff58 // vaddps %zmm7, %zmm14, %zmm7
+	LONG $0x4824f162; WORD $0xe458 // vaddps %zmm4, %zmm11, %zmm4
+	LONG $0x483cf162; WORD $0xd258 // vaddps %zmm2, %zmm8, %zmm2
+	LONG $0x4854f162; WORD $0xc958 // vaddps %zmm1, %zmm5, %zmm1
+	LONG $0xfffe6ee9; BYTE $0xff // jmp 0x5a0 <columns+0x5a0>
+	LONG $0x3f3c8d4c // leaq (%rdi,%rdi), %r15
+	WORD $0x2aeb // jmp 0x762 <columns+0x762>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x8a // vaddps (%r10,%rcx,4), %zmm1, %zmm1
+	LONG $0x10668d4d // leaq 0x10(%r14), %r12
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x8a // vmovups %zmm1, (%r10,%rcx,4)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
+	LONG $0xfa018f0f; WORD $0xffff // jg 0x163 <columns+0x163>
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xd67e // jle 0x740 <columns+0x740>
+	LONG $0x88248d4d // leaq (%r8,%rcx,4), %r12
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x24 // vaddps (%r12), %zmm4, %zmm4
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x3c // vaddps (%r12,%rdi), %zmm3, %zmm3
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x04c58349 // addq $0x4, %r13
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x27 // vaddps (%rdi,%r12), %zmm2, %zmm2
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x27 // vaddps (%rdi,%r12), %zmm1, %zmm1
+	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	WORD $0xd27c // jl 0x790 <columns+0x790>
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
+	LONG $0xffff6fe9; BYTE $0xff // jmp 0x744 <columns+0x744>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x11eb // jmp 0x7ec <columns+0x7ec>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xffffffbb; BYTE $0xff // movl $0xffffffff, %ebx
+	WORD $0xe3d3 // shll %cl, %ebx
+	WORD $0xd3f7 // notl %ebx
+	LONG $0xcb92fbc5 // kmovd %ebx, %k1
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb2 // vmovups (%r10,%r14,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0xb2 // vmovups %zmm1, (%r10,%r14,4) {%k1}
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x015a8d0f; WORD $0x0000 // jge 0x963 <columns+0x963>
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	WORD $0x23eb // jmp 0x843 <columns+0x843>
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x9a // vmovups (%r10,%rbx,4), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x9a // vmovups %zmm2, (%r10,%rbx,4) {%k1}
+	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	LONG $0x01208d0f; WORD $0x0000 // jge 0x963 <columns+0x963>
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	WORD $0x2948; BYTE $0xd1 // subq %rdx, %rcx
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	LONG $0xcb4d0f49 // cmovgeq %r11, %rcx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x0b74 // je 0x860 <columns+0x860>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x257d // jge 0x880 <columns+0x880>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x69eb // jmp 0x8c8 <columns+0x8c8>
+	BYTE $0x90 // nop
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x009f8d0f; WORD $0x0000 // jge 0x909 <columns+0x909>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x0000c4e9; BYTE $0x00 // jmp 0x935 <columns+0x935>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c9162; WORD $0x1459; BYTE $0xb1 // vmulps (%r9,%r14,4), %zmm0, %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm3
+	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
+	LONG $0x486df262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm2, %zmm2
+	LONG $0x486c9162; WORD $0x1458; BYTE $0xb2 // vaddps (%r10,%r14,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4)
+	LONG $0x20c68349 // addq $0x20, %r14
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0xc87e // jle 0x890 <columns+0x890>
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0xff638e0f; WORD $0xffff // jle 0x834 <columns+0x834>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0xd929 // subl %ebx, %ecx
+	LONG $0x90348d4d // leaq (%r8,%rdx,4), %r14
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x99 // vmovups (%r9,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x9e // vmovups (%r14,%rbx,4), %zmm3 {%k1} {z}
+	LONG $0x487cf162; WORD $0xd259 // vmulps %zmm2, %zmm0, %zmm2
+	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
+	LONG $0x486df262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm2, %zmm2
+	LONG $0xffff17e9; BYTE $0xff // jmp 0x820 <columns+0x820>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4874b162; WORD $0x1458; BYTE $0xb0 // vaddps (%rax,%r14,4), %zmm1, %zmm2
+	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	LONG $0x486c9162; WORD $0x1458; BYTE $0xb2 // vaddps (%r10,%r14,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4)
+	LONG $0x20c68349 // addq $0x20, %r14
+	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0xdb7e // jle 0x910 <columns+0x910>
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0xfef68e0f; WORD $0xffff // jle 0x834 <columns+0x834>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0xd929 // subl %ebx, %ecx
+	LONG $0x90348d4d // leaq (%r8,%rdx,4), %r14
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x9e // vmovups (%r14,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd158 // vaddps %zmm1, %zmm2, %zmm2
+	LONG $0xfffebde9; BYTE $0xff // jmp 0x820 <columns+0x820>
 	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
 	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12650,38 +12627,35 @@ TEXT ·sumAVX512(SB), 0, $256-8
 	RET
 
 TEXT sumAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0xe <sum+0xe>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x36eb // jmp 0x44 <sum+0x44>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
 	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm0
-	LONG $0x487cf162; WORD $0x0458; BYTE $0x96 // vaddps (%rsi,%rdx,4), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x90 // vmovups %zmm0, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xcc7e // jle 0x10 <sum+0x10>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x357e // jle 0x7e <sum+0x7e>
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x19 <sum+0x19>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x2ceb // jmp 0x45 <sum+0x45>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
+	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
+	LONG $0x487cb162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm0, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0x80 // vmovups %zmm0, (%rax,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xdb7e // jle 0x20 <sum+0x20>
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0x2e7e // jle 0x78 <sum+0x78>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xf929 // subl %edi, %ecx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm0 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	LONG $0x497cf162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%rdi,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12699,37 +12673,34 @@ TEXT ·axpyAVX512(SB), 0, $256-8
 
 TEXT axpyAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <axpy+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x3beb // jmp 0x50 <axpy+0x50>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x487df262; WORD $0x0ca8; BYTE $0x91 // vfmadd213ps (%rcx,%rdx,4), %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xd07e // jle 0x20 <axpy+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x317e // jle 0x86 <axpy+0x86>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	WORD $0x047d // jge 0x1c <axpy+0x1c>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x29eb // jmp 0x45 <axpy+0x45>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm1
+	LONG $0x10778d48 // leaq 0x10(%rdi), %rsi
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0xb8 // vfmadd213ps (%rax,%rdi,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb8 // vmovups %zmm1, (%rax,%rdi,4)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xdb7e // jle 0x20 <axpy+0x20>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x2a7e // jle 0x74 <axpy+0x74>
 	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
-	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xf129 // subl %esi, %ecx
 	WORD $0xe7d3 // shll %cl, %edi
 	WORD $0xd7f7 // notl %edi
 	LONG $0xcf92fbc5 // kmovd %edi, %k1
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm2 {%k1} {z}
 	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%rax,4) {%k1}
+	LONG $0x497cf162; WORD $0x1411; BYTE $0xb0 // vmovups %zmm2, (%rax,%rsi,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12747,33 +12718,31 @@ TEXT ·scaleAVX512(SB), 0, $256-8
 
 TEXT scaleAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487df262; WORD $0x4718; BYTE $0x04 // vbroadcastss 0x10(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <scale+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x30eb // jmp 0x45 <scale+0x45>
+	WORD $0x047d // jge 0x18 <scale+0x18>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x487cf162; WORD $0x0c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xdb7e // jle 0x20 <scale+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x267e // jle 0x70 <scale+0x70>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0x26eb // jmp 0x3e <scale+0x3e>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c59; BYTE $0xb0 // vmulps (%rax,%rsi,4), %zmm0, %zmm1
+	LONG $0x10568d48 // leaq 0x10(%rsi), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0xe27e // jle 0x20 <scale+0x20>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x237e // jle 0x66 <scale+0x66>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
+	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x90 // vmovups %zmm0, (%rax,%rdx,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12790,95 +12759,95 @@ TEXT ·descendAVX512(SB), 0, $256-8
 	RET
 
 TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x476ef9c5; BYTE $0x28 // vmovd 0x28(%rdi), %xmm0
+	LONG $0x4f10fac5; BYTE $0x2c // vmovss 0x2c(%rdi), %xmm1
+	LONG $0x5710fac5; BYTE $0x30 // vmovss 0x30(%rdi), %xmm2
+	LONG $0x0000b841; WORD $0x8000 // movl $0x80000000, %r8d
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
 	LONG $0x207f8348; BYTE $0x00 // cmpq $0x0, 0x20(%rdi)
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x0a74 // je 0x15 <descend+0x15>
+	LONG $0x6e79c1c4; BYTE $0xd8 // vmovd %r8d, %xmm3
+	LONG $0xc0efe1c5 // vpxor %xmm0, %xmm3, %xmm0
+	LONG $0x487df262; WORD $0xc058 // vpbroadcastd %xmm0, %zmm0
+	WORD $0x0a74 // je 0x44 <descend+0x44>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x157d // jge 0x26 <descend+0x26>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x7ceb // jmp 0x91 <descend+0x91>
+	WORD $0x157d // jge 0x55 <descend+0x55>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x77eb // jmp 0xbb <descend+0xbb>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00cb8d0f; WORD $0x0000 // jge 0xea <descend+0xea>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x000124e9; BYTE $0x00 // jmp 0x14a <descend+0x14a>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
-	LONG $0x4875f262; WORD $0x04a8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm1, %zmm0
-	LONG $0x487df262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm0, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
-	LONG $0x587df262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x5875f262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x9f7e // jle 0x30 <descend+0x30>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x010a8e0f; WORD $0x0000 // jle 0x1a4 <descend+0x1a4>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x0000a9e9; BYTE $0x00 // jmp 0x193 <descend+0x193>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0x487df262; WORD $0x4f18; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm1
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x5718; BYTE $0x0b // vbroadcastss 0x2c(%rdi), %zmm2
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
-	LONG $0x487df262; WORD $0x0ca8; BYTE $0x96 // vfmadd213ps (%rsi,%rdx,4), %zmm0, %zmm1
-	LONG $0x4875f262; WORD $0x1498; BYTE $0x91 // vfmadd132ps (%rcx,%rdx,4), %zmm1, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
-	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xa67e // jle 0xf0 <descend+0xf0>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x557e // jle 0x1a4 <descend+0x1a4>
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	LONG $0xc97cd162; WORD $0x0410; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm1 {%k1} {z}
-	LONG $0x587df262; WORD $0x4fb8; BYTE $0x0c // vfmadd231ps 0x30(%rdi){1to16}, %zmm0, %zmm1
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm2 {%k1} {z}
-	LONG $0x5875f262; WORD $0x5798; BYTE $0x0b // vfmadd132ps 0x2c(%rdi){1to16}, %zmm1, %zmm2
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%rdx,%rax,4) {%k1}
-	LONG $0x587df262; WORD $0x579c; BYTE $0x0a // vfnmadd132ps 0x28(%rdi){1to16}, %zmm0, %zmm2
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x497cf162; WORD $0x1411; BYTE $0x81 // vmovups %zmm2, (%rcx,%rax,4) {%k1}
+	LONG $0x00c88d0f; WORD $0x0000 // jge 0x116 <descend+0x116>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00011ae9; BYTE $0x00 // jmp 0x16f <descend+0x16f>
+	LONG $0x487df262; WORD $0xda18 // vbroadcastss %xmm2, %zmm3
+	LONG $0x487df262; WORD $0xe118 // vbroadcastss %xmm1, %zmm4
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x2c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm5
+	LONG $0x487cb162; WORD $0x3410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm6
+	LONG $0x487cb162; WORD $0x3c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm7
+	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
+	LONG $0x4865f262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm3, %zmm6
+	LONG $0x485df262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm4, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x82 // vmovups %zmm7, (%rdx,%r8,4)
+	LONG $0x485df262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm4, %zmm7
+	LONG $0x487df262; WORD $0xfda8 // vfmadd213ps %zmm5, %zmm0, %zmm7
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x80 // vmovups %zmm7, (%rax,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xb57e // jle 0x70 <descend+0x70>
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	LONG $0x01048e0f; WORD $0x0000 // jle 0x1c8 <descend+0x1c8>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xf929 // subl %edi, %ecx
+	LONG $0x487df262; WORD $0xd218 // vbroadcastss %xmm2, %zmm2
+	LONG $0x487df262; WORD $0xc918 // vbroadcastss %xmm1, %zmm1
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb8 // vmovups (%rax,%rdi,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm4 {%k1} {z}
+	LONG $0x4865f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm3, %zmm4
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm2 {%k1} {z}
+	LONG $0x4875f262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%rdx,%rdi,4) {%k1}
+	LONG $0x4875f262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm1, %zmm2
+	LONG $0x0000a5e9; BYTE $0x00 // jmp 0x1bb <descend+0x1bb>
+	LONG $0x487df262; WORD $0xda18 // vbroadcastss %xmm2, %zmm3
+	LONG $0x487df262; WORD $0xe118 // vbroadcastss %xmm1, %zmm4
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x2c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm5
+	LONG $0x487cb162; WORD $0x3410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm6
+	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
+	LONG $0x4865f262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm3, %zmm6
+	LONG $0x485db262; WORD $0x34b8; BYTE $0x82 // vfmadd231ps (%rdx,%r8,4), %zmm4, %zmm6
+	LONG $0x487cb162; WORD $0x3411; BYTE $0x82 // vmovups %zmm6, (%rdx,%r8,4)
+	LONG $0x487df262; WORD $0xf5a8 // vfmadd213ps %zmm5, %zmm0, %zmm6
+	LONG $0x487cb162; WORD $0x3411; BYTE $0x80 // vmovups %zmm6, (%rax,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xc17e // jle 0x130 <descend+0x130>
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0x547e // jle 0x1c8 <descend+0x1c8>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xf929 // subl %edi, %ecx
+	LONG $0x487df262; WORD $0xd218 // vbroadcastss %xmm2, %zmm2
+	LONG $0x487df262; WORD $0xc918 // vbroadcastss %xmm1, %zmm1
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xb8 // vmovups (%rax,%rdi,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm4 {%k1} {z}
+	LONG $0x4865f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm3, %zmm4
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm2 {%k1} {z}
+	LONG $0x4875f262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm1, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%rdx,%rdi,4) {%k1}
+	LONG $0x487df262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm0, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%rdi,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -12896,45 +12865,41 @@ TEXT ·maskAVX512(SB), 0, $256-8
 
 TEXT maskAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487df262; WORD $0x4718; BYTE $0x08 // vbroadcastss 0x20(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x15 <mask+0x15>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x4deb // jmp 0x62 <mask+0x62>
+	WORD $0x047d // jge 0x20 <mask+0x20>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x43eb // jmp 0x63 <mask+0x63>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x487cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cb162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm2
+	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
 	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
 	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x90 // vmovups %zmm2, (%rax,%rdx,4)
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xbe7e // jle 0x20 <mask+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x477e // jle 0xae <mask+0xae>
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xc129 // subl %eax, %ecx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm2 {%k1} {z}
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x80 // vmovups %zmm2, (%rax,%r8,4)
+	LONG $0x20c08349 // addq $0x20, %r8
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xcd7e // jle 0x30 <mask+0x30>
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0x407e // jle 0xa8 <mask+0xa8>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xf929 // subl %edi, %ecx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x087f8b48 // movq 0x8(%rdi), %rdi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x87 // vmovups (%rdi,%rax,4), %zmm3 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm1 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm2, %k2
 	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
 	LONG $0xca7cf162; WORD $0xc128 // vmovaps %zmm1, %zmm0 {%k2} {z}
-	LONG $0x497cf162; WORD $0x0411; BYTE $0x82 // vmovups %zmm0, (%rdx,%rax,4) {%k1}
+	LONG $0x497cf162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%rdi,4) {%k1}
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -14237,55 +14202,52 @@ TEXT ·encodeHalfAVX512(SB), 0, $352-8
 
 TEXT encodeHalfAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x68ec8348 // subq $0x68, %rsp
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x047d // jge 0x12 <encodeHalf+0x12>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x38eb // jmp 0x4a <encodeHalf+0x4a>
+	WORD $0x047d // jge 0x19 <encodeHalf+0x19>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0
-	QUAD $0x0051041d487df362 // vcvtps2ph $0x0, %zmm0, (%rcx,%rdx,2)
-	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xd67e // jle 0x20 <encodeHalf+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x008d8e0f; WORD $0x0000 // jle 0xe0 <encodeHalf+0xe0>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x00000000209444c7 // movl $0x0, 0x20(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0xef75 // jne 0x60 <encodeHalf+0x60>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x6a7e // jle 0xe0 <encodeHalf+0xe0>
-	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xed75 // jne 0x90 <encodeHalf+0x90>
+	WORD $0x26eb // jmp 0x3f <encodeHalf+0x3f>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm0
+	LONG $0x10578d48 // leaq 0x10(%rdi), %rdx
+	QUAD $0x0079041d487df362 // vcvtps2ph $0x0, %zmm0, (%rcx,%rdi,2)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0xe17e // jle 0x20 <encodeHalf+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x7c7e // jle 0xc0 <encodeHalf+0xc0>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000000020bc44c7 // movl $0x0, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	WORD $0xef75 // jne 0x50 <encodeHalf+0x50>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x5a7e // jle 0xc0 <encodeHalf+0xc0>
+	LONG $0x96348d48 // leaq (%rsi,%rdx,4), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x20bc // vmovss %xmm0, 0x20(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xed75 // jne 0x70 <encodeHalf+0x70>
 	QUAD $0x20248410487cf162; WORD $0x0000; BYTE $0x00 // vmovups 0x20(%rsp), %zmm0
 	QUAD $0x0024041d487df362 // vcvtps2ph $0x0, %zmm0, (%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x257e // jle 0xe0 <encodeHalf+0xe0>
-	WORD $0x0148; BYTE $0xc9 // addq %rcx, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0x257e // jle 0xc0 <encodeHalf+0xc0>
+	LONG $0x510c8d48 // leaq (%rcx,%rdx,2), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x5434b70f // movzwl (%rsp,%rdx,2), %esi
 	LONG $0x51348966 // movw %si, (%rcx,%rdx,2)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xf075 // jne 0xd0 <encodeHalf+0xd0>
+	WORD $0xf075 // jne 0xb0 <encodeHalf+0xb0>
 	LONG $0x68c48348 // addq $0x68, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -14304,54 +14266,52 @@ TEXT ·decodeHalfAVX512(SB), 0, $352-8
 
 TEXT decodeHalfAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x68ec8348 // subq $0x68, %rsp
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x047d // jge 0x12 <decodeHalf+0x12>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x37eb // jmp 0x49 <decodeHalf+0x49>
+	WORD $0x047d // jge 0x19 <decodeHalf+0x19>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x0413; BYTE $0x50 // vcvtph2ps (%rax,%rdx,2), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x91 // vmovups %zmm0, (%rcx,%rdx,4)
-	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xd77e // jle 0x20 <decodeHalf+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x757e // jle 0xc3 <decodeHalf+0xc3>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x5404c766; WORD $0x0000 // movw $0x0, (%rsp,%rdx,2)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x25eb // jmp 0x3e <decodeHalf+0x3e>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487df262; WORD $0x0413; BYTE $0x7e // vcvtph2ps (%rsi,%rdi,2), %zmm0
+	LONG $0x10578d48 // leaq 0x10(%rdi), %rdx
+	LONG $0x487cf162; WORD $0x0411; BYTE $0xb9 // vmovups %zmm0, (%rcx,%rdi,4)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0xe27e // jle 0x20 <decodeHalf+0x20>
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0x707e // jle 0xb3 <decodeHalf+0xb3>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c04c766; WORD $0x0000 // movw $0x0, (%rsp,%rdi,2)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
 	WORD $0xf175 // jne 0x50 <decodeHalf+0x50>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x5f7e // jle 0xc3 <decodeHalf+0xc3>
-	LONG $0x09148d48 // leaq (%rcx,%rcx), %rdx
-	WORD $0x0348; BYTE $0x17 // addq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x04b70f44; BYTE $0x72 // movzwl (%rdx,%rsi,2), %r8d
-	LONG $0x04894466; BYTE $0x74 // movw %r8w, (%rsp,%rsi,2)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x4f7e // jle 0xb3 <decodeHalf+0xb3>
+	LONG $0x56348d48 // leaq (%rsi,%rdx,2), %rsi
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x04b70f44; BYTE $0x7e // movzwl (%rsi,%rdi,2), %r8d
+	LONG $0x04894466; BYTE $0x7c // movw %r8w, (%rsp,%rdi,2)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
 	WORD $0xee75 // jne 0x70 <decodeHalf+0x70>
 	LONG $0x487df262; WORD $0x0413; BYTE $0x24 // vcvtph2ps (%rsp), %zmm0
 	QUAD $0x20248411487cf162; WORD $0x0000; BYTE $0x00 // vmovups %zmm0, 0x20(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x2a7e // jle 0xc3 <decodeHalf+0xc3>
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0x1a7e // jle 0xb3 <decodeHalf+0xb3>
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	BYTE $0x90 // nop
 	LONG $0x4410fac5; WORD $0x2094 // vmovss 0x20(%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xb0 <decodeHalf+0xb0>
+	WORD $0xed75 // jne 0xa0 <decodeHalf+0xa0>
 	LONG $0x68c48348 // addq $0x68, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -14371,55 +14331,53 @@ TEXT ·encodeInt8AVX512(SB), 0, $336-8
 TEXT encodeInt8AVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x58ec8348 // subq $0x58, %rsp
 	LONG $0x487df262; WORD $0x5f18; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm3
-	LONG $0xfe0000b8; BYTE $0xc2 // movl $0xc2fe0000, %eax
-	LONG $0x487df262; WORD $0xc87c // vpbroadcastd %eax, %zmm1
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0xfe0000b9; BYTE $0x42 // movl $0x42fe0000, %ecx
-	LONG $0x400000ba; BYTE $0x4b // movl $0x4b400000, %edx
-	LONG $0x487df262; WORD $0xd17c // vpbroadcastd %ecx, %zmm2
-	LONG $0x487df262; WORD $0xc27c // vpbroadcastd %edx, %zmm0
-	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x047d // jge 0x3a <encodeInt8+0x3a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x54eb // jmp 0x8e <encodeInt8+0x8e>
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0xfe0000be; BYTE $0xc2 // movl $0xc2fe0000, %esi
+	LONG $0x0000b841; WORD $0x42fe // movl $0x42fe0000, %r8d
+	LONG $0x400000bf; BYTE $0x4b // movl $0x4b400000, %edi
+	LONG $0x487df262; WORD $0xce7c // vpbroadcastd %esi, %zmm1
+	LONG $0x487dd262; WORD $0xd07c // vpbroadcastd %r8d, %zmm2
+	LONG $0x487df262; WORD $0xc77c // vpbroadcastd %edi, %zmm0
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x42 <encodeInt8+0x42>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x51eb // jmp 0x93 <encodeInt8+0x93>
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x4864f162; WORD $0x2c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm3, %zmm5
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4864f162; WORD $0x2c59; BYTE $0xba // vmulps (%rdx,%rdi,4), %zmm3, %zmm5
+	LONG $0x10778d48 // leaq 0x10(%rdi), %rsi
 	LONG $0x4854f162; WORD $0xccc2; BYTE $0x07 // vcmpordps %zmm4, %zmm5, %k1
 	LONG $0xc97cf162; WORD $0xed28 // vmovaps %zmm5, %zmm5 {%k1} {z}
 	LONG $0x4874f162; WORD $0xed5f // vmaxps %zmm5, %zmm1, %zmm5
 	LONG $0x486cf162; WORD $0xed5d // vminps %zmm5, %zmm2, %zmm5
 	LONG $0x4854f162; WORD $0xe858 // vaddps %zmm0, %zmm5, %zmm5
 	LONG $0x4855f162; WORD $0xe8fa // vpsubd %zmm0, %zmm5, %zmm5
-	LONG $0x487ef262; WORD $0x2c31; BYTE $0x11 // vpmovdb %zmm5, (%rcx,%rdx)
-	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xb27e // jle 0x40 <encodeInt8+0x40>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0x00af8e0f; WORD $0x0000 // jle 0x146 <encodeInt8+0x146>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x00000000109444c7 // movl $0x0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0x487ef262; WORD $0x2c31; BYTE $0x38 // vpmovdb %zmm5, (%rax,%rdi)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xbd7e // jle 0x50 <encodeInt8+0x50>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x00948e0f; WORD $0x0000 // jle 0x130 <encodeInt8+0x130>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x9066 // nop
+	QUAD $0x0000000010bc44c7 // movl $0x0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
 	WORD $0xef75 // jne 0xa0 <encodeInt8+0xa0>
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
-	WORD $0x2c7e // jle 0xe5 <encodeInt8+0xe5>
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	WORD $0x0348; BYTE $0x37 // addq (%rdi), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8624 // vmovss (%rsi,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xeb75 // jne 0xd0 <encodeInt8+0xd0>
+	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
+	WORD $0x1d7e // jle 0xd3 <encodeInt8+0xd3>
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm4
+	LONG $0x6411fac5; WORD $0x10bc // vmovss %xmm4, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0xc0 <encodeInt8+0xc0>
 	QUAD $0x10249c594864f162; WORD $0x0000; BYTE $0x00 // vmulps 0x10(%rsp), %zmm3, %zmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0x4864f162; WORD $0xccc2; BYTE $0x07 // vcmpordps %zmm4, %zmm3, %k1
@@ -14429,17 +14387,16 @@ TEXT encodeInt8AVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4874f162; WORD $0xc858 // vaddps %zmm0, %zmm1, %zmm1
 	LONG $0x4875f162; WORD $0xc0fa // vpsubd %zmm0, %zmm1, %zmm0
 	LONG $0x487ef262; WORD $0x0431; BYTE $0x24 // vpmovdb %zmm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x217e // jle 0x146 <encodeInt8+0x146>
-	WORD $0x8948; BYTE $0xe2 // movq %rsp, %rdx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x1d7e // jle 0x130 <encodeInt8+0x130>
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0xb60f; BYTE $0x32 // movzbl (%rdx), %esi
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x1434b60f // movzbl (%rsp,%rdx), %esi
+	LONG $0x10348840 // movb %sil, (%rax,%rdx)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x08348841 // movb %sil, (%r8,%rcx)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xea75 // jne 0x130 <encodeInt8+0x130>
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xf075 // jne 0x120 <encodeInt8+0x120>
 	LONG $0x58c48348 // addq $0x58, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -14459,59 +14416,56 @@ TEXT ·decodeInt8AVX512(SB), 0, $336-8
 TEXT decodeInt8AVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x58ec8348 // subq $0x58, %rsp
 	LONG $0x487df262; WORD $0x4718; BYTE $0x06 // vbroadcastss 0x18(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x047d // jge 0x19 <decodeInt8+0x19>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x3ceb // jmp 0x55 <decodeInt8+0x55>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x487df262; WORD $0x0c21; BYTE $0x10 // vpmovsxbd (%rax,%rdx), %zmm1
+	WORD $0x047d // jge 0x20 <decodeInt8+0x20>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x3aeb // jmp 0x5a <decodeInt8+0x5a>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487df262; WORD $0x0c21; BYTE $0x3a // vpmovsxbd (%rdx,%rdi), %zmm1
+	LONG $0x10778d48 // leaq 0x10(%rdi), %rsi
 	LONG $0x487cf162; WORD $0xc95b // vcvtdq2ps %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0xc959 // vmulps %zmm1, %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm1, (%rcx,%rdx,4)
-	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xcb7e // jle 0x20 <decodeInt8+0x20>
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x797e // jle 0xd3 <decodeInt8+0xd3>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x001404c6 // movb $0x0, (%rsp,%rdx)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0xf375 // jne 0x60 <decodeInt8+0x60>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	WORD $0x617e // jle 0xd3 <decodeInt8+0xd3>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x04b60f44; BYTE $0x32 // movzbl (%rdx,%rsi), %r8d
-	LONG $0x34048844 // movb %r8b, (%rsp,%rsi)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0xd67e // jle 0x30 <decodeInt8+0x30>
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xef75 // jne 0x80 <decodeInt8+0x80>
+	LONG $0x00808e0f; WORD $0x0000 // jle 0xe3 <decodeInt8+0xe3>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x003c04c6 // movb $0x0, (%rsp,%rdi)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	WORD $0xf375 // jne 0x70 <decodeInt8+0x70>
+	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
+	WORD $0x617e // jle 0xe3 <decodeInt8+0xe3>
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x04b60f44; BYTE $0x3a // movzbl (%rdx,%rdi), %r8d
+	LONG $0x3c048844 // movb %r8b, (%rsp,%rdi)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xef75 // jne 0x90 <decodeInt8+0x90>
 	LONG $0x487df262; WORD $0x0c21; BYTE $0x24 // vpmovsxbd (%rsp), %zmm1
 	LONG $0x487cf162; WORD $0xc95b // vcvtdq2ps %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0xc159 // vmulps %zmm1, %zmm0, %zmm0
 	QUAD $0x10248411487cf162; WORD $0x0000; BYTE $0x00 // vmovups %zmm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1f7e // jle 0xd3 <decodeInt8+0xd3>
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x084f0348 // addq 0x8(%rdi), %rcx
+	WORD $0x1f7e // jle 0xe3 <decodeInt8+0xe3>
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x9066 // nop
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xc0 <decodeInt8+0xc0>
+	WORD $0xed75 // jne 0xd0 <decodeInt8+0xd0>
 	LONG $0x58c48348 // addq $0x58, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -14529,43 +14483,39 @@ TEXT ·weighAVX512(SB), 0, $256-8
 	RET
 
 TEXT weighAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x047d // jge 0xe <weigh+0xe>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x5eeb // jmp 0x6c <weigh+0x6c>
 	LONG $0x48fdf262; WORD $0x4719; BYTE $0x02 // vbroadcastsd 0x10(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x18 <weigh+0x18>
 	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x4aeb // jmp 0x62 <weigh+0x62>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c5a; BYTE $0xb0 // vcvtps2pd (%rax,%rsi,4), %zmm1
+	LONG $0x10568d48 // leaq 0x10(%rsi), %rdx
+	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
+	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb0 // vmovups %ymm1, (%rax,%rsi,4)
+	QUAD $0x01b04c5a487cf162 // vcvtps2pd 0x20(%rax,%rsi,4), %zmm1
+	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
+	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x20b0 // vmovups %ymm1, 0x20(%rax,%rsi,4)
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0xbe7e // jle 0x20 <weigh+0x20>
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x277d // jge 0x8e <weigh+0x8e>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x104a8d48 // leaq 0x10(%rdx), %rcx
-	LONG $0x487cf162; WORD $0x0c5a; BYTE $0x90 // vcvtps2pd (%rax,%rdx,4), %zmm1
-	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
-	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0x90 // vmovups %ymm1, (%rax,%rdx,4)
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	QUAD $0x01904c5a487cf162 // vcvtps2pd 0x20(%rax,%rdx,4), %zmm1
-	LONG $0x48fdf162; WORD $0xc959 // vmulpd %zmm1, %zmm0, %zmm1
-	LONG $0x48fdf162; WORD $0xc95a // vcvtpd2ps %zmm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2090 // vmovups %ymm1, 0x20(%rax,%rdx,4)
-	LONG $0x20c28348 // addq $0x20, %rdx
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xb47e // jle 0x20 <weigh+0x20>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x2d7d // jge 0x9e <weigh+0x9e>
-	LONG $0x4710fbc5; BYTE $0x10 // vmovsd 0x10(%rdi), %xmm0
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm1
+	LONG $0x0c10fac5; BYTE $0x90 // vmovss (%rax,%rdx,4), %xmm1
 	LONG $0xc95af2c5 // vcvtss2sd %xmm1, %xmm1, %xmm1
 	LONG $0xc959fbc5 // vmulsd %xmm1, %xmm0, %xmm1
 	LONG $0xc95af3c5 // vcvtsd2ss %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xe275 // jne 0x80 <weigh+0x80>
+	LONG $0x0c11fac5; BYTE $0x90 // vmovss %xmm1, (%rax,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xe275 // jne 0x70 <weigh+0x70>
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -14583,78 +14533,75 @@ TEXT ·maxAbsAVX512(SB), 0, $320-8
 
 TEXT maxAbsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x48ec8348 // subq $0x48, %rsp
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0xffffffb8; BYTE $0x7f // movl $0x7fffffff, %eax
-	LONG $0x487df262; WORD $0xc87c // vpbroadcastd %eax, %zmm1
-	LONG $0x40f98348 // cmpq $0x40, %rcx
-	WORD $0x147d // jge 0x2d <maxAbs+0x2d>
+	LONG $0xffffffba; BYTE $0x7f // movl $0x7fffffff, %edx
+	LONG $0x487df262; WORD $0xca7c // vpbroadcastd %edx, %zmm1
 	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
-	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x40f98348 // cmpq $0x40, %rcx
+	WORD $0x107d // jge 0x30 <maxAbs+0x30>
+	WORD $0xd231 // xorl %edx, %edx
 	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
 	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
 	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
-	WORD $0x6aeb // jmp 0x97 <maxAbs+0x97>
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
-	LONG $0xc0eff9c5 // vpxor %xmm0, %xmm0, %xmm0
+	WORD $0x57eb // jmp 0x87 <maxAbs+0x87>
 	LONG $0xd2efe9c5 // vpxor %xmm2, %xmm2, %xmm2
 	LONG $0xdbefe1c5 // vpxor %xmm3, %xmm3, %xmm3
 	LONG $0xe4efd9c5 // vpxor %xmm4, %xmm4, %xmm4
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x01b274db4875f162 // vpandd 0x40(%rdx,%rsi,4), %zmm1, %zmm6
-	LONG $0x4875f162; WORD $0x2cdb; BYTE $0xb2 // vpandd (%rdx,%rsi,4), %zmm1, %zmm5
-	QUAD $0x02b27cdb4875f162 // vpandd 0x80(%rdx,%rsi,4), %zmm1, %zmm7
-	LONG $0x40468d48 // leaq 0x40(%rsi), %rax
+	WORD $0x9066 // nop
+	QUAD $0x01b074db4875f162 // vpandd 0x40(%rax,%rsi,4), %zmm1, %zmm6
+	LONG $0x4875f162; WORD $0x2cdb; BYTE $0xb0 // vpandd (%rax,%rsi,4), %zmm1, %zmm5
+	QUAD $0x02b07cdb4875f162 // vpandd 0x80(%rax,%rsi,4), %zmm1, %zmm7
+	LONG $0x40568d48 // leaq 0x40(%rsi), %rdx
 	LONG $0x4865f262; WORD $0xde3f // vpmaxud %zmm6, %zmm3, %zmm3
-	QUAD $0x03b274db4875f162 // vpandd 0xc0(%rdx,%rsi,4), %zmm1, %zmm6
+	QUAD $0x03b074db4875f162 // vpandd 0xc0(%rax,%rsi,4), %zmm1, %zmm6
 	LONG $0x485df262; WORD $0xe53f // vpmaxud %zmm5, %zmm4, %zmm4
 	LONG $0x486df262; WORD $0xd73f // vpmaxud %zmm7, %zmm2, %zmm2
 	LONG $0x80ee8348 // subq $-0x80, %rsi
 	LONG $0x487df262; WORD $0xc63f // vpmaxud %zmm6, %zmm0, %zmm0
 	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	WORD $0xb97e // jle 0x50 <maxAbs+0x50>
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x10ca8348 // orq $0x10, %rdx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x057e // jle 0xa8 <maxAbs+0xa8>
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x25eb // jmp 0xcd <maxAbs+0xcd>
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4875f162; WORD $0x2cdb; BYTE $0x86 // vpandd (%rsi,%rax,4), %zmm1, %zmm5
-	LONG $0x10508d48 // leaq 0x10(%rax), %rdx
-	LONG $0x20c08348 // addq $0x20, %rax
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0xb97e // jle 0x40 <maxAbs+0x40>
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x10ce8348 // orq $0x10, %rsi
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0x0d7e // jle 0xa0 <maxAbs+0xa0>
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x25eb // jmp 0xbd <maxAbs+0xbd>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4875f162; WORD $0x2cdb; BYTE $0x90 // vpandd (%rax,%rdx,4), %zmm1, %zmm5
+	LONG $0x10728d48 // leaq 0x10(%rdx), %rsi
+	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0x485df262; WORD $0xe53f // vpmaxud %zmm5, %zmm4, %zmm4
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	WORD $0xe37e // jle 0xb0 <maxAbs+0xb0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x257e // jle 0xf7 <maxAbs+0xf7>
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xce92fbc5 // kmovd %esi, %k1
-	LONG $0xc97cf162; WORD $0x2c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm5 {%k1} {z}
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	WORD $0xe37e // jle 0xa0 <maxAbs+0xa0>
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x227e // jle 0xe8 <maxAbs+0xe8>
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0xe7d3 // shll %cl, %edi
+	WORD $0xd7f7 // notl %edi
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0xc97cf162; WORD $0x2c10; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm5 {%k1} {z}
 	LONG $0x4875f162; WORD $0xcddb // vpandd %zmm5, %zmm1, %zmm1
 	LONG $0x485df262; WORD $0xe13f // vpmaxud %zmm1, %zmm4, %zmm4
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x028b // movl (%rdx), %eax
 	LONG $0x4865f262; WORD $0xca3f // vpmaxud %zmm2, %zmm3, %zmm1
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0x4875f262; WORD $0xc03f // vpmaxud %zmm0, %zmm1, %zmm0
 	LONG $0x485df262; WORD $0xc03f // vpmaxud %zmm0, %zmm4, %zmm0
-	WORD $0x088b // movl (%rax), %ecx
 	LONG $0x48fef162; WORD $0x047f; BYTE $0x24 // vmovdqu64 %zmm0, (%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x348b; BYTE $0x94 // movl (%rsp,%rdx,4), %esi
-	WORD $0xce39 // cmpl %ecx, %esi
-	WORD $0x470f; BYTE $0xce // cmoval %esi, %ecx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0xef75 // jne 0x120 <maxAbs+0x120>
-	WORD $0x0889 // movl %ecx, (%rax)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x348b; BYTE $0x8c // movl (%rsp,%rcx,4), %esi
+	WORD $0xc639 // cmpl %eax, %esi
+	WORD $0x470f; BYTE $0xc6 // cmoval %esi, %eax
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0xef75 // jne 0x110 <maxAbs+0x110>
+	WORD $0x0289 // movl %eax, (%rdx)
 	LONG $0x48c48348 // addq $0x48, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -14672,45 +14619,41 @@ TEXT ·sumSquaresAVX512(SB), 0, $256-8
 	RET
 
 TEXT sumSquaresAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0x48fdf162; WORD $0x0910 // vmovupd (%rcx), %zmm1
-	LONG $0x48fdf162; WORD $0x4110; BYTE $0x01 // vmovupd 0x40(%rcx), %zmm0
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	WORD $0x047d // jge 0x1f <sumSquares+0x1f>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x3ceb // jmp 0x5b <sumSquares+0x5b>
-	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cb162; WORD $0x145a; BYTE $0x86 // vcvtps2pd (%rsi,%r8,4), %zmm2
-	QUAD $0x01865c5a487cb162 // vcvtps2pd 0x20(%rsi,%r8,4), %zmm3
-	LONG $0x10408d49 // leaq 0x10(%r8), %rax
-	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x48fdf162; WORD $0x0810 // vmovupd (%rax), %zmm1
+	LONG $0x48fdf162; WORD $0x4010; BYTE $0x01 // vmovupd 0x40(%rax), %zmm0
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x047d // jge 0x22 <sumSquares+0x22>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x39eb // jmp 0x5b <sumSquares+0x5b>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x145a; BYTE $0xba // vcvtps2pd (%rdx,%rdi,4), %zmm2
+	QUAD $0x01ba5c5a487cf162 // vcvtps2pd 0x20(%rdx,%rdi,4), %zmm3
+	LONG $0x10778d48 // leaq 0x10(%rdi), %rsi
+	LONG $0x20c78348 // addq $0x20, %rdi
 	LONG $0x48edf262; WORD $0xcab8 // vfmadd231pd %zmm2, %zmm2, %zmm1
 	LONG $0x48e5f262; WORD $0xc3b8 // vfmadd231pd %zmm3, %zmm3, %zmm0
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
 	WORD $0xd57e // jle 0x30 <sumSquares+0x30>
-	LONG $0x48fdf162; WORD $0x0911 // vmovupd %zmm1, (%rcx)
-	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x48fdf162; WORD $0x4111; BYTE $0x01 // vmovupd %zmm0, 0x40(%rcx)
-	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
-	WORD $0x3a7e // jle 0xaf <sumSquares+0xaf>
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	WORD $0x0348; BYTE $0x07 // addq (%rdi), %rax
+	WORD $0x2948; BYTE $0xf1 // subq %rsi, %rcx
+	LONG $0x48fdf162; WORD $0x0811 // vmovupd %zmm1, (%rax)
+	LONG $0x48fdf162; WORD $0x4011; BYTE $0x01 // vmovupd %zmm0, 0x40(%rax)
+	WORD $0x327e // jle 0x9f <sumSquares+0x9f>
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb0 // vmovss (%rax,%rsi,4), %xmm0
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm0
 	LONG $0xc05afac5 // vcvtss2sd %xmm0, %xmm0, %xmm0
 	LONG $0xc059fbc5 // vmulsd %xmm0, %xmm0, %xmm0
-	LONG $0x0458fbc5; BYTE $0xf2 // vaddsd (%rdx,%rsi,8), %xmm0, %xmm0
-	LONG $0x0411fbc5; BYTE $0xf2 // vmovsd %xmm0, (%rdx,%rsi,8)
+	LONG $0x0458fbc5; BYTE $0xf0 // vaddsd (%rax,%rsi,8), %xmm0, %xmm0
+	LONG $0x0411fbc5; BYTE $0xf0 // vmovsd %xmm0, (%rax,%rsi,8)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0xe175 // jne 0x90 <sumSquares+0x90>
+	WORD $0xe175 // jne 0x80 <sumSquares+0x80>
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP

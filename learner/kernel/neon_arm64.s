@@ -9839,210 +9839,194 @@ TEXT ·normalizeNEON(SB), 0, $272-8
 
 TEXT normalizeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0xb4000de8 // cbz x8, 0x1c4 <normalize+0x1c4>
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400268b // b.lt 0x4e4 <normalize+0x4e4>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x40 <normalize+0x40>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa942ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x5400254a // b.ge 0x4e4 <normalize+0x4e4>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x60 <normalize+0x60>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000019 // b 0xbc <normalize+0xbc>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xa9413c0c // ldp x12, x15, [x0,
-	WORD $0x3ceb6980 // ldr q0, [x12, x11]
-	WORD $0x3ceb69e1 // ldr q1, [x15, x11]
-	WORD $0xa9403c0c // ldp x12, x15, [x0]
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0x3ceb6982 // ldr q2, [x12, x11]
-	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
-	WORD $0x8b0d01ec // add x12, x15, x13
-	WORD $0x3ceb6980 // ldr q0, [x12, x11]
-	WORD $0xf940100c // ldr x12, [x0,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0x3cab6980 // str q0, [x12, x11]
-	WORD $0x910011cc // add x12, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ee // mov x14, x12
-	WORD $0x54fffdcd // b.le 0x70 <normalize+0x70>
-	WORD $0xeb0c014a // subs x10, x10, x12
-	WORD $0x54fffb8d // b.le 0x30 <normalize+0x30>
-	WORD $0xf940100b // ldr x11, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000f // ldr x15, [x0]
-	WORD $0x54fffaeb // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b08096b // add x11, x11, x8, lsl
-	WORD $0x8b0c096b // add x11, x11, x12, lsl
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0x8b0c09ad // add x13, x13, x12, lsl
+	WORD $0xa9403808 // ldp x8, x14, [x0]
+	WORD $0xa9412809 // ldp x9, x10, [x0,
+	WORD $0xa942300b // ldp x11, x12, [x0,
+	WORD $0xf940180d // ldr x13, [x0,
+	WORD $0xb4000cae // cbz x14, 0x1a8 <normalize+0x1a8>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400236b // b.lt 0x488 <normalize+0x488>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0x14000007 // b 0x48 <normalize+0x48>
 	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0xbc6e79e0 // ldr s0, [x15, x14, lsl
-	WORD $0xbc2e7920 // str s0, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e015f // cmp x10, x14
-	WORD $0x54ffff81 // b.ne 0xf0 <normalize+0xf0>
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x8b100108 // add x8, x8, x16
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0xeb0c01ff // cmp x15, x12
+	WORD $0x5400222a // b.ge 0x488 <normalize+0x488>
+	WORD $0xcb0f0180 // sub x0, x12, x15
+	WORD $0xeb0d001f // cmp x0, x13
+	WORD $0x9a8db001 // csel x1, x0, x13, lt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x5400006a // b.ge 0x64 <normalize+0x64>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x14000014 // b 0xb0 <normalize+0xb0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xaa0e03e2 // mov x2, x14
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0xaa0803e5 // mov x5, x8
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0xd503201f // nop
+	WORD $0x3cc104a0 // ldr q0, [x5],
+	WORD $0x3cc10481 // ldr q1, [x4],
+	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x3cc10440 // ldr q0, [x2],
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3c8104c0 // str q0, [x6],
+	WORD $0x910010e0 // add x0, x7,
+	WORD $0x910020e7 // add x7, x7,
+	WORD $0xeb0100ff // cmp x7, x1
+	WORD $0xaa0003e7 // mov x7, x0
+	WORD $0x54fffead // b.le 0x80 <normalize+0x80>
+	WORD $0xeb000021 // subs x1, x1, x0
+	WORD $0x54fffbed // b.le 0x30 <normalize+0x30>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fffb8b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x8b000903 // add x3, x8, x0, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc627860 // ldr s0, [x3, x2, lsl
+	WORD $0xbc227a20 // str s0, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb01005f // cmp x2, x1
+	WORD $0x54ffff8b // b.lt 0xd0 <normalize+0xd0>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0x54fff8eb // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
-	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e015f // cmp x10, x14
-	WORD $0x54ffff81 // b.ne 0x120 <normalize+0x120>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fffa0b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x8b000923 // add x3, x9, x0, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc627861 // ldr s1, [x3, x2, lsl
+	WORD $0xbc227a21 // str s1, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb01005f // cmp x2, x1
+	WORD $0x54ffff8b // b.lt 0x100 <normalize+0x100>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf9400c0f // ldr x15, [x0,
-	WORD $0x54fff76b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0c09ec // add x12, x15, x12, lsl
-	WORD $0xbc6e7982 // ldr s2, [x12, x14, lsl
-	WORD $0xbc2e7922 // str s2, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e015f // cmp x10, x14
-	WORD $0x54ffff81 // b.ne 0x150 <normalize+0x150>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fff88b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x8b000943 // add x3, x10, x0, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc627862 // ldr s2, [x3, x2, lsl
+	WORD $0xbc227a22 // str s2, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb01005f // cmp x2, x1
+	WORD $0x54ffff8b // b.lt 0x130 <normalize+0x130>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940040e // ldr x14, [x0,
-	WORD $0x54fff5eb // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fff70b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x8b0d01cd // add x13, x14, x13
-	WORD $0xbc6c79a0 // ldr s0, [x13, x12, lsl
-	WORD $0xbc2c7920 // str s0, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x184 <normalize+0x184>
+	WORD $0x8b0009c3 // add x3, x14, x0, lsl
+	WORD $0xbc627860 // ldr s0, [x3, x2, lsl
+	WORD $0xbc227a20 // str s0, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb01005f // cmp x2, x1
+	WORD $0x54ffff8b // b.lt 0x160 <normalize+0x160>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff44b // b.lt 0x30 <normalize+0x30>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x1b0 <normalize+0x1b0>
-	WORD $0x17ffff9c // b 0x30 <normalize+0x30>
-	WORD $0xf9401c08 // ldr x8, [x0,
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xb4000d28 // cbz x8, 0x374 <normalize+0x374>
-	WORD $0x5400188b // b.lt 0x4e4 <normalize+0x4e4>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x91010009 // add x9, x0,
-	WORD $0x4d40c920 // ld1r { v0.4s }, [x9]
-	WORD $0x91011009 // add x9, x0,
-	WORD $0x4d40c921 // ld1r { v1.4s }, [x9]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x210 <normalize+0x210>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa942ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x540016ca // b.ge 0x4e4 <normalize+0x4e4>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x230 <normalize+0x230>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000019 // b 0x28c <normalize+0x28c>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fff56b // b.lt 0x30 <normalize+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x8b000960 // add x0, x11, x0, lsl
+	WORD $0xbc627a20 // ldr s0, [x17, x2, lsl
+	WORD $0xbc227800 // str s0, [x0, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb01005f // cmp x2, x1
+	WORD $0x54ffff8b // b.lt 0x190 <normalize+0x190>
+	WORD $0x17ffffa3 // b 0x30 <normalize+0x30>
+	WORD $0xf9401c0e // ldr x14, [x0,
+	WORD $0xb4000c6e // cbz x14, 0x338 <normalize+0x338>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540016ab // b.lt 0x488 <normalize+0x488>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
+	WORD $0x9101000f // add x15, x0,
+	WORD $0x4d40c9e0 // ld1r { v0.4s }, [x15]
+	WORD $0x9101100f // add x15, x0,
+	WORD $0x4d40c9e1 // ld1r { v1.4s }, [x15]
+	WORD $0xd37ef5af // lsl x15, x13,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0x14000008 // b 0x1f4 <normalize+0x1f4>
 	WORD $0xd503201f // nop
-	WORD $0xf940000c // ldr x12, [x0]
-	WORD $0x3ced6982 // ldr q2, [x12, x13]
-	WORD $0xa9413c0c // ldp x12, x15, [x0,
-	WORD $0x3ceb6983 // ldr q3, [x12, x11]
-	WORD $0x3ceb69e4 // ldr q4, [x15, x11]
+	WORD $0xd503201f // nop
+	WORD $0x8b0d01ce // add x14, x14, x13
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0x8b0f0108 // add x8, x8, x15
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x540014ca // b.ge 0x488 <normalize+0x488>
+	WORD $0xcb0e0191 // sub x17, x12, x14
+	WORD $0xeb0d023f // cmp x17, x13
+	WORD $0x9a8db220 // csel x0, x17, x13, lt
+	WORD $0xf100101f // cmp x0,
+	WORD $0x5400006a // b.ge 0x210 <normalize+0x210>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x14000014 // b 0x25c <normalize+0x25c>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0xaa0903e2 // mov x2, x9
+	WORD $0xaa0803e3 // mov x3, x8
+	WORD $0xaa0b03e4 // mov x4, x11
+	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x3cc10443 // ldr q3, [x2],
+	WORD $0x3cc10424 // ldr q4, [x1],
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
 	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
 	WORD $0x6e641c02 // bsl v2.16b, v0.16b, v4.16b
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
-	WORD $0xf940100c // ldr x12, [x0,
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x910011cc // add x12, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ee // mov x14, x12
-	WORD $0x54fffdcd // b.le 0x240 <normalize+0x240>
-	WORD $0xeb0c014a // subs x10, x10, x12
-	WORD $0x54fffb8d // b.le 0x200 <normalize+0x200>
-	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0x3c810482 // str q2, [x4],
+	WORD $0x910010b1 // add x17, x5,
+	WORD $0x910020a5 // add x5, x5,
+	WORD $0xeb0000bf // cmp x5, x0
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x54fffe6d // b.le 0x224 <normalize+0x224>
+	WORD $0xeb110000 // subs x0, x0, x17
+	WORD $0x54fffc0d // b.le 0x1e0 <normalize+0x1e0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x54fffaeb // b.lt 0x200 <normalize+0x200>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b08096b // add x11, x11, x8, lsl
-	WORD $0x8b0c096b // add x11, x11, x12, lsl
-	WORD $0xd37ef50f // lsl x15, x8,
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x2c0 <normalize+0x2c0>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffbab // b.lt 0x1e0 <normalize+0x1e0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110902 // add x2, x8, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc617842 // ldr s2, [x2, x1, lsl
+	WORD $0xbc217a02 // str s2, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x280 <normalize+0x280>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080e // ldr x14, [x0,
-	WORD $0x54fff8eb // b.lt 0x200 <normalize+0x200>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c09ce // add x14, x14, x12, lsl
-	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x2f0 <normalize+0x2f0>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffa0b // b.lt 0x1e0 <normalize+0x1e0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110922 // add x2, x9, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc617843 // ldr s3, [x2, x1, lsl
+	WORD $0xbc217a03 // str s3, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x2b0 <normalize+0x2b0>
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf9400c0e // ldr x14, [x0,
-	WORD $0x54fff76b // b.lt 0x200 <normalize+0x200>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c09cc // add x12, x14, x12, lsl
-	WORD $0xbc6d7984 // ldr s4, [x12, x13, lsl
-	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x320 <normalize+0x320>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fff88b // b.lt 0x1e0 <normalize+0x1e0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110942 // add x2, x10, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc617844 // ldr s4, [x2, x1, lsl
+	WORD $0xbc217a04 // str s4, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x2e0 <normalize+0x2e0>
 	WORD $0x3dc003e4 // ldr q4, [sp]
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
 	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
@@ -10050,107 +10034,100 @@ TEXT normalizeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff56b // b.lt 0x200 <normalize+0x200>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404582 // ldr s2, [x12],
-	WORD $0xbc004562 // str s2, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x360 <normalize+0x360>
-	WORD $0x17ffffa4 // b 0x200 <normalize+0x200>
-	WORD $0x54000b8b // b.lt 0x4e4 <normalize+0x4e4>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x3a0 <normalize+0x3a0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa942ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54000a4a // b.ge 0x4e4 <normalize+0x4e4>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x3c0 <normalize+0x3c0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000015 // b 0x40c <normalize+0x40c>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fff66b // b.lt 0x1e0 <normalize+0x1e0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110971 // add x17, x11, x17, lsl
+	WORD $0xbc617a02 // ldr s2, [x16, x1, lsl
+	WORD $0xbc217a22 // str s2, [x17, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x320 <normalize+0x320>
+	WORD $0x17ffffab // b 0x1e0 <normalize+0x1e0>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54000a6b // b.lt 0x488 <normalize+0x488>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xf940000c // ldr x12, [x0]
-	WORD $0x3ced6980 // ldr q0, [x12, x13]
-	WORD $0xa9413c0c // ldp x12, x15, [x0,
-	WORD $0x3ceb6981 // ldr q1, [x12, x11]
-	WORD $0x3ceb69e2 // ldr q2, [x15, x11]
+	WORD $0xd37ef5af // lsl x15, x13,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0x14000006 // b 0x364 <normalize+0x364>
+	WORD $0x8b0d01ce // add x14, x14, x13
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0x8b0f0108 // add x8, x8, x15
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x5400094a // b.ge 0x488 <normalize+0x488>
+	WORD $0xcb0e0191 // sub x17, x12, x14
+	WORD $0xeb0d023f // cmp x17, x13
+	WORD $0x9a8db220 // csel x0, x17, x13, lt
+	WORD $0xf100101f // cmp x0,
+	WORD $0x5400006a // b.ge 0x380 <normalize+0x380>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x14000010 // b 0x3bc <normalize+0x3bc>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0xaa0903e2 // mov x2, x9
+	WORD $0xaa0803e3 // mov x3, x8
+	WORD $0xaa0b03e4 // mov x4, x11
+	WORD $0x3cc10460 // ldr q0, [x3],
+	WORD $0x3cc10441 // ldr q1, [x2],
+	WORD $0x3cc10422 // ldr q2, [x1],
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0xf940100c // ldr x12, [x0,
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x910011cc // add x12, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ee // mov x14, x12
-	WORD $0x54fffe4d // b.le 0x3d0 <normalize+0x3d0>
-	WORD $0xeb0c014a // subs x10, x10, x12
-	WORD $0x54fffc0d // b.le 0x390 <normalize+0x390>
-	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0x3c810482 // str q2, [x4],
+	WORD $0x910010b1 // add x17, x5,
+	WORD $0x910020a5 // add x5, x5,
+	WORD $0xeb0000bf // cmp x5, x0
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x54fffeed // b.le 0x394 <normalize+0x394>
+	WORD $0xeb110000 // subs x0, x0, x17
+	WORD $0x54fffc8d // b.le 0x350 <normalize+0x350>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x54fffb6b // b.lt 0x390 <normalize+0x390>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b08096b // add x11, x11, x8, lsl
-	WORD $0x8b0c096b // add x11, x11, x12, lsl
-	WORD $0xd37ef50f // lsl x15, x8,
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x440 <normalize+0x440>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffc2b // b.lt 0x350 <normalize+0x350>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110902 // add x2, x8, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc617840 // ldr s0, [x2, x1, lsl
+	WORD $0xbc217a00 // str s0, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x3e0 <normalize+0x3e0>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080e // ldr x14, [x0,
-	WORD $0x54fff96b // b.lt 0x390 <normalize+0x390>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c09ce // add x14, x14, x12, lsl
-	WORD $0xbc6d79c1 // ldr s1, [x14, x13, lsl
-	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x470 <normalize+0x470>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffa8b // b.lt 0x350 <normalize+0x350>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110922 // add x2, x9, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
+	WORD $0xbc217a01 // str s1, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x410 <normalize+0x410>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf9400c0e // ldr x14, [x0,
-	WORD $0x54fff7eb // b.lt 0x390 <normalize+0x390>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c09cc // add x12, x14, x12, lsl
-	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x4a0 <normalize+0x4a0>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fff90b // b.lt 0x350 <normalize+0x350>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110942 // add x2, x10, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc617842 // ldr s2, [x2, x1, lsl
+	WORD $0xbc217a02 // str s2, [x16, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x440 <normalize+0x440>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff66b // b.lt 0x390 <normalize+0x390>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x4d0 <normalize+0x4d0>
-	WORD $0x17ffffac // b 0x390 <normalize+0x390>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fff76b // b.lt 0x350 <normalize+0x350>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110971 // add x17, x11, x17, lsl
+	WORD $0xbc617a00 // ldr s0, [x16, x1, lsl
+	WORD $0xbc217a20 // str s0, [x17, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb00003f // cmp x1, x0
+	WORD $0x54ffff8b // b.lt 0x470 <normalize+0x470>
+	WORD $0x17ffffb3 // b 0x350 <normalize+0x350>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -10167,83 +10144,75 @@ TEXT ·biasNEON(SB), 0, $272-8
 	RET
 
 TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xf9400c0a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54000b8b // b.lt 0x178 <bias+0x178>
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000aab // b.lt 0x15c <bias+0x15c>
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x9100a009 // add x9, x0,
-	WORD $0x4d40c920 // ld1r { v0.4s }, [x9]
-	WORD $0x9100b009 // add x9, x0,
-	WORD $0x4d40c921 // ld1r { v1.4s }, [x9]
-	WORD $0xf940100b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000005 // b 0x40 <bias+0x40>
-	WORD $0xa941ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x540009ca // b.ge 0x174 <bias+0x174>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x60 <bias+0x60>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000017 // b 0xb4 <bias+0xb4>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xa9402c0a // ldp x10, x11, [x0]
+	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0xf940100d // ldr x13, [x0,
+	WORD $0x9100a00e // add x14, x0,
+	WORD $0x9100b010 // add x16, x0,
+	WORD $0x4d40c9c0 // ld1r { v0.4s }, [x14]
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0x910003ef // mov x15, sp
+	WORD $0x4d40ca01 // ld1r { v1.4s }, [x16]
+	WORD $0x14000007 // b 0x54 <bias+0x54>
 	WORD $0xd503201f // nop
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xa9403c0c // ldp x12, x15, [x0]
-	WORD $0x3ced6982 // ldr q2, [x12, x13]
-	WORD $0x3ceb69e3 // ldr q3, [x15, x11]
+	WORD $0x8b0d0129 // add x9, x9, x13
+	WORD $0x8b0e018c // add x12, x12, x14
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0xeb08013f // cmp x9, x8
+	WORD $0x5400084a // b.ge 0x158 <bias+0x158>
+	WORD $0xcb090110 // sub x16, x8, x9
+	WORD $0xeb0d021f // cmp x16, x13
+	WORD $0x9a8db211 // csel x17, x16, x13, lt
+	WORD $0xf100123f // cmp x17,
+	WORD $0x5400006a // b.ge 0x70 <bias+0x70>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x14000012 // b 0xb4 <bias+0xb4>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xaa0b03e0 // mov x0, x11
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0x3cc10422 // ldr q2, [x1],
+	WORD $0x3cc10403 // ldr q3, [x0],
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
 	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
-	WORD $0xf940080c // ldr x12, [x0,
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x910011cc // add x12, x14,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ee // mov x14, x12
-	WORD $0x54fffe0d // b.le 0x70 <bias+0x70>
-	WORD $0xeb0c014a // subs x10, x10, x12
-	WORD $0x54fffbcd // b.le 0x30 <bias+0x30>
-	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x3c810442 // str q2, [x2],
+	WORD $0x91001070 // add x16, x3,
+	WORD $0x91002063 // add x3, x3,
+	WORD $0xeb11007f // cmp x3, x17
+	WORD $0xaa1003e3 // mov x3, x16
+	WORD $0x54fffe8d // b.le 0x80 <bias+0x80>
+	WORD $0xeb100231 // subs x17, x17, x16
+	WORD $0x54fffc4d // b.le 0x40 <bias+0x40>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x54fffb2b // b.lt 0x30 <bias+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b08096b // add x11, x11, x8, lsl
-	WORD $0x8b0c096b // add x11, x11, x12, lsl
-	WORD $0xd37ef50f // lsl x15, x8,
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0xf0 <bias+0xf0>
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54fffbeb // b.lt 0x40 <bias+0x40>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x8b100941 // add x1, x10, x16, lsl
+	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
+	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb11001f // cmp x0, x17
+	WORD $0x54ffff8b // b.lt 0xd0 <bias+0xd0>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940040e // ldr x14, [x0,
-	WORD $0x54fff8eb // b.lt 0x30 <bias+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c09cc // add x12, x14, x12, lsl
-	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x120 <bias+0x120>
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54fffa8b // b.lt 0x40 <bias+0x40>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x8b100961 // add x1, x11, x16, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc607823 // ldr s3, [x1, x0, lsl
+	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb11001f // cmp x0, x17
+	WORD $0x54ffff8b // b.lt 0x100 <bias+0x100>
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
@@ -10251,1316 +10220,1279 @@ TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff6eb // b.lt 0x30 <bias+0x30>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404582 // ldr s2, [x12],
-	WORD $0xbc004562 // str s2, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x160 <bias+0x160>
-	WORD $0x17ffffb0 // b 0x30 <bias+0x30>
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54fff86b // b.lt 0x40 <bias+0x40>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x8b100990 // add x16, x12, x16, lsl
+	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
+	WORD $0xbc207a02 // str s2, [x16, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb11001f // cmp x0, x17
+	WORD $0x54ffff8b // b.lt 0x140 <bias+0x140>
+	WORD $0x17ffffbb // b 0x40 <bias+0x40>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
 
-TEXT ·normSumsNEON(SB), 0, $368-8
+TEXT ·normSumsNEON(SB), 0, $464-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $256, R19, R20
+	ADD $384, R19, R20
 	MOVD R20, RSP
 	CALL normSumsNEONbody<>(SB)
 	MOVD R19, RSP
 	RET
 
 TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd101c3ff // sub sp, sp,
-	WORD $0x6d033bef // stp d15, d14, [sp,
-	WORD $0x6d0433ed // stp d13, d12, [sp,
-	WORD $0x6d052beb // stp d11, d10, [sp,
-	WORD $0x6d0623e9 // stp d9, d8, [sp,
-	WORD $0xa943a808 // ldp x8, x10, [x0,
-	WORD $0xd37ef549 // lsl x9, x10,
-	WORD $0x9ac90d0b // sdiv x11, x8, x9
-	WORD $0xd37ef569 // lsl x9, x11,
-	WORD $0x9b0a7d28 // mul x8, x9, x10
-	WORD $0xf940240c // ldr x12, [x0,
-	WORD $0xb400192c // cbz x12, 0x350 <normSums+0x350>
-	WORD $0xf100215f // cmp x10,
-	WORD $0x54002caa // b.ge 0x5c8 <normSums+0x5c8>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xb27e01af // orr x15, x13,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0x5400422d // b.le 0x888 <normSums+0x888>
-	WORD $0xeb0d014c // subs x12, x10, x13
-	WORD $0x540076ad // b.le 0xf20 <normSums+0xf20>
-	WORD $0xd37ef5ad // lsl x13, x13,
-	WORD $0xa9401005 // ldp x5, x4, [x0]
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xa9414011 // ldp x17, x16, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0xf9401003 // ldr x3, [x0,
-	WORD $0x540065eb // b.lt 0xd24 <normSums+0xd24>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b0d008e // add x14, x4, x13
-	WORD $0x8b0d00af // add x15, x5, x13
-	WORD $0x8b0d0222 // add x2, x17, x13
-	WORD $0x8b0d0211 // add x17, x16, x13
-	WORD $0x8b0d0070 // add x16, x3, x13
-	WORD $0x910083e3 // add x3, sp,
+	WORD $0xd10343ff // sub sp, sp,
+	WORD $0x6d043bef // stp d15, d14, [sp,
+	WORD $0x6d0533ed // stp d13, d12, [sp,
+	WORD $0x6d062beb // stp d11, d10, [sp,
+	WORD $0x6d0723e9 // stp d9, d8, [sp,
+	WORD $0xa9086ffd // stp x29, x27, [sp,
+	WORD $0xa90967fa // stp x26, x25, [sp,
+	WORD $0xa90a5ff8 // stp x24, x23, [sp,
+	WORD $0xa90b57f6 // stp x22, x21, [sp,
+	WORD $0xa90c4ff4 // stp x20, x19, [sp,
+	WORD $0xa9400801 // ldp x1, x2, [x0]
+	WORD $0xa9412408 // ldp x8, x9, [x0,
+	WORD $0xa9422c0a // ldp x10, x11, [x0,
+	WORD $0xa943340c // ldp x12, x13, [x0,
+	WORD $0xa9443c0e // ldp x14, x15, [x0,
+	WORD $0xbd405000 // ldr s0, [x0,
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xd37ef5d0 // lsl x16, x14,
+	WORD $0x9ad00da0 // sdiv x0, x13, x16
+	WORD $0xd37ef403 // lsl x3, x0,
+	WORD $0x9b0e7c71 // mul x17, x3, x14
+	WORD $0xf10021df // cmp x14,
+	WORD $0xb40017cf // cbz x15, 0x350 <normSums+0x350>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x54002aca // b.ge 0x5b8 <normSums+0x5b8>
+	WORD $0xb27e00b4 // orr x20, x5,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0x54003f0d // b.le 0x84c <normSums+0x84c>
+	WORD $0xeb0501c4 // subs x4, x14, x5
+	WORD $0x540071ed // b.le 0xeb0 <normSums+0xeb0>
+	WORD $0xd37ef4a5 // lsl x5, x5,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x5400620b // b.lt 0xcc4 <normSums+0xcc4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x8b050046 // add x6, x2, x5
+	WORD $0x8b050027 // add x7, x1, x5
+	WORD $0x8b050116 // add x22, x8, x5
+	WORD $0x8b050134 // add x20, x9, x5
+	WORD $0x8b050153 // add x19, x10, x5
+	WORD $0x9100c3f7 // add x23, sp,
+	WORD $0xbc757ac0 // ldr s0, [x22, x21, lsl
+	WORD $0xbc357ae0 // str s0, [x23, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15009f // cmp x4, x21
+	WORD $0x54ffff81 // b.ne 0xa4 <normSums+0xa4>
+	WORD $0x3dc00fe2 // ldr q2, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x5400602b // b.lt 0xcc8 <normSums+0xcc8>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x9100c3f6 // add x22, sp,
+	WORD $0xbc757a80 // ldr s0, [x20, x21, lsl
+	WORD $0xbc357ac0 // str s0, [x22, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15009f // cmp x4, x21
+	WORD $0x54ffff81 // b.ne 0xd0 <normSums+0xd0>
+	WORD $0x3dc00fe7 // ldr q7, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54005ecb // b.lt 0xcc8 <normSums+0xcc8>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0x9100c3f5 // add x21, sp,
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc617840 // ldr s0, [x2, x1, lsl
-	WORD $0xbc217860 // str s0, [x3, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01019f // cmp x12, x1
-	WORD $0x54ffff81 // b.ne 0x90 <normSums+0x90>
-	WORD $0x3dc00be1 // ldr q1, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540063cb // b.lt 0xd28 <normSums+0xd28>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x910083e2 // add x2, sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc617a20 // ldr s0, [x17, x1, lsl
-	WORD $0xbc217840 // str s0, [x2, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01019f // cmp x12, x1
-	WORD $0x54ffff81 // b.ne 0xc0 <normSums+0xc0>
-	WORD $0x3dc00be7 // ldr q7, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400624b // b.lt 0xd28 <normSums+0xd28>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x910083e1 // add x1, sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc717a00 // ldr s0, [x16, x17, lsl
-	WORD $0xbc317820 // str s0, [x1, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11019f // cmp x12, x17
-	WORD $0x54ffff81 // b.ne 0xf0 <normSums+0xf0>
-	WORD $0xf100017f // cmp x11,
-	WORD $0x5400972d // b.le 0x13ec <normSums+0x13ec>
-	WORD $0xf100019f // cmp x12,
-	WORD $0x5400610d // b.le 0xd30 <normSums+0xd30>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x3dc00bf2 // ldr q18, [sp,
-	WORD $0x91014010 // add x16, x0,
-	WORD $0x4d40ca13 // ld1r { v19.4s }, [x16]
-	WORD $0xd37ef551 // lsl x17, x10,
-	WORD $0xd37ced50 // lsl x16, x10,
-	WORD $0x8b1101a1 // add x1, x13, x17
-	WORD $0x8b010091 // add x17, x4, x1
-	WORD $0x8b0100a1 // add x1, x5, x1
-	WORD $0x8b0a0da3 // add x3, x13, x10, lsl
-	WORD $0x8b030082 // add x2, x4, x3
-	WORD $0x8b0300a3 // add x3, x5, x3
-	WORD $0x52800186 // mov w6,
-	WORD $0x9b063546 // madd x6, x10, x6, x13
-	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xbc747a60 // ldr s0, [x19, x20, lsl
+	WORD $0xbc347aa0 // str s0, [x21, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14009f // cmp x4, x20
+	WORD $0x54ffff81 // b.ne 0x100 <normSums+0x100>
+	WORD $0xf100001f // cmp x0,
+	WORD $0x540091ed // b.le 0x1354 <normSums+0x1354>
+	WORD $0xf100009f // cmp x4,
+	WORD $0x54005d8d // b.le 0xcd0 <normSums+0xcd0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc00ff3 // ldr q19, [sp,
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e040414 // dup v20.4s, v0.s[0]
+	WORD $0xd37cedd4 // lsl x20, x14,
+	WORD $0x52800195 // mov w21,
+	WORD $0x8b1000b7 // add x23, x5, x16
+	WORD $0x8b0e0cb9 // add x25, x5, x14, lsl
+	WORD $0x9b1515db // madd x27, x14, x21, x5
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x9100c3f5 // add x21, sp,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x8b060084 // add x4, x4, x6
-	WORD $0x8b0600a5 // add x5, x5, x6
-	WORD $0x910083e6 // add x6, sp,
-	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x8b170056 // add x22, x2, x23
+	WORD $0x8b170037 // add x23, x1, x23
+	WORD $0x8b190058 // add x24, x2, x25
+	WORD $0x8b190039 // add x25, x1, x25
+	WORD $0x8b1b005a // add x26, x2, x27
+	WORD $0x8b1b003b // add x27, x1, x27
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc7d78c0 // ldr s0, [x6, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x190 <normSums+0x190>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff5 // ldr q21, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d78e0 // ldr s0, [x7, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x1b0 <normSums+0x1b0>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4eb31e60 // mov v0.16b, v19.16b
+	WORD $0x4e35cce0 // fmla v0.4s, v7.4s, v21.4s
+	WORD $0x4ea0c816 // fcmgt v22.4s, v0.4s,
+	WORD $0x3dc00ff7 // ldr q23, [sp,
+	WORD $0x6e20e680 // fcmge v0.4s, v20.4s, v0.4s
+	WORD $0x4e201ec0 // and v0.16b, v22.16b, v0.16b
+	WORD $0x4ea2d6b5 // fsub v21.4s, v21.4s, v2.4s
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x4e20d610 // fadd v16.4s, v16.4s, v0.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e20ceb2 // fmla v18.4s, v21.4s, v0.4s
+	WORD $0xbc7d7ac0 // ldr s0, [x22, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x1f4 <normSums+0x1f4>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff5 // ldr q21, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7ae0 // ldr s0, [x23, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x214 <normSums+0x214>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4eb31e60 // mov v0.16b, v19.16b
+	WORD $0x4e35cce0 // fmla v0.4s, v7.4s, v21.4s
+	WORD $0x4ea0c816 // fcmgt v22.4s, v0.4s,
+	WORD $0x3dc00ff7 // ldr q23, [sp,
+	WORD $0x6e20e680 // fcmge v0.4s, v20.4s, v0.4s
+	WORD $0x4e201ec0 // and v0.16b, v22.16b, v0.16b
+	WORD $0x4ea2d6b5 // fsub v21.4s, v21.4s, v2.4s
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e20ceb1 // fmla v17.4s, v21.4s, v0.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7d7b00 // ldr s0, [x24, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x260 <normSums+0x260>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff5 // ldr q21, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7b20 // ldr s0, [x25, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x280 <normSums+0x280>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4eb31e60 // mov v0.16b, v19.16b
+	WORD $0x4e35cce0 // fmla v0.4s, v7.4s, v21.4s
+	WORD $0x4ea0c816 // fcmgt v22.4s, v0.4s,
+	WORD $0x3dc00ff7 // ldr q23, [sp,
+	WORD $0x6e20e680 // fcmge v0.4s, v20.4s, v0.4s
+	WORD $0x4e201ec0 // and v0.16b, v22.16b, v0.16b
+	WORD $0x4ea2d6b5 // fsub v21.4s, v21.4s, v2.4s
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e20cea5 // fmla v5.4s, v21.4s, v0.4s
+	WORD $0xbc7d7b40 // ldr s0, [x26, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x2c4 <normSums+0x2c4>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff5 // ldr q21, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7b60 // ldr s0, [x27, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x2e4 <normSums+0x2e4>
+	WORD $0x4eb31e60 // mov v0.16b, v19.16b
+	WORD $0x4e35cce0 // fmla v0.4s, v7.4s, v21.4s
+	WORD $0x4ea0c816 // fcmgt v22.4s, v0.4s,
+	WORD $0x6e20e680 // fcmge v0.4s, v20.4s, v0.4s
+	WORD $0x3dc00ff7 // ldr q23, [sp,
+	WORD $0x4e201ec0 // and v0.16b, v22.16b, v0.16b
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x4ea2d6b5 // fsub v21.4s, v21.4s, v2.4s
+	WORD $0x4e20cea3 // fmla v3.4s, v21.4s, v0.4s
+	WORD $0x91001273 // add x19, x19,
+	WORD $0x8b1400c6 // add x6, x6, x20
+	WORD $0x8b1400e7 // add x7, x7, x20
+	WORD $0x8b1402d6 // add x22, x22, x20
+	WORD $0x8b1402f7 // add x23, x23, x20
+	WORD $0x8b140318 // add x24, x24, x20
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x8b140339 // add x25, x25, x20
+	WORD $0x8b14035a // add x26, x26, x20
+	WORD $0x8b14037b // add x27, x27, x20
+	WORD $0xeb03027f // cmp x19, x3
+	WORD $0x54fff1eb // b.lt 0x184 <normSums+0x184>
+	WORD $0x14000273 // b 0xd18 <normSums+0xd18>
+	WORD $0x540034aa // b.ge 0x9e4 <normSums+0x9e4>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xb27e00b4 // orr x20, x5,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0x5400422d // b.le 0xba4 <normSums+0xba4>
+	WORD $0xeb0501c4 // subs x4, x14, x5
+	WORD $0x54005a4d // b.le 0xeb0 <normSums+0xeb0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800fe1 // str q1, [sp,
+	WORD $0xd37ef4a5 // lsl x5, x5,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x5400014b // b.lt 0x3a8 <normSums+0x3a8>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x8b050107 // add x7, x8, x5
+	WORD $0x9100c3f3 // add x19, sp,
+	WORD $0xbc6678e0 // ldr s0, [x7, x6, lsl
+	WORD $0xbc267a60 // str s0, [x19, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06009f // cmp x4, x6
+	WORD $0x54ffff81 // b.ne 0x390 <normSums+0x390>
+	WORD $0x3dc00fe5 // ldr q5, [sp,
+	WORD $0xf100001f // cmp x0,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x540051ad // b.le 0xdf0 <normSums+0xdf0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x8b050047 // add x7, x2, x5
+	WORD $0x8b050033 // add x19, x1, x5
+	WORD $0xd37cedd4 // lsl x20, x14,
+	WORD $0x8b1000b7 // add x23, x5, x16
+	WORD $0x8b0e0cb9 // add x25, x5, x14, lsl
+	WORD $0x52800196 // mov w22,
+	WORD $0x9100c3f5 // add x21, sp,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x9b1615db // madd x27, x14, x22, x5
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x4ea5d4d1 // fsub v17.4s, v6.4s, v5.4s
+	WORD $0x8b170056 // add x22, x2, x23
+	WORD $0x8b170037 // add x23, x1, x23
+	WORD $0x8b190058 // add x24, x2, x25
+	WORD $0x8b190039 // add x25, x1, x25
+	WORD $0x8b1b005a // add x26, x2, x27
+	WORD $0x8b1b003b // add x27, x1, x27
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x14000016 // b 0x46c <normSums+0x46c>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
+	WORD $0x4e31ccd3 // fmla v19.4s, v6.4s, v17.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e31ccd2 // fmla v18.4s, v6.4s, v17.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0x4e31ccd0 // fmla v16.4s, v6.4s, v17.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e31ccc7 // fmla v7.4s, v6.4s, v17.4s
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	WORD $0x910010c6 // add x6, x6,
+	WORD $0x8b1400e7 // add x7, x7, x20
+	WORD $0x8b140273 // add x19, x19, x20
+	WORD $0x8b1402d6 // add x22, x22, x20
+	WORD $0x8b1402f7 // add x23, x23, x20
+	WORD $0x8b140318 // add x24, x24, x20
+	WORD $0x8b140339 // add x25, x25, x20
+	WORD $0x8b14035a // add x26, x26, x20
+	WORD $0x8b14037b // add x27, x27, x20
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54004bea // b.ge 0xde4 <normSums+0xde4>
+	WORD $0xf100009f // cmp x4,
+	WORD $0x54fffd8d // b.le 0x420 <normSums+0x420>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc7d78e0 // ldr s0, [x7, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x480 <normSums+0x480>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7a60 // ldr s0, [x19, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x4a0 <normSums+0x4a0>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4ea5d680 // fsub v0.4s, v20.4s, v5.4s
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0x4e24d684 // fadd v4.4s, v20.4s, v4.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e34cc13 // fmla v19.4s, v0.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc7d7ac0 // ldr s0, [x22, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x4d0 <normSums+0x4d0>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7ae0 // ldr s0, [x23, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x4f0 <normSums+0x4f0>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4ea5d680 // fsub v0.4s, v20.4s, v5.4s
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0x4e23d683 // fadd v3.4s, v20.4s, v3.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e34cc12 // fmla v18.4s, v0.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc7d7b00 // ldr s0, [x24, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x520 <normSums+0x520>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7b20 // ldr s0, [x25, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x540 <normSums+0x540>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x4ea5d680 // fsub v0.4s, v20.4s, v5.4s
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0x4e22d682 // fadd v2.4s, v20.4s, v2.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x4e34cc10 // fmla v16.4s, v0.4s, v20.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc7d7b40 // ldr s0, [x26, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x570 <normSums+0x570>
+	WORD $0xaa1f03fd // mov x29, xzr
+	WORD $0x3dc00ff4 // ldr q20, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xbc7d7b60 // ldr s0, [x27, x29, lsl
+	WORD $0xbc3d7aa0 // str s0, [x21, x29, lsl
+	WORD $0x910007bd // add x29, x29,
+	WORD $0xeb1d009f // cmp x4, x29
+	WORD $0x54ffff81 // b.ne 0x590 <normSums+0x590>
+	WORD $0x3dc00fe0 // ldr q0, [sp,
+	WORD $0x4ea5d694 // fsub v20.4s, v20.4s, v5.4s
+	WORD $0x4e20ce87 // fmla v7.4s, v20.4s, v0.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x17ffffa3 // b 0x440 <normSums+0x440>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e040401 // dup v1.4s, v0.s[0]
+	WORD $0xd37cedc4 // lsl x4, x14,
+	WORD $0x52800114 // mov w20,
+	WORD $0xaa0103e6 // mov x6, x1
+	WORD $0xaa0203e7 // mov x7, x2
+	WORD $0x14000018 // b 0x630 <normSums+0x630>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x8b130174 // add x20, x11, x19
+	WORD $0x3dc00284 // ldr q4, [x20]
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x8b130193 // add x19, x12, x19
+	WORD $0x3d800284 // str q4, [x20]
+	WORD $0x3dc00264 // ldr q4, [x19]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800263 // str q3, [x19]
+	WORD $0x3dc00683 // ldr q3, [x20,
+	WORD $0x4e30d463 // fadd v3.4s, v3.4s, v16.4s
+	WORD $0x3d800683 // str q3, [x20,
+	WORD $0x3dc00663 // ldr q3, [x19,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x910020b4 // add x20, x5,
+	WORD $0x3d800662 // str q2, [x19,
+	WORD $0x910080e7 // add x7, x7,
+	WORD $0x910080c6 // add x6, x6,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0x54ffd1cc // b.gt 0x64 <normSums+0x64>
+	WORD $0xd37ef4b3 // lsl x19, x5,
+	WORD $0xaa1403e5 // mov x5, x20
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffccb // b.lt 0x5d4 <normSums+0x5d4>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x8b130116 // add x22, x8, x19
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xad4002c4 // ldp q4, q0, [x22]
+	WORD $0xad0093e0 // stp q0, q4, [sp,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x8b130136 // add x22, x9, x19
+	WORD $0xad405ad5 // ldp q21, q22, [x22]
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x8b130156 // add x22, x10, x19
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xad4042db // ldp q27, q16, [x22]
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e41e // movi v30.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e41f // movi v31.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x8b1400f6 // add x22, x7, x20
+	WORD $0x4ebb1f68 // mov v8.16b, v27.16b
+	WORD $0xad402ac9 // ldp q9, q10, [x22]
+	WORD $0x4e29cea8 // fmla v8.4s, v21.4s, v9.4s
+	WORD $0x4ea0c90b // fcmgt v11.4s, v8.4s,
+	WORD $0x4eb01e0c // mov v12.16b, v16.16b
+	WORD $0x4e2acecc // fmla v12.4s, v22.4s, v10.4s
+	WORD $0x6e28e428 // fcmge v8.4s, v1.4s, v8.4s
+	WORD $0x4ebb1f6d // mov v13.16b, v27.16b
+	WORD $0x4ea0c98e // fcmgt v14.4s, v12.4s,
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0xad4002cf // ldp q15, q0, [x22]
+	WORD $0x4e2fcead // fmla v13.4s, v21.4s, v15.4s
+	WORD $0x6e2ce42c // fcmge v12.4s, v1.4s, v12.4s
+	WORD $0x4eb01e1d // mov v29.16b, v16.16b
+	WORD $0x4ea0c9b1 // fcmgt v17.4s, v13.4s,
+	WORD $0x4e20cedd // fmla v29.4s, v22.4s, v0.4s
+	WORD $0x6e2de42d // fcmge v13.4s, v1.4s, v13.4s
+	WORD $0x4e281d68 // and v8.16b, v11.16b, v8.16b
+	WORD $0x4ea0cbab // fcmgt v11.4s, v29.4s,
+	WORD $0x4e2c1dcc // and v12.16b, v14.16b, v12.16b
+	WORD $0x6e3de43d // fcmge v29.4s, v1.4s, v29.4s
+	WORD $0x8b1400d7 // add x23, x6, x20
+	WORD $0x4e2d1e31 // and v17.16b, v17.16b, v13.16b
+	WORD $0x4e3d1d7d // and v29.16b, v11.16b, v29.16b
+	WORD $0xad4036eb // ldp q11, q13, [x23]
+	WORD $0x4e281d68 // and v8.16b, v11.16b, v8.16b
+	WORD $0x4e2c1dab // and v11.16b, v13.16b, v12.16b
+	WORD $0xad40b3ed // ldp q13, q12, [sp,
+	WORD $0x4eacd529 // fsub v9.4s, v9.4s, v12.4s
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4e28d463 // fadd v3.4s, v3.4s, v8.4s
+	WORD $0x4e28cd39 // fmla v25.4s, v9.4s, v8.4s
+	WORD $0xad4026e8 // ldp q8, q9, [x23]
+	WORD $0x4e311d11 // and v17.16b, v8.16b, v17.16b
+	WORD $0x4eadd548 // fsub v8.4s, v10.4s, v13.4s
+	WORD $0x4e2bcd14 // fmla v20.4s, v8.4s, v11.4s
+	WORD $0x4eacd5e8 // fsub v8.4s, v15.4s, v12.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x4e2bd442 // fadd v2.4s, v2.4s, v11.4s
+	WORD $0x4ebb1f6a // mov v10.16b, v27.16b
+	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
+	WORD $0x4e31cd1c // fmla v28.4s, v8.4s, v17.4s
+	WORD $0xad4022d1 // ldp q17, q8, [x22]
+	WORD $0x4eadd400 // fsub v0.4s, v0.4s, v13.4s
+	WORD $0x4e31ceaa // fmla v10.4s, v21.4s, v17.4s
+	WORD $0x4e3d1d3d // and v29.16b, v9.16b, v29.16b
+	WORD $0x4e3dd484 // fadd v4.4s, v4.4s, v29.4s
+	WORD $0x4e3dcc17 // fmla v23.4s, v0.4s, v29.4s
+	WORD $0x4ea0c940 // fcmgt v0.4s, v10.4s,
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x6e2ae43d // fcmge v29.4s, v1.4s, v10.4s
+	WORD $0x4e3d1c00 // and v0.16b, v0.16b, v29.16b
+	WORD $0xad4026fd // ldp q29, q9, [x23]
+	WORD $0x4e201fa0 // and v0.16b, v29.16b, v0.16b
+	WORD $0x4eacd631 // fsub v17.4s, v17.4s, v12.4s
+	WORD $0x4e20d652 // fadd v18.4s, v18.4s, v0.4s
+	WORD $0x4eb01e1d // mov v29.16b, v16.16b
+	WORD $0x4e28cedd // fmla v29.4s, v22.4s, v8.4s
+	WORD $0x4ea0cbaa // fcmgt v10.4s, v29.4s,
+	WORD $0x4e20ce3e // fmla v30.4s, v17.4s, v0.4s
+	WORD $0x6e3de420 // fcmge v0.4s, v1.4s, v29.4s
+	WORD $0x4e201d40 // and v0.16b, v10.16b, v0.16b
+	WORD $0x4eadd511 // fsub v17.4s, v8.4s, v13.4s
+	WORD $0x4e201d20 // and v0.16b, v9.16b, v0.16b
+	WORD $0x4e20d4a5 // fadd v5.4s, v5.4s, v0.4s
+	WORD $0x4e20ce38 // fmla v24.4s, v17.4s, v0.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4ebb1f60 // mov v0.16b, v27.16b
+	WORD $0xad4076d1 // ldp q17, q29, [x22]
+	WORD $0x4e31cea0 // fmla v0.4s, v21.4s, v17.4s
+	WORD $0x4ea0c808 // fcmgt v8.4s, v0.4s,
+	WORD $0x6e20e420 // fcmge v0.4s, v1.4s, v0.4s
+	WORD $0x4e201d00 // and v0.16b, v8.16b, v0.16b
+	WORD $0xad4026e8 // ldp q8, q9, [x23]
+	WORD $0x4e201d00 // and v0.16b, v8.16b, v0.16b
+	WORD $0x4eacd631 // fsub v17.4s, v17.4s, v12.4s
+	WORD $0x4e20ce3f // fmla v31.4s, v17.4s, v0.4s
+	WORD $0x4e20d673 // fadd v19.4s, v19.4s, v0.4s
+	WORD $0x4eb01e00 // mov v0.16b, v16.16b
+	WORD $0x4e3dcec0 // fmla v0.4s, v22.4s, v29.4s
+	WORD $0x4ea0c811 // fcmgt v17.4s, v0.4s,
+	WORD $0x6e20e420 // fcmge v0.4s, v1.4s, v0.4s
+	WORD $0x4e201e20 // and v0.16b, v17.16b, v0.16b
+	WORD $0x4e201d20 // and v0.16b, v9.16b, v0.16b
+	WORD $0x4eadd7b1 // fsub v17.4s, v29.4s, v13.4s
+	WORD $0x4e20ce3a // fmla v26.4s, v17.4s, v0.4s
+	WORD $0x910012b5 // add x21, x21,
+	WORD $0x8b040294 // add x20, x20, x4
+	WORD $0xeb0302bf // cmp x21, x3
+	WORD $0x4e20d4e7 // fadd v7.4s, v7.4s, v0.4s
+	WORD $0x54fff48b // b.lt 0x6a4 <normSums+0x6a4>
+	WORD $0x4e3cd730 // fadd v16.4s, v25.4s, v28.4s
+	WORD $0x4e3fd7d1 // fadd v17.4s, v30.4s, v31.4s
+	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
+	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
+	WORD $0x4e31d606 // fadd v6.4s, v16.4s, v17.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4e37d690 // fadd v16.4s, v20.4s, v23.4s
+	WORD $0x4e3ad711 // fadd v17.4s, v24.4s, v26.4s
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x4e27d4a4 // fadd v4.4s, v5.4s, v7.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x17ffff67 // b 0x5e4 <normSums+0x5e4>
+	WORD $0xd37ef4a7 // lsl x7, x5,
+	WORD $0x8b070044 // add x4, x2, x7
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e040401 // dup v1.4s, v0.s[0]
+	WORD $0xd37cedc6 // lsl x6, x14,
+	WORD $0x8b070027 // add x7, x1, x7
+	WORD $0x14000010 // b 0x8a4 <normSums+0x8a4>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6779d4 // ldr s20, [x14, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x190 <normSums+0x190>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc6779f5 // ldr s21, [x15, x7, lsl
-	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x1b0 <normSums+0x1b0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4eb21e55 // mov v21.16b, v18.16b
-	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3cf36960 // ldr q0, [x11, x19]
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x3cb36960 // str q0, [x11, x19]
+	WORD $0x3cf36980 // ldr q0, [x12, x19]
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x910010b4 // add x20, x5,
+	WORD $0x3cb36980 // str q0, [x12, x19]
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0x54ffbe8c // b.gt 0x70 <normSums+0x70>
+	WORD $0xd37ef4b3 // lsl x19, x5,
+	WORD $0xaa1403e5 // mov x5, x20
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffe0b // b.lt 0x870 <normSums+0x870>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x3cf36903 // ldr q3, [x8, x19]
+	WORD $0x3cf36924 // ldr q4, [x9, x19]
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x3cf36951 // ldr q17, [x10, x19]
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b140096 // add x22, x4, x20
+	WORD $0x8b1002d7 // add x23, x22, x16
+	WORD $0x4eb11e20 // mov v0.16b, v17.16b
+	WORD $0x4eb11e35 // mov v21.16b, v17.16b
+	WORD $0x3dc002d6 // ldr q22, [x22]
+	WORD $0x4e36cc80 // fmla v0.4s, v4.4s, v22.4s
+	WORD $0x4ea0c817 // fcmgt v23.4s, v0.4s,
+	WORD $0x3dc002f8 // ldr q24, [x23]
+	WORD $0x6e20e420 // fcmge v0.4s, v1.4s, v0.4s
+	WORD $0x4e38cc95 // fmla v21.4s, v4.4s, v24.4s
+	WORD $0x4ea0cab9 // fcmgt v25.4s, v21.4s,
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x6e35e435 // fcmge v21.4s, v1.4s, v21.4s
+	WORD $0x8b1400f6 // add x22, x7, x20
+	WORD $0x4e351f35 // and v21.16b, v25.16b, v21.16b
+	WORD $0x3dc002d7 // ldr q23, [x22]
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x4e201ee0 // and v0.16b, v23.16b, v0.16b
+	WORD $0x3dc002d7 // ldr q23, [x22]
+	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
+	WORD $0x4ea3d6d6 // fsub v22.4s, v22.4s, v3.4s
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4ea3d717 // fsub v23.4s, v24.4s, v3.4s
+	WORD $0x4e20cec2 // fmla v2.4s, v22.4s, v0.4s
+	WORD $0x4e20d610 // fadd v16.4s, v16.4s, v0.4s
+	WORD $0x4e35cef2 // fmla v18.4s, v23.4s, v21.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	WORD $0x3dc002e0 // ldr q0, [x23]
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x4eb11e35 // mov v21.16b, v17.16b
+	WORD $0x4e20cc95 // fmla v21.4s, v4.4s, v0.4s
 	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x3dc00bf7 // ldr q23, [sp,
-	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
+	WORD $0x3dc002d7 // ldr q23, [x22]
+	WORD $0x6e35e435 // fcmge v21.4s, v1.4s, v21.4s
+	WORD $0x4e351ed5 // and v21.16b, v22.16b, v21.16b
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
 	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
 	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e35ce91 // fmla v17.4s, v20.4s, v21.4s
-	WORD $0xbc677a34 // ldr s20, [x17, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x1f4 <normSums+0x1f4>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc677835 // ldr s21, [x1, x7, lsl
-	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x214 <normSums+0x214>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4eb21e55 // mov v21.16b, v18.16b
-	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
-	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x3dc00bf7 // ldr q23, [sp,
-	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
-	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e35ce90 // fmla v16.4s, v20.4s, v21.4s
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc677854 // ldr s20, [x2, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x260 <normSums+0x260>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc677875 // ldr s21, [x3, x7, lsl
-	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x280 <normSums+0x280>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4eb21e55 // mov v21.16b, v18.16b
-	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
-	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x3dc00bf7 // ldr q23, [sp,
-	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
-	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e35ce85 // fmla v5.4s, v20.4s, v21.4s
-	WORD $0xbc677894 // ldr s20, [x4, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x2c4 <normSums+0x2c4>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc6778b5 // ldr s21, [x5, x7, lsl
-	WORD $0xbc2778d5 // str s21, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x2e4 <normSums+0x2e4>
-	WORD $0x4eb21e55 // mov v21.16b, v18.16b
-	WORD $0x4e34ccf5 // fmla v21.4s, v7.4s, v20.4s
-	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x6e35e675 // fcmge v21.4s, v19.4s, v21.4s
-	WORD $0x3dc00bf7 // ldr q23, [sp,
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4ea1d694 // fsub v20.4s, v20.4s, v1.4s
-	WORD $0x4e35ce82 // fmla v2.4s, v20.4s, v21.4s
-	WORD $0x9100116b // add x11, x11,
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0x8b1001ef // add x15, x15, x16
-	WORD $0x8b100231 // add x17, x17, x16
-	WORD $0x8b100021 // add x1, x1, x16
-	WORD $0x8b100042 // add x2, x2, x16
-	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x8b1000a5 // add x5, x5, x16
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54fff1cb // b.lt 0x180 <normSums+0x180>
-	WORD $0x1400028b // b 0xd78 <normSums+0xd78>
-	WORD $0xf100215f // cmp x10,
-	WORD $0x5400368a // b.ge 0xa24 <normSums+0xa24>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xb27e01af // orr x15, x13,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0x540044ad // b.le 0xbf8 <normSums+0xbf8>
-	WORD $0xeb0d014c // subs x12, x10, x13
-	WORD $0x54005dad // b.le 0xf20 <normSums+0xf20>
-	WORD $0xd37ef5ad // lsl x13, x13,
-	WORD $0xa9401005 // ldp x5, x4, [x0]
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d800be0 // str q0, [sp,
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x5400016b // b.lt 0x3b8 <normSums+0x3b8>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0x910083f0 // add x16, sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
-	WORD $0xbc2e7a01 // str s1, [x16, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0x3a0 <normSums+0x3a0>
-	WORD $0x3dc00be4 // ldr q4, [sp,
-	WORD $0xf100017f // cmp x11,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x540054ad // b.le 0xe60 <normSums+0xe60>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0d008e // add x14, x4, x13
-	WORD $0x8b0d00af // add x15, x5, x13
-	WORD $0xd37ced50 // lsl x16, x10,
-	WORD $0x8b0a09a1 // add x1, x13, x10, lsl
-	WORD $0x8b0a0da3 // add x3, x13, x10, lsl
-	WORD $0x52800191 // mov w17,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x9b113546 // madd x6, x10, x17, x13
-	WORD $0x8b010091 // add x17, x4, x1
-	WORD $0x4ea4d4b0 // fsub v16.4s, v5.4s, v4.4s
-	WORD $0x8b0100a1 // add x1, x5, x1
-	WORD $0x8b030082 // add x2, x4, x3
-	WORD $0x8b0300a3 // add x3, x5, x3
-	WORD $0x8b060084 // add x4, x4, x6
-	WORD $0x8b0600a5 // add x5, x5, x6
-	WORD $0x910083e6 // add x6, sp,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x14000016 // b 0x47c <normSums+0x47c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x4e30ccb2 // fmla v18.4s, v5.4s, v16.4s
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0x4e30ccb1 // fmla v17.4s, v5.4s, v16.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0x4e30cca7 // fmla v7.4s, v5.4s, v16.4s
-	WORD $0x4e25d421 // fadd v1.4s, v1.4s, v5.4s
-	WORD $0x4e30cca6 // fmla v6.4s, v5.4s, v16.4s
-	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x9100116b // add x11, x11,
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0x8b1001ef // add x15, x15, x16
-	WORD $0x8b100231 // add x17, x17, x16
-	WORD $0x8b100021 // add x1, x1, x16
-	WORD $0x8b100042 // add x2, x2, x16
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x8b1000a5 // add x5, x5, x16
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54004eea // b.ge 0xe54 <normSums+0xe54>
-	WORD $0xf100019f // cmp x12,
-	WORD $0x54fffd8d // b.le 0x430 <normSums+0x430>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc6779d3 // ldr s19, [x14, x7, lsl
-	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x490 <normSums+0x490>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf3 // ldr q19, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc6779f4 // ldr s20, [x15, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x4b0 <normSums+0x4b0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0x4e23d683 // fadd v3.4s, v20.4s, v3.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e34ce72 // fmla v18.4s, v19.4s, v20.4s
-	WORD $0xd503201f // nop
-	WORD $0xbc677a33 // ldr s19, [x17, x7, lsl
-	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x4e0 <normSums+0x4e0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf3 // ldr q19, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc677834 // ldr s20, [x1, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x500 <normSums+0x500>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0x4e22d682 // fadd v2.4s, v20.4s, v2.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e34ce71 // fmla v17.4s, v19.4s, v20.4s
-	WORD $0xd503201f // nop
-	WORD $0xbc677853 // ldr s19, [x2, x7, lsl
-	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x530 <normSums+0x530>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf3 // ldr q19, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc677874 // ldr s20, [x3, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x550 <normSums+0x550>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0x4e21d681 // fadd v1.4s, v20.4s, v1.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x4e34ce67 // fmla v7.4s, v19.4s, v20.4s
-	WORD $0xd503201f // nop
-	WORD $0xbc677893 // ldr s19, [x4, x7, lsl
-	WORD $0xbc2778d3 // str s19, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x580 <normSums+0x580>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x3dc00bf3 // ldr q19, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xbc6778b4 // ldr s20, [x5, x7, lsl
-	WORD $0xbc2778d4 // str s20, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07019f // cmp x12, x7
-	WORD $0x54ffff81 // b.ne 0x5a0 <normSums+0x5a0>
-	WORD $0x3dc00bf4 // ldr q20, [sp,
-	WORD $0x4ea4d673 // fsub v19.4s, v19.4s, v4.4s
-	WORD $0x4e34ce66 // fmla v6.4s, v19.4s, v20.4s
-	WORD $0x4e20d680 // fadd v0.4s, v20.4s, v0.4s
-	WORD $0x17ffffa3 // b 0x450 <normSums+0x450>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x5280010f // mov w15,
-	WORD $0x1400001e // b 0x64c <normSums+0x64c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x3cee6943 // ldr q3, [x10, x14]
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0x3cae6943 // str q3, [x10, x14]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3cee6943 // ldr q3, [x10, x14]
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3cae6942 // str q2, [x10, x14]
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x3dc00542 // ldr q2, [x10,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800541 // str q1, [x10,
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x3dc00541 // ldr q1, [x10,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800540 // str q0, [x10,
-	WORD $0x910021af // add x15, x13,
-	WORD $0xf940200a // ldr x10, [x0,
-	WORD $0x9100818c // add x12, x12,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0x54ffcfac // b.gt 0x3c <normSums+0x3c>
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0xaa0f03ed // mov x13, x15
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffc4b // b.lt 0x5e0 <normSums+0x5e0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xa9410411 // ldp x17, x1, [x0,
-	WORD $0xf9401002 // ldr x2, [x0,
-	WORD $0x91014010 // add x16, x0,
-	WORD $0x4d40ca01 // ld1r { v1.4s }, [x16]
-	WORD $0xd37ef550 // lsl x16, x10,
-	WORD $0xd37ced4a // lsl x10, x10,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x8b0e0231 // add x17, x17, x14
-	WORD $0xad400223 // ldp q3, q0, [x17]
-	WORD $0xad000fe0 // stp q0, q3, [sp]
-	WORD $0xaa0c03f1 // mov x17, x12
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x8b0e0021 // add x1, x1, x14
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad405834 // ldp q20, q22, [x1]
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xad40145a // ldp q26, q5, [x2]
-	WORD $0x6f00e41b // movi v27.2d,
-	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x6f00e41d // movi v29.2d,
-	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xa9400801 // ldp x1, x2, [x0]
-	WORD $0x6f00e41e // movi v30.2d,
-	WORD $0x6f00e419 // movi v25.2d,
-	WORD $0xd503201f // nop
-	WORD $0x8b110043 // add x3, x2, x17
-	WORD $0x4eba1f5f // mov v31.16b, v26.16b
-	WORD $0xad402468 // ldp q8, q9, [x3]
-	WORD $0x4e28ce9f // fmla v31.4s, v20.4s, v8.4s
-	WORD $0x4ea0cbea // fcmgt v10.4s, v31.4s,
-	WORD $0x4ea51cab // mov v11.16b, v5.16b
-	WORD $0x4e29cecb // fmla v11.4s, v22.4s, v9.4s
-	WORD $0x6e3fe43f // fcmge v31.4s, v1.4s, v31.4s
-	WORD $0x4eba1f4c // mov v12.16b, v26.16b
-	WORD $0x4ea0c96d // fcmgt v13.4s, v11.4s,
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0xad403c6e // ldp q14, q15, [x3]
-	WORD $0x4e2ece8c // fmla v12.4s, v20.4s, v14.4s
-	WORD $0x6e2be42b // fcmge v11.4s, v1.4s, v11.4s
-	WORD $0x4ea51cbc // mov v28.16b, v5.16b
-	WORD $0x4ea0c987 // fcmgt v7.4s, v12.4s,
-	WORD $0x4e2fcedc // fmla v28.4s, v22.4s, v15.4s
-	WORD $0x6e2ce42c // fcmge v12.4s, v1.4s, v12.4s
-	WORD $0x4e2a1fff // and v31.16b, v31.16b, v10.16b
-	WORD $0x4ea0cb8a // fcmgt v10.4s, v28.4s,
-	WORD $0x4e2d1d6b // and v11.16b, v11.16b, v13.16b
-	WORD $0x6e3ce43c // fcmge v28.4s, v1.4s, v28.4s
-	WORD $0x8b110024 // add x4, x1, x17
-	WORD $0x4e271d87 // and v7.16b, v12.16b, v7.16b
-	WORD $0x4e2a1f9c // and v28.16b, v28.16b, v10.16b
-	WORD $0xad40308a // ldp q10, q12, [x4]
-	WORD $0x4e3f1d5f // and v31.16b, v10.16b, v31.16b
-	WORD $0x4e2b1d8a // and v10.16b, v12.16b, v11.16b
-	WORD $0xad402fec // ldp q12, q11, [sp]
-	WORD $0x4eabd508 // fsub v8.4s, v8.4s, v11.4s
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x4e3fd442 // fadd v2.4s, v2.4s, v31.4s
-	WORD $0x4e3fcd18 // fmla v24.4s, v8.4s, v31.4s
-	WORD $0xad40209f // ldp q31, q8, [x4]
-	WORD $0x4e271fe7 // and v7.16b, v31.16b, v7.16b
-	WORD $0x4eacd53f // fsub v31.4s, v9.4s, v12.4s
-	WORD $0x4e2acff3 // fmla v19.4s, v31.4s, v10.4s
-	WORD $0x4eabd5df // fsub v31.4s, v14.4s, v11.4s
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
-	WORD $0x4eba1f49 // mov v9.16b, v26.16b
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0x4e27cffb // fmla v27.4s, v31.4s, v7.4s
-	WORD $0xad407c67 // ldp q7, q31, [x3]
-	WORD $0x4eacd5ea // fsub v10.4s, v15.4s, v12.4s
-	WORD $0x4e27ce89 // fmla v9.4s, v20.4s, v7.4s
-	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
-	WORD $0x4e3cd463 // fadd v3.4s, v3.4s, v28.4s
-	WORD $0x4e3ccd55 // fmla v21.4s, v10.4s, v28.4s
-	WORD $0x4ea0c93c // fcmgt v28.4s, v9.4s,
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x6e29e428 // fcmge v8.4s, v1.4s, v9.4s
-	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
-	WORD $0xad402488 // ldp q8, q9, [x4]
-	WORD $0x4e3c1d1c // and v28.16b, v8.16b, v28.16b
-	WORD $0x4eabd4e7 // fsub v7.4s, v7.4s, v11.4s
-	WORD $0x4e3cd631 // fadd v17.4s, v17.4s, v28.4s
-	WORD $0x4ea51ca8 // mov v8.16b, v5.16b
-	WORD $0x4e3fcec8 // fmla v8.4s, v22.4s, v31.4s
-	WORD $0x4ea0c90a // fcmgt v10.4s, v8.4s,
-	WORD $0x4e3cccfd // fmla v29.4s, v7.4s, v28.4s
-	WORD $0x6e28e427 // fcmge v7.4s, v1.4s, v8.4s
-	WORD $0x4e2a1ce7 // and v7.16b, v7.16b, v10.16b
-	WORD $0x4eacd7fc // fsub v28.4s, v31.4s, v12.4s
-	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
-	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	WORD $0x4e27cf97 // fmla v23.4s, v28.4s, v7.4s
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x4eba1f47 // mov v7.16b, v26.16b
-	WORD $0xad407c7c // ldp q28, q31, [x3]
-	WORD $0x4e3cce87 // fmla v7.4s, v20.4s, v28.4s
-	WORD $0x4ea0c8e8 // fcmgt v8.4s, v7.4s,
-	WORD $0x6e27e427 // fcmge v7.4s, v1.4s, v7.4s
-	WORD $0x4e281ce7 // and v7.16b, v7.16b, v8.16b
-	WORD $0xad402488 // ldp q8, q9, [x4]
-	WORD $0x4e271d07 // and v7.16b, v8.16b, v7.16b
-	WORD $0x4eabd79c // fsub v28.4s, v28.4s, v11.4s
-	WORD $0x4e27cf9e // fmla v30.4s, v28.4s, v7.4s
-	WORD $0x4e27d652 // fadd v18.4s, v18.4s, v7.4s
-	WORD $0x4ea51ca7 // mov v7.16b, v5.16b
-	WORD $0x4e3fcec7 // fmla v7.4s, v22.4s, v31.4s
-	WORD $0x4ea0c8fc // fcmgt v28.4s, v7.4s,
-	WORD $0x6e27e427 // fcmge v7.4s, v1.4s, v7.4s
-	WORD $0x4e3c1ce7 // and v7.16b, v7.16b, v28.16b
-	WORD $0x4e271d27 // and v7.16b, v9.16b, v7.16b
-	WORD $0x4eacd7fc // fsub v28.4s, v31.4s, v12.4s
-	WORD $0x4e27cf99 // fmla v25.4s, v28.4s, v7.4s
-	WORD $0x910011ef // add x15, x15,
-	WORD $0x8b0a0231 // add x17, x17, x10
-	WORD $0xeb0901ff // cmp x15, x9
-	WORD $0x4e27d610 // fadd v16.4s, v16.4s, v7.4s
-	WORD $0x54fff48b // b.lt 0x6e0 <normSums+0x6e0>
-	WORD $0x4e3bd701 // fadd v1.4s, v24.4s, v27.4s
-	WORD $0x4e3ed7a5 // fadd v5.4s, v29.4s, v30.4s
-	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	WORD $0x4e32d626 // fadd v6.4s, v17.4s, v18.4s
-	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
-	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	WORD $0x4e35d661 // fadd v1.4s, v19.4s, v21.4s
-	WORD $0x4e39d6e6 // fadd v6.4s, v23.4s, v25.4s
-	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x4e30d483 // fadd v3.4s, v4.4s, v16.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffff5b // b 0x5f0 <normSums+0x5f0>
-	WORD $0xd37ef5ac // lsl x12, x13,
-	WORD $0x14000010 // b 0x8cc <normSums+0x8cc>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x3cee6942 // ldr q2, [x10, x14]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cae6940 // str q0, [x10, x14]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3cee6940 // ldr q0, [x10, x14]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3cae6940 // str q0, [x10, x14]
-	WORD $0x910011af // add x15, x13,
-	WORD $0xf940200a // ldr x10, [x0,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0x54ffbc0c // b.gt 0x48 <normSums+0x48>
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0xaa0f03ed // mov x13, x15
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffdcb // b.lt 0x890 <normSums+0x890>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xa9414410 // ldp x16, x17, [x0,
-	WORD $0x3cee6a00 // ldr q0, [x16, x14]
-	WORD $0xf9401001 // ldr x1, [x0,
-	WORD $0x3cee6a21 // ldr q1, [x17, x14]
-	WORD $0x91014002 // add x2, x0,
-	WORD $0xd37ef550 // lsl x16, x10,
-	WORD $0xd37ced4a // lsl x10, x10,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xaa0c03f1 // mov x17, x12
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x3cee6826 // ldr q6, [x1, x14]
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x4d40c847 // ld1r { v7.4s }, [x2]
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xa9400801 // ldp x1, x2, [x0]
-	WORD $0xd503201f // nop
-	WORD $0x8b110043 // add x3, x2, x17
-	WORD $0x8b100064 // add x4, x3, x16
-	WORD $0x4ea61cd4 // mov v20.16b, v6.16b
-	WORD $0x4ea61cd5 // mov v21.16b, v6.16b
-	WORD $0x3dc00076 // ldr q22, [x3]
-	WORD $0x4e36cc34 // fmla v20.4s, v1.4s, v22.4s
-	WORD $0x4ea0ca97 // fcmgt v23.4s, v20.4s,
-	WORD $0x3dc00098 // ldr q24, [x4]
-	WORD $0x6e34e4f4 // fcmge v20.4s, v7.4s, v20.4s
-	WORD $0x4e38cc35 // fmla v21.4s, v1.4s, v24.4s
-	WORD $0x4ea0cab9 // fcmgt v25.4s, v21.4s,
-	WORD $0x4e371e94 // and v20.16b, v20.16b, v23.16b
-	WORD $0x6e35e4f5 // fcmge v21.4s, v7.4s, v21.4s
-	WORD $0x8b110023 // add x3, x1, x17
-	WORD $0x4e391eb5 // and v21.16b, v21.16b, v25.16b
-	WORD $0x3dc00077 // ldr q23, [x3]
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x4e341ef4 // and v20.16b, v23.16b, v20.16b
-	WORD $0x3dc00077 // ldr q23, [x3]
-	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4ea0d6d6 // fsub v22.4s, v22.4s, v0.4s
-	WORD $0x8b100084 // add x4, x4, x16
-	WORD $0x4ea0d717 // fsub v23.4s, v24.4s, v0.4s
-	WORD $0x4e34ced0 // fmla v16.4s, v22.4s, v20.4s
-	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
-	WORD $0x4e35cef1 // fmla v17.4s, v23.4s, v21.4s
-	WORD $0x4e35d463 // fadd v3.4s, v3.4s, v21.4s
-	WORD $0x3dc00094 // ldr q20, [x4]
-	WORD $0x8b100063 // add x3, x3, x16
-	WORD $0x4ea61cd5 // mov v21.16b, v6.16b
-	WORD $0x4e34cc35 // fmla v21.4s, v1.4s, v20.4s
-	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
-	WORD $0x3dc00077 // ldr q23, [x3]
-	WORD $0x6e35e4f5 // fcmge v21.4s, v7.4s, v21.4s
-	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4ea0d694 // fsub v20.4s, v20.4s, v0.4s
-	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
-	WORD $0x4e35ce92 // fmla v18.4s, v20.4s, v21.4s
-	WORD $0x3cf06894 // ldr q20, [x4, x16]
-	WORD $0x3cf06875 // ldr q21, [x3, x16]
-	WORD $0x4ea61cd6 // mov v22.16b, v6.16b
-	WORD $0x4e34cc36 // fmla v22.4s, v1.4s, v20.4s
+	WORD $0x4e35cc13 // fmla v19.4s, v0.4s, v21.4s
+	WORD $0x3cf06ae0 // ldr q0, [x23, x16]
+	WORD $0x3cf06ad5 // ldr q21, [x22, x16]
+	WORD $0x4eb11e36 // mov v22.16b, v17.16b
+	WORD $0x4e20cc96 // fmla v22.4s, v4.4s, v0.4s
 	WORD $0x4ea0cad7 // fcmgt v23.4s, v22.4s,
-	WORD $0x6e36e4f6 // fcmge v22.4s, v7.4s, v22.4s
-	WORD $0x4e371ed6 // and v22.16b, v22.16b, v23.16b
+	WORD $0x6e36e436 // fcmge v22.4s, v1.4s, v22.4s
+	WORD $0x4e361ef6 // and v22.16b, v23.16b, v22.16b
 	WORD $0x4e361eb5 // and v21.16b, v21.16b, v22.16b
-	WORD $0x4ea0d694 // fsub v20.4s, v20.4s, v0.4s
-	WORD $0x4e35ce93 // fmla v19.4s, v20.4s, v21.4s
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0x4e35cc14 // fmla v20.4s, v0.4s, v21.4s
 	WORD $0x4e35d4a5 // fadd v5.4s, v5.4s, v21.4s
-	WORD $0x910011ef // add x15, x15,
-	WORD $0x8b0a0231 // add x17, x17, x10
-	WORD $0xeb0901ff // cmp x15, x9
-	WORD $0x54fff96b // b.lt 0x930 <normSums+0x930>
-	WORD $0x4e31d600 // fadd v0.4s, v16.4s, v17.4s
-	WORD $0x4e33d641 // fadd v1.4s, v18.4s, v19.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
-	WORD $0x4e25d482 // fadd v2.4s, v4.4s, v5.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x17ffff9e // b 0x898 <normSums+0x898>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x5280010f // mov w15,
-	WORD $0x1400001e // b 0xaa8 <normSums+0xaa8>
+	WORD $0x910012b5 // add x21, x21,
+	WORD $0x8b060294 // add x20, x20, x6
+	WORD $0xeb0302bf // cmp x21, x3
+	WORD $0x54fff96b // b.lt 0x8f0 <normSums+0x8f0>
+	WORD $0x4e32d440 // fadd v0.4s, v2.4s, v18.4s
+	WORD $0x4e34d662 // fadd v2.4s, v19.4s, v20.4s
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e27d600 // fadd v0.4s, v16.4s, v7.4s
+	WORD $0x4e25d4c3 // fadd v3.4s, v6.4s, v5.4s
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	WORD $0x17ffffa6 // b 0x878 <normSums+0x878>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xd37cedc4 // lsl x4, x14,
+	WORD $0x52800114 // mov w20,
+	WORD $0xaa0103e6 // mov x6, x1
+	WORD $0xaa0203e7 // mov x7, x2
+	WORD $0x1400001b // b 0xa64 <normSums+0xa64>
+	WORD $0xd503201f // nop
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0xd37ef5ce // lsl x14, x14,
-	WORD $0x3cee6942 // ldr q2, [x10, x14]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x3cae6942 // str q2, [x10, x14]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3cee6942 // ldr q2, [x10, x14]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3cae6942 // str q2, [x10, x14]
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x3dc00542 // ldr q2, [x10,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800541 // str q1, [x10,
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x3dc00541 // ldr q1, [x10,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800540 // str q0, [x10,
-	WORD $0x910021af // add x15, x13,
-	WORD $0xf940200a // ldr x10, [x0,
-	WORD $0x9100818c // add x12, x12,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0xaa0d03ee // mov x14, x13
-	WORD $0x54ffc5cc // b.gt 0x35c <normSums+0x35c>
-	WORD $0xaa0f03ed // mov x13, x15
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffc2b // b.lt 0xa34 <normSums+0xa34>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xa940c011 // ldp x17, x16, [x0,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x8b0e0a10 // add x16, x16, x14, lsl
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xad404a11 // ldp q17, q18, [x16]
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xf9400010 // ldr x16, [x0]
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e414 // movi v20.2d,
-	WORD $0xd37ef541 // lsl x1, x10,
-	WORD $0xd37ced4a // lsl x10, x10,
-	WORD $0xaa0c03e2 // mov x2, x12
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0x6f00e416 // movi v22.2d,
-	WORD $0x6f00e419 // movi v25.2d,
-	WORD $0x8b020223 // add x3, x17, x2
-	WORD $0xad406c7a // ldp q26, q27, [x3]
-	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
-	WORD $0x8b020204 // add x4, x16, x2
-	WORD $0xad40749c // ldp q28, q29, [x4]
-	WORD $0x4e39d799 // fadd v25.4s, v28.4s, v25.4s
-	WORD $0x8b010063 // add x3, x3, x1
-	WORD $0x4eb2d77b // fsub v27.4s, v27.4s, v18.4s
-	WORD $0x4e36d7b6 // fadd v22.4s, v29.4s, v22.4s
-	WORD $0xad407c7e // ldp q30, q31, [x3]
-	WORD $0x4eb1d7de // fsub v30.4s, v30.4s, v17.4s
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0x4e3ccf53 // fmla v19.4s, v26.4s, v28.4s
-	WORD $0xad40709a // ldp q26, q28, [x4]
-	WORD $0x4e38d758 // fadd v24.4s, v26.4s, v24.4s
-	WORD $0x4e3dcf65 // fmla v5.4s, v27.4s, v29.4s
-	WORD $0x4eb2d7fb // fsub v27.4s, v31.4s, v18.4s
-	WORD $0x4e35d795 // fadd v21.4s, v28.4s, v21.4s
-	WORD $0x4e3acfc7 // fmla v7.4s, v30.4s, v26.4s
-	WORD $0x4e3ccf62 // fmla v2.4s, v27.4s, v28.4s
-	WORD $0x8b010063 // add x3, x3, x1
-	WORD $0xad406c7a // ldp q26, q27, [x3]
-	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0xad40749c // ldp q28, q29, [x4]
-	WORD $0x4e3ccf44 // fmla v4.4s, v26.4s, v28.4s
-	WORD $0x4e37d797 // fadd v23.4s, v28.4s, v23.4s
-	WORD $0x4eb2d77a // fsub v26.4s, v27.4s, v18.4s
-	WORD $0x4e3dcf41 // fmla v1.4s, v26.4s, v29.4s
-	WORD $0x4e30d7b0 // fadd v16.4s, v29.4s, v16.4s
-	WORD $0x8b010063 // add x3, x3, x1
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0xad406c7a // ldp q26, q27, [x3]
-	WORD $0x4eb1d75a // fsub v26.4s, v26.4s, v17.4s
-	WORD $0xad40749c // ldp q28, q29, [x4]
-	WORD $0x4e34d794 // fadd v20.4s, v28.4s, v20.4s
-	WORD $0x4e3ccf43 // fmla v3.4s, v26.4s, v28.4s
-	WORD $0x4eb2d77a // fsub v26.4s, v27.4s, v18.4s
-	WORD $0x4e3dcf40 // fmla v0.4s, v26.4s, v29.4s
-	WORD $0x910011ef // add x15, x15,
-	WORD $0x8b0a0042 // add x2, x2, x10
-	WORD $0xeb0901ff // cmp x15, x9
-	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
-	WORD $0x54fffaab // b.lt 0xb14 <normSums+0xb14>
-	WORD $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x4e38d731 // fadd v17.4s, v25.4s, v24.4s
-	WORD $0x4e34d6f2 // fadd v18.4s, v23.4s, v20.4s
-	WORD $0x4e23d4e4 // fadd v4.4s, v7.4s, v3.4s
-	WORD $0x4e32d623 // fadd v3.4s, v17.4s, v18.4s
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x4e20d441 // fadd v1.4s, v2.4s, v0.4s
-	WORD $0x4e35d6c0 // fadd v0.4s, v22.4s, v21.4s
-	WORD $0x4e26d602 // fadd v2.4s, v16.4s, v6.4s
+	WORD $0xd37ef673 // lsl x19, x19,
+	WORD $0x8b130174 // add x20, x11, x19
+	WORD $0x3dc00280 // ldr q0, [x20]
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x8b130193 // add x19, x12, x19
+	WORD $0x3d800280 // str q0, [x20]
+	WORD $0x3dc00260 // ldr q0, [x19]
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x3d800260 // str q0, [x19]
+	WORD $0x3dc00680 // ldr q0, [x20,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d800680 // str q0, [x20,
+	WORD $0x3dc00660 // ldr q0, [x19,
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x17ffff94 // b 0xa44 <normSums+0xa44>
-	WORD $0xd37ef5ac // lsl x12, x13,
-	WORD $0x14000010 // b 0xc3c <normSums+0xc3c>
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x910020b4 // add x20, x5,
+	WORD $0x910080e7 // add x7, x7,
+	WORD $0x3d800660 // str q0, [x19,
+	WORD $0x910080c6 // add x6, x6,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0xaa0503f3 // mov x19, x5
+	WORD $0x54ffc7cc // b.gt 0x358 <normSums+0x358>
+	WORD $0xaa1403e5 // mov x5, x20
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffcab // b.lt 0xa00 <normSums+0xa00>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x8b130916 // add x22, x8, x19, lsl
+	WORD $0xad4012c3 // ldp q3, q4, [x22]
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf940140a // ldr x10, [x0,
-	WORD $0x3cee6942 // ldr q2, [x10, x14]
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3cae6940 // str q0, [x10, x14]
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0x3cee6940 // ldr q0, [x10, x14]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3cae6940 // str q0, [x10, x14]
-	WORD $0x910011af // add x15, x13,
-	WORD $0xf940200a // ldr x10, [x0,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0xeb0a01ff // cmp x15, x10
-	WORD $0x54ffb98c // b.gt 0x368 <normSums+0x368>
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0xaa0f03ed // mov x13, x15
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffdcb // b.lt 0xc00 <normSums+0xc00>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xa940c011 // ldp x17, x16, [x0,
-	WORD $0x3cee6a00 // ldr q0, [x16, x14]
-	WORD $0xf9400010 // ldr x16, [x0]
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x8b1400f6 // add x22, x7, x20
+	WORD $0xad406ec0 // ldp q0, q27, [x22]
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0x8b1400d7 // add x23, x6, x20
+	WORD $0xad4076fc // ldp q28, q29, [x23]
+	WORD $0x4e3ad79a // fadd v26.4s, v28.4s, v26.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x4ea4d77b // fsub v27.4s, v27.4s, v4.4s
+	WORD $0x4e34d7b4 // fadd v20.4s, v29.4s, v20.4s
+	WORD $0xad407ede // ldp q30, q31, [x22]
+	WORD $0x4ea3d7de // fsub v30.4s, v30.4s, v3.4s
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4e3ccc17 // fmla v23.4s, v0.4s, v28.4s
+	WORD $0xad4072e0 // ldp q0, q28, [x23]
+	WORD $0x4e39d419 // fadd v25.4s, v0.4s, v25.4s
+	WORD $0x4e3dcf67 // fmla v7.4s, v27.4s, v29.4s
+	WORD $0x4ea4d7fb // fsub v27.4s, v31.4s, v4.4s
+	WORD $0x4e33d793 // fadd v19.4s, v28.4s, v19.4s
+	WORD $0x4e20cfd5 // fmla v21.4s, v30.4s, v0.4s
+	WORD $0x4e3ccf65 // fmla v5.4s, v27.4s, v28.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0xad406ec0 // ldp q0, q27, [x22]
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0xad4076fc // ldp q28, q29, [x23]
+	WORD $0x4e3ccc12 // fmla v18.4s, v0.4s, v28.4s
+	WORD $0x4e38d798 // fadd v24.4s, v28.4s, v24.4s
+	WORD $0x4ea4d760 // fsub v0.4s, v27.4s, v4.4s
+	WORD $0x4e3dcc02 // fmla v2.4s, v0.4s, v29.4s
+	WORD $0x4e30d7b0 // fadd v16.4s, v29.4s, v16.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0xad406ec0 // ldp q0, q27, [x22]
+	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
+	WORD $0xad4076fc // ldp q28, q29, [x23]
+	WORD $0x4e36d796 // fadd v22.4s, v28.4s, v22.4s
+	WORD $0x4e3ccc11 // fmla v17.4s, v0.4s, v28.4s
+	WORD $0x4ea4d760 // fsub v0.4s, v27.4s, v4.4s
+	WORD $0x4e3dcc01 // fmla v1.4s, v0.4s, v29.4s
+	WORD $0x910012b5 // add x21, x21,
+	WORD $0x8b040294 // add x20, x20, x4
+	WORD $0xeb0302bf // cmp x21, x3
+	WORD $0x4e26d7a6 // fadd v6.4s, v29.4s, v6.4s
+	WORD $0x54fffaab // b.lt 0xac0 <normSums+0xac0>
+	WORD $0x4e35d6e0 // fadd v0.4s, v23.4s, v21.4s
+	WORD $0x4e31d643 // fadd v3.4s, v18.4s, v17.4s
+	WORD $0x4e39d751 // fadd v17.4s, v26.4s, v25.4s
+	WORD $0x4e36d712 // fadd v18.4s, v24.4s, v22.4s
+	WORD $0x4e23d404 // fadd v4.4s, v0.4s, v3.4s
+	WORD $0x4e32d623 // fadd v3.4s, v17.4s, v18.4s
+	WORD $0x4e25d4e0 // fadd v0.4s, v7.4s, v5.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x4e33d680 // fadd v0.4s, v20.4s, v19.4s
+	WORD $0x4e26d602 // fadd v2.4s, v16.4s, v6.4s
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x17ffff9c // b 0xa10 <normSums+0xa10>
+	WORD $0xd37ef4a7 // lsl x7, x5,
+	WORD $0x8b070044 // add x4, x2, x7
+	WORD $0xd37cedc6 // lsl x6, x14,
+	WORD $0x8b070027 // add x7, x1, x7
+	WORD $0x14000010 // b 0xbf4 <normSums+0xbf4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xd37ef541 // lsl x1, x10,
-	WORD $0xd37ced4a // lsl x10, x10,
-	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0x3cf36960 // ldr q0, [x11, x19]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cb36960 // str q0, [x11, x19]
+	WORD $0x3cf36980 // ldr q0, [x12, x19]
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x910010b4 // add x20, x5,
+	WORD $0x3cb36980 // str q0, [x12, x19]
+	WORD $0x91004084 // add x4, x4,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0xeb0e029f // cmp x20, x14
+	WORD $0x54ffbbac // b.gt 0x364 <normSums+0x364>
+	WORD $0xd37ef4b3 // lsl x19, x5,
+	WORD $0xaa1403e5 // mov x5, x20
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffe0b // b.lt 0xbc0 <normSums+0xbc0>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x3cf36906 // ldr q6, [x8, x19]
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x8b020223 // add x3, x17, x2
-	WORD $0x8b020204 // add x4, x16, x2
-	WORD $0x3dc00071 // ldr q17, [x3]
-	WORD $0x4ea0d631 // fsub v17.4s, v17.4s, v0.4s
-	WORD $0x3dc00092 // ldr q18, [x4]
-	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
-	WORD $0x8b010063 // add x3, x3, x1
-	WORD $0x3dc00073 // ldr q19, [x3]
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0x4ea0d673 // fsub v19.4s, v19.4s, v0.4s
-	WORD $0x3dc00094 // ldr q20, [x4]
-	WORD $0x4e27d687 // fadd v7.4s, v20.4s, v7.4s
-	WORD $0x8b010063 // add x3, x3, x1
-	WORD $0x3dc00075 // ldr q21, [x3]
-	WORD $0x8b010084 // add x4, x4, x1
-	WORD $0x4ea0d6b5 // fsub v21.4s, v21.4s, v0.4s
-	WORD $0x3dc00096 // ldr q22, [x4]
-	WORD $0x4e24d6c4 // fadd v4.4s, v22.4s, v4.4s
-	WORD $0x4e32ce26 // fmla v6.4s, v17.4s, v18.4s
-	WORD $0x3ce16871 // ldr q17, [x3, x1]
-	WORD $0x4e34ce65 // fmla v5.4s, v19.4s, v20.4s
-	WORD $0x3ce16892 // ldr q18, [x4, x1]
-	WORD $0x4e36cea2 // fmla v2.4s, v21.4s, v22.4s
-	WORD $0x4ea0d631 // fsub v17.4s, v17.4s, v0.4s
-	WORD $0x4e32ce21 // fmla v1.4s, v17.4s, v18.4s
-	WORD $0x4e23d643 // fadd v3.4s, v18.4s, v3.4s
-	WORD $0x910011ef // add x15, x15,
-	WORD $0x8b0a0042 // add x2, x2, x10
-	WORD $0xeb0901ff // cmp x15, x9
-	WORD $0x54fffc6b // b.lt 0xc90 <normSums+0xc90>
-	WORD $0x4e25d4c0 // fadd v0.4s, v6.4s, v5.4s
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e27d601 // fadd v1.4s, v16.4s, v7.4s
-	WORD $0x4e23d482 // fadd v2.4s, v4.4s, v3.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x17ffffba // b 0xc08 <normSums+0xc08>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf100017f // cmp x11,
-	WORD $0x54000fad // b.le 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0xd503201f // nop
-	WORD $0x4e21cc11 // fmla v17.4s, v0.4s, v1.4s
-	WORD $0x4e21cc10 // fmla v16.4s, v0.4s, v1.4s
-	WORD $0x4e21cc05 // fmla v5.4s, v0.4s, v1.4s
-	WORD $0x9100116b // add x11, x11,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x4e21cc02 // fmla v2.4s, v0.4s, v1.4s
-	WORD $0x54ffff4b // b.lt 0xd50 <normSums+0xd50>
+	WORD $0x8b140096 // add x22, x4, x20
+	WORD $0x8b1400f7 // add x23, x7, x20
+	WORD $0x3dc002c0 // ldr q0, [x22]
+	WORD $0x4ea6d400 // fsub v0.4s, v0.4s, v6.4s
+	WORD $0x3dc002f2 // ldr q18, [x23]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x3dc002d3 // ldr q19, [x22]
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4ea6d673 // fsub v19.4s, v19.4s, v6.4s
+	WORD $0x3dc002f4 // ldr q20, [x23]
+	WORD $0x4e30d690 // fadd v16.4s, v20.4s, v16.4s
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x3dc002d5 // ldr q21, [x22]
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x4ea6d6b5 // fsub v21.4s, v21.4s, v6.4s
+	WORD $0x3dc002f6 // ldr q22, [x23]
+	WORD $0x4e24d6c4 // fadd v4.4s, v22.4s, v4.4s
+	WORD $0x4e32cc07 // fmla v7.4s, v0.4s, v18.4s
+	WORD $0x3cf06ac0 // ldr q0, [x22, x16]
+	WORD $0x4e34ce65 // fmla v5.4s, v19.4s, v20.4s
+	WORD $0x3cf06af2 // ldr q18, [x23, x16]
+	WORD $0x4e36cea2 // fmla v2.4s, v21.4s, v22.4s
+	WORD $0x4ea6d400 // fsub v0.4s, v0.4s, v6.4s
+	WORD $0x4e32cc01 // fmla v1.4s, v0.4s, v18.4s
+	WORD $0x4e23d643 // fadd v3.4s, v18.4s, v3.4s
+	WORD $0x910012b5 // add x21, x21,
+	WORD $0x8b060294 // add x20, x20, x6
+	WORD $0xeb0302bf // cmp x21, x3
+	WORD $0x54fffc6b // b.lt 0xc30 <normSums+0xc30>
+	WORD $0x4e25d4e0 // fadd v0.4s, v7.4s, v5.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x4e30d620 // fadd v0.4s, v17.4s, v16.4s
+	WORD $0x4e23d482 // fadd v2.4s, v4.4s, v3.4s
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x17ffffc2 // b 0xbc8 <normSums+0xbc8>
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xf100001f // cmp x0,
+	WORD $0x54000f2d // b.le 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0xd503201f // nop
+	WORD $0x4e22cc32 // fmla v18.4s, v1.4s, v2.4s
+	WORD $0x4e22cc31 // fmla v17.4s, v1.4s, v2.4s
+	WORD $0x4e22cc25 // fmla v5.4s, v1.4s, v2.4s
+	WORD $0x910010c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x4e22cc23 // fmla v3.4s, v1.4s, v2.4s
+	WORD $0x54ffff4b // b.lt 0xcf0 <normSums+0xcf0>
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0xa942a40b // ldp x11, x9, [x0,
-	WORD $0x54000ceb // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x4e30d621 // fadd v1.4s, v17.4s, v16.4s
-	WORD $0x8b0d0129 // add x9, x9, x13
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x910083ed // add x13, sp,
-	WORD $0xbc6e7962 // ldr s2, [x11, x14, lsl
-	WORD $0xbc2e79a2 // str s2, [x13, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xda4 <normSums+0xda4>
-	WORD $0x3dc00be2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d800be1 // str q1, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54000acb // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x910083ee // add x14, sp,
-	WORD $0xbc6d79c1 // ldr s1, [x14, x13, lsl
-	WORD $0xbc2d7961 // str s1, [x11, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d019f // cmp x12, x13
-	WORD $0x54ffff81 // b.ne 0xdd4 <normSums+0xdd4>
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400098b // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4e24d4c1 // fadd v1.4s, v6.4s, v4.4s
-	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x910083ed // add x13, sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x54ffff81 // b.ne 0xe10 <normSums+0xe10>
-	WORD $0x3dc00be1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d800be0 // str q0, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400076b // b.lt 0xf20 <normSums+0xf20>
-	WORD $0x910083eb // add x11, sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf100058c // subs x12, x12,
-	WORD $0x54ffffa1 // b.ne 0xe40 <normSums+0xe40>
-	WORD $0x14000034 // b 0xf20 <normSums+0xf20>
-	WORD $0x4e31d644 // fadd v4.4s, v18.4s, v17.4s
-	WORD $0x4e26d4e5 // fadd v5.4s, v7.4s, v6.4s
-	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0xa942a40b // ldp x11, x9, [x0,
-	WORD $0x540005ab // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x8b0d0129 // add x9, x9, x13
-	WORD $0x910083ed // add x13, sp,
-	WORD $0xbc6e7964 // ldr s4, [x11, x14, lsl
-	WORD $0xbc2e79a4 // str s4, [x13, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e019f // cmp x12, x14
-	WORD $0x54ffff81 // b.ne 0xe80 <normSums+0xe80>
-	WORD $0x3dc00be4 // ldr q4, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d800be4 // str q4, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540003eb // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x910083ee // add x14, sp,
-	WORD $0xbc6d79c4 // ldr s4, [x14, x13, lsl
-	WORD $0xbc2d7964 // str s4, [x11, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d019f // cmp x12, x13
-	WORD $0x54ffff81 // b.ne 0xeb0 <normSums+0xeb0>
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540002ab // b.lt 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54000c8b // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x8b050166 // add x6, x11, x5
+	WORD $0x4e31d640 // fadd v0.4s, v18.4s, v17.4s
+	WORD $0x8b050183 // add x3, x12, x5
+	WORD $0x4e23d4a2 // fadd v2.4s, v5.4s, v3.4s
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x9100c3e5 // add x5, sp,
+	WORD $0xbc6778c0 // ldr s0, [x6, x7, lsl
+	WORD $0xbc2778a0 // str s0, [x5, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07009f // cmp x4, x7
+	WORD $0x54ffff81 // b.ne 0xd40 <normSums+0xd40>
+	WORD $0x3dc00fe0 // ldr q0, [sp,
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x910083ed // add x13, sp,
-	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x54ffff81 // b.ne 0xee4 <normSums+0xee4>
-	WORD $0x3dc00be1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d800be0 // str q0, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x540000cb // b.lt 0xf20 <normSums+0xf20>
-	WORD $0x910083eb // add x11, sp,
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf100058c // subs x12, x12,
-	WORD $0x54ffffa1 // b.ne 0xf10 <normSums+0xf10>
-	WORD $0xf9401c0b // ldr x11, [x0,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x5400256a // b.ge 0x13d4 <normSums+0x13d4>
-	WORD $0x910083e9 // add x9, sp,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x14000007 // b 0xf50 <normSums+0xf50>
+	WORD $0x3d800fe0 // str q0, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54000a6b // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x9100c3e7 // add x7, sp,
+	WORD $0xbc6578e0 // ldr s0, [x7, x5, lsl
+	WORD $0xbc2578c0 // str s0, [x6, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05009f // cmp x4, x5
+	WORD $0x54ffff81 // b.ne 0xd70 <normSums+0xd70>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x5400092b // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x4e26d600 // fadd v0.4s, v16.4s, v6.4s
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x9100c3e6 // add x6, sp,
+	WORD $0xbc657860 // ldr s0, [x3, x5, lsl
+	WORD $0xbc2578c0 // str s0, [x6, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05009f // cmp x4, x5
+	WORD $0x54ffff81 // b.ne 0xda4 <normSums+0xda4>
+	WORD $0x3dc00fe0 // ldr q0, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800fe0 // str q0, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x5400074b // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0x9100c3e5 // add x5, sp,
+	WORD $0xbc4044a0 // ldr s0, [x5],
+	WORD $0xbc004460 // str s0, [x3],
+	WORD $0xf1000484 // subs x4, x4,
+	WORD $0x54ffffa1 // b.ne 0xdd0 <normSums+0xdd0>
+	WORD $0x14000034 // b 0xeb0 <normSums+0xeb0>
+	WORD $0x4e32d660 // fadd v0.4s, v19.4s, v18.4s
+	WORD $0x4e27d605 // fadd v5.4s, v16.4s, v7.4s
+	WORD $0x4e25d406 // fadd v6.4s, v0.4s, v5.4s
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540005cb // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x8b050166 // add x6, x11, x5
+	WORD $0x8b050183 // add x3, x12, x5
+	WORD $0x9100c3e5 // add x5, sp,
 	WORD $0xd503201f // nop
+	WORD $0xbc6778c0 // ldr s0, [x6, x7, lsl
+	WORD $0xbc2778a0 // str s0, [x5, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07009f // cmp x4, x7
+	WORD $0x54ffff81 // b.ne 0xe10 <normSums+0xe10>
+	WORD $0x3dc00fe0 // ldr q0, [sp,
+	WORD $0x4e20d4c0 // fadd v0.4s, v6.4s, v0.4s
+	WORD $0x3d800fe0 // str q0, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540003eb // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x9100c3e7 // add x7, sp,
+	WORD $0xbc6578e0 // ldr s0, [x7, x5, lsl
+	WORD $0xbc2578c0 // str s0, [x6, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05009f // cmp x4, x5
+	WORD $0x54ffff81 // b.ne 0xe40 <normSums+0xe40>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540002ab // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x4e23d480 // fadd v0.4s, v4.4s, v3.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	WORD $0x9100c3e6 // add x6, sp,
+	WORD $0xbc657860 // ldr s0, [x3, x5, lsl
+	WORD $0xbc2578c0 // str s0, [x6, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05009f // cmp x4, x5
+	WORD $0x54ffff81 // b.ne 0xe74 <normSums+0xe74>
+	WORD $0x3dc00fe0 // ldr q0, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800fe0 // str q0, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540000cb // b.lt 0xeb0 <normSums+0xeb0>
+	WORD $0x9100c3e5 // add x5, sp,
+	WORD $0xbc4044a0 // ldr s0, [x5],
+	WORD $0xbc004460 // str s0, [x3],
+	WORD $0xf1000484 // subs x4, x4,
+	WORD $0x54ffffa1 // b.ne 0xea0 <normSums+0xea0>
+	WORD $0xeb0d023f // cmp x17, x13
+	WORD $0x540023aa // b.ge 0x1328 <normSums+0x1328>
+	WORD $0x9b007dc0 // mul x0, x14, x0
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	WORD $0xd37cec03 // lsl x3, x0,
+	WORD $0x8b030040 // add x0, x2, x3
+	WORD $0x8b030021 // add x1, x1, x3
+	WORD $0x9100c3e2 // add x2, sp,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x14000007 // b 0xef4 <normSums+0xef4>
 	WORD $0xd503201f // nop
-	WORD $0xa943a80b // ldp x11, x10, [x0,
-	WORD $0x8b080148 // add x8, x10, x8
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x5400244a // b.ge 0x13d4 <normSums+0x13d4>
-	WORD $0xcb08016b // sub x11, x11, x8
-	WORD $0xeb0a017f // cmp x11, x10
-	WORD $0x9a8ab16a // csel x10, x11, x10, lt
-	WORD $0xf940240b // ldr x11, [x0,
-	WORD $0xb40000ab // cbz x11, 0xf74 <normSums+0xf74>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x540000ea // b.ge 0xf84 <normSums+0xf84>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x1400002a // b 0x1018 <normSums+0x1018>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400146a // b.ge 0x1204 <normSums+0x1204>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x140000bc // b 0x1270 <normSums+0x1270>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50c // lsl x12, x8,
-	WORD $0x9101400f // add x15, x0,
-	WORD $0x4d40c9e1 // ld1r { v1.4s }, [x15]
-	WORD $0xa941bc0d // ldp x13, x15, [x0,
-	WORD $0xf9401410 // ldr x16, [x0,
-	WORD $0x3ceb69a2 // ldr q2, [x13, x11]
-	WORD $0x3ceb69e3 // ldr q3, [x15, x11]
-	WORD $0xa940340f // ldp x15, x13, [x0]
-	WORD $0x3cec69a4 // ldr q4, [x13, x12]
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x3ceb69a5 // ldr q5, [x13, x11]
+	WORD $0x8b0e0231 // add x17, x17, x14
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0xeb0d023f // cmp x17, x13
+	WORD $0x540021ca // b.ge 0x1328 <normSums+0x1328>
+	WORD $0xcb1101a3 // sub x3, x13, x17
+	WORD $0xeb0e007f // cmp x3, x14
+	WORD $0x9a8eb063 // csel x3, x3, x14, lt
+	WORD $0xf100107f // cmp x3,
+	WORD $0xb400008f // cbz x15, 0xf14 <normSums+0xf14>
+	WORD $0x540000ca // b.ge 0xf20 <normSums+0xf20>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x14000025 // b 0xfa4 <normSums+0xfa4>
+	WORD $0x5400132a // b.ge 0x1178 <normSums+0x1178>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x140000ac // b 0x11cc <normSums+0x11cc>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0xaa0a03e5 // mov x5, x10
+	WORD $0xaa0903e6 // mov x6, x9
+	WORD $0xaa0803e7 // mov x7, x8
+	WORD $0xaa0c03f3 // mov x19, x12
+	WORD $0xaa0b03f4 // mov x20, x11
+	WORD $0xaa0103f5 // mov x21, x1
+	WORD $0xaa0003f6 // mov x22, x0
+	WORD $0x3cc104c2 // ldr q2, [x6],
+	WORD $0x3cc104a3 // ldr q3, [x5],
+	WORD $0x3cc106c4 // ldr q4, [x22],
 	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
 	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
-	WORD $0x6e23e421 // fcmge v1.4s, v1.4s, v3.4s
-	WORD $0x3cec69e3 // ldr q3, [x15, x12]
-	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
-	WORD $0x4ea5d482 // fsub v2.4s, v4.4s, v5.4s
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
-	WORD $0x3ceb6a03 // ldr q3, [x16, x11]
-	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
-	WORD $0x4e23d482 // fadd v2.4s, v4.4s, v3.4s
-	WORD $0x3cab6a02 // str q2, [x16, x11]
-	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0x3ceb69a2 // ldr q2, [x13, x11]
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3cab69a1 // str q1, [x13, x11]
-	WORD $0x910011cd // add x13, x14,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0d03ee // mov x14, x13
-	WORD $0x54fffbed // b.le 0xf90 <normSums+0xf90>
-	WORD $0xeb0d014a // subs x10, x10, x13
-	WORD $0x54fff92d // b.le 0xf40 <normSums+0xf40>
-	WORD $0xa940380c // ldp x12, x14, [x0]
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xa9413c10 // ldp x16, x15, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf9401002 // ldr x2, [x0,
-	WORD $0x54fff86b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xd37ef5ab // lsl x11, x13,
-	WORD $0x8b0b0201 // add x1, x16, x11
-	WORD $0x8b0b01f0 // add x16, x15, x11
-	WORD $0x8b0b004f // add x15, x2, x11
-	WORD $0xd503201f // nop
-	WORD $0xbc717821 // ldr s1, [x1, x17, lsl
-	WORD $0xbc317921 // str s1, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11015f // cmp x10, x17
-	WORD $0x54ffff81 // b.ne 0x1050 <normSums+0x1050>
-	WORD $0x3dc00be1 // ldr q1, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff68b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc717a02 // ldr s2, [x16, x17, lsl
-	WORD $0xbc317922 // str s2, [x9, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11015f // cmp x10, x17
-	WORD $0x54ffff81 // b.ne 0x1080 <normSums+0x1080>
-	WORD $0x3dc00be2 // ldr q2, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff50b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc7079e3 // ldr s3, [x15, x16, lsl
-	WORD $0xbc307923 // str s3, [x9, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10015f // cmp x10, x16
-	WORD $0x54ffff81 // b.ne 0x10b0 <normSums+0x10b0>
-	WORD $0xf100015f // cmp x10,
-	WORD $0x54fff3cd // b.le 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x3dc00be3 // ldr q3, [sp,
-	WORD $0x91014010 // add x16, x0,
-	WORD $0x4d40ca04 // ld1r { v4.4s }, [x16]
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xd37ef510 // lsl x16, x8,
-	WORD $0x8b0d0a0d // add x13, x16, x13, lsl
-	WORD $0x8b0d01ce // add x14, x14, x13
-	WORD $0xd503201f // nop
-	WORD $0xbc6f79c5 // ldr s5, [x14, x15, lsl
-	WORD $0xbc2f7925 // str s5, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f015f // cmp x10, x15
-	WORD $0x54ffff81 // b.ne 0x10f0 <normSums+0x10f0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x3dc00be5 // ldr q5, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0xbc6e7986 // ldr s6, [x12, x14, lsl
-	WORD $0xbc2e7926 // str s6, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e015f // cmp x10, x14
-	WORD $0x54ffff81 // b.ne 0x1114 <normSums+0x1114>
-	WORD $0x3dc00be6 // ldr q6, [sp,
-	WORD $0x3d800be0 // str q0, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xa942b80c // ldp x12, x14, [x0,
-	WORD $0x54fff04b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4e25cc43 // fmla v3.4s, v2.4s, v5.4s
-	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
-	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
+	WORD $0x6e23e403 // fcmge v3.4s, v0.4s, v3.4s
+	WORD $0x3cc104e5 // ldr q5, [x7],
+	WORD $0x4e231c42 // and v2.16b, v2.16b, v3.16b
+	WORD $0x3cc106a3 // ldr q3, [x21],
+	WORD $0x4ea5d484 // fsub v4.4s, v4.4s, v5.4s
 	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
-	WORD $0x4e221cc3 // and v3.16b, v6.16b, v2.16b
-	WORD $0x4ea1d4a4 // fsub v4.4s, v5.4s, v1.4s
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
-	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
-	WORD $0x8b0b018c // add x12, x12, x11
-	WORD $0x8b0b01cb // add x11, x14, x11
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x1170 <normSums+0x1170>
-	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
+	WORD $0x3dc00284 // ldr q4, [x20]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3c810683 // str q3, [x20],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x3dc00263 // ldr q3, [x19]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d800be2 // str q2, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffed6b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910012e4 // add x4, x23,
+	WORD $0x3c810662 // str q2, [x19],
+	WORD $0x910022f7 // add x23, x23,
+	WORD $0xeb0302ff // cmp x23, x3
+	WORD $0xaa0403f7 // mov x23, x4
+	WORD $0x54fffd0d // b.le 0xf40 <normSums+0xf40>
+	WORD $0xeb040063 // subs x3, x3, x4
+	WORD $0x54fff9cd // b.le 0xee0 <normSums+0xee0>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff96b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xd37ef485 // lsl x5, x4,
+	WORD $0x8b050114 // add x20, x8, x5
+	WORD $0x8b050127 // add x7, x9, x5
+	WORD $0x8b050146 // add x6, x10, x5
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
-	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x11a0 <normSums+0x11a0>
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffec2b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x11c4 <normSums+0x11c4>
-	WORD $0x3dc00be2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d800be1 // str q1, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffeacb // b.lt 0xf40 <normSums+0xf40>
-	WORD $0x910083ec // add x12, sp,
-	WORD $0xbc404581 // ldr s1, [x12],
-	WORD $0xbc004561 // str s1, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x11f0 <normSums+0x11f0>
-	WORD $0x17ffff50 // b 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0xa9402c0f // ldp x15, x11, [x0]
-	WORD $0x3ced6962 // ldr q2, [x11, x13]
-	WORD $0x3ced69e3 // ldr q3, [x15, x13]
-	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xf940140b // ldr x11, [x0,
-	WORD $0x3cec6964 // ldr q4, [x11, x12]
-	WORD $0x4e23cc22 // fmla v2.4s, v1.4s, v3.4s
-	WORD $0x4e24d441 // fadd v1.4s, v2.4s, v4.4s
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffd2d // b.le 0x1210 <normSums+0x1210>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54ffe66d // b.le 0xf40 <normSums+0xf40>
-	WORD $0xf100055f // cmp x10,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xa940340c // ldp x12, x13, [x0]
-	WORD $0xf940080f // ldr x15, [x0,
-	WORD $0x54ffe5cb // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x8b0b09ef // add x15, x15, x11, lsl
-	WORD $0xbc6e79e1 // ldr s1, [x15, x14, lsl
-	WORD $0xbc2e7921 // str s1, [x9, x14, lsl
-	WORD $0x910005ce // add x14, x14,
-	WORD $0xeb0e015f // cmp x10, x14
-	WORD $0x54ffff81 // b.ne 0x1294 <normSums+0x1294>
-	WORD $0xf100015f // cmp x10,
-	WORD $0x54ffe4ad // b.le 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x3dc00be1 // ldr q1, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xd37ef50e // lsl x14, x8,
-	WORD $0x8b0b09ce // add x14, x14, x11, lsl
-	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0xbc737a82 // ldr s2, [x20, x19, lsl
+	WORD $0xbc337842 // str s2, [x2, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb03027f // cmp x19, x3
+	WORD $0x54ffff8b // b.lt 0xfd0 <normSums+0xfd0>
+	WORD $0x3dc00fe2 // ldr q2, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff78b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6f79a2 // ldr s2, [x13, x15, lsl
-	WORD $0xbc2f7922 // str s2, [x9, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f015f // cmp x10, x15
-	WORD $0x54ffff81 // b.ne 0x12d0 <normSums+0x12d0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x3dc00be2 // ldr q2, [sp,
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0x8b0e018c // add x12, x12, x14
-	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x12f4 <normSums+0x12f4>
-	WORD $0x3dc00be3 // ldr q3, [sp,
-	WORD $0x3d800be0 // str q0, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xa942b80c // ldp x12, x14, [x0,
-	WORD $0x54ffe14b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4ea1d444 // fsub v4.4s, v2.4s, v1.4s
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
-	WORD $0xd37ef56b // lsl x11, x11,
-	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
-	WORD $0x8b0b018c // add x12, x12, x11
-	WORD $0x8b0b01cb // add x11, x14, x11
+	WORD $0xbc7378e3 // ldr s3, [x7, x19, lsl
+	WORD $0xbc337843 // str s3, [x2, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb03027f // cmp x19, x3
+	WORD $0x54ffff8b // b.lt 0x1000 <normSums+0x1000>
+	WORD $0x3dc00fe3 // ldr q3, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff60b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e7 // mov x7, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7983 // ldr s3, [x12, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x1340 <normSums+0x1340>
-	WORD $0x3dc00be3 // ldr q3, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6778c4 // ldr s4, [x6, x7, lsl
+	WORD $0xbc277844 // str s4, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb0300ff // cmp x7, x3
+	WORD $0x54ffff8b // b.lt 0x1030 <normSums+0x1030>
+	WORD $0xf100007f // cmp x3,
+	WORD $0x54fff4cd // b.le 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x3dc00fe4 // ldr q4, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x8b040807 // add x7, x0, x4, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6678e5 // ldr s5, [x7, x6, lsl
+	WORD $0xbc267845 // str s5, [x2, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54ffff8b // b.lt 0x1060 <normSums+0x1060>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x3dc00fe5 // ldr q5, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x8b040824 // add x4, x1, x4, lsl
+	WORD $0xbc667886 // ldr s6, [x4, x6, lsl
+	WORD $0xbc267846 // str s6, [x2, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54ffff8b // b.lt 0x1084 <normSums+0x1084>
+	WORD $0x3dc00fe6 // ldr q6, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x3d800fe1 // str q1, [sp,
+	WORD $0x54fff1eb // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
+	WORD $0x4ea0c883 // fcmgt v3.4s, v4.4s,
+	WORD $0x6e24e404 // fcmge v4.4s, v0.4s, v4.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e231cc4 // and v4.16b, v6.16b, v3.16b
+	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
+	WORD $0x4e24cca3 // fmla v3.4s, v5.4s, v4.4s
+	WORD $0x8b050166 // add x6, x11, x5
+	WORD $0x8b050184 // add x4, x12, x5
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6778c4 // ldr s4, [x6, x7, lsl
+	WORD $0xbc277844 // str s4, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb0300ff // cmp x7, x3
+	WORD $0x54ffff8b // b.lt 0x10e0 <normSums+0x10e0>
+	WORD $0x3dc00fe4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d800fe3 // str q3, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffeeeb // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc657843 // ldr s3, [x2, x5, lsl
+	WORD $0xbc2578c3 // str s3, [x6, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1110 <normSums+0x1110>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffedab // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc657883 // ldr s3, [x4, x5, lsl
+	WORD $0xbc257843 // str s3, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1134 <normSums+0x1134>
+	WORD $0x3dc00fe3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d800be2 // str q2, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffdeeb // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d800fe2 // str q2, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffec4b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
+	WORD $0xbc257882 // str s2, [x4, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1160 <normSums+0x1160>
+	WORD $0x17ffff5b // b 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x3ce56902 // ldr q2, [x8, x5]
+	WORD $0x3ce56803 // ldr q3, [x0, x5]
+	WORD $0x3ce56824 // ldr q4, [x1, x5]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3ce56965 // ldr q5, [x11, x5]
+	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
+	WORD $0x4e25d462 // fadd v2.4s, v3.4s, v5.4s
+	WORD $0x3ca56962 // str q2, [x11, x5]
+	WORD $0x3ce56982 // ldr q2, [x12, x5]
+	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x910010c4 // add x4, x6,
+	WORD $0x910020c6 // add x6, x6,
+	WORD $0x3ca56982 // str q2, [x12, x5]
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0xaa0403e6 // mov x6, x4
+	WORD $0x54fffdcd // b.le 0x1180 <normSums+0x1180>
+	WORD $0xeb040063 // subs x3, x3, x4
+	WORD $0x54ffe88d // b.le 0xee0 <normSums+0xee0>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffe82b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x8b040906 // add x6, x8, x4, lsl
 	WORD $0xd503201f // nop
-	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
-	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x1370 <normSums+0x1370>
-	WORD $0xa9027fff // stp xzr, xzr, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffddab // b.lt 0xf40 <normSums+0xf40>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x1394 <normSums+0x1394>
-	WORD $0x3dc00be2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d800be1 // str q1, [sp,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffdc4b // b.lt 0xf40 <normSums+0xf40>
-	WORD $0x910083ec // add x12, sp,
-	WORD $0xbc404581 // ldr s1, [x12],
-	WORD $0xbc004561 // str s1, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x13c0 <normSums+0x13c0>
-	WORD $0x17fffedc // b 0xf40 <normSums+0xf40>
-	WORD $0x6d4623e9 // ldp d9, d8, [sp,
-	WORD $0x6d452beb // ldp d11, d10, [sp,
-	WORD $0x6d4433ed // ldp d13, d12, [sp,
-	WORD $0x6d433bef // ldp d15, d14, [sp,
-	WORD $0x9101c3ff // add sp, sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6578c2 // ldr s2, [x6, x5, lsl
+	WORD $0xbc257842 // str s2, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x11f0 <normSums+0x11f0>
+	WORD $0xf100007f // cmp x3,
+	WORD $0x54ffe6cd // b.le 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x3dc00fe2 // ldr q2, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x8b040806 // add x6, x0, x4, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6578c3 // ldr s3, [x6, x5, lsl
+	WORD $0xbc257843 // str s3, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1220 <normSums+0x1220>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x3dc00fe3 // ldr q3, [sp,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x8b040826 // add x6, x1, x4, lsl
+	WORD $0xbc6578c4 // ldr s4, [x6, x5, lsl
+	WORD $0xbc257844 // str s4, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1244 <normSums+0x1244>
+	WORD $0x3dc00fe4 // ldr q4, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x3d800fe1 // str q1, [sp,
+	WORD $0x54ffe3eb // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x4ea2d465 // fsub v5.4s, v3.4s, v2.4s
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
+	WORD $0xd37ef484 // lsl x4, x4,
+	WORD $0x4e24cca3 // fmla v3.4s, v5.4s, v4.4s
+	WORD $0x8b040165 // add x5, x11, x4
+	WORD $0x8b040184 // add x4, x12, x4
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6678a4 // ldr s4, [x5, x6, lsl
+	WORD $0xbc267844 // str s4, [x2, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54ffff8b // b.lt 0x1290 <normSums+0x1290>
+	WORD $0x3dc00fe4 // ldr q4, [sp,
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x3d800fe3 // str q3, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffe16b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc667843 // ldr s3, [x2, x6, lsl
+	WORD $0xbc2678a3 // str s3, [x5, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54ffff8b // b.lt 0x12c0 <normSums+0x12c0>
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffe02b // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc657883 // ldr s3, [x4, x5, lsl
+	WORD $0xbc257843 // str s3, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x12e4 <normSums+0x12e4>
+	WORD $0x3dc00fe3 // ldr q3, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800fe2 // str q2, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffdecb // b.lt 0xee0 <normSums+0xee0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
+	WORD $0xbc257882 // str s2, [x4, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff8b // b.lt 0x1310 <normSums+0x1310>
+	WORD $0x17fffeef // b 0xee0 <normSums+0xee0>
+	WORD $0xa94c4ff4 // ldp x20, x19, [sp,
+	WORD $0xa94b57f6 // ldp x22, x21, [sp,
+	WORD $0xa94a5ff8 // ldp x24, x23, [sp,
+	WORD $0xa94967fa // ldp x26, x25, [sp,
+	WORD $0xa9486ffd // ldp x29, x27, [sp,
+	WORD $0x6d4723e9 // ldp d9, d8, [sp,
+	WORD $0x6d462beb // ldp d11, d10, [sp,
+	WORD $0x6d4533ed // ldp d13, d12, [sp,
+	WORD $0x6d443bef // ldp d15, d14, [sp,
+	WORD $0x910343ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
-	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x17fffe5b // b 0xd6c <normSums+0xd6c>
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x17fffe69 // b 0xd0c <normSums+0xd0c>
 	MOVD R19, RSP
 	RET
 
-TEXT ·normDXNEON(SB), 0, $272-8
+TEXT ·normDXNEON(SB), 0, $304-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
@@ -11571,297 +11503,281 @@ TEXT ·normDXNEON(SB), 0, $272-8
 	RET
 
 TEXT normDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9402408 // ldr x8, [x0,
-	WORD $0xf9401c0a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0xb40013c8 // cbz x8, 0x288 <normDX+0x288>
-	WORD $0x5400230b // b.lt 0x474 <normDX+0x474>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940200b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000007 // b 0x40 <normDX+0x40>
+	WORD $0xd100c3ff // sub sp, sp,
+	WORD $0xa90157f6 // stp x22, x21, [sp,
+	WORD $0xa9024ff4 // stp x20, x19, [sp,
+	WORD $0xa9402408 // ldp x8, x9, [x0]
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xa942300b // ldp x11, x12, [x0,
+	WORD $0xa943380d // ldp x13, x14, [x0,
+	WORD $0xa944400f // ldp x15, x16, [x0,
+	WORD $0xb40011f0 // cbz x16, 0x25c <normDX+0x25c>
+	WORD $0xf10005df // cmp x14,
+	WORD $0x5400202b // b.lt 0x42c <normDX+0x42c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xf9400c11 // ldr x17, [x0,
+	WORD $0xbd405000 // ldr s0, [x0,
+	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	WORD $0xd37ef5e0 // lsl x0, x15,
+	WORD $0x910003e1 // mov x1, sp
+	WORD $0x14000009 // b 0x68 <normDX+0x68>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xa943ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x540021ca // b.ge 0x474 <normDX+0x474>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x60 <normDX+0x60>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x14000023 // b 0xe4 <normDX+0xe4>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xa9413c0b // ldp x11, x15, [x0,
-	WORD $0x3cec6960 // ldr q0, [x11, x12]
-	WORD $0xa9402c10 // ldp x16, x11, [x0]
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x3cec69e1 // ldr q1, [x15, x12]
-	WORD $0x3cec6962 // ldr q2, [x11, x12]
-	WORD $0x9101400b // add x11, x0,
-	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
-	WORD $0xa9423c0b // ldp x11, x15, [x0,
-	WORD $0x3cec6964 // ldr q4, [x11, x12]
-	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
-	WORD $0x4ea0c825 // fcmgt v5.4s, v1.4s,
-	WORD $0x6e21e461 // fcmge v1.4s, v3.4s, v1.4s
-	WORD $0x3cec69e3 // ldr q3, [x15, x12]
-	WORD $0x8b0d020b // add x11, x16, x13
-	WORD $0x3cec6966 // ldr q6, [x11, x12]
-	WORD $0x4e251c21 // and v1.16b, v1.16b, v5.16b
-	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	WORD $0x4e211cc1 // and v1.16b, v6.16b, v1.16b
-	WORD $0x4e21cc03 // fmla v3.4s, v0.4s, v1.4s
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x3cac6963 // str q3, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffc8d // b.le 0x70 <normDX+0x70>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fffa4d // b.le 0x30 <normDX+0x30>
-	WORD $0xf940040e // ldr x14, [x0,
+	WORD $0x8b0f0210 // add x16, x16, x15
+	WORD $0x8b000129 // add x9, x9, x0
+	WORD $0x8b000108 // add x8, x8, x0
+	WORD $0x8b0001ad // add x13, x13, x0
+	WORD $0xeb0e021f // cmp x16, x14
+	WORD $0x54001e4a // b.ge 0x42c <normDX+0x42c>
+	WORD $0xcb1001c2 // sub x2, x14, x16
+	WORD $0xeb0f005f // cmp x2, x15
+	WORD $0x9a8fb043 // csel x3, x2, x15, lt
+	WORD $0xf100107f // cmp x3,
+	WORD $0x5400006a // b.ge 0x84 <normDX+0x84>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x1400001c // b 0xf0 <normDX+0xf0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xaa0c03e4 // mov x4, x12
+	WORD $0xaa0b03e5 // mov x5, x11
+	WORD $0xaa0d03e6 // mov x6, x13
+	WORD $0xaa1103e7 // mov x7, x17
+	WORD $0xaa0a03f3 // mov x19, x10
+	WORD $0xaa0803f4 // mov x20, x8
+	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0x3cc106a1 // ldr q1, [x21],
+	WORD $0x3cc10662 // ldr q2, [x19],
+	WORD $0x3cc104e3 // ldr q3, [x7],
+	WORD $0x4e21cc43 // fmla v3.4s, v2.4s, v1.4s
+	WORD $0x4ea0c864 // fcmgt v4.4s, v3.4s,
+	WORD $0x6e23e403 // fcmge v3.4s, v0.4s, v3.4s
+	WORD $0x3cc104a5 // ldr q5, [x5],
+	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
+	WORD $0x3cc10484 // ldr q4, [x4],
+	WORD $0x4e21cca4 // fmla v4.4s, v5.4s, v1.4s
+	WORD $0x3cc10681 // ldr q1, [x20],
+	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
+	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD $0x3c8104c4 // str q4, [x6],
+	WORD $0x910012c2 // add x2, x22,
+	WORD $0x910022d6 // add x22, x22,
+	WORD $0xeb0302df // cmp x22, x3
+	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0x54fffdcd // b.le 0xa4 <normDX+0xa4>
+	WORD $0xeb020063 // subs x3, x3, x2
+	WORD $0x54fffaed // b.le 0x50 <normDX+0x50>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400064b // b.lt 0x1c0 <normDX+0x1c0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef50c // lsl x12, x8,
-	WORD $0x8b0b098c // add x12, x12, x11, lsl
-	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffa8b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b020925 // add x5, x9, x2, lsl
 	WORD $0xd503201f // nop
-	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x110 <normDX+0x110>
-	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0xbc6478a1 // ldr s1, [x5, x4, lsl
+	WORD $0xbc247821 // str s1, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x110 <normDX+0x110>
+	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x5400048b // b.lt 0x1c4 <normDX+0x1c4>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c01cc // add x12, x14, x12
-	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
-	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x140 <normDX+0x140>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff90b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b020905 // add x5, x8, x2, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6478a2 // ldr s2, [x5, x4, lsl
+	WORD $0xbc247822 // str s2, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x140 <normDX+0x140>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff78b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b020945 // add x5, x10, x2, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6478a2 // ldr s2, [x5, x4, lsl
+	WORD $0xbc247822 // str s2, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x170 <normDX+0x170>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x5400032b // b.lt 0x1c8 <normDX+0x1c8>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ad // add x13, x13, x11, lsl
-	WORD $0xbc6c79a1 // ldr s1, [x13, x12, lsl
-	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x170 <normDX+0x170>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x3d8003e3 // str q3, [sp]
-	WORD $0xf9400c0d // ldr x13, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x540001cb // b.lt 0x1d0 <normDX+0x1d0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ad // add x13, x13, x11, lsl
-	WORD $0xbc6c79a3 // ldr s3, [x13, x12, lsl
-	WORD $0xbc2c7923 // str s3, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x1a4 <normDX+0x1a4>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0x14000005 // b 0x1d0 <normDX+0x1d0>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x9101400c // add x12, x0,
-	WORD $0x4d40c984 // ld1r { v4.4s }, [x12]
-	WORD $0xf940180c // ldr x12, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940100e // ldr x14, [x0,
-	WORD $0x54fff24b // b.lt 0x30 <normDX+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x4e20cc23 // fmla v3.4s, v1.4s, v0.4s
-	WORD $0x4ea0c865 // fcmgt v5.4s, v3.4s,
-	WORD $0x6e23e483 // fcmge v3.4s, v4.4s, v3.4s
-	WORD $0x4e251c63 // and v3.16b, v3.16b, v5.16b
-	WORD $0x4e231c42 // and v2.16b, v2.16b, v3.16b
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x8b0f018c // add x12, x12, x15
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x214 <normDX+0x214>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0x54ffefcb // b.lt 0x30 <normDX+0x30>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0b09cb // add x11, x14, x11, lsl
-	WORD $0xbc6d7964 // ldr s4, [x11, x13, lsl
-	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x244 <normDX+0x244>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff60b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b020a25 // add x5, x17, x2, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6478a4 // ldr s4, [x5, x4, lsl
+	WORD $0xbc247824 // str s4, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x1a0 <normDX+0x1a0>
 	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
-	WORD $0x4e22cc24 // fmla v4.4s, v1.4s, v2.4s
-	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffee2b // b.lt 0x30 <normDX+0x30>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004580 // str s0, [x12],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x274 <normDX+0x274>
-	WORD $0x17ffff6b // b 0x30 <normDX+0x30>
-	WORD $0x54000f6b // b.lt 0x474 <normDX+0x474>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xf940200b // ldr x11, [x0,
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x14000006 // b 0x2b0 <normDX+0x2b0>
-	WORD $0xd503201f // nop
-	WORD $0xa943ac0a // ldp x10, x11, [x0,
-	WORD $0x8b080168 // add x8, x11, x8
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54000e4a // b.ge 0x474 <normDX+0x474>
-	WORD $0xcb08014a // sub x10, x10, x8
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x9a8bb14a // csel x10, x10, x11, lt
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400008a // b.ge 0x2d0 <normDX+0x2d0>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x1400001b // b 0x334 <normDX+0x334>
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xd503201f // nop
-	WORD $0xa9423c0b // ldp x11, x15, [x0,
-	WORD $0x3cec6960 // ldr q0, [x11, x12]
-	WORD $0x3cec69e1 // ldr q1, [x15, x12]
-	WORD $0xa9402c0f // ldp x15, x11, [x0]
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x3cec6962 // ldr q2, [x11, x12]
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0x3cec6963 // ldr q3, [x11, x12]
-	WORD $0x3cec69e4 // ldr q4, [x15, x12]
-	WORD $0x4e22cc01 // fmla v1.4s, v0.4s, v2.4s
-	WORD $0x4e24cc61 // fmla v1.4s, v3.4s, v4.4s
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffd8d // b.le 0x2e0 <normDX+0x2e0>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fffb4d // b.le 0x2a0 <normDX+0x2a0>
-	WORD $0xf940040e // ldr x14, [x0,
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fffacb // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef50c // lsl x12, x8,
-	WORD $0x8b0b098c // add x12, x12, x11, lsl
-	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff48b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD $0x4ea0c885 // fcmgt v5.4s, v4.4s,
+	WORD $0x6e24e404 // fcmge v4.4s, v0.4s, v4.4s
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x8b020965 // add x5, x11, x2, lsl
+	WORD $0xbc6478a4 // ldr s4, [x5, x4, lsl
+	WORD $0xbc247824 // str s4, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x1e0 <normDX+0x1e0>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff28b // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b020985 // add x5, x12, x2, lsl
 	WORD $0xd503201f // nop
-	WORD $0xbc6d79c0 // ldr s0, [x14, x13, lsl
-	WORD $0xbc2d7920 // str s0, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x360 <normDX+0x360>
+	WORD $0xbc6478a5 // ldr s5, [x5, x4, lsl
+	WORD $0xbc247825 // str s5, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x210 <normDX+0x210>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x4e21cc85 // fmla v5.4s, v4.4s, v1.4s
+	WORD $0x4e23cc45 // fmla v5.4s, v2.4s, v3.4s
+	WORD $0x3d8003e5 // str q5, [sp]
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fff0cb // b.lt 0x50 <normDX+0x50>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b0209a2 // add x2, x13, x2, lsl
+	WORD $0xbc647821 // ldr s1, [x1, x4, lsl
+	WORD $0xbc247841 // str s1, [x2, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff8b // b.lt 0x244 <normDX+0x244>
+	WORD $0x17ffff7e // b 0x50 <normDX+0x50>
+	WORD $0xf10005df // cmp x14,
+	WORD $0x54000e6b // b.lt 0x42c <normDX+0x42c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd37ef5f1 // lsl x17, x15,
+	WORD $0x910003e0 // mov x0, sp
+	WORD $0x14000007 // b 0x28c <normDX+0x28c>
+	WORD $0x8b0f0210 // add x16, x16, x15
+	WORD $0x8b110129 // add x9, x9, x17
+	WORD $0x8b110108 // add x8, x8, x17
+	WORD $0x8b1101ad // add x13, x13, x17
+	WORD $0xeb0e021f // cmp x16, x14
+	WORD $0x54000d2a // b.ge 0x42c <normDX+0x42c>
+	WORD $0xcb1001c1 // sub x1, x14, x16
+	WORD $0xeb0f003f // cmp x1, x15
+	WORD $0x9a8fb022 // csel x2, x1, x15, lt
+	WORD $0xf100105f // cmp x2,
+	WORD $0x540000aa // b.ge 0x2b0 <normDX+0x2b0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x14000018 // b 0x304 <normDX+0x304>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0xaa0b03e4 // mov x4, x11
+	WORD $0xaa0d03e5 // mov x5, x13
+	WORD $0xaa0a03e6 // mov x6, x10
+	WORD $0xaa0803e7 // mov x7, x8
+	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0xd503201f // nop
+	WORD $0x3cc10660 // ldr q0, [x19],
+	WORD $0x3cc10481 // ldr q1, [x4],
+	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x3cc104e3 // ldr q3, [x7],
+	WORD $0x3cc104c4 // ldr q4, [x6],
+	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
+	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
+	WORD $0x3c8104a2 // str q2, [x5],
+	WORD $0x91001281 // add x1, x20,
+	WORD $0x91002294 // add x20, x20,
+	WORD $0xeb02029f // cmp x20, x2
+	WORD $0xaa0103f4 // mov x20, x1
+	WORD $0x54fffe8d // b.le 0x2d0 <normDX+0x2d0>
+	WORD $0xeb010042 // subs x2, x2, x1
+	WORD $0x54fffb6d // b.le 0x274 <normDX+0x274>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fffb0b // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b010924 // add x4, x9, x1, lsl
+	WORD $0xbc637880 // ldr s0, [x4, x3, lsl
+	WORD $0xbc237800 // str s0, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x320 <normDX+0x320>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940000e // ldr x14, [x0]
-	WORD $0x54fff8eb // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c01cc // add x12, x14, x12
-	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
-	WORD $0xbc2d7921 // str s1, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x390 <normDX+0x390>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fff9ab // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b010904 // add x4, x8, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc637881 // ldr s1, [x4, x3, lsl
+	WORD $0xbc237801 // str s1, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x350 <normDX+0x350>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0x54fff76b // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x8b0b09ad // add x13, x13, x11, lsl
-	WORD $0xbc6c79a2 // ldr s2, [x13, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0x3c0 <normDX+0x3c0>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fff82b // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b010944 // add x4, x10, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237802 // str s2, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x380 <normDX+0x380>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940180c // ldr x12, [x0,
-	WORD $0xf940100e // ldr x14, [x0,
-	WORD $0x54fff5cb // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x8b0f018c // add x12, x12, x15
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0xbc6d79c3 // ldr s3, [x14, x13, lsl
-	WORD $0xbc2d7923 // str s3, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x400 <normDX+0x400>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fff6ab // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b010964 // add x4, x11, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc637883 // ldr s3, [x4, x3, lsl
+	WORD $0xbc237803 // str s3, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x3b0 <normDX+0x3b0>
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xf940140e // ldr x14, [x0,
-	WORD $0x54fff3eb // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0b09cb // add x11, x14, x11, lsl
-	WORD $0xbc6d7964 // ldr s4, [x11, x13, lsl
-	WORD $0xbc2d7924 // str s4, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0x430 <normDX+0x430>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fff52b // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b010984 // add x4, x12, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc637884 // ldr s4, [x4, x3, lsl
+	WORD $0xbc237804 // str s4, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x3e0 <normDX+0x3e0>
 	WORD $0x3dc003e4 // ldr q4, [sp]
 	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
 	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff24b // b.lt 0x2a0 <normDX+0x2a0>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004580 // str s0, [x12],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0x460 <normDX+0x460>
-	WORD $0x17ffff8c // b 0x2a0 <normDX+0x2a0>
-	WORD $0x910043ff // add sp, sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fff36b // b.lt 0x274 <normDX+0x274>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b0109a1 // add x1, x13, x1, lsl
+	WORD $0xbc637800 // ldr s0, [x0, x3, lsl
+	WORD $0xbc237820 // str s0, [x1, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff8b // b.lt 0x414 <normDX+0x414>
+	WORD $0x17ffff93 // b 0x274 <normDX+0x274>
+	WORD $0xa9424ff4 // ldp x20, x19, [sp,
+	WORD $0xa94157f6 // ldp x22, x21, [sp,
+	WORD $0x9100c3ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
 
-TEXT ·columnsNEON(SB), 0, $272-8
+TEXT ·columnsNEON(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
@@ -11872,768 +11788,707 @@ TEXT ·columnsNEON(SB), 0, $272-8
 	RET
 
 TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa941a808 // ldp x8, x10, [x0,
-	WORD $0xd37ef549 // lsl x9, x10,
-	WORD $0x9ac90d0b // sdiv x11, x8, x9
-	WORD $0xd37ef569 // lsl x9, x11,
-	WORD $0x9b0a7d28 // mul x8, x9, x10
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0xb40012ac // cbz x12, 0x270 <columns+0x270>
-	WORD $0xf100415f // cmp x10,
-	WORD $0x5400224a // b.ge 0x46c <columns+0x46c>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xb27e01ae // orr x14, x13,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0x54000d2d // b.le 0x1d8 <columns+0x1d8>
-	WORD $0xaa0d03ec // mov x12, x13
-	WORD $0xeb0c014d // subs x13, x10, x12
-	WORD $0x5400488d // b.le 0x950 <columns+0x950>
-	WORD $0x9100a00e // add x14, x0,
-	WORD $0x4d40c9c0 // ld1r { v0.4s }, [x14]
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0xfd000be8 // str d8, [sp,
+	WORD $0xf9000ff3 // str x19, [sp,
+	WORD $0xa940200e // ldp x14, x8, [x0]
+	WORD $0xa9412809 // ldp x9, x10, [x0,
+	WORD $0xf940100b // ldr x11, [x0,
+	WORD $0xbd402800 // ldr s0, [x0,
+	WORD $0xd37ef56c // lsl x12, x11,
+	WORD $0x9acc0d4f // sdiv x15, x10, x12
+	WORD $0xd37ef5f0 // lsl x16, x15,
+	WORD $0x9b0b7e0d // mul x13, x16, x11
+	WORD $0xf100417f // cmp x11,
+	WORD $0xb40011e8 // cbz x8, 0x26c <columns+0x26c>
+	WORD $0x540020ca // b.ge 0x44c <columns+0x44c>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xb27e0001 // orr x1, x0,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0x54000ced // b.le 0x1e0 <columns+0x1e0>
+	WORD $0xaa0003f1 // mov x17, x0
+	WORD $0xeb110160 // subs x0, x11, x17
+	WORD $0x5400428d // b.le 0x8a0 <columns+0x8a0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0xa9404402 // ldp x2, x17, [x0]
-	WORD $0x54003ccb // b.lt 0x7f0 <columns+0x7f0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef590 // lsl x16, x12,
-	WORD $0x8b10004e // add x14, x2, x16
-	WORD $0x8b100231 // add x17, x17, x16
-	WORD $0x910003e1 // mov x1, sp
-	WORD $0xbc6f7a21 // ldr s1, [x17, x15, lsl
-	WORD $0xbc2f7821 // str s1, [x1, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f01bf // cmp x13, x15
-	WORD $0x54ffff81 // b.ne 0x70 <columns+0x70>
-	WORD $0xf100017f // cmp x11,
-	WORD $0x54003e4d // b.le 0x850 <columns+0x850>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400382b // b.lt 0x760 <columns+0x760>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xd37ef625 // lsl x5, x17,
+	WORD $0x8b0501c1 // add x1, x14, x5
+	WORD $0x8b050103 // add x3, x8, x5
+	WORD $0x910003e4 // mov x4, sp
+	WORD $0xbc627861 // ldr s1, [x3, x2, lsl
+	WORD $0xbc227881 // str s1, [x4, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02001f // cmp x0, x2
+	WORD $0x54ffff81 // b.ne 0x74 <columns+0x74>
+	WORD $0xf10001ff // cmp x15,
+	WORD $0x5400398d // b.le 0x7bc <columns+0x7bc>
 	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x6e20dc24 // fmul v4.4s, v1.4s, v0.4s
-	WORD $0xf10001bf // cmp x13,
-	WORD $0x54003b4d // b.le 0x800 <columns+0x800>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x5280018f // mov w15,
-	WORD $0x9b0f4143 // madd x3, x10, x15, x16
-	WORD $0xd37ced4f // lsl x15, x10,
-	WORD $0x8b0a0a11 // add x17, x16, x10, lsl
-	WORD $0x8b0a0e01 // add x1, x16, x10, lsl
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x910003f0 // mov x16, sp
-	WORD $0x8b110051 // add x17, x2, x17
-	WORD $0x8b010041 // add x1, x2, x1
-	WORD $0x8b030042 // add x2, x2, x3
+	WORD $0x4f809025 // fmul v5.4s, v1.4s, v0.s[0]
+	WORD $0xf100001f // cmp x0,
+	WORD $0x540036ad // b.le 0x770 <columns+0x770>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x52800183 // mov w3,
+	WORD $0x9b031567 // madd x7, x11, x3, x5
+	WORD $0xd37ced63 // lsl x3, x11,
+	WORD $0x8b0c01c6 // add x6, x14, x12
+	WORD $0x8b0b0cb3 // add x19, x5, x11, lsl
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xbc6379c5 // ldr s5, [x14, x3, lsl
-	WORD $0xbc237a05 // str s5, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0xe0 <columns+0xe0>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
-	WORD $0x4e25cca3 // fmla v3.4s, v5.4s, v5.4s
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc637a25 // ldr s5, [x17, x3, lsl
-	WORD $0xbc237a05 // str s5, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x110 <columns+0x110>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
-	WORD $0x4e25cca2 // fmla v2.4s, v5.4s, v5.4s
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc637825 // ldr s5, [x1, x3, lsl
-	WORD $0xbc237a05 // str s5, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x140 <columns+0x140>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
-	WORD $0x4e25cca1 // fmla v1.4s, v5.4s, v5.4s
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc637845 // ldr s5, [x2, x3, lsl
-	WORD $0xbc237a05 // str s5, [x16, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x170 <columns+0x170>
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0x4ea4d4a5 // fsub v5.4s, v5.4s, v4.4s
-	WORD $0x9100116b // add x11, x11,
-	WORD $0x8b0f01ce // add x14, x14, x15
-	WORD $0x4e25cca0 // fmla v0.4s, v5.4s, v5.4s
-	WORD $0x8b0f0231 // add x17, x17, x15
-	WORD $0x8b0f0021 // add x1, x1, x15
-	WORD $0x8b0f0042 // add x2, x2, x15
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54fff96b // b.lt 0xd4 <columns+0xd4>
-	WORD $0x140001a4 // b 0x83c <columns+0x83c>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x3cee6941 // ldr q1, [x10, x14]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cae6940 // str q0, [x10, x14]
-	WORD $0x9100118e // add x14, x12,
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0x54fff34c // b.gt 0x3c <columns+0x3c>
-	WORD $0xaa0e03ec // mov x12, x14
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffe6b // b.lt 0x1b0 <columns+0x1b0>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xa9404011 // ldp x17, x16, [x0]
-	WORD $0x3cee6a00 // ldr q0, [x16, x14]
-	WORD $0xbd402801 // ldr s1, [x0,
-	WORD $0x4f819000 // fmul v0.4s, v0.4s, v1.s[0]
-	WORD $0x8b0d0a2d // add x13, x17, x13, lsl
-	WORD $0xd37ef54a // lsl x10, x10,
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x910003e4 // mov x4, sp
+	WORD $0x8b0500c5 // add x5, x6, x5
+	WORD $0x8b1301c6 // add x6, x14, x19
+	WORD $0x8b0701c7 // add x7, x14, x7
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x3dc001a5 // ldr q5, [x13]
-	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	WORD $0x8b0a01ad // add x13, x13, x10
-	WORD $0x3dc001a6 // ldr q6, [x13]
-	WORD $0x4ea0d4c6 // fsub v6.4s, v6.4s, v0.4s
-	WORD $0x4e25cca4 // fmla v4.4s, v5.4s, v5.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737826 // ldr s6, [x1, x19, lsl
+	WORD $0xbc337886 // str s6, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0xf0 <columns+0xf0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea5d4c6 // fsub v6.4s, v6.4s, v5.4s
+	WORD $0x4e26ccc4 // fmla v4.4s, v6.4s, v6.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7378a6 // ldr s6, [x5, x19, lsl
+	WORD $0xbc337886 // str s6, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x120 <columns+0x120>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea5d4c6 // fsub v6.4s, v6.4s, v5.4s
 	WORD $0x4e26ccc3 // fmla v3.4s, v6.4s, v6.4s
-	WORD $0x8b0a01ad // add x13, x13, x10
-	WORD $0x3dc001a5 // ldr q5, [x13]
-	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	WORD $0x4e25cca2 // fmla v2.4s, v5.4s, v5.4s
-	WORD $0x8b0a01ad // add x13, x13, x10
-	WORD $0x3dc001a5 // ldr q5, [x13]
-	WORD $0x4ea0d4a5 // fsub v5.4s, v5.4s, v0.4s
-	WORD $0x4e25cca1 // fmla v1.4s, v5.4s, v5.4s
-	WORD $0x910011ef // add x15, x15,
-	WORD $0x8b0a01ad // add x13, x13, x10
-	WORD $0xeb0901ff // cmp x15, x9
-	WORD $0x54fffdcb // b.lt 0x214 <columns+0x214>
-	WORD $0x4e23d480 // fadd v0.4s, v4.4s, v3.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7378c6 // ldr s6, [x6, x19, lsl
+	WORD $0xbc337886 // str s6, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x150 <columns+0x150>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4ea5d4c6 // fsub v6.4s, v6.4s, v5.4s
+	WORD $0x4e26ccc2 // fmla v2.4s, v6.4s, v6.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7378e6 // ldr s6, [x7, x19, lsl
+	WORD $0xbc337886 // str s6, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x180 <columns+0x180>
+	WORD $0x3dc003e6 // ldr q6, [sp]
+	WORD $0x4ea5d4c6 // fsub v6.4s, v6.4s, v5.4s
+	WORD $0x91001042 // add x2, x2,
+	WORD $0x8b030021 // add x1, x1, x3
+	WORD $0x4e26ccc1 // fmla v1.4s, v6.4s, v6.4s
+	WORD $0x8b0300a5 // add x5, x5, x3
+	WORD $0x8b0300c6 // add x6, x6, x3
+	WORD $0x8b0300e7 // add x7, x7, x3
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54fff94b // b.lt 0xe0 <columns+0xe0>
+	WORD $0x1400017c // b 0x7ac <columns+0x7ac>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3ce16922 // ldr q2, [x9, x1]
 	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffffd2 // b 0x1b4 <columns+0x1b4>
-	WORD $0xf100415f // cmp x10,
-	WORD $0x54001f6a // b.ge 0x660 <columns+0x660>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xb27e01ae // orr x14, x13,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0x54000b4d // b.le 0x3ec <columns+0x3ec>
-	WORD $0xaa0d03ec // mov x12, x13
-	WORD $0xeb0c014d // subs x13, x10, x12
-	WORD $0x5400360d // b.le 0x950 <columns+0x950>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540031cb // b.lt 0x8d4 <columns+0x8d4>
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3ca16921 // str q1, [x9, x1]
+	WORD $0x91001221 // add x1, x17,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0xaa1103e0 // mov x0, x17
+	WORD $0x54fff38c // b.gt 0x4c <columns+0x4c>
+	WORD $0xaa0103f1 // mov x17, x1
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54fffeab // b.lt 0x1c0 <columns+0x1c0>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x3ce16901 // ldr q1, [x8, x1]
+	WORD $0x4f809021 // fmul v1.4s, v1.4s, v0.s[0]
+	WORD $0x8b0009c0 // add x0, x14, x0, lsl
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x540007eb // b.lt 0x3ac <columns+0x3ac>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd37ef58f // lsl x15, x12,
-	WORD $0x5280018e // mov w14,
-	WORD $0x9b0e3d41 // madd x1, x10, x14, x15
-	WORD $0xf9400002 // ldr x2, [x0]
-	WORD $0xd37ced4e // lsl x14, x10,
-	WORD $0x8b0a09f0 // add x16, x15, x10, lsl
-	WORD $0x8b0a0df1 // add x17, x15, x10, lsl
-	WORD $0x8b0f004f // add x15, x2, x15
-	WORD $0x8b100050 // add x16, x2, x16
-	WORD $0x8b110051 // add x17, x2, x17
-	WORD $0x8b010041 // add x1, x2, x1
-	WORD $0x910003e2 // mov x2, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6379e4 // ldr s4, [x15, x3, lsl
-	WORD $0xbc237844 // str s4, [x2, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x300 <columns+0x300>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0xbc637a04 // ldr s4, [x16, x3, lsl
-	WORD $0xbc237844 // str s4, [x2, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x324 <columns+0x324>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc637a24 // ldr s4, [x17, x3, lsl
-	WORD $0xbc237844 // str s4, [x2, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x350 <columns+0x350>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0xbc637824 // ldr s4, [x1, x3, lsl
-	WORD $0xbc237844 // str s4, [x2, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb0301bf // cmp x13, x3
-	WORD $0x54ffff81 // b.ne 0x374 <columns+0x374>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x9100116b // add x11, x11,
-	WORD $0x8b0e01ef // add x15, x15, x14
-	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
-	WORD $0x8b0e0210 // add x16, x16, x14
-	WORD $0x8b0e0231 // add x17, x17, x14
-	WORD $0x8b0e0021 // add x1, x1, x14
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54fffa4b // b.lt 0x2f0 <columns+0x2f0>
-	WORD $0xf9400809 // ldr x9, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x540029ca // b.ge 0x8f0 <columns+0x8f0>
-	WORD $0x14000165 // b 0x950 <columns+0x950>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0xd37ef5ad // lsl x13, x13,
-	WORD $0x3ced6941 // ldr q1, [x10, x13]
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3cad6940 // str q0, [x10, x13]
-	WORD $0x9100118e // add x14, x12,
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0x54fff52c // b.gt 0x28c <columns+0x28c>
-	WORD $0xaa0e03ec // mov x12, x14
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffe6b // b.lt 0x3c0 <columns+0x3c0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xf940000f // ldr x15, [x0]
-	WORD $0x8b0d09ef // add x15, x15, x13, lsl
-	WORD $0xd37ef54a // lsl x10, x10,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc001e4 // ldr q4, [x15]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0x3dc001e4 // ldr q4, [x15]
-	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0x3dc001e4 // ldr q4, [x15]
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0x3dc001e4 // ldr q4, [x15]
-	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
-	WORD $0x910011ce // add x14, x14,
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xeb0901df // cmp x14, x9
-	WORD $0x54fffe4b // b.lt 0x420 <columns+0x420>
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x17ffffd7 // b 0x3c4 <columns+0x3c4>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x5280020e // mov w14,
-	WORD $0x14000020 // b 0x4f4 <columns+0x4f4>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0xd37ef58c // lsl x12, x12,
-	WORD $0x3cec6942 // ldr q2, [x10, x12]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x3cac6942 // str q2, [x10, x12]
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00542 // ldr q2, [x10,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d800542 // str q2, [x10,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00942 // ldr q2, [x10,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800941 // str q1, [x10,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00d41 // ldr q1, [x10,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800d40 // str q0, [x10,
-	WORD $0x910041ae // add x14, x13,
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0d03ec // mov x12, x13
-	WORD $0x54ffd9ec // b.gt 0x2c <columns+0x2c>
-	WORD $0xaa0e03ed // mov x13, x14
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffc2b // b.lt 0x480 <columns+0x480>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xa9403c10 // ldp x16, x15, [x0]
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0xad4005e0 // ldp q0, q1, [x15]
-	WORD $0x4f829000 // fmul v0.4s, v0.4s, v2.s[0]
-	WORD $0x4f829021 // fmul v1.4s, v1.4s, v2.s[0]
-	WORD $0xad4111e3 // ldp q3, q4, [x15,
-	WORD $0x4f829063 // fmul v3.4s, v3.4s, v2.s[0]
-	WORD $0x4f829084 // fmul v4.4s, v4.4s, v2.s[0]
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x3dc00006 // ldr q6, [x0]
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0x3dc00007 // ldr q7, [x0]
+	WORD $0x4ea1d4e7 // fsub v7.4s, v7.4s, v1.4s
+	WORD $0x4e26ccc5 // fmla v5.4s, v6.4s, v6.4s
+	WORD $0x4e27cce4 // fmla v4.4s, v7.4s, v7.4s
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0x3dc00006 // ldr q6, [x0]
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4e26ccc3 // fmla v3.4s, v6.4s, v6.4s
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0x3dc00006 // ldr q6, [x0]
+	WORD $0x4ea1d4c6 // fsub v6.4s, v6.4s, v1.4s
+	WORD $0x4e26ccc2 // fmla v2.4s, v6.4s, v6.4s
+	WORD $0x91001042 // add x2, x2,
+	WORD $0x8b0c0000 // add x0, x0, x12
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54fffdcb // b.lt 0x210 <columns+0x210>
+	WORD $0x4e24d4a1 // fadd v1.4s, v5.4s, v4.4s
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x17ffffd7 // b 0x1c4 <columns+0x1c4>
+	WORD $0x54001cca // b.ge 0x604 <columns+0x604>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xb27e0001 // orr x1, x0,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0x54000acd // b.le 0x3d4 <columns+0x3d4>
+	WORD $0xaa0003f1 // mov x17, x0
+	WORD $0xeb110160 // subs x0, x11, x17
+	WORD $0x540030cd // b.le 0x8a0 <columns+0x8a0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54002d0b // b.lt 0x834 <columns+0x834>
+	WORD $0xf100041f // cmp x0,
 	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x540007ab // b.lt 0x39c <columns+0x39c>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xd37ef626 // lsl x6, x17,
+	WORD $0x52800182 // mov w2,
+	WORD $0x9b021967 // madd x7, x11, x2, x6
+	WORD $0xd37ced62 // lsl x2, x11,
+	WORD $0x8b0c01c5 // add x5, x14, x12
+	WORD $0x910003e3 // mov x3, sp
+	WORD $0x8b0601c4 // add x4, x14, x6
+	WORD $0x8b0600a5 // add x5, x5, x6
+	WORD $0x8b0b0cc6 // add x6, x6, x11, lsl
+	WORD $0x8b0601c6 // add x6, x14, x6
+	WORD $0x8b0701c7 // add x7, x14, x7
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737885 // ldr s5, [x4, x19, lsl
+	WORD $0xbc337865 // str s5, [x3, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x2f0 <columns+0x2f0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0xbc7378a5 // ldr s5, [x5, x19, lsl
+	WORD $0xbc337865 // str s5, [x3, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x314 <columns+0x314>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7378c5 // ldr s5, [x6, x19, lsl
+	WORD $0xbc337865 // str s5, [x3, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x340 <columns+0x340>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0xbc7378e5 // ldr s5, [x7, x19, lsl
+	WORD $0xbc337865 // str s5, [x3, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13001f // cmp x0, x19
+	WORD $0x54ffff81 // b.ne 0x364 <columns+0x364>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x91001021 // add x1, x1,
+	WORD $0x8b020084 // add x4, x4, x2
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x8b0200a5 // add x5, x5, x2
+	WORD $0x8b0200c6 // add x6, x6, x2
+	WORD $0x8b0200e7 // add x7, x7, x2
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x54fffa4b // b.lt 0x2e0 <columns+0x2e0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400254a // b.ge 0x84c <columns+0x84c>
+	WORD $0x1400013e // b 0x8a0 <columns+0x8a0>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xd37ef400 // lsl x0, x0,
+	WORD $0x3ce06922 // ldr q2, [x9, x0]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3ca06921 // str q1, [x9, x0]
+	WORD $0x91001221 // add x1, x17,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0xaa1103e0 // mov x0, x17
+	WORD $0x54fff5ac // b.gt 0x284 <columns+0x284>
+	WORD $0xaa0103f1 // mov x17, x1
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54fffeab // b.lt 0x3b0 <columns+0x3b0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b0009c2 // add x2, x14, x0, lsl
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00045 // ldr q5, [x2]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x3dc00045 // ldr q5, [x2]
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x3dc00045 // ldr q5, [x2]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x3dc00045 // ldr q5, [x2]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x91001021 // add x1, x1,
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x54fffe4b // b.lt 0x400 <columns+0x400>
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x17ffffdb // b 0x3b4 <columns+0x3b4>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x52800201 // mov w1,
+	WORD $0x14000014 // b 0x4a4 <columns+0x4a4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x8b110931 // add x17, x9, x17, lsl
+	WORD $0xad401a25 // ldp q5, q6, [x17]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0xad411a25 // ldp q5, q6, [x17,
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0xad001221 // stp q1, q4, [x17]
+	WORD $0x4e23d4c1 // fadd v1.4s, v6.4s, v3.4s
+	WORD $0xad010622 // stp q2, q1, [x17,
+	WORD $0x91004001 // add x1, x0,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0xaa0003f1 // mov x17, x0
+	WORD $0x54ffdcec // b.gt 0x3c <columns+0x3c>
+	WORD $0xaa0103e0 // mov x0, x1
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54fffdab // b.lt 0x460 <columns+0x460>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b110902 // add x2, x8, x17, lsl
+	WORD $0xad400841 // ldp q1, q2, [x2]
+	WORD $0x4f809021 // fmul v1.4s, v1.4s, v0.s[0]
+	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
+	WORD $0xad417043 // ldp q3, q28, [x2,
+	WORD $0x4f809065 // fmul v5.4s, v3.4s, v0.s[0]
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x8b1109c2 // add x2, x14, x17, lsl
+	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e419 // movi v25.2d,
-	WORD $0x8b0c0a0f // add x15, x16, x12, lsl
-	WORD $0xd37ef54a // lsl x10, x10,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e41b // movi v27.2d,
 	WORD $0x6f00e41a // movi v26.2d,
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xad4075fc // ldp q28, q29, [x15]
-	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x4f80939c // fmul v28.4s, v28.4s, v0.s[0]
+	WORD $0xad40785d // ldp q29, q30, [x2]
 	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
-	WORD $0xad417dfe // ldp q30, q31, [x15,
-	WORD $0x4ea3d7de // fsub v30.4s, v30.4s, v3.4s
-	WORD $0x4ea4d7ff // fsub v31.4s, v31.4s, v4.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0x4e3ccf99 // fmla v25.4s, v28.4s, v28.4s
+	WORD $0x4ea2d7de // fsub v30.4s, v30.4s, v2.4s
+	WORD $0xad41205f // ldp q31, q8, [x2,
+	WORD $0x4ea5d7ff // fsub v31.4s, v31.4s, v5.4s
+	WORD $0x4ebcd508 // fsub v8.4s, v8.4s, v28.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0x4e3dcfb9 // fmla v25.4s, v29.4s, v29.4s
+	WORD $0x4e3ecfd7 // fmla v23.4s, v30.4s, v30.4s
+	WORD $0xad40785d // ldp q29, q30, [x2]
+	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0x4e3fcff1 // fmla v17.4s, v31.4s, v31.4s
+	WORD $0x4ea2d7de // fsub v30.4s, v30.4s, v2.4s
+	WORD $0x4e28cd07 // fmla v7.4s, v8.4s, v8.4s
+	WORD $0x4e3dcfb5 // fmla v21.4s, v29.4s, v29.4s
+	WORD $0xad417c5d // ldp q29, q31, [x2,
+	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
+	WORD $0x4e3ecfd2 // fmla v18.4s, v30.4s, v30.4s
+	WORD $0x4ebcd7fe // fsub v30.4s, v31.4s, v28.4s
+	WORD $0x4e3dcfa6 // fmla v6.4s, v29.4s, v29.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xad407c5d // ldp q29, q31, [x2]
+	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0x4e3ecfc3 // fmla v3.4s, v30.4s, v30.4s
+	WORD $0x4ea2d7fe // fsub v30.4s, v31.4s, v2.4s
+	WORD $0x4e3dcfb0 // fmla v16.4s, v29.4s, v29.4s
+	WORD $0x4e3ecfc4 // fmla v4.4s, v30.4s, v30.4s
+	WORD $0xad41785d // ldp q29, q30, [x2,
+	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
+	WORD $0x4e3dcfb4 // fmla v20.4s, v29.4s, v29.4s
+	WORD $0x4ebcd7dd // fsub v29.4s, v30.4s, v28.4s
+	WORD $0x4e3dcfb3 // fmla v19.4s, v29.4s, v29.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xad40785d // ldp q29, q30, [x2]
+	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0x4e3dcfbb // fmla v27.4s, v29.4s, v29.4s
+	WORD $0x4ea2d7dd // fsub v29.4s, v30.4s, v2.4s
+	WORD $0x4e3dcfba // fmla v26.4s, v29.4s, v29.4s
+	WORD $0xad41785d // ldp q29, q30, [x2,
+	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
+	WORD $0x4e3dcfb8 // fmla v24.4s, v29.4s, v29.4s
+	WORD $0x4ebcd7dd // fsub v29.4s, v30.4s, v28.4s
+	WORD $0x91001021 // add x1, x1,
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xeb10003f // cmp x1, x16
 	WORD $0x4e3dcfb6 // fmla v22.4s, v29.4s, v29.4s
-	WORD $0xad4075fc // ldp q28, q29, [x15]
-	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
-	WORD $0x4e3ecfd1 // fmla v17.4s, v30.4s, v30.4s
-	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
-	WORD $0x4e3fcfe7 // fmla v7.4s, v31.4s, v31.4s
-	WORD $0x4e3ccf95 // fmla v21.4s, v28.4s, v28.4s
-	WORD $0xad4179fc // ldp q28, q30, [x15,
-	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
-	WORD $0x4e3dcfb2 // fmla v18.4s, v29.4s, v29.4s
-	WORD $0x4ea4d7dd // fsub v29.4s, v30.4s, v4.4s
-	WORD $0x4e3ccf86 // fmla v6.4s, v28.4s, v28.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xad4079fc // ldp q28, q30, [x15]
-	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
-	WORD $0x4e3dcfa2 // fmla v2.4s, v29.4s, v29.4s
-	WORD $0x4ea1d7dd // fsub v29.4s, v30.4s, v1.4s
-	WORD $0x4e3ccf90 // fmla v16.4s, v28.4s, v28.4s
-	WORD $0x4e3dcfa5 // fmla v5.4s, v29.4s, v29.4s
-	WORD $0xad4175fc // ldp q28, q29, [x15,
-	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
-	WORD $0x4e3ccf94 // fmla v20.4s, v28.4s, v28.4s
-	WORD $0x4ea4d7bc // fsub v28.4s, v29.4s, v4.4s
-	WORD $0x4e3ccf93 // fmla v19.4s, v28.4s, v28.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xad4075fc // ldp q28, q29, [x15]
-	WORD $0x4ea0d79c // fsub v28.4s, v28.4s, v0.4s
-	WORD $0x4e3ccf9b // fmla v27.4s, v28.4s, v28.4s
-	WORD $0x4ea1d7bc // fsub v28.4s, v29.4s, v1.4s
-	WORD $0x4e3ccf9a // fmla v26.4s, v28.4s, v28.4s
-	WORD $0xad4175fc // ldp q28, q29, [x15,
-	WORD $0x4ea3d79c // fsub v28.4s, v28.4s, v3.4s
-	WORD $0x4e3ccf98 // fmla v24.4s, v28.4s, v28.4s
-	WORD $0x4ea4d7bc // fsub v28.4s, v29.4s, v4.4s
-	WORD $0x910011ce // add x14, x14,
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xeb0901df // cmp x14, x9
-	WORD $0x4e3ccf97 // fmla v23.4s, v28.4s, v28.4s
-	WORD $0x54fffa4b // b.lt 0x570 <columns+0x570>
-	WORD $0x4e35d720 // fadd v0.4s, v25.4s, v21.4s
-	WORD $0x4e3bd601 // fadd v1.4s, v16.4s, v27.4s
-	WORD $0x4e32d6c3 // fadd v3.4s, v22.4s, v18.4s
-	WORD $0x4e3ad4a5 // fadd v5.4s, v5.4s, v26.4s
-	WORD $0x4e21d404 // fadd v4.4s, v0.4s, v1.4s
+	WORD $0x54fffa4b // b.lt 0x514 <columns+0x514>
+	WORD $0x4e35d721 // fadd v1.4s, v25.4s, v21.4s
+	WORD $0x4e3bd602 // fadd v2.4s, v16.4s, v27.4s
+	WORD $0x4e32d6e5 // fadd v5.4s, v23.4s, v18.4s
+	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x4e26d622 // fadd v2.4s, v17.4s, v6.4s
+	WORD $0x4e38d685 // fadd v5.4s, v20.4s, v24.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+	WORD $0x4e36d665 // fadd v5.4s, v19.4s, v22.4s
 	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0x4e26d620 // fadd v0.4s, v17.4s, v6.4s
-	WORD $0x4e38d681 // fadd v1.4s, v20.4s, v24.4s
-	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
-	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
-	WORD $0x4e37d662 // fadd v2.4s, v19.4s, v23.4s
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x17ffff8d // b 0x490 <columns+0x490>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x5280020e // mov w14,
-	WORD $0x1400001f // b 0x6e4 <columns+0x6e4>
-	WORD $0xd503201f // nop
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x17ffff9c // b 0x470 <columns+0x470>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x52800201 // mov w1,
+	WORD $0x14000012 // b 0x654 <columns+0x654>
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0xd37ef58c // lsl x12, x12,
-	WORD $0x3cec6942 // ldr q2, [x10, x12]
-	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
-	WORD $0x3cac6942 // str q2, [x10, x12]
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00542 // ldr q2, [x10,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d800542 // str q2, [x10,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00942 // ldr q2, [x10,
-	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
-	WORD $0x3d800941 // str q1, [x10,
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x3dc00d41 // ldr q1, [x10,
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x3d800d40 // str q0, [x10,
-	WORD $0x910041ae // add x14, x13,
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0d03ec // mov x12, x13
-	WORD $0x54ffdcec // b.gt 0x27c <columns+0x27c>
-	WORD $0xaa0e03ed // mov x13, x14
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54fffc2b // b.lt 0x670 <columns+0x670>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x8b110931 // add x17, x9, x17, lsl
+	WORD $0xad401623 // ldp q3, q5, [x17]
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e27d4a4 // fadd v4.4s, v5.4s, v7.4s
+	WORD $0xad411a25 // ldp q5, q6, [x17,
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0xad001223 // stp q3, q4, [x17]
+	WORD $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	WORD $0xad010622 // stp q2, q1, [x17,
+	WORD $0x91004001 // add x1, x0,
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0xaa0003f1 // mov x17, x0
+	WORD $0x54ffe12c // b.gt 0x274 <columns+0x274>
+	WORD $0xaa0103e0 // mov x0, x1
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54fffdab // b.lt 0x610 <columns+0x610>
+	WORD $0xaa1f03e1 // mov x1, xzr
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xf940000f // ldr x15, [x0]
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xd37ef54a // lsl x10, x10,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x8b1109c2 // add x2, x14, x17, lsl
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x8b0c09ef // add x15, x15, x12, lsl
-	WORD $0x6f00e414 // movi v20.2d,
-	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xad4065f8 // ldp q24, q25, [x15]
-	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
-	WORD $0x4e36d736 // fadd v22.4s, v25.4s, v22.4s
-	WORD $0xad4165f8 // ldp q24, q25, [x15,
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0x4e33d713 // fadd v19.4s, v24.4s, v19.4s
-	WORD $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
-	WORD $0xad4065f8 // ldp q24, q25, [x15]
-	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xad406859 // ldp q25, q26, [x2]
+	WORD $0x4e38d738 // fadd v24.4s, v25.4s, v24.4s
+	WORD $0x4e37d757 // fadd v23.4s, v26.4s, v23.4s
+	WORD $0xad416859 // ldp q25, q26, [x2,
+	WORD $0x8b0c0042 // add x2, x2, x12
 	WORD $0x4e34d734 // fadd v20.4s, v25.4s, v20.4s
-	WORD $0xad4165f8 // ldp q24, q25, [x15,
-	WORD $0x4e30d710 // fadd v16.4s, v24.4s, v16.4s
+	WORD $0x4e32d752 // fadd v18.4s, v26.4s, v18.4s
+	WORD $0xad406859 // ldp q25, q26, [x2]
+	WORD $0x4e36d736 // fadd v22.4s, v25.4s, v22.4s
+	WORD $0x4e35d755 // fadd v21.4s, v26.4s, v21.4s
+	WORD $0xad416859 // ldp q25, q26, [x2,
+	WORD $0x4e31d731 // fadd v17.4s, v25.4s, v17.4s
+	WORD $0x4e26d746 // fadd v6.4s, v26.4s, v6.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xad406859 // ldp q25, q26, [x2]
+	WORD $0x4e33d733 // fadd v19.4s, v25.4s, v19.4s
+	WORD $0x4e30d750 // fadd v16.4s, v26.4s, v16.4s
+	WORD $0xad416859 // ldp q25, q26, [x2,
 	WORD $0x4e25d725 // fadd v5.4s, v25.4s, v5.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xad4065f8 // ldp q24, q25, [x15]
-	WORD $0x4e32d712 // fadd v18.4s, v24.4s, v18.4s
+	WORD $0x4e23d743 // fadd v3.4s, v26.4s, v3.4s
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xad406859 // ldp q25, q26, [x2]
 	WORD $0x4e27d727 // fadd v7.4s, v25.4s, v7.4s
-	WORD $0xad4165f8 // ldp q24, q25, [x15,
-	WORD $0x4e24d704 // fadd v4.4s, v24.4s, v4.4s
+	WORD $0x4e24d744 // fadd v4.4s, v26.4s, v4.4s
+	WORD $0xad416859 // ldp q25, q26, [x2,
 	WORD $0x4e22d722 // fadd v2.4s, v25.4s, v2.4s
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xad4065f8 // ldp q24, q25, [x15]
-	WORD $0x4e26d706 // fadd v6.4s, v24.4s, v6.4s
-	WORD $0x4e23d723 // fadd v3.4s, v25.4s, v3.4s
-	WORD $0xad4165f8 // ldp q24, q25, [x15,
-	WORD $0x4e21d701 // fadd v1.4s, v24.4s, v1.4s
-	WORD $0x4e20d720 // fadd v0.4s, v25.4s, v0.4s
-	WORD $0x910011ce // add x14, x14,
-	WORD $0x8b0a01ef // add x15, x15, x10
-	WORD $0xeb0901df // cmp x14, x9
-	WORD $0x54fffc4b // b.lt 0x740 <columns+0x740>
-	WORD $0x4e35d6f5 // fadd v21.4s, v23.4s, v21.4s
-	WORD $0x4e26d646 // fadd v6.4s, v18.4s, v6.4s
-	WORD $0x4e34d6d2 // fadd v18.4s, v22.4s, v20.4s
-	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
-	WORD $0x4e26d6a6 // fadd v6.4s, v21.4s, v6.4s
-	WORD $0x4e23d643 // fadd v3.4s, v18.4s, v3.4s
+	WORD $0x4e21d741 // fadd v1.4s, v26.4s, v1.4s
+	WORD $0x91001021 // add x1, x1,
+	WORD $0x8b0c0042 // add x2, x2, x12
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x54fffc4b // b.lt 0x6b0 <columns+0x6b0>
+	WORD $0x4e36d716 // fadd v22.4s, v24.4s, v22.4s
+	WORD $0x4e27d667 // fadd v7.4s, v19.4s, v7.4s
+	WORD $0x4e35d6f3 // fadd v19.4s, v23.4s, v21.4s
+	WORD $0x4e24d610 // fadd v16.4s, v16.4s, v4.4s
+	WORD $0x4e27d6c4 // fadd v4.4s, v22.4s, v7.4s
 	WORD $0x4e30d667 // fadd v7.4s, v19.4s, v16.4s
-	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
-	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
-	WORD $0x4e25d624 // fadd v4.4s, v17.4s, v5.4s
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
-	WORD $0x17ffffa5 // b 0x680 <columns+0x680>
-	WORD $0xf100017f // cmp x11,
-	WORD $0x54000aed // b.le 0x950 <columns+0x950>
+	WORD $0x4e31d690 // fadd v16.4s, v20.4s, v17.4s
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4e22d602 // fadd v2.4s, v16.4s, v2.4s
+	WORD $0x4e26d645 // fadd v5.4s, v18.4s, v6.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x17ffffb1 // b 0x620 <columns+0x620>
+	WORD $0xf10001ff // cmp x15,
+	WORD $0x540009ed // b.le 0x8a0 <columns+0x8a0>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6e21dc04 // fmul v4.4s, v0.4s, v1.4s
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4f809025 // fmul v5.4s, v1.4s, v0.s[0]
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x4e25cca4 // fmla v4.4s, v5.4s, v5.4s
+	WORD $0x4e25cca3 // fmla v3.4s, v5.4s, v5.4s
+	WORD $0x4e25cca2 // fmla v2.4s, v5.4s, v5.4s
+	WORD $0x91001021 // add x1, x1,
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x4e25cca1 // fmla v1.4s, v5.4s, v5.4s
+	WORD $0x54ffff4b // b.lt 0x790 <columns+0x790>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400012a // b.ge 0x7d8 <columns+0x7d8>
+	WORD $0x1400003a // b 0x8a0 <columns+0x8a0>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x4e24cc83 // fmla v3.4s, v4.4s, v4.4s
-	WORD $0x4e24cc82 // fmla v2.4s, v4.4s, v4.4s
-	WORD $0x4e24cc81 // fmla v1.4s, v4.4s, v4.4s
-	WORD $0x9100116b // add x11, x11,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x4e24cc80 // fmla v0.4s, v4.4s, v4.4s
-	WORD $0x54ffff4b // b.lt 0x820 <columns+0x820>
-	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400014a // b.ge 0x870 <columns+0x870>
-	WORD $0x14000041 // b 0x950 <columns+0x950>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xf9400809 // ldr x9, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400072b // b.lt 0x950 <columns+0x950>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x8b0c0929 // add x9, x9, x12, lsl
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
-	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54ffff81 // b.ne 0x890 <columns+0x890>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x540004eb // b.lt 0x950 <columns+0x950>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf10005ad // subs x13, x13,
-	WORD $0x54ffffa1 // b.ne 0x8c0 <columns+0x8c0>
-	WORD $0x14000020 // b 0x950 <columns+0x950>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xf9400809 // ldr x9, [x0,
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400032b // b.lt 0x950 <columns+0x950>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x8b0c0929 // add x9, x9, x12, lsl
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
-	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54ffff81 // b.ne 0x910 <columns+0x910>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x540000eb // b.lt 0x950 <columns+0x950>
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf10005ad // subs x13, x13,
-	WORD $0x54ffffa1 // b.ne 0x940 <columns+0x940>
-	WORD $0xf9400c0b // ldr x11, [x0,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x5400146a // b.ge 0xbe4 <columns+0xbe4>
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x14000007 // b 0x980 <columns+0x980>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa941a80b // ldp x11, x10, [x0,
-	WORD $0x8b080148 // add x8, x10, x8
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x5400134a // b.ge 0xbe4 <columns+0xbe4>
-	WORD $0xcb08016b // sub x11, x11, x8
-	WORD $0xeb0a017f // cmp x11, x10
-	WORD $0x9a8ab16a // csel x10, x11, x10, lt
-	WORD $0xf940040b // ldr x11, [x0,
-	WORD $0xb40000ab // cbz x11, 0x9a4 <columns+0x9a4>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x540000ea // b.ge 0x9b4 <columns+0x9b4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x1400001c // b 0xa10 <columns+0xa10>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54000aea // b.ge 0xb04 <columns+0xb04>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x14000066 // b 0xb48 <columns+0xb48>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xf940040b // ldr x11, [x0,
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x3ced6962 // ldr q2, [x11, x13]
-	WORD $0xbd402803 // ldr s3, [x0,
-	WORD $0x4f839021 // fmul v1.4s, v1.4s, v3.s[0]
-	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x3cec6963 // ldr q3, [x11, x12]
-	WORD $0x4e21cc22 // fmla v2.4s, v1.4s, v1.4s
-	WORD $0x4e23d441 // fadd v1.4s, v2.4s, v3.4s
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffdad // b.le 0x9c0 <columns+0x9c0>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fffaed // b.le 0x970 <columns+0x970>
-	WORD $0x9100a00c // add x12, x0,
-	WORD $0x4d40c981 // ld1r { v1.4s }, [x12]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0xa940380c // ldp x12, x14, [x0]
-	WORD $0x54fffa2b // b.lt 0x970 <columns+0x970>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0b09ce // add x14, x14, x11, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d79c2 // ldr s2, [x14, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0xa40 <columns+0xa40>
-	WORD $0xf100015f // cmp x10,
-	WORD $0x54fff8cd // b.le 0x970 <columns+0x970>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x6e21dc41 // fmul v1.4s, v2.4s, v1.4s
-	WORD $0xd37ef50e // lsl x14, x8,
-	WORD $0x8b0b09ce // add x14, x14, x11, lsl
-	WORD $0x8b0e018c // add x12, x12, x14
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7982 // ldr s2, [x12, x13, lsl
-	WORD $0xbc2d7922 // str s2, [x9, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d015f // cmp x10, x13
-	WORD $0x54ffff81 // b.ne 0xa80 <columns+0xa80>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff66b // b.lt 0x970 <columns+0x970>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x4ea1d442 // fsub v2.4s, v2.4s, v1.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e22cc41 // fmla v1.4s, v2.4s, v2.4s
-	WORD $0x8b0b09ab // add x11, x13, x11, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0xac0 <columns+0xac0>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400066b // b.lt 0x8a0 <columns+0x8a0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x8b110930 // add x16, x9, x17, lsl
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0xbc617a02 // ldr s2, [x16, x1, lsl
+	WORD $0xbc217a22 // str s2, [x17, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01001f // cmp x0, x1
+	WORD $0x54ffff81 // b.ne 0x7f0 <columns+0x7f0>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff46b // b.lt 0x970 <columns+0x970>
-	WORD $0x910003ec // mov x12, sp
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400046b // b.lt 0x8a0 <columns+0x8a0>
+	WORD $0x910003f1 // mov x17, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404581 // ldr s1, [x12],
-	WORD $0xbc004561 // str s1, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0xaf0 <columns+0xaf0>
-	WORD $0x17ffff9c // b 0x970 <columns+0x970>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef50d // lsl x13, x8,
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x3ced6961 // ldr q1, [x11, x13]
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x3cec6962 // ldr q2, [x11, x12]
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0x910011cb // add x11, x14,
-	WORD $0x910041ad // add x13, x13,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x910021ce // add x14, x14,
-	WORD $0xeb0a01df // cmp x14, x10
-	WORD $0xaa0b03ee // mov x14, x11
-	WORD $0x54fffe6d // b.le 0xb10 <columns+0xb10>
-	WORD $0xeb0b014a // subs x10, x10, x11
-	WORD $0x54fff12d // b.le 0x970 <columns+0x970>
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff0eb // b.lt 0x970 <columns+0x970>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf940000d // ldr x13, [x0]
+	WORD $0xbc404621 // ldr s1, [x17],
+	WORD $0xbc004601 // str s1, [x16],
+	WORD $0xf1000400 // subs x0, x0,
+	WORD $0x54ffffa1 // b.ne 0x820 <columns+0x820>
+	WORD $0x1400001c // b 0x8a0 <columns+0x8a0>
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd37ef50e // lsl x14, x8,
-	WORD $0x8b0b09ce // add x14, x14, x11, lsl
-	WORD $0x8b0e01ad // add x13, x13, x14
-	WORD $0xbc6c79a1 // ldr s1, [x13, x12, lsl
-	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0xb70 <columns+0xb70>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf940080d // ldr x13, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffeeeb // b.lt 0x970 <columns+0x970>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
-	WORD $0x8b0b09ab // add x11, x13, x11, lsl
-	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c015f // cmp x10, x12
-	WORD $0x54ffff81 // b.ne 0xba4 <columns+0xba4>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x540002cb // b.lt 0x8a0 <columns+0x8a0>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x8b110930 // add x16, x9, x17, lsl
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0xbc617a02 // ldr s2, [x16, x1, lsl
+	WORD $0xbc217a22 // str s2, [x17, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01001f // cmp x0, x1
+	WORD $0x54ffff81 // b.ne 0x864 <columns+0x864>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54ffed4b // b.lt 0x970 <columns+0x970>
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc404581 // ldr s1, [x12],
-	WORD $0xbc004561 // str s1, [x11],
-	WORD $0xf100054a // subs x10, x10,
-	WORD $0x54ffffa1 // b.ne 0xbd0 <columns+0xbd0>
-	WORD $0x17ffff64 // b 0x970 <columns+0x970>
-	WORD $0x910043ff // add sp, sp,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x540000cb // b.lt 0x8a0 <columns+0x8a0>
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0xbc404621 // ldr s1, [x17],
+	WORD $0xbc004601 // str s1, [x16],
+	WORD $0xf1000400 // subs x0, x0,
+	WORD $0x54ffffa1 // b.ne 0x890 <columns+0x890>
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x5400122a // b.ge 0xae8 <columns+0xae8>
+	WORD $0x9b0f7d6f // mul x15, x11, x15
+	WORD $0x8b0f11ce // add x14, x14, x15, lsl
+	WORD $0x910003ef // mov x15, sp
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x14000006 // b 0x8d0 <columns+0x8d0>
+	WORD $0xd503201f // nop
+	WORD $0x8b0b01ad // add x13, x13, x11
+	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x540010ea // b.ge 0xae8 <columns+0xae8>
+	WORD $0xcb0d0150 // sub x16, x10, x13
+	WORD $0xeb0b021f // cmp x16, x11
+	WORD $0x9a8bb210 // csel x16, x16, x11, lt
+	WORD $0xf100121f // cmp x16,
+	WORD $0xb4000088 // cbz x8, 0x8f0 <columns+0x8f0>
+	WORD $0x540000ea // b.ge 0x900 <columns+0x900>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x14000017 // b 0x948 <columns+0x948>
+	WORD $0x5400094a // b.ge 0xa18 <columns+0xa18>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x14000055 // b 0xa4c <columns+0xa4c>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xaa0803e0 // mov x0, x8
+	WORD $0xaa0903e1 // mov x1, x9
+	WORD $0xaa0e03e2 // mov x2, x14
+	WORD $0x3cc10402 // ldr q2, [x0],
+	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
+	WORD $0x3cc10443 // ldr q3, [x2],
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e22cc43 // fmla v3.4s, v2.4s, v2.4s
+	WORD $0x3dc00022 // ldr q2, [x1]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3c810422 // str q2, [x1],
+	WORD $0x91001071 // add x17, x3,
+	WORD $0x91002063 // add x3, x3,
+	WORD $0xeb10007f // cmp x3, x16
+	WORD $0xaa1103e3 // mov x3, x17
+	WORD $0x54fffe6d // b.le 0x910 <columns+0x910>
+	WORD $0xeb110210 // subs x16, x16, x17
+	WORD $0x54fffbad // b.le 0x8c0 <columns+0x8c0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fffb4b // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x8b110901 // add x1, x8, x17, lsl
+	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
+	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0x964 <columns+0x964>
+	WORD $0xf100021f // cmp x16,
+	WORD $0x54fffa2d // b.le 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
+	WORD $0x8b1109c1 // add x1, x14, x17, lsl
+	WORD $0xbc607823 // ldr s3, [x1, x0, lsl
+	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0x994 <columns+0x994>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xf100061f // cmp x16,
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0x54fff86b // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x4e23cc62 // fmla v2.4s, v3.4s, v3.4s
+	WORD $0x8b110931 // add x17, x9, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc607a23 // ldr s3, [x17, x0, lsl
+	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0x9d0 <columns+0x9d0>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fff66b // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
+	WORD $0xbc207a22 // str s2, [x17, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0xa00 <columns+0xa00>
+	WORD $0x17ffffab // b 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x3ce069c2 // ldr q2, [x14, x0]
+	WORD $0x3ce06923 // ldr q3, [x9, x0]
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x91001031 // add x17, x1,
+	WORD $0x91002021 // add x1, x1,
+	WORD $0x3ca06922 // str q2, [x9, x0]
+	WORD $0x91004000 // add x0, x0,
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0xaa1103e1 // mov x1, x17
+	WORD $0x54fffecd // b.le 0xa20 <columns+0xa20>
+	WORD $0xeb110210 // subs x16, x16, x17
+	WORD $0x54fff38d // b.le 0x8c0 <columns+0x8c0>
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fff34b // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b1109c1 // add x1, x14, x17, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
+	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0xa70 <columns+0xa70>
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xf100061f // cmp x16,
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0x54fff18b // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x8b110931 // add x17, x9, x17, lsl
+	WORD $0xbc607a23 // ldr s3, [x17, x0, lsl
+	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0xaa0 <columns+0xaa0>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffefeb // b.lt 0x8c0 <columns+0x8c0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
+	WORD $0xbc207a22 // str s2, [x17, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb10001f // cmp x0, x16
+	WORD $0x54ffff8b // b.lt 0xad0 <columns+0xad0>
+	WORD $0x17ffff77 // b 0x8c0 <columns+0x8c0>
+	WORD $0xf9400ff3 // ldr x19, [sp,
+	WORD $0xfd400be8 // ldr d8, [sp,
+	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
@@ -13211,64 +13066,64 @@ TEXT ·sumNEON(SB), 0, $272-8
 
 TEXT sumNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9400c08 // ldr x8, [x0,
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400006a // b.ge 0x18 <sum+0x18>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x1400000f // b 0x50 <sum+0x50>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xa9402c08 // ldp x8, x11, [x0]
-	WORD $0x3cea6900 // ldr q0, [x8, x10]
-	WORD $0x3cea6961 // ldr q1, [x11, x10]
-	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0xa940200b // ldp x11, x8, [x0]
+	WORD $0xa941240a // ldp x10, x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x1c <sum+0x1c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x1400000f // b 0x54 <sum+0x54>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xaa0803ee // mov x14, x8
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xaa0a03f0 // mov x16, x10
+	WORD $0xd503201f // nop
+	WORD $0x3cc105e0 // ldr q0, [x15],
+	WORD $0x3cc105c1 // ldr q1, [x14],
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3caa6900 // str q0, [x8, x10]
-	WORD $0xf9400c08 // ldr x8, [x0,
-	WORD $0x9100212b // add x11, x9,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x9100414a // add x10, x10,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0x54fffead // b.le 0x20 <sum+0x20>
-	WORD $0xeb090108 // subs x8, x8, x9
-	WORD $0x540004ed // b.le 0xf0 <sum+0xf0>
-	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x3c810600 // str q0, [x16],
+	WORD $0x910011ac // add x12, x13,
+	WORD $0x910021ad // add x13, x13,
+	WORD $0xeb0901bf // cmp x13, x9
+	WORD $0xaa0c03ed // mov x13, x12
+	WORD $0x54ffff0d // b.le 0x30 <sum+0x30>
+	WORD $0xeb0c0129 // subs x9, x9, x12
+	WORD $0x540004cd // b.le 0xf0 <sum+0xf0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940000c // ldr x12, [x0]
-	WORD $0x5400044b // b.lt 0xf0 <sum+0xf0>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd37ef52d // lsl x13, x9,
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
-	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400046b // b.lt 0xf0 <sum+0xf0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef58e // lsl x14, x12,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7960 // ldr s0, [x11, x13, lsl
+	WORD $0xbc2d79c0 // str s0, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
 	WORD $0x54ffff81 // b.ne 0x80 <sum+0x80>
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0x5400026b // b.lt 0xf0 <sum+0xf0>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400028b // b.lt 0xf0 <sum+0xf0>
 	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b090989 // add x9, x12, x9, lsl
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
 	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc6b7901 // ldr s1, [x8, x11, lsl
 	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
 	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0xb4 <sum+0xb4>
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xb0 <sum+0xb0>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540000cb // b.lt 0xf0 <sum+0xf0>
-	WORD $0x910003e9 // mov x9, sp
-	WORD $0xbc404520 // ldr s0, [x9],
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540000eb // b.lt 0xf0 <sum+0xf0>
+	WORD $0x910003e8 // mov x8, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404500 // ldr s0, [x8],
 	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
+	WORD $0xf1000529 // subs x9, x9,
 	WORD $0x54ffffa1 // b.ne 0xe0 <sum+0xe0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
@@ -13287,41 +13142,41 @@ TEXT ·axpyNEON(SB), 0, $272-8
 
 TEXT axpyNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xa940240a // ldp x10, x9, [x0]
+	WORD $0xf9400808 // ldr x8, [x0,
 	WORD $0xbd401800 // ldr s0, [x0,
-	WORD $0xf9400808 // ldr x8, [x0,
 	WORD $0xf100111f // cmp x8,
-	WORD $0x5400006a // b.ge 0x1c <axpy+0x1c>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x1400000e // b 0x50 <axpy+0x50>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xa940200b // ldp x11, x8, [x0]
-	WORD $0x3cea6961 // ldr q1, [x11, x10]
-	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x5400006a // b.ge 0x20 <axpy+0x20>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400000e // b 0x54 <axpy+0x54>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa0a03ed // mov x13, x10
+	WORD $0xaa0903ee // mov x14, x9
+	WORD $0xd503201f // nop
+	WORD $0x3cc105a1 // ldr q1, [x13],
+	WORD $0x3dc001c2 // ldr q2, [x14]
 	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
-	WORD $0x3caa6902 // str q2, [x8, x10]
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0x9100212b // add x11, x9,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x9100414a // add x10, x10,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0x54fffecd // b.le 0x24 <axpy+0x24>
-	WORD $0xeb090108 // subs x8, x8, x9
-	WORD $0x540004ed // b.le 0xf0 <axpy+0xf0>
+	WORD $0x3c8105c2 // str q2, [x14],
+	WORD $0x9100118b // add x11, x12,
+	WORD $0x9100218c // add x12, x12,
+	WORD $0xeb08019f // cmp x12, x8
+	WORD $0xaa0b03ec // mov x12, x11
+	WORD $0x54ffff0d // b.le 0x30 <axpy+0x30>
+	WORD $0xeb0b0108 // subs x8, x8, x11
+	WORD $0x540004cd // b.le 0xf0 <axpy+0xf0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0xa940300b // ldp x11, x12, [x0]
 	WORD $0x5400046b // b.lt 0xf0 <axpy+0xf0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xd37ef52d // lsl x13, x9,
-	WORD $0x8b0d0189 // add x9, x12, x13
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x910003ec // mov x12, sp
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef56b // lsl x11, x11,
+	WORD $0x8b0b0129 // add x9, x9, x11
+	WORD $0x8b0b014a // add x10, x10, x11
+	WORD $0x910003eb // mov x11, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc6a7961 // ldr s1, [x11, x10, lsl
-	WORD $0xbc2a7981 // str s1, [x12, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0xbc6c7941 // ldr s1, [x10, x12, lsl
+	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
 	WORD $0x54ffff81 // b.ne 0x80 <axpy+0x80>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
@@ -13363,53 +13218,49 @@ TEXT ·scaleNEON(SB), 0, $272-8
 
 TEXT scaleNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0x91004008 // add x8, x0,
-	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
-	WORD $0xf9400408 // ldr x8, [x0,
+	WORD $0xa9402009 // ldp x9, x8, [x0]
+	WORD $0x9100400a // add x10, x0,
+	WORD $0x4d40c940 // ld1r { v0.4s }, [x10]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x5400006a // b.ge 0x20 <scale+0x20>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x1400000f // b 0x58 <scale+0x58>
 	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x1400000d // b 0x50 <scale+0x50>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xaa0903ec // mov x12, x9
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xf9400008 // ldr x8, [x0]
-	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3dc00181 // ldr q1, [x12]
 	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
-	WORD $0x3caa6901 // str q1, [x8, x10]
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x9100212b // add x11, x9,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x9100414a // add x10, x10,
+	WORD $0x3c810581 // str q1, [x12],
+	WORD $0x9100116a // add x10, x11,
+	WORD $0x9100216b // add x11, x11,
 	WORD $0xeb08017f // cmp x11, x8
-	WORD $0x54fffeed // b.le 0x30 <scale+0x30>
-	WORD $0xeb090108 // subs x8, x8, x9
-	WORD $0x5400032d // b.le 0xc0 <scale+0xc0>
-	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0xaa0a03eb // mov x11, x10
+	WORD $0x54ffff2d // b.le 0x30 <scale+0x30>
+	WORD $0xeb0a0108 // subs x8, x8, x10
+	WORD $0x540002ed // b.le 0xb0 <scale+0xb0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540002ab // b.lt 0xc0 <scale+0xc0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x8b090969 // add x9, x11, x9, lsl
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc6a7921 // ldr s1, [x9, x10, lsl
-	WORD $0xbc2a7961 // str s1, [x11, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54ffff81 // b.ne 0x80 <scale+0x80>
+	WORD $0x5400028b // b.lt 0xb0 <scale+0xb0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0929 // add x9, x9, x10, lsl
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
+	WORD $0xbc2b7941 // str s1, [x10, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x70 <scale+0x70>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540000eb // b.lt 0xc0 <scale+0xc0>
+	WORD $0x540000eb // b.lt 0xb0 <scale+0xb0>
 	WORD $0x910003ea // mov x10, sp
 	WORD $0xd503201f // nop
 	WORD $0xbc404540 // ldr s0, [x10],
 	WORD $0xbc004520 // str s0, [x9],
 	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0xb0 <scale+0xb0>
+	WORD $0x54ffffa1 // b.ne 0xa0 <scale+0xa0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13427,201 +13278,185 @@ TEXT ·descendNEON(SB), 0, $272-8
 
 TEXT descendNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa941a408 // ldp x8, x9, [x0,
-	WORD $0xf100111f // cmp x8,
-	WORD $0xb4000089 // cbz x9, 0x1c <descend+0x1c>
-	WORD $0x540000ca // b.ge 0x28 <descend+0x28>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x1400001b // b 0x84 <descend+0x84>
-	WORD $0x54000c6a // b.ge 0x1a8 <descend+0x1a8>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x14000076 // b 0x1fc <descend+0x1fc>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xa9402c08 // ldp x8, x11, [x0]
-	WORD $0x3ce96900 // ldr q0, [x8, x9]
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0x3ce96901 // ldr q1, [x8, x9]
-	WORD $0x2d458803 // ldp s3, s2, [x0,
-	WORD $0x3ce96964 // ldr q4, [x11, x9]
-	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
-	WORD $0x4ea11c22 // mov v2.16b, v1.16b
-	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
-	WORD $0x3ca96962 // str q2, [x11, x9]
-	WORD $0x2d450c04 // ldp s4, s3, [x0,
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0xf9400008 // ldr x8, [x0]
-	WORD $0x4f845020 // fmls v0.4s, v1.4s, v4.s[0]
-	WORD $0x3ca96900 // str q0, [x8, x9]
-	WORD $0xf9400c08 // ldr x8, [x0,
-	WORD $0x9100214b // add x11, x10,
-	WORD $0x9100114a // add x10, x10,
-	WORD $0x91004129 // add x9, x9,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0x54fffd8d // b.le 0x30 <descend+0x30>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x5400144d // b.le 0x310 <descend+0x310>
-	WORD $0xf9400009 // ldr x9, [x0]
+	WORD $0xa940200a // ldp x10, x8, [x0]
+	WORD $0xa9412c09 // ldp x9, x11, [x0,
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0x2d450400 // ldp s0, s1, [x0,
+	WORD $0x52b0000d // mov w13,
+	WORD $0x1e2701a2 // fmov s2, w13
+	WORD $0x6e201c40 // eor v0.16b, v2.16b, v0.16b
+	WORD $0xbd403002 // ldr s2, [x0,
+	WORD $0xf100117f // cmp x11,
+	WORD $0xb400008c // cbz x12, 0x38 <descend+0x38>
+	WORD $0x540000ca // b.ge 0x44 <descend+0x44>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000017 // b 0x90 <descend+0x90>
+	WORD $0x54000aea // b.ge 0x194 <descend+0x194>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000066 // b 0x1d8 <descend+0x1d8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xaa0903ee // mov x14, x9
+	WORD $0xaa0a03ef // mov x15, x10
+	WORD $0x3cc105c3 // ldr q3, [x14],
+	WORD $0x3dc001e4 // ldr q4, [x15]
+	WORD $0x4f821083 // fmla v3.4s, v4.4s, v2.s[0]
+	WORD $0x3dc001a5 // ldr q5, [x13]
+	WORD $0x4ea31c66 // mov v6.16b, v3.16b
+	WORD $0x4f8110a6 // fmla v6.4s, v5.4s, v1.s[0]
+	WORD $0x3c8105a6 // str q6, [x13],
+	WORD $0x4f8110c3 // fmla v3.4s, v6.4s, v1.s[0]
+	WORD $0x4f801064 // fmla v4.4s, v3.4s, v0.s[0]
+	WORD $0x3c8105e4 // str q4, [x15],
+	WORD $0x9100120c // add x12, x16,
+	WORD $0x91002210 // add x16, x16,
+	WORD $0xeb0b021f // cmp x16, x11
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0x54fffe4d // b.le 0x54 <descend+0x54>
+	WORD $0xeb0c016b // subs x11, x11, x12
+	WORD $0x540011ed // b.le 0x2d0 <descend+0x2d0>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540013cb // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a0929 // add x9, x9, x10, lsl
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7920 // ldr s0, [x9, x11, lsl
-	WORD $0xbc2b7980 // str s0, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400118b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xbc6d7943 // ldr s3, [x10, x13, lsl
+	WORD $0xbc2d79c3 // str s3, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d017f // cmp x11, x13
 	WORD $0x54ffff81 // b.ne 0xb0 <descend+0xb0>
-	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xbd403002 // ldr s2, [x0,
-	WORD $0xf940080c // ldr x12, [x0,
-	WORD $0x540011cb // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a098c // add x12, x12, x10, lsl
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0xf0 <descend+0xf0>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xbd402c03 // ldr s3, [x0,
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0x54000fcb // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
-	WORD $0x8b0a098a // add x10, x12, x10, lsl
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7942 // ldr s2, [x10, x11, lsl
-	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x130 <descend+0x130>
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400100b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xbc6d7924 // ldr s4, [x9, x13, lsl
+	WORD $0xbc2d79c4 // str s4, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d017f // cmp x11, x13
+	WORD $0x54ffff81 // b.ne 0xe0 <descend+0xe0>
 	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0x4ea11c22 // mov v2.16b, v1.16b
-	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
-	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000dcb // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7983 // ldr s3, [x12, x11, lsl
-	WORD $0xbc2b7943 // str s3, [x10, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x164 <descend+0x164>
-	WORD $0x2d450c04 // ldp s4, s3, [x0,
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0x4f845020 // fmls v0.4s, v1.4s, v4.s[0]
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000c2b // b.lt 0x310 <descend+0x310>
-	WORD $0x910003ea // mov x10, sp
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x194 <descend+0x194>
-	WORD $0x1400005b // b 0x310 <descend+0x310>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54000e8b // b.lt 0x2d0 <descend+0x2d0>
 	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xa9402c08 // ldp x8, x11, [x0]
-	WORD $0x3ce96900 // ldr q0, [x8, x9]
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0x3ce96901 // ldr q1, [x8, x9]
-	WORD $0x2d458803 // ldp s3, s2, [x0,
-	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
-	WORD $0x3ce96962 // ldr q2, [x11, x9]
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0x3ca96961 // str q1, [x11, x9]
-	WORD $0xf9400008 // ldr x8, [x0]
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0x4f825020 // fmls v0.4s, v1.4s, v2.s[0]
-	WORD $0x3ca96900 // str q0, [x8, x9]
-	WORD $0xf9400c08 // ldr x8, [x0,
-	WORD $0x9100214b // add x11, x10,
-	WORD $0x9100114a // add x10, x10,
-	WORD $0x91004129 // add x9, x9,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0x54fffdcd // b.le 0x1b0 <descend+0x1b0>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x5400088d // b.le 0x310 <descend+0x310>
-	WORD $0xf9400009 // ldr x9, [x0]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400080b // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a0929 // add x9, x9, x10, lsl
+	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
 	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7920 // ldr s0, [x9, x11, lsl
-	WORD $0xbc2b7980 // str s0, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x220 <descend+0x220>
-	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xbd403002 // ldr s2, [x0,
-	WORD $0xf940080c // ldr x12, [x0,
-	WORD $0x5400064b // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0a098c // add x12, x12, x10, lsl
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x260 <descend+0x260>
-	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xbd402c03 // ldr s3, [x0,
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0x5400044b // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x4f821001 // fmla v1.4s, v0.4s, v2.s[0]
-	WORD $0x8b0a098a // add x10, x12, x10, lsl
+	WORD $0xbc697902 // ldr s2, [x8, x9, lsl
+	WORD $0xbc297982 // str s2, [x12, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x114 <descend+0x114>
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x4ea41c82 // mov v2.16b, v4.16b
+	WORD $0x4f8110a2 // fmla v2.4s, v5.4s, v1.s[0]
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54000cab // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03e9 // mov x9, xzr
 	WORD $0x910003ec // mov x12, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc6b7942 // ldr s2, [x10, x11, lsl
-	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x2a0 <descend+0x2a0>
+	WORD $0xd503201f // nop
+	WORD $0xbc697985 // ldr s5, [x12, x9, lsl
+	WORD $0xbc297905 // str s5, [x8, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x150 <descend+0x150>
+	WORD $0x4f811044 // fmla v4.4s, v2.4s, v1.s[0]
+	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
+	WORD $0x3d8003e3 // str q3, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54000aeb // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0x910003e8 // mov x8, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc404500 // ldr s0, [x8],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf100056b // subs x11, x11,
+	WORD $0x54ffffa1 // b.ne 0x180 <descend+0x180>
+	WORD $0x14000050 // b 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xaa0903ee // mov x14, x9
+	WORD $0xaa0a03ef // mov x15, x10
+	WORD $0x3dc001e3 // ldr q3, [x15]
+	WORD $0x3cc105c4 // ldr q4, [x14],
+	WORD $0x3dc001a5 // ldr q5, [x13]
+	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
+	WORD $0x4f8110a4 // fmla v4.4s, v5.4s, v1.s[0]
+	WORD $0x3c8105a4 // str q4, [x13],
+	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
+	WORD $0x3c8105e3 // str q3, [x15],
+	WORD $0x9100120c // add x12, x16,
+	WORD $0x91002210 // add x16, x16,
+	WORD $0xeb0b021f // cmp x16, x11
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0x54fffe8d // b.le 0x1a4 <descend+0x1a4>
+	WORD $0xeb0c016b // subs x11, x11, x12
+	WORD $0x540007ad // b.le 0x2d0 <descend+0x2d0>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400074b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7943 // ldr s3, [x10, x13, lsl
+	WORD $0xbc2d79c3 // str s3, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d017f // cmp x11, x13
+	WORD $0x54ffff81 // b.ne 0x200 <descend+0x200>
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400058b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xbc6d7924 // ldr s4, [x9, x13, lsl
+	WORD $0xbc2d79c4 // str s4, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d017f // cmp x11, x13
+	WORD $0x54ffff81 // b.ne 0x230 <descend+0x230>
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400040b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc697902 // ldr s2, [x8, x9, lsl
+	WORD $0xbc297982 // str s2, [x12, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x264 <descend+0x264>
 	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400026b // b.lt 0x310 <descend+0x310>
-	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x4f811044 // fmla v4.4s, v2.4s, v1.s[0]
+	WORD $0x3d8003e4 // str q4, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400024b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xaa1f03e9 // mov x9, xzr
 	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7982 // ldr s2, [x12, x11, lsl
-	WORD $0xbc2b7942 // str s2, [x10, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x2d0 <descend+0x2d0>
-	WORD $0xbd402802 // ldr s2, [x0,
-	WORD $0x4f825020 // fmls v0.4s, v1.4s, v2.s[0]
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540000eb // b.lt 0x310 <descend+0x310>
-	WORD $0x910003ea // mov x10, sp
+	WORD $0xbc697981 // ldr s1, [x12, x9, lsl
+	WORD $0xbc297901 // str s1, [x8, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x294 <descend+0x294>
+	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
+	WORD $0x3d8003e3 // str q3, [sp]
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540000eb // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0x910003e8 // mov x8, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x300 <descend+0x300>
+	WORD $0xbc404500 // ldr s0, [x8],
+	WORD $0xbc004540 // str s0, [x10],
+	WORD $0xf100056b // subs x11, x11,
+	WORD $0x54ffffa1 // b.ne 0x2c0 <descend+0x2c0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13639,77 +13474,73 @@ TEXT ·maskNEON(SB), 0, $272-8
 
 TEXT maskNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0x91008008 // add x8, x0,
-	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
-	WORD $0xf9400c0a // ldr x10, [x0,
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400006a // b.ge 0x20 <mask+0x20>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x14000014 // b 0x6c <mask+0x6c>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa9402c0a // ldp x10, x11, [x0]
-	WORD $0x3ce86941 // ldr q1, [x10, x8]
-	WORD $0x3ce86962 // ldr q2, [x11, x8]
-	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
-	WORD $0x6e22e402 // fcmge v2.4s, v0.4s, v2.4s
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
-	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
-	WORD $0x3ca86941 // str q1, [x10, x8]
-	WORD $0xf9400c0a // ldr x10, [x0,
-	WORD $0x9100212b // add x11, x9,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x91004108 // add x8, x8,
-	WORD $0xeb0a017f // cmp x11, x10
-	WORD $0x54fffe4d // b.le 0x30 <mask+0x30>
-	WORD $0xeb090148 // subs x8, x10, x9
-	WORD $0x5400058d // b.le 0x120 <mask+0x120>
-	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0xa940200b // ldp x11, x8, [x0]
+	WORD $0xa941240a // ldp x10, x9, [x0,
+	WORD $0x9100800c // add x12, x0,
+	WORD $0x4d40c980 // ld1r { v0.4s }, [x12]
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x24 <mask+0x24>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000011 // b 0x64 <mask+0x64>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xaa0803ee // mov x14, x8
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xaa0a03f0 // mov x16, x10
+	WORD $0x3cc105c1 // ldr q1, [x14],
+	WORD $0x4ea0c822 // fcmgt v2.4s, v1.4s,
+	WORD $0x6e21e401 // fcmge v1.4s, v0.4s, v1.4s
+	WORD $0x3cc105e3 // ldr q3, [x15],
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
+	WORD $0x3c810601 // str q1, [x16],
+	WORD $0x910011ac // add x12, x13,
+	WORD $0x910021ad // add x13, x13,
+	WORD $0xeb0901bf // cmp x13, x9
+	WORD $0xaa0c03ed // mov x13, x12
+	WORD $0x54fffead // b.le 0x34 <mask+0x34>
+	WORD $0xeb0c0129 // subs x9, x9, x12
+	WORD $0x5400054d // b.le 0x110 <mask+0x110>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940000c // ldr x12, [x0]
-	WORD $0x540004eb // b.lt 0x120 <mask+0x120>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd37ef52d // lsl x13, x9,
-	WORD $0x8b0d014a // add x10, x10, x13
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0x910003ed // mov x13, sp
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540004eb // b.lt 0x110 <mask+0x110>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef58e // lsl x14, x12,
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x910003ee // mov x14, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0xa0 <mask+0xa0>
+	WORD $0xbc6d7961 // ldr s1, [x11, x13, lsl
+	WORD $0xbc2d79c1 // str s1, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x90 <mask+0x90>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0x540002eb // b.lt 0x120 <mask+0x120>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400030b // b.lt 0x110 <mask+0x110>
 	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b090989 // add x9, x12, x9, lsl
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
 	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7922 // ldr s2, [x9, x11, lsl
+	WORD $0xbc6b7902 // ldr s2, [x8, x11, lsl
 	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
 	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0xd4 <mask+0xd4>
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xc0 <mask+0xc0>
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
 	WORD $0x6e22e400 // fcmge v0.4s, v0.4s, v2.4s
 	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
 	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540000eb // b.lt 0x120 <mask+0x120>
-	WORD $0x910003e9 // mov x9, sp
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400010b // b.lt 0x110 <mask+0x110>
+	WORD $0x910003e8 // mov x8, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404520 // ldr s0, [x9],
+	WORD $0xd503201f // nop
+	WORD $0xbc404500 // ldr s0, [x8],
 	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0x110 <mask+0x110>
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x100 <mask+0x100>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -14636,58 +14467,54 @@ TEXT ·encodeHalfNEON(SB), 0, $288-8
 
 TEXT encodeHalfNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10083ff // sub sp, sp,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0xf100117f // cmp x11,
-	WORD $0x5400006a // b.ge 0x18 <encodeHalf+0x18>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x1400000f // b 0x50 <encodeHalf+0x50>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xa940300b // ldp x11, x12, [x0]
-	WORD $0x3cea6960 // ldr q0, [x11, x10]
+	WORD $0xa940200a // ldp x10, x8, [x0]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x1c <encodeHalf+0x1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400000e // b 0x50 <encodeHalf+0x50>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc105c0 // ldr q0, [x14],
 	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
-	WORD $0xfc296980 // str d0, [x12, x9]
-	WORD $0x9100210c // add x12, x8,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x91001108 // add x8, x8,
-	WORD $0x9100414a // add x10, x10,
-	WORD $0x91002129 // add x9, x9,
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x54fffecd // b.le 0x24 <encodeHalf+0x24>
-	WORD $0xeb080169 // subs x9, x11, x8
-	WORD $0x5400040d // b.le 0xd4 <encodeHalf+0xd4>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x910043eb // add x11, sp,
-	WORD $0xb82a697f // str wzr, [x11, x10]
-	WORD $0x9100114a // add x10, x10,
-	WORD $0xf100415f // cmp x10,
+	WORD $0x9100118b // add x11, x12,
+	WORD $0xfc0085a0 // str d0, [x13],
+	WORD $0x9100218c // add x12, x12,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0xaa0b03ec // mov x12, x11
+	WORD $0x54ffff2d // b.le 0x30 <encodeHalf+0x30>
+	WORD $0xeb0b0129 // subs x9, x9, x11
+	WORD $0x5400038d // b.le 0xc4 <encodeHalf+0xc4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910043ed // add x13, sp,
+	WORD $0xb82c69bf // str wzr, [x13, x12]
+	WORD $0x9100118c // add x12, x12,
+	WORD $0xf100419f // cmp x12,
 	WORD $0x54ffffa1 // b.ne 0x60 <encodeHalf+0x60>
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400030b // b.lt 0xd4 <encodeHalf+0xd4>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x8b08096b // add x11, x11, x8, lsl
-	WORD $0x910043ec // add x12, sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
-	WORD $0xbc2a7980 // str s0, [x12, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x90 <encodeHalf+0x90>
+	WORD $0x5400028b // b.lt 0xc4 <encodeHalf+0xc4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b094a // add x10, x10, x11, lsl
+	WORD $0x910043ed // add x13, sp,
+	WORD $0xbc6c7940 // ldr s0, [x10, x12, lsl
+	WORD $0xbc2c79a0 // str s0, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c013f // cmp x9, x12
+	WORD $0x54ffff81 // b.ne 0x84 <encodeHalf+0x84>
 	WORD $0x3dc007e0 // ldr q0, [sp,
 	WORD $0x0e216800 // fcvtn v0.4h, v0.4s
 	WORD $0xfd0007e0 // str d0, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0xd4 <encodeHalf+0xd4>
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0x8b080548 // add x8, x10, x8, lsl
+	WORD $0x540000eb // b.lt 0xc4 <encodeHalf+0xc4>
+	WORD $0x8b0b0508 // add x8, x8, x11, lsl
 	WORD $0x910023ea // add x10, sp,
 	WORD $0x7840254b // ldrh w11, [x10],
 	WORD $0x7800250b // strh w11, [x8],
 	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0xc4 <encodeHalf+0xc4>
+	WORD $0x54ffffa1 // b.ne 0xb4 <encodeHalf+0xb4>
 	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -14705,61 +14532,57 @@ TEXT ·decodeHalfNEON(SB), 0, $288-8
 
 TEXT decodeHalfNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10083ff // sub sp, sp,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0xf100117f // cmp x11,
-	WORD $0x5400006a // b.ge 0x18 <decodeHalf+0x18>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x1400000f // b 0x50 <decodeHalf+0x50>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xa940300b // ldp x11, x12, [x0]
-	WORD $0xfc6a6960 // ldr d0, [x11, x10]
+	WORD $0xa940200a // ldp x10, x8, [x0]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x1c <decodeHalf+0x1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x1400000e // b 0x50 <decodeHalf+0x50>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xfc4085c0 // ldr d0, [x14],
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
-	WORD $0x3ca86980 // str q0, [x12, x8]
-	WORD $0x9100212c // add x12, x9,
-	WORD $0xf940080b // ldr x11, [x0,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x9100214a // add x10, x10,
-	WORD $0x91004108 // add x8, x8,
-	WORD $0xeb0b019f // cmp x12, x11
-	WORD $0x54fffecd // b.le 0x24 <decodeHalf+0x24>
-	WORD $0xeb090168 // subs x8, x11, x9
-	WORD $0x5400046d // b.le 0xe0 <decodeHalf+0xe0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x910063eb // add x11, sp,
-	WORD $0x782a697f // strh wzr, [x11, x10]
-	WORD $0x9100094a // add x10, x10,
-	WORD $0xf100215f // cmp x10,
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0x9100118b // add x11, x12,
+	WORD $0x9100218c // add x12, x12,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0xaa0b03ec // mov x12, x11
+	WORD $0x54ffff2d // b.le 0x30 <decodeHalf+0x30>
+	WORD $0xeb0b0129 // subs x9, x9, x11
+	WORD $0x540003ed // b.le 0xd0 <decodeHalf+0xd0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910063ed // add x13, sp,
+	WORD $0x782c69bf // strh wzr, [x13, x12]
+	WORD $0x9100098c // add x12, x12,
+	WORD $0xf100219f // cmp x12,
 	WORD $0x54ffffa1 // b.ne 0x60 <decodeHalf+0x60>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400036b // b.lt 0xe0 <decodeHalf+0xe0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x8b09056b // add x11, x11, x9, lsl
-	WORD $0x910063ec // add x12, sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xd37ff94d // lsl x13, x10,
-	WORD $0x786d696e // ldrh w14, [x11, x13]
-	WORD $0x782d698e // strh w14, [x12, x13]
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54ffff61 // b.ne 0x90 <decodeHalf+0x90>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540002eb // b.lt 0xd0 <decodeHalf+0xd0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0b054a // add x10, x10, x11, lsl
+	WORD $0x910063ed // add x13, sp,
+	WORD $0xd37ff98e // lsl x14, x12,
+	WORD $0x786e694f // ldrh w15, [x10, x14]
+	WORD $0x782e69af // strh w15, [x13, x14]
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c013f // cmp x9, x12
+	WORD $0x54ffff61 // b.ne 0x84 <decodeHalf+0x84>
 	WORD $0xfd400fe0 // ldr d0, [sp,
 	WORD $0x0e217800 // fcvtl v0.4s, v0.4h
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400014b // b.lt 0xe0 <decodeHalf+0xe0>
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0x8b090949 // add x9, x10, x9, lsl
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400012b // b.lt 0xd0 <decodeHalf+0xd0>
+	WORD $0x8b0b0908 // add x8, x8, x11, lsl
 	WORD $0x910003ea // mov x10, sp
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0xd0 <decodeHalf+0xd0>
+	WORD $0xbc004500 // str s0, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0xc0 <decodeHalf+0xc0>
 	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -14777,87 +14600,85 @@ TEXT ·encodeInt8NEON(SB), 0, $288-8
 
 TEXT encodeInt8NEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10083ff // sub sp, sp,
-	WORD $0x52b85fc8 // mov w8,
-	WORD $0x52a85fc9 // mov w9,
-	WORD $0x52a9680a // mov w10,
+	WORD $0xa9402009 // ldp x9, x8, [x0]
 	WORD $0x9100600b // add x11, x0,
-	WORD $0x4d40c962 // ld1r { v2.4s }, [x11]
-	WORD $0x1e270100 // fmov s0, w8
+	WORD $0x52b85fcc // mov w12,
+	WORD $0x52a85fcd // mov w13,
+	WORD $0xf940080a // ldr x10, [x0,
+	WORD $0x52a9680e // mov w14,
+	WORD $0x4d40c963 // ld1r { v3.4s }, [x11]
+	WORD $0x1e270180 // fmov s0, w12
 	WORD $0x4e040401 // dup v1.4s, v0.s[0]
-	WORD $0x1e270123 // fmov s3, w9
-	WORD $0x4e040d40 // dup v0.4s, w10
-	WORD $0x4e040463 // dup v3.4s, v3.s[0]
-	WORD $0xf9400809 // ldr x9, [x0,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x5400006a // b.ge 0x40 <encodeInt8+0x40>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x14000019 // b 0xa0 <encodeInt8+0xa0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0x1e2701a0 // fmov s0, w13
+	WORD $0x4e040402 // dup v2.4s, v0.s[0]
+	WORD $0x4e040dc0 // dup v0.4s, w14
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400006a // b.ge 0x44 <encodeInt8+0x44>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x14000016 // b 0x98 <encodeInt8+0x98>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa0903ed // mov x13, x9
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa9402c09 // ldp x9, x11, [x0]
-	WORD $0x3cea6924 // ldr q4, [x9, x10]
-	WORD $0x6e24dc44 // fmul v4.4s, v2.4s, v4.4s
+	WORD $0x3cc105a4 // ldr q4, [x13],
+	WORD $0x6e24dc64 // fmul v4.4s, v3.4s, v4.4s
 	WORD $0x4e24e485 // fcmeq v5.4s, v4.4s, v4.4s
 	WORD $0x4e251c84 // and v4.16b, v4.16b, v5.16b
 	WORD $0x6ea4e425 // fcmgt v5.4s, v1.4s, v4.4s
 	WORD $0x6ea51c24 // bit v4.16b, v1.16b, v5.16b
-	WORD $0x6ea3e485 // fcmgt v5.4s, v4.4s, v3.4s
-	WORD $0x6ea51c64 // bit v4.16b, v3.16b, v5.16b
+	WORD $0x6ea2e485 // fcmgt v5.4s, v4.4s, v2.4s
+	WORD $0x6ea51c44 // bit v4.16b, v2.16b, v5.16b
 	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
 	WORD $0x6ea08484 // sub v4.4s, v4.4s, v0.4s
 	WORD $0x0e612884 // xtn v4.4h, v4.4s
 	WORD $0x0e001884 // uzp1 v4.8b, v4.8b, v0.8b
-	WORD $0xbc286964 // str s4, [x11, x8]
-	WORD $0xf9400809 // ldr x9, [x0,
-	WORD $0x9100210b // add x11, x8,
-	WORD $0x9100414a // add x10, x10,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x91001108 // add x8, x8,
-	WORD $0x54fffdad // b.le 0x50 <encodeInt8+0x50>
-	WORD $0xeb08012a // subs x10, x9, x8
-	WORD $0x5400052d // b.le 0x148 <encodeInt8+0x148>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x910043ec // add x12, sp,
-	WORD $0xb82b699f // str wzr, [x12, x11]
-	WORD $0x9100116b // add x11, x11,
-	WORD $0xf100417f // cmp x11,
+	WORD $0x9100118b // add x11, x12,
+	WORD $0xbc2c6904 // str s4, [x8, x12]
+	WORD $0x9100218c // add x12, x12,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0xaa0b03ec // mov x12, x11
+	WORD $0x54fffded // b.le 0x50 <encodeInt8+0x50>
+	WORD $0xeb0b014a // subs x10, x10, x11
+	WORD $0x5400052d // b.le 0x140 <encodeInt8+0x140>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910043ed // add x13, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xb82c69bf // str wzr, [x13, x12]
+	WORD $0x9100118c // add x12, x12,
+	WORD $0xf100419f // cmp x12,
 	WORD $0x54ffffa1 // b.ne 0xb0 <encodeInt8+0xb0>
 	WORD $0xf100055f // cmp x10,
-	WORD $0x5400016b // b.lt 0xf0 <encodeInt8+0xf0>
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x5400010b // b.lt 0xe4 <encodeInt8+0xe4>
+	WORD $0x8b0b0929 // add x9, x9, x11, lsl
 	WORD $0x910043ec // add x12, sp,
 	WORD $0xaa0a03ed // mov x13, x10
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404564 // ldr s4, [x11],
+	WORD $0xbc404524 // ldr s4, [x9],
 	WORD $0xbc004584 // str s4, [x12],
 	WORD $0xf10005ad // subs x13, x13,
-	WORD $0x54ffffa1 // b.ne 0xe0 <encodeInt8+0xe0>
+	WORD $0x54ffffa1 // b.ne 0xd4 <encodeInt8+0xd4>
 	WORD $0x3dc007e4 // ldr q4, [sp,
-	WORD $0x6e24dc42 // fmul v2.4s, v2.4s, v4.4s
-	WORD $0x4e22e444 // fcmeq v4.4s, v2.4s, v2.4s
-	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
-	WORD $0x6ea2e424 // fcmgt v4.4s, v1.4s, v2.4s
-	WORD $0x6ee41c41 // bif v1.16b, v2.16b, v4.16b
-	WORD $0x6ea3e422 // fcmgt v2.4s, v1.4s, v3.4s
-	WORD $0x6ea21c61 // bit v1.16b, v3.16b, v2.16b
+	WORD $0x6e24dc63 // fmul v3.4s, v3.4s, v4.4s
+	WORD $0x4e23e464 // fcmeq v4.4s, v3.4s, v3.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x6ea3e424 // fcmgt v4.4s, v1.4s, v3.4s
+	WORD $0x6ee41c61 // bif v1.16b, v3.16b, v4.16b
+	WORD $0x6ea2e423 // fcmgt v3.4s, v1.4s, v2.4s
+	WORD $0x6ea31c41 // bit v1.16b, v2.16b, v3.16b
 	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
 	WORD $0x6ea08420 // sub v0.4s, v1.4s, v0.4s
 	WORD $0x0e612800 // xtn v0.4h, v0.4s
 	WORD $0x0e001800 // uzp1 v0.8b, v0.8b, v0.8b
 	WORD $0xbd000fe0 // str s0, [sp,
 	WORD $0xf100055f // cmp x10,
-	WORD $0x5400010b // b.lt 0x148 <encodeInt8+0x148>
-	WORD $0x910033ea // add x10, sp,
-	WORD $0x3840154b // ldrb w11, [x10],
-	WORD $0xf940040c // ldr x12, [x0,
-	WORD $0x3828698b // strb w11, [x12, x8]
-	WORD $0x91000508 // add x8, x8,
-	WORD $0xeb08013f // cmp x9, x8
-	WORD $0x54ffff61 // b.ne 0x130 <encodeInt8+0x130>
+	WORD $0x5400012b // b.lt 0x140 <encodeInt8+0x140>
+	WORD $0x8b0b0108 // add x8, x8, x11
+	WORD $0x910033e9 // add x9, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3840152b // ldrb w11, [x9],
+	WORD $0x3800150b // strb w11, [x8],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffffa1 // b.ne 0x130 <encodeInt8+0x130>
 	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -14875,70 +14696,62 @@ TEXT ·decodeInt8NEON(SB), 0, $288-8
 
 TEXT decodeInt8NEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10083ff // sub sp, sp,
-	WORD $0x91006008 // add x8, x0,
-	WORD $0x4d40c900 // ld1r { v0.4s }, [x8]
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400006a // b.ge 0x20 <decodeInt8+0x20>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x14000013 // b 0x68 <decodeInt8+0x68>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xa940200b // ldp x11, x8, [x0]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0x9100600a // add x10, x0,
+	WORD $0x4d40c940 // ld1r { v0.4s }, [x10]
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x24 <decodeInt8+0x24>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x14000010 // b 0x60 <decodeInt8+0x60>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xaa0803ed // mov x13, x8
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa9402c0a // ldp x10, x11, [x0]
-	WORD $0x8b09014a // add x10, x10, x9
+	WORD $0x8b0c016a // add x10, x11, x12
 	WORD $0x0d40c941 // ld1r { v1.2s }, [x10]
 	WORD $0x0f08a421 // sshll v1.8h, v1.8b,
 	WORD $0x0f10a421 // sshll v1.4s, v1.4h,
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
 	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
-	WORD $0x3ca86961 // str q1, [x11, x8]
-	WORD $0xf940080a // ldr x10, [x0,
-	WORD $0x9100212b // add x11, x9,
-	WORD $0x91001129 // add x9, x9,
-	WORD $0x91004108 // add x8, x8,
-	WORD $0xeb0a017f // cmp x11, x10
-	WORD $0x54fffe6d // b.le 0x30 <decodeInt8+0x30>
-	WORD $0xeb090148 // subs x8, x10, x9
-	WORD $0x540004cd // b.le 0x104 <decodeInt8+0x104>
-	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x3c8105a1 // str q1, [x13],
+	WORD $0x9100118a // add x10, x12,
+	WORD $0x9100218c // add x12, x12,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0xaa0a03ec // mov x12, x10
+	WORD $0x54fffead // b.le 0x30 <decodeInt8+0x30>
+	WORD $0xeb0a0129 // subs x9, x9, x10
+	WORD $0x5400040d // b.le 0xe4 <decodeInt8+0xe4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x910073ed // add x13, sp,
+	WORD $0x382c69bf // strb wzr, [x13, x12]
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xf100119f // cmp x12,
+	WORD $0x54ffffa1 // b.ne 0x70 <decodeInt8+0x70>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400034b // b.lt 0xec <decodeInt8+0xec>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0a016b // add x11, x11, x10
+	WORD $0x910073ed // add x13, sp,
+	WORD $0x386c696e // ldrb w14, [x11, x12]
+	WORD $0x382c69ae // strb w14, [x13, x12]
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c013f // cmp x9, x12
+	WORD $0x54ffff81 // b.ne 0x94 <decodeInt8+0x94>
 	WORD $0x910073eb // add x11, sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x382a697f // strb wzr, [x11, x10]
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54ffffa1 // b.ne 0x80 <decodeInt8+0x80>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540003cb // b.lt 0x10c <decodeInt8+0x10c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xf940000b // ldr x11, [x0]
-	WORD $0x8b09016b // add x11, x11, x9
-	WORD $0x910073ec // add x12, sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x386a696d // ldrb w13, [x11, x10]
-	WORD $0x382a698d // strb w13, [x12, x10]
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54ffff81 // b.ne 0xb0 <decodeInt8+0xb0>
-	WORD $0x910073ea // add x10, sp,
-	WORD $0x0d40c941 // ld1r { v1.2s }, [x10]
+	WORD $0x0d40c961 // ld1r { v1.2s }, [x11]
 	WORD $0x0f08a421 // sshll v1.8h, v1.8b,
 	WORD $0x0f10a421 // sshll v1.4s, v1.4h,
 	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400010b // b.lt 0x104 <decodeInt8+0x104>
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0x8b090949 // add x9, x10, x9, lsl
+	WORD $0xf100053f // cmp x9,
+	WORD $0x540000eb // b.lt 0xe4 <decodeInt8+0xe4>
+	WORD $0x8b0a0908 // add x8, x8, x10, lsl
 	WORD $0x910003ea // mov x10, sp
 	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0xf4 <decodeInt8+0xf4>
+	WORD $0xbc004500 // str s0, [x8],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0xd4 <decodeInt8+0xd4>
 	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	WORD $0x910073e8 // add x8, sp,
@@ -14963,46 +14776,38 @@ TEXT ·weighNEON(SB), 0, $256-8
 	RET
 
 TEXT weighNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400006a // b.ge 0x14 <weigh+0x14>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x14000018 // b 0x70 <weigh+0x70>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x9100400a // add x10, x0,
-	WORD $0x4d40cd40 // ld1r { v0.2d }, [x10]
-	WORD $0xf940000a // ldr x10, [x0]
-	WORD $0xfc696941 // ldr d1, [x10, x9]
-	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
-	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
-	WORD $0x0e616821 // fcvtn v1.2s, v1.2d
-	WORD $0xfc296941 // str d1, [x10, x9]
-	WORD $0xf940000a // ldr x10, [x0]
-	WORD $0x8b09014a // add x10, x10, x9
-	WORD $0xfd400541 // ldr d1, [x10,
-	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
-	WORD $0x6e61dc01 // fmul v1.2d, v0.2d, v1.2d
-	WORD $0x0e616821 // fcvtn v1.2s, v1.2d
-	WORD $0xfd000541 // str d1, [x10,
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0x9100210b // add x11, x8,
-	WORD $0x91001108 // add x8, x8,
-	WORD $0x91004129 // add x9, x9,
-	WORD $0xeb0a017f // cmp x11, x10
-	WORD $0x54fffdcd // b.le 0x24 <weigh+0x24>
-	WORD $0xeb080149 // subs x9, x10, x8
-	WORD $0x5400016d // b.le 0xa0 <weigh+0xa0>
-	WORD $0xf940000a // ldr x10, [x0]
+	WORD $0xa9402408 // ldp x8, x9, [x0]
 	WORD $0xfd400800 // ldr d0, [x0,
-	WORD $0x8b080948 // add x8, x10, x8, lsl
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400006a // b.ge 0x18 <weigh+0x18>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x14000011 // b 0x58 <weigh+0x58>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x9100210a // add x10, x8,
+	WORD $0x6d7f8941 // ldp d1, d2, [x10,
+	WORD $0x0e617821 // fcvtl v1.2d, v1.2s
+	WORD $0x0e617842 // fcvtl v2.2d, v2.2s
+	WORD $0x4fc09021 // fmul v1.2d, v1.2d, v0.d[0]
+	WORD $0x4fc09042 // fmul v2.2d, v2.2d, v0.d[0]
+	WORD $0x0e616821 // fcvtn v1.2s, v1.2d
+	WORD $0x0e616842 // fcvtn v2.2s, v2.2d
+	WORD $0x9100116c // add x12, x11,
+	WORD $0x6d3f8941 // stp d1, d2, [x10,
+	WORD $0x9100414a // add x10, x10,
+	WORD $0x9100216b // add x11, x11,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0x54fffe6d // b.le 0x20 <weigh+0x20>
+	WORD $0xeb0c0129 // subs x9, x9, x12
+	WORD $0x5400012d // b.le 0x80 <weigh+0x80>
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
 	WORD $0xbd400101 // ldr s1, [x8]
 	WORD $0x1e22c021 // fcvt d1, s1
 	WORD $0x1e610801 // fmul d1, d0, d1
 	WORD $0x1e624021 // fcvt s1, d1
 	WORD $0xbc004501 // str s1, [x8],
 	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffff41 // b.ne 0x84 <weigh+0x84>
+	WORD $0x54ffff41 // b.ne 0x64 <weigh+0x64>
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
@@ -15019,92 +14824,89 @@ TEXT ·maxAbsNEON(SB), 0, $272-8
 
 TEXT maxAbsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0x12b00008 // mov w8,
-	WORD $0x4e040d00 // dup v0.4s, w8
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0xf100411f // cmp x8,
-	WORD $0x540000ea // b.ge 0x30 <maxAbs+0x30>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf9400008 // ldr x8, [x0]
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0x12b0000a // mov w10,
+	WORD $0x4e040d41 // dup v1.4s, w10
+	WORD $0xf100413f // cmp x9,
+	WORD $0x540000ea // b.ge 0x34 <maxAbs+0x34>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x14000018 // b 0x8c <maxAbs+0x8c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xf9400009 // ldr x9, [x0]
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x9100812a // add x10, x9,
+	WORD $0x14000017 // b 0x8c <maxAbs+0x8c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x9100810a // add x10, x8,
+	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0xd503201f // nop
 	WORD $0xad7f1945 // ldp q5, q6, [x10,
-	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
-	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
+	WORD $0x4e211cc6 // and v6.16b, v6.16b, v1.16b
 	WORD $0x6ea56484 // umax v4.4s, v4.4s, v5.4s
 	WORD $0x6ea66463 // umax v3.4s, v3.4s, v6.4s
 	WORD $0xacc21945 // ldp q5, q6, [x10],
-	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
 	WORD $0x6ea56442 // umax v2.4s, v2.4s, v5.4s
-	WORD $0x4e201cc5 // and v5.16b, v6.16b, v0.16b
-	WORD $0x6ea56421 // umax v1.4s, v1.4s, v5.4s
-	WORD $0x91004169 // add x9, x11,
-	WORD $0x9100816b // add x11, x11,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0xaa0903eb // mov x11, x9
+	WORD $0x4e211cc5 // and v5.16b, v6.16b, v1.16b
+	WORD $0x6ea56400 // umax v0.4s, v0.4s, v5.4s
+	WORD $0x9100418b // add x11, x12,
+	WORD $0x9100818c // add x12, x12,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0xaa0b03ec // mov x12, x11
 	WORD $0x54fffe4d // b.le 0x50 <maxAbs+0x50>
-	WORD $0xb27e012a // orr x10, x9,
-	WORD $0xeb08015f // cmp x10, x8
-	WORD $0x5400006d // b.le 0xa0 <maxAbs+0xa0>
-	WORD $0xaa0903ea // mov x10, x9
-	WORD $0x1400000d // b 0xd0 <maxAbs+0xd0>
-	WORD $0xf940000a // ldr x10, [x0]
-	WORD $0x8b09094b // add x11, x10, x9, lsl
+	WORD $0xf940040a // ldr x10, [x0,
+	WORD $0xb27e016c // orr x12, x11,
+	WORD $0xeb09019f // cmp x12, x9
+	WORD $0x5400006d // b.le 0xa4 <maxAbs+0xa4>
+	WORD $0xaa0b03ec // mov x12, x11
+	WORD $0x1400000c // b 0xd0 <maxAbs+0xd0>
+	WORD $0x8b0b090d // add x13, x8, x11, lsl
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0x3cc10565 // ldr q5, [x11],
-	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x3cc105a5 // ldr q5, [x13],
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
 	WORD $0x6ea56484 // umax v4.4s, v4.4s, v5.4s
-	WORD $0x9100112a // add x10, x9,
-	WORD $0x91002129 // add x9, x9,
-	WORD $0xeb08013f // cmp x9, x8
-	WORD $0xaa0a03e9 // mov x9, x10
+	WORD $0x9100116c // add x12, x11,
+	WORD $0x9100216b // add x11, x11,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0xaa0c03eb // mov x11, x12
 	WORD $0x54ffff2d // b.le 0xb0 <maxAbs+0xb0>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x5400024d // b.le 0x11c <maxAbs+0x11c>
-	WORD $0xf940000b // ldr x11, [x0]
+	WORD $0xeb0c0129 // subs x9, x9, x12
+	WORD $0x5400022d // b.le 0x118 <maxAbs+0x118>
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400016b // b.lt 0x110 <maxAbs+0x110>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x8b0a096a // add x10, x11, x10, lsl
-	WORD $0x910003eb // mov x11, sp
-	WORD $0xbc697945 // ldr s5, [x10, x9, lsl
-	WORD $0xbc297965 // str s5, [x11, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09011f // cmp x8, x9
-	WORD $0x54ffff81 // b.ne 0xf4 <maxAbs+0xf4>
+	WORD $0xf100053f // cmp x9,
+	WORD $0x5400016b // b.lt 0x10c <maxAbs+0x10c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0c0908 // add x8, x8, x12, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7905 // ldr s5, [x8, x11, lsl
+	WORD $0xbc2b7985 // str s5, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0xf0 <maxAbs+0xf0>
 	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0x14000002 // b 0x114 <maxAbs+0x114>
+	WORD $0x14000002 // b 0x110 <maxAbs+0x110>
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x4e201ca0 // and v0.16b, v5.16b, v0.16b
-	WORD $0x6ea06484 // umax v4.4s, v4.4s, v0.4s
+	WORD $0x4e211ca1 // and v1.16b, v5.16b, v1.16b
+	WORD $0x6ea16484 // umax v4.4s, v4.4s, v1.4s
 	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x6ea36480 // umax v0.4s, v4.4s, v3.4s
-	WORD $0x6ea26400 // umax v0.4s, v0.4s, v2.4s
-	WORD $0x6ea16400 // umax v0.4s, v0.4s, v1.4s
+	WORD $0x6ea36481 // umax v1.4s, v4.4s, v3.4s
+	WORD $0x6ea26421 // umax v1.4s, v1.4s, v2.4s
+	WORD $0x6ea06420 // umax v0.4s, v1.4s, v0.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf9400409 // ldr x9, [x0,
-	WORD $0xb940012a // ldr w10, [x9]
+	WORD $0xb9400149 // ldr w9, [x10]
 	WORD $0x910003eb // mov x11, sp
-	WORD $0xd503201f // nop
 	WORD $0xb868696c // ldr w12, [x11, x8]
-	WORD $0x6b0a019f // cmp w12, w10
-	WORD $0x1a8a818a // csel w10, w12, w10, hi
+	WORD $0x6b09019f // cmp w12, w9
+	WORD $0x1a898189 // csel w9, w12, w9, hi
 	WORD $0x91001108 // add x8, x8,
 	WORD $0xf100411f // cmp x8,
-	WORD $0x54ffff61 // b.ne 0x140 <maxAbs+0x140>
-	WORD $0xb900012a // str w10, [x9]
+	WORD $0x54ffff61 // b.ne 0x134 <maxAbs+0x134>
+	WORD $0xb9000149 // str w9, [x10]
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -15121,20 +14923,20 @@ TEXT ·sumSquaresNEON(SB), 0, $256-8
 	RET
 
 TEXT sumSquaresNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xa940a408 // ldp x8, x9, [x0,
+	WORD $0xa9402009 // ldp x9, x8, [x0]
+	WORD $0xf940080a // ldr x10, [x0,
 	WORD $0xad401907 // ldp q7, q6, [x8]
 	WORD $0xad411105 // ldp q5, q4, [x8,
 	WORD $0xad420903 // ldp q3, q2, [x8,
-	WORD $0xf100413f // cmp x9,
+	WORD $0xf100415f // cmp x10,
 	WORD $0xad430101 // ldp q1, q0, [x8,
-	WORD $0x5400006a // b.ge 0x24 <sumSquares+0x24>
+	WORD $0x5400006a // b.ge 0x28 <sumSquares+0x28>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x1400001d // b 0x98 <sumSquares+0x98>
 	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x1400001e // b 0x98 <sumSquares+0x98>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xf940000a // ldr x10, [x0]
-	WORD $0x9100814a // add x10, x10,
-	WORD $0x6d7e4550 // ldp d16, d17, [x10,
-	WORD $0x6d7f4d52 // ldp d18, d19, [x10,
+	WORD $0x9100812b // add x11, x9,
+	WORD $0x6d7e4570 // ldp d16, d17, [x11,
+	WORD $0x6d7f4d72 // ldp d18, d19, [x11,
 	WORD $0x0e617a10 // fcvtl v16.2d, v16.2s
 	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
 	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
@@ -15142,53 +14944,38 @@ TEXT sumSquaresNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e71ce26 // fmla v6.2d, v17.2d, v17.2d
 	WORD $0x0e617a70 // fcvtl v16.2d, v19.2s
 	WORD $0x4e72ce45 // fmla v5.2d, v18.2d, v18.2d
-	WORD $0x6d404951 // ldp d17, d18, [x10]
+	WORD $0x6d404971 // ldp d17, d18, [x11]
 	WORD $0x0e617a31 // fcvtl v17.2d, v17.2s
 	WORD $0x0e617a52 // fcvtl v18.2d, v18.2s
 	WORD $0x4e70ce04 // fmla v4.2d, v16.2d, v16.2d
-	WORD $0x6d414d50 // ldp d16, d19, [x10,
+	WORD $0x6d414d70 // ldp d16, d19, [x11,
 	WORD $0x0e617a10 // fcvtl v16.2d, v16.2s
 	WORD $0x4e71ce23 // fmla v3.2d, v17.2d, v17.2d
 	WORD $0x4e72ce42 // fmla v2.2d, v18.2d, v18.2d
 	WORD $0x4e70ce01 // fmla v1.2d, v16.2d, v16.2d
 	WORD $0x0e617a70 // fcvtl v16.2d, v19.2s
-	WORD $0x9100416c // add x12, x11,
-	WORD $0x9100816b // add x11, x11,
-	WORD $0x9101014a // add x10, x10,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0x9100418d // add x13, x12,
+	WORD $0x9100818c // add x12, x12,
+	WORD $0x9101016b // add x11, x11,
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0xaa0d03ec // mov x12, x13
 	WORD $0x4e70ce00 // fmla v0.2d, v16.2d, v16.2d
 	WORD $0x54fffced // b.le 0x30 <sumSquares+0x30>
-	WORD $0x3d800107 // str q7, [x8]
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d800506 // str q6, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d800905 // str q5, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d800d04 // str q4, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d801103 // str q3, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d801502 // str q2, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d801901 // str q1, [x8,
-	WORD $0xf9400408 // ldr x8, [x0,
-	WORD $0x3d801d00 // str q0, [x8,
-	WORD $0xf9400808 // ldr x8, [x0,
-	WORD $0xeb0c0108 // subs x8, x8, x12
-	WORD $0x540001ad // b.le 0x110 <sumSquares+0x110>
-	WORD $0xa940240a // ldp x10, x9, [x0]
-	WORD $0x8b0c094a // add x10, x10, x12, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xad001907 // stp q7, q6, [x8]
+	WORD $0xad011105 // stp q5, q4, [x8,
+	WORD $0xad020903 // stp q3, q2, [x8,
+	WORD $0xeb0d014a // subs x10, x10, x13
+	WORD $0xad030101 // stp q1, q0, [x8,
+	WORD $0x5400014d // b.le 0xd4 <sumSquares+0xd4>
+	WORD $0x8b0d0929 // add x9, x9, x13, lsl
+	WORD $0xbc404520 // ldr s0, [x9],
 	WORD $0x1e22c000 // fcvt d0, s0
-	WORD $0xfd400121 // ldr d1, [x9]
+	WORD $0xfd400101 // ldr d1, [x8]
 	WORD $0x1e600800 // fmul d0, d0, d0
 	WORD $0x1e602820 // fadd d0, d1, d0
-	WORD $0xfc008520 // str d0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffff21 // b.ne 0xf0 <sumSquares+0xf0>
+	WORD $0xfc008500 // str d0, [x8],
+	WORD $0xf100054a // subs x10, x10,
+	WORD $0x54ffff21 // b.ne 0xb4 <sumSquares+0xb4>
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET

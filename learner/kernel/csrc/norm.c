@@ -15,7 +15,8 @@ struct normalize {
 	float lo, hi;
 };
 
-void normalize(const struct normalize *g) {
+void normalize(const struct normalize *args) {
+	OWN(normalize);
 	const vec lo = g->lo, hi = g->hi;
 #define AFFINE(i, some, all) FMA(get(g->x + at + i, some, all), get(g->scale + i, some, all), get(g->shift + i, some, all))
 #define SKIP(i, some, all) put(g->y + at + i, AFFINE(i, some, all) + get(g->skip + at + i, some, all), some, all)
@@ -33,7 +34,8 @@ struct bias {
 	float lo, hi;
 };
 
-void bias(const struct bias *g) {
+void bias(const struct bias *args) {
+	OWN(bias);
 	const vec lo = g->lo, hi = g->hi;
 #define BIAS(i, some, all) \
 	put(g->y + at + i, limited(get(g->x + at + i, some, all) + get(g->b + i, some, all), lo, hi), some, all)
@@ -94,7 +96,8 @@ INLINE void norm_sums_at(const struct normSums *g, word at, word rows, word i, c
 }
 
 // normSums adds to product and sum.
-void normSums(const struct normSums *g) {
+void normSums(const struct normSums *args) {
+	OWN(normSums);
 	const word rows = g->n / (4 * g->c) * 4, at = rows * g->c;
 #define FOUR_GATED(i, nv, some, all) norm_sums_at(g, 0, rows, i, 4, nv, some, all, 1)
 #define FOUR_OPEN(i, nv, some, all) norm_sums_at(g, 0, rows, i, 4, nv, some, all, 0)
@@ -122,7 +125,8 @@ INLINE void norm_dx_at(const struct normDX *g, word at, word i, word some, const
 	put(g->dx + at + i, FMA(d, scale, FMA(x, get(g->slope + i, some, all), get(g->offset + i, some, all))), some, all);
 }
 
-void normDX(const struct normDX *g) {
+void normDX(const struct normDX *args) {
+	OWN(normDX);
 #define GATED_DX(i, some, all) norm_dx_at(g, at, i, some, all, 1)
 #define DX(i, some, all) norm_dx_at(g, at, i, some, all, 0)
 	if (g->gated) { PERIODS(g, GATED_DX) }
@@ -152,7 +156,8 @@ INLINE void columns_at(const struct columns *g, word at, word rows, word i, cons
 }
 
 // columns adds to sum: the sums of the columns or, given those, the sums of squares about sums·over.
-void columns(const struct columns *g) {
+void columns(const struct columns *args) {
+	OWN(columns);
 	const word rows = g->n / (4 * g->c) * 4, at = rows * g->c;
 #define FOUR_SUMS(i, nv, some, all) columns_at(g, 0, rows, i, 4, nv, some, all, 0)
 #define FOUR_SQUARES(i, nv, some, all) columns_at(g, 0, rows, i, 4, nv, some, all, 1)

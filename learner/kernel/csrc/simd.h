@@ -67,6 +67,12 @@ INLINE void put(float *p, vec x, word n, const int all) {
 		if (i < (len)) body(i, (len) - i, 0); \
 	} while (0)
 
+// OWN makes g a copy of a function's arguments: a compiler must read those again after each store, which might have
+// changed them.
+#define OWN(T) \
+	const struct T own = *args; \
+	const struct T *const g = &own
+
 #define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 
 // Comparisons are written so that a NaN stays one, and does not pass a gate.

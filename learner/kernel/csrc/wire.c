@@ -32,7 +32,8 @@ struct encodeHalf {
 	word n;
 };
 
-void encodeHalf(const struct encodeHalf *g) {
+void encodeHalf(const struct encodeHalf *args) {
+	OWN(encodeHalf);
 #if VL == 16
 #define HALVES(x) (halves)_mm512_cvtps_ph((__m512)(x), _MM_FROUND_TO_NEAREST_INT)
 #elif VL == 8
@@ -51,7 +52,8 @@ struct decodeHalf {
 	word n;
 };
 
-void decodeHalf(const struct decodeHalf *g) {
+void decodeHalf(const struct decodeHalf *args) {
+	OWN(decodeHalf);
 #if VL == 16
 #define SINGLES(x) (vec)_mm512_cvtph_ps((__m256i)(x))
 #elif VL == 8
@@ -84,7 +86,8 @@ INLINE bytes narrow(ivec x) {
 #endif
 }
 
-void encodeInt8(const struct encodeInt8 *g) {
+void encodeInt8(const struct encodeInt8 *args) {
+	OWN(encodeInt8);
 	int lo = 0xc2fe0000, hi = 0x42fe0000, even = 0x4b400000; // the bits of ±127 and of 3·2²²
 	HIDE(lo);
 	HIDE(hi);
@@ -105,7 +108,8 @@ struct decodeInt8 {
 	float scale;
 };
 
-void decodeInt8(const struct decodeInt8 *g) {
+void decodeInt8(const struct decodeInt8 *args) {
+	OWN(decodeInt8);
 	const vec scale = g->scale;
 #if VL == 16
 #define WIDER(p) (ivec)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p)))
@@ -129,7 +133,8 @@ struct weigh {
 	double share;
 };
 
-void weigh(const struct weigh *g) {
+void weigh(const struct weigh *args) {
+	OWN(weigh);
 	const doubles share = g->share;
 	word i = 0;
 	ROLLED for (; i + VL <= g->n; i += VL) EACH(h, 2) {
@@ -146,7 +151,8 @@ struct maxAbs {
 };
 
 // maxAbs compares bits without their sign, which are in order, NaN last.
-void maxAbs(const struct maxAbs *g) {
+void maxAbs(const struct maxAbs *args) {
+	OWN(maxAbs);
 	unsigned mask = 0x7fffffff;
 	HIDE(mask);
 	const uvec size = (uvec)mask;
@@ -174,7 +180,8 @@ struct sumSquares {
 #define SQUARES (16 / (VL / 2))
 
 // sumSquares adds the square of element i to sum i mod 16.
-void sumSquares(const struct sumSquares *g) {
+void sumSquares(const struct sumSquares *args) {
+	OWN(sumSquares);
 	doubles sums[SQUARES];
 	EACH(j, SQUARES) sums[j] = LOAD(doubles, g->sums + j * (VL / 2));
 	word i = 0;
