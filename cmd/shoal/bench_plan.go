@@ -13,7 +13,7 @@ type planLine struct {
 	Backward bool    `json:"backward"`
 	FLOPs    int64   `json:"flops"`
 	Bytes    int64   `json:"bytes"`
-	Expected float64 `json:"expected_ms"` // the longer of its arithmetic and its traffic at the machine's limits
+	Expected float64 `json:"expected_ms"` // 0 without limits; the longer of its arithmetic and its traffic at the machine's limits
 	Measured float64 `json:"measured_ms"` // mean
 }
 
@@ -38,17 +38,17 @@ type planResult struct {
 
 // planned measures the configuration with every step of its plan.
 func (b *bench) planned(ctx context.Context) (*planResult, error) {
-	b.peaks = true
 	r, err := b.train(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &planResult{Result: r, PeakTensor: r.plan.PeakTensor, PeakTensorBytes: r.plan.PeakTensorBytes}
 	for _, s := range r.plan.Steps {
-		p.Lines = append(p.Lines, planLine{
-			Layer: s.Layer, Op: s.Op, Backward: s.Backward, FLOPs: s.FLOPs, Bytes: s.Bytes,
-			Expected: r.Peaks.roofline(s.FLOPs, s.Bytes), Measured: s.Seconds * 1e3,
-		})
+		line := planLine{Layer: s.Layer, Op: s.Op, Backward: s.Backward, FLOPs: s.FLOPs, Bytes: s.Bytes, Measured: s.Seconds * 1e3}
+		if r.Peaks != nil {
+			line.Expected = r.Peaks.roofline(s.FLOPs, s.Bytes)
+		}
+		p.Lines = append(p.Lines, line)
 	}
 	p.Sums = planSums(p.Lines)
 	return p, nil
@@ -90,7 +90,7 @@ func (p *planResult) text() string {
 	fmt.Fprintf(&t, "%-*s  %9s  %10s  %11s  %11s  %8s\n", wide, "step", "MFLOP", "moves", "expected", "measured", "of limit")
 	line := func(name string, flops, bytes int64, expected, measured float64) {
 		share := "-"
-		if measured > 0 {
+		if measured > 0 && p.Result.Peaks != nil {
 			share = fmt.Sprintf("%.0f %%", 100*expected/measured)
 		}
 		fmt.Fprintf(&t, "%-*s  %9.2f  %10s  %8.3f ms  %8.3f ms  %8s\n", wide, name, float64(flops)/1e6, humanBytes(bytes), expected, measured, share)

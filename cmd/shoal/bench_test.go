@@ -98,6 +98,21 @@ func TestBenchPlan(t *testing.T) {
 	}
 }
 
+// Without limits nothing is expected, and the plan is the same.
+func TestBenchPlanWithoutPeaks(t *testing.T) {
+	stdout, stderr, code := shoal(t, quick("--json", "--plan", "--peaks=false")...)
+	var p planResult
+	if err := json.Unmarshal([]byte(stdout), &p); err != nil || code != exitOK {
+		t.Fatalf("exit code %d, %v: %s", code, err, stderr)
+	}
+	if p.Result.Peaks != nil || len(p.Lines) < 100 || p.Sums[2].Expected != 0 || p.Sums[2].Measured <= 0 {
+		t.Errorf("limits %+v, sums %+v", p.Result.Peaks, p.Sums)
+	}
+	if text := p.text(); strings.Contains(text, "%") && !strings.Contains(text, "       -\n") {
+		t.Errorf("got\n%s", text)
+	}
+}
+
 func TestBenchGemm(t *testing.T) {
 	stdout, stderr, code := shoal(t, "bench", "--gemm", "--json", "--threads", "1")
 	var r limitsResult
