@@ -132,6 +132,13 @@ func TestMeanIsTheWeightedMeanEverywhere(t *testing.T) {
 					cfg.Segment = 10_000
 				}
 				plan, _ := New(name, n)
+				if rng.IntN(3) == 0 { // in another order, and some ranks on one node
+					nodes := make([]int, n)
+					for r := range nodes {
+						nodes[r] = rng.IntN(n)
+					}
+					plan, _ = Arrange(name, n, rng.Perm(n), nodes)
+				}
 				got := clone(vecs)
 				results, errs := meanAll(t.Context(), plan, weights, got, plugs(n, rng.IntN(3)), cfg)
 				if err := errors.Join(errs...); err != nil {
@@ -140,10 +147,12 @@ func TestMeanIsTheWeightedMeanEverywhere(t *testing.T) {
 				checkSame(t, got)
 				checkBytes(t, plan, length, results)
 				w, l2 := compare(got[0], mean, size)
-				if w > 1e-6 || l2 > 1e-6 {
+				if w > 1e-6 || length == long && l2 > 1e-6 { // of few elements the mean may be near 0
 					t.Errorf("%s of %d, %d elements: relative error %.2g, L2 %.2g", name, n, length, w, l2)
 				}
-				worst, worstL2 = max(worst, w), max(worstL2, l2)
+				if worst = max(worst, w); length == long {
+					worstL2 = max(worstL2, l2)
+				}
 			}
 		}
 	}
@@ -156,7 +165,7 @@ func checkBytes(t *testing.T, plan Plan, length int, results []Result) {
 	var sent, received int64
 	for r, result := range results {
 		sent, received = sent+result.Sent, received+result.Received
-		if most := int64(8 * (length + plan.Size)); plan.Name == "ring" && result.Sent > most {
+		if most := int64(8 * (length + plan.Size)); plan.Name == "ring" && plan.Nodes == nil && result.Sent > most {
 			t.Errorf("ring of %d: rank %d sent %d bytes, at most %d are needed", plan.Size, r, result.Sent, most)
 		}
 	}
