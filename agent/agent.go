@@ -30,6 +30,7 @@ type Agent struct {
 	shared  map[string]string // what all members must have the same
 	log     zerolog.Logger
 	started time.Time
+	node    string // see nodeID
 
 	store     *store
 	host      *p2p.Host
@@ -48,6 +49,7 @@ type Agent struct {
 	view    gossip.View
 	round   roundWork
 	scores  scoreWork
+	advice  advice
 	ending  ending
 	shown   shown     // what HTTP shows
 	told    time.Time // when the others heard of our progress last
@@ -74,7 +76,7 @@ func tameGarbage() (undo func()) {
 // ctx ended and the agent left in good order.
 func Run(ctx context.Context, cfg configs.Config, version string, log zerolog.Logger) error {
 	a := &Agent{
-		cfg: cfg, version: version, log: log, started: time.Now(),
+		cfg: cfg, version: version, log: log, started: time.Now(), node: nodeID(),
 		events: make(chan any, eventQueue), quit: make(chan struct{}), members: map[roster.ID]*member{},
 	}
 	defer tameGarbage()()
@@ -173,6 +175,7 @@ func (a *Agent) connect(ctx context.Context) error {
 		return err
 	}
 	a.machine = roster.NewMachine(a.cfg.Rounds, a.host.ID(), a.round.initial, a.round.stable)
+	a.machine.SetPlanner(a.planner)
 	if err := a.recordLast(); err != nil {
 		return err
 	}

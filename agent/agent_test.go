@@ -59,8 +59,17 @@ func copyIdentity(t *testing.T, from, to string) {
 
 // An agent killed in the middle of a round costs nobody else a round, and comes back; one that starts late takes part.
 func TestKilledAndLateAgents(t *testing.T) {
+	for name, averaging := range map[string]string{
+		"plain": "{plan: ring}",
+		"all":   "{plan: ring, wire: int8, delayed: true, momentum: true, outer: {kind: nesterov, rate: 0.7, momentum: 0.5}}",
+	} {
+		t.Run(name, func(t *testing.T) { killedAndLate(t, averaging) })
+	}
+}
+
+func killedAndLate(t *testing.T, averaging string) {
 	t.Parallel()
-	s := newShelf(t, 4, small+"rounds: {count: 30, steps: 40, expect: 3, min_members: 3, gather: 1s}\n")
+	s := newShelf(t, 4, small+"rounds: {count: 30, steps: 40, expect: 3, min_members: 3, gather: 1s}\naveraging: "+averaging+"\n")
 	for i := range 3 {
 		s.start(i, "")
 	}

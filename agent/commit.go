@@ -34,7 +34,7 @@ func (a *Agent) recordCommit(e roster.Adopt) {
 		return
 	}
 	if x := a.round.exchange.done; x.ballot == e.Record.Ballot {
-		c.Plan, c.Exchange, c.Store = x.plan, x.took.Seconds(), x.stored.Seconds()
+		c.Plan, c.Chosen, c.Exchange, c.Store = x.plan, x.chosen, x.took.Seconds(), x.stored.Seconds()
 	}
 	a.tellClipped(c)
 	if p := a.trainer.trained.Load(); e.Own && p.Images > 0 && p.Round == c.Round {

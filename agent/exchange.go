@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +27,8 @@ type exchange struct {
 // exchanged is how an exchange went that succeeded.
 type exchanged struct {
 	ballot       roster.Ballot
-	hash         string // of the state that follows, which is still in memory
-	plan         string
+	hash         string        // of the state that follows, which is still in memory
+	plan, chosen string        // name, and text if the coordinator chose it
 	took, stored time.Duration // exchanging; hashing and storing what follows
 }
 
@@ -159,7 +158,7 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange, done *ex
 	if err != nil {
 		return collective.Result{}, err
 	}
-	done.plan = cmp.Or(e.Plan, plan.Name)
+	done.plan, done.chosen = plan.Name, e.Plan
 	links, err := a.host.Links(ctx, e.Tag, e.Roster)
 	if err != nil {
 		return collective.Result{}, fmt.Errorf("open links: %w", err)
@@ -176,16 +175,24 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange, done *ex
 	return r, nil
 }
 
-// plan is the plan of an exchange: what its coordinator said, else the configured one.
+// plan is the plan of an exchange: what its coordinator chose if that is configured, else the configured one. A
+// coordinator that sends what is no plan is to blame.
 func (a *Agent) plan(e roster.Reduce) (collective.Plan, error) {
-	if e.Plan != "" {
-		return collective.Decode(e.Plan, e.Roster.Size())
-	}
 	name := a.cfg.Averaging.Plan
-	if name == collective.Auto { // nobody has measured anything
-		name = "ring"
+	if e.Plan == "" {
+		if name == collective.Auto { // nothing is measured yet
+			name = "ring"
+		}
+		return collective.New(name, e.Roster.Size())
 	}
-	return collective.New(name, e.Roster.Size())
+	plan, err := collective.Decode(e.Plan, e.Roster.Size())
+	if err == nil && name != collective.Auto {
+		err = fmt.Errorf("plan %.80q is not averaging.plan %s", e.Plan, name)
+	}
+	if rank, ok := e.Roster.Rank(e.Tag.Ballot.Coordinator); err != nil && ok {
+		err = fmt.Errorf("%w: %w", &collective.OffenceError{Rank: rank, What: "a plan that cannot be"}, err)
+	}
+	return plan, err
 }
 
 // weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.

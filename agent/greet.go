@@ -21,16 +21,18 @@ type member struct {
 	greeting bool // at work
 	agrees   bool // at its last greeting it had the same version and configuration: its words count
 	refused  string
+	node     string // where it runs, as it says; empty: it does not
 }
 
 // hello is what two agents tell each other first: members of one run must agree on everything that changes its results.
 type hello struct {
 	Protocol int               `json:"protocol"`
 	Version  string            `json:"version"`
-	Shared   map[string]string `json:"shared"`  // path → value
-	Formed   bool              `json:"formed"`  // the run has begun
-	Started  int64             `json:"started"` // Unix nanoseconds
-	Up       int64             `json:"up"`      // nanoseconds since then, by the agent's own clock
+	Shared   map[string]string `json:"shared"`         // path → value
+	Formed   bool              `json:"formed"`         // the run has begun
+	Started  int64             `json:"started"`        // Unix nanoseconds
+	Up       int64             `json:"up"`             // nanoseconds since then, by the agent's own clock
+	Node     string            `json:"node,omitempty"` // names the machine and its network, see nodeID
 }
 
 // protocol is raised when agents can no longer work with those before.
@@ -53,7 +55,7 @@ func (a *Agent) hello() hello {
 	shared := a.cfg.Agreement()
 	shared["data"] = a.trainer.set.Hash
 	shared["untrained state"] = a.round.initial
-	return hello{Protocol: protocol, Version: a.version, Shared: shared, Formed: a.machine.Last().Hash != "", Started: a.started.UnixNano()}
+	return hello{Protocol: protocol, Version: a.version, Shared: shared, Formed: a.machine.Last().Hash != "", Started: a.started.UnixNano(), Node: a.node}
 }
 
 // see takes a view: members that appear are greeted, those that are gone are told to the machine.
@@ -152,7 +154,7 @@ func (a *Agent) greeted(ctx context.Context, g greeting) {
 	if mine.Protocol != g.hello.Protocol {
 		differs = append(differs, fmt.Sprintf("protocol: %d here (version %s), %d there (version %s)", mine.Protocol, mine.Version, g.hello.Protocol, g.hello.Version))
 	}
-	m.agrees = len(differs) == 0
+	m.agrees, m.node = len(differs) == 0, g.hello.Node
 	if m.agrees {
 		m.greeted = here(m.State)
 		a.tellView(ctx)

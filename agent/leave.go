@@ -30,6 +30,7 @@ func (a *Agent) look(ctx context.Context) {
 	}
 	a.elect(ctx)
 	a.retell(ctx)
+	a.advise(ctx, time.Now())
 	switch {
 	case a.ending.finished && !a.ending.saving && (a.lastScored() || time.Since(a.ending.since) > scoreWithin):
 		a.finish(ctx)

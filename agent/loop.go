@@ -83,6 +83,10 @@ func (a *Agent) take(ctx context.Context, e any) {
 		a.saved()
 	case failure:
 		a.ending.fail(e.err)
+	case probed:
+		a.tookProbe(e)
+	case choice:
+		a.chose(e)
 	case pauseRequest, resumeRequest, leaveRequest:
 		a.control(ctx, e)
 	default:

@@ -91,7 +91,15 @@ func (a *Agent) elect(ctx context.Context) {
 
 func (a *Agent) isHere(id roster.ID) bool {
 	m := a.members[id]
-	return id == a.host.ID() || m != nil && m.greeted && here(m.State)
+	return id == a.self() || m != nil && m.greeted && here(m.State)
+}
+
+// self is this agent's own ID, empty before it has streams.
+func (a *Agent) self() roster.ID {
+	if a.host == nil {
+		return ""
+	}
+	return a.host.ID()
 }
 
 // evaluate scores the state of a round beside training, between two steps.
@@ -155,6 +163,8 @@ func (a *Agent) heard(n gossip.Announcement) {
 		err = a.heardScore(n)
 	case progressKind:
 		err = a.heardProgress(n)
+	case waysKind:
+		err = a.heardWays(n)
 	}
 	if err != nil {
 		a.log.Warn().Str("event", "bad_announcement").Str("peer", string(n.From)).Err(err).Msg("announcement refused")

@@ -13,7 +13,8 @@ type Commit struct {
 	Contributors []Contribution `json:"contributors"` // whose samples are in the mean
 	Missing      []Absence      `json:"missing"`      // who was expected and is not in the mean, and why
 	StateHash    string         `json:"state_hash"`   // SHA-256 of the shared state after the round
-	Plan         string         `json:"plan"`         // name, or the text of what the coordinator chose
+	Plan         string         `json:"plan"`
+	Chosen       string         `json:"chosen,omitempty"` // text of the plan, if the coordinator chose it by what was measured
 	Wire         string         `json:"wire,omitempty"`
 	Attempts     int            `json:"attempts"`
 	TrainLoss    float64        `json:"train_loss"` // mean over this agent's steps
