@@ -12,7 +12,7 @@ import (
 var faultNames = []string{
 	"SIGSTOP", "all paused", "ambush", "bits flipped", "connection breaks", "corrupted frame", "cut off", "delay", "exchange fails",
 	"false suspicion", "full disk", "kill", "kill, disk lost", "leave", "message lost", "message twice", "messages swapped",
-	"one-way partition", "partition", "pause", "slow CPU", string(poison), string(slander), string(wrongHash),
+	"one-way partition", "partition", "pause", "slow CPU", string(poison), string(slander), string(withhold), string(wrongHash),
 }
 
 // coverage is what many worlds met.

@@ -13,9 +13,10 @@ const (
 	wrongHash lie = "wrong hash"       // tells some of the others that it stored something else
 	poison    lie = "poisoned segment" // sends what is not finite; whoever gets it blames it
 	slander   lie = "false word"       // blames another for what it did itself
+	withhold  lie = "withheld state"   // stores states, and gives them to nobody
 )
 
-var lies = []lie{wrongHash, poison, slander}
+var lies = []lie{wrongHash, poison, slander, withhold}
 
 // lying is how often a liar lies.
 const lying = 0.7
@@ -24,7 +25,7 @@ const lying = 0.7
 func (w *world) lies(x *exchange) bool {
 	for _, id := range x.roster.Members {
 		liar := w.byID[id]
-		if liar.lie == honest || liar.lie == wrongHash || x.roster.Size() < 2 || !w.chance(lying) {
+		if liar.lie != poison && liar.lie != slander || x.roster.Size() < 2 || !w.chance(lying) {
 			continue
 		}
 		w.hit(string(liar.lie))

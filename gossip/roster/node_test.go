@@ -392,6 +392,10 @@ func (n *node) fetch(e Fetch) {
 	n.soon(n.w.between(20*time.Millisecond, n.w.plan.fetch), func() {
 		for _, id := range e.From {
 			from := n.w.byID[id]
+			if from.lie == withhold && from.disk.has(e.Hash) {
+				n.w.hit(string(withhold))
+				continue
+			}
 			if from.running() && !from.paused && n.w.open(n.id, id) && from.disk.has(e.Hash) && !n.w.chance(n.w.plan.failing) {
 				n.disk.store(e.Hash)
 				n.feed(Fetched{e.Hash})
