@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // gathering is what a coordinator knows of the answers to its poll.
@@ -270,4 +271,22 @@ func (m *Machine) missing() []Absence {
 		}
 	}
 	return out
+}
+
+// SetPlanner lets planner choose how the exchange of a ballot runs that this member coordinates: its text for the ballot's
+// roster, of up to MaxPlanBytes, reaches every member as Reduce.Plan; an empty text, as without a planner, stands for the
+// plan that is configured. It is called within Step, must not wait, and is set before the first Step.
+func (m *Machine) SetPlanner(planner func(Roster) string) { m.planner = planner }
+
+// plan asks the planner.
+func (m *Machine) plan(r Roster) string {
+	if m.planner == nil {
+		return ""
+	}
+	text := m.planner(r)
+	if len(text) > MaxPlanBytes || !utf8.ValidString(text) {
+		m.note("plan_refused", fmt.Sprintf("%d bytes of plan; the limit is %d of UTF-8, so the plan configured stands", len(text), MaxPlanBytes))
+		return ""
+	}
+	return text
 }

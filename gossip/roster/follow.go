@@ -58,7 +58,7 @@ func (m *Machine) polled(from ID, msg Message) {
 		m.send(from, Message{Kind: Busy, Ballot: b, Reason: "catching up"})
 		return
 	}
-	if b.Round != m.st.Next || m.st.Last.Ahead(base) || m.finished() {
+	if b.Round != m.st.Next || m.st.Last.Ahead(base) || base.Ahead(m.st.Last) || m.finished() { // ahead: of a lineage left alone
 		m.send(from, m.headMessage())
 		return
 	}

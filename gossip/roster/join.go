@@ -77,7 +77,8 @@ func (m *Machine) consider(from ID, r Record) bool {
 	if m.phase == CatchingUp || m.phase == Adopting {
 		return true
 	}
-	if !r.Ahead(m.st.Last) {
+	held := m.st.Prepared != nil && m.st.Prepared.Hash == r.Hash || r.Hash == m.st.Last.Hash || r.Hash == m.initial
+	if !r.Ahead(m.st.Last) || !held && m.shuns(r) {
 		return false
 	}
 	if m.phase == Polling { // who waits for this ballot would be the last to know
@@ -85,8 +86,7 @@ func (m *Machine) consider(from ID, r Record) bool {
 	}
 	m.abandon("caught up by " + string(from))
 	m.target, m.targetOf = r, from
-	held := m.st.Prepared != nil && m.st.Prepared.Hash == r.Hash
-	if held || r.Hash == m.st.Last.Hash || r.Hash == m.initial {
+	if held {
 		m.commit(r, false)
 		return true
 	}
@@ -105,6 +105,7 @@ func (m *Machine) consider(from ID, r Record) bool {
 func (m *Machine) fetched(hash string) {
 	switch {
 	case m.phase == CatchingUp && hash == m.target.Hash:
+		delete(m.chases, m.target.Lineage)
 		m.commit(m.target, false)
 	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == hash:
 		m.prepare(hash)
@@ -115,6 +116,7 @@ func (m *Machine) fetchFailed(e FetchFailed) {
 	switch {
 	case m.phase == CatchingUp && e.Hash == m.target.Hash:
 		m.note("catch_up_failed", e.Reason)
+		m.missed(m.target.Lineage)
 		delete(m.heads, m.targetOf)
 		m.enter(Joining, askEvery)
 	case m.phase == Reducing && m.adopt != nil && m.adopt.Hash == e.Hash:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // Machine decides for one member: it pins rosters, runs ballots, commits rounds and catches up, by write-all, read-one
@@ -31,8 +30,9 @@ type Machine struct {
 	born   time.Time // of this process
 	asked  time.Time // when the heads of peers were last asked for
 	heads  map[ID]Record
-	met    map[ID]bool // members that this process saw alive, of the last roster and the view
-	unsure bool        // restarted or new: must hear from a peer before acting alone
+	chases map[string]chase // of lineages ahead whose state was not to be had
+	met    map[ID]bool      // members that this process saw alive, of the last roster and the view
+	unsure bool             // restarted or new: must hear from a peer before acting alone
 
 	training bool      // a Train is not answered yet
 	cut      bool      // and was told to stop
@@ -70,26 +70,8 @@ type Machine struct {
 func NewMachine(cfg Config, self ID, initial string, st Stable) *Machine {
 	return &Machine{
 		cfg: cfg, self: self, initial: initial, st: st, alive: []ID{self},
-		phase: Joining, heads: map[ID]Record{}, met: map[ID]bool{self: true}, dones: map[ID]string{}, unsure: true,
+		phase: Joining, heads: map[ID]Record{}, chases: map[string]chase{}, met: map[ID]bool{self: true}, dones: map[ID]string{}, unsure: true,
 	}
-}
-
-// SetPlanner lets planner choose how the exchange of a ballot runs that this member coordinates: its text for the ballot's
-// roster, of up to MaxPlanBytes, reaches every member as Reduce.Plan; an empty text, as without a planner, stands for the
-// plan that is configured. It is called within Step, must not wait, and is set before the first Step.
-func (m *Machine) SetPlanner(planner func(Roster) string) { m.planner = planner }
-
-// plan asks the planner.
-func (m *Machine) plan(r Roster) string {
-	if m.planner == nil {
-		return ""
-	}
-	text := m.planner(r)
-	if len(text) > MaxPlanBytes || !utf8.ValidString(text) {
-		m.note("plan_refused", fmt.Sprintf("%d bytes of plan; the limit is %d of UTF-8, so the plan configured stands", len(text), MaxPlanBytes))
-		return ""
-	}
-	return text
 }
 
 // Phase is what the machine is doing.

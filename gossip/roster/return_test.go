@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -58,5 +59,44 @@ func TestAbortOfACommittedRoundIsAnsweredByIt(t *testing.T) {
 	s := inPhase(7).hear("c", Message{Kind: Abort, Ballot: Ballot{3, 9, "a"}, Reason: "no word from every member in time"})
 	if heads := s.sent(Head); len(heads) == 0 || heads[len(heads)-1].To != "c" || heads[len(heads)-1].Message.Record.Round != 3 {
 		t.Errorf("%s: answers %v", s.m.Phase(), s.last)
+	}
+}
+
+// TestARecordThatNobodyGivesIsLeftAlone holds that a lineage ahead whose state is not to be had does not keep this member
+// from its own rounds, and is tried again later.
+func TestARecordThatNobodyGivesIsLeftAlone(t *testing.T) {
+	s := inPhase(4)
+	ahead := placed().Last
+	ahead.Lineage, ahead.Hash, ahead.Round, ahead.Samples = "m", "g7", 7, map[ID]int64{"c": 9000}
+	for k := range maxChased {
+		if s.hear("c", Message{Kind: Head, Record: &ahead}); s.m.Phase() != CatchingUp {
+			t.Fatalf("attempt %d: %s", k, s.m.Phase())
+		}
+		s.step(FetchFailed{"g7", "refused"})
+	}
+	ahead.Round, ahead.Hash = 8, "g8" // it goes on, and on
+	if s.hear("c", Message{Kind: Head, Record: &ahead}); s.m.Phase() == CatchingUp {
+		t.Fatal("it chases on")
+	}
+	s.hear("c", Message{Kind: Poll, Ballot: Ballot{3, 30, "c"}, Record: &ahead})
+	if s.m.st.Promised.View == 30 || s.m.Phase() == CatchingUp {
+		t.Fatalf("%s: it promised a ballot on a record that it does not hold", s.m.Phase())
+	}
+	last := placed().Last
+	s.hear("a", Message{Kind: Poll, Ballot: Ballot{3, 40, "a"}, Record: &last})
+	if ready := s.sent(Ready); s.m.Phase() != Following || ready[len(ready)-1].Message.Ballot.View != 40 {
+		t.Errorf("%s: it takes no part in the ballots of its own lineage", s.m.Phase())
+	}
+	s.now = s.now.Add(Defaults().Gather << maxChased)
+	if s.hear("c", Message{Kind: Head, Record: &ahead}); s.m.Phase() != CatchingUp {
+		t.Errorf("%s: it never tries again", s.m.Phase())
+	}
+	for i := range 3 * maxLineages {
+		other := ahead
+		other.Lineage, other.Hash = fmt.Sprint("x", i), fmt.Sprint("x", i)
+		s.hear("c", Message{Kind: Head, Record: &other}).step(FetchFailed{s.m.target.Hash, "refused"})
+	}
+	if len(s.m.chases) > maxLineages {
+		t.Errorf("%d lineages are remembered", len(s.m.chases))
 	}
 }
