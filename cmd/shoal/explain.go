@@ -24,7 +24,7 @@ func newExplainCmd(o *options) *cobra.Command {
 		Long: "Tell how a round came about, by the journal of one agent: who contributed how much, who was left out by which rule,\n" +
 			"how the average was made and how long it took, and what that agent cannot know. ROUND is a number, or last.\n\n" + reachHelp,
 		Example: "  shoal explain last\n  shoal explain 12 --agent 127.0.0.1:7948 --json",
-		Args:    oneRound,
+		Args:    oneRound, ValidArgs: []string{"last"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := f.reach(o)
 			if err != nil {

@@ -39,6 +39,8 @@ type reachFlags struct {
 func (f *reachFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.address, "agent", "", "`host:port` of an agent's HTTP, http.listen")
 	cmd.Flags().StringVar(&f.state, "state", "", "state `directory` of an agent on this machine (default the configuration's)")
+	_ = cmd.MarkFlagDirname("state")                                     // fails only for a flag that is not there
+	_ = cmd.RegisterFlagCompletionFunc("agent", cobra.NoFileCompletions) // likewise
 }
 
 // reachHelp is what the long help of each command that talks to an agent says of them.
