@@ -27,6 +27,7 @@ func (c Config) Validate(origins Origins) error {
 		{"learner", c.Learner.Validate()},
 		{"rounds", c.Rounds.Validate()},
 		{"averaging", c.Averaging.Validate()},
+		{"p2p", c.P2P.Validate()},
 		{"eval", c.Eval.Validate()},
 		{"http", c.HTTP.Validate()},
 		{"log", c.Log.Validate()},

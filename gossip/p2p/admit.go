@@ -3,21 +3,16 @@ package p2p
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/control"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/record"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
-	"golang.org/x/sync/errgroup"
 
 	"shoal/gossip/roster"
 )
@@ -38,59 +33,10 @@ const (
 	maxDials = 8
 )
 
-// admission is what is known of one admitted peer.
-type admission struct {
-	record []byte
-	seq    uint64
-}
-
-// gate is the connection gater: only admitted peers hold a connection.
-type gate struct {
-	mu       sync.RWMutex
-	admitted map[peer.ID]admission
-}
-
-func newGate() *gate { return &gate{admitted: map[peer.ID]admission{}} }
-
-func (g *gate) admits(p peer.ID) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	_, ok := g.admitted[p]
-	return ok
-}
-
-func (g *gate) knows(p peer.ID, envelope []byte) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	a, ok := g.admitted[p]
-	return ok && bytes.Equal(a.record, envelope)
-}
-
-func (g *gate) list() []peer.ID {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	ids := make([]peer.ID, 0, len(g.admitted))
-	for p := range g.admitted {
-		ids = append(ids, p)
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-func (g *gate) InterceptPeerDial(p peer.ID) bool                                { return g.admits(p) }
-func (g *gate) InterceptAddrDial(peer.ID, ma.Multiaddr) bool                    { return true }
-func (g *gate) InterceptAccept(network.ConnMultiaddrs) bool                     { return true }
-func (g *gate) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
-
-// InterceptSecured decides as soon as the peer has proved who it is.
-func (g *gate) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
-	return g.admits(p)
-}
-
 // Record is this agent's signed peer record: who it is, and up to four addresses at which others can dial it. A host
 // that listens on every interface names its interfaces, and loopback only if there is nothing else.
 func (h *Host) Record() ([]byte, error) {
-	addrs := reachable(h.host.Addrs())
+	addrs := reachable(h.addresses())
 	if len(addrs) == 0 {
 		return nil, fmt.Errorf("make record of %s: no address to be reached at; is a network interface up?", h.id)
 	}
@@ -113,27 +59,49 @@ func (h *Host) Record() ([]byte, error) {
 }
 
 // reachable orders addresses by how likely others can dial them and keeps the first few: private IPv4, other IPv4,
-// IPv6; loopback only where there is nothing else, link-local never.
+// IPv6, through a relay; loopback only where there is nothing else, link-local never. Through a relay is kept if there is
+// such a way at all, TCP goes before QUIC.
 func reachable(addrs []ma.Multiaddr) []ma.Multiaddr {
-	rank := func(a ma.Multiaddr) int {
-		switch _, err := a.ValueForProtocol(ma.P_IP4); {
-		case manet.IsIPLoopback(a):
-			return 3
-		case err != nil:
-			return 2
-		case manet.IsPrivateAddr(a):
-			return 0
-		}
-		return 1
-	}
 	kept := slices.DeleteFunc(slices.Clone(addrs), func(a ma.Multiaddr) bool {
 		return manet.IsIP6LinkLocal(a) || manet.IsIPUnspecified(a)
 	})
-	slices.SortStableFunc(kept, func(a, b ma.Multiaddr) int { return cmp.Compare(rank(a), rank(b)) })
-	if len(kept) > 0 && rank(kept[0]) < 3 {
-		kept = slices.DeleteFunc(kept, func(a ma.Multiaddr) bool { return rank(a) == 3 })
+	slices.SortStableFunc(kept, func(a, b ma.Multiaddr) int { return cmp.Compare(reach(a), reach(b)) })
+	if len(kept) > 0 && reach(kept[0]) < reachLoopback {
+		kept = slices.DeleteFunc(kept, func(a ma.Multiaddr) bool { return reach(a) >= reachLoopback })
+	}
+	if n := len(kept); n > maxRecordAddrs && isRelayed(kept[n-1]) {
+		return append(kept[:maxRecordAddrs-1], kept[n-1])
 	}
 	return kept[:min(len(kept), maxRecordAddrs)]
+}
+
+// reachLoopback is the reach of an address on this machine's own loopback.
+const reachLoopback = 8
+
+// reach is the smaller the likelier others can dial an address.
+func reach(a ma.Multiaddr) int {
+	n := 0
+	_, err := a.ValueForProtocol(ma.P_IP4)
+	switch {
+	case isRelayed(a):
+		return reachLoopback - 1
+	case manet.IsIPLoopback(a):
+		n = reachLoopback
+	case err != nil:
+		n = 4
+	case !manet.IsPrivateAddr(a):
+		n = 2
+	}
+	if _, err := a.ValueForProtocol(ma.P_TCP); err != nil {
+		n++
+	}
+	return n
+}
+
+// isRelayed reports whether an address leads through a relay.
+func isRelayed(a ma.Multiaddr) bool {
+	_, err := a.ValueForProtocol(ma.P_CIRCUIT)
+	return err == nil
 }
 
 // Admit checks that envelope is a peer record signed by the peer called name, remembers its addresses and lets that
@@ -145,6 +113,9 @@ func (h *Host) Admit(name string, envelope []byte) error {
 	}
 	if p == h.self || h.gate.knows(p, envelope) {
 		return nil
+	}
+	if h.gate.allowed != nil && !h.gate.allowed[p] {
+		return fmt.Errorf("admit %s: %w; add it there if it belongs to this cluster", name, ErrNotAllowed)
 	}
 	rec, err := verifyRecord(p, envelope)
 	if err != nil {
@@ -206,75 +177,4 @@ func (h *Host) Expel(id roster.ID) {
 	h.mu.Unlock()
 	h.host.Peerstore().ClearAddrs(p)
 	_ = h.host.Network().ClosePeer(p) // a connection that fails to close is closed
-}
-
-// redial says when a peer that did not answer is dialled again.
-type redial struct {
-	at    time.Time
-	pause time.Duration
-}
-
-// keepConnected dials admitted peers without a connection, so that pubsub reaches everybody. Of two peers the one with
-// the smaller ID dials; the other does when it has something to send.
-func (h *Host) keepConnected() {
-	waits := map[peer.ID]redial{}
-	ticker := time.NewTicker(keepInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-h.ctx.Done():
-			return
-		case <-h.wake:
-		case <-ticker.C:
-		}
-		waits = h.dialMissing(waits, time.Now())
-	}
-}
-
-// dialMissing dials every peer that is due, and returns when those that did not answer are due again.
-func (h *Host) dialMissing(waits map[peer.ID]redial, now time.Time) map[peer.ID]redial {
-	next := map[peer.ID]redial{}
-	var due []peer.ID
-	for _, p := range h.gate.list() {
-		if p < h.self || h.host.Network().Connectedness(p) == network.Connected {
-			continue
-		}
-		if wait := waits[p]; now.Before(wait.at) {
-			next[p] = wait
-		} else {
-			due = append(due, p)
-		}
-	}
-	failed := make([]bool, len(due))
-	var dials errgroup.Group
-	dials.SetLimit(maxDials)
-	for i, p := range due {
-		dials.Go(func() error {
-			failed[i] = h.dial(p) != nil
-			return nil
-		})
-	}
-	_ = dials.Wait() // which failed is all that matters
-	for i, p := range due {
-		if failed[i] {
-			pause := min(max(keepInterval, 2*waits[p].pause), keepPauseMax)
-			next[p] = redial{time.Now().Add(pause), pause}
-		}
-	}
-	return next
-}
-
-func (h *Host) dial(p peer.ID) error {
-	ctx, cancel := context.WithTimeout(h.ctx, dialTimeout)
-	defer cancel()
-	h.backoff.Clear(p)
-	return h.host.Connect(ctx, peer.AddrInfo{ID: p})
-}
-
-// notify wakes a loop that waits on a channel of one.
-func notify(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

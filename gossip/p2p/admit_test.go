@@ -112,7 +112,7 @@ func TestAdmitUpdatesAddresses(t *testing.T) {
 
 func TestRecordIsUsable(t *testing.T) {
 	for _, listen := range []string{"/ip4/127.0.0.1/tcp/0", "/ip4/0.0.0.0/tcp/0"} {
-		h, err := New(Config{listen}, newKey(t))
+		h, err := New(Config{Listen: listen}, newKey(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,13 +158,14 @@ func TestReachable(t *testing.T) {
 func TestBusyPortIsNamed(t *testing.T) {
 	h := newHost(t)
 	listen := h.Addrs()[0]
-	_, err := New(Config{listen}, newKey(t))
+	_, err := New(Config{Listen: listen}, newKey(t))
 	if err == nil || !strings.Contains(err.Error(), "p2p.listen \""+listen+"\"") || !strings.Contains(err.Error(), "take a free port") {
 		t.Errorf("busy port: %v", err)
 	}
 }
 
 func TestStrangerHoldsNoConnection(t *testing.T) {
+	t.Parallel()
 	a, stranger := newHost(t), newHost(t)
 	admit(t, stranger, a) // the stranger knows where a is; a does not know the stranger
 	if err := stranger.Send(within(t, 5*time.Second), a.ID(), "x", nil); err == nil {
@@ -176,6 +177,7 @@ func TestStrangerHoldsNoConnection(t *testing.T) {
 }
 
 func TestLateAdmissionIsRetried(t *testing.T) {
+	t.Parallel()
 	a, b := newHost(t), newHost(t)
 	got := make(chan string, 1)
 	b.OnMessage(func(_ roster.ID, kind string, _ []byte) { got <- kind })
@@ -198,6 +200,7 @@ func TestLateAdmissionIsRetried(t *testing.T) {
 }
 
 func TestExpelAndAdmitAgain(t *testing.T) {
+	t.Parallel()
 	hosts, _ := newCluster(t, 2)
 	a, b := hosts[0], hosts[1]
 	b.OnMessage(func(roster.ID, string, []byte) {})

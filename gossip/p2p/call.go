@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"shoal/gossip/roster"
 )
@@ -107,7 +108,7 @@ func readAnswer(r io.Reader, size uint64) ([]byte, error) {
 }
 
 // serveCall reads a request, lets its handler answer, and writes the answer.
-func (h *Host) serveCall(s network.Stream, from roster.ID, left []byte) {
+func (h *Host) serveCall(s network.Stream, p peer.ID, from roster.ID, left []byte) {
 	if len(left) != 8 {
 		refuse(s, fmt.Sprintf("call with %d bytes of deadline, want 8", len(left)))
 		return
@@ -120,6 +121,10 @@ func (h *Host) serveCall(s network.Stream, from roster.ID, left []byte) {
 	kind, body, err := readFrame(s, MaxMessageBytes)
 	if err != nil {
 		end(s, err)
+		return
+	}
+	if !h.meter.spend(p, goodCalls, 1) || !h.meter.spend(p, goodBytes, len(body)) {
+		_ = s.Reset() // with its connection, in a moment
 		return
 	}
 	h.mu.Lock()

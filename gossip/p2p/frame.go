@@ -18,6 +18,7 @@ const (
 	purposeCall     = "call"
 	purposeLink     = "link"
 	purposeAbort    = "abort"
+	purposeProbe    = "probe"
 
 	kindTaken   = "taken"
 	kindAnswer  = "answer"
@@ -44,8 +45,6 @@ const (
 
 // Errors that a caller tells apart.
 var (
-	// ErrNotAdmitted: membership has not vouched for the peer, or no longer does.
-	ErrNotAdmitted = errors.New("the peer is not an admitted member")
 	// ErrAborted: the peer gave up the attempt; it lives.
 	ErrAborted = errors.New("the peer aborted the attempt")
 	// ErrClosed: this side closed or aborted the links.

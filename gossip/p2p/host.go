@@ -7,6 +7,7 @@
 //	call      one request and one answer, which may be large (Call, HandleCall)
 //	link      raw bytes of one attempt of a round after another, from one rank to another (Links)
 //	abort     word that an attempt is over
+//	probe     a few bytes to time (Probe)
 //
 // Nothing here knows what the bytes mean.
 package p2p
@@ -16,23 +17,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
-	"github.com/libp2p/go-libp2p/core/connmgr"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/gologshim"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 
@@ -43,11 +39,6 @@ import (
 const Protocol = protocol.ID("/shoal/1.0.0")
 
 const (
-	// streamWindowBytes is yamux's initial window: with its default of 256 KiB a ring reaches 85 % of a 1 Gb/s line,
-	// because the window grows only by the round trip of an idle link; with 4 MiB 99 %.
-	streamWindowBytes = 4 << 20
-	// keepAlive asks an idle connection for life, so that a cut cable shows in about 20 s and not in 37 s.
-	keepAlive = 10 * time.Second
 	// dialTimeout bounds one attempt to connect; a Pi under load answers within a second or two.
 	dialTimeout = 5 * time.Second
 	// patience bounds the retries of a stream to a member that has not admitted us yet, and is how long a peer without
@@ -63,6 +54,7 @@ type Host struct {
 	self    peer.ID
 	id      roster.ID
 	gate    *gate
+	meter   *meter
 	backoff *swarm.DialBackoff
 	parking *parking
 
@@ -70,67 +62,83 @@ type Host struct {
 	cancel  context.CancelFunc
 	working sync.WaitGroup
 	wake    chan struct{} // a peer was admitted
+	moved   chan struct{} // a relay gave a place, or took it
+	relays  []peer.AddrInfo
 
 	onMessage atomic.Pointer[func(from roster.ID, kind string, body []byte)]
 	onLost    atomic.Pointer[func(id roster.ID)]
+	onCutOff  atomic.Pointer[func(id roster.ID, what string, until time.Time)]
 
 	mu       sync.Mutex // guards what follows
 	streams  map[peer.ID]int
 	outboxes map[peer.ID]*outbox
 	inboxes  map[peer.ID]*inbox
 	calls    map[string]CallHandler
-	lanes    map[roster.ID]*lane // to peers, between two attempts
-	met      map[peer.ID]bool    // connected, and answered
+	lanes    map[roster.ID]*lane      // to peers, between two attempts
+	met      map[peer.ID]bool         // connected, and answered
+	places   map[peer.ID]ma.Multiaddr // addresses through relays
+	probe    context.CancelFunc       // ends the probe under way, if there is one
 }
 
 // New starts to listen at cfg.Listen as the owner of key. Nobody is admitted yet.
-func New(cfg Config, key crypto.PrivKey) (*Host, error) {
+func New(cfg Config, key crypto.PrivKey) (*Host, error) { return listen(cfg, key) }
+
+// listen is New with options that override the profile's.
+func listen(cfg Config, key crypto.PrivKey, more ...libp2p.Option) (*Host, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configure p2p: %w", err)
+	}
 	if err := tryListen(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("listen on p2p.listen %q: %w (take a free port, or stop the agent that holds this one)", cfg.Listen, err)
 	}
 	// libp2p writes failed dials and closing listeners to standard error; what matters comes back as an error.
 	gologshim.SetDefaultHandler(slog.DiscardHandler)
-	gate := newGate()
-	inner, err := libp2p.New(options(cfg, key, gate)...)
+	gate, meter := newGate(), newMeter()
+	var err error
+	if gate.allowed, err = readAllowed(cfg.Allow); err != nil {
+		return nil, err
+	}
+	relays, err := parseRelays(cfg.Relays)
+	if err != nil {
+		return nil, err
+	}
+	for _, relay := range relays {
+		gate.relays[relay.ID] = true
+	}
+	list, err := options(cfg, key, gate, meter)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := libp2p.New(append(list, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("start host at p2p.listen %q: %w", cfg.Listen, err)
 	}
+	return newHostOver(inner, gate, meter, relays)
+}
+
+// newHostOver is the Host on a libp2p host.
+func newHostOver(inner host.Host, gate *gate, meter *meter, relays []peer.AddrInfo) (*Host, error) {
 	net, ok := inner.Network().(*swarm.Swarm)
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("use network %T: want a swarm", inner.Network()), inner.Close())
 	}
 	h := &Host{
-		host: inner, self: inner.ID(), id: roster.ID(inner.ID().String()), gate: gate, backoff: net.Backoff(),
+		host: inner, self: inner.ID(), id: roster.ID(inner.ID().String()), gate: gate, meter: meter, backoff: net.Backoff(),
 		parking: newParking(), wake: make(chan struct{}, 1),
 		streams: map[peer.ID]int{}, outboxes: map[peer.ID]*outbox{}, inboxes: map[peer.ID]*inbox{}, calls: map[string]CallHandler{},
 		lanes: map[roster.ID]*lane{}, met: map[peer.ID]bool{},
+		relays: relays, places: map[peer.ID]ma.Multiaddr{}, moved: make(chan struct{}, 1),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	meter.begin(h.cutOff)
 	inner.Network().Notify(&network.NotifyBundle{DisconnectedF: h.disconnected})
 	inner.SetStreamHandler(Protocol, h.serve)
 	h.working.Go(h.keepConnected)
-	return h, nil
-}
-
-// options are the LAN profile: nothing that finds, relays or measures, since membership knows every address.
-func options(cfg Config, key crypto.PrivKey, gate *gate) []libp2p.Option {
-	mux := *yamux.DefaultTransport
-	mux.InitialStreamWindowSize = streamWindowBytes
-	mux.KeepAliveInterval = keepAlive
-	return []libp2p.Option{
-		libp2p.Identity(key),
-		libp2p.ListenAddrStrings(cfg.Listen),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
-		libp2p.Muxer(yamux.ID, &mux),
-		// With SO_REUSEPORT a second agent on the same port would start, and steal half of the connections.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
-		libp2p.ConnectionGater(gate),
-		// Who may be connected is decided by admission; trimming connections would break a ring.
-		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
-		libp2p.UserAgent("shoal"),
-		libp2p.DisableRelay(), libp2p.DisableMetrics(), libp2p.Ping(false), libp2p.DisableIdentifyAddressDiscovery(),
-		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
+	for _, relay := range relays {
+		h.working.Go(func() { h.keepPlace(relay) })
 	}
+	return h, nil
 }
 
 // tryListen finds out whether an address is free, because libp2p would write its own log about one that is not.
@@ -149,10 +157,10 @@ func tryListen(address string) error {
 // ID is this agent's peer ID: what others call it, and who it is authenticated as.
 func (h *Host) ID() roster.ID { return h.id }
 
-// Addrs are the multiaddresses at which this host listens, interfaces resolved.
+// Addrs are the multiaddresses at which this host listens, interfaces resolved, and those through relays.
 func (h *Host) Addrs() []string {
 	var texts []string
-	for _, a := range h.host.Addrs() {
+	for _, a := range h.addresses() {
 		texts = append(texts, a.String())
 	}
 	return texts
@@ -184,123 +192,4 @@ func decode(id roster.ID) (peer.ID, error) {
 		return "", fmt.Errorf("parse peer ID %q: %w", id, err)
 	}
 	return p, nil
-}
-
-// open dials the peer if need be, opens a stream, writes its first frame and waits until the peer has taken it, so that
-// nothing is lost on a connection that the peer is about to close. A member that does not admit us yet is asked again
-// until patience is over.
-func (h *Host) open(ctx context.Context, to roster.ID, purpose string, body []byte) (network.Stream, error) {
-	p, err := decode(to)
-	if err != nil {
-		return nil, err
-	}
-	if !h.gate.admits(p) {
-		return nil, fmt.Errorf("open stream to %s: %w", to, ErrNotAdmitted)
-	}
-	head, err := appendFrame(nil, purpose, body)
-	if err != nil {
-		return nil, err
-	}
-	patient, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for pause := 20 * time.Millisecond; ; pause *= 2 {
-		s, err := h.openOnce(ctx, p, to, head)
-		if err == nil || errors.As(err, new(*RefusedError)) {
-			return s, err
-		}
-		select {
-		case <-patient.Done():
-			return nil, fmt.Errorf("open stream to %s: %w", to, err)
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (h *Host) openOnce(ctx context.Context, p peer.ID, to roster.ID, head []byte) (network.Stream, error) {
-	h.backoff.Clear(p) // the swarm would refuse to dial for 5 s after one refusal
-	s, err := h.host.NewStream(network.WithDialPeerTimeout(ctx, dialTimeout), p, Protocol)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.Reset() })
-	defer stop()
-	_, err = s.Write(head)
-	if err == nil {
-		err = awaitTaken(s, to)
-	}
-	if err == nil {
-		h.meet(p)
-		return s, nil
-	}
-	_ = s.Reset() // it may be gone already
-	return nil, errors.Join(err, ctx.Err())
-}
-
-// serve reads the first frame of a stream that a peer opened, and hands the stream to its purpose.
-func (h *Host) serve(s network.Stream) {
-	p := s.Conn().RemotePeer()
-	from := roster.ID(p.String())
-	if !h.enter(p) {
-		refuse(s, fmt.Sprintf("more than %d streams from one peer", maxStreamsPerPeer))
-		return
-	}
-	defer h.leave(p)
-	_ = s.SetReadDeadline(time.Now().Add(frameTimeout))
-	purpose, body, err := readFrame(s, maxHeadBytes)
-	if err != nil {
-		end(s, err)
-		return
-	}
-	h.meet(p)
-	if !slices.Contains([]string{purposeMessages, purposeCall, purposeLink, purposeAbort}, purpose) {
-		refuse(s, fmt.Sprintf("purpose %q is unknown", purpose))
-		return
-	}
-	if take(s) != nil {
-		return
-	}
-	switch purpose {
-	case purposeMessages:
-		h.serveMessages(s, p, from)
-	case purposeCall:
-		h.serveCall(s, from, body)
-	case purposeLink:
-		h.serveLane(s, p, body)
-	case purposeAbort:
-		if err := h.serveAbort(p, body); err != nil {
-			refuse(s, err.Error())
-			return
-		}
-		_ = s.Close() // the peer has all it waits for
-	}
-}
-
-// enter counts a stream of p in, unless there are too many.
-func (h *Host) enter(p peer.ID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ctx.Err() != nil || h.streams[p] >= maxStreamsPerPeer {
-		return false
-	}
-	h.streams[p]++
-	h.working.Add(1)
-	return true
-}
-
-// start runs f unless the host is closing, which waits for it.
-func (h *Host) start(f func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.ctx.Err() == nil {
-		h.working.Go(f)
-	}
-}
-
-func (h *Host) leave(p peer.ID) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.streams[p]--; h.streams[p] == 0 {
-		delete(h.streams, p)
-	}
-	h.working.Done()
 }

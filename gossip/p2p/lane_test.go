@@ -81,6 +81,7 @@ func TestLanesAreKept(t *testing.T) {
 // Members abort, stop early, read late or leave bytes unread, at every point; whoever receives bytes of an attempt
 // receives those that were sent in it.
 func TestNoByteReachesAnotherAttempt(t *testing.T) {
+	t.Parallel()
 	hosts, r := newCluster(t, 2)
 	random := rand.New(rand.NewPCG(1, 2))
 	whole := 0

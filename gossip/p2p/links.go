@@ -61,6 +61,7 @@ func (h *Host) Links(ctx context.Context, tag roster.Tag, r roster.Roster) (*Lin
 	if err := h.parking.claim(l); err != nil {
 		return nil, err
 	}
+	h.endProbe()
 	for _, p := range h.parking.aborters(tag) {
 		if l.abortedBy(p) {
 			return nil, l.failed("", 0, nil)

@@ -86,6 +86,7 @@ func TestLinksCarryBytesInOrder(t *testing.T) {
 }
 
 func TestLinksWaitForALateReceiver(t *testing.T) {
+	t.Parallel()
 	hosts, r := newCluster(t, 2)
 	tag := tagOf(r, 1)
 	sender, err := hosts[0].Links(context.Background(), tag, r)
@@ -185,6 +186,7 @@ func TestCtxEndsAnAttempt(t *testing.T) {
 }
 
 func TestLinksKeepDeadlines(t *testing.T) {
+	t.Parallel()
 	hosts, r := newCluster(t, 2)
 	links := openAll(t, hosts, tagOf(r, 1), r)
 	past := func() time.Time { return time.Now().Add(50 * time.Millisecond) }
@@ -217,6 +219,7 @@ func TestLinksKeepDeadlines(t *testing.T) {
 }
 
 func TestDeadPeerFailsAtOnce(t *testing.T) {
+	t.Parallel()
 	hosts, r := newCluster(t, 3)
 	links := openAll(t, hosts, tagOf(r, 1), r)
 	b := make([]byte, 1)

@@ -72,8 +72,8 @@ func (h *Host) outbox(to roster.ID) (*outbox, error) {
 	defer h.mu.Unlock()
 	box, ok := h.outboxes[p]
 	if !ok {
-		if !h.gate.admits(p) {
-			return nil, fmt.Errorf("peer %s: %w", to, ErrNotAdmitted)
+		if err := h.gate.check(p); err != nil {
+			return nil, fmt.Errorf("peer %s: %w", to, err)
 		}
 		box = &outbox{turn: make(chan struct{}, 1)}
 		h.outboxes[p] = box
@@ -166,6 +166,10 @@ func (h *Host) serveMessages(s network.Stream, p peer.ID, from roster.ID) {
 		kind, body, err := readWhole(s, MaxMessageBytes)
 		if err != nil {
 			end(s, err)
+			return
+		}
+		if !h.meter.spend(p, goodMessages, 1) || !h.meter.spend(p, goodBytes, len(body)) {
+			_ = s.Reset() // with its connection, in a moment
 			return
 		}
 		(*deliver)(from, kind, body)
