@@ -15,6 +15,7 @@ import (
 
 	"shoal/gossip"
 	"shoal/gossip/collective"
+	"shoal/gossip/p2p"
 	"shoal/gossip/roster"
 )
 
@@ -72,6 +73,8 @@ const (
 	// maxAlpha and maxWayRate are beyond any network.
 	maxAlpha   = 60.0
 	maxWayRate = 1e13
+	// maxMeasured is what loopback moves at most: a probe that found more was through before its bytes left some buffer.
+	maxMeasured = 5e9
 	// maxNodeBytes bounds the name of a node in a hello.
 	maxNodeBytes = 64
 )
@@ -125,6 +128,16 @@ func (a *Agent) probeNext(ctx context.Context, now time.Time) {
 	w.again = now.Add(busyPause)
 }
 
+// measureWay measures the way to a peer, unless an exchange is under way, which a probe must not disturb. A segment's
+// delay is half a round trip.
+func (a *Agent) measureWay(ctx context.Context, to roster.ID) (alpha, rate float64, err error) {
+	p, err := a.host.Probe(ctx, to)
+	if errors.Is(err, p2p.ErrBusy) {
+		err = fmt.Errorf("%w: %w", errBusy, err)
+	}
+	return min(p.RTT.Seconds()/2, maxAlpha), min(p.BytesPerSecond, maxMeasured), err
+}
+
 // tookProbe keeps what a probe found. A way that cannot be measured is not tried again soon.
 func (a *Agent) tookProbe(e probed) {
 	w, now := &a.advice, time.Now()
@@ -137,6 +150,8 @@ func (a *Agent) tookProbe(e probed) {
 	if e.err != nil {
 		a.log.Debug().Str("event", "probe_failed").Str("peer", string(e.to)).Err(e.err).Msg("cannot measure the way to the peer")
 		found = way{ID: e.to, at: now}
+	} else {
+		a.log.Debug().Str("event", "way_measured").Str("peer", string(e.to)).Float64("seconds", e.alpha).Float64("bytes_per_second", e.rate).Msg("measured the way to the peer")
 	}
 	w.keep(a.self(), found)
 	w.fresh = true

@@ -176,6 +176,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	a.machine = roster.NewMachine(a.cfg.Rounds, a.host.ID(), a.round.initial, a.round.stable)
 	a.machine.SetPlanner(a.planner)
+	a.advice.measure = a.measureWay
 	if err := a.recordLast(); err != nil {
 		return err
 	}

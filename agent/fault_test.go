@@ -185,6 +185,30 @@ func TestWaysOfAveraging(t *testing.T) {
 	}
 }
 
+// Where plans are chosen, members measure their ways, the coordinators choose by them, and the record says what; three
+// agents of one machine are one node.
+func TestChosenPlans(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, 3, small+"rounds: {count: 40, steps: 30, expect: 3, min_members: 3}\naveraging: {plan: auto}\n")
+	s.startAll()
+	for i := range s.agents {
+		s.wait(i, 90*time.Second)
+	}
+	s.alike(40)
+	for _, event := range []string{"way_measured", "plan_chosen"} {
+		if !strings.Contains(s.agents[0].out.String(), `"event":"`+event) {
+			t.Errorf("no word of %s in the log", event)
+		}
+	}
+	journal, err := os.ReadFile(filepath.Join(s.home(0), "journal.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(journal), `"chosen":"{\"plan\":`) {
+		t.Error("no round was averaged by a plan that its coordinator chose")
+	}
+}
+
 // An agent told to stop while it evaluates does not finish that first.
 func TestLeaveWhileEvaluating(t *testing.T) {
 	t.Parallel()
