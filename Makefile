@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak membership performance ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak membership performance counts ci clean
 
 all: build
 
@@ -85,6 +85,10 @@ membership: ## how soon a death is known to all under load, and 32 agents that j
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)
 	$(GO) run ./docs/performance/gen $(if $(RECORD),-record dist/shoal)
+
+counts: ## the instructions of a training step on arm64, counted under user-mode QEMU, and docs/performance.md with them
+	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o dist/shoal-symbols ./cmd/shoal
+	$(GO) run ./docs/performance/gen -count dist/shoal-symbols
 
 ci:
 	.ci/run

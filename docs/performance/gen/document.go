@@ -126,8 +126,12 @@ func (r *records) read(name string, v any, pick func() result) {
 	}
 	one := pick()
 	r.others = kept.Others
-	r.rows = append(r.rows, fmt.Sprintf("| [%s](performance/%s.json) | `%s` | %s | %s | %.1f %% | %s, %d CPUs, %s |",
-		name, name, strings.ReplaceAll(kept.Command, "|", "\\|"), one.commit(), kept.Date, 100*kept.Others, one.Machine.CPU, one.Machine.CPUs, one.Build.Go))
+	where, others := fmt.Sprintf("%s, %d CPUs", one.Machine.CPU, one.Machine.CPUs), fmt.Sprintf("%.1f %%", 100*kept.Others)
+	if one.Machine.CPUs == 0 { // nothing was timed
+		where, others = one.Machine.CPU, "-"
+	}
+	r.rows = append(r.rows, fmt.Sprintf("| [%s](performance/%s.json) | `%s` | %s | %s | %s | %s, %s |",
+		name, name, strings.ReplaceAll(kept.Command, "|", "\\|"), one.commit(), kept.Date, others, where, one.Build.Go))
 }
 
 func (r *records) comparison(name string) comparison {
@@ -152,6 +156,16 @@ func (r *records) plan(name string) plan {
 	var p plan
 	r.read(name, &p, func() result { return p.Result })
 	return p
+}
+
+func (r *records) counted(name string) counted {
+	var c counted
+	r.read(name, &c, func() result {
+		one := c.Result
+		one.Machine.CPU = c.Emulator
+		return one
+	})
+	return c
 }
 
 func first(list []result) result {

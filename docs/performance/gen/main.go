@@ -3,10 +3,14 @@
 //	go run ./docs/performance/gen                             writes the document
 //	go run ./docs/performance/gen -record dist/shoal          measures everything again first
 //	go run ./docs/performance/gen -record dist/shoal plan-128 only this
+//	go run ./docs/performance/gen -count dist/shoal-symbols   counts the instructions of a training step again, under QEMU
+//
+// The last wants a program for linux/arm64 with its symbols: GOOS=linux GOARCH=arm64 go build -o dist/shoal-symbols ./cmd/shoal.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -20,11 +24,12 @@ import (
 func main() {
 	dir := flag.String("dir", "docs/performance", "`directory` of the records; the document is beside it")
 	program := flag.String("record", "", "measure with this shoal `binary` before writing, what the arguments name or all")
+	emulated := flag.String("count", "", "count instructions of this shoal `binary` for linux/arm64, with symbols, before writing")
 	patience := flag.Duration("patience", 5*time.Minute, "`time` to wait for each measurement to be undisturbed by other programs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *dir, *program, *patience, flag.Args()); err != nil {
+	if err := run(ctx, *dir, *program, *emulated, *patience, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		stop()
 		os.Exit(1)
@@ -32,9 +37,17 @@ func main() {
 }
 
 // run records what is asked for, and writes the document.
-func run(ctx context.Context, dir, program string, patience time.Duration, names []string) error {
+func run(ctx context.Context, dir, program, emulated string, patience time.Duration, names []string) error {
+	if program != "" && emulated != "" {
+		return errors.New("read flags: -record and -count are for two programs; ask for one at a time")
+	}
 	if program != "" {
 		if err := recordAll(ctx, dir, program, patience, names); err != nil {
+			return err
+		}
+	}
+	if emulated != "" {
+		if err := countAll(ctx, dir, emulated, names); err != nil {
 			return err
 		}
 	}

@@ -33,8 +33,8 @@ func TestDocumentIsGenerated(t *testing.T) {
 // TestRecordsAreBenchmarks: every record can be repeated, and says where it comes from.
 func TestRecordsAreBenchmarks(t *testing.T) {
 	files, err := filepath.Glob("../*.json")
-	if err != nil || len(files) != len(benchmarks()) {
-		t.Errorf("%d records of %d benchmarks, %v", len(files), len(benchmarks()), err)
+	if want := len(benchmarks()) + len(countings()); err != nil || len(files) != want {
+		t.Errorf("%d records of %d benchmarks and counts, %v", len(files), want, err)
 	}
 	r := &records{dir: ".."}
 	if _, err := document(".."); err != nil {
@@ -126,19 +126,6 @@ func TestReadTimes(t *testing.T) {
 		if _, _, err := readTimes(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
-	}
-}
-
-// A step at 10 GFLOP/s and 2 GB/s that is bound by arithmetic in one line and by memory in the other.
-func TestRate(t *testing.T) {
-	p := plan{Lines: []line{{FLOPs: 4e7, Bytes: 1e6}, {FLOPs: 1e6, Bytes: 12e6}}}
-	p.Result.Batch, p.Result.ImagesPerSecond, p.Result.StepMedian = 5, 250, 20
-	p.Result.Peaks = &peaks{GFLOPS: 10, Bandwidth: 2}
-	if got := p.rate(10, 2); got != 500 { // 4 ms and 6 ms
-		t.Errorf("%v images/s, want 500", got)
-	}
-	if got := p.share(); got != 0.5 {
-		t.Errorf("%v of the limits, want 0.5", got)
 	}
 }
 

@@ -73,13 +73,21 @@ func recordAll(ctx context.Context, dir, program string, patience time.Duration,
 		if err != nil {
 			return fmt.Errorf("record %s: %w", b.name, err)
 		}
-		text, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("record %s: %w", b.name, err)
+		if err := r.write(dir, b.name); err != nil {
+			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, b.name+".json"), append(text, '\n'), 0o644); err != nil {
-			return fmt.Errorf("record %s: %w", b.name, err)
-		}
+	}
+	return nil
+}
+
+// write keeps a record.
+func (r *record) write(dir, name string) error {
+	text, err := json.Marshal(r)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".json"), append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("record %s: %w", name, err)
 	}
 	return nil
 }
