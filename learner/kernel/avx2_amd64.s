@@ -6798,7 +6798,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normalizeAVX2(SB), 0, $320-8
+TEXT ·normalizeAVX2(SB), 0, $336-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -6809,8 +6809,10 @@ TEXT ·normalizeAVX2(SB), 0, $320-8
 	RET
 
 TEXT normalizeAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0x28ec8348 // subq $0x28, %rsp
@@ -6822,277 +6824,290 @@ TEXT normalizeAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28478b4c // movq 0x28(%rdi), %r8
 	LONG $0x304f8b4c // movq 0x30(%rdi), %r9
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x018a840f; WORD $0x0000 // je 0x1b9 <normalize+0x1b9>
+	LONG $0x01b6840f; WORD $0x0000 // je 0x1e8 <normalize+0x1e8>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x04518e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
+	LONG $0x049e8e0f; WORD $0x0000 // jle 0x4d9 <normalize+0x4d9>
 	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
 	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1ceb // jmp 0x65 <normalize+0x65>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	WORD $0x19eb // jmp 0x68 <normalize+0x68>
+	BYTE $0x90 // nop
 	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x294d; BYTE $0xce // subq %r9, %r14
 	WORD $0x394d; BYTE $0xc3 // cmpq %r8, %r11
-	LONG $0x04248d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x294c; BYTE $0xdb // subq %r11, %rbx
-	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
-	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	WORD $0x087d // jge 0x80 <normalize+0x80>
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x41eb // jmp 0xbe <normalize+0xbe>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ca1c4; WORD $0xb80c // vmovups (%rax,%r15,4), %ymm1
-	LONG $0x107ca1c4; WORD $0xb914 // vmovups (%rcx,%r15,4), %ymm2
-	LONG $0x08778d4d // leaq 0x8(%r15), %r14
-	LONG $0xa875a2c4; WORD $0xba14 // vfmadd213ps (%rdx,%r15,4), %ymm1, %ymm2
-	LONG $0x586c81c4; WORD $0xba0c // vaddps (%r10,%r15,4), %ymm2, %ymm1
-	LONG $0x117ca1c4; WORD $0xbe0c // vmovups %ymm1, (%rsi,%r15,4)
-	LONG $0x10c78349 // addq $0x10, %r15
-	WORD $0x3949; BYTE $0xdf // cmpq %rbx, %r15
-	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
-	WORD $0xd27e // jle 0x90 <normalize+0x90>
-	WORD $0x294c; BYTE $0xf3 // subq %r14, %rbx
-	WORD $0x8d7e // jle 0x50 <normalize+0x50>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x867e // jle 0x50 <normalize+0x50>
-	LONG $0xb03c8d4e // leaq (%rax,%r14,4), %r15
+	LONG $0x04718d0f; WORD $0x0000 // jge 0x4d9 <normalize+0x4d9>
+	WORD $0x394d; BYTE $0xf1 // cmpq %r14, %r9
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0xe94c0f4d // cmovlq %r9, %r13
+	WORD $0x294d; BYTE $0xdf // subq %r11, %r15
+	WORD $0x394d; BYTE $0xcf // cmpq %r9, %r15
+	LONG $0xf94d0f4d // cmovgeq %r9, %r15
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	WORD $0x4b7c // jl 0xd0 <normalize+0xd0>
+	LONG $0x087d8d4d // leaq 0x8(%r13), %r15
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xa70c // vmovss (%r15,%r12,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xa40c // vmovss %xmm1, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
-	WORD $0xec7c // jl 0xe0 <normalize+0xe0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xff498e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
-	LONG $0xb13c8d4e // leaq (%rcx,%r14,4), %r15
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107ca1c4; WORD $0xa00c // vmovups (%rax,%r12,4), %ymm1
+	LONG $0x107ca1c4; WORD $0xa114 // vmovups (%rcx,%r12,4), %ymm2
+	LONG $0xf8c78349 // addq $-0x8, %r15
+	LONG $0xa875a2c4; WORD $0xa214 // vfmadd213ps (%rdx,%r12,4), %ymm1, %ymm2
+	LONG $0x586c81c4; WORD $0xa20c // vaddps (%r10,%r12,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0xa60c // vmovups %ymm1, (%rsi,%r12,4)
+	LONG $0x08c48349 // addq $0x8, %r12
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0xd477 // ja 0x90 <normalize+0x90>
+	WORD $0x294d; BYTE $0xe5 // subq %r12, %r13
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	WORD $0x157f // jg 0xdc <normalize+0xdc>
+	WORD $0x87eb // jmp 0x50 <normalize+0x50>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xa714 // vmovss (%r15,%r12,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xa414 // vmovss %xmm2, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
-	WORD $0xec7c // jl 0x110 <normalize+0x110>
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xff748e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
+	LONG $0xa02c8d4e // leaq (%rax,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xad4c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xac // vmovss %xmm1, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x3949; BYTE $0xef // cmpq %rbp, %r15
+	WORD $0xec75 // jne 0xf0 <normalize+0xf0>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xa12c8d4e // leaq (%rcx,%r12,4), %r13
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xff198e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
-	LONG $0xb23c8d4e // leaq (%rdx,%r14,4), %r15
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xa71c // vmovss (%r15,%r12,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xa41c // vmovss %xmm3, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
-	WORD $0xec7c // jl 0x140 <normalize+0x140>
-	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xad4c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xac // vmovss %xmm1, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x3949; BYTE $0xef // cmpq %rbp, %r15
+	WORD $0xec75 // jne 0x120 <normalize+0x120>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xa22c8d4e // leaq (%rdx,%r12,4), %r13
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x000001bd; BYTE $0x00 // movl $0x1, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xfee88e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
-	LONG $0xb23c8d4f // leaq (%r10,%r14,4), %r15
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	BYTE $0x90 // nop
-	LONG $0x107a81c4; WORD $0xa70c // vmovss (%r15,%r12,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xa40c // vmovss %xmm1, (%rsp,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
-	WORD $0xec7c // jl 0x170 <normalize+0x170>
-	LONG $0x0c58ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm1
+	LONG $0xef4d0f49 // cmovgeq %r15, %rbp
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9d5c; BYTE $0x00 // vmovss (%r13,%rbx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdd // cmpq %rbx, %rbp
+	WORD $0xec75 // jne 0x160 <normalize+0x160>
+	LONG $0xa86de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm2, %ymm1
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x0001bd41; WORD $0x0000 // movl $0x1, %r13d
+	LONG $0xa22c8d4b // leaq (%r10,%r12,4), %rbp
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xef4d0f4d // cmovgeq %r15, %r13
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x009d // vmovss (%rbp,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	WORD $0xed75 // jne 0x1a0 <normalize+0x1a0>
+	LONG $0x0c58f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm1
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x000001bb; BYTE $0x00 // movl $0x1, %ebx
+	LONG $0xa6248d4e // leaq (%rsi,%r12,4), %r12
+	LONG $0xfb4c0f4c // cmovlq %rbx, %r15
+	WORD $0xdb31 // xorl %ebx, %ebx
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xfeb98e0f; WORD $0xffff // jle 0x50 <normalize+0x50>
-	LONG $0xb6348d4e // leaq (%rsi,%r14,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xbc0c // vmovss (%rsp,%r15,4), %xmm1
-	LONG $0x117a81c4; WORD $0xbe0c // vmovss %xmm1, (%r14,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0c10fac5; BYTE $0x9c // vmovss (%rsp,%rbx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x9c0c // vmovss %xmm1, (%r12,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
 	WORD $0x3949; BYTE $0xdf // cmpq %rbx, %r15
-	WORD $0xec7c // jl 0x1a0 <normalize+0x1a0>
-	LONG $0xfffe97e9; BYTE $0xff // jmp 0x50 <normalize+0x50>
+	WORD $0xed75 // jne 0x1d0 <normalize+0x1d0>
+	LONG $0xfffe68e9; BYTE $0xff // jmp 0x50 <normalize+0x50>
 	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
-	LONG $0x0175840f; WORD $0x0000 // je 0x339 <normalize+0x339>
+	LONG $0x0186840f; WORD $0x0000 // je 0x379 <normalize+0x379>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x02bc8e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
+	LONG $0x02dd8e0f; WORD $0x0000 // jle 0x4d9 <normalize+0x4d9>
 	LONG $0x187de2c4; WORD $0x4047 // vbroadcastss 0x40(%rdi), %ymm0
 	LONG $0x187de2c4; WORD $0x444f // vbroadcastss 0x44(%rdi), %ymm1
 	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
+	LONG $0x0001bb41; WORD $0x0000 // movl $0x1, %r11d
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x18eb // jmp 0x202 <normalize+0x202>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x13eb // jmp 0x232 <normalize+0x232>
+	BYTE $0x90 // nop
 	WORD $0x014d; BYTE $0xca // addq %r9, %r10
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0x02878d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	WORD $0x294d; BYTE $0xd3 // subq %r10, %r11
-	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
-	LONG $0xd94d0f4d // cmovgeq %r9, %r11
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	WORD $0x0b7d // jge 0x220 <normalize+0x220>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x47eb // jmp 0x260 <normalize+0x260>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x02a78d0f; WORD $0x0000 // jge 0x4d9 <normalize+0x4d9>
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x294c; BYTE $0xd3 // subq %r10, %rbx
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	WORD $0x4b7c // jl 0x290 <normalize+0x290>
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x107ca1c4; WORD $0xb01c // vmovups (%rax,%r14,4), %ymm3
 	LONG $0x107ca1c4; WORD $0xb124 // vmovups (%rcx,%r14,4), %ymm4
-	LONG $0x085e8d49 // leaq 0x8(%r14), %rbx
+	LONG $0xf85f8d49 // leaq -0x8(%r15), %rbx
 	LONG $0xa865a2c4; WORD $0xb224 // vfmadd213ps (%rdx,%r14,4), %ymm3, %ymm4
 	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x117ca1c4; WORD $0xb61c // vmovups %ymm3, (%rsi,%r14,4)
-	LONG $0x10c68349 // addq $0x10, %r14
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	WORD $0xd07e // jle 0x230 <normalize+0x230>
-	WORD $0x2949; BYTE $0xdb // subq %rbx, %r11
-	WORD $0x8b7e // jle 0x1f0 <normalize+0x1f0>
+	LONG $0x08c68349 // addq $0x8, %r14
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0xcf77 // ja 0x250 <normalize+0x250>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x127f // jg 0x298 <normalize+0x298>
+	WORD $0x98eb // jmp 0x220 <normalize+0x220>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x887e // jle 0x220 <normalize+0x220>
+	LONG $0xb03c8d4e // leaq (%rax,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x847e // jle 0x1f0 <normalize+0x1f0>
-	LONG $0x98348d4c // leaq (%rax,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbe1c // vmovss (%r14,%r15,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xbc1c // vmovss %xmm3, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x280 <normalize+0x280>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa71c // vmovss (%r15,%r12,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xa41c // vmovss %xmm3, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe3 // cmpq %r12, %rbx
+	WORD $0xec75 // jne 0x2b0 <normalize+0x2b0>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0xb13c8d4e // leaq (%rcx,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xff498e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
-	LONG $0x99348d4c // leaq (%rcx,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xbe24 // vmovss (%r14,%r15,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xbc24 // vmovss %xmm4, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x2b0 <normalize+0x2b0>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa724 // vmovss (%r15,%r12,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xa424 // vmovss %xmm4, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe3 // cmpq %r12, %rbx
+	WORD $0xec75 // jne 0x2e0 <normalize+0x2e0>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0xb23c8d4e // leaq (%rdx,%r14,4), %r15
+	LONG $0x02fb8348 // cmpq $0x2, %rbx
+	LONG $0x0001bc41; WORD $0x0000 // movl $0x1, %r12d
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xff198e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
-	LONG $0x9a348d4c // leaq (%rdx,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xbe2c // vmovss (%r14,%r15,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xbc2c // vmovss %xmm5, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x2e0 <normalize+0x2e0>
+	LONG $0xe34d0f4c // cmovgeq %rbx, %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xaf2c // vmovss (%r15,%r13,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xac2c // vmovss %xmm5, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xec // cmpq %r13, %r12
+	WORD $0xec75 // jne 0x320 <normalize+0x320>
 	LONG $0xa865e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm3, %ymm4
+	LONG $0x02fb8348 // cmpq $0x2, %rbx
+	LONG $0xb6348d4e // leaq (%rsi,%r14,4), %r14
+	LONG $0xdb4c0f49 // cmovlq %r11, %rbx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	LONG $0xdc5ffcc5 // vmaxps %ymm4, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xfee08e0f; WORD $0xffff // jle 0x1f0 <normalize+0x1f0>
-	LONG $0x9e1c8d48 // leaq (%rsi,%rbx,4), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb41c // vmovss (%rsp,%r14,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	WORD $0xec7c // jl 0x320 <normalize+0x320>
-	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x1f0 <normalize+0x1f0>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc1c // vmovss (%rsp,%r15,4), %xmm3
+	LONG $0x117a81c4; WORD $0xbe1c // vmovss %xmm3, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xfb // cmpq %r15, %rbx
+	WORD $0xec75 // jne 0x360 <normalize+0x360>
+	LONG $0xfffea7e9; BYTE $0xff // jmp 0x220 <normalize+0x220>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x01478e0f; WORD $0x0000 // jle 0x489 <normalize+0x489>
+	LONG $0x01578e0f; WORD $0x0000 // jle 0x4d9 <normalize+0x4d9>
 	QUAD $0x000000008d3c8d4a // leaq (,%r9,4), %rdi
+	LONG $0x0001bb41; WORD $0x0000 // movl $0x1, %r11d
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x1feb // jmp 0x372 <normalize+0x372>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x19eb // jmp 0x3b2 <normalize+0x3b2>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x014d; BYTE $0xca // addq %r9, %r10
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0x01178d0f; WORD $0x0000 // jge 0x489 <normalize+0x489>
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	WORD $0x294d; BYTE $0xd3 // subq %r10, %r11
-	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
-	LONG $0xd94d0f4d // cmovgeq %r9, %r11
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	WORD $0x0b7d // jge 0x390 <normalize+0x390>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x3feb // jmp 0x3c8 <normalize+0x3c8>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x01278d0f; WORD $0x0000 // jge 0x4d9 <normalize+0x4d9>
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x294c; BYTE $0xd3 // subq %r10, %rbx
+	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
+	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	WORD $0x3b7c // jl 0x400 <normalize+0x400>
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x107ca1c4; WORD $0xb00c // vmovups (%rax,%r14,4), %ymm1
 	LONG $0x107ca1c4; WORD $0xb114 // vmovups (%rcx,%r14,4), %ymm2
-	LONG $0x085e8d49 // leaq 0x8(%r14), %rbx
+	LONG $0xf85f8d49 // leaq -0x8(%r15), %rbx
 	LONG $0xa875a2c4; WORD $0xb214 // vfmadd213ps (%rdx,%r14,4), %ymm1, %ymm2
 	LONG $0x117ca1c4; WORD $0xb614 // vmovups %ymm2, (%rsi,%r14,4)
-	LONG $0x10c68349 // addq $0x10, %r14
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	WORD $0xd87e // jle 0x3a0 <normalize+0x3a0>
-	WORD $0x2949; BYTE $0xdb // subq %rbx, %r11
-	WORD $0x937e // jle 0x360 <normalize+0x360>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8c7e // jle 0x360 <normalize+0x360>
-	LONG $0x98348d4c // leaq (%rax,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a81c4; WORD $0xbe0c // vmovss (%r14,%r15,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xbc0c // vmovss %xmm1, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x3e0 <normalize+0x3e0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xff598e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
-	LONG $0x99348d4c // leaq (%rcx,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xbe14 // vmovss (%r14,%r15,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xbc14 // vmovss %xmm2, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x410 <normalize+0x410>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xff298e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
-	LONG $0x9a348d4c // leaq (%rdx,%rbx,4), %r14
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xbe1c // vmovss (%r14,%r15,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xbc1c // vmovss %xmm3, (%rsp,%r15,4)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	WORD $0xec7c // jl 0x440 <normalize+0x440>
-	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xfef88e0f; WORD $0xffff // jle 0x360 <normalize+0x360>
-	LONG $0x9e1c8d48 // leaq (%rsi,%rbx,4), %rbx
+	LONG $0x08c68349 // addq $0x8, %r14
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0xd777 // ja 0x3d0 <normalize+0x3d0>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x0a7f // jg 0x408 <normalize+0x408>
+	WORD $0xa0eb // jmp 0x3a0 <normalize+0x3a0>
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	BYTE $0x90 // nop
-	LONG $0x107aa1c4; WORD $0xb40c // vmovss (%rsp,%r14,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xb30c // vmovss %xmm1, (%rbx,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	WORD $0xec7c // jl 0x470 <normalize+0x470>
-	LONG $0xfffed7e9; BYTE $0xff // jmp 0x360 <normalize+0x360>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x987e // jle 0x3a0 <normalize+0x3a0>
+	LONG $0xb03c8d4e // leaq (%rax,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa70c // vmovss (%r15,%r12,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xa40c // vmovss %xmm1, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe3 // cmpq %r12, %rbx
+	WORD $0xec75 // jne 0x420 <normalize+0x420>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xb13c8d4e // leaq (%rcx,%r14,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa714 // vmovss (%r15,%r12,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xa414 // vmovss %xmm2, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe3 // cmpq %r12, %rbx
+	WORD $0xec75 // jne 0x450 <normalize+0x450>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xb23c8d4e // leaq (%rdx,%r14,4), %r15
+	LONG $0x02fb8348 // cmpq $0x2, %rbx
+	LONG $0x0001bc41; WORD $0x0000 // movl $0x1, %r12d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xe34d0f4c // cmovgeq %rbx, %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xaf1c // vmovss (%r15,%r13,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xac1c // vmovss %xmm3, (%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394d; BYTE $0xec // cmpq %r13, %r12
+	WORD $0xec75 // jne 0x490 <normalize+0x490>
+	LONG $0xa875e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm1, %ymm2
+	LONG $0x02fb8348 // cmpq $0x2, %rbx
+	LONG $0xb6348d4e // leaq (%rsi,%r14,4), %r14
+	LONG $0xdb4c0f49 // cmovlq %r11, %rbx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xbc0c // vmovss (%rsp,%r15,4), %xmm1
+	LONG $0x117a81c4; WORD $0xbe0c // vmovss %xmm1, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xfb // cmpq %r15, %rbx
+	WORD $0xec75 // jne 0x4c0 <normalize+0x4c0>
+	LONG $0xfffec7e9; BYTE $0xff // jmp 0x3a0 <normalize+0x3a0>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
 	WORD $0x5e41 // popq %r14
 	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -7111,88 +7126,92 @@ TEXT ·biasAVX2(SB), 0, $304-8
 TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01428e0f; WORD $0x0000 // jle 0x14f <bias+0x14f>
+	LONG $0x01558e0f; WORD $0x0000 // jle 0x162 <bias+0x162>
+	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
 	BYTE $0x53 // pushq %rbx
-	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x20ec8348 // subq $0x20, %rsp
 	LONG $0x187de2c4; WORD $0x2847 // vbroadcastss 0x28(%rdi), %ymm0
 	LONG $0x187de2c4; WORD $0x2c4f // vbroadcastss 0x2c(%rdi), %ymm1
 	LONG $0x20478b4c // movq 0x20(%rdi), %r8
 	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
+	LONG $0x0001ba41; WORD $0x0000 // movl $0x1, %r10d
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	QUAD $0x00000000853c8d4a // leaq (,%r8,4), %rdi
-	WORD $0x12eb // jmp 0x52 <bias+0x52>
+	WORD $0x1aeb // jmp 0x62 <bias+0x62>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
 	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
-	LONG $0x00f68d0f; WORD $0x0000 // jge 0x148 <bias+0x148>
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	WORD $0x294d; BYTE $0xca // subq %r9, %r10
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	LONG $0xd04d0f4d // cmovgeq %r8, %r10
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	WORD $0x0b7d // jge 0x70 <bias+0x70>
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x3deb // jmp 0xa7 <bias+0xa7>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x00f78d0f; WORD $0x0000 // jge 0x159 <bias+0x159>
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	WORD $0x294d; BYTE $0xcb // subq %r9, %r11
+	WORD $0x394d; BYTE $0xc3 // cmpq %r8, %r11
+	LONG $0xd84d0f4d // cmovgeq %r8, %r11
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x3b7c // jl 0xb0 <bias+0xb0>
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
 	WORD $0xdb31 // xorl %ebx, %ebx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x1c10fcc5; BYTE $0x99 // vmovups (%rcx,%rbx,4), %ymm3
-	LONG $0x085b8d4c // leaq 0x8(%rbx), %r11
+	LONG $0xf85e8d4d // leaq -0x8(%r14), %r11
 	LONG $0x1c58e4c5; BYTE $0x9a // vaddps (%rdx,%rbx,4), %ymm3, %ymm3
 	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x9e // vmovups %ymm3, (%rsi,%rbx,4)
-	LONG $0x10c38348 // addq $0x10, %rbx
-	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	WORD $0xd97e // jle 0x80 <bias+0x80>
-	WORD $0x294d; BYTE $0xda // subq %r11, %r10
-	WORD $0x947e // jle 0x40 <bias+0x40>
+	LONG $0x08c38348 // addq $0x8, %rbx
+	LONG $0x0ffe8349 // cmpq $0xf, %r14
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0xd877 // ja 0x80 <bias+0x80>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x0a7f // jg 0xb7 <bias+0xb7>
+	WORD $0xa1eb // jmp 0x50 <bias+0x50>
+	BYTE $0x90 // nop
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x997e // jle 0x50 <bias+0x50>
+	LONG $0x99348d4c // leaq (%rcx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8d7e // jle 0x40 <bias+0x40>
-	LONG $0x991c8d4a // leaq (%rcx,%r11,4), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb31c // vmovss (%rbx,%r14,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xb41c // vmovss %xmm3, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
-	WORD $0xec7c // jl 0xc0 <bias+0xc0>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe1c // vmovss (%r14,%r15,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xbc1c // vmovss %xmm3, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfb // cmpq %r15, %r11
+	WORD $0xec75 // jne 0xd0 <bias+0xd0>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x9a348d4c // leaq (%rdx,%rbx,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xff598e0f; WORD $0xffff // jle 0x40 <bias+0x40>
-	LONG $0x9a1c8d4a // leaq (%rdx,%r11,4), %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
-	WORD $0xec7c // jl 0xf0 <bias+0xf0>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbe24 // vmovss (%r14,%r15,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xbc24 // vmovss %xmm4, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfb // cmpq %r15, %r11
+	WORD $0xec75 // jne 0x100 <bias+0x100>
 	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	LONG $0x02fb8349 // cmpq $0x2, %r11
+	LONG $0x9e1c8d48 // leaq (%rsi,%rbx,4), %rbx
+	LONG $0xda4c0f4d // cmovlq %r10, %r11
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
 	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xff218e0f; WORD $0xffff // jle 0x40 <bias+0x40>
-	LONG $0x9e1c8d4e // leaq (%rsi,%r11,4), %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x9c // vmovss (%rsp,%rbx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x9b1c // vmovss %xmm3, (%r11,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
-	WORD $0xed7c // jl 0x130 <bias+0x130>
-	LONG $0xfffef8e9; BYTE $0xff // jmp 0x40 <bias+0x40>
-	LONG $0x28c48348 // addq $0x28, %rsp
+	LONG $0x107aa1c4; WORD $0xb41c // vmovss (%rsp,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	WORD $0xec75 // jne 0x140 <bias+0x140>
+	LONG $0xfffef7e9; BYTE $0xff // jmp 0x50 <bias+0x50>
+	LONG $0x20c48348 // addq $0x20, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -7216,123 +7235,130 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xa8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xa8, %rsp
-	LONG $0x407f8b4c // movq 0x40(%rdi), %r15
+	LONG $0x40778b48 // movq 0x40(%rdi), %rsi
 	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
-	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
-	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
+	LONG $0x38478b48 // movq 0x38(%rdi), %rax
+	LONG $0x48578b48 // movq 0x48(%rdi), %rdx
 	WORD $0x8b48; BYTE $0x2f // movq (%rdi), %rbp
 	LONG $0x08478b4c // movq 0x8(%rdi), %r8
 	LONG $0x10678b4c // movq 0x10(%rdi), %r12
+	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
 	LONG $0x285f8b48 // movq 0x28(%rdi), %rbx
 	LONG $0x30778b4c // movq 0x30(%rdi), %r14
-	QUAD $0x00000000bd3c8d4a // leaq (,%r15,4), %rdi
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
-	WORD $0x0948; BYTE $0xf8 // orq %rdi, %rax
-	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x0d74 // je 0x6d <normSums+0x6d>
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	QUAD $0x00000000b53c8d48 // leaq (,%rsi,4), %rdi
+	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	WORD $0x0948; BYTE $0xfa // orq %rdi, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x0774 // je 0x65 <normSums+0x65>
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xff // idivq %rdi
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	WORD $0x09eb // jmp 0x76 <normSums+0x76>
-	WORD $0xf089 // movl %esi, %eax
+	WORD $0x04eb // jmp 0x69 <normSums+0x69>
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf7f7 // divl %edi
-	WORD $0x8941; BYTE $0xc3 // movl %eax, %r11d
-	QUAD $0x000000009d2c8d4e // leaq (,%r11,4), %r13
-	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
 	QUAD $0x000090248429f8c5; BYTE $0x00 // vmovaps %xmm0, 0x90(%rsp)
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
-	LONG $0xc7af0f49 // imulq %r15, %rax
-	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	LONG $0x00db840f; WORD $0x0000 // je 0x18c <normSums+0x18c>
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	LONG $0x03458d0f; WORD $0x0000 // jge 0x400 <normSums+0x400>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x2949; BYTE $0xf7 // subq %rsi, %r15
-	LONG $0x0bbc8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0xd6af0f48 // imulq %rsi, %rdx
+	LONG $0x247c8348; WORD $0x0078 // cmpq $0x0, 0x78(%rsp)
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	LONG $0x00ee840f; WORD $0x0000 // je 0x19c <normSums+0x19c>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x03688d0f; WORD $0x0000 // jge 0x420 <normSums+0x420>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	WORD $0x2949; BYTE $0xcf // subq %rcx, %r15
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x0c108e0f; WORD $0x0000 // jle 0xce9 <normSums+0xce9>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x246c8948; BYTE $0x38 // movq %rbp, 0x38(%rsp)
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
-	LONG $0x04fc8e0f; WORD $0x0000 // jle 0x5e0 <normSums+0x5e0>
-	LONG $0xb4048d49 // leaq (%r12,%rsi,4), %rax
+	LONG $0x246c8948; BYTE $0x40 // movq %rbp, 0x40(%rsp)
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	LONG $0x05138e0f; WORD $0x0000 // jle 0x605 <normSums+0x605>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x84048d49 // leaq (%r12,%rax,4), %rax
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0xf0 <normSums+0xf0>
+	WORD $0xee75 // jne 0x100 <normSums+0x100>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x04c78e0f; WORD $0x0000 // jle 0x5e0 <normSums+0x5e0>
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x04dc8e0f; WORD $0x0000 // jle 0x605 <normSums+0x605>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xb0048d48 // leaq (%rax,%rsi,4), %rax
+	LONG $0x82048d49 // leaq (%r10,%rax,4), %rax
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0x130 <normSums+0x130>
+	WORD $0xee75 // jne 0x140 <normSums+0x140>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0x3411fcc5; BYTE $0x24 // vmovups %ymm6, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x048f8e0f; WORD $0x0000 // jle 0x5e8 <normSums+0x5e8>
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x04a48e0f; WORD $0x0000 // jle 0x60d <normSums+0x60d>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0xb0048d48 // leaq (%rax,%rsi,4), %rax
+	LONG $0x83048d49 // leaq (%r11,%rax,4), %rax
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0x170 <normSums+0x170>
+	WORD $0xee75 // jne 0x180 <normSums+0x180>
 	LONG $0x3410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm6
-	LONG $0x00045ce9; BYTE $0x00 // jmp 0x5e8 <normSums+0x5e8>
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	LONG $0x07e18d0f; WORD $0x0000 // jge 0x977 <normSums+0x977>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x2949; BYTE $0xf7 // subq %rsi, %r15
-	LONG $0x0ae18e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x000471e9; BYTE $0x00 // jmp 0x60d <normSums+0x60d>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x08018d0f; WORD $0x0000 // jge 0x9a7 <normSums+0x9a7>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	WORD $0x2949; BYTE $0xcf // subq %rcx, %r15
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x0b228e0f; WORD $0x0000 // jle 0xce9 <normSums+0xce9>
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x0c117cc5; BYTE $0x24 // vmovups %ymm9, (%rsp)
-	LONG $0x246c8948; BYTE $0x38 // movq %rbp, 0x38(%rsp)
-	LONG $0x09668e0f; WORD $0x0000 // jle 0xb1c <normSums+0xb1c>
-	LONG $0xb00c8d49 // leaq (%r8,%rsi,4), %rcx
-	LONG $0xb56c8d48; BYTE $0x00 // leaq (%rbp,%rsi,4), %rbp
-	LONG $0xb4048d49 // leaq (%r12,%rsi,4), %rax
+	LONG $0x246c8948; BYTE $0x40 // movq %rbp, 0x40(%rsp)
+	LONG $0x098a8e0f; WORD $0x0000 // jle 0xb66 <normSums+0xb66>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x800c8d49 // leaq (%r8,%rax,4), %rcx
+	LONG $0x856c8d48; BYTE $0x00 // leaq (%rbp,%rax,4), %rbp
+	LONG $0x84048d49 // leaq (%r12,%rax,4), %rax
 	LONG $0x0410fac5; BYTE $0x90 // vmovss (%rax,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
-	WORD $0xee75 // jne 0x1d0 <normSums+0x1d0>
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x09848e0f; WORD $0x0000 // jle 0xb6f <normSums+0xb6f>
+	WORD $0xee75 // jne 0x1f0 <normSums+0x1f0>
+	LONG $0x247c8348; WORD $0x0058 // cmpq $0x0, 0x58(%rsp)
+	LONG $0x09b18e0f; WORD $0x0000 // jle 0xbbf <normSums+0xbbf>
 	LONG $0x0c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm9
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x092c8e0f; WORD $0x0000 // jle 0xb25 <normSums+0xb25>
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0xb70c8d4c // leaq (%rdi,%rsi,4), %r9
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0x09568e0f; WORD $0x0000 // jle 0xb72 <normSums+0xb72>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	QUAD $0x000000402444c748; BYTE $0x00 // movq $0x0, 0x40(%rsp)
+	QUAD $0x000000482444c748; BYTE $0x00 // movq $0x0, 0x48(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
@@ -7341,21 +7367,21 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x08148d4f // leaq (%r8,%r9), %r10
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	QUAD $0x00000000b5048d48 // leaq (,%rsi,4), %rax
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	LONG $0x970c8d4c // leaq (%rdi,%rdx,4), %r9
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
 	LONG $0xd01c8d4c // leaq (%rax,%rdx,8), %r11
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x08148d4f // leaq (%r8,%r9), %r10
 	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
 	LONG $0x18248d4f // leaq (%r8,%r11), %r12
 	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
 	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
 	LONG $0x00148d49 // leaq (%r8,%rax), %rdx
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
@@ -7363,7 +7389,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x290 <normSums+0x290>
+	WORD $0xee75 // jne 0x2b0 <normSums+0x2b0>
 	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7372,7 +7398,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x2b0 <normSums+0x2b0>
+	WORD $0xed75 // jne 0x2d0 <normSums+0x2d0>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
 	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7384,7 +7410,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x2e0 <normSums+0x2e0>
+	WORD $0xed75 // jne 0x300 <normSums+0x300>
 	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7393,7 +7419,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x300 <normSums+0x300>
+	WORD $0xed75 // jne 0x320 <normSums+0x320>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
 	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7405,7 +7431,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x330 <normSums+0x330>
+	WORD $0xed75 // jne 0x350 <normSums+0x350>
 	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7414,7 +7440,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x350 <normSums+0x350>
+	WORD $0xed75 // jne 0x370 <normSums+0x370>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
 	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7426,7 +7452,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x380 <normSums+0x380>
+	WORD $0xee75 // jne 0x3a0 <normSums+0x3a0>
 	LONG $0x1c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm11
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x14117cc5; BYTE $0x24 // vmovups %ymm10, (%rsp)
@@ -7435,13 +7461,13 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x3a0 <normSums+0x3a0>
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	WORD $0xee75 // jne 0x3c0 <normSums+0x3c0>
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
 	LONG $0x5c2441c4; BYTE $0xd9 // vsubps %ymm9, %ymm11, %ymm11
 	LONG $0x04c68348 // addq $0x4, %rsi
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
 	LONG $0xb87dc2c4; BYTE $0xd3 // vfmadd231ps %ymm11, %ymm0, %ymm2
 	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
 	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
@@ -7452,37 +7478,38 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
 	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	LONG $0x246c394c; BYTE $0x40 // cmpq %r13, 0x40(%rsp)
-	LONG $0xfe858c0f; WORD $0xffff // jl 0x280 <normSums+0x280>
-	LONG $0x00079ae9; BYTE $0x00 // jmp 0xb9a <normSums+0xb9a>
+	LONG $0x246c394c; BYTE $0x48 // cmpq %r13, 0x48(%rsp)
+	LONG $0xfe858c0f; WORD $0xffff // jl 0x2a0 <normSums+0x2a0>
+	LONG $0x0007c5e9; BYTE $0x00 // jmp 0xbe5 <normSums+0xbe5>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x187de2c4; BYTE $0xc8 // vbroadcastss %xmm0, %ymm1
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
 	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0x3feb // jmp 0x460 <normSums+0x460>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x3deb // jmp 0x480 <normSums+0x480>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x5864a1c4; WORD $0x8b04 // vaddps (%rbx,%r9,4), %ymm3, %ymm0
-	LONG $0x08568d4c // leaq 0x8(%rsi), %r10
+	LONG $0x08578d4d // leaq 0x8(%r15), %r10
 	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0x20c18348 // addq $0x20, %rcx
 	LONG $0x117ca1c4; WORD $0x8b04 // vmovups %ymm0, (%rbx,%r9,4)
 	LONG $0x585c81c4; WORD $0x8e04 // vaddps (%r14,%r9,4), %ymm4, %ymm0
 	LONG $0x117c81c4; WORD $0x8e04 // vmovups %ymm0, (%r14,%r9,4)
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	WORD $0x394d; BYTE $0xfa // cmpq %r15, %r10
-	LONG $0xfc5d8f0f; WORD $0xffff // jg 0xbd <normSums+0xbd>
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xfc3b8f0f; WORD $0xffff // jg 0xbb <normSums+0xbb>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xc07e // jle 0x430 <normSums+0x430>
-	LONG $0x24548b4c; BYTE $0x68 // movq 0x68(%rsp), %r10
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xc07e // jle 0x450 <normSums+0x450>
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x107c81c4; WORD $0x8b34 // vmovups (%r11,%r9,4), %ymm6
 	LONG $0x107c81c4; WORD $0x8c1c // vmovups (%r12,%r9,4), %ymm3
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
 	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
@@ -7493,10 +7520,8 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
 	LONG $0x107c81c4; WORD $0x8a2c // vmovups (%r10,%r9,4), %ymm5
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
-	LONG $0x107c81c4; WORD $0x8a34 // vmovups (%r10,%r9,4), %ymm6
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x107c21c4; WORD $0x1234 // vmovups (%rdx,%r10), %ymm14
 	LONG $0xfd287cc5 // vmovaps %ymm5, %ymm15
 	LONG $0x12248d4e // leaq (%rdx,%r10), %r12
@@ -7508,7 +7533,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xf9c204c5; BYTE $0x02 // vcmpleps %ymm1, %ymm15, %ymm15
 	LONG $0xc05484c5 // vandps %ymm0, %ymm15, %ymm0
 	LONG $0x547ca1c4; WORD $0x1104 // vandps (%rcx,%r10), %ymm0, %ymm0
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
 	LONG $0xb87d42c4; BYTE $0xde // vfmadd231ps %ymm14, %ymm0, %ymm11
 	LONG $0xe85814c5 // vaddps %ymm0, %ymm13, %ymm13
 	LONG $0x107ca1c4; WORD $0x2704 // vmovups (%rdi,%r12), %ymm0
@@ -7546,20 +7571,22 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb80de2c4; BYTE $0xe0 // vfmadd231ps %ymm0, %ymm14, %ymm4
 	LONG $0x583c41c4; BYTE $0xc6 // vaddps %ymm14, %ymm8, %ymm8
 	WORD $0x394d; BYTE $0xeb // cmpq %r13, %r11
-	LONG $0xff128c0f; WORD $0xffff // jl 0x4c0 <normSums+0x4c0>
+	LONG $0xff128c0f; WORD $0xffff // jl 0x4e0 <normSums+0x4e0>
 	LONG $0xdc58c4c5 // vaddps %ymm4, %ymm7, %ymm3
 	LONG $0x5824c1c4; BYTE $0xc2 // vaddps %ymm10, %ymm11, %ymm0
 	LONG $0x5814c1c4; BYTE $0xec // vaddps %ymm12, %ymm13, %ymm5
 	LONG $0x5834c1c4; BYTE $0xe0 // vaddps %ymm8, %ymm9, %ymm4
 	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r15
 	LONG $0xdb58fcc5 // vaddps %ymm3, %ymm0, %ymm3
 	LONG $0xe458d4c5 // vaddps %ymm4, %ymm5, %ymm4
-	LONG $0xfffe50e9; BYTE $0xff // jmp 0x430 <normSums+0x430>
+	LONG $0xfffe4be9; BYTE $0xff // jmp 0x450 <normSums+0x450>
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0x247c8348; WORD $0x0058 // cmpq $0x0, 0x58(%rsp)
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
@@ -7568,31 +7595,29 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x02738e0f; WORD $0x0000 // jle 0x889 <normSums+0x889>
+	LONG $0x02688e0f; WORD $0x0000 // jle 0x8a6 <normSums+0x8a6>
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x04a58e0f; WORD $0x0000 // jle 0xac4 <normSums+0xac4>
+	LONG $0x04c28e0f; WORD $0x0000 // jle 0xb09 <normSums+0xb09>
 	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
 	QUAD $0x009024ac187d62c4; WORD $0x0000 // vbroadcastss 0x90(%rsp), %ymm13
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	QUAD $0x000000402444c748; BYTE $0x00 // movq $0x0, 0x40(%rsp)
-	QUAD $0x000000882484894c // movq %r8, 0x88(%rsp)
+	QUAD $0x000000482444c748; BYTE $0x00 // movq $0x0, 0x48(%rsp)
 	QUAD $0x0000000095248d4c // leaq (,%rdx,4), %r12
 	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0x972c8d48 // leaq (%rdi,%rdx,4), %rbp
 	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x972c8d48 // leaq (%rdi,%rdx,4), %rbp
 	LONG $0x900c8d49 // leaq (%r8,%rdx,4), %rcx
 	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
-	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
-	LONG $0xcc1c8d4f // leaq (%r12,%r9,8), %r11
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	LONG $0xcc148d4f // leaq (%r12,%r9,8), %r10
 	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
 	LONG $0x28148d49 // leaq (%r8,%rbp), %rdx
 	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
 	LONG $0x8c248d4f // leaq (%r12,%r9,4), %r12
-	LONG $0x18148d4f // leaq (%r8,%r11), %r10
-	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	LONG $0x101c8d4f // leaq (%r8,%r10), %r11
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
 	LONG $0x200c8d4f // leaq (%r8,%r12), %r9
 	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
 	BYTE $0x90 // nop
@@ -7603,7 +7628,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x6a0 <normSums+0x6a0>
+	WORD $0xee75 // jne 0x6c0 <normSums+0x6c0>
 	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
@@ -7612,7 +7637,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x6c0 <normSums+0x6c0>
+	WORD $0xee75 // jne 0x6e0 <normSums+0x6e0>
 	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
 	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
 	WORD $0xf631 // xorl %esi, %esi
@@ -7629,7 +7654,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xee75 // jne 0x710 <normSums+0x710>
+	WORD $0xee75 // jne 0x730 <normSums+0x730>
 	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
@@ -7638,7 +7663,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x730 <normSums+0x730>
+	WORD $0xed75 // jne 0x750 <normSums+0x750>
 	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
 	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
 	WORD $0xf631 // xorl %esi, %esi
@@ -7651,20 +7676,20 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb87d62c4; BYTE $0xdb // vfmadd231ps %ymm3, %ymm0, %ymm11
 	LONG $0xc0583cc5 // vaddps %ymm0, %ymm8, %ymm8
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb204 // vmovss (%r10,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x780 <normSums+0x780>
-	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
-	BYTE $0x90 // nop
 	LONG $0x107ac1c4; WORD $0xb304 // vmovss (%r11,%rsi,4), %xmm0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
 	WORD $0xed75 // jne 0x7a0 <normSums+0x7a0>
+	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb204 // vmovss (%r10,%rsi,4), %xmm0
+	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	WORD $0xed75 // jne 0x7c0 <normSums+0x7c0>
 	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
 	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
 	WORD $0xf631 // xorl %esi, %esi
@@ -7681,7 +7706,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x7f0 <normSums+0x7f0>
+	WORD $0xed75 // jne 0x810 <normSums+0x810>
 	LONG $0x3c107cc5; BYTE $0x24 // vmovups (%rsp), %ymm15
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x34117cc5; BYTE $0x24 // vmovups %ymm14, (%rsp)
@@ -7690,11 +7715,11 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	WORD $0xed75 // jne 0x810 <normSums+0x810>
+	WORD $0xed75 // jne 0x830 <normSums+0x830>
 	LONG $0xc428fcc5 // vmovaps %ymm4, %ymm0
 	LONG $0xa805e2c4; BYTE $0xc6 // vfmadd213ps %ymm6, %ymm15, %ymm0
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
 	LONG $0xd8c28cc5; BYTE $0x01 // vcmpltps %ymm0, %ymm14, %ymm3
 	LONG $0xc27cc1c4; WORD $0x02c5 // vcmpleps %ymm13, %ymm0, %ymm0
 	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
@@ -7705,97 +7730,101 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
 	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
 	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
 	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
 	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
 	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
 	LONG $0xb87de2c4; BYTE $0xfb // vfmadd231ps %ymm3, %ymm0, %ymm7
 	LONG $0xd258fcc5 // vaddps %ymm2, %ymm0, %ymm2
 	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
-	LONG $0xfe078c0f; WORD $0xffff // jl 0x690 <normSums+0x690>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0xfe0a8c0f; WORD $0xffff // jl 0x6b0 <normSums+0x6b0>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x02728e0f; WORD $0x0000 // jle 0xb0d <normSums+0xb0d>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x02958e0f; WORD $0x0000 // jle 0xb4d <normSums+0xb4d>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x581cc1c4; BYTE $0xc3 // vaddps %ymm11, %ymm12, %ymm0
 	LONG $0xcf58b4c5 // vaddps %ymm7, %ymm9, %ymm1
-	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
 	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
-	LONG $0x93048d48 // leaq (%rbx,%rdx,4), %rax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x83048d48 // leaq (%rbx,%rax,4), %rax
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0x8c0 <normSums+0x8c0>
+	WORD $0xee75 // jne 0x8e0 <normSums+0x8e0>
 	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x03988e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x03d58e0f; WORD $0x0000 // jle 0xce9 <normSums+0xce9>
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0x8f0 <normSums+0x8f0>
+	WORD $0xee75 // jne 0x920 <normSums+0x920>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x036e8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x03a58e0f; WORD $0x0000 // jle 0xce9 <normSums+0xce9>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0x582cc1c4; BYTE $0xc0 // vaddps %ymm8, %ymm10, %ymm0
 	LONG $0xca58d4c5 // vaddps %ymm2, %ymm5, %ymm1
-	LONG $0x96048d49 // leaq (%r14,%rdx,4), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x86048d49 // leaq (%r14,%rax,4), %rax
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0x930 <normSums+0x930>
-	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x032d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
 	WORD $0xee75 // jne 0x960 <normSums+0x960>
-	LONG $0x00030be9; BYTE $0x00 // jmp 0xc82 <normSums+0xc82>
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x03648e0f; WORD $0x0000 // jle 0xce9 <normSums+0xce9>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
+	WORD $0xee75 // jne 0x990 <normSums+0x990>
+	LONG $0x000342e9; BYTE $0x00 // jmp 0xce9 <normSums+0xce9>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
 	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
 	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0x39eb // jmp 0x9c8 <normSums+0x9c8>
-	BYTE $0x90 // nop
+	WORD $0x47eb // jmp 0xa08 <normSums+0xa08>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x5874a1c4; WORD $0x8b04 // vaddps (%rbx,%r9,4), %ymm1, %ymm0
-	LONG $0x08568d4c // leaq 0x8(%rsi), %r10
+	LONG $0x08578d4d // leaq 0x8(%r15), %r10
 	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0x20c18348 // addq $0x20, %rcx
 	LONG $0x117ca1c4; WORD $0x8b04 // vmovups %ymm0, (%rbx,%r9,4)
 	LONG $0x586c81c4; WORD $0x8e04 // vaddps (%r14,%r9,4), %ymm2, %ymm0
 	LONG $0x117c81c4; WORD $0x8e04 // vmovups %ymm0, (%r14,%r9,4)
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	WORD $0x394d; BYTE $0xfa // cmpq %r15, %r10
-	LONG $0xf7d08f0f; WORD $0xffff // jg 0x198 <normSums+0x198>
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xc07e // jle 0x990 <normSums+0x990>
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	LONG $0xf7a18f0f; WORD $0xffff // jg 0x1a9 <normSums+0x1a9>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xc07e // jle 0x9d0 <normSums+0x9d0>
 	LONG $0x107c81c4; WORD $0x8c14 // vmovups (%r12,%r9,4), %ymm2
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
@@ -7812,7 +7841,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x12348d4a // leaq (%rdx,%r10), %rsi
 	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
 	LONG $0x04c38349 // addq $0x4, %r11
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
 	LONG $0xc25cfcc5 // vsubps %ymm2, %ymm0, %ymm0
 	LONG $0x582c41c4; BYTE $0xc9 // vaddps %ymm9, %ymm10, %ymm9
 	LONG $0xb82de2c4; BYTE $0xf8 // vfmadd231ps %ymm0, %ymm10, %ymm7
@@ -7836,59 +7865,60 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe458acc5 // vaddps %ymm4, %ymm10, %ymm4
 	LONG $0xb82de2c4; BYTE $0xc8 // vfmadd231ps %ymm0, %ymm10, %ymm1
 	WORD $0x394d; BYTE $0xeb // cmpq %r13, %r11
-	LONG $0xff798c0f; WORD $0xffff // jl 0xa10 <normSums+0xa10>
+	LONG $0xff798c0f; WORD $0xffff // jl 0xa50 <normSums+0xa50>
 	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
 	LONG $0xc658c4c5 // vaddps %ymm6, %ymm7, %ymm0
 	LONG $0x5834c1c4; BYTE $0xd8 // vaddps %ymm8, %ymm9, %ymm3
 	LONG $0xd458d4c5 // vaddps %ymm4, %ymm5, %ymm2
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r15
 	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
 	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
-	LONG $0xfffed4e9; BYTE $0xff // jmp 0x998 <normSums+0x998>
+	LONG $0xfffecfe9; BYTE $0xff // jmp 0x9d8 <normSums+0x9d8>
 	LONG $0xc95cecc5 // vsubps %ymm1, %ymm2, %ymm1
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	BYTE $0x90 // nop
 	LONG $0xb87562c4; BYTE $0xe2 // vfmadd231ps %ymm2, %ymm1, %ymm12
 	LONG $0xb87562c4; BYTE $0xda // vfmadd231ps %ymm2, %ymm1, %ymm11
 	LONG $0xb87562c4; BYTE $0xca // vfmadd231ps %ymm2, %ymm1, %ymm9
 	LONG $0xb875e2c4; BYTE $0xfa // vfmadd231ps %ymm2, %ymm1, %ymm7
 	LONG $0x04c08348 // addq $0x4, %rax
 	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
-	WORD $0xe37c // jl 0xad0 <normSums+0xad0>
+	WORD $0xe37c // jl 0xb10 <normSums+0xb10>
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfd8e8f0f; WORD $0xffff // jg 0x89b <normSums+0x89b>
-	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0x000166e9; BYTE $0x00 // jmp 0xc82 <normSums+0xc82>
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x015d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0xfd6b8f0f; WORD $0xffff // jg 0x8b8 <normSums+0x8b8>
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x00017ee9; BYTE $0x00 // jmp 0xce4 <normSums+0xce4>
+	LONG $0x247c8348; WORD $0x0058 // cmpq $0x0, 0x58(%rsp)
+	LONG $0x01728e0f; WORD $0x0000 // jle 0xce4 <normSums+0xce4>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x5c74c1c4; BYTE $0xd9 // vsubps %ymm9, %ymm1, %ymm3
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
 	WORD $0xc031 // xorl %eax, %eax
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0xb86562c4; BYTE $0xc1 // vfmadd231ps %ymm1, %ymm3, %ymm8
 	LONG $0xb865e2c4; BYTE $0xf9 // vfmadd231ps %ymm1, %ymm3, %ymm7
 	LONG $0xb865e2c4; BYTE $0xe1 // vfmadd231ps %ymm1, %ymm3, %ymm4
 	LONG $0xb865e2c4; BYTE $0xd1 // vfmadd231ps %ymm1, %ymm3, %ymm2
 	LONG $0x04c08348 // addq $0x4, %rax
 	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
-	WORD $0xe37c // jl 0xb50 <normSums+0xb50>
-	WORD $0x1feb // jmp 0xb8e <normSums+0xb8e>
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	WORD $0xe37c // jl 0xba0 <normSums+0xba0>
+	WORD $0x1aeb // jmp 0xbd9 <normSums+0xbd9>
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
@@ -7897,273 +7927,276 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x246c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbp
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x00cc8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x00d98e0f; WORD $0x0000 // jle 0xce4 <normSums+0xce4>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0xc758bcc5 // vaddps %ymm7, %ymm8, %ymm0
 	LONG $0xd258dcc5 // vaddps %ymm2, %ymm4, %ymm2
 	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0xd258fcc5 // vaddps %ymm2, %ymm0, %ymm2
-	LONG $0x93048d48 // leaq (%rbx,%rdx,4), %rax
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x83048d48 // leaq (%rbx,%rax,4), %rax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0xbd0 <normSums+0xbd0>
+	WORD $0xee75 // jne 0xc30 <normSums+0xc30>
 	LONG $0x0458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x008d8e0f; WORD $0x0000 // jle 0xc82 <normSums+0xc82>
+	LONG $0x008f8e0f; WORD $0x0000 // jle 0xce4 <normSums+0xce4>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
 	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0xc00 <normSums+0xc00>
+	WORD $0xee75 // jne 0xc60 <normSums+0xc60>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x627e // jle 0xc82 <normSums+0xc82>
+	WORD $0x697e // jle 0xce9 <normSums+0xce9>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0xc558ccc5 // vaddps %ymm5, %ymm6, %ymm0
 	LONG $0xc958e4c5 // vaddps %ymm1, %ymm3, %ymm1
-	LONG $0x96048d49 // leaq (%r14,%rdx,4), %rax
 	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0xc958fcc5 // vaddps %ymm1, %ymm0, %ymm1
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x86048d49 // leaq (%r14,%rax,4), %rax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x88 // vmovss (%rax,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x8c // vmovss %xmm0, (%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0xc40 <normSums+0xc40>
+	WORD $0xee75 // jne 0xca0 <normSums+0xca0>
 	LONG $0x0458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	WORD $0x217e // jle 0xc82 <normSums+0xc82>
+	WORD $0x287e // jle 0xce9 <normSums+0xce9>
 	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0xee75 // jne 0xc70 <normSums+0xc70>
-	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
-	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
-	LONG $0x047b8d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	WORD $0xee75 // jne 0xcd0 <normSums+0xcd0>
+	WORD $0x05eb // jmp 0xce9 <normSums+0xce9>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	WORD $0x2949; BYTE $0xc7 // subq %rax, %r15
+	LONG $0x04828e0f; WORD $0x0000 // jle 0x1187 <normSums+0x1187>
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
 	QUAD $0x00902484187de2c4; WORD $0x0000 // vbroadcastss 0x90(%rsp), %ymm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc7af0f49 // imulq %r15, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
-	WORD $0x18eb // jmp 0xce7 <normSums+0xce7>
-	BYTE $0x90 // nop
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	LONG $0xceaf0f48 // imulq %rsi, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0148; BYTE $0xcd // addq %rcx, %rbp
+	WORD $0x2aeb // jmp 0xd52 <normSums+0xd52>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x2949; BYTE $0xf7 // subq %rsi, %r15
 	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
 	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
-	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
-	LONG $0x04408d0f; WORD $0x0000 // jge 0x1127 <normSums+0x1127>
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	WORD $0x294c; BYTE $0xe8 // subq %r13, %rax
-	WORD $0x394c; BYTE $0xf8 // cmpq %r15, %rax
-	LONG $0xc74d0f49 // cmovgeq %r15, %rax
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x1774 // je 0xd10 <normSums+0xd10>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x317d // jge 0xd30 <normSums+0xd30>
+	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
+	LONG $0x04358d0f; WORD $0x0000 // jge 0x1187 <normSums+0x1187>
+	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0xd64c0f48 // cmovlq %rsi, %rdx
+	WORD $0x2949; BYTE $0xc5 // subq %rax, %r13
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	LONG $0x084a8d4c // leaq 0x8(%rdx), %r9
+	LONG $0xee4d0f4c // cmovgeq %rsi, %r13
+	LONG $0x247c8348; WORD $0x0078 // cmpq $0x0, 0x78(%rsp)
+	LONG $0x025a840f; WORD $0x0000 // je 0xfd0 <normSums+0xfd0>
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x000095e9; BYTE $0x00 // jmp 0xd9b <normSums+0xd9b>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x025d8d0f; WORD $0x0000 // jge 0xf77 <normSums+0xf77>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x0002a0e9; BYTE $0x00 // jmp 0xfc1 <normSums+0xfc1>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; WORD $0x9114 // vmovups (%r9,%rdx,4), %ymm2
-	LONG $0x107cc1c4; WORD $0x901c // vmovups (%r8,%rdx,4), %ymm3
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0xa865c2c4; WORD $0x9214 // vfmadd213ps (%r10,%rdx,4), %ymm3, %ymm2
-	LONG $0x5c64c1c4; WORD $0x941c // vsubps (%r12,%rdx,4), %ymm3, %ymm3
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	WORD $0x617c // jl 0xddf <normSums+0xddf>
+	WORD $0x9066 // nop
+	LONG $0x107cc1c4; WORD $0x8a14 // vmovups (%r10,%rcx,4), %ymm2
+	LONG $0x107cc1c4; WORD $0x881c // vmovups (%r8,%rcx,4), %ymm3
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0xa865c2c4; WORD $0x8b14 // vfmadd213ps (%r11,%rcx,4), %ymm3, %ymm2
+	LONG $0x5c64c1c4; WORD $0x8c1c // vsubps (%r12,%rcx,4), %ymm3, %ymm3
 	LONG $0xe2c2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm4
 	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
 	LONG $0xd254dcc5 // vandps %ymm2, %ymm4, %ymm2
-	LONG $0x5454ecc5; WORD $0x0095 // vandps (%rbp,%rdx,4), %ymm2, %ymm2
+	LONG $0x5454ecc5; WORD $0x008d // vandps (%rbp,%rcx,4), %ymm2, %ymm2
 	LONG $0xa86de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm2, %ymm3
-	LONG $0x1c58e4c5; BYTE $0x93 // vaddps (%rbx,%rdx,4), %ymm3, %ymm3
+	LONG $0x1c58e4c5; BYTE $0x8b // vaddps (%rbx,%rcx,4), %ymm3, %ymm3
 	LONG $0xd158ecc5 // vaddps %ymm1, %ymm2, %ymm2
-	LONG $0x1c11fcc5; BYTE $0x93 // vmovups %ymm3, (%rbx,%rdx,4)
-	LONG $0x586cc1c4; WORD $0x9614 // vaddps (%r14,%rdx,4), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x9614 // vmovups %ymm2, (%r14,%rdx,4)
-	LONG $0x10c28348 // addq $0x10, %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xa57e // jle 0xd40 <normSums+0xd40>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xff318e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0xff218e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x1c11fcc5; BYTE $0x8b // vmovups %ymm3, (%rbx,%rcx,4)
+	LONG $0x586cc1c4; WORD $0x8e14 // vaddps (%r14,%rcx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x8e14 // vmovups %ymm2, (%r14,%rcx,4)
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0x0ff98349 // cmpq $0xf, %r9
+	WORD $0xa777 // ja 0xd80 <normSums+0xd80>
+	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0xff4d8e0f; WORD $0xffff // jle 0xd35 <normSums+0xd35>
 	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xdc0 <normSums+0xdc0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeeb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
-	LONG $0x89148d49 // leaq (%r9,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xdf0 <normSums+0xdf0>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfebb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
-	LONG $0x8a148d49 // leaq (%r10,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
-	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xe20 <normSums+0xe20>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe958e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x88148d49 // leaq (%r8,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x2c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xe50 <normSums+0xe50>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	LONG $0x8d548d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x3410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm6
+	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	WORD $0xee75 // jne 0xe00 <normSums+0xe00>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x8a148d49 // leaq (%r10,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	WORD $0xee75 // jne 0xe30 <normSums+0xe30>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x8b148d49 // leaq (%r11,%rcx,4), %rdx
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	WORD $0xee75 // jne 0xe60 <normSums+0xe60>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0x880c8d4d // leaq (%r8,%rcx,4), %r9
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xd54d0f49 // cmovgeq %r13, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb12c // vmovss (%r9,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	WORD $0xed75 // jne 0xe90 <normSums+0xe90>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0x8d4c8d4c; BYTE $0x00 // leaq (%rbp,%rcx,4), %r9
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb134 // vmovss (%r9,%rsi,4), %xmm6
 	LONG $0x3411fac5; BYTE $0xb4 // vmovss %xmm6, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xe80 <normSums+0xe80>
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	WORD $0xed75 // jne 0xec0 <normSums+0xec0>
 	LONG $0xa855e2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm5, %ymm3
+	LONG $0x8b148d48 // leaq (%rbx,%rcx,4), %rdx
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
 	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
 	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
 	LONG $0x2454e4c5; BYTE $0x24 // vandps (%rsp), %ymm3, %ymm4
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe188e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
 	LONG $0xda5cd4c5 // vsubps %ymm2, %ymm5, %ymm3
-	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
-	LONG $0x8b148d48 // leaq (%rbx,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	LONG $0xa85de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm4, %ymm3
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
 	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xed0 <normSums+0xed0>
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	WORD $0xee75 // jne 0xf20 <normSums+0xf20>
 	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfddb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
 	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xf00 <normSums+0xf00>
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb08e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	WORD $0xee75 // jne 0xf50 <normSums+0xf50>
 	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x94 // vmovss %xmm3, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xee7c // jl 0xf30 <normSums+0xf30>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xd54d0f49 // cmovgeq %r13, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	WORD $0xee75 // jne 0xf80 <normSums+0xf80>
 	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd808e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0xea4c0f4c // cmovlq %rdx, %r13
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x1410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm2
 	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xee7c // jl 0xf60 <normSums+0xf60>
-	LONG $0xfffd5ee9; BYTE $0xff // jmp 0xcd5 <normSums+0xcd5>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107cc1c4; WORD $0x9014 // vmovups (%r8,%rdx,4), %ymm2
-	LONG $0x5c10fcc5; WORD $0x0095 // vmovups (%rbp,%rdx,4), %ymm3
-	LONG $0x084a8d48 // leaq 0x8(%rdx), %rcx
-	LONG $0x5c6cc1c4; WORD $0x9414 // vsubps (%r12,%rdx,4), %ymm2, %ymm2
+	WORD $0x3949; BYTE $0xd5 // cmpq %rdx, %r13
+	WORD $0xee75 // jne 0xfb0 <normSums+0xfb0>
+	LONG $0xfffd69e9; BYTE $0xff // jmp 0xd30 <normSums+0xd30>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	WORD $0x4d7c // jl 0x1025 <normSums+0x1025>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x8814 // vmovups (%r8,%rcx,4), %ymm2
+	LONG $0x5c10fcc5; WORD $0x008d // vmovups (%rbp,%rcx,4), %ymm3
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x5c6cc1c4; WORD $0x8c14 // vsubps (%r12,%rcx,4), %ymm2, %ymm2
 	LONG $0xa865e2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm3, %ymm2
-	LONG $0x1458ecc5; BYTE $0x93 // vaddps (%rbx,%rdx,4), %ymm2, %ymm2
+	LONG $0x1458ecc5; BYTE $0x8b // vaddps (%rbx,%rcx,4), %ymm2, %ymm2
 	LONG $0xd958e4c5 // vaddps %ymm1, %ymm3, %ymm3
-	LONG $0x1411fcc5; BYTE $0x93 // vmovups %ymm2, (%rbx,%rdx,4)
-	LONG $0x5864c1c4; WORD $0x9614 // vaddps (%r14,%rdx,4), %ymm3, %ymm2
-	LONG $0x117cc1c4; WORD $0x9614 // vmovups %ymm2, (%r14,%rdx,4)
-	LONG $0x10c28348 // addq $0x10, %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0xbf7e // jle 0xf80 <normSums+0xf80>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xfd0b8e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0xfcfb8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x1411fcc5; BYTE $0x8b // vmovups %ymm2, (%rbx,%rcx,4)
+	LONG $0x5864c1c4; WORD $0x8e14 // vaddps (%r14,%rcx,4), %ymm3, %ymm2
+	LONG $0x117cc1c4; WORD $0x8e14 // vmovups %ymm2, (%r14,%rcx,4)
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0x0ff98349 // cmpq $0xf, %r9
+	WORD $0xc177 // ja 0xfe0 <normSums+0xfe0>
+	WORD $0x2948; BYTE $0xca // subq %rcx, %rdx
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0xfd078e0f; WORD $0xffff // jle 0xd35 <normSums+0xd35>
 	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x1410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm2
 	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0xfe0 <normSums+0xfe0>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfcd58e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	WORD $0xee75 // jne 0x1040 <normSums+0x1040>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
 	LONG $0x88148d49 // leaq (%r8,%rcx,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x1c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm3
 	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0x1010 <normSums+0x1010>
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	WORD $0xee75 // jne 0x1070 <normSums+0x1070>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
 	LONG $0x8d548d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rdx
 	WORD $0xf631 // xorl %esi, %esi
@@ -8172,58 +8205,61 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
 	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0x1040 <normSums+0x1040>
+	WORD $0x3949; BYTE $0xf5 // cmpq %rsi, %r13
+	WORD $0xee75 // jne 0x10a0 <normSums+0x10a0>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc6b8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
 	LONG $0xda5ce4c5 // vsubps %ymm2, %ymm3, %ymm3
-	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
 	LONG $0x8b148d48 // leaq (%rbx,%rcx,4), %rdx
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0xa85de2c4; BYTE $0xd9 // vfmadd213ps %ymm1, %ymm4, %ymm3
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xd158dcc5 // vaddps %ymm1, %ymm4, %ymm2
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x2410fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm4
 	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0x1080 <normSums+0x1080>
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	WORD $0xee75 // jne 0x10e0 <normSums+0x10e0>
 	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc2b8e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x1c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm3
 	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xee7c // jl 0x10b0 <normSums+0x10b0>
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc008e0f; WORD $0xffff // jle 0xcd0 <normSums+0xcd0>
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
+	WORD $0xee75 // jne 0x1110 <normSums+0x1110>
 	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x1c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x94 // vmovss %xmm3, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xee7c // jl 0x10e0 <normSums+0x10e0>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xd54d0f49 // cmovgeq %r13, %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	WORD $0xee75 // jne 0x1140 <normSums+0x1140>
 	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbd08e0f; WORD $0xffff // jle 0xcd5 <normSums+0xcd5>
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0xea4c0f4c // cmovlq %rdx, %r13
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x1410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm2
 	LONG $0x1411fac5; BYTE $0x91 // vmovss %xmm2, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
-	WORD $0xee7c // jl 0x1110 <normSums+0x1110>
-	LONG $0xfffbaee9; BYTE $0xff // jmp 0xcd5 <normSums+0xcd5>
+	WORD $0x3949; BYTE $0xd5 // cmpq %rdx, %r13
+	WORD $0xee75 // jne 0x1170 <normSums+0x1170>
+	LONG $0xfffba9e9; BYTE $0xff // jmp 0xd30 <normSums+0xd30>
 	LONG $0xa8c48148; WORD $0x0000; BYTE $0x00 // addq $0xa8, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -8236,7 +8272,7 @@ TEXT normSumsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normDXAVX2(SB), 0, $336-8
+TEXT ·normDXAVX2(SB), 0, $352-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -8253,48 +8289,55 @@ TEXT normDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x28ec8348 // subq $0x28, %rsp
+	LONG $0x38ec8348 // subq $0x38, %rsp
+	LONG $0x386f8b48 // movq 0x38(%rdi), %rbp
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
 	LONG $0x28478b4c // movq 0x28(%rdi), %r8
 	LONG $0x304f8b4c // movq 0x30(%rdi), %r9
-	LONG $0x38578b4c // movq 0x38(%rdi), %r10
 	LONG $0x405f8b4c // movq 0x40(%rdi), %r11
 	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
-	LONG $0x0241840f; WORD $0x0000 // je 0x279 <normDX+0x279>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x04088e0f; WORD $0x0000 // jle 0x449 <normDX+0x449>
+	LONG $0x246c8948; BYTE $0x28 // movq %rbp, 0x28(%rsp)
+	LONG $0x029b840f; WORD $0x0000 // je 0x2d8 <normDX+0x2d8>
+	WORD $0x8548; BYTE $0xed // testq %rbp, %rbp
+	LONG $0x04a88e0f; WORD $0x0000 // jle 0x4ee <normDX+0x4ee>
 	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
 	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
 	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xea // movq %rbp, %r10
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
 	LONG $0x187de2c4; BYTE $0xc0 // vbroadcastss %xmm0, %ymm0
-	WORD $0x15eb // jmp 0x75 <normDX+0x75>
+	WORD $0x25eb // jmp 0x92 <normDX+0x92>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x246c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbp
 	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	WORD $0x294d; BYTE $0xda // subq %r11, %r10
 	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
-	LONG $0x03d48d0f; WORD $0x0000 // jge 0x449 <normDX+0x449>
-	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
-	WORD $0x294d; BYTE $0xf7 // subq %r14, %r15
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	LONG $0xfb4d0f4d // cmovgeq %r11, %r15
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	WORD $0x087d // jge 0x90 <normDX+0x90>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x65eb // jmp 0xf2 <normDX+0xf2>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x3949; BYTE $0xee // cmpq %rbp, %r14
+	LONG $0x045c8d0f; WORD $0x0000 // jge 0x4ee <normDX+0x4ee>
+	WORD $0x394d; BYTE $0xd3 // cmpq %r10, %r11
+	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
+	LONG $0xe34c0f4d // cmovlq %r11, %r12
+	WORD $0x294c; BYTE $0xf5 // subq %r14, %rbp
+	WORD $0x394c; BYTE $0xdd // cmpq %r11, %rbp
+	LONG $0xeb4d0f49 // cmovgeq %r11, %rbp
+	LONG $0x08fd8348 // cmpq $0x8, %rbp
+	WORD $0x747c // jl 0x120 <normDX+0x120>
+	LONG $0x246c8d49; BYTE $0x08 // leaq 0x8(%r12), %rbp
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x107ca1c4; WORD $0xa914 // vmovups (%rcx,%r13,4), %ymm2
 	LONG $0x107ca1c4; WORD $0xaa1c // vmovups (%rdx,%r13,4), %ymm3
 	LONG $0x107ca1c4; WORD $0xab24 // vmovups (%rbx,%r13,4), %ymm4
 	LONG $0x107ca1c4; WORD $0xae34 // vmovups (%rsi,%r13,4), %ymm6
-	LONG $0x08658d4d // leaq 0x8(%r13), %r12
+	LONG $0xf8c58348 // addq $-0x8, %rbp
 	LONG $0xa86d82c4; WORD $0xa834 // vfmadd213ps (%r8,%r13,4), %ymm2, %ymm6
 	LONG $0xb86de2c4; BYTE $0xe3 // vfmadd231ps %ymm3, %ymm2, %ymm4
 	LONG $0xecc2f4c5; BYTE $0x01 // vcmpltps %ymm4, %ymm1, %ymm5
@@ -8303,211 +8346,229 @@ TEXT normDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x545ca1c4; WORD $0xa824 // vandps (%rax,%r13,4), %ymm4, %ymm4
 	LONG $0xb865e2c4; BYTE $0xf4 // vfmadd231ps %ymm4, %ymm3, %ymm6
 	LONG $0x117c81c4; WORD $0xa934 // vmovups %ymm6, (%r9,%r13,4)
-	LONG $0x10c58349 // addq $0x10, %r13
-	WORD $0x394d; BYTE $0xfd // cmpq %r15, %r13
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	WORD $0xae7e // jle 0xa0 <normDX+0xa0>
-	WORD $0x294d; BYTE $0xe7 // subq %r12, %r15
-	LONG $0xff658e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
+	LONG $0x08c58349 // addq $0x8, %r13
+	LONG $0x0ffd8348 // cmpq $0xf, %rbp
+	WORD $0xb077 // ja 0xc0 <normDX+0xc0>
+	WORD $0x294d; BYTE $0xec // subq %r13, %r12
+	WORD $0x894c; BYTE $0xe5 // movq %r12, %rbp
+	WORD $0x8548; BYTE $0xed // testq %rbp, %rbp
+	WORD $0x117f // jg 0x12c <normDX+0x12c>
+	LONG $0xffff50e9; BYTE $0xff // jmp 0x70 <normDX+0x70>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x8548; BYTE $0xed // testq %rbp, %rbp
+	LONG $0xff448e0f; WORD $0xffff // jle 0x70 <normDX+0x70>
+	LONG $0xa93c8d4e // leaq (%rcx,%r13,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0xff5a8e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa12c8d4e // leaq (%rcx,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xad54; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xac // vmovss %xmm2, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x110 <normDX+0x110>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa714 // vmovss (%r15,%r12,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xa414 // vmovss %xmm2, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe5 // cmpq %r12, %rbp
+	WORD $0xec75 // jne 0x140 <normDX+0x140>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xa83c8d4e // leaq (%rax,%r13,4), %r15
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xff298e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa02c8d4e // leaq (%rax,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xad5c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xac // vmovss %xmm3, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x140 <normDX+0x140>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xa71c // vmovss (%r15,%r12,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xa41c // vmovss %xmm3, (%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe5 // cmpq %r12, %rbp
+	WORD $0xec75 // jne 0x170 <normDX+0x170>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0xaa248d4e // leaq (%rdx,%r13,4), %r12
+	LONG $0x02fd8348 // cmpq $0x2, %rbp
+	LONG $0x0001bf41; WORD $0x0000 // movl $0x1, %r15d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfef98e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa22c8d4e // leaq (%rdx,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xad5c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xac // vmovss %xmm3, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x170 <normDX+0x170>
+	LONG $0xfd4d0f4c // cmovgeq %rbp, %r15
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc1c // vmovss (%r12,%rdi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xbc // vmovss %xmm3, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
+	WORD $0xed75 // jne 0x1b0 <normDX+0x1b0>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0xab248d4e // leaq (%rbx,%r13,4), %r12
+	LONG $0x02fd8348 // cmpq $0x2, %rbp
+	LONG $0x0001bf41; WORD $0x0000 // movl $0x1, %r15d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfec98e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa32c8d4e // leaq (%rbx,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xad6c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0xac // vmovss %xmm5, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x1a0 <normDX+0x1a0>
+	LONG $0xfd4d0f4c // cmovgeq %rbp, %r15
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc2c // vmovss (%r12,%rdi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xbc // vmovss %xmm5, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
+	WORD $0xed75 // jne 0x1f0 <normDX+0x1f0>
 	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xae248d4e // leaq (%rsi,%r13,4), %r12
+	LONG $0x02fd8348 // cmpq $0x2, %rbp
+	LONG $0x0001bf41; WORD $0x0000 // movl $0x1, %r15d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xfd4d0f4c // cmovgeq %rbp, %r15
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0xb86de2c4; BYTE $0xeb // vfmadd231ps %ymm3, %ymm2, %ymm5
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe948e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
 	LONG $0xf5c2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm6
 	LONG $0xe8c2d4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm5, %ymm5
-	LONG $0xa62c8d4e // leaq (%rsi,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0xed54ccc5 // vandps %ymm5, %ymm6, %ymm5
 	LONG $0xe454d4c5 // vandps %ymm4, %ymm5, %ymm4
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xad6c; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0xac // vmovss %xmm5, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x1f0 <normDX+0x1f0>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc2c // vmovss (%r12,%rdi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xbc // vmovss %xmm5, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
+	WORD $0xed75 // jne 0x240 <normDX+0x240>
 	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xa8248d4f // leaq (%r8,%r13,4), %r12
+	LONG $0x02fd8348 // cmpq $0x2, %rbp
+	LONG $0x0001bf41; WORD $0x0000 // movl $0x1, %r15d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe498e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa02c8d4f // leaq (%r8,%r12,4), %r13
-	WORD $0xed31 // xorl %ebp, %ebp
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xad74; BYTE $0x00 // vmovss (%r13,%rbp,4), %xmm6
-	LONG $0x3411fac5; BYTE $0xac // vmovss %xmm6, (%rsp,%rbp,4)
-	WORD $0xff48; BYTE $0xc5 // incq %rbp
-	WORD $0x394c; BYTE $0xfd // cmpq %r15, %rbp
-	WORD $0xec7c // jl 0x220 <normDX+0x220>
+	LONG $0xfd4d0f4c // cmovgeq %rbp, %r15
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbc34 // vmovss (%r12,%rdi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xbc // vmovss %xmm6, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
+	WORD $0xed75 // jne 0x280 <normDX+0x280>
 	LONG $0xa86de2c4; WORD $0x242c // vfmadd213ps (%rsp), %ymm2, %ymm5
+	LONG $0x02fd8348 // cmpq $0x2, %rbp
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	LONG $0xa93c8d4f // leaq (%r9,%r13,4), %r15
+	LONG $0xef4c0f48 // cmovlq %rdi, %rbp
+	WORD $0xff31 // xorl %edi, %edi
 	LONG $0xa85de2c4; BYTE $0xdd // vfmadd213ps %ymm5, %ymm4, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe138e0f; WORD $0xffff // jle 0x60 <normDX+0x60>
-	LONG $0xa1248d4f // leaq (%r9,%r12,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xac14 // vmovss (%rsp,%r13,4), %xmm2
-	LONG $0x117a81c4; WORD $0xac14 // vmovss %xmm2, (%r12,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xfd // cmpq %r15, %r13
-	WORD $0xec7c // jl 0x260 <normDX+0x260>
-	LONG $0xfffde7e9; BYTE $0xff // jmp 0x60 <normDX+0x60>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x01c78e0f; WORD $0x0000 // jle 0x449 <normDX+0x449>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xbc // vmovss (%rsp,%rdi,4), %xmm2
+	LONG $0x117ac1c4; WORD $0xbf14 // vmovss %xmm2, (%r15,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfd // cmpq %rdi, %rbp
+	WORD $0xed75 // jne 0x2c0 <normDX+0x2c0>
+	LONG $0xfffd98e9; BYTE $0xff // jmp 0x70 <normDX+0x70>
+	WORD $0x8548; BYTE $0xed // testq %rbp, %rbp
+	LONG $0x020d8e0f; WORD $0x0000 // jle 0x4ee <normDX+0x4ee>
 	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
 	WORD $0xdb31 // xorl %ebx, %ebx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x23eb // jmp 0x2b5 <normDX+0x2b5>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8949; BYTE $0xef // movq %rbp, %r15
+	WORD $0x24eb // jmp 0x318 <normDX+0x318>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0x294d; BYTE $0xdf // subq %r11, %r15
 	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	WORD $0x394c; BYTE $0xd3 // cmpq %r10, %rbx
-	LONG $0x01948d0f; WORD $0x0000 // jge 0x449 <normDX+0x449>
-	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
-	WORD $0x2949; BYTE $0xde // subq %rbx, %r14
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	LONG $0xf34d0f4d // cmovgeq %r11, %r14
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	WORD $0x087d // jge 0x2d0 <normDX+0x2d0>
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x48eb // jmp 0x315 <normDX+0x315>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x3948; BYTE $0xeb // cmpq %rbp, %rbx
+	LONG $0x01d68d0f; WORD $0x0000 // jge 0x4ee <normDX+0x4ee>
+	WORD $0x394d; BYTE $0xfb // cmpq %r15, %r11
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	WORD $0x8949; BYTE $0xed // movq %rbp, %r13
+	LONG $0xd34c0f4d // cmovlq %r11, %r10
+	WORD $0x2949; BYTE $0xdd // subq %rbx, %r13
+	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
+	LONG $0xeb4d0f4d // cmovgeq %r11, %r13
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	WORD $0x4b7c // jl 0x380 <normDX+0x380>
+	LONG $0x086a8d4d // leaq 0x8(%r10), %r13
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x107ca1c4; WORD $0xa10c // vmovups (%rcx,%r12,4), %ymm1
 	LONG $0x107ca1c4; WORD $0xa61c // vmovups (%rsi,%r12,4), %ymm3
 	LONG $0x107ca1c4; WORD $0xa014 // vmovups (%rax,%r12,4), %ymm2
-	LONG $0x247c8d4d; BYTE $0x08 // leaq 0x8(%r12), %r15
+	LONG $0xf8c58349 // addq $-0x8, %r13
 	LONG $0xa87582c4; WORD $0xa01c // vfmadd213ps (%r8,%r12,4), %ymm1, %ymm3
 	LONG $0xb86da2c4; WORD $0xa21c // vfmadd231ps (%rdx,%r12,4), %ymm2, %ymm3
 	LONG $0x117c81c4; WORD $0xa11c // vmovups %ymm3, (%r9,%r12,4)
-	LONG $0x10c48349 // addq $0x10, %r12
-	WORD $0x394d; BYTE $0xf4 // cmpq %r14, %r12
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	WORD $0xcb7e // jle 0x2e0 <normDX+0x2e0>
-	WORD $0x294d; BYTE $0xfe // subq %r15, %r14
-	WORD $0x867e // jle 0x2a0 <normDX+0x2a0>
+	LONG $0x08c48349 // addq $0x8, %r12
+	LONG $0x0ffd8349 // cmpq $0xf, %r13
+	WORD $0xce77 // ja 0x340 <normDX+0x340>
+	WORD $0x294d; BYTE $0xe2 // subq %r12, %r10
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0x0f7f // jg 0x38c <normDX+0x38c>
+	WORD $0x81eb // jmp 0x300 <normDX+0x300>
+	BYTE $0x90 // nop
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0xff748e0f; WORD $0xffff // jle 0x300 <normDX+0x300>
+	LONG $0xa1148d4e // leaq (%rcx,%r12,4), %r10
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff7b8e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xb9248d4e // leaq (%rcx,%r15,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107a81c4; WORD $0xac0c // vmovss (%r12,%r13,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xac0c // vmovss %xmm1, (%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
-	WORD $0xec7c // jl 0x330 <normDX+0x330>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xaa0c // vmovss (%r10,%rbp,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xac // vmovss %xmm1, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x3949; BYTE $0xed // cmpq %rbp, %r13
+	WORD $0xed75 // jne 0x3a0 <normDX+0x3a0>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xa0148d4e // leaq (%rax,%r12,4), %r10
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xff498e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xb8248d4e // leaq (%rax,%r15,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xac14 // vmovss (%r12,%r13,4), %xmm2
-	LONG $0x117aa1c4; WORD $0xac14 // vmovss %xmm2, (%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
-	WORD $0xec7c // jl 0x360 <normDX+0x360>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xaa14 // vmovss (%r10,%rbp,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xac // vmovss %xmm2, (%rsp,%rbp,4)
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	WORD $0x3949; BYTE $0xed // cmpq %rbp, %r13
+	WORD $0xed75 // jne 0x3d0 <normDX+0x3d0>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xa2148d4e // leaq (%rdx,%r12,4), %r10
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001bd; BYTE $0x00 // movl $0x1, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xff198e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xba248d4e // leaq (%rdx,%r15,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xac1c // vmovss (%r12,%r13,4), %xmm3
-	LONG $0x117aa1c4; WORD $0xac1c // vmovss %xmm3, (%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
-	WORD $0xec7c // jl 0x390 <normDX+0x390>
+	LONG $0xed4d0f49 // cmovgeq %r13, %rbp
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb21c // vmovss (%r10,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb41c // vmovss %xmm3, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf5 // cmpq %r14, %rbp
+	WORD $0xec75 // jne 0x410 <normDX+0x410>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0xa6148d4e // leaq (%rsi,%r12,4), %r10
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001bd; BYTE $0x00 // movl $0x1, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xfee98e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xbe248d4e // leaq (%rsi,%r15,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xac24 // vmovss (%r12,%r13,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xac24 // vmovss %xmm4, (%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
-	WORD $0xec7c // jl 0x3c0 <normDX+0x3c0>
+	LONG $0xed4d0f49 // cmovgeq %r13, %rbp
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb224 // vmovss (%r10,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf5 // cmpq %r14, %rbp
+	WORD $0xec75 // jne 0x450 <normDX+0x450>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0xa0148d4f // leaq (%r8,%r12,4), %r10
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x000001bd; BYTE $0x00 // movl $0x1, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xfeb98e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xb8248d4f // leaq (%r8,%r15,4), %r12
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x9066 // nop
-	LONG $0x107a81c4; WORD $0xac2c // vmovss (%r12,%r13,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xac2c // vmovss %xmm5, (%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
-	WORD $0xec7c // jl 0x3f0 <normDX+0x3f0>
+	LONG $0xed4d0f49 // cmovgeq %r13, %rbp
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb22c // vmovss (%r10,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf5 // cmpq %r14, %rbp
+	WORD $0xec75 // jne 0x490 <normDX+0x490>
 	LONG $0xa875e2c4; WORD $0x2424 // vfmadd213ps (%rsp), %ymm1, %ymm4
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x0001ba41; WORD $0x0000 // movl $0x1, %r10d
+	LONG $0xea4c0f4d // cmovlq %r10, %r13
+	LONG $0xa1148d4f // leaq (%r9,%r12,4), %r10
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0xa86de2c4; BYTE $0xdc // vfmadd213ps %ymm4, %ymm2, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xfe838e0f; WORD $0xffff // jle 0x2a0 <normDX+0x2a0>
-	LONG $0xb93c8d4f // leaq (%r9,%r15,4), %r15
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xa40c // vmovss (%rsp,%r12,4), %xmm1
-	LONG $0x117a81c4; WORD $0xa70c // vmovss %xmm1, (%r15,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394d; BYTE $0xf4 // cmpq %r14, %r12
-	WORD $0xec7c // jl 0x430 <normDX+0x430>
-	LONG $0xfffe57e9; BYTE $0xff // jmp 0x2a0 <normDX+0x2a0>
-	LONG $0x28c48348 // addq $0x28, %rsp
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb40c // vmovss (%rsp,%r14,4), %xmm1
+	LONG $0x117a81c4; WORD $0xb20c // vmovss %xmm1, (%r10,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf5 // cmpq %r14, %r13
+	WORD $0xec75 // jne 0x4d0 <normDX+0x4d0>
+	LONG $0x246c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbp
+	LONG $0xfffe12e9; BYTE $0xff // jmp 0x300 <normDX+0x300>
+	LONG $0x38c48348 // addq $0x38, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -8745,7 +8806,7 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff288c0f; WORD $0xffff // jl 0x2b0 <columns+0x2b0>
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
 	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x07038e0f; WORD $0x0000 // jle 0xa99 <columns+0xa99>
+	LONG $0x06f18e0f; WORD $0x0000 // jle 0xa87 <columns+0xa87>
 	LONG $0xcc58d4c5 // vaddps %ymm4, %ymm5, %ymm1
 	LONG $0xd258e4c5 // vaddps %ymm2, %ymm3, %ymm2
 	LONG $0x991c8d4d // leaq (%r9,%rbx,4), %r11
@@ -8795,8 +8856,8 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x8e1c8d48 // leaq (%rsi,%rcx,4), %rbx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
@@ -8808,17 +8869,17 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x3b248d4c // leaq (%rbx,%rdi), %r12
 	LONG $0x04c78349 // addq $0x4, %r15
 	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
-	LONG $0xb81dc2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm12, %ymm6
+	LONG $0xb81d42c4; BYTE $0xc4 // vfmadd231ps %ymm12, %ymm12, %ymm8
 	LONG $0xe45c14c5 // vsubps %ymm4, %ymm13, %ymm12
 	LONG $0x6c107cc5; WORD $0x203b // vmovups 0x20(%rbx,%rdi), %ymm13
-	LONG $0xb81dc2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm12, %ymm2
+	LONG $0xb81dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm12, %ymm5
 	LONG $0x24107cc5; BYTE $0x3b // vmovups (%rbx,%rdi), %ymm12
 	LONG $0x3c1c8d49 // leaq (%r12,%rdi), %rbx
 	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
-	LONG $0xb81d42c4; BYTE $0xc4 // vfmadd231ps %ymm12, %ymm12, %ymm8
+	LONG $0xb81dc2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm12, %ymm6
 	LONG $0xe45c14c5 // vsubps %ymm4, %ymm13, %ymm12
 	LONG $0x107c21c4; WORD $0x276c; BYTE $0x20 // vmovups 0x20(%rdi,%r12), %ymm13
-	LONG $0xb81dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm12, %ymm5
+	LONG $0xb81dc2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm12, %ymm2
 	LONG $0x107c21c4; WORD $0x2724 // vmovups (%rdi,%r12), %ymm12
 	LONG $0xe35c1cc5 // vsubps %ymm3, %ymm12, %ymm12
 	LONG $0xb81d42c4; BYTE $0xcc // vfmadd231ps %ymm12, %ymm12, %ymm9
@@ -8833,7 +8894,7 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb81d42c4; BYTE $0xdc // vfmadd231ps %ymm12, %ymm12, %ymm11
 	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
 	LONG $0xff748c0f; WORD $0xffff // jl 0x4a0 <columns+0x4a0>
-	LONG $0xd558ecc5 // vaddps %ymm5, %ymm2, %ymm2
+	LONG $0xd258d4c5 // vaddps %ymm2, %ymm5, %ymm2
 	LONG $0xef58acc5 // vaddps %ymm7, %ymm10, %ymm5
 	LONG $0xde58bcc5 // vaddps %ymm6, %ymm8, %ymm3
 	LONG $0x5834c1c4; BYTE $0xe3 // vaddps %ymm11, %ymm9, %ymm4
@@ -9020,147 +9081,147 @@ TEXT columnsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
 	WORD $0xed75 // jne 0x830 <columns+0x830>
 	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
-	LONG $0x02608d0f; WORD $0x0000 // jge 0xaac <columns+0xaac>
+	LONG $0x024e8d0f; WORD $0x0000 // jge 0xa9a <columns+0xa9a>
 	LONG $0xc2af0f49 // imulq %r10, %rax
 	LONG $0x187de2c4; BYTE $0xc0 // vbroadcastss %xmm0, %ymm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x04e0c148 // shlq $0x4, %rax
 	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	WORD $0x1deb // jmp 0x87f <columns+0x87f>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x000001b8; BYTE $0x00 // movl $0x1, %eax
+	WORD $0x18eb // jmp 0x87f <columns+0x87f>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
-	LONG $0x022d8d0f; WORD $0x0000 // jge 0xaac <columns+0xaac>
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	LONG $0xc24d0f49 // cmovgeq %r10, %rax
+	LONG $0x021b8d0f; WORD $0x0000 // jge 0xa9a <columns+0xa9a>
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	WORD $0x2949; BYTE $0xd3 // subq %rdx, %r11
+	WORD $0x394d; BYTE $0xd3 // cmpq %r10, %r11
+	LONG $0xda4d0f4d // cmovgeq %r10, %r11
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x0f74 // je 0x8a0 <columns+0x8a0>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x297d // jge 0x8c0 <columns+0x8c0>
+	WORD $0x4f74 // je 0x8e0 <columns+0x8e0>
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	LONG $0x00858c0f; WORD $0x0000 // jl 0x920 <columns+0x920>
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x66eb // jmp 0x901 <columns+0x901>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x012f8d0f; WORD $0x0000 // jge 0x9d9 <columns+0x9d9>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x000151e9; BYTE $0x00 // jmp 0xa02 <columns+0xa02>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x597c81c4; WORD $0x9814 // vmulps (%r8,%r11,4), %ymm0, %ymm2
-	LONG $0x107ca1c4; WORD $0x9e1c // vmovups (%rsi,%r11,4), %ymm3
-	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
+	LONG $0x597cc1c4; WORD $0x8814 // vmulps (%r8,%rcx,4), %ymm0, %ymm2
+	LONG $0x1c10fcc5; BYTE $0x8e // vmovups (%rsi,%rcx,4), %ymm3
+	LONG $0xf85b8d4c // leaq -0x8(%rbx), %r11
 	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
 	LONG $0xa86de2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm2, %ymm2
-	LONG $0x586c81c4; WORD $0x9914 // vaddps (%r9,%r11,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0x9914 // vmovups %ymm2, (%r9,%r11,4)
-	LONG $0x10c38349 // addq $0x10, %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	WORD $0xcf7e // jle 0x8d0 <columns+0x8d0>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xff668e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x586cc1c4; WORD $0x8914 // vaddps (%r9,%rcx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x8914 // vmovups %ymm2, (%r9,%rcx,4)
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0x0ffb8348 // cmpq $0xf, %rbx
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0xcf77 // ja 0x8a0 <columns+0x8a0>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0x557f // jg 0x92b <columns+0x92b>
+	WORD $0x98eb // jmp 0x870 <columns+0x870>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	LONG $0x010d8c0f; WORD $0x0000 // jl 0x9f7 <columns+0x9f7>
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x1458f4c5; BYTE $0x8e // vaddps (%rsi,%rcx,4), %ymm1, %ymm2
+	LONG $0xf85b8d4c // leaq -0x8(%rbx), %r11
+	LONG $0x586cc1c4; WORD $0x8914 // vaddps (%r9,%rcx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x8914 // vmovups %ymm2, (%r9,%rcx,4)
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0x0ffb8348 // cmpq $0xf, %rbx
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0xde77 // ja 0x8f0 <columns+0x8f0>
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x00e78f0f; WORD $0x0000 // jg 0xa02 <columns+0xa02>
+	LONG $0xffff50e9; BYTE $0xff // jmp 0x870 <columns+0x870>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xff458e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x881c8d49 // leaq (%r8,%rcx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0xff5b8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	LONG $0x881c8d4d // leaq (%r8,%rcx,4), %r11
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	WORD $0xed7c // jl 0x920 <columns+0x920>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff348e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb314 // vmovss (%rbx,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb414 // vmovss %xmm2, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	WORD $0xec75 // jne 0x940 <columns+0x940>
 	LONG $0x1459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm2
-	LONG $0x8e1c8d4c // leaq (%rsi,%rcx,4), %r11
+	LONG $0x8e1c8d48 // leaq (%rsi,%rcx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb31c // vmovss (%rbx,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb41c // vmovss %xmm3, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	WORD $0xec75 // jne 0x970 <columns+0x970>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
+	LONG $0x02fb8349 // cmpq $0x2, %r11
+	LONG $0x000001bb; BYTE $0x00 // movl $0x1, %ebx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xdb4d0f49 // cmovgeq %r11, %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
+	LONG $0xa86de2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm2, %ymm2
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb11c // vmovss (%rcx,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb41c // vmovss %xmm3, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf3 // cmpq %r14, %rbx
+	WORD $0xec75 // jne 0x9b0 <columns+0x9b0>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	LONG $0x02fb8349 // cmpq $0x2, %r11
+	LONG $0xd84c0f4c // cmovlq %rax, %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x9c // vmovss (%rsp,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x99 // vmovss %xmm2, (%rcx,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3949; BYTE $0xdb // cmpq %rbx, %r11
+	WORD $0xee75 // jne 0x9e0 <columns+0x9e0>
+	LONG $0xfffe79e9; BYTE $0xff // jmp 0x870 <columns+0x870>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfe6e8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
+	LONG $0x8e1c8d48 // leaq (%rsi,%rcx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xb314 // vmovss (%rbx,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb414 // vmovss %xmm2, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394d; BYTE $0xf3 // cmpq %r14, %r11
+	WORD $0xec75 // jne 0xa10 <columns+0xa10>
+	LONG $0x1458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm2
+	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
 	WORD $0xdb31 // xorl %ebx, %ebx
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x99 // vmovss (%rcx,%rbx,4), %xmm3
 	LONG $0x1c11fac5; BYTE $0x9c // vmovss %xmm3, (%rsp,%rbx,4)
 	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	WORD $0xed7c // jl 0x950 <columns+0x950>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfefa8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	LONG $0xd25ce4c5 // vsubps %ymm2, %ymm3, %ymm2
-	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0xa86de2c4; BYTE $0xd1 // vfmadd213ps %ymm1, %ymm2, %ymm2
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x991c // vmovss (%rcx,%r11,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x9c1c // vmovss %xmm3, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0xec7c // jl 0x990 <columns+0x990>
+	WORD $0x3949; BYTE $0xdb // cmpq %rbx, %r11
+	WORD $0xee75 // jne 0xa40 <columns+0xa40>
 	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb98e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c14 // vmovss (%rsp,%r11,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9914 // vmovss %xmm2, (%rcx,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0xec7c // jl 0x9c0 <columns+0x9c0>
-	LONG $0xfffe97e9; BYTE $0xff // jmp 0x870 <columns+0x870>
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5874a1c4; WORD $0x9e14 // vaddps (%rsi,%r11,4), %ymm1, %ymm2
-	LONG $0x084b8d49 // leaq 0x8(%r11), %rcx
-	LONG $0x586c81c4; WORD $0x9914 // vaddps (%r9,%r11,4), %ymm2, %ymm2
-	LONG $0x117c81c4; WORD $0x9914 // vmovups %ymm2, (%r9,%r11,4)
-	LONG $0x10c38349 // addq $0x10, %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	WORD $0xde7e // jle 0x9e0 <columns+0x9e0>
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xfe658e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	LONG $0xfe5f8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	LONG $0x8e1c8d4c // leaq (%rsi,%rcx,4), %r11
+	LONG $0x02fb8349 // cmpq $0x2, %r11
+	LONG $0xd84c0f4c // cmovlq %rax, %r11
 	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x9c // vmovss %xmm2, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	WORD $0xed7c // jl 0xa20 <columns+0xa20>
-	LONG $0x1458f4c5; BYTE $0x24 // vaddps (%rsp), %ymm1, %ymm2
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe2a8e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	LONG $0x890c8d49 // leaq (%r9,%rcx,4), %rcx
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x991c // vmovss (%rcx,%r11,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x9c1c // vmovss %xmm3, (%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0xec7c // jl 0xa50 <columns+0xa50>
-	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdf98e0f; WORD $0xffff // jle 0x870 <columns+0x870>
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9c14 // vmovss (%rsp,%r11,4), %xmm2
-	LONG $0x117aa1c4; WORD $0x9914 // vmovss %xmm2, (%rcx,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0xec7c // jl 0xa80 <columns+0xa80>
-	LONG $0xfffdd7e9; BYTE $0xff // jmp 0x870 <columns+0x870>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x9c // vmovss (%rsp,%rbx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x99 // vmovss %xmm2, (%rcx,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3949; BYTE $0xdb // cmpq %rbx, %r11
+	WORD $0xee75 // jne 0xa70 <columns+0xa70>
+	LONG $0xfffde9e9; BYTE $0xff // jmp 0x870 <columns+0x870>
 	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
 	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	WORD $0x394c; BYTE $0xea // cmpq %r13, %rdx
-	LONG $0xfda08c0f; WORD $0xffff // jl 0x84c <columns+0x84c>
+	LONG $0xfdb28c0f; WORD $0xffff // jl 0x84c <columns+0x84c>
 	LONG $0x38c48348 // addq $0x38, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -9811,58 +9872,55 @@ TEXT sumAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x1d <sum+0x1d>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x23eb // jmp 0x40 <sum+0x40>
-	WORD $0xff31 // xorl %edi, %edi
-	BYTE $0x90 // nop
-	LONG $0x107cc1c4; WORD $0xb804 // vmovups (%r8,%rdi,4), %ymm0
-	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
-	LONG $0x0458fcc5; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0xba // vmovups %ymm0, (%rdx,%rdi,4)
-	LONG $0x10c78348 // addq $0x10, %rdi
-	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0xe07e // jle 0x20 <sum+0x20>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00998e0f; WORD $0x0000 // jle 0xe2 <sum+0xe2>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x008a8e0f; WORD $0x0000 // jle 0xe2 <sum+0xe2>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x267c // jl 0x41 <sum+0x41>
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	WORD $0x9066 // nop
+	LONG $0x107cc1c4; WORD $0xb004 // vmovups (%r8,%rsi,4), %ymm0
+	LONG $0xf8478d48 // leaq -0x8(%rdi), %rax
+	LONG $0x0458fcc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0xb2 // vmovups %ymm0, (%rdx,%rsi,4)
+	LONG $0x08c68348 // addq $0x8, %rsi
+	LONG $0x0fff8348 // cmpq $0xf, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	WORD $0xdf77 // ja 0x20 <sum+0x20>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00888e0f; WORD $0x0000 // jle 0xd2 <sum+0xd2>
 	LONG $0xb03c8d49 // leaq (%r8,%rsi,4), %rdi
-	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x107aa1c4; WORD $0x8704 // vmovss (%rdi,%r8,4), %xmm0
 	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x70 <sum+0x70>
+	WORD $0xec75 // jne 0x60 <sum+0x60>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4b7e // jle 0xe2 <sum+0xe2>
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
 	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x0c10fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xa0 <sum+0xa0>
+	WORD $0xee75 // jne 0x90 <sum+0x90>
 	LONG $0x0458fcc5; BYTE $0x24 // vaddps (%rsp), %ymm0, %ymm0
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0xe2 <sum+0xe2>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8a // vmovss %xmm0, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0xd0 <sum+0xd0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xee75 // jne 0xc0 <sum+0xc0>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -9882,60 +9940,56 @@ TEXT ·axpyAVX2(SB), 0, $288-8
 TEXT axpyAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x28ec8348 // subq $0x28, %rsp
 	LONG $0x187de2c4; WORD $0x1847 // vbroadcastss 0x18(%rdi), %ymm0
-	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x1f <axpy+0x1f>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x31eb // jmp 0x50 <axpy+0x50>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm1
-	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
-	LONG $0xa87de2c4; WORD $0xb90c // vfmadd213ps (%rcx,%rdi,4), %ymm0, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xb9 // vmovups %ymm1, (%rcx,%rdi,4)
-	LONG $0x10c78348 // addq $0x10, %rdi
-	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0xe07e // jle 0x30 <axpy+0x30>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00998e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x008a8e0f; WORD $0x0000 // jle 0xf2 <axpy+0xf2>
-	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
-	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x80 <axpy+0x80>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4d7e // jle 0xf2 <axpy+0xf2>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x247c // jl 0x41 <axpy+0x41>
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x0c10fcc5; BYTE $0x96 // vmovups (%rsi,%rdx,4), %ymm1
+	LONG $0xf8478d48 // leaq -0x8(%rdi), %rax
+	LONG $0xa87de2c4; WORD $0x910c // vfmadd213ps (%rcx,%rdx,4), %ymm0, %ymm1
+	LONG $0x0c11fcc5; BYTE $0x91 // vmovups %ymm1, (%rcx,%rdx,4)
+	LONG $0x08c28348 // addq $0x8, %rdx
+	LONG $0x0fff8348 // cmpq $0xf, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	WORD $0xdf77 // ja 0x20 <axpy+0x20>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00888e0f; WORD $0x0000 // jle 0xd2 <axpy+0xd2>
+	LONG $0x96348d48 // leaq (%rsi,%rdx,4), %rsi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c10fac5; BYTE $0xbe // vmovss (%rsi,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xbc // vmovss %xmm1, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xee75 // jne 0x60 <axpy+0x60>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x1410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm2
 	LONG $0x1411fac5; BYTE $0x94 // vmovss %xmm2, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xb0 <axpy+0xb0>
+	WORD $0xee75 // jne 0x90 <axpy+0x90>
 	LONG $0xa87de2c4; WORD $0x240c // vfmadd213ps (%rsp), %ymm0, %ymm1
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0xd04d0f48 // cmovgeq %rax, %rdx
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x207e // jle 0xf2 <axpy+0xf2>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0xe0 <axpy+0xe0>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x81 // vmovss %xmm0, (%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	WORD $0xee75 // jne 0xc0 <axpy+0xc0>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -9957,42 +10011,39 @@ TEXT scaleAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x187de2c4; WORD $0x1047 // vbroadcastss 0x10(%rdi), %ymm0
 	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x1b <scale+0x1b>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1feb // jmp 0x3a <scale+0x3a>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c59fcc5; BYTE $0xb1 // vmulps (%rcx,%rsi,4), %ymm0, %ymm1
-	LONG $0x08568d48 // leaq 0x8(%rsi), %rdx
-	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0xe67e // jle 0x20 <scale+0x20>
-	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
-	WORD $0x537e // jle 0x92 <scale+0x92>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x487e // jle 0x92 <scale+0x92>
+	WORD $0x227c // jl 0x3b <scale+0x3b>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x0c59fcc5; BYTE $0x91 // vmulps (%rcx,%rdx,4), %ymm0, %ymm1
+	LONG $0xf8468d48 // leaq -0x8(%rsi), %rax
+	LONG $0x0c11fcc5; BYTE $0x91 // vmovups %ymm1, (%rcx,%rdx,4)
+	LONG $0x08c28348 // addq $0x8, %rdx
+	LONG $0x0ffe8348 // cmpq $0xf, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0xe577 // ja 0x20 <scale+0x20>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x427e // jle 0x82 <scale+0x82>
 	LONG $0x910c8d48 // leaq (%rcx,%rdx,4), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	BYTE $0x90 // nop
 	LONG $0x0c10fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0x94 // vmovss %xmm1, (%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
 	WORD $0xee75 // jne 0x50 <scale+0x50>
 	LONG $0x0459fcc5; BYTE $0x24 // vmulps (%rsp), %ymm0, %ymm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0x92 <scale+0x92>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x9066 // nop
 	LONG $0x0410fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm0
 	LONG $0x0411fac5; BYTE $0x91 // vmovss %xmm0, (%rcx,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x80 <scale+0x80>
+	WORD $0xee75 // jne 0x70 <scale+0x70>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -10023,178 +10074,177 @@ TEXT descendAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x6e79c1c4; BYTE $0xd8 // vmovd %r8d, %xmm3
 	LONG $0xc0efe1c5 // vpxor %xmm0, %xmm3, %xmm0
 	LONG $0x587de2c4; BYTE $0xc0 // vpbroadcastd %xmm0, %ymm0
-	WORD $0x0a74 // je 0x47 <descend+0x47>
+	WORD $0x6b74 // je 0xa8 <descend+0xa8>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x157d // jge 0x58 <descend+0x58>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x6beb // jmp 0xb2 <descend+0xb2>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x01868d0f; WORD $0x0000 // jge 0x1d7 <descend+0x1d7>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x0001d0e9; BYTE $0x00 // jmp 0x228 <descend+0x228>
+	LONG $0x00cc8c0f; WORD $0x0000 // jl 0x113 <descend+0x113>
 	LONG $0x187de2c4; BYTE $0xda // vbroadcastss %xmm2, %ymm3
 	LONG $0x187de2c4; BYTE $0xe1 // vbroadcastss %xmm1, %ymm4
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ca1c4; WORD $0x862c // vmovups (%rsi,%r8,4), %ymm5
-	LONG $0x107ca1c4; WORD $0x8234 // vmovups (%rdx,%r8,4), %ymm6
-	LONG $0x107ca1c4; WORD $0x813c // vmovups (%rcx,%r8,4), %ymm7
-	LONG $0x08788d49 // leaq 0x8(%r8), %rdi
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fcc5; BYTE $0xbe // vmovups (%rsi,%rdi,4), %ymm5
+	LONG $0x3410fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm6
+	LONG $0x3c10fcc5; BYTE $0xb9 // vmovups (%rcx,%rdi,4), %ymm7
+	LONG $0xf8408d49 // leaq -0x8(%r8), %rax
 	LONG $0xb865e2c4; BYTE $0xf5 // vfmadd231ps %ymm5, %ymm3, %ymm6
 	LONG $0xa85de2c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm4, %ymm7
-	LONG $0x117ca1c4; WORD $0x813c // vmovups %ymm7, (%rcx,%r8,4)
+	LONG $0x3c11fcc5; BYTE $0xb9 // vmovups %ymm7, (%rcx,%rdi,4)
 	LONG $0xa85de2c4; BYTE $0xfe // vfmadd213ps %ymm6, %ymm4, %ymm7
 	LONG $0xa87de2c4; BYTE $0xfd // vfmadd213ps %ymm5, %ymm0, %ymm7
-	LONG $0x117ca1c4; WORD $0x863c // vmovups %ymm7, (%rsi,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xbe7e // jle 0x70 <descend+0x70>
-	WORD $0x2948; BYTE $0xf8 // subq %rdi, %rax
-	LONG $0x02878e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	LONG $0x02788e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
-	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0xe0 <descend+0xe0>
-	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	LONG $0x3c11fcc5; BYTE $0xbe // vmovups %ymm7, (%rsi,%rdi,4)
+	LONG $0x08c78348 // addq $0x8, %rdi
+	LONG $0x0ff88349 // cmpq $0xf, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xc277 // ja 0x60 <descend+0x60>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x02378e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	LONG $0x187de2c4; BYTE $0xd2 // vbroadcastss %xmm2, %ymm2
-	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
-	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x120 <descend+0x120>
-	LONG $0xa865e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm3, %ymm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01f68e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	LONG $0x187de2c4; BYTE $0xc9 // vbroadcastss %xmm1, %ymm1
-	LONG $0xb90c8d48 // leaq (%rcx,%rdi,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x2410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x94 // vmovss %xmm4, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x160 <descend+0x160>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01b88e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x2c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x91 // vmovss %xmm5, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x190 <descend+0x190>
-	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
-	LONG $0xa87de2c4; BYTE $0xe3 // vfmadd213ps %ymm3, %ymm0, %ymm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01888e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8e // vmovss %xmm0, (%rsi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x1c0 <descend+0x1c0>
-	LONG $0x00016be9; BYTE $0x00 // jmp 0x342 <descend+0x342>
+	WORD $0x7b7f // jg 0x11e <descend+0x11e>
+	LONG $0x00026ae9; BYTE $0x00 // jmp 0x312 <descend+0x312>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x01658c0f; WORD $0x0000 // jl 0x217 <descend+0x217>
 	LONG $0x187de2c4; BYTE $0xda // vbroadcastss %xmm2, %ymm3
 	LONG $0x187de2c4; BYTE $0xe1 // vbroadcastss %xmm1, %ymm4
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ca1c4; WORD $0x862c // vmovups (%rsi,%r8,4), %ymm5
-	LONG $0x107ca1c4; WORD $0x8234 // vmovups (%rdx,%r8,4), %ymm6
-	LONG $0x08788d49 // leaq 0x8(%r8), %rdi
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fcc5; BYTE $0xbe // vmovups (%rsi,%rdi,4), %ymm5
+	LONG $0x3410fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm6
+	LONG $0xf8408d49 // leaq -0x8(%r8), %rax
 	LONG $0xb865e2c4; BYTE $0xf5 // vfmadd231ps %ymm5, %ymm3, %ymm6
-	LONG $0xb85da2c4; WORD $0x8134 // vfmadd231ps (%rcx,%r8,4), %ymm4, %ymm6
-	LONG $0x117ca1c4; WORD $0x8134 // vmovups %ymm6, (%rcx,%r8,4)
+	LONG $0xb85de2c4; WORD $0xb934 // vfmadd231ps (%rcx,%rdi,4), %ymm4, %ymm6
+	LONG $0x3411fcc5; BYTE $0xb9 // vmovups %ymm6, (%rcx,%rdi,4)
 	LONG $0xa87de2c4; BYTE $0xf5 // vfmadd213ps %ymm5, %ymm0, %ymm6
-	LONG $0x117ca1c4; WORD $0x8634 // vmovups %ymm6, (%rsi,%r8,4)
-	LONG $0x10c08349 // addq $0x10, %r8
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xc87e // jle 0x1f0 <descend+0x1f0>
-	WORD $0x2948; BYTE $0xf8 // subq %rdi, %rax
-	LONG $0x01118e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
-	LONG $0x01028e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
+	LONG $0x3411fcc5; BYTE $0xbe // vmovups %ymm6, (%rsi,%rdi,4)
+	LONG $0x08c78348 // addq $0x8, %rdi
+	LONG $0x0ff88349 // cmpq $0xf, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xcb77 // ja 0xd0 <descend+0xd0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01148f0f; WORD $0x0000 // jg 0x222 <descend+0x222>
+	LONG $0x0001ffe9; BYTE $0x00 // jmp 0x312 <descend+0x312>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01f48e0f; WORD $0x0000 // jle 0x312 <descend+0x312>
 	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	WORD $0x9066 // nop
 	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
 	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x250 <descend+0x250>
+	WORD $0xec75 // jne 0x130 <descend+0x130>
 	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00c78e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
 	LONG $0x187de2c4; BYTE $0xd2 // vbroadcastss %xmm2, %ymm2
 	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x9066 // nop
 	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
 	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x290 <descend+0x290>
+	WORD $0xec75 // jne 0x160 <descend+0x160>
 	LONG $0xa865e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm3, %ymm2
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00868e0f; WORD $0x0000 // jle 0x342 <descend+0x342>
 	LONG $0x187de2c4; BYTE $0xc9 // vbroadcastss %xmm1, %ymm1
 	LONG $0xb90c8d48 // leaq (%rcx,%rdi,4), %rcx
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x2410fac5; BYTE $0x91 // vmovss (%rcx,%rdx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x94 // vmovss %xmm4, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
-	LONG $0xb875e2c4; WORD $0x2414 // vfmadd231ps (%rsp), %ymm1, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x507e // jle 0x342 <descend+0x342>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x300 <descend+0x300>
-	LONG $0xa87de2c4; BYTE $0xd3 // vfmadd213ps %ymm3, %ymm0, %ymm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0x342 <descend+0x342>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	LONG $0xd04d0f48 // cmovgeq %rax, %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb9 // vmovss (%rcx,%rdi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xbc // vmovss %xmm4, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xee75 // jne 0x1a0 <descend+0x1a0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8e // vmovss %xmm0, (%rsi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xee75 // jne 0x330 <descend+0x330>
+	LONG $0x2c10fac5; BYTE $0xbc // vmovss (%rsp,%rdi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb9 // vmovss %xmm5, (%rcx,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xee75 // jne 0x1d0 <descend+0x1d0>
+	LONG $0xa875e2c4; BYTE $0xe2 // vfmadd213ps %ymm2, %ymm1, %ymm4
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xa87de2c4; BYTE $0xe3 // vfmadd213ps %ymm3, %ymm0, %ymm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x86 // vmovss %xmm0, (%rsi,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xee75 // jne 0x200 <descend+0x200>
+	LONG $0x0000fbe9; BYTE $0x00 // jmp 0x312 <descend+0x312>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00f08e0f; WORD $0x0000 // jle 0x312 <descend+0x312>
+	LONG $0xbe348d48 // leaq (%rsi,%rdi,4), %rsi
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x240 <descend+0x240>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	LONG $0x187de2c4; BYTE $0xd2 // vbroadcastss %xmm2, %ymm2
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x270 <descend+0x270>
+	LONG $0xa865e2c4; WORD $0x2414 // vfmadd213ps (%rsp), %ymm3, %ymm2
+	LONG $0x187de2c4; BYTE $0xc9 // vbroadcastss %xmm1, %ymm1
+	LONG $0xb90c8d48 // leaq (%rcx,%rdi,4), %rcx
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0x2411fcc5; BYTE $0x24 // vmovups %ymm4, (%rsp)
+	LONG $0xd04d0f48 // cmovgeq %rax, %rdx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb9 // vmovss (%rcx,%rdi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xbc // vmovss %xmm4, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xee75 // jne 0x2b0 <descend+0x2b0>
+	LONG $0xb875e2c4; WORD $0x2414 // vfmadd231ps (%rsp), %ymm1, %ymm2
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x0c10fac5; BYTE $0xbc // vmovss (%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb9 // vmovss %xmm1, (%rcx,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xee75 // jne 0x2d0 <descend+0x2d0>
+	LONG $0xa87de2c4; BYTE $0xd3 // vfmadd213ps %ymm3, %ymm0, %ymm2
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x86 // vmovss %xmm0, (%rsi,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xee75 // jne 0x300 <descend+0x300>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
@@ -10218,66 +10268,63 @@ TEXT maskAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x047d // jge 0x23 <mask+0x23>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x3beb // jmp 0x5e <mask+0x5e>
-	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x3e7c // jl 0x5f <mask+0x5f>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x1410fcc5; BYTE $0xb9 // vmovups (%rcx,%rdi,4), %ymm2
-	LONG $0x08778d48 // leaq 0x8(%rdi), %rsi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1410fcc5; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %ymm2
+	LONG $0xf8478d48 // leaq -0x8(%rdi), %rax
 	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
 	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
 	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
-	LONG $0x546cc1c4; WORD $0xb814 // vandps (%r8,%rdi,4), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xba // vmovups %ymm2, (%rdx,%rdi,4)
-	LONG $0x10c78348 // addq $0x10, %rdi
-	WORD $0x3948; BYTE $0xc7 // cmpq %rax, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0xd27e // jle 0x30 <mask+0x30>
-	WORD $0x2948; BYTE $0xf0 // subq %rsi, %rax
-	LONG $0x00ab8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	LONG $0x009c8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
+	LONG $0x546cc1c4; WORD $0xb014 // vandps (%r8,%rsi,4), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0xb2 // vmovups %ymm2, (%rdx,%rsi,4)
+	LONG $0x08c68348 // addq $0x8, %rsi
+	LONG $0x0fff8348 // cmpq $0xf, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	WORD $0xd177 // ja 0x30 <mask+0x30>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00aa8e0f; WORD $0x0000 // jle 0x112 <mask+0x112>
 	LONG $0xb03c8d49 // leaq (%r8,%rsi,4), %rdi
-	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x107aa1c4; WORD $0x870c // vmovss (%rdi,%r8,4), %xmm1
 	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
 	WORD $0xff49; BYTE $0xc0 // incq %r8
 	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xec75 // jne 0x90 <mask+0x90>
+	WORD $0xec75 // jne 0x80 <mask+0x80>
 	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x5b7e // jle 0x112 <mask+0x112>
+	LONG $0xb2148d48 // leaq (%rdx,%rsi,4), %rdx
 	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x1410fac5; BYTE $0xb1 // vmovss (%rcx,%rsi,4), %xmm2
 	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0xc0 <mask+0xc0>
+	WORD $0xee75 // jne 0xb0 <mask+0xb0>
 	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
 	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
 	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
 	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1b7e // jle 0x112 <mask+0x112>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x8a // vmovss %xmm0, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
 	WORD $0xee75 // jne 0x100 <mask+0x100>
 	LONG $0x28c48348 // addq $0x28, %rsp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
@@ -10303,238 +10350,78 @@ TEXT maxPoolAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0x68ec8348 // subq $0x68, %rsp
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
 	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x02cb8d0f; WORD $0x0000 // jge 0x2ec <maxPool+0x2ec>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	WORD $0x294c; BYTE $0xc1 // subq %r8, %rcx
-	LONG $0x05728e0f; WORD $0x0000 // jle 0x5a2 <maxPool+0x5a2>
-	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x802c8d4a // leaq (%rax,%r8,4), %rbp
-	WORD $0x267e // jle 0x68 <maxPool+0x68>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x02248c0f; WORD $0x0000 // jl 0x245 <maxPool+0x245>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4410fac5; WORD $0x0095 // vmovss (%rbp,%rdx,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xed75 // jne 0x50 <maxPool+0x50>
-	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
-	LONG $0x206f8b4c // movq 0x20(%rdi), %r13
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x04ef8e0f; WORD $0x0000 // jle 0x569 <maxPool+0x569>
-	LONG $0x28778b4c // movq 0x28(%rdi), %r14
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x04e28e0f; WORD $0x0000 // jle 0x569 <maxPool+0x569>
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x04758e0f; WORD $0x0000 // jle 0x505 <maxPool+0x505>
-	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
-	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
-	QUAD $0x000000008d248d4e // leaq (,%r9,4), %r12
-	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
-	QUAD $0xfffffffffff8bb48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rbx
-	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
-	WORD $0x8945; BYTE $0xf3 // movl %r14d, %r11d
-	LONG $0x03e38341 // andl $0x3, %r11d
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x246c8948; BYTE $0x50 // movq %rbp, 0x50(%rsp)
-	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	LONG $0x04cb8348 // orq $0x4, %rbx
-	LONG $0x84048d4f // leaq (%r12,%r8,4), %r8
-	WORD $0x214c; BYTE $0xf3 // andq %r14, %rbx
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	LONG $0xce148d4a // leaq (%rsi,%r9,8), %rdx
-	LONG $0xbe0c8d4c // leaq (%rsi,%rdi,4), %r9
-	WORD $0x8948; BYTE $0xee // movq %rbp, %rsi
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	WORD $0x29eb // jmp 0x132 <maxPool+0x132>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	WORD $0x394d; BYTE $0xea // cmpq %r13, %r10
-	LONG $0x0437840f; WORD $0x0000 // je 0x569 <maxPool+0x569>
-	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
-	LONG $0x04fe8349 // cmpq $0x4, %r14
-	WORD $0x2373 // jae 0x160 <maxPool+0x160>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0xc2af0f49 // imulq %r10, %rax
-	LONG $0x87048d4c // leaq (%rdi,%rax,4), %r8
-	LONG $0x000130e9; BYTE $0x00 // jmp 0x284 <maxPool+0x284>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
-	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	BYTE $0x90 // nop
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb814 // vmovss (%r8,%rdi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xed75 // jne 0x180 <maxPool+0x180>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
-	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
-	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xbd54; BYTE $0x00 // vmovss (%r13,%rdi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xec75 // jne 0x1c0 <maxPool+0x1c0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
-	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
-	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x00bd // vmovss (%rbp,%rdi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xed75 // jne 0x200 <maxPool+0x200>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
-	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
-	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0xb8 // vmovss (%rax,%rdi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xee75 // jne 0x240 <maxPool+0x240>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0x04c68349 // addq $0x4, %r14
-	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
-	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
-	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
-	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
-	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
-	WORD $0x3949; BYTE $0xde // cmpq %rbx, %r14
-	LONG $0xfeec850f; WORD $0xffff // jne 0x170 <maxPool+0x170>
-	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xfe79840f; WORD $0xffff // je 0x110 <maxPool+0x110>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb814 // vmovss (%r8,%rdi,4), %xmm2
-	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xed75 // jne 0x2b0 <maxPool+0x2b0>
-	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
-	LONG $0xdac2fcc5; BYTE $0x01 // vcmpltps %ymm2, %ymm0, %ymm3
-	LONG $0xe1c2ecc5; BYTE $0x03 // vcmpunordps %ymm1, %ymm2, %ymm4
-	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
-	LONG $0x4a7de3c4; WORD $0x30c2 // vblendvps %ymm3, %ymm2, %ymm0, %ymm0
-	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
-	WORD $0xb975 // jne 0x2a0 <maxPool+0x2a0>
-	LONG $0xfffe24e9; BYTE $0xff // jmp 0x110 <maxPool+0x110>
-	LONG $0x000008b8; BYTE $0x00 // movl $0x8, %eax
-	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x36eb // jmp 0x332 <maxPool+0x332>
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x38eb // jmp 0x67 <maxPool+0x67>
+	BYTE $0x90 // nop
 	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
 	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
 	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x0c11fcc5; BYTE $0x88 // vmovups %ymm1, (%rax,%rcx,4)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x08408d49 // leaq 0x8(%r8), %rax
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	LONG $0xfcf28f0f; WORD $0xffff // jg 0x24 <maxPool+0x24>
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x107cc1c4; WORD $0x900c // vmovups (%r8,%rdx,4), %ymm1
+	LONG $0xf84e8d48 // leaq -0x8(%rsi), %rcx
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0x117ca1c4; WORD $0x800c // vmovups %ymm1, (%rax,%r8,4)
+	LONG $0x08c08349 // addq $0x8, %r8
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x0ffe8348 // cmpq $0xf, %rsi
+	LONG $0x01e18e0f; WORD $0x0000 // jle 0x248 <maxPool+0x248>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x107ca1c4; WORD $0x810c // vmovups (%rcx,%r8,4), %ymm1
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xa87e // jle 0x30 <maxPool+0x30>
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xaa7e // jle 0x300 <maxPool+0x300>
-	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xa17e // jle 0x300 <maxPool+0x300>
-	LONG $0x18778b4c // movq 0x18(%rdi), %r14
-	WORD $0x894c; BYTE $0xcd // movq %r9, %rbp
-	LONG $0x901c8d49 // leaq (%r8,%rdx,4), %rbx
+	WORD $0x9f7e // jle 0x30 <maxPool+0x30>
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	LONG $0x10778b4c // movq 0x10(%rdi), %r14
+	LONG $0x811c8d4e // leaq (%rcx,%r8,4), %r11
 	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x8945; BYTE $0xdf // movl %r11d, %r15d
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x8945; BYTE $0xd7 // movl %r10d, %r15d
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
 	LONG $0x07e78341 // andl $0x7, %r15d
-	LONG $0x05e5c148 // shlq $0x5, %rbp
-	WORD $0x2148; BYTE $0xc7 // andq %rax, %rdi
-	LONG $0x090c8d4b // leaq (%r9,%r9), %rcx
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2149; BYTE $0xc0 // andq %rax, %r8
 	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00000000b52c8d4e // leaq (,%r14,4), %r13
-	WORD $0x13eb // jmp 0x3af <maxPool+0x3af>
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x894c; BYTE $0xf5 // movq %r14, %rbp
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	QUAD $0x000000009d2c8d4c // leaq (,%rbx,4), %r13
+	LONG $0x05e5c148 // shlq $0x5, %rbp
+	LONG $0x36148d4b // leaq (%r14,%r14), %rdx
+	WORD $0x1deb // jmp 0xef <maxPool+0xef>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	LONG $0xff51840f; WORD $0xffff // je 0x300 <maxPool+0x300>
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	WORD $0x1b73 // jae 0x3d0 <maxPool+0x3d0>
-	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
-	LONG $0xd0af0f48 // imulq %rax, %rdx
-	LONG $0x93148d48 // leaq (%rbx,%rdx,4), %rdx
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	LONG $0xff41840f; WORD $0xffff // je 0x30 <maxPool+0x30>
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	WORD $0x1b73 // jae 0x110 <maxPool+0x110>
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0xf0af0f48 // imulq %rax, %rsi
+	LONG $0xb3348d49 // leaq (%r11,%rsi,4), %rsi
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x0113850f; WORD $0x0000 // jne 0x4dc <maxPool+0x4dc>
-	WORD $0xd5eb // jmp 0x3a0 <maxPool+0x3a0>
+	LONG $0x0113850f; WORD $0x0000 // jne 0x21c <maxPool+0x21c>
+	WORD $0xd5eb // jmp 0xe0 <maxPool+0xe0>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1610fcc5 // vmovups (%rsi), %ymm2
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x107ca1c4; WORD $0x0a2c // vmovups (%rdx,%r9), %ymm5
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x1710fcc5 // vmovups (%rdi), %ymm2
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	LONG $0x107ca1c4; WORD $0x362c // vmovups (%rsi,%r14), %ymm5
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x107cc1c4; WORD $0x3e34 // vmovups (%r14,%rdi), %ymm6
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
 	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
@@ -10544,31 +10431,31 @@ TEXT maxPoolAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
 	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
-	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x107cc1c4; WORD $0x3e2c // vmovups (%r14,%rdi), %ymm5
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30ce // vblendvps %ymm3, %ymm6, %ymm1, %ymm1
-	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x107cc1c4; WORD $0x3e34 // vmovups (%r14,%rdi), %ymm6
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
 	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
-	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x107cc1c4; WORD $0x3e2c // vmovups (%r14,%rdi), %ymm5
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
 	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30ce // vblendvps %ymm3, %ymm6, %ymm1, %ymm1
-	LONG $0x107cc1c4; WORD $0x3134 // vmovups (%r9,%rsi), %ymm6
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x107cc1c4; WORD $0x3e34 // vmovups (%r14,%rdi), %ymm6
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	LONG $0xddc2f4c5; BYTE $0x01 // vcmpltps %ymm5, %ymm1, %ymm3
 	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
-	LONG $0x107cc1c4; WORD $0x312c // vmovups (%r9,%rsi), %ymm5
-	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	LONG $0x107cc1c4; WORD $0x3e2c // vmovups (%r14,%rdi), %ymm5
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
 	LONG $0xf8c48349 // addq $-0x8, %r12
 	LONG $0xdec2f4c5; BYTE $0x01 // vcmpltps %ymm6, %ymm1, %ymm3
 	LONG $0xe0c2ccc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm6, %ymm4
@@ -10578,57 +10465,192 @@ TEXT maxPoolAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe0c2d4c5; BYTE $0x03 // vcmpunordps %ymm0, %ymm5, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30cd // vblendvps %ymm3, %ymm5, %ymm1, %ymm1
-	LONG $0xff10850f; WORD $0xffff // jne 0x3e0 <maxPool+0x3e0>
-	WORD $0x0148; BYTE $0xea // addq %rbp, %rdx
+	LONG $0xff10850f; WORD $0xffff // jne 0x120 <maxPool+0x120>
+	WORD $0x0148; BYTE $0xee // addq %rbp, %rsi
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfec4840f; WORD $0xffff // je 0x3a0 <maxPool+0x3a0>
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	LONG $0xfec4840f; WORD $0xffff // je 0xe0 <maxPool+0xe0>
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
 	BYTE $0x90 // nop
-	LONG $0x1210fcc5 // vmovups (%rdx), %ymm2
-	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
-	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x1610fcc5 // vmovups (%rsi), %ymm2
+	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
+	WORD $0xff48; BYTE $0xcf // decq %rdi
 	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
 	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
 	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
 	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
-	WORD $0xe075 // jne 0x4e0 <maxPool+0x4e0>
-	LONG $0xfffe9be9; BYTE $0xff // jmp 0x3a0 <maxPool+0x3a0>
-	LONG $0x01fd8349 // cmpq $0x1, %r13
-	LONG $0x00a5850f; WORD $0x0000 // jne 0x5b4 <maxPool+0x5b4>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x5474 // je 0x569 <maxPool+0x569>
-	WORD $0x8944; BYTE $0xf0 // movl %r14d, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	WORD $0x2972 // jb 0x54a <maxPool+0x54a>
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x2149; BYTE $0xd6 // andq %rdx, %r14
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
-	LONG $0xf8c68349 // addq $-0x8, %r14
-	WORD $0xf675 // jne 0x540 <maxPool+0x540>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1a74 // je 0x569 <maxPool+0x569>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xe075 // jne 0x220 <maxPool+0x220>
+	LONG $0xfffe9be9; BYTE $0xff // jmp 0xe0 <maxPool+0xe0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x03018e0f; WORD $0x0000 // jle 0x552 <maxPool+0x552>
+	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x803c8d4e // leaq (%rax,%r8,4), %r15
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	WORD $0xf775 // jne 0x560 <maxPool+0x560>
+	LONG $0x107ac1c4; WORD $0x9704 // vmovss (%r15,%rdx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x94 // vmovss %xmm0, (%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x270 <maxPool+0x270>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x026c8e0f; WORD $0x0000 // jle 0x50b <maxPool+0x50b>
+	LONG $0x286f8b4c // movq 0x28(%rdi), %r13
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x025f8e0f; WORD $0x0000 // jle 0x50b <maxPool+0x50b>
+	LONG $0x10678b4c // movq 0x10(%rdi), %r12
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	QUAD $0x00000000852c8d4a // leaq (,%r8,4), %rbp
+	QUAD $0xfffffffffff8bb49; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r11
+	WORD $0x8945; BYTE $0xea // movl %r13d, %r10d
+	LONG $0x03e28341 // andl $0x3, %r10d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x04cb8349 // orq $0x4, %r11
+	WORD $0x214d; BYTE $0xeb // andq %r13, %r11
+	QUAD $0x00000000a5348d4e // leaq (,%r12,4), %r14
+	LONG $0x64348d4b // leaq (%r12,%r12,2), %rsi
+	LONG $0xe57c8d4a; BYTE $0x00 // leaq (%rbp,%r12,8), %rdi
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0xb56c8d48; BYTE $0x00 // leaq (%rbp,%rsi,4), %rbp
+	LONG $0x861c8d4b // leaq (%r14,%r8,4), %rbx
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x31eb // jmp 0x354 <maxPool+0x354>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	LONG $0x244c3b4c; BYTE $0x28 // cmpq 0x28(%rsp), %r9
+	LONG $0x01b7840f; WORD $0x0000 // je 0x50b <maxPool+0x50b>
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x04fd8349 // cmpq $0x4, %r13
+	WORD $0x2173 // jae 0x380 <maxPool+0x380>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0xc1af0f49 // imulq %r9, %rax
+	LONG $0x82148d48 // leaq (%rdx,%rax,4), %rdx
+	LONG $0x00012ee9; BYTE $0x00 // jmp 0x4a4 <maxPool+0x4a4>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	BYTE $0x90 // nop
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xee75 // jne 0x3a0 <maxPool+0x3a0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbd54; BYTE $0x00 // vmovss (%r13,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xec75 // jne 0x3e0 <maxPool+0x3e0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbf14 // vmovss (%r15,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xed75 // jne 0x420 <maxPool+0x420>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb8 // vmovss (%rax,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xee75 // jne 0x460 <maxPool+0x460>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
+	WORD $0x014d; BYTE $0xe7 // addq %r12, %r15
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	WORD $0x394d; BYTE $0xd8 // cmpq %r11, %r8
+	LONG $0xfeec850f; WORD $0xffff // jne 0x390 <maxPool+0x390>
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xfe7e840f; WORD $0xffff // je 0x330 <maxPool+0x330>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xba // vmovss (%rdx,%rdi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xbc // vmovss %xmm2, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
+	WORD $0xee75 // jne 0x4d0 <maxPool+0x4d0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xe0c2ecc5; BYTE $0x03 // vcmpunordps %ymm0, %ymm2, %ymm4
+	LONG $0xdc56e4c5 // vorps %ymm4, %ymm3, %ymm3
+	LONG $0x4a75e3c4; WORD $0x30ca // vblendvps %ymm3, %ymm2, %ymm1, %ymm1
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xba75 // jne 0x4c0 <maxPool+0x4c0>
+	LONG $0xfffe25e9; BYTE $0xff // jmp 0x330 <maxPool+0x330>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x02e2c148 // shlq $0x2, %rdx
 	LONG $0x08500348 // addq 0x8(%rax), %rdx
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x1d7e // jle 0x5a2 <maxPool+0x5a2>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
-	LONG $0x0411fac5; BYTE $0x82 // vmovss %xmm0, (%rdx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xee75 // jne 0x590 <maxPool+0x590>
+	LONG $0x02f98348 // cmpq $0x2, %rcx
+	LONG $0x000001b8; BYTE $0x00 // movl $0x1, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0xc14d0f48 // cmovgeq %rcx, %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x8a // vmovss %xmm0, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xee75 // jne 0x540 <maxPool+0x540>
 	LONG $0x68c48348 // addq $0x68, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -10638,46 +10660,6 @@ TEXT maxPoolAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	WORD $0x8944; BYTE $0xf6 // movl %r14d, %esi
-	WORD $0xe683; BYTE $0x07 // andl $0x7, %esi
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x06508d48 // leaq 0x6(%rax), %rdx
-	WORD $0x214c; BYTE $0xf0 // andq %r14, %rax
-	WORD $0x214c; BYTE $0xea // andq %r13, %rdx
-	WORD $0x17eb // jmp 0x5ed <maxPool+0x5ed>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x02c78348 // addq $0x2, %rdi
-	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
-	LONG $0xff22840f; WORD $0xffff // je 0x50f <maxPool+0x50f>
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	WORD $0x1772 // jb 0x60a <maxPool+0x60a>
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	WORD $0xf675 // jne 0x600 <maxPool+0x600>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x1a74 // je 0x629 <maxPool+0x629>
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc05ff4c5 // vmaxps %ymm0, %ymm1, %ymm0
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	WORD $0xf775 // jne 0x620 <maxPool+0x620>
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	WORD $0x1772 // jb 0x646 <maxPool+0x646>
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	WORD $0xfa75 // jne 0x640 <maxPool+0x640>
-	LONG $0x07c6f641 // testb $0x7, %r14b
-	WORD $0x9474 // je 0x5e0 <maxPool+0x5e0>
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	BYTE $0x90 // nop
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	WORD $0xfb75 // jne 0x650 <maxPool+0x650>
-	WORD $0x89eb // jmp 0x5e0 <maxPool+0x5e0>
 	MOVQ R12, SP
 	RET
 
@@ -10701,270 +10683,259 @@ TEXT maxPoolDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x68ec8348 // subq $0x68, %rsp
 	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x077d // jge 0x1f <maxPoolDX+0x1f>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x0000dfe9; BYTE $0x00 // jmp 0xfe <maxPoolDX+0xfe>
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00b88e0f; WORD $0x0000 // jle 0xe4 <maxPoolDX+0xe4>
-	LONG $0x000008be; BYTE $0x00 // movl $0x8, %esi
-	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x18eb // jmp 0x4d <maxPoolDX+0x4d>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x08738d48 // leaq 0x8(%rbx), %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	LONG $0x00b18f0f; WORD $0x0000 // jg 0xfe <maxPoolDX+0xfe>
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xe87e // jle 0x40 <maxPoolDX+0x40>
-	LONG $0x38478b4c // movq 0x38(%rdi), %r8
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xdf7e // jle 0x40 <maxPoolDX+0x40>
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
+	LONG $0x00d88c0f; WORD $0x0000 // jl 0xf4 <maxPoolDX+0xf4>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x3b7f // jg 0x65 <maxPoolDX+0x65>
+	LONG $0x0fea8348 // subq $0xf, %rdx
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0xc2430f48 // cmovaeq %rdx, %rax
+	LONG $0x07c08348 // addq $0x7, %rax
+	LONG $0xf8e08348 // andq $-0x8, %rax
+	WORD $0x2949; BYTE $0xc0 // subq %rax, %r8
+	LONG $0x08c08348 // addq $0x8, %rax
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x0000ace9; BYTE $0x00 // jmp 0xf9 <maxPoolDX+0xf9>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xf8428d4c // leaq -0x8(%rdx), %r8
+	LONG $0x08c08348 // addq $0x8, %rax
+	LONG $0x0ffa8348 // cmpq $0xf, %rdx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x00948e0f; WORD $0x0000 // jle 0xf9 <maxPoolDX+0xf9>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0xe67e // jle 0x50 <maxPoolDX+0x50>
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xdd7e // jle 0x50 <maxPoolDX+0x50>
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	LONG $0x10578b4c // movq 0x10(%rdi), %r10
 	LONG $0xd276edc5 // vpcmpeqd %ymm2, %ymm2, %ymm2
-	LONG $0x0410fcc5; BYTE $0x96 // vmovups (%rsi,%rdx,4), %ymm0
-	LONG $0x107cc1c4; WORD $0x910c // vmovups (%r9,%rdx,4), %ymm1
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x0ceb // jmp 0x88 <maxPoolDX+0x88>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xb87d // jge 0x40 <maxPoolDX+0x40>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xf37e // jle 0x80 <maxPoolDX+0x80>
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	LONG $0xc6af0f48 // imulq %rsi, %rax
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x107cc1c4; WORD $0x8004 // vmovups (%r8,%rax,4), %ymm0
+	LONG $0x107cc1c4; WORD $0x820c // vmovups (%r10,%rax,4), %ymm1
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x08eb // jmp 0x98 <maxPoolDX+0x98>
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	WORD $0xb87d // jge 0x50 <maxPoolDX+0x50>
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xf37e // jle 0x90 <maxPoolDX+0x90>
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xf0af0f49 // imulq %r8, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
 	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x107cc1c4; WORD $0x8024 // vmovups (%r8,%rax,4), %ymm4
-	LONG $0x1cc2fcc5; WORD $0x0081 // vcmpeqps (%rcx,%rax,4), %ymm0, %ymm3
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x107cc1c4; WORD $0xb124 // vmovups (%r9,%rsi,4), %ymm4
+	LONG $0x1cc2fcc5; WORD $0x00b1 // vcmpeqps (%rcx,%rsi,4), %ymm0, %ymm3
 	LONG $0xec58f4c5 // vaddps %ymm4, %ymm1, %ymm5
 	LONG $0xda54e4c5 // vandps %ymm2, %ymm3, %ymm3
 	LONG $0xd257e4c5 // vxorps %ymm2, %ymm3, %ymm2
 	LONG $0x4a5de3c4; WORD $0x30e5 // vblendvps %ymm3, %ymm5, %ymm4, %ymm4
-	LONG $0x117cc1c4; WORD $0x8024 // vmovups %ymm4, (%r8,%rax,4)
+	LONG $0x117cc1c4; WORD $0xb124 // vmovups %ymm4, (%r9,%rsi,4)
 	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	LONG $0x38478b4c // movq 0x38(%rdi), %r8
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
-	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
-	WORD $0xc27c // jl 0xa0 <maxPoolDX+0xa0>
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	WORD $0x9ceb // jmp 0x80 <maxPoolDX+0x80>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00000fb8; BYTE $0x00 // movl $0xf, %eax
-	QUAD $0xfffffffffff8bb48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rbx
-	LONG $0xc1430f48 // cmovaeq %rcx, %rax
-	WORD $0x2148; BYTE $0xc3 // andq %rax, %rbx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	LONG $0x03a68e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x394d; BYTE $0xca // cmpq %r9, %r10
+	WORD $0xc27c // jl 0xb0 <maxPoolDX+0xb0>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	WORD $0x9ceb // jmp 0x90 <maxPoolDX+0x90>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x033a8e0f; WORD $0x0000 // jle 0x43c <maxPoolDX+0x43c>
 	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	QUAD $0x000000009d048d48 // leaq (,%rbx,4), %rax
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	QUAD $0x0000000085148d48 // leaq (,%rax,4), %rdx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	WORD $0x2948; BYTE $0xda // subq %rbx, %rdx
-	WORD $0x757e // jle 0x19c <maxPoolDX+0x19c>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8604 // vmovss (%rsi,%r8,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x8404 // vmovss %xmm0, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xec75 // jne 0x130 <maxPoolDX+0x130>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8e04 // vmovss (%rsi,%r9,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8c04 // vmovss %xmm0, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394d; BYTE $0xc8 // cmpq %r9, %r8
+	WORD $0xec75 // jne 0x120 <maxPoolDX+0x120>
 	LONG $0x0410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm0
 	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x2b7e // jle 0x189 <maxPoolDX+0x189>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x860c // vmovss (%rsi,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	WORD $0xec75 // jne 0x170 <maxPoolDX+0x170>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8e0c // vmovss (%rsi,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8c0c // vmovss %xmm1, (%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394d; BYTE $0xc8 // cmpq %r9, %r8
+	WORD $0xec75 // jne 0x150 <maxPoolDX+0x150>
 	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x1b7f // jg 0x1b2 <maxPoolDX+0x1b2>
-	LONG $0x000311e9; BYTE $0x00 // jmp 0x4ad <maxPoolDX+0x4ad>
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02fb8e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x02c68e0f; WORD $0x0000 // jle 0x43c <maxPoolDX+0x43c>
 	LONG $0x38778b4c // movq 0x38(%rdi), %r14
 	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x02ee8e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x02e58e0f; WORD $0x0000 // jle 0x4ad <maxPoolDX+0x4ad>
+	LONG $0x02b98e0f; WORD $0x0000 // jle 0x43c <maxPoolDX+0x43c>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
 	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
 	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x18578b4c // movq 0x18(%rdi), %r10
-	QUAD $0xfffffffffff8bb49; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r11
-	LONG $0x883c8d48 // leaq (%rax,%rcx,4), %rdi
+	LONG $0x8a3c8d48 // leaq (%rdx,%rcx,4), %rdi
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0x0001ba41; WORD $0x0000 // movl $0x1, %r10d
+	QUAD $0xfffffffffffebb49; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %r11
 	QUAD $0x00000000cd3c8d4c // leaq (,%rcx,8), %r15
 	LONG $0xdb76e5c5 // vpcmpeqd %ymm3, %ymm3, %ymm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
 	LONG $0x2474894c; BYTE $0x48 // movq %r14, 0x48(%rsp)
-	LONG $0x06cb8349 // orq $0x6, %r11
+	LONG $0xd04d0f4d // cmovgeq %r8, %r10
 	WORD $0x214d; BYTE $0xf3 // andq %r14, %r11
 	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
 	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
-	LONG $0x99248d4d // leaq (%r9,%rbx,4), %r12
-	LONG $0x9a048d4d // leaq (%r10,%rbx,4), %r8
+	LONG $0x81048d4d // leaq (%r9,%rax,4), %r8
+	LONG $0x83248d4c // leaq (%rbx,%rax,4), %r12
+	LONG $0x39148d49 // leaq (%r9,%rdi), %rdx
+	WORD $0x0148; BYTE $0xdf // addq %rbx, %rdi
 	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
-	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x245c8948; BYTE $0x28 // movq %rbx, 0x28(%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
-	LONG $0x39348d49 // leaq (%r9,%rdi), %rsi
-	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x34eb // jmp 0x269 <maxPoolDX+0x269>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x245c8b48; BYTE $0x50 // movq 0x50(%rsp), %rbx
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	WORD $0x014c; BYTE $0xcf // addq %r9, %rdi
-	LONG $0x24543b4c; BYTE $0x58 // cmpq 0x58(%rsp), %r10
-	LONG $0x0244840f; WORD $0x0000 // je 0x4ad <maxPoolDX+0x4ad>
-	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0xcaaf0f4d // imulq %r10, %r9
-	WORD $0x0149; BYTE $0xd9 // addq %rbx, %r9
+	WORD $0x2aeb // jmp 0x224 <maxPoolDX+0x224>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	LONG $0x244c3b4c; BYTE $0x50 // cmpq 0x50(%rsp), %r9
+	LONG $0x0218840f; WORD $0x0000 // je 0x43c <maxPoolDX+0x43c>
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x245c8948; BYTE $0x60 // movq %rbx, 0x60(%rsp)
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0xc1af0f4d // imulq %r9, %r8
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
 	LONG $0x01fe8349 // cmpq $0x1, %r14
-	LONG $0x0171840f; WORD $0x0000 // je 0x3f5 <maxPoolDX+0x3f5>
-	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0x0140840f; WORD $0x0000 // je 0x384 <maxPoolDX+0x384>
 	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	WORD $0x8948; BYTE $0xf5 // movq %rsi, %rbp
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb324 // vmovss (%rbx,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xec75 // jne 0x2b0 <maxPoolDX+0x2b0>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x2410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x260 <maxPoolDX+0x260>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0xb42c // vmovss (%r12,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xed75 // jne 0x280 <maxPoolDX+0x280>
+	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
+	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
+	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
+	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb42c // vmovss %xmm5, (%r12,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xed75 // jne 0x2c0 <maxPoolDX+0x2c0>
+	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xb42c // vmovss (%r12,%r14,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xec75 // jne 0x2e0 <maxPoolDX+0x2e0>
-	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
-	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
-	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
-	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb42c // vmovss (%rsp,%r14,4), %xmm5
-	LONG $0x117a81c4; WORD $0xb42c // vmovss %xmm5, (%r12,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xec75 // jne 0x320 <maxPoolDX+0x320>
-	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb564; BYTE $0x00 // vmovss (%rbp,%r14,4), %xmm4
-	LONG $0x117aa1c4; WORD $0xb424 // vmovss %xmm4, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xeb75 // jne 0x350 <maxPoolDX+0x350>
+	LONG $0x6410fac5; WORD $0x00b5 // vmovss (%rbp,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xed75 // jne 0x2f0 <maxPoolDX+0x2f0>
 	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xb56c; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm5
-	LONG $0x117aa1c4; WORD $0xb42c // vmovss %xmm5, (%rsp,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xeb75 // jne 0x380 <maxPoolDX+0x380>
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0xb56c; BYTE $0x00 // vmovss (%r13,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xec75 // jne 0x310 <maxPoolDX+0x310>
 	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
 	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
 	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
 	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
 	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xb42c // vmovss (%rsp,%r14,4), %xmm5
-	LONG $0x117a81c4; WORD $0xb56c; BYTE $0x00 // vmovss %xmm5, (%r13,%r14,4)
-	WORD $0xff49; BYTE $0xc6 // incq %r14
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0xeb75 // jne 0x3c0 <maxPoolDX+0x3c0>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb56c; BYTE $0x00 // vmovss %xmm5, (%r13,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xec75 // jne 0x350 <maxPoolDX+0x350>
 	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	LONG $0x02c08348 // addq $0x2, %rax
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x02c68349 // addq $0x2, %r14
 	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
 	WORD $0x014d; BYTE $0xfc // addq %r15, %r12
 	WORD $0x014c; BYTE $0xfd // addq %r15, %rbp
 	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
-	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
-	LONG $0xfeab850f; WORD $0xffff // jne 0x2a0 <maxPoolDX+0x2a0>
+	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
+	LONG $0xfecc850f; WORD $0xffff // jne 0x250 <maxPoolDX+0x250>
 	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xfe3c840f; WORD $0xffff // je 0x240 <maxPoolDX+0x240>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0xfe68840f; WORD $0xffff // je 0x200 <maxPoolDX+0x200>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
 	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x88048d4a // leaq (%rax,%r9,4), %rax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x2410fac5; BYTE $0x98 // vmovss (%rax,%rbx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x9c // vmovss %xmm4, (%rsp,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
-	WORD $0xee75 // jne 0x420 <maxPoolDX+0x420>
-	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
-	LONG $0x88048d4a // leaq (%rax,%r9,4), %rax
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x861c8d4a // leaq (%rsi,%r8,4), %rbx
+	WORD $0xf631 // xorl %esi, %esi
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x882c // vmovss (%rax,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x8c2c // vmovss %xmm5, (%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
-	WORD $0xec75 // jne 0x450 <maxPoolDX+0x450>
+	LONG $0x2410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb4 // vmovss %xmm4, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xee75 // jne 0x3b0 <maxPoolDX+0x3b0>
+	LONG $0x2410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm4
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x86048d4e // leaq (%rsi,%r8,4), %r8
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb02c // vmovss (%r8,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb4 // vmovss %xmm5, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xed75 // jne 0x3e0 <maxPoolDX+0x3e0>
 	LONG $0x2c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm5
 	LONG $0xe0c2dcc5; BYTE $0x00 // vcmpeqps %ymm0, %ymm4, %ymm4
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0xe354dcc5 // vandps %ymm3, %ymm4, %ymm4
 	LONG $0xf558f4c5 // vaddps %ymm5, %ymm1, %ymm6
 	LONG $0x4a55e3c4; WORD $0x40ee // vblendvps %ymm4, %ymm6, %ymm5, %ymm5
 	LONG $0x2c11fcc5; BYTE $0x24 // vmovups %ymm5, (%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8c2c // vmovss (%rsp,%r9,4), %xmm5
-	LONG $0x117aa1c4; WORD $0x882c // vmovss %xmm5, (%rax,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
-	WORD $0xec75 // jne 0x490 <maxPoolDX+0x490>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm5
+	LONG $0x117ac1c4; WORD $0xb02c // vmovss %xmm5, (%r8,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
+	WORD $0xed75 // jne 0x420 <maxPoolDX+0x420>
 	LONG $0xdb57dcc5 // vxorps %ymm3, %ymm4, %ymm3
-	LONG $0xfffd93e9; BYTE $0xff // jmp 0x240 <maxPoolDX+0x240>
+	LONG $0xfffdc4e9; BYTE $0xff // jmp 0x200 <maxPoolDX+0x200>
 	LONG $0x68c48348 // addq $0x68, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -10977,7 +10948,7 @@ TEXT maxPoolDXAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·patchesAVX2(SB), 0, $480-8
+TEXT ·patchesAVX2(SB), 0, $464-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -10994,89 +10965,88 @@ TEXT patchesAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0xb8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xb8, %rsp
+	LONG $0xa8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xa8, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x387f8b4c // movq 0x38(%rdi), %r15
+	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
 	LONG $0x105f8b48 // movq 0x10(%rdi), %rbx
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
 	LONG $0x60478b48 // movq 0x60(%rdi), %rax
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
+	WORD $0x094c; BYTE $0xd9 // orq %r11, %rcx
 	LONG $0x20e9c148 // shrq $0x20, %rcx
-	WORD $0x0c74 // je 0x41 <patches+0x41>
+	WORD $0x0c74 // je 0x3e <patches+0x3e>
 	WORD $0x9948 // cqto
-	WORD $0xf749; BYTE $0xff // idivq %r15
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	WORD $0x0aeb // jmp 0x4b <patches+0x4b>
+	WORD $0xf749; BYTE $0xfb // idivq %r11
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	WORD $0x0aeb // jmp 0x48 <patches+0x48>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf741; BYTE $0xf7 // divl %r15d
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
-	LONG $0x68408b49 // movq 0x68(%r8), %rax
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x07448d49; BYTE $0xff // leaq -0x1(%r15,%rax), %rax
+	WORD $0xf741; BYTE $0xf3 // divl %r11d
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x24048948 // movq %rax, (%rsp)
+	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x03448d49; BYTE $0xff // leaq -0x1(%r11,%rax), %rax
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
+	WORD $0x094c; BYTE $0xd9 // orq %r11, %rcx
 	LONG $0x20e9c148 // shrq $0x20, %rcx
-	WORD $0x0774 // je 0x71 <patches+0x71>
+	WORD $0x0774 // je 0x6d <patches+0x6d>
 	WORD $0x9948 // cqto
-	WORD $0xf749; BYTE $0xff // idivq %r15
-	WORD $0x05eb // jmp 0x76 <patches+0x76>
+	WORD $0xf749; BYTE $0xfb // idivq %r11
+	WORD $0x05eb // jmp 0x72 <patches+0x72>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf741; BYTE $0xf7 // divl %r15d
-	LONG $0x30488b49 // movq 0x30(%r8), %rcx
-	LONG $0x50788b49 // movq 0x50(%r8), %rdi
-	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0xf741; BYTE $0xf3 // divl %r11d
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x50478b4c // movq 0x50(%rdi), %r8
+	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1c74 // je 0xab <patches+0xab>
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0x1c74 // je 0xa7 <patches+0xa7>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xf9 // idivq %rcx
 	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
 	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0x58488b49 // movq 0x58(%r8), %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0x1e7c // jl 0xc4 <patches+0xc4>
-	LONG $0x00041fe9; BYTE $0x00 // jmp 0x4ca <patches+0x4ca>
-	WORD $0xf889 // movl %edi, %eax
+	LONG $0x584f8b48 // movq 0x58(%rdi), %rcx
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	WORD $0x1f7c // jl 0xc1 <patches+0xc1>
+	LONG $0x000413e9; BYTE $0x00 // jmp 0x4ba <patches+0x4ba>
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf1f7 // divl %ecx
 	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
 	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
-	LONG $0x58488b49 // movq 0x58(%r8), %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	LONG $0x04068d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x24443948; BYTE $0x08 // cmpq %rax, 0x8(%rsp)
-	LONG $0x03f68d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	LONG $0x08688b49 // movq 0x8(%r8), %rbp
+	LONG $0x584f8b48 // movq 0x58(%rdi), %rcx
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0x03f98d0f; WORD $0x0000 // jge 0x4ba <patches+0x4ba>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x24043948 // cmpq %rax, (%rsp)
+	LONG $0x03ea8d0f; WORD $0x0000 // jge 0x4ba <patches+0x4ba>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	LONG $0x086f8b48 // movq 0x8(%rdi), %rbp
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
-	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	LONG $0x245c894c; BYTE $0x20 // movq %r11, 0x20(%rsp)
+	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
 	WORD $0xff48; BYTE $0xc8 // decq %rax
 	LONG $0xd3af0f48 // imulq %rbx, %rdx
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	LONG $0xc7af0f49 // imulq %r15, %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	LONG $0xc3af0f49 // imulq %r11, %rax
 	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x24442948; BYTE $0x38 // subq %rax, 0x38(%rsp)
-	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
-	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	LONG $0x24442948; BYTE $0x30 // subq %rax, 0x30(%rsp)
+	LONG $0x24048b48 // movq (%rsp), %rax
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
 	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	WORD $0x20eb // jmp 0x14b <patches+0x14b>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x58488b49 // movq 0x58(%r8), %rcx
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	WORD $0x28eb // jmp 0x14b <patches+0x14b>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x584f8b48 // movq 0x58(%rdi), %rcx
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
 	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	LONG $0x037f8d0f; WORD $0x0000 // jge 0x4ca <patches+0x4ca>
-	LONG $0x28708b49 // movq 0x28(%r8), %rsi
+	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
+	LONG $0x036f8d0f; WORD $0x0000 // jge 0x4ba <patches+0x4ba>
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
 	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
 	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
@@ -11089,205 +11059,202 @@ TEXT patchesAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf6f7 // divl %esi
-	LONG $0x30708b49 // movq 0x30(%r8), %rsi
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x2949; BYTE $0xfb // subq %rdi, %r11
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	WORD $0x3949; BYTE $0xf3 // cmpq %rsi, %r11
-	LONG $0xde4d0f4c // cmovgeq %rsi, %r11
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	WORD $0x394d; BYTE $0xda // cmpq %r11, %r10
-	WORD $0xa17d // jge 0x139 <patches+0x139>
-	LONG $0x50af0f49; BYTE $0x40 // imulq 0x40(%r8), %rdx
-	LONG $0x40af0f49; BYTE $0x18 // imulq 0x18(%r8), %rax
-	WORD $0x8b49; BYTE $0x08 // movq (%r8), %rcx
-	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
-	LONG $0x48502b49 // subq 0x48(%r8), %rdx
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	WORD $0x894d; BYTE $0xd6 // movq %r10, %r14
+	WORD $0x294d; BYTE $0xc6 // subq %r8, %r14
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x3949; BYTE $0xf6 // cmpq %rsi, %r14
+	LONG $0xf64d0f4c // cmovgeq %rsi, %r14
+	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
+	WORD $0x394d; BYTE $0xf2 // cmpq %r14, %r10
+	WORD $0xa47d // jge 0x139 <patches+0x139>
+	LONG $0x57af0f48; BYTE $0x40 // imulq 0x40(%rdi), %rdx
+	LONG $0x47af0f48; BYTE $0x18 // imulq 0x18(%rdi), %rax
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	LONG $0x48572b48 // subq 0x48(%rdi), %rdx
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
 	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x82048d48 // leaq (%rdx,%rax,4), %rax
-	LONG $0x44af0f48; WORD $0x1824 // imulq 0x18(%rsp), %rax
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	WORD $0x35eb // jmp 0x209 <patches+0x209>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
+	LONG $0x44af0f48; WORD $0x1024 // imulq 0x10(%rsp), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	WORD $0x35eb // jmp 0x206 <patches+0x206>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
 	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	QUAD $0x0000008024943b4c // cmpq 0x80(%rsp), %r10
-	LONG $0xff278d0f; WORD $0xffff // jge 0x130 <patches+0x130>
-	LONG $0x40508b49 // movq 0x40(%r8), %rdx
-	LONG $0x20488b49 // movq 0x20(%r8), %rcx
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
-	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
-	LONG $0xd2af0f49 // imulq %r10, %rdx
-	LONG $0x48502b49 // subq 0x48(%r8), %rdx
-	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x24543b4c; BYTE $0x78 // cmpq 0x78(%rsp), %r10
+	LONG $0xff2a8d0f; WORD $0xffff // jge 0x130 <patches+0x130>
+	LONG $0x404f8b4c // movq 0x40(%rdi), %r9
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
+	QUAD $0x000000882484894c // movq %r8, 0x88(%rsp)
+	LONG $0xcaaf0f4d // imulq %r10, %r9
+	LONG $0x484f2b4c // subq 0x48(%rdi), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
 	WORD $0xf748; BYTE $0xd8 // negq %rax
-	LONG $0x3ff9c149 // sarq $0x3f, %r9
-	LONG $0x3a348d4a // leaq (%rdx,%r15), %rsi
-	WORD $0x2948; BYTE $0xd7 // subq %rdx, %rdi
-	WORD $0x2149; BYTE $0xc1 // andq %rax, %r9
+	LONG $0x3ffac149 // sarq $0x3f, %r10
+	LONG $0x19348d4b // leaq (%r9,%r11), %rsi
+	WORD $0x294c; BYTE $0xca // subq %r9, %rdx
+	WORD $0x2149; BYTE $0xc2 // andq %rax, %r10
 	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
-	LONG $0xff4e0f49 // cmovleq %r15, %rdi
-	WORD $0x2deb // jmp 0x283 <patches+0x283>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xbd6c8d4a; BYTE $0x00 // leaq (%rbp,%r15,4), %rbp
-	QUAD $0x000000a0248c0348 // addq 0xa0(%rsp), %rcx
-	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x24348b48 // movq (%rsp), %rsi
+	LONG $0xd34e0f49 // cmovleq %r11, %rdx
+	WORD $0x2eeb // jmp 0x280 <patches+0x280>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x9d6c8d4a; BYTE $0x00 // leaq (%rbp,%r11,4), %rbp
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	QUAD $0x00000090248c0348 // addq 0x90(%rsp), %rcx
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x24743b48; BYTE $0x10 // cmpq 0x10(%rsp), %rsi
-	LONG $0xff5d8d0f; WORD $0xffff // jge 0x1e0 <patches+0x1e0>
 	LONG $0x24743b48; BYTE $0x08 // cmpq 0x8(%rsp), %rsi
+	LONG $0xff608d0f; WORD $0xffff // jge 0x1e0 <patches+0x1e0>
+	LONG $0x24343b48 // cmpq (%rsp), %rsi
 	LONG $0x0000be41; WORD $0x0000 // movl $0x0, %r14d
 	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x74440f4c; WORD $0x3024 // cmoveq 0x30(%rsp), %r14
-	QUAD $0x000000a824b43b48 // cmpq 0xa8(%rsp), %rsi
-	LONG $0x7c440f4c; WORD $0x3824 // cmoveq 0x38(%rsp), %r15
-	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
-	WORD $0x2478 // js 0x2d3 <patches+0x2d3>
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
-	WORD $0x3949; BYTE $0xff // cmpq %rdi, %r15
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0xc74c0f4d // cmovlq %r15, %r8
-	WORD $0x394d; BYTE $0xce // cmpq %r9, %r14
-	LONG $0xd64f0f4d // cmovgq %r14, %r10
-	LONG $0x18433b49 // cmpq 0x18(%r11), %rax
-	WORD $0x057d // jge 0x2d3 <patches+0x2d3>
-	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
-	WORD $0x067c // jl 0x2d9 <patches+0x2d9>
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x294d; BYTE $0xf3 // subq %r14, %r11
-	WORD $0x697e // jle 0x34a <patches+0x34a>
-	LONG $0xdbaf0f4c // imulq %rbx, %r11
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	WORD $0x057d // jge 0x2f0 <patches+0x2f0>
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x26eb // jmp 0x316 <patches+0x316>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4411fcc5; WORD $0x0085 // vmovups %ymm0, (%rbp,%rax,4)
-	LONG $0x08708d4c // leaq 0x8(%rax), %r14
-	LONG $0x10c08348 // addq $0x10, %rax
-	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	WORD $0xea7e // jle 0x300 <patches+0x300>
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	WORD $0x294c; BYTE $0xf0 // subq %r14, %rax
-	WORD $0x277e // jle 0x345 <patches+0x345>
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	WORD $0x1f7e // jle 0x345 <patches+0x345>
-	LONG $0xb5748d4e; BYTE $0x00 // leaq (%rbp,%r14,4), %r14
+	LONG $0x74440f4c; WORD $0x2824 // cmoveq 0x28(%rsp), %r14
+	QUAD $0x0000009824b43b48 // cmpq 0x98(%rsp), %rsi
+	LONG $0x5c440f4c; WORD $0x3024 // cmoveq 0x30(%rsp), %r11
+	QUAD $0x000000a024840348 // addq 0xa0(%rsp), %rax
+	WORD $0x2478 // js 0x2cf <patches+0x2cf>
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	LONG $0xeb4c0f4d // cmovlq %r11, %r13
+	WORD $0x394d; BYTE $0xd6 // cmpq %r10, %r14
+	LONG $0xfe4f0f4d // cmovgq %r14, %r15
+	LONG $0x18473b48 // cmpq 0x18(%rdi), %rax
+	WORD $0x057d // jge 0x2cf <patches+0x2cf>
+	WORD $0x394d; BYTE $0xef // cmpq %r13, %r15
+	WORD $0x067c // jl 0x2d5 <patches+0x2d5>
+	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	WORD $0x294c; BYTE $0xf7 // subq %r14, %rdi
+	WORD $0x6d7e // jle 0x34a <patches+0x34a>
+	LONG $0xfbaf0f48 // imulq %rbx, %rdi
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0x297c // jl 0x310 <patches+0x310>
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xa44c; BYTE $0x40 // vmovss 0x40(%rsp,%r12,4), %xmm1
-	LONG $0x117a81c4; WORD $0xa60c // vmovss %xmm1, (%r14,%r12,4)
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0x394c; BYTE $0xe0 // cmpq %r12, %rax
-	WORD $0xeb75 // jne 0x330 <patches+0x330>
-	LONG $0x9d6c8d4a; BYTE $0x00 // leaq (%rbp,%r11,4), %rbp
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	WORD $0x294d; BYTE $0xd4 // subq %r10, %r12
-	LONG $0xe3af0f4c // imulq %rbx, %r12
-	LONG $0x08fc8349 // cmpq $0x8, %r12
-	WORD $0x067d // jge 0x360 <patches+0x360>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x3feb // jmp 0x39d <patches+0x39d>
-	WORD $0x9066 // nop
-	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
-	LONG $0x12048d4a // leaq (%rdx,%r10), %rax
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x831c8d4d // leaq (%r11,%rax,4), %r11
-	LONG $0xdbaf0f4c // imulq %rbx, %r11
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107c81c4; WORD $0xb30c // vmovups (%r11,%r14,4), %ymm1
-	LONG $0x08468d49 // leaq 0x8(%r14), %rax
-	LONG $0x117ca1c4; WORD $0xb54c; BYTE $0x00 // vmovups %ymm1, (%rbp,%r14,4)
-	LONG $0x10c68349 // addq $0x10, %r14
-	WORD $0x394d; BYTE $0xe6 // cmpq %r12, %r14
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	WORD $0xe37e // jle 0x380 <patches+0x380>
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x2949; BYTE $0xc3 // subq %rax, %r11
-	LONG $0x00978e0f; WORD $0x0000 // jle 0x440 <patches+0x440>
-	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0x008b8e0f; WORD $0x0000 // jle 0x440 <patches+0x440>
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x85748d4c; BYTE $0x00 // leaq (%rbp,%rax,4), %r14
-	LONG $0x92148d4e // leaq (%rdx,%r10,4), %r10
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	LONG $0xd3af0f4c // imulq %rbx, %r10
-	LONG $0x82048d49 // leaq (%r10,%rax,4), %rax
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x900c // vmovss (%rax,%r10,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x944c; BYTE $0x40 // vmovss %xmm1, 0x40(%rsp,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394d; BYTE $0xd3 // cmpq %r10, %r11
+	LONG $0x117ca1c4; WORD $0xa544; BYTE $0x00 // vmovups %ymm0, (%rbp,%r12,4)
+	LONG $0xf8708d4c // leaq -0x8(%rax), %r14
+	LONG $0x08c48349 // addq $0x8, %r12
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	WORD $0xe877 // ja 0x2f0 <patches+0x2f0>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x0e7f // jg 0x31b <patches+0x31b>
+	WORD $0x36eb // jmp 0x345 <patches+0x345>
+	BYTE $0x90 // nop
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x2a7e // jle 0x345 <patches+0x345>
+	LONG $0xa5448d4a; BYTE $0x00 // leaq (%rbp,%r12,4), %rax
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x800c // vmovss %xmm1, (%rax,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc6 // cmpq %r8, %r14
+	WORD $0xeb75 // jne 0x330 <patches+0x330>
+	LONG $0xbd6c8d48; BYTE $0x00 // leaq (%rbp,%rdi,4), %rbp
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	WORD $0x294d; BYTE $0xf8 // subq %r15, %r8
+	LONG $0xc3af0f4c // imulq %rbx, %r8
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	WORD $0x567c // jl 0x3b0 <patches+0x3b0>
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0x39048d4b // leaq (%r9,%r15), %rax
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x87048d48 // leaq (%rdi,%rax,4), %rax
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0xb00c // vmovups (%rax,%r14,4), %ymm1
+	LONG $0x247c8d49; BYTE $0xf8 // leaq -0x8(%r12), %rdi
+	LONG $0x117ca1c4; WORD $0xb54c; BYTE $0x00 // vmovups %ymm1, (%rbp,%r14,4)
+	LONG $0x08c68349 // addq $0x8, %r14
+	LONG $0x0ffc8349 // cmpq $0xf, %r12
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	WORD $0xe177 // ja 0x380 <patches+0x380>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x177f // jg 0x3bb <patches+0x3bb>
+	WORD $0x7feb // jmp 0x425 <patches+0x425>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x6a7e // jle 0x425 <patches+0x425>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0xc3af0f48 // imulq %rbx, %rax
+	LONG $0xb0048d4a // leaq (%rax,%r14,4), %rax
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb80c // vmovss (%rax,%r15,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xbc4c; BYTE $0x40 // vmovss %xmm1, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xff // cmpq %r15, %rdi
 	WORD $0xeb75 // jne 0x3e0 <patches+0x3e0>
 	LONG $0x4c10fcc5; WORD $0x4024 // vmovups 0x40(%rsp), %ymm1
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0xb5448d4a; BYTE $0x00 // leaq (%rbp,%r14,4), %rax
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0x2e7e // jle 0x440 <patches+0x440>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x860c // vmovss %xmm1, (%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
-	WORD $0xec75 // jne 0x420 <patches+0x420>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xa56c8d4a; BYTE $0x00 // leaq (%rbp,%r12,4), %rbp
-	WORD $0x294d; BYTE $0xc7 // subq %r8, %r15
-	LONG $0xfe178e0f; WORD $0xffff // jle 0x265 <patches+0x265>
-	LONG $0xfbaf0f4c // imulq %rbx, %r15
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	WORD $0x087d // jge 0x460 <patches+0x460>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb44c; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xb00c // vmovss %xmm1, (%rax,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf7 // cmpq %r14, %rdi
+	WORD $0xeb75 // jne 0x410 <patches+0x410>
+	LONG $0x856c8d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rbp
+	WORD $0x294d; BYTE $0xeb // subq %r13, %r11
+	LONG $0xfe328e0f; WORD $0xffff // jle 0x265 <patches+0x265>
+	LONG $0xdbaf0f4c // imulq %rbx, %r11
+	LONG $0x08fb8349 // cmpq $0x8, %r11
+	WORD $0x437c // jl 0x480 <patches+0x480>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x29eb // jmp 0x486 <patches+0x486>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x117ca1c4; WORD $0x8544; BYTE $0x00 // vmovups %ymm0, (%rbp,%r8,4)
+	LONG $0xf8788d48 // leaq -0x8(%rax), %rdi
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	WORD $0xe877 // ja 0x450 <patches+0x450>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x227f // jg 0x48f <patches+0x48f>
+	LONG $0xfffdeee9; BYTE $0xff // jmp 0x260 <patches+0x260>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4411fcc5; WORD $0x0085 // vmovups %ymm0, (%rbp,%rax,4)
-	LONG $0x08408d4c // leaq 0x8(%rax), %r8
-	LONG $0x10c08348 // addq $0x10, %rax
-	WORD $0x394c; BYTE $0xf8 // cmpq %r15, %rax
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0xea7e // jle 0x470 <patches+0x470>
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
-	WORD $0x294c; BYTE $0xc0 // subq %r8, %rax
-	LONG $0xfdce8e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfdd18e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	LONG $0x85448d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rax
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
-	LONG $0xfdc28e0f; WORD $0xffff // jle 0x260 <patches+0x260>
-	LONG $0x85448d4e; BYTE $0x00 // leaq (%rbp,%r8,4), %r8
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x944c; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm1
-	LONG $0x117a81c4; WORD $0x900c // vmovss %xmm1, (%r8,%r10,4)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	WORD $0xeb75 // jne 0x4b0 <patches+0x4b0>
-	LONG $0xfffd96e9; BYTE $0xff // jmp 0x260 <patches+0x260>
-	LONG $0xb8c48148; WORD $0x0000; BYTE $0x00 // addq $0xb8, %rsp
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x800c // vmovss %xmm1, (%rax,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x4a0 <patches+0x4a0>
+	LONG $0xfffda6e9; BYTE $0xff // jmp 0x260 <patches+0x260>
+	LONG $0xa8c48148; WORD $0x0000; BYTE $0x00 // addq $0xa8, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -11299,7 +11266,7 @@ TEXT patchesAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·patchesBackAVX2(SB), 0, $464-8
+TEXT ·patchesBackAVX2(SB), 0, $496-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -11310,543 +11277,558 @@ TEXT ·patchesBackAVX2(SB), 0, $464-8
 	RET
 
 TEXT patchesBackAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x50478b4c // movq 0x50(%rdi), %r8
-	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
-	LONG $0x083c8d0f; WORD $0x0000 // jge 0x84a <patchesBack+0x84a>
-	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x082f8e0f; WORD $0x0000 // jle 0x84a <patchesBack+0x84a>
 	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0xa8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xa8, %rsp
-	LONG $0x105f8b48 // movq 0x10(%rdi), %rbx
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	WORD $0x8944; BYTE $0xd9 // movl %r11d, %ecx
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	LONG $0xc8ec8148; WORD $0x0000; BYTE $0x00 // subq $0xc8, %rsp
+	LONG $0x50678b4c // movq 0x50(%rdi), %r12
+	LONG $0x58673b4c // cmpq 0x58(%rdi), %r12
+	LONG $0x08cd8d0f; WORD $0x0000 // jge 0x8ec <patchesBack+0x8ec>
+	LONG $0x385f8b48 // movq 0x38(%rdi), %rbx
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x08c08e0f; WORD $0x0000 // jle 0x8ec <patchesBack+0x8ec>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
 	LONG $0x40778b4c // movq 0x40(%rdi), %r14
-	LONG $0x087f8b4c // movq 0x8(%rdi), %r15
+	LONG $0x086f8b48 // movq 0x8(%rdi), %rbp
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
-	LONG $0x046a8d4c // leaq 0x4(%rdx), %r13
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	WORD $0x214c; BYTE $0xda // andq %r11, %rdx
-	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
-	WORD $0x214d; BYTE $0xdd // andq %r11, %r13
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
-	LONG $0xc3af0f48 // imulq %rbx, %rax
-	QUAD $0x000000009d0c8d4c // leaq (,%rbx,4), %r9
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x8948; BYTE $0xdd // movq %rbx, %rbp
-	LONG $0x05e5c148 // shlq $0x5, %rbp
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
-	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
-	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	WORD $0x2148; BYTE $0xf2 // andq %rsi, %rdx
+	LONG $0x04ce8348 // orq $0x4, %rsi
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
+	WORD $0xda89 // movl %ebx, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
+	WORD $0x2148; BYTE $0xde // andq %rbx, %rsi
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	QUAD $0x000000c024b48948 // movq %rsi, 0xc0(%rsp)
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	QUAD $0x00000000cd148d48 // leaq (,%rcx,8), %rdx
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	LONG $0x76148d4c // leaq (%rsi,%rsi,2), %r10
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	QUAD $0x000000208d148d48 // leaq 0x20(,%rcx,4), %rdx
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	WORD $0x8944; BYTE $0xd8 // movl %r11d, %eax
-	WORD $0xe083; BYTE $0x03 // andl $0x3, %eax
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	WORD $0xd889 // movl %ebx, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	LONG $0xb6148d4c // leaq (%rsi,%rsi,4), %r10
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	QUAD $0x00000020cd048d4c // leaq 0x20(,%rcx,8), %r8
+	LONG $0x76548d48; BYTE $0x20 // leaq 0x20(%rsi,%rsi,2), %rdx
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0xc9048d48 // leaq (%rcx,%rcx,8), %rax
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	QUAD $0x000000982484894c // movq %r8, 0x98(%rsp)
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	WORD $0x0deb // jmp 0xed <patchesBack+0xed>
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
-	LONG $0x074c8d0f; WORD $0x0000 // jge 0x839 <patchesBack+0x839>
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
-	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1374 // je 0x110 <patchesBack+0x110>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	WORD $0x10eb // jmp 0x11c <patchesBack+0x11c>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf1f7 // divl %ecx
-	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0x0948; BYTE $0xf2 // orq %rsi, %rdx
-	LONG $0x20eac148 // shrq $0x20, %rdx
-	WORD $0x1474 // je 0x140 <patchesBack+0x140>
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xfe // idivq %rsi
-	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
-	WORD $0x11eb // jmp 0x147 <patchesBack+0x147>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf6f7 // divl %esi
-	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
-	LONG $0xf1af0f48 // imulq %rcx, %rsi
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
-	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1974 // je 0x170 <patchesBack+0x170>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x9948 // cqto
-	WORD $0xf748; BYTE $0xfe // idivq %rsi
-	WORD $0x16eb // jmp 0x177 <patchesBack+0x177>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf6f7 // divl %esi
-	LONG $0x4857034c // addq 0x48(%rdi), %r10
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	QUAD $0x000000882484894c // movq %r8, 0x88(%rsp)
-	WORD $0x42eb // jmp 0x1cf <patchesBack+0x1cf>
-	LONG $0x247c034c; BYTE $0x70 // addq 0x70(%rsp), %r15
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
-	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	WORD $0x14eb // jmp 0x12d <patchesBack+0x12d>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0xff49; BYTE $0xc4 // incq %r12
-	WORD $0xff49; BYTE $0xca // decq %r10
-	WORD $0x394d; BYTE $0xdc // cmpq %r11, %r12
-	LONG $0xff11840f; WORD $0xffff // je 0xe0 <patchesBack+0xe0>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x2c78 // js 0x200 <patchesBack+0x200>
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	WORD $0x094c; BYTE $0xf6 // orq %r14, %rsi
-	LONG $0x20eec148 // shrq $0x20, %rsi
-	WORD $0x3074 // je 0x210 <patchesBack+0x210>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x58673b4c // cmpq 0x58(%rdi), %r12
+	LONG $0x07bf8d0f; WORD $0x0000 // jge 0x8ec <patchesBack+0x8ec>
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x094c; BYTE $0xd0 // orq %r10, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1374 // je 0x150 <patchesBack+0x150>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xfa // idivq %r10
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	WORD $0x11eb // jmp 0x15d <patchesBack+0x15d>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8944; BYTE $0xe0 // movl %r12d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf2 // divl %r10d
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x094c; BYTE $0xc2 // orq %r8, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	WORD $0x1374 // je 0x180 <patchesBack+0x180>
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xf8 // idivq %r8
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0x11eb // jmp 0x188 <patchesBack+0x188>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf0 // divl %r8d
+	WORD $0x8941; BYTE $0xd7 // movl %edx, %r15d
+	LONG $0xc2af0f4d // imulq %r10, %r8
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x094c; BYTE $0xc0 // orq %r8, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
+	WORD $0x1874 // je 0x1b0 <patchesBack+0x1b0>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x9948 // cqto
+	WORD $0xf749; BYTE $0xf8 // idivq %r8
+	WORD $0x16eb // jmp 0x1b8 <patchesBack+0x1b8>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xe0 // movl %r12d, %eax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0xf741; BYTE $0xf0 // divl %r8d
+	LONG $0x487f034c // addq 0x48(%rdi), %r15
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
+	WORD $0x35eb // jmp 0x1ff <patchesBack+0x1ff>
+	QUAD $0x0000008824ac0348 // addq 0x88(%rsp), %rbp
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
+	LONG $0xff21840f; WORD $0xffff // je 0x120 <patchesBack+0x120>
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	WORD $0x2478 // js 0x230 <patchesBack+0x230>
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	WORD $0x094d; BYTE $0xf0 // orq %r14, %r8
+	LONG $0x20e8c149 // shrq $0x20, %r8
+	WORD $0x2874 // je 0x240 <patchesBack+0x240>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xfe // idivq %r14
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x3074 // je 0x221 <patchesBack+0x221>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x4aeb // jmp 0x23f <patchesBack+0x23f>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x37eb // jmp 0x23f <patchesBack+0x23f>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0x2874 // je 0x251 <patchesBack+0x251>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x41eb // jmp 0x26f <patchesBack+0x26f>
+	WORD $0x9066 // nop
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x36eb // jmp 0x26f <patchesBack+0x26f>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8944; BYTE $0xf8 // movl %r15d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf6 // divl %r14d
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
+	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xd075 // jne 0x1f1 <patchesBack+0x1f1>
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x0a74 // je 0x230 <patchesBack+0x230>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0xd875 // jne 0x229 <patchesBack+0x229>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x0a74 // je 0x260 <patchesBack+0x260>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xfe // idivq %r14
-	WORD $0x08eb // jmp 0x238 <patchesBack+0x238>
-	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0x08eb // jmp 0x268 <patchesBack+0x268>
+	WORD $0x8944; BYTE $0xf8 // movl %r15d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf6 // divl %r14d
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	LONG $0xc69c0f40 // setl %sil
-	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	LONG $0xc09c0f41 // setl %r8b
+	WORD $0x8b4c; BYTE $0x17 // movq (%rdi), %r10
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
 	WORD $0x094c; BYTE $0xf0 // orq %r14, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	LONG $0x01ce840f; WORD $0x0000 // je 0x420 <patchesBack+0x420>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x01de840f; WORD $0x0000 // je 0x460 <patchesBack+0x460>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xfe // idivq %r14
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
-	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
-	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
-	LONG $0x01ce840f; WORD $0x0000 // je 0x441 <patchesBack+0x441>
-	LONG $0x4caf0f48; WORD $0x3824 // imulq 0x38(%rsp), %rcx
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
+	WORD $0x8445; BYTE $0xc0 // testb %r8b, %r8b
+	LONG $0x01de840f; WORD $0x0000 // je 0x479 <patchesBack+0x479>
+	LONG $0x5caf0f4c; WORD $0x3024 // imulq 0x30(%rsp), %r11
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x48578b4c // movq 0x48(%rdi), %r10
-	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
 	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0xc3af0f48 // imulq %rbx, %rax
 	LONG $0xc1af0f48 // imulq %rcx, %rax
-	LONG $0x80248d4d // leaq (%r8,%rax,4), %r12
-	WORD $0x13eb // jmp 0x2b2 <patchesBack+0x2b2>
-	BYTE $0x90 // nop
-	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0xc3af0f49 // imulq %r11, %rax
+	LONG $0x823c8d4d // leaq (%r10,%rax,4), %r15
+	LONG $0x48578b4c // movq 0x48(%rdi), %r10
+	LONG $0x2454034c; BYTE $0x38 // addq 0x38(%rsp), %r10
+	WORD $0x20eb // jmp 0x2e2 <patchesBack+0x2e2>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
 	WORD $0xff49; BYTE $0xc5 // incq %r13
 	WORD $0xff49; BYTE $0xca // decq %r10
-	WORD $0x394d; BYTE $0xdd // cmpq %r11, %r13
-	LONG $0xfeee840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	WORD $0x3949; BYTE $0xdd // cmpq %rbx, %r13
+	LONG $0xfefe840f; WORD $0xffff // je 0x1e0 <patchesBack+0x1e0>
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x5978 // js 0x310 <patchesBack+0x310>
+	LONG $0x0085880f; WORD $0x0000 // js 0x370 <patchesBack+0x370>
 	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
 	WORD $0x094c; BYTE $0xf0 // orq %r14, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1d74 // je 0x2e0 <patchesBack+0x2e0>
+	WORD $0x1974 // je 0x310 <patchesBack+0x310>
 	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xfe // idivq %r14
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x4075 // jne 0x310 <patchesBack+0x310>
-	WORD $0x1beb // jmp 0x2ed <patchesBack+0x2ed>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x6c75 // jne 0x370 <patchesBack+0x370>
+	WORD $0x17eb // jmp 0x31d <patchesBack+0x31d>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf6 // divl %r14d
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x2375 // jne 0x310 <patchesBack+0x310>
+	WORD $0x5375 // jne 0x370 <patchesBack+0x370>
 	LONG $0x30473b48 // cmpq 0x30(%rdi), %rax
-	WORD $0x1d7d // jge 0x310 <patchesBack+0x310>
-	LONG $0xc3af0f48 // imulq %rbx, %rax
-	LONG $0x84148d49 // leaq (%r12,%rax,4), %rdx
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x00828d0f; WORD $0x0000 // jge 0x387 <patchesBack+0x387>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00009fe9; BYTE $0x00 // jmp 0x3ab <patchesBack+0x3ab>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	WORD $0x0a7d // jge 0x320 <patchesBack+0x320>
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x2ceb // jmp 0x346 <patchesBack+0x346>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x117cc1c4; WORD $0x8704 // vmovups %ymm0, (%r15,%rax,4)
-	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
-	LONG $0x10c08348 // addq $0x10, %rax
-	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	WORD $0xea7e // jle 0x330 <patchesBack+0x330>
-	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xff4e8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xff438e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
-	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
+	WORD $0x4d7d // jge 0x370 <patchesBack+0x370>
+	LONG $0xc1af0f48 // imulq %rcx, %rax
+	LONG $0x871c8d4d // leaq (%r15,%rax,4), %r11
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00b48c0f; WORD $0x0000 // jl 0x3e9 <patchesBack+0x3e9>
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x370 <patchesBack+0x370>
-	LONG $0xffff19e9; BYTE $0xff // jmp 0x2a0 <patchesBack+0x2a0>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fcc5; BYTE $0x82 // vmovups (%rdx,%rax,4), %ymm1
-	LONG $0x08488d48 // leaq 0x8(%rax), %rcx
-	LONG $0x117cc1c4; WORD $0x870c // vmovups %ymm1, (%r15,%rax,4)
-	LONG $0x10c08348 // addq $0x10, %rax
-	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	WORD $0xe57e // jle 0x390 <patchesBack+0x390>
-	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	WORD $0x2948; BYTE $0xc8 // subq %rcx, %rax
-	LONG $0xfee98e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0xfede8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
-	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb2 // vmovss (%rdx,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xee75 // jne 0x3d0 <patchesBack+0x3d0>
-	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
-	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x930c // vmovups (%r11,%rdx,4), %ymm1
+	LONG $0xf8408d49 // leaq -0x8(%r8), %rax
+	LONG $0x4c11fcc5; WORD $0x0095 // vmovups %ymm1, (%rbp,%rdx,4)
+	LONG $0x08c28348 // addq $0x8, %rdx
+	LONG $0x0ff88349 // cmpq $0xf, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xe377 // ja 0x340 <patchesBack+0x340>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeab8e0f; WORD $0xffff // jle 0x2a0 <patchesBack+0x2a0>
-	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
+	LONG $0x00918f0f; WORD $0x0000 // jg 0x3f7 <patchesBack+0x3f7>
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x2d0 <patchesBack+0x2d0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x3a7c // jl 0x3b0 <patchesBack+0x3b0>
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x91 // vmovss %xmm1, (%rcx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xee75 // jne 0x400 <patchesBack+0x400>
-	LONG $0xfffe89e9; BYTE $0xff // jmp 0x2a0 <patchesBack+0x2a0>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	LONG $0x4411fcc5; WORD $0x0095 // vmovups %ymm0, (%rbp,%rdx,4)
+	LONG $0xf8408d49 // leaq -0x8(%r8), %rax
+	LONG $0x08c28348 // addq $0x8, %rdx
+	LONG $0x0ff88349 // cmpq $0xf, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0xe977 // ja 0x380 <patchesBack+0x380>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x227f // jg 0x3be <patchesBack+0x3be>
+	LONG $0xffff2fe9; BYTE $0xff // jmp 0x2d0 <patchesBack+0x2d0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff128e0f; WORD $0xffff // jle 0x2d0 <patchesBack+0x2d0>
+	LONG $0x95548d48; BYTE $0x00 // leaq (%rbp,%rdx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x3d0 <patchesBack+0x3d0>
+	LONG $0xfffee7e9; BYTE $0xff // jmp 0x2d0 <patchesBack+0x2d0>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfed98e0f; WORD $0xffff // jle 0x2d0 <patchesBack+0x2d0>
+	LONG $0x931c8d4d // leaq (%r11,%rdx,4), %r11
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x830c // vmovss (%r11,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x840c // vmovss %xmm1, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x410 <patchesBack+0x410>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x95548d48; BYTE $0x00 // leaq (%rbp,%rdx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x820c // vmovss %xmm1, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xec75 // jne 0x440 <patchesBack+0x440>
+	LONG $0xfffe77e9; BYTE $0xff // jmp 0x2d0 <patchesBack+0x2d0>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8944; BYTE $0xf8 // movl %r15d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf6 // divl %r14d
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
-	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
-	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
-	LONG $0xfe32850f; WORD $0xffff // jne 0x273 <patchesBack+0x273>
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
+	WORD $0x8445; BYTE $0xc0 // testb %r8b, %r8b
+	LONG $0xfe22850f; WORD $0xffff // jne 0x29b <patchesBack+0x29b>
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00ad8c0f; WORD $0x0000 // jl 0x530 <patchesBack+0x530>
+	LONG $0x04fb8348 // cmpq $0x4, %rbx
+	LONG $0x0288830f; WORD $0x0000 // jae 0x715 <patchesBack+0x715>
+	LONG $0x247c8348; WORD $0x0050 // cmpq $0x0, 0x50(%rsp)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0xfd38840f; WORD $0xffff // je 0x1e0 <patchesBack+0x1e0>
+	LONG $0x20458d48 // leaq 0x20(%rbp), %rax
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1beb // jmp 0x4cb <patchesBack+0x4cb>
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0x8d6c8d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rbp
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	LONG $0x24543b48; BYTE $0x50 // cmpq 0x50(%rsp), %rdx
+	LONG $0xfd15840f; WORD $0xffff // je 0x1e0 <patchesBack+0x1e0>
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x117ca1c4; WORD $0x9544; BYTE $0x00 // vmovups %ymm0, (%rbp,%r10,4)
+	LONG $0xf8c38348 // addq $-0x8, %rbx
+	LONG $0x08c28349 // addq $0x8, %r10
+	LONG $0x20c38349 // addq $0x20, %r11
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0xe17f // jg 0x4e0 <patchesBack+0x4e0>
+	LONG $0x09ff8349 // cmpq $0x9, %r15
+	WORD $0xab7c // jl 0x4b0 <patchesBack+0x4b0>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x940c // vmovss (%rsp,%r10,4), %xmm1
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x117ac1c4; BYTE $0x08 // vmovss %xmm1, (%r8)
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x3949; BYTE $0xda // cmpq %rbx, %r10
+	WORD $0xe97c // jl 0x510 <patchesBack+0x510>
+	WORD $0x87eb // jmp 0x4b0 <patchesBack+0x4b0>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfc918e0f; WORD $0xffff // jle 0x1ca <patchesBack+0x1ca>
 	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x01d58d0f; WORD $0x0000 // jge 0x620 <patchesBack+0x620>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xfd348e0f; WORD $0xffff // jle 0x18d <patchesBack+0x18d>
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	LONG $0x0169820f; WORD $0x0000 // jb 0x5cc <patchesBack+0x5cc>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x0f048d4b // leaq (%r15,%r9), %rax
+	LONG $0x017b820f; WORD $0x0000 // jb 0x6be <patchesBack+0x6be>
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x35448d48; BYTE $0x00 // leaq (%rbp,%rsi), %rax
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x373c8d49 // leaq (%r15,%rsi), %rdi
-	LONG $0x0f148d4d // leaq (%r15,%rcx), %r10
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x0f248d4d // leaq (%r15,%rcx), %r12
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x0f2c8d4d // leaq (%r15,%rcx), %r13
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
-	BYTE $0x90 // nop
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x117ac1c4; WORD $0xb70c // vmovss %xmm1, (%r15,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xed75 // jne 0x4b0 <patchesBack+0x4b0>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb0 // vmovss %xmm1, (%rax,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xee75 // jne 0x4d0 <patchesBack+0x4d0>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb2 // vmovss %xmm1, (%rdx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xee75 // jne 0x4f0 <patchesBack+0x4f0>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x117ac1c4; WORD $0xb20c // vmovss %xmm1, (%r10,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xed75 // jne 0x510 <patchesBack+0x510>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x117ac1c4; WORD $0xb40c // vmovss %xmm1, (%r12,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xed75 // jne 0x530 <patchesBack+0x530>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x117ac1c4; WORD $0xb54c; BYTE $0x00 // vmovss %xmm1, (%r13,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xec75 // jne 0x550 <patchesBack+0x550>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xee75 // jne 0x570 <patchesBack+0x570>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb7 // vmovss %xmm1, (%rdi,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf3 // cmpq %rsi, %rbx
-	WORD $0xee75 // jne 0x590 <patchesBack+0x590>
-	WORD $0x0149; BYTE $0xef // addq %rbp, %r15
-	LONG $0x08c08349 // addq $0x8, %r8
-	WORD $0x0148; BYTE $0xe8 // addq %rbp, %rax
+	LONG $0x3d548d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r10
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
 	WORD $0x0148; BYTE $0xea // addq %rbp, %rdx
-	WORD $0x0149; BYTE $0xea // addq %rbp, %r10
-	WORD $0x0149; BYTE $0xec // addq %rbp, %r12
-	WORD $0x0149; BYTE $0xed // addq %rbp, %r13
-	WORD $0x0148; BYTE $0xe9 // addq %rbp, %rcx
+	LONG $0x3d7c8d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r15
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x3d6c8d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r13
+	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
+	LONG $0x3d648d4c; BYTE $0x00 // leaq (%rbp,%rdi), %r12
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
 	WORD $0x0148; BYTE $0xef // addq %rbp, %rdi
-	QUAD $0x000000a024843b4c // cmpq 0xa0(%rsp), %r8
-	LONG $0xfed4850f; WORD $0xffff // jne 0x4a0 <patchesBack+0x4a0>
-	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x9d4c; BYTE $0x00 // vmovss %xmm1, (%rbp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xeb75 // jne 0x5a0 <patchesBack+0x5a0>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x980c // vmovss %xmm1, (%rax,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x5c0 <patchesBack+0x5c0>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x9a0c // vmovss %xmm1, (%rdx,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x5e0 <patchesBack+0x5e0>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x600 <patchesBack+0x600>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9f0c // vmovss %xmm1, (%r15,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x620 <patchesBack+0x620>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9d4c; BYTE $0x00 // vmovss %xmm1, (%r13,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xeb75 // jne 0x640 <patchesBack+0x640>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9c0c // vmovss %xmm1, (%r12,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x660 <patchesBack+0x660>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9c0c // vmovss (%rsp,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x9f0c // vmovss %xmm1, (%rdi,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xec75 // jne 0x680 <patchesBack+0x680>
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x08c08349 // addq $0x8, %r8
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	WORD $0x014d; BYTE $0xcc // addq %r9, %r12
+	WORD $0x014c; BYTE $0xcf // addq %r9, %rdi
+	QUAD $0x000000b824843b4c // cmpq 0xb8(%rsp), %r8
+	LONG $0xfed2850f; WORD $0xffff // jne 0x590 <patchesBack+0x590>
+	LONG $0x247c8348; WORD $0x0040 // cmpq $0x0, 0x40(%rsp)
 	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0xfbc3840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0xfb0c840f; WORD $0xffff // je 0x1e0 <patchesBack+0x1e0>
 	WORD $0xc031 // xorl %eax, %eax
-	BYTE $0x90 // nop
-	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0c10fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8f0c // vmovss %xmm1, (%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcb // cmpq %rcx, %rbx
-	WORD $0xed75 // jne 0x5f0 <patchesBack+0x5f0>
-	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x0c10fac5; BYTE $0x94 // vmovss (%rsp,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x0095 // vmovss %xmm1, (%rbp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x6f0 <patchesBack+0x6f0>
+	WORD $0x0148; BYTE $0xf5 // addq %rsi, %rbp
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0x24443b48; BYTE $0x48 // cmpq 0x48(%rsp), %rax
-	WORD $0xd075 // jne 0x5e0 <patchesBack+0x5e0>
-	LONG $0xfffb8be9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
+	LONG $0x24443b48; BYTE $0x40 // cmpq 0x40(%rsp), %rax
+	WORD $0xd075 // jne 0x6e0 <patchesBack+0x6e0>
+	LONG $0xfffacbe9; BYTE $0xff // jmp 0x1e0 <patchesBack+0x1e0>
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x205d8d4c // leaq 0x20(%rbp), %r11
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x05548d48; BYTE $0x00 // leaq (%rbp,%rax), %rdx
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x05548d4c; BYTE $0x00 // leaq (%rbp,%rax), %r10
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x056c8d4c; BYTE $0x00 // leaq (%rbp,%rax), %r13
+	WORD $0x32eb // jmp 0x777 <patchesBack+0x777>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x04fb8349 // cmpq $0x4, %r11
-	WORD $0x7e73 // jae 0x6a4 <patchesBack+0x6a4>
-	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0xfb67840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x12eb // jmp 0x64f <patchesBack+0x64f>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	LONG $0xfb51840f; WORD $0xffff // je 0x1a0 <patchesBack+0x1a0>
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
-	LONG $0x08c68348 // addq $0x8, %rsi
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x10c28348 // addq $0x10, %rdx
-	WORD $0x3948; BYTE $0xda // cmpq %rbx, %rdx
-	WORD $0xe87e // jle 0x660 <patchesBack+0x660>
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	WORD $0x2948; BYTE $0xf2 // subq %rsi, %rdx
-	WORD $0xc07e // jle 0x640 <patchesBack+0x640>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xb67e // jle 0x640 <patchesBack+0x640>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x0c10fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
-	WORD $0xee7c // jl 0x690 <patchesBack+0x690>
-	WORD $0x9ceb // jmp 0x640 <patchesBack+0x640>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x0f048d4b // leaq (%r15,%r9), %rax
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x8f2c8d48 // leaq (%rdi,%rcx,4), %rbp
+	LONG $0x04c78349 // addq $0x4, %r15
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	QUAD $0x000000c024bc3b4c // cmpq 0xc0(%rsp), %r15
+	LONG $0xfd16840f; WORD $0xffff // je 0x48d <patchesBack+0x48d>
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x0f148d4d // leaq (%r15,%rcx), %r10
-	WORD $0x1feb // jmp 0x6de <patchesBack+0x6de>
-	BYTE $0x90 // nop
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x04c48349 // addq $0x4, %r12
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
-	WORD $0x394d; BYTE $0xec // cmpq %r13, %r12
-	LONG $0xff48840f; WORD $0xffff // je 0x626 <patchesBack+0x626>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0x117ca1c4; WORD $0xa544; BYTE $0x00 // vmovups %ymm0, (%rbp,%r12,4)
+	LONG $0xf8c38348 // addq $-0x8, %rbx
+	LONG $0x08c48349 // addq $0x8, %r12
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x0fff8348 // cmpq $0xf, %rdi
+	WORD $0xe17f // jg 0x780 <patchesBack+0x780>
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0x227e // jle 0x7c7 <patchesBack+0x7c7>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xa40c // vmovss (%rsp,%r12,4), %xmm1
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x117ac1c4; BYTE $0x08 // vmovss %xmm1, (%r8)
+	LONG $0x04c08349 // addq $0x4, %r8
+	WORD $0x3949; BYTE $0xdc // cmpq %rbx, %r12
+	WORD $0xe97c // jl 0x7b0 <patchesBack+0x7b0>
+	LONG $0x8d7c8d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rdi
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xed31 // xorl %ebp, %ebp
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xe87e // jle 0x6f0 <patchesBack+0x6f0>
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
-	WORD $0x247e // jle 0x734 <patchesBack+0x734>
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x0411fcc5; BYTE $0xaf // vmovups %ymm0, (%rdi,%rbp,4)
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x08c58348 // addq $0x8, %rbp
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x0ffb8348 // cmpq $0xf, %rbx
+	WORD $0xe37f // jg 0x7e0 <patchesBack+0x7e0>
+	LONG $0x09fb8348 // cmpq $0x9, %rbx
+	WORD $0x247c // jl 0x827 <patchesBack+0x827>
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x1a7e // jle 0x734 <patchesBack+0x734>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
-	WORD $0xec7c // jl 0x720 <patchesBack+0x720>
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xe87e // jle 0x740 <patchesBack+0x740>
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
-	WORD $0x247e // jle 0x784 <patchesBack+0x784>
+	LONG $0x0c10fac5; BYTE $0xac // vmovss (%rsp,%rbp,4), %xmm1
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x117ac1c4; WORD $0x240c // vmovss %xmm1, (%r12)
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x394c; BYTE $0xc5 // cmpq %r8, %rbp
+	WORD $0xe97c // jl 0x810 <patchesBack+0x810>
+	LONG $0x8f3c8d48 // leaq (%rdi,%rcx,4), %rdi
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xed31 // xorl %ebp, %ebp
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x0411fcc5; BYTE $0xaf // vmovups %ymm0, (%rdi,%rbp,4)
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x08c58348 // addq $0x8, %rbp
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x0ffb8348 // cmpq $0xf, %rbx
+	WORD $0xe37f // jg 0x840 <patchesBack+0x840>
+	LONG $0x09fb8348 // cmpq $0x9, %rbx
+	WORD $0x247c // jl 0x887 <patchesBack+0x887>
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x1a7e // jle 0x784 <patchesBack+0x784>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
-	WORD $0xec7c // jl 0x770 <patchesBack+0x770>
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xe87e // jle 0x790 <patchesBack+0x790>
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
-	WORD $0x247e // jle 0x7d4 <patchesBack+0x7d4>
+	LONG $0x0c10fac5; BYTE $0xac // vmovss (%rsp,%rbp,4), %xmm1
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x117ac1c4; WORD $0x240c // vmovss %xmm1, (%r12)
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x394c; BYTE $0xc5 // cmpq %r8, %rbp
+	WORD $0xe97c // jl 0x870 <patchesBack+0x870>
+	LONG $0x8f3c8d48 // leaq (%rdi,%rcx,4), %rdi
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xed31 // xorl %ebp, %ebp
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x0411fcc5; BYTE $0xaf // vmovups %ymm0, (%rdi,%rbp,4)
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x08c58348 // addq $0x8, %rbp
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x0ffb8348 // cmpq $0xf, %rbx
+	WORD $0xe37f // jg 0x8a0 <patchesBack+0x8a0>
+	LONG $0x09fb8348 // cmpq $0x9, %rbx
+	LONG $0xfe898c0f; WORD $0xffff // jl 0x750 <patchesBack+0x750>
+	WORD $0xed31 // xorl %ebp, %ebp
 	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x1a7e // jle 0x7d4 <patchesBack+0x7d4>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
-	WORD $0xec7c // jl 0x7c0 <patchesBack+0x7c0>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x0111fcc5 // vmovups %ymm0, (%rcx)
-	LONG $0x08c08349 // addq $0x8, %r8
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x10c68348 // addq $0x10, %rsi
-	WORD $0x3948; BYTE $0xde // cmpq %rbx, %rsi
-	WORD $0xe87e // jle 0x7e0 <patchesBack+0x7e0>
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	WORD $0x294c; BYTE $0xc7 // subq %r8, %rdi
-	LONG $0xfebc8e0f; WORD $0xffff // jle 0x6c0 <patchesBack+0x6c0>
-	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfeae8e0f; WORD $0xffff // jle 0x6c0 <patchesBack+0x6c0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x840c // vmovss (%rsp,%r8,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x810c // vmovss %xmm1, (%rcx,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xf8 // cmpq %rdi, %r8
-	WORD $0xec7c // jl 0x820 <patchesBack+0x820>
-	LONG $0xfffe87e9; BYTE $0xff // jmp 0x6c0 <patchesBack+0x6c0>
-	LONG $0xa8c48148; WORD $0x0000; BYTE $0x00 // addq $0xa8, %rsp
+	WORD $0x9066 // nop
+	LONG $0x0c10fac5; BYTE $0xac // vmovss (%rsp,%rbp,4), %xmm1
+	WORD $0xff48; BYTE $0xc5 // incq %rbp
+	LONG $0x117ac1c4; WORD $0x240c // vmovss %xmm1, (%r12)
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x394c; BYTE $0xc5 // cmpq %r8, %rbp
+	WORD $0xe97c // jl 0x8d0 <patchesBack+0x8d0>
+	LONG $0xfffe64e9; BYTE $0xff // jmp 0x750 <patchesBack+0x750>
+	LONG $0xc8c48148; WORD $0x0000; BYTE $0x00 // addq $0xc8, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13

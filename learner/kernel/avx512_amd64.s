@@ -10194,183 +10194,196 @@ TEXT normalizeAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x10ec8348 // subq $0x10, %rsp
+	LONG $0x18ec8348 // subq $0x18, %rsp
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x20478b4c // movq 0x20(%rdi), %r8
 	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
 	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
 	LONG $0x30578b4c // movq 0x30(%rdi), %r10
 	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
-	LONG $0x240c8948 // movq %rcx, (%rsp)
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x00fb840f; WORD $0x0000 // je 0x136 <normalize+0x136>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02e68e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
-	LONG $0x247c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r15
-	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	LONG $0x2404894c // movq %r8, (%rsp)
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x011a840f; WORD $0x0000 // je 0x15a <normalize+0x15a>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x03048e0f; WORD $0x0000 // jle 0x34d <normalize+0x34d>
+	LONG $0x247c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x242c8b4c // movq (%rsp), %r13
 	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
 	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	WORD $0x19eb // jmp 0x75 <normalize+0x75>
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x22eb // jmp 0x88 <normalize+0x88>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
 	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
 	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
-	LONG $0x02b58d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x294d; BYTE $0xd1 // subq %r10, %r9
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	LONG $0x02c58d0f; WORD $0x0000 // jge 0x34d <normalize+0x34d>
+	WORD $0x394d; BYTE $0xca // cmpq %r9, %r10
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0xf24c0f4d // cmovlq %r10, %r14
 	WORD $0x2948; BYTE $0xd9 // subq %rbx, %rcx
 	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
 	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x087d // jge 0x90 <normalize+0x90>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x46eb // jmp 0xd3 <normalize+0xd3>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x4b7c // jl 0xf0 <normalize+0xf0>
+	LONG $0x104e8d49 // leaq 0x10(%r14), %rcx
 	WORD $0xed31 // xorl %ebp, %ebp
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0xaf // vmovups (%r15,%rbp,4), %zmm0
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0xac // vmovups (%r12,%rbp,4), %zmm0
 	LONG $0x487cf162; WORD $0x0c10; BYTE $0xaa // vmovups (%rdx,%rbp,4), %zmm1
-	LONG $0x106d8d4c // leaq 0x10(%rbp), %r13
+	LONG $0xf0c18348 // addq $-0x10, %rcx
 	LONG $0x487df262; WORD $0x0ca8; BYTE $0xae // vfmadd213ps (%rsi,%rbp,4), %zmm0, %zmm1
-	LONG $0x4874d162; WORD $0x0458; BYTE $0xae // vaddps (%r14,%rbp,4), %zmm1, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0xac // vmovups %zmm0, (%r12,%rbp,4)
-	LONG $0x20c58348 // addq $0x20, %rbp
-	WORD $0x3948; BYTE $0xcd // cmpq %rcx, %rbp
-	WORD $0x894c; BYTE $0xed // movq %r13, %rbp
-	WORD $0xcd7e // jle 0xa0 <normalize+0xa0>
-	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
-	WORD $0x887e // jle 0x60 <normalize+0x60>
-	LONG $0x24048b48 // movq (%rsp), %rax
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xaa // vmovups (%rdx,%r13,4), %zmm1 {%k1} {z}
-	LONG $0xc97cb162; WORD $0x1410; BYTE $0xae // vmovups (%rsi,%r13,4), %zmm2 {%k1} {z}
-	LONG $0x982c8d48 // leaq (%rax,%rbx,4), %rbp
-	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
-	LONG $0x98048d48 // leaq (%rax,%rbx,4), %rax
-	LONG $0xc97cb162; WORD $0x0410; BYTE $0xa8 // vmovups (%rax,%r13,4), %zmm0 {%k1} {z}
-	LONG $0x9b048d49 // leaq (%r11,%rbx,4), %rax
+	LONG $0x4874d162; WORD $0x0458; BYTE $0xaf // vaddps (%r15,%rbp,4), %zmm1, %zmm0
+	QUAD $0x00ad4411487cd162 // vmovups %zmm0, (%r13,%rbp,4)
+	LONG $0x10c58348 // addq $0x10, %rbp
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0xce77 // ja 0xb0 <normalize+0xb0>
+	WORD $0x2949; BYTE $0xee // subq %rbp, %r14
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0e7f // jg 0xfb <normalize+0xfb>
+	WORD $0x81eb // jmp 0x70 <normalize+0x70>
+	BYTE $0x90 // nop
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff758e0f; WORD $0xffff // jle 0x70 <normalize+0x70>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xaa // vmovups (%rdx,%rbp,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xae // vmovups (%rsi,%rbp,4), %zmm2 {%k1} {z}
+	LONG $0x98348d4d // leaq (%r8,%rbx,4), %r14
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x990c8d48 // leaq (%rcx,%rbx,4), %rcx
+	LONG $0x98048d4d // leaq (%r8,%rbx,4), %r8
+	LONG $0xc97cd162; WORD $0x0410; BYTE $0xa8 // vmovups (%r8,%rbp,4), %zmm0 {%k1} {z}
 	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xa8 // vmovups (%rax,%r13,4), %zmm1 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xa9 // vmovups (%rcx,%rbp,4), %zmm1 {%k1} {z}
 	LONG $0x486cf162; WORD $0xc158 // vaddps %zmm1, %zmm2, %zmm0
-	QUAD $0x00ad4411497cb162 // vmovups %zmm0, (%rbp,%r13,4) {%k1}
-	LONG $0xffff2ae9; BYTE $0xff // jmp 0x60 <normalize+0x60>
+	LONG $0x497cd162; WORD $0x0411; BYTE $0xae // vmovups %zmm0, (%r14,%rbp,4) {%k1}
+	LONG $0xffff16e9; BYTE $0xff // jmp 0x70 <normalize+0x70>
 	LONG $0x387f8348; BYTE $0x00 // cmpq $0x0, 0x38(%rdi)
-	LONG $0x0101840f; WORD $0x0000 // je 0x242 <normalize+0x242>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x01e08e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
+	LONG $0x0104840f; WORD $0x0000 // je 0x269 <normalize+0x269>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x01df8e0f; WORD $0x0000 // jle 0x34d <normalize+0x34d>
 	LONG $0x487df262; WORD $0x4718; BYTE $0x10 // vbroadcastss 0x40(%rdi), %zmm0
 	LONG $0x487df262; WORD $0x4f18; BYTE $0x11 // vbroadcastss 0x44(%rdi), %zmm1
 	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
 	LONG $0x24348b4c // movq (%rsp), %r14
 	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
 	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x14eb // jmp 0x182 <normalize+0x182>
-	WORD $0x9066 // nop
+	WORD $0x20eb // jmp 0x1b2 <normalize+0x1b2>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
 	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
 	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
-	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
-	LONG $0x01a88d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	LONG $0x019b8d0f; WORD $0x0000 // jge 0x34d <normalize+0x34d>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
 	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
 	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0b7d // jge 0x1a0 <normalize+0x1a0>
+	WORD $0x4b7c // jl 0x210 <normalize+0x210>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
 	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x4feb // jmp 0x1e9 <normalize+0x1e9>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cb162; WORD $0x1410; BYTE $0xa3 // vmovups (%rbx,%r12,4), %zmm2
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm3
-	LONG $0x247c8d4d; BYTE $0x10 // leaq 0x10(%r12), %r15
-	LONG $0x486db262; WORD $0x1ca8; BYTE $0xa6 // vfmadd213ps (%rsi,%r12,4), %zmm2, %zmm3
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cb162; WORD $0x1410; BYTE $0xbb // vmovups (%rbx,%r15,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm3
+	LONG $0xf0498d49 // leaq -0x10(%r9), %rcx
+	LONG $0x486db262; WORD $0x1ca8; BYTE $0xbe // vfmadd213ps (%rsi,%r15,4), %zmm2, %zmm3
 	LONG $0x487cf162; WORD $0xd35f // vmaxps %zmm3, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0xa6 // vmovups %zmm2, (%r14,%r12,4)
-	LONG $0x20c48349 // addq $0x20, %r12
-	WORD $0x3949; BYTE $0xcc // cmpq %rcx, %r12
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	WORD $0xc77e // jle 0x1b0 <normalize+0x1b0>
-	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
-	WORD $0x827e // jle 0x170 <normalize+0x170>
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4)
+	LONG $0x10c78349 // addq $0x10, %r15
+	LONG $0x1ff98349 // cmpq $0x1f, %r9
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0xc777 // ja 0x1d0 <normalize+0x1d0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0a7f // jg 0x218 <normalize+0x218>
+	WORD $0x90eb // jmp 0x1a0 <normalize+0x1a0>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x887e // jle 0x1a0 <normalize+0x1a0>
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
 	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
-	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x24048b4c // movq (%rsp), %r8
 	WORD $0xe5d3 // shll %cl, %ebp
 	WORD $0xd5f7 // notl %ebp
 	LONG $0xcd92fbc5 // kmovd %ebp, %k1
 	LONG $0xc97cb162; WORD $0x1c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm3 {%k1} {z}
 	LONG $0xc97cb162; WORD $0x2410; BYTE $0xbe // vmovups (%rsi,%r15,4), %zmm4 {%k1} {z}
+	LONG $0x990c8d4f // leaq (%r9,%r11,4), %r9
 	LONG $0x98048d4f // leaq (%r8,%r11,4), %r8
-	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
-	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb8 // vmovups (%r8,%r15,4), %zmm2 {%k1} {z}
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xb9 // vmovups (%r9,%r15,4), %zmm2 {%k1} {z}
 	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
 	LONG $0x487cf162; WORD $0xd45f // vmaxps %zmm4, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x497cb162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%r15,4) {%k1}
-	LONG $0xffff2ee9; BYTE $0xff // jmp 0x170 <normalize+0x170>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x00df8e0f; WORD $0x0000 // jle 0x32a <normalize+0x32a>
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%r8,%r15,4) {%k1}
+	LONG $0xffff37e9; BYTE $0xff // jmp 0x1a0 <normalize+0x1a0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00db8e0f; WORD $0x0000 // jle 0x34d <normalize+0x34d>
 	LONG $0x245c8b48; BYTE $0x08 // movq 0x8(%rsp), %rbx
 	LONG $0x24348b4c // movq (%rsp), %r14
 	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
 	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	WORD $0x21eb // jmp 0x282 <normalize+0x282>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x1aeb // jmp 0x2a2 <normalize+0x2a2>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
 	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
 	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
-	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
-	LONG $0x00a88d0f; WORD $0x0000 // jge 0x32a <normalize+0x32a>
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x3949; BYTE $0xc3 // cmpq %rax, %r11
+	LONG $0x00ab8d0f; WORD $0x0000 // jge 0x34d <normalize+0x34d>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
 	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
 	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0b7d // jge 0x2a0 <normalize+0x2a0>
+	WORD $0x4b7c // jl 0x300 <normalize+0x300>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
 	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x43eb // jmp 0x2dd <normalize+0x2dd>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0xa3 // vmovups (%rbx,%r12,4), %zmm0
-	LONG $0x487cb162; WORD $0x0c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm1
-	LONG $0x247c8d4d; BYTE $0x10 // leaq 0x10(%r12), %r15
-	LONG $0x487db262; WORD $0x0ca8; BYTE $0xa6 // vfmadd213ps (%rsi,%r12,4), %zmm0, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa6 // vmovups %zmm1, (%r14,%r12,4)
-	LONG $0x20c48349 // addq $0x20, %r12
-	WORD $0x3949; BYTE $0xcc // cmpq %rcx, %r12
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	WORD $0xd37e // jle 0x2b0 <normalize+0x2b0>
-	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
-	WORD $0x8e7e // jle 0x270 <normalize+0x270>
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0xbb // vmovups (%rbx,%r15,4), %zmm0
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm1
+	LONG $0xf0498d49 // leaq -0x10(%r9), %rcx
+	LONG $0x487db262; WORD $0x0ca8; BYTE $0xbe // vfmadd213ps (%rsi,%r15,4), %zmm0, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
+	LONG $0x10c78349 // addq $0x10, %r15
+	LONG $0x1ff98349 // cmpq $0x1f, %r9
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0xd377 // ja 0x2c0 <normalize+0x2c0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x167f // jg 0x308 <normalize+0x308>
+	WORD $0x9ceb // jmp 0x290 <normalize+0x290>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x887e // jle 0x290 <normalize+0x290>
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
 	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	WORD $0x2944; BYTE $0xf9 // subl %r15d, %ecx
-	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x24048b4c // movq (%rsp), %r8
 	WORD $0xe5d3 // shll %cl, %ebp
 	WORD $0xd5f7 // notl %ebp
 	LONG $0xcd92fbc5 // kmovd %ebp, %k1
 	LONG $0xc97cb162; WORD $0x0c10; BYTE $0xba // vmovups (%rdx,%r15,4), %zmm1 {%k1} {z}
 	LONG $0xc97cb162; WORD $0x1410; BYTE $0xbe // vmovups (%rsi,%r15,4), %zmm2 {%k1} {z}
+	LONG $0x990c8d4f // leaq (%r9,%r11,4), %r9
 	LONG $0x98048d4f // leaq (%r8,%r11,4), %r8
-	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
-	LONG $0xc97c9162; WORD $0x0410; BYTE $0xb8 // vmovups (%r8,%r15,4), %zmm0 {%k1} {z}
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0xb9 // vmovups (%r9,%r15,4), %zmm0 {%k1} {z}
 	LONG $0x487df262; WORD $0xd1b8 // vfmadd231ps %zmm1, %zmm0, %zmm2
-	LONG $0x497cb162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%r15,4) {%k1}
-	LONG $0xffff46e9; BYTE $0xff // jmp 0x270 <normalize+0x270>
-	LONG $0x10c48348 // addq $0x10, %rsp
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%r8,%r15,4) {%k1}
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x290 <normalize+0x290>
+	LONG $0x18c48348 // addq $0x18, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -10395,7 +10408,7 @@ TEXT ·biasAVX512(SB), 0, $288-8
 TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01058e0f; WORD $0x0000 // jle 0x112 <bias+0x112>
+	LONG $0x01048e0f; WORD $0x0000 // jle 0x111 <bias+0x111>
 	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
@@ -10417,32 +10430,34 @@ TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
 	WORD $0x3949; BYTE $0xc2 // cmpq %rax, %r10
-	LONG $0x00a88d0f; WORD $0x0000 // jge 0x10a <bias+0x10a>
+	LONG $0x00a78d0f; WORD $0x0000 // jge 0x109 <bias+0x109>
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x294c; BYTE $0xd1 // subq %r10, %rcx
 	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
 	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x0b7d // jge 0x80 <bias+0x80>
+	WORD $0x4b7c // jl 0xc0 <bias+0xc0>
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x47eb // jmp 0xc1 <bias+0xc1>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487c9162; WORD $0x1410; BYTE $0xbb // vmovups (%r11,%r15,4), %zmm2
-	LONG $0x10778d4d // leaq 0x10(%r15), %r14
-	LONG $0x486cb162; WORD $0x1458; BYTE $0xbe // vaddps (%rsi,%r15,4), %zmm2, %zmm2
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487c9162; WORD $0x1410; BYTE $0xb3 // vmovups (%r11,%r14,4), %zmm2
+	LONG $0xf04f8d49 // leaq -0x10(%r15), %rcx
+	LONG $0x486cb162; WORD $0x1458; BYTE $0xb6 // vaddps (%rsi,%r14,4), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0xbb // vmovups %zmm2, (%rbx,%r15,4)
-	LONG $0x20c78349 // addq $0x20, %r15
-	WORD $0x3949; BYTE $0xcf // cmpq %rcx, %r15
-	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
-	WORD $0xcf7e // jle 0x90 <bias+0x90>
-	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
-	WORD $0x8a7e // jle 0x50 <bias+0x50>
+	LONG $0x487cb162; WORD $0x1411; BYTE $0xb3 // vmovups %zmm2, (%rbx,%r14,4)
+	LONG $0x10c68349 // addq $0x10, %r14
+	LONG $0x1fff8349 // cmpq $0x1f, %r15
+	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
+	WORD $0xce77 // ja 0x80 <bias+0x80>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x117f // jg 0xc8 <bias+0xc8>
+	WORD $0x97eb // jmp 0x50 <bias+0x50>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x887e // jle 0x50 <bias+0x50>
 	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	WORD $0x2944; BYTE $0xf1 // subl %r14d, %ecx
 	LONG $0x92248d4e // leaq (%rdx,%r10,4), %r12
 	LONG $0x903c8d4f // leaq (%r8,%r10,4), %r15
 	WORD $0xe5d3 // shll %cl, %ebp
@@ -10454,7 +10469,7 @@ TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
 	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
 	LONG $0x497c9162; WORD $0x1411; BYTE $0xb7 // vmovups %zmm2, (%r15,%r14,4) {%k1}
-	LONG $0xffff46e9; BYTE $0xff // jmp 0x50 <bias+0x50>
+	LONG $0xffff47e9; BYTE $0xff // jmp 0x50 <bias+0x50>
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5e41 // popq %r14
@@ -10483,24 +10498,24 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0x50ec8348 // subq $0x50, %rsp
-	LONG $0x40578b4c // movq 0x40(%rdi), %r10
-	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
-	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
 	LONG $0x18478b48 // movq 0x18(%rdi), %rax
-	LONG $0x485f8b4c // movq 0x48(%rdi), %r11
+	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	LONG $0x48578b48 // movq 0x48(%rdi), %rdx
 	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
 	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
 	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
 	LONG $0x28778b4c // movq 0x28(%rdi), %r14
 	LONG $0x307f8b4c // movq 0x30(%rdi), %r15
-	QUAD $0x00000000953c8d4a // leaq (,%r10,4), %rdi
-	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
-	WORD $0x0948; BYTE $0xfa // orq %rdi, %rdx
-	LONG $0x20eac148 // shrq $0x20, %rdx
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x00000000853c8d48 // leaq (,%rax,4), %rdi
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x0948; BYTE $0xf8 // orq %rdi, %rax
+	LONG $0x20e8c148 // shrq $0x20, %rax
 	WORD $0x0a74 // je 0x67 <normSums+0x67>
 	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
 	WORD $0x9948 // cqto
@@ -10510,42 +10525,50 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf7f7 // divl %edi
 	QUAD $0x00000000852c8d48 // leaq (,%rax,4), %rbp
-	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
-	LONG $0x24348948 // movq %rsi, (%rsp)
-	LONG $0x2444894c; BYTE $0x10 // movq %r8, 0x10(%rsp)
-	LONG $0x244c894c; BYTE $0x18 // movq %r9, 0x18(%rsp)
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	LONG $0x24748948; BYTE $0x08 // movq %rsi, 0x8(%rsp)
+	LONG $0x2444894c; BYTE $0x18 // movq %r8, 0x18(%rsp)
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x244c894c; BYTE $0x40 // movq %r9, 0x40(%rsp)
 	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
-	LONG $0xd2af0f49 // imulq %r10, %rdx
-	LONG $0x247c8348; WORD $0x0040 // cmpq $0x0, 0x40(%rsp)
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	LONG $0x0211840f; WORD $0x0000 // je 0x2b7 <normSums+0x2b7>
-	LONG $0x20fa8349 // cmpq $0x20, %r10
-	LONG $0x03888d0f; WORD $0x0000 // jge 0x438 <normSums+0x438>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0xd0af0f48 // imulq %rax, %rdx
+	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x0222840f; WORD $0x0000 // je 0x2d2 <normSums+0x2d2>
+	LONG $0x20f88348 // cmpq $0x20, %rax
+	LONG $0x038b8d0f; WORD $0x0000 // jge 0x445 <normSums+0x445>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x24448b4c; BYTE $0x10 // movq 0x10(%rsp), %r8
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
 	LONG $0x10ca8348 // orq $0x10, %rdx
-	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
-	LONG $0x07048e0f; WORD $0x0000 // jle 0x7c7 <normSums+0x7c7>
-	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	WORD $0x3949; BYTE $0xf2 // cmpq %rsi, %r10
-	LONG $0x0d178e0f; WORD $0x0000 // jle 0xdf5 <normSums+0xdf5>
+	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
+	LONG $0x06f18e0f; WORD $0x0000 // jle 0x7c2 <normSums+0x7c2>
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	LONG $0x0d198e0f; WORD $0x0000 // jle 0xe0e <normSums+0xe0e>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
+	WORD $0xc189 // movl %eax, %ecx
 	WORD $0xf129 // subl %esi, %ecx
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
 	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x0ccc8e0f; WORD $0x0000 // jle 0xdc5 <normSums+0xdc5>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x0cb98e0f; WORD $0x0000 // jle 0xdce <normSums+0xdce>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm1 {%k1} {z}
 	QUAD $0x00b55c10c97cd162 // vmovups (%r13,%rsi,4), %zmm3 {%k1} {z}
-	LONG $0x241c8b48 // movq (%rsp), %rbx
 	LONG $0x487df262; WORD $0xe018 // vbroadcastss %xmm0, %zmm4
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
@@ -10555,20 +10578,16 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
 	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0xb1 // vmovups (%rcx,%rsi,4), %zmm1 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm2 {%k1} {z}
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xb0 // vmovups (%rax,%rsi,4), %zmm2 {%k1} {z}
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97c7162; WORD $0x3410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm14 {%k1} {z}
-	LONG $0x0b048d4c // leaq (%rbx,%rcx), %r8
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97c5162; WORD $0x3410; BYTE $0x0c // vmovups (%r12,%rcx), %zmm14 {%k1} {z}
+	LONG $0x0c048d4d // leaq (%r12,%rcx), %r8
 	LONG $0x487ce162; WORD $0xc228 // vmovaps %zmm2, %zmm16
-	LONG $0xc97c5162; WORD $0x3c10; BYTE $0x0c // vmovups (%r12,%rcx), %zmm15 {%k1} {z}
-	LONG $0x0c0c8d4d // leaq (%r12,%rcx), %r9
+	LONG $0xc97c7162; WORD $0x3c10; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm15 {%k1} {z}
+	LONG $0x0b0c8d4c // leaq (%rbx,%rcx), %r9
 	LONG $0x04c68348 // addq $0x4, %rsi
 	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
 	LONG $0xc97ca162; WORD $0x0c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm17 {%k1} {z}
@@ -10613,39 +10632,41 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4805d262; WORD $0xf6b8 // vfmadd231ps %zmm14, %zmm15, %zmm6
 	LONG $0x483c5162; WORD $0xc758 // vaddps %zmm15, %zmm8, %zmm8
 	WORD $0x3948; BYTE $0xee // cmpq %rbp, %rsi
-	LONG $0xfedc8c0f; WORD $0xffff // jl 0x170 <normSums+0x170>
+	LONG $0xfedc8c0f; WORD $0xffff // jl 0x180 <normSums+0x180>
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
 	LONG $0x4824d162; WORD $0xca58 // vaddps %zmm10, %zmm11, %zmm1
 	LONG $0x4844f162; WORD $0xd658 // vaddps %zmm6, %zmm7, %zmm2
+	LONG $0x4814d162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm4
 	LONG $0x4834d162; WORD $0xd858 // vaddps %zmm8, %zmm9, %zmm3
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x4814d162; WORD $0xd458 // vaddps %zmm12, %zmm13, %zmm2
-	LONG $0x00016be9; BYTE $0x00 // jmp 0x422 <normSums+0x422>
-	LONG $0x20fa8349 // cmpq $0x20, %r10
-	LONG $0x07018d0f; WORD $0x0000 // jge 0x9c2 <normSums+0x9c2>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x485cf162; WORD $0xd358 // vaddps %zmm3, %zmm4, %zmm2
+	LONG $0x00016be9; BYTE $0x00 // jmp 0x43d <normSums+0x43d>
+	LONG $0x20f88348 // cmpq $0x20, %rax
+	LONG $0x06e78d0f; WORD $0x0000 // jge 0x9c3 <normSums+0x9c3>
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
 	LONG $0x10c98349 // orq $0x10, %r9
-	WORD $0x394d; BYTE $0xd1 // cmpq %r10, %r9
-	LONG $0x09738e0f; WORD $0x0000 // jle 0xc47 <normSums+0xc47>
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	WORD $0x394d; BYTE $0xda // cmpq %r11, %r10
-	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
-	LONG $0x0b038e0f; WORD $0x0000 // jle 0xdf5 <normSums+0xdf5>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
-	WORD $0xf129 // subl %esi, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x0ab88e0f; WORD $0x0000 // jle 0xdc5 <normSums+0xdc5>
-	QUAD $0x00b54c10c97cd162 // vmovups (%r13,%rsi,4), %zmm1 {%k1} {z}
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	LONG $0x09598e0f; WORD $0x0000 // jle 0xc47 <normSums+0xc47>
 	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	LONG $0x0b018e0f; WORD $0x0000 // jle 0xe0e <normSums+0xe0e>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0xf129 // subl %esi, %ecx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	LONG $0x0aa78e0f; WORD $0x0000 // jle 0xddb <normSums+0xddb>
+	QUAD $0x00b54c10c97cd162 // vmovups (%r13,%rsi,4), %zmm1 {%k1} {z}
 	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
 	LONG $0x04e2c148 // shlq $0x4, %rdx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
@@ -10655,62 +10676,60 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
 	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97c7162; WORD $0x1410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm10 {%k1} {z}
-	LONG $0xc97c5162; WORD $0x1c10; BYTE $0x0c // vmovups (%r12,%rcx), %zmm11 {%k1} {z}
+	BYTE $0x90 // nop
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0x0c // vmovups (%r12,%rcx), %zmm10 {%k1} {z}
+	LONG $0xc97c7162; WORD $0x1c10; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm11 {%k1} {z}
+	LONG $0x0c048d49 // leaq (%r12,%rcx), %rax
 	LONG $0x0b048d4c // leaq (%rbx,%rcx), %r8
-	LONG $0x0c0c8d4d // leaq (%r12,%rcx), %r9
 	LONG $0x04c68348 // addq $0x4, %rsi
 	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
-	LONG $0xc97c3162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm12 {%k1} {z}
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
-	LONG $0xc97c3162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm13 {%k1} {z}
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12 {%k1} {z}
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0xc97c7162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%rax), %zmm13 {%k1} {z}
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	LONG $0x482c7162; WORD $0xd15c // vsubps %zmm1, %zmm10, %zmm10
 	LONG $0x48245162; WORD $0xc958 // vaddps %zmm9, %zmm11, %zmm9
 	LONG $0x4825d262; WORD $0xfab8 // vfmadd231ps %zmm10, %zmm11, %zmm7
-	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm11 {%k1} {z}
 	LONG $0x481c7162; WORD $0xd15c // vsubps %zmm1, %zmm12, %zmm10
-	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	LONG $0xc97c3162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%r8), %zmm12 {%k1} {z}
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0xc97c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12 {%k1} {z}
 	LONG $0x4825d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm11, %zmm6
 	LONG $0x48245162; WORD $0xc058 // vaddps %zmm8, %zmm11, %zmm8
-	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm11 {%k1} {z}
 	LONG $0x48147162; WORD $0xd15c // vsubps %zmm1, %zmm13, %zmm10
-	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
 	LONG $0x4825d262; WORD $0xdab8 // vfmadd231ps %zmm10, %zmm11, %zmm3
 	LONG $0x4824f162; WORD $0xed58 // vaddps %zmm5, %zmm11, %zmm5
-	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x0f // vmovups (%rdi,%r9), %zmm11 {%k1} {z}
+	LONG $0xc97c3162; WORD $0x1c10; BYTE $0x07 // vmovups (%rdi,%r8), %zmm11 {%k1} {z}
 	LONG $0x481c7162; WORD $0xd15c // vsubps %zmm1, %zmm12, %zmm10
 	LONG $0x4825d262; WORD $0xd2b8 // vfmadd231ps %zmm10, %zmm11, %zmm2
 	LONG $0x4824f162; WORD $0xe458 // vaddps %zmm4, %zmm11, %zmm4
 	WORD $0x3948; BYTE $0xee // cmpq %rbp, %rsi
-	LONG $0xff5c8c0f; WORD $0xffff // jl 0x360 <normSums+0x360>
-	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0xff5c8c0f; WORD $0xffff // jl 0x370 <normSums+0x370>
 	LONG $0x4844f162; WORD $0xce58 // vaddps %zmm6, %zmm7, %zmm1
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x4834d162; WORD $0xf058 // vaddps %zmm8, %zmm9, %zmm6
 	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x4834d162; WORD $0xd058 // vaddps %zmm8, %zmm9, %zmm2
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x484cf162; WORD $0xd358 // vaddps %zmm3, %zmm6, %zmm2
 	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	LONG $0x000995e9; BYTE $0x00 // jmp 0xdcd <normSums+0xdcd>
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
-	LONG $0x240c8b4c // movq (%rsp), %r9
+	LONG $0x0009a1e9; BYTE $0x00 // jmp 0xde6 <normSums+0xde6>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
 	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
-	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
 	LONG $0x04e5c149 // shlq $0x4, %r13
 	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x5aeb // jmp 0x4b5 <normSums+0x4b5>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x5eeb // jmp 0x4c6 <normSums+0x4c6>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x485cd162; WORD $0x2458; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm4, %zmm4
-	LONG $0x24548d49; BYTE $0x20 // leaq 0x20(%r12), %rdx
+	LONG $0x20508d48 // leaq 0x20(%rax), %rdx
 	LONG $0x80e98349 // subq $-0x80, %r9
 	LONG $0x80e88349 // subq $-0x80, %r8
 	LONG $0x487cd162; WORD $0x2411; BYTE $0x8e // vmovups %zmm4, (%r14,%rcx,4)
@@ -10720,17 +10739,19 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x018e6411487cd162 // vmovups %zmm4, 0x40(%r14,%rcx,4)
 	QUAD $0x018f5c584864d162 // vaddps 0x40(%r15,%rcx,4), %zmm3, %zmm3
 	QUAD $0x018f5c11487cd162 // vmovups %zmm3, 0x40(%r15,%rcx,4)
-	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
-	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
-	LONG $0xfbfe8f0f; WORD $0xffff // jg 0xb3 <normSums+0xb3>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x24543b48; BYTE $0x10 // cmpq 0x10(%rsp), %rdx
+	LONG $0xfbf68f0f; WORD $0xffff // jg 0xbc <normSums+0xbc>
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x937e // jle 0x460 <normSums+0x460>
-	LONG $0x24548b48; BYTE $0x10 // movq 0x10(%rsp), %rdx
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	WORD $0x8f7e // jle 0x470 <normSums+0x470>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x1c10; BYTE $0x8a // vmovups (%r10,%rcx,4), %zmm11
+	QUAD $0x018a6c10487c5162 // vmovups 0x40(%r10,%rcx,4), %zmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
@@ -10745,18 +10766,14 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
 	LONG $0x003c0162; WORD $0xc057 // vxorps %xmm24, %xmm24, %xmm24
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x487cf162; WORD $0x2410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm4
 	QUAD $0x018a6c10487cf162 // vmovups 0x40(%rdx,%rcx,4), %zmm5
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x0410; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm8
 	QUAD $0x018a5410487c7162 // vmovups 0x40(%rdx,%rcx,4), %zmm10
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x1c10; BYTE $0x8a // vmovups (%rdx,%rcx,4), %zmm11
-	QUAD $0x018a6c10487c7162 // vmovups 0x40(%rdx,%rcx,4), %zmm13
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x487c0162; WORD $0x0c10; BYTE $0x21 // vmovups (%r9,%r12), %zmm25
 	LONG $0x487c4162; WORD $0xd828 // vmovaps %zmm8, %zmm27
 	QUAD $0x01215410487c0162 // vmovups 0x40(%r9,%r12), %zmm26
@@ -10846,41 +10863,41 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4864f162; WORD $0xdf58 // vaddps %zmm7, %zmm3, %zmm3
 	LONG $0x4834d162; WORD $0xfc58 // vaddps %zmm12, %zmm9, %zmm7
 	LONG $0x40743162; WORD $0xd258 // vaddps %zmm18, %zmm17, %zmm10
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x484cd162; WORD $0xe858 // vaddps %zmm8, %zmm6, %zmm5
 	LONG $0x40643162; WORD $0xc558 // vaddps %zmm21, %zmm19, %zmm8
 	LONG $0x4864f162; WORD $0xdf58 // vaddps %zmm7, %zmm3, %zmm3
 	LONG $0x482cd162; WORD $0xf058 // vaddps %zmm8, %zmm10, %zmm6
-	LONG $0xfffc99e9; BYTE $0xff // jmp 0x460 <normSums+0x460>
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
+	LONG $0xfffcaee9; BYTE $0xff // jmp 0x470 <normSums+0x470>
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
 	LONG $0x487df262; WORD $0xc818 // vbroadcastss %xmm0, %zmm1
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
 	LONG $0x04e0c149 // shlq $0x4, %r8
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xa10c8d4a // leaq (%rcx,%r12,4), %rcx
-	LONG $0xa30c8d4f // leaq (%r11,%r12,4), %r9
-	WORD $0x34eb // jmp 0x824 <normSums+0x824>
-	LONG $0x485c9162; WORD $0x2458; BYTE $0xa6 // vaddps (%r14,%r12,4), %zmm4, %zmm4
+	LONG $0x840c8d49 // leaq (%r12,%rax,4), %rcx
+	LONG $0x830c8d4c // leaq (%rbx,%rax,4), %r9
+	WORD $0x3eeb // jmp 0x826 <normSums+0x826>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x86 // vaddps (%r14,%rax,4), %zmm4, %zmm4
 	LONG $0x10568d48 // leaq 0x10(%rsi), %rdx
 	LONG $0x40c18348 // addq $0x40, %rcx
 	LONG $0x40c18349 // addq $0x40, %r9
-	LONG $0x487c9162; WORD $0x2411; BYTE $0xa6 // vmovups %zmm4, (%r14,%r12,4)
-	LONG $0x48649162; WORD $0x1c58; BYTE $0xa7 // vaddps (%r15,%r12,4), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0xa7 // vmovups %zmm3, (%r15,%r12,4)
-	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
-	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
-	LONG $0xf8ac8f0f; WORD $0xffff // jg 0xd0 <normSums+0xd0>
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x86 // vmovups %zmm4, (%r14,%rax,4)
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x87 // vmovups %zmm3, (%r15,%rax,4)
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x24543b48; BYTE $0x10 // cmpq 0x10(%rsp), %rdx
+	LONG $0xf8bc8f0f; WORD $0xffff // jg 0xe2 <normSums+0xe2>
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xbc7e // jle 0x7f0 <normSums+0x7f0>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x00a56410487c9162 // vmovups (%r13,%r12,4), %zmm4
+	WORD $0xb77e // jle 0x7f0 <normSums+0x7f0>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	QUAD $0x00856410487cd162 // vmovups (%r13,%rax,4), %zmm4
+	LONG $0x487cd162; WORD $0x3410; BYTE $0x82 // vmovups (%r10,%rax,4), %zmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -10888,13 +10905,10 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
-	LONG $0x487cb162; WORD $0x2c10; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm5
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	LONG $0x487cb162; WORD $0x3410; BYTE $0xa2 // vmovups (%rdx,%r12,4), %zmm6
-	WORD $0xd231 // xorl %edx, %edx
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm5
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x487c7162; WORD $0x3410; BYTE $0x11 // vmovups (%rcx,%rdx), %zmm14
 	LONG $0x487c7162; WORD $0xfd28 // vmovaps %zmm5, %zmm15
 	LONG $0x111c8d4c // leaq (%rcx,%rdx), %r11
@@ -10945,26 +10959,26 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x481cd162; WORD $0xed58 // vaddps %zmm13, %zmm12, %zmm5
 	LONG $0x483cf162; WORD $0xf758 // vaddps %zmm7, %zmm8, %zmm6
 	LONG $0x4864d162; WORD $0xd958 // vaddps %zmm9, %zmm3, %zmm3
-	LONG $0x245c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x484cf162; WORD $0xdb58 // vaddps %zmm3, %zmm6, %zmm3
-	LONG $0xfffe2ee9; BYTE $0xff // jmp 0x7f0 <normSums+0x7f0>
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
-	LONG $0x240c8b4c // movq (%rsp), %r9
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0xfffe2de9; BYTE $0xff // jmp 0x7f0 <normSums+0x7f0>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
 	LONG $0x04e6c148 // shlq $0x4, %rsi
 	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x69eb // jmp 0xa45 <normSums+0xa45>
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x67eb // jmp 0xa44 <normSums+0xa44>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x48649162; WORD $0x1c58; BYTE $0xae // vaddps (%r14,%r13,4), %zmm3, %zmm3
-	LONG $0x24548d49; BYTE $0x20 // leaq 0x20(%r12), %rdx
+	LONG $0x20518d48 // leaq 0x20(%rcx), %rdx
 	LONG $0x80e98349 // subq $-0x80, %r9
 	LONG $0x80e88349 // subq $-0x80, %r8
 	LONG $0x487c9162; WORD $0x1c11; BYTE $0xae // vmovups %zmm3, (%r14,%r13,4)
@@ -10974,13 +10988,13 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01ae4c11487c9162 // vmovups %zmm1, 0x40(%r14,%r13,4)
 	QUAD $0x01af4c58486c9162 // vaddps 0x40(%r15,%r13,4), %zmm2, %zmm1
 	QUAD $0x01af4c11487c9162 // vmovups %zmm1, 0x40(%r15,%r13,4)
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	WORD $0x394c; BYTE $0xd2 // cmpq %r10, %rdx
-	LONG $0xf87f8f0f; WORD $0xffff // jg 0x2c4 <normSums+0x2c4>
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x937e // jle 0x9e0 <normSums+0x9e0>
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x3948; BYTE $0xc2 // cmpq %rax, %rdx
+	LONG $0xf89a8f0f; WORD $0xffff // jg 0x2de <normSums+0x2de>
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x917e // jle 0x9e0 <normSums+0x9e0>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -10997,58 +11011,57 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0xa9 // vmovups (%rcx,%r13,4), %zmm3
-	QUAD $0x01a96410487cb162 // vmovups 0x40(%rcx,%r13,4), %zmm4
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0xa8 // vmovups (%rax,%r13,4), %zmm3
+	QUAD $0x01a86410487cb162 // vmovups 0x40(%rax,%r13,4), %zmm4
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x487cc162; WORD $0x1c10; BYTE $0x11 // vmovups (%r9,%rdx), %zmm19
 	LONG $0x487cc162; WORD $0x2c10; BYTE $0x10 // vmovups (%r8,%rdx), %zmm21
-	LONG $0x11148d4d // leaq (%r9,%rdx), %r10
+	LONG $0x11048d49 // leaq (%r9,%rdx), %rax
 	QUAD $0x01116410487cc162 // vmovups 0x40(%r9,%rdx), %zmm20
-	LONG $0x101c8d4d // leaq (%r8,%rdx), %r11
+	LONG $0x10148d4d // leaq (%r8,%rdx), %r10
 	QUAD $0x01107410487cc162 // vmovups 0x40(%r8,%rdx), %zmm22
 	LONG $0x04c48349 // addq $0x4, %r12
 	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x381c8d4c // leaq (%rax,%rdi), %r11
 	LONG $0x3a1c8d49 // leaq (%r10,%rdi), %rbx
-	LONG $0x3b0c8d49 // leaq (%r11,%rdi), %rcx
 	LONG $0x4064e162; WORD $0xdb5c // vsubps %zmm3, %zmm19, %zmm19
 	LONG $0x4054a162; WORD $0xd258 // vaddps %zmm18, %zmm21, %zmm18
 	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
 	LONG $0x404c5162; WORD $0xf658 // vaddps %zmm14, %zmm22, %zmm14
 	LONG $0x40553262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm15
-	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
+	LONG $0x487ce162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%rax), %zmm21
 	LONG $0x404d3262; WORD $0xc4b8 // vfmadd231ps %zmm20, %zmm22, %zmm8
-	QUAD $0x01176410487ca162 // vmovups 0x40(%rdi,%r10), %zmm20
-	QUAD $0x011f7410487ca162 // vmovups 0x40(%rdi,%r11), %zmm22
-	LONG $0x3b148d4c // leaq (%rbx,%rdi), %r10
+	QUAD $0x01076410487ce162 // vmovups 0x40(%rdi,%rax), %zmm20
+	QUAD $0x01177410487ca162 // vmovups 0x40(%rdi,%r10), %zmm22
+	LONG $0x3b048d49 // leaq (%r11,%rdi), %rax
 	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
-	LONG $0x487ca162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm21
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
 	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
 	LONG $0x404c5162; WORD $0xdb58 // vaddps %zmm11, %zmm22, %zmm11
-	LONG $0x391c8d4c // leaq (%rcx,%rdi), %r11
+	LONG $0x3b148d4c // leaq (%rbx,%rdi), %r10
 	LONG $0x404db262; WORD $0xecb8 // vfmadd231ps %zmm20, %zmm22, %zmm5
-	QUAD $0x011f6410487ce162 // vmovups 0x40(%rdi,%rbx), %zmm20
-	QUAD $0x010f7410487ce162 // vmovups 0x40(%rdi,%rcx), %zmm22
+	QUAD $0x011f6410487ca162 // vmovups 0x40(%rdi,%r11), %zmm20
+	QUAD $0x011f7410487ce162 // vmovups 0x40(%rdi,%rbx), %zmm22
 	LONG $0x40553262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm21, %zmm12
 	LONG $0x4054a162; WORD $0xc958 // vaddps %zmm17, %zmm21, %zmm17
-	LONG $0x487ce162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%rbx), %zmm21
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm21
 	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
 	LONG $0x404c5162; WORD $0xc958 // vaddps %zmm9, %zmm22, %zmm9
 	LONG $0x404db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm22, %zmm2
-	QUAD $0x01176410487ca162 // vmovups 0x40(%rdi,%r10), %zmm20
-	QUAD $0x011f7410487ca162 // vmovups 0x40(%rdi,%r11), %zmm22
+	QUAD $0x01076410487ce162 // vmovups 0x40(%rdi,%rax), %zmm20
+	QUAD $0x01177410487ca162 // vmovups 0x40(%rdi,%r10), %zmm22
 	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
-	LONG $0x487ce162; WORD $0x2c10; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm21
+	LONG $0x487ce162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%rbx), %zmm21
 	LONG $0x405ce162; WORD $0xe45c // vsubps %zmm4, %zmm20, %zmm20
 	LONG $0x404cf162; WORD $0xf658 // vaddps %zmm6, %zmm22, %zmm6
 	LONG $0x40553262; WORD $0xd3b8 // vfmadd231ps %zmm19, %zmm21, %zmm10
 	LONG $0x4054a162; WORD $0xc058 // vaddps %zmm16, %zmm21, %zmm16
-	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
+	LONG $0x487ce162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%rax), %zmm21
 	LONG $0x404db262; WORD $0xccb8 // vfmadd231ps %zmm20, %zmm22, %zmm1
 	LONG $0x4054e162; WORD $0xdb5c // vsubps %zmm3, %zmm21, %zmm19
-	LONG $0x487ca162; WORD $0x2c10; BYTE $0x1f // vmovups (%rdi,%r11), %zmm21
+	LONG $0x487ca162; WORD $0x2c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm21
 	LONG $0x4055b262; WORD $0xfbb8 // vfmadd231ps %zmm19, %zmm21, %zmm7
 	LONG $0x40545162; WORD $0xed58 // vaddps %zmm13, %zmm21, %zmm13
 	WORD $0x3949; BYTE $0xec // cmpq %rbp, %r12
@@ -11060,39 +11073,39 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x406c3162; WORD $0xd158 // vaddps %zmm17, %zmm18, %zmm10
 	LONG $0x407cd162; WORD $0xfd58 // vaddps %zmm13, %zmm16, %zmm7
 	LONG $0x480cd162; WORD $0xd358 // vaddps %zmm11, %zmm14, %zmm2
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
 	LONG $0x4854f162; WORD $0xc958 // vaddps %zmm1, %zmm5, %zmm1
 	LONG $0x4834f162; WORD $0xee58 // vaddps %zmm6, %zmm9, %zmm5
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
 	LONG $0x482cf162; WORD $0xe758 // vaddps %zmm7, %zmm10, %zmm4
 	LONG $0x486cf162; WORD $0xd558 // vaddps %zmm5, %zmm2, %zmm2
 	LONG $0xfffda9e9; BYTE $0xff // jmp 0x9f0 <normSums+0x9f0>
-	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r13
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
 	LONG $0x04e6c148 // shlq $0x4, %rsi
-	LONG $0xa1148d4a // leaq (%rcx,%r12,4), %rdx
-	LONG $0xa0048d4f // leaq (%r8,%r12,4), %r8
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	LONG $0x8b048d4c // leaq (%rbx,%rcx,4), %r8
 	WORD $0x46eb // jmp 0xcac <normSums+0xcac>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x48749162; WORD $0x0c58; BYTE $0xa6 // vaddps (%r14,%r12,4), %zmm1, %zmm1
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm1, %zmm1
 	LONG $0x104b8d4d // leaq 0x10(%r11), %r9
 	LONG $0x40c28348 // addq $0x40, %rdx
 	LONG $0x40c08349 // addq $0x40, %r8
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa6 // vmovups %zmm1, (%r14,%r12,4)
-	LONG $0x486c9162; WORD $0x0c58; BYTE $0xa7 // vaddps (%r15,%r12,4), %zmm2, %zmm1
-	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa7 // vmovups %zmm1, (%r15,%r12,4)
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
-	WORD $0x394d; BYTE $0xd1 // cmpq %r10, %r9
-	LONG $0xf6308f0f; WORD $0xffff // jg 0x2dc <normSums+0x2dc>
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x8e // vmovups %zmm1, (%r14,%rcx,4)
+	LONG $0x486cd162; WORD $0x0c58; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm2, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x8f // vmovups %zmm1, (%r15,%rcx,4)
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	LONG $0xf6538f0f; WORD $0xffff // jg 0x2ff <normSums+0x2ff>
+	LONG $0x247c8348; WORD $0x0020 // cmpq $0x0, 0x20(%rsp)
 	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xbc7e // jle 0xc70 <normSums+0xc70>
-	QUAD $0x00a55410487c9162 // vmovups (%r13,%r12,4), %zmm2
+	WORD $0xb97e // jle 0xc70 <normSums+0xc70>
+	QUAD $0x008d5410487cd162 // vmovups (%r13,%rcx,4), %zmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
@@ -11104,24 +11117,24 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
 	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x487c3162; WORD $0x1410; BYTE $0x0a // vmovups (%rdx,%r9), %zmm10
 	LONG $0x487c1162; WORD $0x1c10; BYTE $0x08 // vmovups (%r8,%r9), %zmm11
-	LONG $0x0a0c8d4a // leaq (%rdx,%r9), %rcx
+	LONG $0x0a048d4a // leaq (%rdx,%r9), %rax
 	LONG $0x08148d4f // leaq (%r8,%r9), %r10
 	LONG $0x04c48349 // addq $0x4, %r12
 	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0x487c7162; WORD $0x2410; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm12
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	LONG $0x487c7162; WORD $0x2c10; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm13
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x487c7162; WORD $0x2c10; BYTE $0x07 // vmovups (%rdi,%rax), %zmm13
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	LONG $0x482c7162; WORD $0xd25c // vsubps %zmm2, %zmm10, %zmm10
 	LONG $0x48245162; WORD $0xc958 // vaddps %zmm9, %zmm11, %zmm9
 	LONG $0x4825d262; WORD $0xfab8 // vfmadd231ps %zmm10, %zmm11, %zmm7
 	LONG $0x487c3162; WORD $0x1c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm11
 	LONG $0x481c7162; WORD $0xd25c // vsubps %zmm2, %zmm12, %zmm10
 	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	LONG $0x487c7162; WORD $0x2410; BYTE $0x0f // vmovups (%rdi,%rcx), %zmm12
+	LONG $0x487c7162; WORD $0x2410; BYTE $0x07 // vmovups (%rdi,%rax), %zmm12
 	LONG $0x4825d262; WORD $0xf2b8 // vfmadd231ps %zmm10, %zmm11, %zmm6
 	LONG $0x48245162; WORD $0xc058 // vaddps %zmm8, %zmm11, %zmm8
 	LONG $0x487c3162; WORD $0x1c10; BYTE $0x17 // vmovups (%rdi,%r10), %zmm11
@@ -11139,135 +11152,154 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
 	LONG $0x4834d162; WORD $0xf058 // vaddps %zmm8, %zmm9, %zmm6
 	LONG $0x4854f162; WORD $0xdc58 // vaddps %zmm4, %zmm5, %zmm3
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
 	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x241c8b48 // movq (%rsp), %rbx
 	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
 	LONG $0x484cf162; WORD $0xd358 // vaddps %zmm3, %zmm6, %zmm2
-	LONG $0xfffeb3e9; BYTE $0xff // jmp 0xc78 <normSums+0xc78>
+	LONG $0xfffeaae9; BYTE $0xff // jmp 0xc78 <normSums+0xc78>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x0beb // jmp 0xde6 <normSums+0xde6>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
 	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xb6 // vmovups (%r14,%rsi,4), %zmm3 {%k1} {z}
 	LONG $0x4864f162; WORD $0xc958 // vaddps %zmm1, %zmm3, %zmm1
 	LONG $0x497cd162; WORD $0x0c11; BYTE $0xb6 // vmovups %zmm1, (%r14,%rsi,4) {%k1}
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xb7 // vmovups (%r15,%rsi,4), %zmm1 {%k1} {z}
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
 	LONG $0x497cd162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%rsi,4) {%k1}
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	LONG $0x246c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbp
-	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
-	LONG $0x024a8d0f; WORD $0x0000 // jge 0x1057 <normSums+0x1057>
-	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0xc2af0f49 // imulq %r10, %rax
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x246c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbp
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	WORD $0x294d; BYTE $0xd8 // subq %r11, %r8
+	LONG $0x026c8e0f; WORD $0x0000 // jle 0x1090 <normSums+0x1090>
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
 	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x01348d48 // leaq (%rcx,%rax), %rsi
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	WORD $0x54eb // jmp 0xe80 <normSums+0xe80>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xd8af0f48 // imulq %rax, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x19348d48 // leaq (%rcx,%rbx), %rsi
+	LONG $0x241c0348 // addq (%rsp), %rbx
+	LONG $0x0000a3e9; BYTE $0x00 // jmp 0xef0 <normSums+0xef0>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	LONG $0x24148b4c // movq (%rsp), %r10
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	QUAD $0x008d5410c97c9162 // vmovups (%r13,%r9,4), %zmm2 {%k1} {z}
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x92148d49 // leaq (%r10,%rdx,4), %rdx
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x8a // vmovups (%rdx,%r9,4), %zmm3 {%k1} {z}
+	LONG $0xc97c9162; WORD $0x2410; BYTE $0x8e // vmovups (%r14,%r9,4), %zmm4 {%k1} {z}
 	LONG $0x4865f262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm3, %zmm2
 	LONG $0x4864f162; WORD $0xd958 // vaddps %zmm1, %zmm3, %zmm3
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
 	LONG $0x486cf162; WORD $0xd458 // vaddps %zmm4, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x96 // vmovups %zmm2, (%r14,%rdx,4) {%k1}
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x8e // vmovups %zmm2, (%r14,%r9,4) {%k1}
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0x8f // vmovups (%r15,%r9,4), %zmm2 {%k1} {z}
 	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
-	LONG $0x497cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4) {%k1}
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x8f // vmovups %zmm2, (%r15,%r9,4) {%k1}
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
+	WORD $0x2949; BYTE $0xc0 // subq %rax, %r8
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
-	WORD $0x394c; BYTE $0xcb // cmpq %r9, %rbx
-	LONG $0x01d78d0f; WORD $0x0000 // jge 0x1057 <normSums+0x1057>
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x394d; BYTE $0xcb // cmpq %r9, %r11
+	LONG $0x01a08d0f; WORD $0x0000 // jge 0x1090 <normSums+0x1090>
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	WORD $0x2948; BYTE $0xd9 // subq %rbx, %rcx
-	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
-	LONG $0xca4d0f49 // cmovgeq %r10, %rcx
-	LONG $0x247c8348; WORD $0x0040 // cmpq $0x0, 0x40(%rsp)
-	WORD $0x1b74 // je 0xeb0 <normSums+0xeb0>
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	LONG $0xd04c0f48 // cmovlq %rax, %rdx
+	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	LONG $0x10628d4c // leaq 0x10(%rdx), %r12
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	LONG $0x247c8348; WORD $0x0048 // cmpq $0x0, 0x48(%rsp)
+	LONG $0x0104840f; WORD $0x0000 // je 0x1020 <normSums+0x1020>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x357d // jge 0xed0 <normSums+0xed0>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0000a9e9; BYTE $0x00 // jmp 0xf4b <normSums+0xf4b>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x01038d0f; WORD $0x0000 // jge 0xfbd <normSums+0xfbd>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00014de9; BYTE $0x00 // jmp 0x100e <normSums+0x100e>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487c9162; WORD $0x1410; BYTE $0x84 // vmovups (%r12,%r8,4), %zmm2
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm3
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	QUAD $0x008554a84865b262 // vfmadd213ps (%rbp,%r8,4), %zmm3, %zmm2
-	QUAD $0x00855c5c48649162 // vsubps (%r13,%r8,4), %zmm3, %zmm3
+	WORD $0x7a7c // jl 0xf9f <normSums+0xf9f>
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x008d5410487cb162 // vmovups (%rbp,%r9,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x8e // vmovups (%rsi,%r9,4), %zmm3
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	LONG $0x48659262; WORD $0x14a8; BYTE $0x8a // vfmadd213ps (%r10,%r9,4), %zmm3, %zmm2
+	QUAD $0x008d5c5c48649162 // vsubps (%r13,%r9,4), %zmm3, %zmm3
 	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
 	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
-	LONG $0xc97cb162; WORD $0x1410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm2 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0x89 // vmovups (%rcx,%r9,4), %zmm2 {%k1} {z}
 	LONG $0x486df262; WORD $0xd9a8 // vfmadd213ps %zmm1, %zmm2, %zmm3
-	LONG $0x48649162; WORD $0x1c58; BYTE $0x86 // vaddps (%r14,%r8,4), %zmm3, %zmm3
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x8e // vaddps (%r14,%r9,4), %zmm3, %zmm3
 	LONG $0x486cf162; WORD $0xd158 // vaddps %zmm1, %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm3, (%r14,%r8,4)
-	LONG $0x486c9162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x957e // jle 0xee0 <normSums+0xee0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff1a8e0f; WORD $0xffff // jle 0xe6e <normSums+0xe6e>
-	LONG $0x24048b4c // movq (%rsp), %r8
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd129 // subl %edx, %ecx
-	LONG $0x9b0c8d4d // leaq (%r11,%rbx,4), %r9
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x94 // vmovups (%r12,%rdx,4), %zmm3 {%k1} {z}
-	QUAD $0x00956410c97cf162 // vmovups (%rbp,%rdx,4), %zmm4 {%k1} {z}
-	QUAD $0x00955410c97cd162 // vmovups (%r13,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm6 {%k1} {z}
-	LONG $0x98048d4d // leaq (%r8,%rbx,4), %r8
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0x4855f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm5, %zmm4
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%r14,%r9,4)
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x8f // vaddps (%r15,%r9,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x8f // vmovups %zmm2, (%r15,%r9,4)
+	LONG $0x10c18349 // addq $0x10, %r9
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0x9777 // ja 0xf30 <normSums+0xf30>
+	WORD $0x294c; BYTE $0xca // subq %r9, %rdx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff298e0f; WORD $0xffff // jle 0xed1 <normSums+0xed1>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0x24148b4c // movq (%rsp), %r10
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	QUAD $0x008d5c10c97cb162 // vmovups (%rbp,%r9,4), %zmm3 {%k1} {z}
+	QUAD $0x008d5410c97c9162 // vmovups (%r13,%r9,4), %zmm2 {%k1} {z}
+	LONG $0x90048d48 // leaq (%rax,%rdx,4), %rax
+	LONG $0x92148d49 // leaq (%r10,%rdx,4), %rdx
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0xc97cb162; WORD $0x2c10; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm5 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x3410; BYTE $0x8a // vmovups (%rdx,%r9,4), %zmm6 {%k1} {z}
+	LONG $0xc97c9162; WORD $0x2410; BYTE $0x8a // vmovups (%r10,%r9,4), %zmm4 {%k1} {z}
 	LONG $0x4854f162; WORD $0xd25c // vsubps %zmm2, %zmm5, %zmm2
+	LONG $0x4855f262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm5, %zmm4
 	LONG $0x4874f162; WORD $0xd4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k2
 	LONG $0x4a5cf162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm4, %k2 {%k2}
 	LONG $0xca7cf162; WORD $0xde28 // vmovaps %zmm6, %zmm3 {%k2} {z}
-	LONG $0xfffe73e9; BYTE $0xff // jmp 0xe30 <normSums+0xe30>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x487cb162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm2
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm3
-	LONG $0x10508d49 // leaq 0x10(%r8), %rdx
-	QUAD $0x0085545c486c9162 // vsubps (%r13,%r8,4), %zmm2, %zmm2
+	LONG $0xfffe7ae9; BYTE $0xff // jmp 0xe98 <normSums+0xe98>
+	WORD $0x9066 // nop
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x597c // jl 0x1082 <normSums+0x1082>
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cb162; WORD $0x1410; BYTE $0x8e // vmovups (%rsi,%r9,4), %zmm2
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x89 // vmovups (%rcx,%r9,4), %zmm3
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	QUAD $0x008d545c486c9162 // vsubps (%r13,%r9,4), %zmm2, %zmm2
 	LONG $0x4865f262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm3, %zmm2
-	LONG $0x486c9162; WORD $0x1458; BYTE $0x86 // vaddps (%r14,%r8,4), %zmm2, %zmm2
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x8e // vaddps (%r14,%r9,4), %zmm2, %zmm2
 	LONG $0x4864f162; WORD $0xd958 // vaddps %zmm1, %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%r14,%r8,4)
-	LONG $0x48649162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm3, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0x87 // vmovups %zmm2, (%r15,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0xb27e // jle 0xfc0 <normSums+0xfc0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xfe578e0f; WORD $0xffff // jle 0xe6e <normSums+0xe6e>
-	LONG $0x24048b4c // movq (%rsp), %r8
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd129 // subl %edx, %ecx
-	LONG $0x9b0c8d4d // leaq (%r11,%rbx,4), %r9
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	QUAD $0x00955410c97cd162 // vmovups (%r13,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x98048d4d // leaq (%r8,%rbx,4), %r8
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0xfffdd9e9; BYTE $0xff // jmp 0xe30 <normSums+0xe30>
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x8e // vmovups %zmm2, (%r14,%r9,4)
+	LONG $0x48649162; WORD $0x1458; BYTE $0x8f // vaddps (%r15,%r9,4), %zmm3, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x8f // vmovups %zmm2, (%r15,%r9,4)
+	LONG $0x10c18349 // addq $0x10, %r9
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0xb477 // ja 0x1030 <normSums+0x1030>
+	WORD $0x294c; BYTE $0xca // subq %r9, %rdx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfdc58f0f; WORD $0xffff // jg 0xe50 <normSums+0xe50>
+	LONG $0xfffe41e9; BYTE $0xff // jmp 0xed1 <normSums+0xed1>
 	LONG $0x50c48348 // addq $0x50, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -11280,7 +11312,7 @@ TEXT normSumsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·normDXAVX512(SB), 0, $320-8
+TEXT ·normDXAVX512(SB), 0, $336-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -11297,22 +11329,23 @@ TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x18ec8348 // subq $0x18, %rsp
+	LONG $0x20ec8348 // subq $0x20, %rsp
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x38578b4c // movq 0x38(%rdi), %r10
 	LONG $0x10778b48 // movq 0x10(%rdi), %rsi
 	LONG $0x20478b4c // movq 0x20(%rdi), %r8
 	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x385f8b4c // movq 0x38(%rdi), %r11
 	LONG $0x405f8b48 // movq 0x40(%rdi), %rbx
 	LONG $0x487f8348; BYTE $0x00 // cmpq $0x0, 0x48(%rdi)
 	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
 	LONG $0x24548948; BYTE $0x08 // movq %rdx, 0x8(%rsp)
 	LONG $0x240c8948 // movq %rcx, (%rsp)
-	LONG $0x0169840f; WORD $0x0000 // je 0x1af <normDX+0x1af>
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x02798e0f; WORD $0x0000 // jle 0x2c8 <normDX+0x2c8>
+	LONG $0x2454894c; BYTE $0x18 // movq %r10, 0x18(%rsp)
+	LONG $0x018c840f; WORD $0x0000 // je 0x1d7 <normDX+0x1d7>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02b28e0f; WORD $0x0000 // jle 0x306 <normDX+0x306>
 	LONG $0x4710fac5; BYTE $0x50 // vmovss 0x50(%rdi), %xmm0
 	LONG $0x18778b4c // movq 0x18(%rdi), %r14
 	LONG $0x24248b4c // movq (%rsp), %r12
@@ -11321,129 +11354,147 @@ TEXT normDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
 	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
-	WORD $0x18eb // jmp 0x95 <normDX+0x95>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x23eb // jmp 0xa8 <normDX+0xa8>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x2948; BYTE $0xd8 // subq %rbx, %rax
 	WORD $0x0148; BYTE $0xfd // addq %rdi, %rbp
 	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
 	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
-	WORD $0x394d; BYTE $0xdf // cmpq %r11, %r15
-	LONG $0x02338d0f; WORD $0x0000 // jge 0x2c8 <normDX+0x2c8>
-	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	WORD $0x394d; BYTE $0xd7 // cmpq %r10, %r15
+	LONG $0x025e8d0f; WORD $0x0000 // jge 0x306 <normDX+0x306>
+	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0xdb4c0f4c // cmovlq %rbx, %r11
 	WORD $0x294c; BYTE $0xf9 // subq %r15, %rcx
 	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
 	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x087d // jge 0xb0 <normDX+0xb0>
+	WORD $0x7b7c // jl 0x140 <normDX+0x140>
+	LONG $0x104b8d49 // leaq 0x10(%r11), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x71eb // jmp 0x11d <normDX+0x11d>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x00855410487cf162 // vmovups (%rbp,%rax,4), %zmm2
-	LONG $0x487cf162; WORD $0x1c10; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm3
-	LONG $0x487cd162; WORD $0x2410; BYTE $0x86 // vmovups (%r14,%rax,4), %zmm4
-	LONG $0x487cd162; WORD $0x2c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm5
-	LONG $0x10508d48 // leaq 0x10(%rax), %rdx
-	LONG $0x486dd262; WORD $0x2ca8; BYTE $0x81 // vfmadd213ps (%r9,%rax,4), %zmm2, %zmm5
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x00955410487cf162 // vmovups (%rbp,%rdx,4), %zmm2
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm3
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm4
+	LONG $0x487cd162; WORD $0x2c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm5
+	LONG $0xf0c18348 // addq $-0x10, %rcx
+	LONG $0x486dd262; WORD $0x2ca8; BYTE $0x91 // vfmadd213ps (%r9,%rdx,4), %zmm2, %zmm5
 	LONG $0x486df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm2, %zmm4
 	LONG $0x4874f162; WORD $0xccc2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k1
 	LONG $0x495cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm4, %k1 {%k1}
-	QUAD $0x00856410c97cd162 // vmovups (%r13,%rax,4), %zmm4 {%k1} {z}
+	QUAD $0x00956410c97cd162 // vmovups (%r13,%rdx,4), %zmm4 {%k1} {z}
 	LONG $0x4865f262; WORD $0xecb8 // vfmadd231ps %zmm4, %zmm3, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x84 // vmovups %zmm5, (%r12,%rax,4)
-	LONG $0x20c08348 // addq $0x20, %rax
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	WORD $0xa37e // jle 0xc0 <normDX+0xc0>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0xff5a8e0f; WORD $0xffff // jle 0x80 <normDX+0x80>
-	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm4 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm5 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm7 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm6 {%k1} {z}
-	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm2 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
-	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm3 {%k1} {z}
-	LONG $0x24048b48 // movq (%rsp), %rax
-	LONG $0x486df262; WORD $0xecb8 // vfmadd231ps %zmm4, %zmm2, %zmm5
-	LONG $0x486df262; WORD $0xf7b8 // vfmadd231ps %zmm7, %zmm2, %zmm6
-	LONG $0x4874f162; WORD $0xd5c2; BYTE $0x01 // vcmpltps %zmm5, %zmm1, %k2
-	LONG $0xb8048d4a // leaq (%rax,%r15,4), %rax
-	LONG $0x4a54f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm5, %k2 {%k2}
-	LONG $0xca7cf162; WORD $0xdb28 // vmovaps %zmm3, %zmm3 {%k2} {z}
-	LONG $0x485df262; WORD $0xf3b8 // vfmadd231ps %zmm3, %zmm4, %zmm6
-	LONG $0x497cf162; WORD $0x3411; BYTE $0x90 // vmovups %zmm6, (%rax,%rdx,4) {%k1}
-	LONG $0xfffed1e9; BYTE $0xff // jmp 0x80 <normDX+0x80>
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x01108e0f; WORD $0x0000 // jle 0x2c8 <normDX+0x2c8>
-	LONG $0x243c8b4c // movq (%rsp), %r15
-	LONG $0x24648b4c; BYTE $0x10 // movq 0x10(%rsp), %r12
-	LONG $0x246c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r13
-	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x22eb // jmp 0x1f5 <normDX+0x1f5>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	WORD $0x394d; BYTE $0xde // cmpq %r11, %r14
-	LONG $0x00d38d0f; WORD $0x0000 // jge 0x2c8 <normDX+0x2c8>
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x94 // vmovups %zmm5, (%r12,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0xa577 // ja 0xd0 <normDX+0xd0>
+	WORD $0x2949; BYTE $0xd3 // subq %rdx, %r11
 	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
-	WORD $0x294c; BYTE $0xf1 // subq %r14, %rcx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x087d // jge 0x210 <normDX+0x210>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x4feb // jmp 0x25b <normDX+0x25b>
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x157f // jg 0x14b <normDX+0x14b>
+	LONG $0xffff55e9; BYTE $0xff // jmp 0x90 <normDX+0x90>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x00954410487cd162 // vmovups (%r13,%rdx,4), %zmm0
-	LONG $0x487cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0x94 // vmovups (%r12,%rdx,4), %zmm1
-	LONG $0x10428d48 // leaq 0x10(%rdx), %rax
-	LONG $0x487dd262; WORD $0x14a8; BYTE $0x91 // vfmadd213ps (%r9,%rdx,4), %zmm0, %zmm2
-	LONG $0x4875f262; WORD $0x14b8; BYTE $0x96 // vfmadd231ps (%rsi,%rdx,4), %zmm1, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x20c28348 // addq $0x20, %rdx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	WORD $0xc57e // jle 0x220 <normDX+0x220>
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0x807e // jle 0x1e0 <normDX+0x1e0>
-	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff458e0f; WORD $0xffff // jle 0x90 <normDX+0x90>
+	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
+	LONG $0xba1c8d4f // leaq (%r10,%r15,4), %r11
 	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xc129 // subl %eax, %ecx
 	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
 	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
 	WORD $0xf741; BYTE $0xd2 // notl %r10d
 	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x80 // vmovups (%r8,%rax,4), %zmm3 {%k1} {z}
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm4 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%rax,4), %zmm2 {%k1} {z}
-	LONG $0xb2148d4a // leaq (%rdx,%r14,4), %rdx
-	LONG $0xb10c8d4a // leaq (%rcx,%r14,4), %rcx
-	LONG $0xc97cf162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%rax,4), %zmm0 {%k1} {z}
-	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x93 // vmovups (%r11,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x2410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x96 // vmovups (%r14,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm7 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm6 {%k1} {z}
+	LONG $0xb90c8d4a // leaq (%rcx,%r15,4), %rcx
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x91 // vmovups (%rcx,%rdx,4), %zmm3 {%k1} {z}
 	LONG $0x240c8b48 // movq (%rsp), %rcx
-	LONG $0xb10c8d4a // leaq (%rcx,%r14,4), %rcx
+	LONG $0x486df262; WORD $0xecb8 // vfmadd231ps %zmm4, %zmm2, %zmm5
+	LONG $0x486df262; WORD $0xf7b8 // vfmadd231ps %zmm7, %zmm2, %zmm6
+	LONG $0xb90c8d4a // leaq (%rcx,%r15,4), %rcx
+	LONG $0x4874f162; WORD $0xd5c2; BYTE $0x01 // vcmpltps %zmm5, %zmm1, %k2
+	LONG $0x4a54f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm5, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xdb28 // vmovaps %zmm3, %zmm3 {%k2} {z}
+	LONG $0x485df262; WORD $0xf3b8 // vfmadd231ps %zmm3, %zmm4, %zmm6
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x91 // vmovups %zmm6, (%rcx,%rdx,4) {%k1}
+	LONG $0xfffeb9e9; BYTE $0xff // jmp 0x90 <normDX+0x90>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01268e0f; WORD $0x0000 // jle 0x306 <normDX+0x306>
+	LONG $0x24348b4c // movq (%rsp), %r14
+	LONG $0x247c8b4c; BYTE $0x10 // movq 0x10(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x08 // movq 0x8(%rsp), %r12
+	QUAD $0x000000009d3c8d48 // leaq (,%rbx,4), %rdi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	WORD $0x1aeb // jmp 0x218 <normDX+0x218>
+	WORD $0x9066 // nop
+	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
+	WORD $0x2949; BYTE $0xdd // subq %rbx, %r13
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	WORD $0x394d; BYTE $0xd3 // cmpq %r10, %r11
+	LONG $0x00ee8d0f; WORD $0x0000 // jge 0x306 <normDX+0x306>
+	WORD $0x394c; BYTE $0xeb // cmpq %r13, %rbx
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0xc34c0f48 // cmovlq %rbx, %rax
+	WORD $0x294c; BYTE $0xd9 // subq %r11, %rcx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x5b7c // jl 0x290 <normDX+0x290>
+	LONG $0x10488d48 // leaq 0x10(%rax), %rcx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x94 // vmovups (%r12,%rdx,4), %zmm0
+	LONG $0x487cd162; WORD $0x1410; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm2
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%rdx,4), %zmm1
+	LONG $0xf0c18348 // addq $-0x10, %rcx
+	LONG $0x487dd262; WORD $0x14a8; BYTE $0x91 // vfmadd213ps (%r9,%rdx,4), %zmm0, %zmm2
+	LONG $0x4875f262; WORD $0x14b8; BYTE $0x96 // vfmadd231ps (%rsi,%rdx,4), %zmm1, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x96 // vmovups %zmm2, (%r14,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0xc877 // ja 0x240 <normDX+0x240>
+	WORD $0x2948; BYTE $0xd0 // subq %rdx, %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x187f // jg 0x29b <normDX+0x29b>
+	LONG $0xffff78e9; BYTE $0xff // jmp 0x200 <normDX+0x200>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff658e0f; WORD $0xffff // jle 0x200 <normDX+0x200>
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0xf741; BYTE $0xd2 // notl %r10d
+	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x90 // vmovups (%r8,%rdx,4), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x96 // vmovups (%rsi,%rdx,4), %zmm2 {%k1} {z}
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
+	LONG $0xc97cf162; WORD $0x0410; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm0 {%k1} {z}
+	LONG $0x99048d4a // leaq (%rcx,%r11,4), %rax
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k1} {z}
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x98048d4a // leaq (%rax,%r11,4), %rax
 	LONG $0x487df262; WORD $0xe3b8 // vfmadd231ps %zmm3, %zmm0, %zmm4
 	LONG $0x4875f262; WORD $0xe2b8 // vfmadd231ps %zmm2, %zmm1, %zmm4
-	LONG $0x497cf162; WORD $0x2411; BYTE $0x81 // vmovups %zmm4, (%rcx,%rax,4) {%k1}
-	LONG $0xffff18e9; BYTE $0xff // jmp 0x1e0 <normDX+0x1e0>
-	LONG $0x18c48348 // addq $0x18, %rsp
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x90 // vmovups %zmm4, (%rax,%rdx,4) {%k1}
+	LONG $0xfffefae9; BYTE $0xff // jmp 0x200 <normDX+0x200>
+	LONG $0x20c48348 // addq $0x20, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -11869,53 +11920,73 @@ TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
 	LONG $0x497c9162; WORD $0x0c11; BYTE $0xb2 // vmovups %zmm1, (%r10,%r14,4) {%k1}
 	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x015a8d0f; WORD $0x0000 // jge 0x963 <columns+0x963>
+	LONG $0x01688d0f; WORD $0x0000 // jge 0x971 <columns+0x971>
 	LONG $0xc3af0f49 // imulq %r11, %rax
 	LONG $0x487df262; WORD $0xc018 // vbroadcastss %xmm0, %zmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x04e0c148 // shlq $0x4, %rax
 	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
-	WORD $0x23eb // jmp 0x843 <columns+0x843>
+	WORD $0x41eb // jmp 0x861 <columns+0x861>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	LONG $0x90348d4d // leaq (%r8,%rdx,4), %r14
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x9e // vmovups (%r14,%rbx,4), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd158 // vaddps %zmm1, %zmm2, %zmm2
 	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x9a // vmovups (%r10,%rbx,4), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
 	LONG $0x497cd162; WORD $0x1411; BYTE $0x9a // vmovups %zmm2, (%r10,%rbx,4) {%k1}
 	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
 	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
 	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
-	LONG $0x01208d0f; WORD $0x0000 // jge 0x963 <columns+0x963>
+	LONG $0x01108d0f; WORD $0x0000 // jge 0x971 <columns+0x971>
 	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
 	WORD $0x2948; BYTE $0xd1 // subq %rdx, %rcx
 	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
 	LONG $0xcb4d0f49 // cmovgeq %r11, %rcx
 	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0b74 // je 0x860 <columns+0x860>
+	WORD $0x5d74 // je 0x8d0 <columns+0x8d0>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x257d // jge 0x880 <columns+0x880>
+	LONG $0x00a38c0f; WORD $0x0000 // jl 0x920 <columns+0x920>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
 	WORD $0xdb31 // xorl %ebx, %ebx
-	WORD $0x69eb // jmp 0x8c8 <columns+0x8c8>
-	BYTE $0x90 // nop
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x009f8d0f; WORD $0x0000 // jge 0x909 <columns+0x909>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x0000c4e9; BYTE $0x00 // jmp 0x935 <columns+0x935>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487c9162; WORD $0x1459; BYTE $0xb1 // vmulps (%r9,%r14,4), %zmm0, %zmm2
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0xb0 // vmovups (%rax,%r14,4), %zmm3
-	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1459; BYTE $0x99 // vmulps (%r9,%rbx,4), %zmm0, %zmm2
+	LONG $0x487cf162; WORD $0x1c10; BYTE $0x98 // vmovups (%rax,%rbx,4), %zmm3
+	LONG $0xf04e8d49 // leaq -0x10(%r14), %rcx
 	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
 	LONG $0x486df262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm2, %zmm2
-	LONG $0x486c9162; WORD $0x1458; BYTE $0xb2 // vaddps (%r10,%r14,4), %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4)
-	LONG $0x20c68349 // addq $0x20, %r14
-	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	WORD $0xc87e // jle 0x890 <columns+0x890>
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	LONG $0xff638e0f; WORD $0xffff // jle 0x834 <columns+0x834>
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x9a // vaddps (%r10,%rbx,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x9a // vmovups %zmm2, (%r10,%rbx,4)
+	LONG $0x10c38348 // addq $0x10, %rbx
+	LONG $0x1ffe8349 // cmpq $0x1f, %r14
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0xc777 // ja 0x890 <columns+0x890>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x5d7f // jg 0x92b <columns+0x92b>
+	WORD $0x82eb // jmp 0x852 <columns+0x852>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00878c0f; WORD $0x0000 // jl 0x961 <columns+0x961>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0xdb31 // xorl %ebx, %ebx
+	BYTE $0x90 // nop
+	LONG $0x4874f162; WORD $0x1458; BYTE $0x98 // vaddps (%rax,%rbx,4), %zmm1, %zmm2
+	LONG $0xf04e8d49 // leaq -0x10(%r14), %rcx
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x9a // vaddps (%r10,%rbx,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x9a // vmovups %zmm2, (%r10,%rbx,4)
+	LONG $0x10c38348 // addq $0x10, %rbx
+	LONG $0x1ffe8349 // cmpq $0x1f, %r14
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0xda77 // ja 0x8e0 <columns+0x8e0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff118f0f; WORD $0xffff // jg 0x820 <columns+0x820>
+	LONG $0xffff3ee9; BYTE $0xff // jmp 0x852 <columns+0x852>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff278e0f; WORD $0xffff // jle 0x852 <columns+0x852>
 	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	WORD $0xd929 // subl %ebx, %ecx
 	LONG $0x90348d4d // leaq (%r8,%rdx,4), %r14
 	WORD $0xe5d3 // shll %cl, %ebp
 	WORD $0xd5f7 // notl %ebp
@@ -11925,28 +11996,11 @@ TEXT columnsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0xd259 // vmulps %zmm2, %zmm0, %zmm2
 	LONG $0x4864f162; WORD $0xd25c // vsubps %zmm2, %zmm3, %zmm2
 	LONG $0x486df262; WORD $0xd1a8 // vfmadd213ps %zmm1, %zmm2, %zmm2
-	LONG $0xffff17e9; BYTE $0xff // jmp 0x820 <columns+0x820>
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4874b162; WORD $0x1458; BYTE $0xb0 // vaddps (%rax,%r14,4), %zmm1, %zmm2
-	LONG $0x105e8d49 // leaq 0x10(%r14), %rbx
-	LONG $0x486c9162; WORD $0x1458; BYTE $0xb2 // vaddps (%r10,%r14,4), %zmm2, %zmm2
-	LONG $0x487c9162; WORD $0x1411; BYTE $0xb2 // vmovups %zmm2, (%r10,%r14,4)
-	LONG $0x20c68349 // addq $0x20, %r14
-	WORD $0x3949; BYTE $0xce // cmpq %rcx, %r14
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	WORD $0xdb7e // jle 0x910 <columns+0x910>
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	LONG $0xfef68e0f; WORD $0xffff // jle 0x834 <columns+0x834>
-	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	WORD $0xd929 // subl %ebx, %ecx
-	LONG $0x90348d4d // leaq (%r8,%rdx,4), %r14
-	WORD $0xe5d3 // shll %cl, %ebp
-	WORD $0xd5f7 // notl %ebp
-	LONG $0xcd92fbc5 // kmovd %ebp, %k1
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x9e // vmovups (%r14,%rbx,4), %zmm2 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd158 // vaddps %zmm1, %zmm2, %zmm2
-	LONG $0xfffebde9; BYTE $0xff // jmp 0x820 <columns+0x820>
+	LONG $0xfffedde9; BYTE $0xff // jmp 0x83e <columns+0x83e>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfeb48f0f; WORD $0xffff // jg 0x820 <columns+0x820>
+	LONG $0xfffee1e9; BYTE $0xff // jmp 0x852 <columns+0x852>
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -12631,24 +12685,22 @@ TEXT sumAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x19 <sum+0x19>
 	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x2ceb // jmp 0x45 <sum+0x45>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm0
-	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
-	LONG $0x487cb162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm0, %zmm0
-	LONG $0x487cb162; WORD $0x0411; BYTE $0x80 // vmovups %zmm0, (%rax,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xdb7e // jle 0x20 <sum+0x20>
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0x2e7e // jle 0x78 <sum+0x78>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x2f7c // jl 0x46 <sum+0x46>
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm0
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
+	LONG $0x487cf162; WORD $0x0458; BYTE $0xbe // vaddps (%rsi,%rdi,4), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0xb8 // vmovups %zmm0, (%rax,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	LONG $0x1ff88349 // cmpq $0x1f, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xda77 // ja 0x20 <sum+0x20>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x2c7e // jle 0x77 <sum+0x77>
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xf929 // subl %edi, %ecx
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
 	WORD $0xf741; BYTE $0xd0 // notl %r8d
 	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
@@ -12676,24 +12728,22 @@ TEXT axpyAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
 	LONG $0x08478b48 // movq 0x8(%rdi), %rax
 	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x1c <axpy+0x1c>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x29eb // jmp 0x45 <axpy+0x45>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm1
-	LONG $0x10778d48 // leaq 0x10(%rdi), %rsi
-	LONG $0x487df262; WORD $0x0ca8; BYTE $0xb8 // vfmadd213ps (%rax,%rdi,4), %zmm0, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb8 // vmovups %zmm1, (%rax,%rdi,4)
-	LONG $0x20c78348 // addq $0x20, %rdi
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0xdb7e // jle 0x20 <axpy+0x20>
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0x2a7e // jle 0x74 <axpy+0x74>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x2c7c // jl 0x46 <axpy+0x46>
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0xb2 // vmovups (%rdx,%rsi,4), %zmm1
+	LONG $0xf04f8d48 // leaq -0x10(%rdi), %rcx
+	LONG $0x487df262; WORD $0x0ca8; BYTE $0xb0 // vfmadd213ps (%rax,%rsi,4), %zmm0, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	LONG $0x1fff8348 // cmpq $0x1f, %rdi
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	WORD $0xda77 // ja 0x20 <axpy+0x20>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x287e // jle 0x73 <axpy+0x73>
 	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
-	WORD $0xf129 // subl %esi, %ecx
 	WORD $0xe7d3 // shll %cl, %edi
 	WORD $0xd7f7 // notl %edi
 	LONG $0xcf92fbc5 // kmovd %edi, %k1
@@ -12720,23 +12770,21 @@ TEXT scaleAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487df262; WORD $0x4718; BYTE $0x04 // vbroadcastss 0x10(%rdi), %zmm0
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x18 <scale+0x18>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x26eb // jmp 0x3e <scale+0x3e>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cf162; WORD $0x0c59; BYTE $0xb0 // vmulps (%rax,%rsi,4), %zmm0, %zmm1
-	LONG $0x10568d48 // leaq 0x10(%rsi), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb0 // vmovups %zmm1, (%rax,%rsi,4)
-	LONG $0x20c68348 // addq $0x20, %rsi
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0xe27e // jle 0x20 <scale+0x20>
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x237e // jle 0x66 <scale+0x66>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x297c // jl 0x3f <scale+0x3f>
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cf162; WORD $0x0c59; BYTE $0x90 // vmulps (%rax,%rdx,4), %zmm0, %zmm1
+	LONG $0xf04e8d48 // leaq -0x10(%rsi), %rcx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm1, (%rax,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ffe8348 // cmpq $0x1f, %rsi
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	WORD $0xe177 // ja 0x20 <scale+0x20>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x217e // jle 0x65 <scale+0x65>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xce92fbc5 // kmovd %esi, %k1
@@ -12771,37 +12819,57 @@ TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x6e79c1c4; BYTE $0xd8 // vmovd %r8d, %xmm3
 	LONG $0xc0efe1c5 // vpxor %xmm0, %xmm3, %xmm0
 	LONG $0x487df262; WORD $0xc058 // vpbroadcastd %xmm0, %zmm0
-	WORD $0x0a74 // je 0x44 <descend+0x44>
+	WORD $0x7b74 // je 0xb5 <descend+0xb5>
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x157d // jge 0x55 <descend+0x55>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x77eb // jmp 0xbb <descend+0xbb>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	LONG $0x00c88d0f; WORD $0x0000 // jge 0x116 <descend+0x116>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00011ae9; BYTE $0x00 // jmp 0x16f <descend+0x16f>
+	LONG $0x00d38c0f; WORD $0x0000 // jl 0x117 <descend+0x117>
 	LONG $0x487df262; WORD $0xda18 // vbroadcastss %xmm2, %zmm3
 	LONG $0x487df262; WORD $0xe118 // vbroadcastss %xmm1, %zmm4
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cb162; WORD $0x2c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm5
-	LONG $0x487cb162; WORD $0x3410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm6
-	LONG $0x487cb162; WORD $0x3c10; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm7
-	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0xb8 // vmovups (%rax,%rdi,4), %zmm5
+	LONG $0x487cf162; WORD $0x3410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm6
+	LONG $0x487cf162; WORD $0x3c10; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm7
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
 	LONG $0x4865f262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm3, %zmm6
 	LONG $0x485df262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm4, %zmm7
-	LONG $0x487cb162; WORD $0x3c11; BYTE $0x82 // vmovups %zmm7, (%rdx,%r8,4)
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xba // vmovups %zmm7, (%rdx,%rdi,4)
 	LONG $0x485df262; WORD $0xfea8 // vfmadd213ps %zmm6, %zmm4, %zmm7
 	LONG $0x487df262; WORD $0xfda8 // vfmadd213ps %zmm5, %zmm0, %zmm7
-	LONG $0x487cb162; WORD $0x3c11; BYTE $0x80 // vmovups %zmm7, (%rax,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xb57e // jle 0x70 <descend+0x70>
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	LONG $0x01048e0f; WORD $0x0000 // jle 0x1c8 <descend+0x1c8>
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xb8 // vmovups %zmm7, (%rax,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	LONG $0x1ff88349 // cmpq $0x1f, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xb477 // ja 0x60 <descend+0x60>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6d7f // jg 0x11e <descend+0x11e>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x00bb8c0f; WORD $0x0000 // jl 0x17a <descend+0x17a>
+	LONG $0x487df262; WORD $0xda18 // vbroadcastss %xmm2, %zmm3
+	LONG $0x487df262; WORD $0xe118 // vbroadcastss %xmm1, %zmm4
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0x487cf162; WORD $0x2c10; BYTE $0xb8 // vmovups (%rax,%rdi,4), %zmm5
+	LONG $0x487cf162; WORD $0x3410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm6
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
+	LONG $0x4865f262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm3, %zmm6
+	LONG $0x485df262; WORD $0x34b8; BYTE $0xba // vfmadd231ps (%rdx,%rdi,4), %zmm4, %zmm6
+	LONG $0x487cf162; WORD $0x3411; BYTE $0xba // vmovups %zmm6, (%rdx,%rdi,4)
+	LONG $0x487df262; WORD $0xf5a8 // vfmadd213ps %zmm5, %zmm0, %zmm6
+	LONG $0x487cf162; WORD $0x3411; BYTE $0xb8 // vmovups %zmm6, (%rax,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	LONG $0x1ff88349 // cmpq $0x1f, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xc077 // ja 0xd0 <descend+0xd0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x707f // jg 0x185 <descend+0x185>
+	WORD $0x9aeb // jmp 0xb1 <descend+0xb1>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x937e // jle 0xb1 <descend+0xb1>
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xf929 // subl %edi, %ecx
 	LONG $0x487df262; WORD $0xd218 // vbroadcastss %xmm2, %zmm2
 	LONG $0x487df262; WORD $0xc918 // vbroadcastss %xmm1, %zmm1
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
@@ -12814,27 +12882,14 @@ TEXT descendAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4875f262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm1, %zmm2
 	LONG $0x497cf162; WORD $0x1411; BYTE $0xba // vmovups %zmm2, (%rdx,%rdi,4) {%k1}
 	LONG $0x4875f262; WORD $0xd4a8 // vfmadd213ps %zmm4, %zmm1, %zmm2
-	LONG $0x0000a5e9; BYTE $0x00 // jmp 0x1bb <descend+0x1bb>
-	LONG $0x487df262; WORD $0xda18 // vbroadcastss %xmm2, %zmm3
-	LONG $0x487df262; WORD $0xe118 // vbroadcastss %xmm1, %zmm4
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cb162; WORD $0x2c10; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm5
-	LONG $0x487cb162; WORD $0x3410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm6
-	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
-	LONG $0x4865f262; WORD $0xf5b8 // vfmadd231ps %zmm5, %zmm3, %zmm6
-	LONG $0x485db262; WORD $0x34b8; BYTE $0x82 // vfmadd231ps (%rdx,%r8,4), %zmm4, %zmm6
-	LONG $0x487cb162; WORD $0x3411; BYTE $0x82 // vmovups %zmm6, (%rdx,%r8,4)
-	LONG $0x487df262; WORD $0xf5a8 // vfmadd213ps %zmm5, %zmm0, %zmm6
-	LONG $0x487cb162; WORD $0x3411; BYTE $0x80 // vmovups %zmm6, (%rax,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xc17e // jle 0x130 <descend+0x130>
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0x547e // jle 0x1c8 <descend+0x1c8>
+	LONG $0x487df262; WORD $0xd3a8 // vfmadd213ps %zmm3, %zmm0, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%rdi,4) {%k1}
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff2c8e0f; WORD $0xffff // jle 0xb1 <descend+0xb1>
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xf929 // subl %edi, %ecx
 	LONG $0x487df262; WORD $0xd218 // vbroadcastss %xmm2, %zmm2
 	LONG $0x487df262; WORD $0xc918 // vbroadcastss %xmm1, %zmm1
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
@@ -12869,27 +12924,25 @@ TEXT maskAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	LONG $0x10478b48 // movq 0x10(%rdi), %rax
 	LONG $0x184f8b48 // movq 0x18(%rdi), %rcx
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x047d // jge 0x20 <mask+0x20>
 	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x43eb // jmp 0x63 <mask+0x63>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x467c // jl 0x64 <mask+0x64>
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487cb162; WORD $0x1410; BYTE $0x82 // vmovups (%rdx,%r8,4), %zmm2
-	LONG $0x10788d49 // leaq 0x10(%r8), %rdi
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1410; BYTE $0xba // vmovups (%rdx,%rdi,4), %zmm2
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
 	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
 	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
-	LONG $0xc97cb162; WORD $0x1410; BYTE $0x86 // vmovups (%rsi,%r8,4), %zmm2 {%k1} {z}
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x80 // vmovups %zmm2, (%rax,%r8,4)
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xcd7e // jle 0x30 <mask+0x30>
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0x407e // jle 0xa8 <mask+0xa8>
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0xbe // vmovups (%rsi,%rdi,4), %zmm2 {%k1} {z}
+	LONG $0x487cf162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm2, (%rax,%rdi,4)
+	LONG $0x10c78348 // addq $0x10, %rdi
+	LONG $0x1ff88349 // cmpq $0x1f, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xcc77 // ja 0x30 <mask+0x30>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x3e7e // jle 0xa7 <mask+0xa7>
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xf929 // subl %edi, %ecx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
 	WORD $0xf741; BYTE $0xd0 // notl %r8d
@@ -12923,66 +12976,191 @@ TEXT maxPoolAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0x20ec8348 // subq $0x20, %rsp
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
 	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
-	LONG $0x10fa8348 // cmpq $0x10, %rdx
-	LONG $0x022a8d0f; WORD $0x0000 // jge 0x24b <maxPool+0x24b>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x394c; BYTE $0xca // cmpq %r9, %rdx
-	LONG $0x04828e0f; WORD $0x0000 // jle 0x4af <maxPool+0x4af>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	LONG $0x025a8c0f; WORD $0x0000 // jl 0x27b <maxPool+0x27b>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x38eb // jmp 0x67 <maxPool+0x67>
+	BYTE $0x90 // nop
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x10 // movq 0x10(%rsp), %rsi
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x08478b48 // movq 0x8(%rdi), %rax
+	LONG $0xf04e8d48 // leaq -0x10(%rsi), %rcx
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x80 // vmovups %zmm1, (%rax,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x1ffe8348 // cmpq $0x1f, %rsi
+	LONG $0x02178e0f; WORD $0x0000 // jle 0x27e <maxPool+0x27e>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x204f8b4c // movq 0x20(%rdi), %r9
+	LONG $0x2404894c // movq %r8, (%rsp)
+	LONG $0x24548948; BYTE $0x18 // movq %rdx, 0x18(%rsp)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x487cb162; WORD $0x0c10; BYTE $0x81 // vmovups (%rcx,%r8,4), %zmm1
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xa87e // jle 0x30 <maxPool+0x30>
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x9f7e // jle 0x30 <maxPool+0x30>
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	LONG $0x10778b4c // movq 0x10(%rdi), %r14
+	LONG $0x811c8d4e // leaq (%rcx,%r8,4), %r11
+	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
+	WORD $0x8945; BYTE $0xd7 // movl %r10d, %r15d
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x07e78341 // andl $0x7, %r15d
+	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
+	WORD $0x2149; BYTE $0xc0 // andq %rax, %r8
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xf5 // movq %r14, %rbp
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	QUAD $0x000000009d2c8d4c // leaq (,%rbx,4), %r13
+	LONG $0x05e5c148 // shlq $0x5, %rbp
+	LONG $0x36148d4b // leaq (%r14,%r14), %rdx
+	WORD $0x1deb // jmp 0xef <maxPool+0xef>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	LONG $0xff41840f; WORD $0xffff // je 0x30 <maxPool+0x30>
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	WORD $0x1b73 // jae 0x110 <maxPool+0x110>
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0xf0af0f48 // imulq %rax, %rsi
+	LONG $0xb3348d49 // leaq (%r11,%rsi,4), %rsi
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x013c850f; WORD $0x0000 // jne 0x245 <maxPool+0x245>
+	WORD $0xd5eb // jmp 0xe0 <maxPool+0xe0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1710 // vmovups (%rdi), %zmm2
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	LONG $0x487cb162; WORD $0x1c10; BYTE $0x36 // vmovups (%rsi,%r14), %zmm3
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm4
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
+	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cd162; WORD $0x1c10; BYTE $0x3e // vmovups (%r14,%rdi), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm4
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cd162; WORD $0x1c10; BYTE $0x3e // vmovups (%r14,%rdi), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x487cd162; WORD $0x2410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm4
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0x487cd162; WORD $0x1c10; BYTE $0x3e // vmovups (%r14,%rdi), %zmm3
+	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
+	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	LONG $0xf8c48349 // addq $-0x8, %r12
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
+	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
+	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
+	LONG $0xfee7850f; WORD $0xffff // jne 0x120 <maxPool+0x120>
+	WORD $0x0148; BYTE $0xee // addq %rbp, %rsi
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0xfe9b840f; WORD $0xffff // je 0xe0 <maxPool+0xe0>
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x1610 // vmovups (%rsi), %zmm2
+	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
+	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
+	LONG $0xc945fcc5 // korw %k1, %k0, %k1
+	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
+	WORD $0xda75 // jne 0x250 <maxPool+0x250>
+	LONG $0xfffe65e9; BYTE $0xff // jmp 0xe0 <maxPool+0xe0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x02288e0f; WORD $0x0000 // jle 0x4af <maxPool+0x4af>
 	WORD $0x8b48; BYTE $0x07 // movq (%rdi), %rax
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0x2944; BYTE $0xc9 // subl %r9d, %ecx
-	LONG $0x20778b48 // movq 0x20(%rdi), %rsi
-	LONG $0x240c894c // movq %r9, (%rsp)
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0xc97cb162; WORD $0x0410; BYTE $0x88 // vmovups (%rax,%r9,4), %zmm0 {%k1} {z}
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x043d8e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
+	LONG $0x2404894c // movq %r8, (%rsp)
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc97cb162; WORD $0x0410; BYTE $0x80 // vmovups (%rax,%r8,4), %zmm0 {%k1} {z}
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x01ec8e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
 	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x04308e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
-	LONG $0x88048d4e // leaq (%rax,%r9,4), %r8
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x01df8e0f; WORD $0x0000 // jle 0x49b <maxPool+0x49b>
+	LONG $0x80348d4a // leaq (%rax,%r8,4), %rsi
+	LONG $0x18478b4c // movq 0x18(%rdi), %r8
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
 	QUAD $0xfffffffffff8bb49; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r11
-	LONG $0x02e2c148 // shlq $0x2, %rdx
 	WORD $0x8941; BYTE $0xca // movl %ecx, %r10d
 	LONG $0x07e28341 // andl $0x7, %r10d
-	LONG $0x05e6c149 // shlq $0x5, %r14
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
 	WORD $0x2149; BYTE $0xcb // andq %rcx, %r11
-	LONG $0x12248d4c // leaq (%rdx,%rdx), %r12
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	QUAD $0x000000008d1c8d4a // leaq (,%r9,4), %rbx
-	WORD $0x15eb // jmp 0xbf <maxPool+0xbf>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	QUAD $0x00000000851c8d4a // leaq (,%r8,4), %rbx
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x09248d4f // leaq (%r9,%r9), %r12
+	WORD $0x10eb // jmp 0x30f <maxPool+0x30f>
+	BYTE $0x90 // nop
 	WORD $0xff49; BYTE $0xc7 // incq %r15
 	WORD $0x0149; BYTE $0xdd // addq %rbx, %r13
-	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
-	LONG $0x03dc840f; WORD $0x0000 // je 0x49b <maxPool+0x49b>
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	LONG $0x018c840f; WORD $0x0000 // je 0x49b <maxPool+0x49b>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x1b73 // jae 0xe0 <maxPool+0xe0>
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x1b73 // jae 0x330 <maxPool+0x330>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	LONG $0xc7af0f49 // imulq %r15, %rax
-	LONG $0x80048d49 // leaq (%r8,%rax,4), %rax
+	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x013d850f; WORD $0x0000 // jne 0x216 <maxPool+0x216>
-	WORD $0xd5eb // jmp 0xb0 <maxPool+0xb0>
+	LONG $0x013d850f; WORD $0x0000 // jne 0x466 <maxPool+0x466>
+	WORD $0xd5eb // jmp 0x300 <maxPool+0x300>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
 	WORD $0x894c; BYTE $0xed // movq %r13, %rbp
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cf162; WORD $0x5510; BYTE $0x00 // vmovups (%rbp), %zmm2 {%k1} {z}
 	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x10 // vmovups (%rax,%rdx), %zmm3 {%k1} {z}
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x08 // vmovups (%rax,%r9), %zmm3 {%k1} {z}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x29 // vmovups (%r9,%rbp), %zmm4 {%k1} {z}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
 	LONG $0x487cf162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k0
 	LONG $0x486cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm2, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
@@ -12991,31 +13169,31 @@ TEXT maxPoolAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x29 // vmovups (%r9,%rbp), %zmm3 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
 	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc428 // vmovaps %zmm4, %zmm0 {%k2}
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x29 // vmovups (%r9,%rbp), %zmm4 {%k1} {z}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
 	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
 	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x29 // vmovups (%r9,%rbp), %zmm3 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
 	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc428 // vmovaps %zmm4, %zmm0 {%k2}
-	LONG $0xc97cf162; WORD $0x2410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm4 {%k1} {z}
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x29 // vmovups (%r9,%rbp), %zmm4 {%k1} {z}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
 	LONG $0x487cf162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm0, %k0
 	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
-	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x29 // vmovups (%r9,%rbp), %zmm3 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm0, %k0
 	LONG $0x485cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm4, %k2
 	WORD $0x014c; BYTE $0xe5 // addq %r12, %rbp
@@ -13026,144 +13204,19 @@ TEXT maxPoolAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4864f162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm3, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc328 // vmovaps %zmm3, %zmm0 {%k2}
-	LONG $0xfee6850f; WORD $0xffff // jne 0xf0 <maxPool+0xf0>
+	LONG $0xfee6850f; WORD $0xffff // jne 0x340 <maxPool+0x340>
 	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xfe9a840f; WORD $0xffff // je 0xb0 <maxPool+0xb0>
+	LONG $0xfe9a840f; WORD $0xffff // je 0x300 <maxPool+0x300>
 	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0xc97cf162; WORD $0x1010 // vmovups (%rax), %zmm2 {%k1} {z}
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
 	WORD $0xff48; BYTE $0xcf // decq %rdi
 	LONG $0x487cf162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm0, %k0
 	LONG $0x486cf162; WORD $0xd1c2; BYTE $0x03 // vcmpunordps %zmm1, %zmm2, %k2
 	LONG $0xd245fcc5 // korw %k2, %k0, %k2
 	LONG $0x4a7cf162; WORD $0xc228 // vmovaps %zmm2, %zmm0 {%k2}
-	WORD $0xda75 // jne 0x220 <maxPool+0x220>
-	LONG $0xfffe65e9; BYTE $0xff // jmp 0xb0 <maxPool+0xb0>
-	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	WORD $0x38eb // jmp 0x293 <maxPool+0x293>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
-	LONG $0x240c8b4c // movq (%rsp), %r9
-	LONG $0x08478b48 // movq 0x8(%rdi), %rax
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x88 // vmovups %zmm1, (%rax,%rcx,4)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x10418d49 // leaq 0x10(%r9), %rax
-	LONG $0x10578b48 // movq 0x10(%rdi), %rdx
-	LONG $0x40c18348 // addq $0x40, %rcx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	LONG $0xfd918f0f; WORD $0xffff // jg 0x24 <maxPool+0x24>
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	WORD $0x8b4c; BYTE $0x0f // movq (%rdi), %r9
-	LONG $0x20578b4c // movq 0x20(%rdi), %r10
-	LONG $0x24048948 // movq %rax, (%rsp)
-	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
-	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb1 // vmovups (%r9,%rsi,4), %zmm1
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xa97e // jle 0x260 <maxPool+0x260>
-	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xa07e // jle 0x260 <maxPool+0x260>
-	LONG $0x18778b4c // movq 0x18(%rdi), %r14
-	WORD $0x8948; BYTE $0xd5 // movq %rdx, %rbp
-	LONG $0xb11c8d49 // leaq (%r9,%rsi,4), %rbx
-	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0x8945; BYTE $0xdf // movl %r11d, %r15d
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	LONG $0x07e78341 // andl $0x7, %r15d
-	LONG $0x05e5c148 // shlq $0x5, %rbp
-	WORD $0x2148; BYTE $0xc7 // andq %rax, %rdi
-	LONG $0x120c8d48 // leaq (%rdx,%rdx), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00000000b52c8d4e // leaq (,%r14,4), %r13
-	WORD $0x12eb // jmp 0x30f <maxPool+0x30f>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
-	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
-	LONG $0xff51840f; WORD $0xffff // je 0x260 <maxPool+0x260>
-	LONG $0x08fb8349 // cmpq $0x8, %r11
-	WORD $0x1b73 // jae 0x330 <maxPool+0x330>
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0xf0af0f48 // imulq %rax, %rsi
-	LONG $0xb3348d48 // leaq (%rbx,%rsi,4), %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x013c850f; WORD $0x0000 // jne 0x465 <maxPool+0x465>
-	WORD $0xd5eb // jmp 0x300 <maxPool+0x300>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x1010 // vmovups (%r8), %zmm2
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x487cf162; WORD $0x1c10; BYTE $0x16 // vmovups (%rsi,%rdx), %zmm3
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
-	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
-	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
-	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
-	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
-	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
-	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
-	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
-	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
-	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
-	LONG $0x487cb162; WORD $0x2410; BYTE $0x02 // vmovups (%rdx,%r8), %zmm4
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
-	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
-	LONG $0x487cb162; WORD $0x1c10; BYTE $0x02 // vmovups (%rdx,%r8), %zmm3
-	LONG $0x4874f162; WORD $0xc4c2; BYTE $0x01 // vcmpltps %zmm4, %zmm1, %k0
-	LONG $0x485cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm4, %k1
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	LONG $0xf8c48349 // addq $-0x8, %r12
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcc28 // vmovaps %zmm4, %zmm1 {%k1}
-	LONG $0x4874f162; WORD $0xc3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k0
-	LONG $0x4864f162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm3, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xcb28 // vmovaps %zmm3, %zmm1 {%k1}
-	LONG $0xfee7850f; WORD $0xffff // jne 0x340 <maxPool+0x340>
-	WORD $0x0148; BYTE $0xee // addq %rbp, %rsi
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0xfe9b840f; WORD $0xffff // je 0x300 <maxPool+0x300>
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487cf162; WORD $0x1610 // vmovups (%rsi), %zmm2
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0x4874f162; WORD $0xc2c2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k0
-	LONG $0x486cf162; WORD $0xc8c2; BYTE $0x03 // vcmpunordps %zmm0, %zmm2, %k1
-	LONG $0xc945fcc5 // korw %k1, %k0, %k1
-	LONG $0x497cf162; WORD $0xca28 // vmovaps %zmm2, %zmm1 {%k1}
 	WORD $0xda75 // jne 0x470 <maxPool+0x470>
 	LONG $0xfffe65e9; BYTE $0xff // jmp 0x300 <maxPool+0x300>
 	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
@@ -13195,77 +13248,69 @@ TEXT ·maxPoolDXAVX512(SB), 0, $256-8
 TEXT maxPoolDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
 	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x077d // jge 0x11 <maxPoolDX+0x11>
+	LONG $0x00dd8c0f; WORD $0x0000 // jl 0xeb <maxPoolDX+0xeb>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x0000f7e9; BYTE $0x00 // jmp 0x108 <maxPoolDX+0x108>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x00d08e0f; WORD $0x0000 // jle 0xee <maxPoolDX+0xee>
-	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x15eb // jmp 0x3d <maxPoolDX+0x3d>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x10408d4c // leaq 0x10(%rax), %r8
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	LONG $0x00cb8f0f; WORD $0x0000 // jg 0x108 <maxPoolDX+0x108>
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xe87e // jle 0x30 <maxPoolDX+0x30>
-	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0xdf7e // jle 0x30 <maxPoolDX+0x30>
-	LONG $0x08478b4c // movq 0x8(%rdi), %r8
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01a48e0f; WORD $0x0000 // jle 0x1c1 <maxPoolDX+0x1c1>
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x23eb // jmp 0x45 <maxPoolDX+0x45>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xf04a8d48 // leaq -0x10(%rdx), %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x00a88e0f; WORD $0x0000 // jle 0xed <maxPoolDX+0xed>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0xe67e // jle 0x30 <maxPoolDX+0x30>
+	LONG $0x38478b4c // movq 0x38(%rdi), %r8
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xdd7e // jle 0x30 <maxPoolDX+0x30>
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
 	LONG $0x486df362; WORD $0xd225; BYTE $0xff // vpternlogd $0xff, %zmm2, %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x0410; BYTE $0xb0 // vmovups (%r8,%rsi,4), %zmm0
-	LONG $0x487cd162; WORD $0x0c10; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm1
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	WORD $0x15eb // jmp 0x88 <maxPoolDX+0x88>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm1
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x14eb // jmp 0x88 <maxPoolDX+0x88>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
 	WORD $0xa87d // jge 0x30 <maxPoolDX+0x30>
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
 	WORD $0xf37e // jle 0x80 <maxPoolDX+0x80>
-	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0xd0af0f49 // imulq %r8, %rdx
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xf1af0f48 // imulq %rcx, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	QUAD $0x00910cc2487cf162 // vcmpeqps (%rcx,%rdx,4), %zmm0, %k1
-	LONG $0x487cd162; WORD $0x2410; BYTE $0x91 // vmovups (%r9,%rdx,4), %zmm4
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	QUAD $0x00b00cc2487cd162 // vcmpeqps (%r8,%rsi,4), %zmm0, %k1
+	LONG $0x487cd162; WORD $0x2410; BYTE $0xb2 // vmovups (%r10,%rsi,4), %zmm4
 	LONG $0xc97df162; WORD $0xda6f // vmovdqa32 %zmm2, %zmm3 {%k1} {z}
 	LONG $0x487ef262; WORD $0xcb39 // vpmovd2m %zmm3, %k1
 	LONG $0x4865f162; WORD $0xd2ef // vpxord %zmm2, %zmm3, %zmm2
 	LONG $0x4974f162; WORD $0xe458 // vaddps %zmm4, %zmm1, %zmm4 {%k1}
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x91 // vmovups %zmm4, (%r9,%rdx,4)
-	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0x394d; BYTE $0xca // cmpq %r9, %r10
-	WORD $0xb87c // jl 0xa0 <maxPoolDX+0xa0>
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	WORD $0x92eb // jmp 0x80 <maxPoolDX+0x80>
-	LONG $0x20f98348 // cmpq $0x20, %rcx
-	LONG $0x00001fba; BYTE $0x00 // movl $0x1f, %edx
-	QUAD $0xfffffffffff0b848; WORD $0x7fff // movabsq $0x7ffffffffffffff0, %rax
-	LONG $0xd1430f48 // cmovaeq %rcx, %rdx
-	WORD $0x2148; BYTE $0xd0 // andq %rdx, %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0x00c08e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x487cd162; WORD $0x2411; BYTE $0xb2 // vmovups %zmm4, (%r10,%rsi,4)
+	LONG $0x20770348 // addq 0x20(%rdi), %rsi
+	LONG $0x38478b4c // movq 0x38(%rdi), %r8
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xbb7c // jl 0xa0 <maxPoolDX+0xa0>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	WORD $0x95eb // jmp 0x80 <maxPoolDX+0x80>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00f28e0f; WORD $0x0000 // jle 0x1e8 <maxPoolDX+0x1e8>
 	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
 	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0xc129 // subl %eax, %ecx
 	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00a88e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x00dc8e0f; WORD $0x0000 // jle 0x1e8 <maxPoolDX+0x1e8>
 	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x009b8e0f; WORD $0x0000 // jle 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x00cf8e0f; WORD $0x0000 // jle 0x1e8 <maxPoolDX+0x1e8>
 	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
 	LONG $0x104f8b4c // movq 0x10(%rdi), %r9
 	WORD $0xf741; BYTE $0xd0 // notl %r8d
@@ -13274,18 +13319,18 @@ TEXT maxPoolDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0410; BYTE $0x81 // vmovups (%rcx,%rax,4), %zmm0 {%k1} {z}
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x81 // vmovups (%r9,%rax,4), %zmm1 {%k1} {z}
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x09eb // jmp 0x168 <maxPoolDX+0x168>
-	BYTE $0x90 // nop
+	WORD $0x1aeb // jmp 0x15c <maxPoolDX+0x15c>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0x697d // jge 0x1d1 <maxPoolDX+0x1d1>
+	LONG $0x008c8d0f; WORD $0x0000 // jge 0x1e8 <maxPoolDX+0x1e8>
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xf37e // jle 0x160 <maxPoolDX+0x160>
+	WORD $0xef7e // jle 0x150 <maxPoolDX+0x150>
 	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0xf1af0f48 // imulq %rcx, %rsi
 	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	BYTE $0x90 // nop
 	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
 	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
 	WORD $0xff49; BYTE $0xc0 // incq %r8
@@ -13300,9 +13345,19 @@ TEXT maxPoolDXAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x20770348 // addq 0x20(%rdi), %rsi
 	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
 	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0xb57c // jl 0x180 <maxPoolDX+0x180>
+	WORD $0xb57c // jl 0x170 <maxPoolDX+0x170>
 	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	WORD $0x8feb // jmp 0x160 <maxPoolDX+0x160>
+	WORD $0x8feb // jmp 0x150 <maxPoolDX+0x150>
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x1fea8348 // subq $0x1f, %rdx
+	LONG $0xc2430f48 // cmovaeq %rdx, %rax
+	LONG $0x0fc08348 // addq $0xf, %rax
+	LONG $0xf0e08348 // andq $-0x10, %rax
+	WORD $0x2948; BYTE $0xc1 // subq %rax, %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0xf0c18348 // addq $-0x10, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff0e8f0f; WORD $0xffff // jg 0xf6 <maxPoolDX+0xf6>
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
 	MOVQ R12, SP
@@ -13325,36 +13380,36 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x90ec8148; WORD $0x0000; BYTE $0x00 // subq $0x90, %rsp
+	LONG $0x98ec8148; WORD $0x0000; BYTE $0x00 // subq $0x98, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x38678b4c // movq 0x38(%rdi), %r12
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
 	LONG $0x10778b4c // movq 0x10(%rdi), %r14
 	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
 	LONG $0x60478b48 // movq 0x60(%rdi), %rax
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x094c; BYTE $0xe1 // orq %r12, %rcx
+	WORD $0x094c; BYTE $0xc9 // orq %r9, %rcx
 	LONG $0x20e9c148 // shrq $0x20, %rcx
 	WORD $0x0c74 // je 0x3e <patches+0x3e>
 	WORD $0x9948 // cqto
-	WORD $0xf749; BYTE $0xfc // idivq %r12
+	WORD $0xf749; BYTE $0xf9 // idivq %r9
 	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
 	WORD $0x0aeb // jmp 0x48 <patches+0x48>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf741; BYTE $0xf4 // divl %r12d
+	WORD $0xf741; BYTE $0xf1 // divl %r9d
 	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
 	LONG $0x24048948 // movq %rax, (%rsp)
 	LONG $0x68478b48 // movq 0x68(%rdi), %rax
 	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	LONG $0x04448d49; BYTE $0xff // leaq -0x1(%r12,%rax), %rax
+	LONG $0x01448d49; BYTE $0xff // leaq -0x1(%r9,%rax), %rax
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x094c; BYTE $0xe1 // orq %r12, %rcx
+	WORD $0x094c; BYTE $0xc9 // orq %r9, %rcx
 	LONG $0x20e9c148 // shrq $0x20, %rcx
 	WORD $0x0774 // je 0x6d <patches+0x6d>
 	WORD $0x9948 // cqto
-	WORD $0xf749; BYTE $0xfc // idivq %r12
+	WORD $0xf749; BYTE $0xf9 // idivq %r9
 	WORD $0x05eb // jmp 0x72 <patches+0x72>
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0xf741; BYTE $0xf4 // divl %r12d
+	WORD $0xf741; BYTE $0xf1 // divl %r9d
 	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
 	LONG $0x50478b4c // movq 0x50(%rdi), %r8
 	LONG $0x24448948; BYTE $0x08 // movq %rax, 0x8(%rsp)
@@ -13365,23 +13420,23 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xf9 // idivq %rcx
-	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
 	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
 	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0x1f7c // jl 0xc1 <patches+0xc1>
-	LONG $0x0003abe9; BYTE $0x00 // jmp 0x452 <patches+0x452>
+	WORD $0x1e7c // jl 0xc0 <patches+0xc0>
+	LONG $0x0003c4e9; BYTE $0x00 // jmp 0x46b <patches+0x46b>
 	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf1f7 // divl %ecx
-	WORD $0x8941; BYTE $0xd2 // movl %edx, %r10d
-	WORD $0x8941; BYTE $0xc1 // movl %eax, %r9d
+	WORD $0xd389 // movl %edx, %ebx
+	WORD $0x8941; BYTE $0xc2 // movl %eax, %r10d
 	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
 	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	LONG $0x03918d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x03ab8d0f; WORD $0x0000 // jge 0x46b <patches+0x46b>
 	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
 	LONG $0x24043948 // cmpq %rax, (%rsp)
-	LONG $0x03828d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x039c8d0f; WORD $0x0000 // jge 0x46b <patches+0x46b>
 	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
 	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
 	LONG $0x085f8b4c // movq 0x8(%rdi), %r11
@@ -13390,7 +13445,7 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xff48; BYTE $0xc8 // decq %rax
 	LONG $0xceaf0f49 // imulq %r14, %rcx
 	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
-	LONG $0xc4af0f49 // imulq %r12, %rax
+	LONG $0xc1af0f49 // imulq %r9, %rax
 	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
 	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
 	LONG $0x24442948; BYTE $0x30 // subq %rax, 0x30(%rsp)
@@ -13398,43 +13453,43 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
 	QUAD $0x0000000085048d48 // leaq (,%rax,4), %rax
 	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	WORD $0x27eb // jmp 0x14b <patches+0x14b>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x27eb // jmp 0x14a <patches+0x14a>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x58778b48 // movq 0x58(%rdi), %rsi
-	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x0000ba41; WORD $0x0000 // movl $0x0, %r10d
+	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x000000bb; BYTE $0x00 // movl $0x0, %ebx
 	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	LONG $0x03078d0f; WORD $0x0000 // jge 0x452 <patches+0x452>
+	LONG $0x03218d0f; WORD $0x0000 // jge 0x46b <patches+0x46b>
 	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
 	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1574 // je 0x170 <patches+0x170>
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x1674 // je 0x170 <patches+0x170>
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xf9 // idivq %rcx
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x11eb // jmp 0x179 <patches+0x179>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8944; BYTE $0xc8 // movl %r9d, %eax
+	WORD $0x12eb // jmp 0x179 <patches+0x179>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf1f7 // divl %ecx
 	WORD $0xc189 // movl %eax, %ecx
 	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	WORD $0x294c; BYTE $0xc3 // subq %r8, %rbx
-	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
-	WORD $0x3948; BYTE $0xc3 // cmpq %rax, %rbx
-	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
-	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
-	WORD $0x3949; BYTE $0xda // cmpq %rbx, %r10
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0x294d; BYTE $0xc7 // subq %r8, %r15
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x3949; BYTE $0xc7 // cmpq %rax, %r15
+	LONG $0xf84d0f4c // cmovgeq %rax, %r15
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	WORD $0x394c; BYTE $0xfb // cmpq %r15, %rbx
 	WORD $0xa27d // jge 0x139 <patches+0x139>
 	LONG $0x57af0f48; BYTE $0x40 // imulq 0x40(%rdi), %rdx
 	LONG $0x4faf0f48; BYTE $0x18 // imulq 0x18(%rdi), %rcx
 	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
 	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
-	LONG $0x244c894c; BYTE $0x40 // movq %r9, 0x40(%rsp)
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
 	LONG $0x48572b48 // subq 0x48(%rdi), %rdx
 	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
 	WORD $0x0148; BYTE $0xd1 // addq %rdx, %rcx
@@ -13443,158 +13498,166 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
 	LONG $0x44af0f48; WORD $0x1024 // imulq 0x10(%rsp), %rax
 	LONG $0x8e0c8d48 // leaq (%rsi,%rcx,4), %rcx
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
 	WORD $0x2eeb // jmp 0x210 <patches+0x210>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
 	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	LONG $0x24543b4c; BYTE $0x50 // cmpq 0x50(%rsp), %r10
+	LONG $0x245c3b48; BYTE $0x50 // cmpq 0x50(%rsp), %rbx
 	LONG $0xff208d0f; WORD $0xffff // jge 0x130 <patches+0x130>
 	LONG $0x40578b48 // movq 0x40(%rdi), %rdx
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
 	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
 	LONG $0x24048b4c // movq (%rsp), %r8
-	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
-	LONG $0xd2af0f49 // imulq %r10, %rdx
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0xd3af0f48 // imulq %rbx, %rdx
 	LONG $0x48572b48 // subq 0x48(%rdi), %rdx
-	LONG $0x207f8b48 // movq 0x20(%rdi), %rdi
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
 	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	WORD $0xf748; BYTE $0xd9 // negq %rcx
-	LONG $0x3ff8c148 // sarq $0x3f, %rax
-	LONG $0x22348d4a // leaq (%rdx,%r12), %rsi
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	WORD $0x2949; BYTE $0xd1 // subq %rdx, %r9
-	WORD $0x2148; BYTE $0xc8 // andq %rcx, %rax
-	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
-	LONG $0xcc4e0f4d // cmovleq %r12, %r9
-	WORD $0x24eb // jmp 0x27a <patches+0x27a>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xa31c8d4f // leaq (%r11,%r12,4), %r11
-	LONG $0x245c0348; BYTE $0x78 // addq 0x78(%rsp), %rbx
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0xf748; BYTE $0xd8 // negq %rax
+	LONG $0x3fffc149 // sarq $0x3f, %r15
+	LONG $0x0a348d4a // leaq (%rdx,%r9), %rsi
+	WORD $0x2948; BYTE $0xd7 // subq %rdx, %rdi
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
+	WORD $0x2149; BYTE $0xc7 // andq %rax, %r15
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0xf94e0f49 // cmovleq %r9, %rdi
+	WORD $0x1ceb // jmp 0x27a <patches+0x27a>
+	WORD $0x9066 // nop
+	LONG $0x831c8d4d // leaq (%r11,%rax,4), %r11
+	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
 	LONG $0x24443b4c; BYTE $0x08 // cmpq 0x8(%rsp), %r8
 	LONG $0xff768d0f; WORD $0xffff // jge 0x1f0 <patches+0x1f0>
 	LONG $0x24043b4c // cmpq (%rsp), %r8
 	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
-	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
 	LONG $0x4c440f48; WORD $0x2824 // cmoveq 0x28(%rsp), %rcx
 	QUAD $0x0000008024843b4c // cmpq 0x80(%rsp), %r8
-	LONG $0x64440f4c; WORD $0x3024 // cmoveq 0x30(%rsp), %r12
-	QUAD $0x0000008824bc0348 // addq 0x88(%rsp), %rdi
-	WORD $0x2478 // js 0x2cb <patches+0x2cb>
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	WORD $0x394d; BYTE $0xcc // cmpq %r9, %r12
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0xec4c0f4d // cmovlq %r12, %r13
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	LONG $0xf94f0f4c // cmovgq %rcx, %r15
-	LONG $0x187a3b49 // cmpq 0x18(%r10), %rdi
-	WORD $0x057d // jge 0x2cb <patches+0x2cb>
-	WORD $0x394d; BYTE $0xef // cmpq %r13, %r15
-	WORD $0x067c // jl 0x2d1 <patches+0x2d1>
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	WORD $0x2948; BYTE $0xcf // subq %rcx, %rdi
-	WORD $0x637e // jle 0x33c <patches+0x33c>
-	LONG $0xfeaf0f49 // imulq %r14, %rdi
-	LONG $0x10ff8348 // cmpq $0x10, %rdi
-	WORD $0x0d7d // jge 0x2f0 <patches+0x2f0>
+	LONG $0x44440f48; WORD $0x3024 // cmoveq 0x30(%rsp), %rax
+	QUAD $0x000000882494034c // addq 0x88(%rsp), %r10
+	WORD $0x2478 // js 0x2ce <patches+0x2ce>
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0xc84c0f4c // cmovlq %rax, %r9
+	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
+	LONG $0xe94f0f4c // cmovgq %rcx, %r13
+	LONG $0x18533b4c // cmpq 0x18(%rbx), %r10
+	WORD $0x057d // jge 0x2ce <patches+0x2ce>
+	WORD $0x394d; BYTE $0xcd // cmpq %r9, %r13
+	WORD $0x067c // jl 0x2d4 <patches+0x2d4>
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	WORD $0x2949; BYTE $0xcc // subq %rcx, %r12
+	WORD $0x4d7e // jle 0x329 <patches+0x329>
+	LONG $0xe6af0f4d // imulq %r14, %r12
+	LONG $0x10fc8349 // cmpq $0x10, %r12
+	LONG $0x01368c0f; WORD $0x0000 // jl 0x420 <patches+0x420>
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
 	WORD $0xed31 // xorl %ebp, %ebp
-	WORD $0x30eb // jmp 0x317 <patches+0x317>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x8b // vmovups %zmm0, (%r11,%rcx,4)
-	LONG $0x10698d48 // leaq 0x10(%rcx), %rbp
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0x8948; BYTE $0xe9 // movq %rbp, %rcx
-	WORD $0xe97e // jle 0x300 <patches+0x300>
-	WORD $0x3948; BYTE $0xef // cmpq %rbp, %rdi
-	WORD $0x1c7e // jle 0x338 <patches+0x338>
+	BYTE $0x90 // nop
+	LONG $0x487cd162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%r11,%rbp,4)
+	LONG $0xf04a8d49 // leaq -0x10(%r10), %rcx
+	LONG $0x10c58348 // addq $0x10, %rbp
+	LONG $0x1ffa8349 // cmpq $0x1f, %r10
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	WORD $0xe877 // ja 0x2f0 <patches+0x2f0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x187e // jle 0x325 <patches+0x325>
 	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
-	WORD $0xf989 // movl %edi, %ecx
-	WORD $0xe929 // subl %ebp, %ecx
 	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
 	WORD $0xf741; BYTE $0xd2 // notl %r10d
 	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
 	LONG $0x497cd162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%r11,%rbp,4) {%k1}
-	LONG $0xbb1c8d4d // leaq (%r11,%rdi,4), %r11
-	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
-	WORD $0x294c; BYTE $0xff // subq %r15, %rdi
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	LONG $0xfeaf0f49 // imulq %r14, %rdi
-	LONG $0x10ff8348 // cmpq $0x10, %rdi
-	WORD $0x117d // jge 0x360 <patches+0x360>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x4aeb // jmp 0x39e <patches+0x39e>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0xa31c8d4f // leaq (%r11,%r12,4), %r11
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	WORD $0x294c; BYTE $0xeb // subq %r13, %rbx
+	QUAD $0x0000009024ac034c // addq 0x90(%rsp), %r13
+	LONG $0xdeaf0f49 // imulq %r14, %rbx
+	LONG $0x10fb8348 // cmpq $0x10, %rbx
+	LONG $0x00cb8c0f; WORD $0x0000 // jl 0x410 <patches+0x410>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
 	WORD $0xed31 // xorl %ebp, %ebp
-	LONG $0xb90c8d4a // leaq (%rcx,%r15,4), %rcx
-	LONG $0xceaf0f49 // imulq %r14, %rcx
-	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0xa9 // vmovups (%rcx,%rbp,4), %zmm1
-	LONG $0x10558d4c // leaq 0x10(%rbp), %r10
+	LONG $0xa9148d4e // leaq (%rcx,%r13,4), %r10
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0xd6af0f4d // imulq %r14, %r10
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0c10; BYTE $0xaa // vmovups (%r10,%rbp,4), %zmm1
+	LONG $0xf0618d4c // leaq -0x10(%rcx), %r12
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0xab // vmovups %zmm1, (%r11,%rbp,4)
-	LONG $0x20c58348 // addq $0x20, %rbp
-	WORD $0x3948; BYTE $0xfd // cmpq %rdi, %rbp
-	WORD $0x894c; BYTE $0xd5 // movq %r10, %rbp
-	WORD $0xe27e // jle 0x380 <patches+0x380>
-	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
-	WORD $0x3b7e // jle 0x3de <patches+0x3de>
+	LONG $0x10c58348 // addq $0x10, %rbp
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0xe177 // ja 0x360 <patches+0x360>
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	WORD $0x3c7e // jle 0x3c0 <patches+0x3c0>
 	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
 	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
-	LONG $0x246c8b48; BYTE $0x68 // movq 0x68(%rsp), %rbp
-	LONG $0xfeaf0f4d // imulq %r14, %r15
-	LONG $0x8d4c8d48; BYTE $0x00 // leaq (%rbp,%rcx,4), %rcx
-	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
-	LONG $0xb93c8d4e // leaq (%rcx,%r15,4), %r15
-	WORD $0xf989 // movl %edi, %ecx
-	WORD $0x2944; BYTE $0xd1 // subl %r10d, %ecx
-	WORD $0xe5d3 // shll %cl, %ebp
-	WORD $0xd5f7 // notl %ebp
-	LONG $0xcd92fbc5 // kmovd %ebp, %k1
-	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%r10,4), %zmm1 {%k1} {z}
-	LONG $0x497c9162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm1, (%r11,%r10,4) {%k1}
-	LONG $0xbb1c8d4d // leaq (%r11,%rdi,4), %r11
-	WORD $0x294d; BYTE $0xec // subq %r13, %r12
-	LONG $0xfe798e0f; WORD $0xffff // jle 0x264 <patches+0x264>
-	LONG $0xe6af0f4d // imulq %r14, %r12
-	LONG $0x10fc8349 // cmpq $0x10, %r12
-	WORD $0x0b7d // jge 0x400 <patches+0x400>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x2eeb // jmp 0x427 <patches+0x427>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x8b // vmovups %zmm0, (%r11,%rcx,4)
-	LONG $0x10798d48 // leaq 0x10(%rcx), %rdi
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xe1 // cmpq %r12, %rcx
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	WORD $0xe97e // jle 0x410 <patches+0x410>
-	WORD $0x3949; BYTE $0xfc // cmpq %rdi, %r12
-	LONG $0xfe308e0f; WORD $0xffff // jle 0x260 <patches+0x260>
-	LONG $0xffffba41; WORD $0xffff // movl $0xffffffff, %r10d
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0xeeaf0f4d // imulq %r14, %r13
+	LONG $0x8a0c8d49 // leaq (%r10,%rcx,4), %rcx
+	LONG $0xa9148d4e // leaq (%rcx,%r13,4), %r10
+	LONG $0xffffbd41; WORD $0xffff // movl $0xffffffff, %r13d
 	WORD $0x8944; BYTE $0xe1 // movl %r12d, %ecx
-	WORD $0xf929 // subl %edi, %ecx
-	WORD $0xd341; BYTE $0xe2 // shll %cl, %r10d
-	WORD $0xf741; BYTE $0xd2 // notl %r10d
-	LONG $0x927bc1c4; BYTE $0xca // kmovd %r10d, %k1
-	LONG $0x497cd162; WORD $0x0411; BYTE $0xbb // vmovups %zmm0, (%r11,%rdi,4) {%k1}
-	LONG $0xfffe0ee9; BYTE $0xff // jmp 0x260 <patches+0x260>
-	LONG $0x90c48148; WORD $0x0000; BYTE $0x00 // addq $0x90, %rsp
+	WORD $0xd341; BYTE $0xe5 // shll %cl, %r13d
+	WORD $0xf741; BYTE $0xd5 // notl %r13d
+	LONG $0x927bc1c4; BYTE $0xcd // kmovd %r13d, %k1
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0xaa // vmovups (%r10,%rbp,4), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xab // vmovups %zmm1, (%r11,%rbp,4) {%k1}
+	LONG $0x9b1c8d4d // leaq (%r11,%rbx,4), %r11
+	WORD $0x294c; BYTE $0xc8 // subq %r9, %rax
+	LONG $0xfe978e0f; WORD $0xffff // jle 0x264 <patches+0x264>
+	LONG $0xc6af0f49 // imulq %r14, %rax
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x697c // jl 0x440 <patches+0x440>
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x9b // vmovups %zmm0, (%r11,%rbx,4)
+	LONG $0xf0498d49 // leaq -0x10(%r9), %rcx
+	LONG $0x10c38348 // addq $0x10, %rbx
+	LONG $0x1ff98349 // cmpq $0x1f, %r9
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0xe877 // ja 0x3e0 <patches+0x3e0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x517f // jg 0x44e <patches+0x44e>
+	LONG $0xfffe5ee9; BYTE $0xff // jmp 0x260 <patches+0x260>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0xff668f0f; WORD $0xffff // jg 0x384 <patches+0x384>
+	WORD $0xa0eb // jmp 0x3c0 <patches+0x3c0>
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfedf8f0f; WORD $0xffff // jg 0x30d <patches+0x30d>
+	LONG $0xfffef2e9; BYTE $0xff // jmp 0x325 <patches+0x325>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfe128e0f; WORD $0xffff // jle 0x260 <patches+0x260>
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x9b // vmovups %zmm0, (%r11,%rbx,4) {%k1}
+	LONG $0xfffdf5e9; BYTE $0xff // jmp 0x260 <patches+0x260>
+	LONG $0x98c48148; WORD $0x0000; BYTE $0x00 // addq $0x98, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13
@@ -13606,7 +13669,7 @@ TEXT patchesAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·patchesBackAVX512(SB), 0, $416-8
+TEXT ·patchesBackAVX512(SB), 0, $432-8
 	NO_LOCAL_POINTERS
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
@@ -13617,77 +13680,79 @@ TEXT ·patchesBackAVX512(SB), 0, $416-8
 	RET
 
 TEXT patchesBackAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x50578b4c // movq 0x50(%rdi), %r10
-	LONG $0x58573b4c // cmpq 0x58(%rdi), %r10
-	LONG $0x08ae8d0f; WORD $0x0000 // jge 0x8bc <patchesBack+0x8bc>
+	LONG $0x50478b4c // movq 0x50(%rdi), %r8
+	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
+	LONG $0x08f98d0f; WORD $0x0000 // jge 0x907 <patchesBack+0x907>
 	BYTE $0x55 // pushq %rbp
 	WORD $0x5741 // pushq %r15
 	WORD $0x5641 // pushq %r14
 	WORD $0x5541 // pushq %r13
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
-	LONG $0x78ec8348 // subq $0x78, %rsp
-	LONG $0x10478b4c // movq 0x10(%rdi), %r8
-	LONG $0x38678b4c // movq 0x38(%rdi), %r12
+	LONG $0x88ec8148; WORD $0x0000; BYTE $0x00 // subq $0x88, %rsp
+	LONG $0x106f8b4c // movq 0x10(%rdi), %r13
+	LONG $0x38778b4c // movq 0x38(%rdi), %r14
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
 	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	LONG $0x08778e0f; WORD $0x0000 // jle 0x8ae <patchesBack+0x8ae>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x08bc8e0f; WORD $0x0000 // jle 0x8f6 <patchesBack+0x8f6>
 	WORD $0xd0f7 // notl %eax
 	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
 	LONG $0x407f8b4c // movq 0x40(%rdi), %r15
 	LONG $0x086f8b48 // movq 0x8(%rdi), %rbp
-	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
-	QUAD $0x00000000c5348d4e // leaq (,%r8,8), %r14
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x04e1c149 // shlq $0x4, %r9
+	QUAD $0x00000000ad0c8d4e // leaq (,%r13,4), %r9
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x105d8d4d // leaq 0x10(%r13), %r11
+	LONG $0x04e2c149 // shlq $0x4, %r10
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2464894c; BYTE $0x28 // movq %r12, 0x28(%rsp)
 	LONG $0x247c8948; BYTE $0x08 // movq %rdi, 0x8(%rsp)
+	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	LONG $0xc0af0f49 // imulq %r8, %rax
-	LONG $0x044e8d48 // leaq 0x4(%rsi), %rcx
-	WORD $0x2148; BYTE $0xf2 // andq %rsi, %rdx
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	LONG $0xc5af0f49 // imulq %r13, %rax
+	WORD $0x2148; BYTE $0xf1 // andq %rsi, %rcx
+	LONG $0x04568d48 // leaq 0x4(%rsi), %rdx
 	LONG $0x06ce8348 // orq $0x6, %rsi
-	WORD $0x214c; BYTE $0xe1 // andq %r12, %rcx
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
-	LONG $0x5b148d4b // leaq (%r11,%r11,2), %rdx
-	WORD $0x214c; BYTE $0xe6 // andq %r12, %rsi
 	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	WORD $0x8944; BYTE $0xe1 // movl %r12d, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	WORD $0x8944; BYTE $0xe0 // movl %r12d, %eax
-	WORD $0xe083; BYTE $0x03 // andl $0x3, %eax
+	WORD $0x8944; BYTE $0xf1 // movl %r14d, %ecx
+	WORD $0xe183; BYTE $0x03 // andl $0x3, %ecx
+	WORD $0x214c; BYTE $0xf2 // andq %r14, %rdx
+	WORD $0x214c; BYTE $0xf6 // andq %r14, %rsi
 	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	WORD $0x1eeb // jmp 0xf2 <patchesBack+0xf2>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	LONG $0x58573b4c // cmpq 0x58(%rdi), %r10
-	LONG $0x07bc8d0f; WORD $0x0000 // jge 0x8ae <patchesBack+0x8ae>
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	QUAD $0x00000000ed148d4a // leaq (,%r13,8), %rdx
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	WORD $0x8944; BYTE $0xf0 // movl %r14d, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	WORD $0x15eb // jmp 0xfd <patchesBack+0xfd>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x58473b4c // cmpq 0x58(%rdi), %r8
+	LONG $0x07f98d0f; WORD $0x0000 // jge 0x8f6 <patchesBack+0x8f6>
 	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x0948; BYTE $0xc8 // orq %rcx, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1e74 // je 0x120 <patchesBack+0x120>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x1374 // je 0x120 <patchesBack+0x120>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xf9 // idivq %rcx
 	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
-	WORD $0x1beb // jmp 0x12c <patchesBack+0x12c>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0x10eb // jmp 0x12c <patchesBack+0x12c>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf1f7 // divl %ecx
 	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
@@ -13698,487 +13763,500 @@ TEXT patchesBackAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x1474 // je 0x150 <patchesBack+0x150>
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xfe // idivq %rsi
-	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
-	WORD $0x11eb // jmp 0x157 <patchesBack+0x157>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x11eb // jmp 0x154 <patchesBack+0x154>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf6f7 // divl %esi
-	WORD $0x8941; BYTE $0xd5 // movl %edx, %r13d
 	LONG $0xf1af0f48 // imulq %rcx, %rsi
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
 	WORD $0x0948; BYTE $0xf0 // orq %rsi, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1474 // je 0x180 <patchesBack+0x180>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	WORD $0x1974 // je 0x180 <patchesBack+0x180>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf748; BYTE $0xfe // idivq %rsi
-	WORD $0x11eb // jmp 0x187 <patchesBack+0x187>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8944; BYTE $0xd0 // movl %r10d, %eax
+	WORD $0x16eb // jmp 0x187 <patchesBack+0x187>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf6f7 // divl %esi
-	LONG $0x486f034c // addq 0x48(%rdi), %r13
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
-	WORD $0x1feb // jmp 0x1b4 <patchesBack+0x1b4>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x856c8d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rbp
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0xff49; BYTE $0xcd // decq %r13
-	WORD $0x394d; BYTE $0xe2 // cmpq %r12, %r10
-	LONG $0xff2c840f; WORD $0xffff // je 0xe0 <patchesBack+0xe0>
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	WORD $0x2778 // js 0x1e0 <patchesBack+0x1e0>
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x48470348 // addq 0x48(%rdi), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	WORD $0x3ceb // jmp 0x1d8 <patchesBack+0x1d8>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x157e // jle 0x1bb <patchesBack+0x1bb>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xd292fbc5 // kmovd %edx, %k2
+	QUAD $0x008544114a7cf162 // vmovups %zmm0, (%rbp,%rax,4) {%k2}
+	LONG $0xad6c8d4a; BYTE $0x00 // leaq (%rbp,%r13,4), %rbp
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x24048b48 // movq (%rsp), %rax
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	LONG $0xff18840f; WORD $0xffff // je 0xf0 <patchesBack+0xf0>
+	LONG $0x24048948 // movq %rax, (%rsp)
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2a78 // js 0x210 <patchesBack+0x210>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
 	WORD $0x094c; BYTE $0xfe // orq %r15, %rsi
 	LONG $0x20eec148 // shrq $0x20, %rsi
-	WORD $0x2b74 // je 0x1f0 <patchesBack+0x1f0>
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x2e74 // je 0x220 <patchesBack+0x220>
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
 	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x2b74 // je 0x201 <patchesBack+0x201>
+	WORD $0x2e74 // je 0x22e <patchesBack+0x22e>
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x45eb // jmp 0x21f <patchesBack+0x21f>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x46eb // jmp 0x24a <patchesBack+0x24a>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x37eb // jmp 0x21f <patchesBack+0x21f>
+	WORD $0x36eb // jmp 0x24e <patchesBack+0x24e>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0xd575 // jne 0x1d6 <patchesBack+0x1d6>
+	WORD $0xd275 // jne 0x200 <patchesBack+0x200>
+	LONG $0x24048b48 // movq (%rsp), %rax
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x0a74 // je 0x210 <patchesBack+0x210>
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x0774 // je 0x23e <patchesBack+0x23e>
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
-	WORD $0x08eb // jmp 0x218 <patchesBack+0x218>
-	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	WORD $0x05eb // jmp 0x243 <patchesBack+0x243>
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
 	LONG $0xc69c0f40 // setl %sil
+	LONG $0x24048b48 // movq (%rsp), %rax
 	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
-	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
-	LONG $0x20e8c148 // shrq $0x20, %rax
-	LONG $0x009e840f; WORD $0x0000 // je 0x2d0 <patchesBack+0x2d0>
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	WORD $0x094c; BYTE $0xfa // orq %r15, %rdx
+	LONG $0x20eac148 // shrq $0x20, %rdx
+	LONG $0x008f840f; WORD $0x0000 // je 0x2f0 <patchesBack+0x2f0>
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
 	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
-	LONG $0x009e840f; WORD $0x0000 // je 0x2e1 <patchesBack+0x2e1>
+	LONG $0x008f840f; WORD $0x0000 // je 0x2fe <patchesBack+0x2fe>
 	LONG $0x4caf0f48; WORD $0x1824 // imulq 0x18(%rsp), %rcx
-	LONG $0x2414894c // movq %r10, (%rsp)
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
 	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
 	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0xc0af0f49 // imulq %r8, %rax
+	LONG $0xc5af0f49 // imulq %r13, %rax
 	LONG $0xc1af0f48 // imulq %rcx, %rax
 	LONG $0x83348d48 // leaq (%rbx,%rax,4), %rsi
 	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
 	LONG $0x245c0348; BYTE $0x20 // addq 0x20(%rsp), %rbx
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0x0138850f; WORD $0x0000 // jne 0x3b0 <patchesBack+0x3b0>
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	LONG $0x0105850f; WORD $0x0000 // jne 0x3a0 <patchesBack+0x3a0>
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
 	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	LONG $0x24148b4c // movq (%rsp), %r10
-	LONG $0x01c4f641 // testb $0x1, %r12b
-	LONG $0xff10840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff0c840f; WORD $0xffff // je 0x1c0 <patchesBack+0x1c0>
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x0562880f; WORD $0x0000 // js 0x800 <patchesBack+0x800>
+	LONG $0x05d3880f; WORD $0x0000 // js 0x890 <patchesBack+0x890>
 	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
 	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	LONG $0x052b840f; WORD $0x0000 // je 0x7d9 <patchesBack+0x7d9>
+	LONG $0x0566840f; WORD $0x0000 // je 0x833 <patchesBack+0x833>
 	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0541850f; WORD $0x0000 // jne 0x800 <patchesBack+0x800>
-	LONG $0x000521e9; BYTE $0x00 // jmp 0x7e5 <patchesBack+0x7e5>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x8944; BYTE $0xe8 // movl %r13d, %eax
+	LONG $0x05b2850f; WORD $0x0000 // jne 0x890 <patchesBack+0x890>
+	LONG $0x00055ce9; BYTE $0x00 // jmp 0x83f <patchesBack+0x83f>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	WORD $0x8440; BYTE $0xf6 // testb %sil, %sil
-	LONG $0xff62850f; WORD $0xffff // jne 0x243 <patchesBack+0x243>
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0x03158d0f; WORD $0x0000 // jge 0x600 <patchesBack+0x600>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x04db8e0f; WORD $0x0000 // jle 0x7cf <patchesBack+0x7cf>
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
-	LONG $0x08fc8349 // cmpq $0x8, %r12
-	WORD $0x7072 // jb 0x372 <patchesBack+0x372>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
-	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cb162; WORD $0x0411; BYTE $0x18 // vmovups %zmm0, (%rax,%r11) {%k1}
-	LONG $0x1b148d4b // leaq (%r11,%r11), %rdx
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x2b // vmovups %zmm0, (%r11,%rbp) {%k1}
-	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
-	LONG $0xf8c18348 // addq $-0x8, %rcx
-	WORD $0xa675 // jne 0x310 <patchesBack+0x310>
-	LONG $0x24440348; BYTE $0x38 // addq 0x38(%rsp), %rax
-	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
-	LONG $0x247c8348; WORD $0x0010 // cmpq $0x0, 0x10(%rsp)
-	LONG $0xfe27840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
-	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
-	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	WORD $0xf175 // jne 0x390 <patchesBack+0x390>
-	LONG $0xfffe01e9; BYTE $0xff // jmp 0x1a5 <patchesBack+0x1a5>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x1d6c8d4e; BYTE $0x00 // leaq (%rbp,%r11), %r13
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x1feb // jmp 0x3d9 <patchesBack+0x3d9>
+	LONG $0xff71850f; WORD $0xffff // jne 0x26f <patchesBack+0x26f>
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	LONG $0x03188c0f; WORD $0x0000 // jl 0x620 <patchesBack+0x620>
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	LONG $0x03c2830f; WORD $0x0000 // jae 0x6d4 <patchesBack+0x6d4>
+	LONG $0x247c8348; WORD $0x0038 // cmpq $0x0, 0x38(%rsp)
+	LONG $0x247c8b48; BYTE $0x08 // movq 0x8(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
+	LONG $0xfe93840f; WORD $0xffff // je 0x1c0 <patchesBack+0x1c0>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x20eb // jmp 0x351 <patchesBack+0x351>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x24443b48; BYTE $0x38 // cmpq 0x38(%rsp), %rax
+	LONG $0xfe6f840f; WORD $0xffff // je 0x1c0 <patchesBack+0x1c0>
+	WORD $0x8948; BYTE $0xea // movq %rbp, %rdx
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x014c; BYTE $0xf5 // addq %r14, %rbp
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0xf0c68348 // addq $-0x10, %rsi
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x1ffe8348 // cmpq $0x1f, %rsi
+	WORD $0xe97f // jg 0x360 <patchesBack+0x360>
+	LONG $0x11fe8348 // cmpq $0x11, %rsi
+	WORD $0xc37c // jl 0x340 <patchesBack+0x340>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0x4a7cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k2}
+	WORD $0xaeeb // jmp 0x340 <patchesBack+0x340>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0d748d4e; BYTE $0x00 // leaq (%rbp,%r9), %r14
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x46eb // jmp 0x3ef <patchesBack+0x3ef>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x147e // jle 0x3ce <patchesBack+0x3ce>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xd292fbc5 // kmovd %edx, %k2
+	LONG $0x4a7cd162; WORD $0x0411; BYTE $0x84 // vmovups %zmm0, (%r12,%rax,4) {%k2}
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0xfec38348 // addq $-0x2, %rbx
-	LONG $0x02c48349 // addq $0x2, %r12
-	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
-	LONG $0x24643b4c; BYTE $0x70 // cmpq 0x70(%rsp), %r12
-	LONG $0xfe9f840f; WORD $0xffff // je 0x278 <patchesBack+0x278>
+	LONG $0x02c78348 // addq $0x2, %rdi
+	WORD $0x0148; BYTE $0xc5 // addq %rax, %rbp
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	QUAD $0x0000008024bc3b48 // cmpq 0x80(%rsp), %rdi
+	LONG $0xfeac840f; WORD $0xffff // je 0x29b <patchesBack+0x29b>
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x5278 // js 0x430 <patchesBack+0x430>
+	LONG $0x0088880f; WORD $0x0000 // js 0x480 <patchesBack+0x480>
 	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
 	WORD $0x094c; BYTE $0xf8 // orq %r15, %rax
 	LONG $0x20e8c148 // shrq $0x20, %rax
-	WORD $0x1674 // je 0x400 <patchesBack+0x400>
+	WORD $0x1c74 // je 0x420 <patchesBack+0x420>
 	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x3975 // jne 0x430 <patchesBack+0x430>
-	WORD $0x13eb // jmp 0x40c <patchesBack+0x40c>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x6f75 // jne 0x480 <patchesBack+0x480>
+	WORD $0x19eb // jmp 0x42c <patchesBack+0x42c>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0xd889 // movl %ebx, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x2475 // jne 0x430 <patchesBack+0x430>
+	WORD $0x5475 // jne 0x480 <patchesBack+0x480>
 	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
 	LONG $0x30413b48 // cmpq 0x30(%rcx), %rax
-	WORD $0x197d // jge 0x430 <patchesBack+0x430>
-	LONG $0xc0af0f49 // imulq %r8, %rax
+	WORD $0x497d // jge 0x480 <patchesBack+0x480>
+	LONG $0xc5af0f49 // imulq %r13, %rax
 	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0x01168d0f; WORD $0x0000 // jge 0x53f <patchesBack+0x53f>
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	LONG $0x014d8c0f; WORD $0x0000 // jl 0x596 <patchesBack+0x596>
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00013fe9; BYTE $0x00 // jmp 0x56f <patchesBack+0x56f>
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	WORD $0x0a7d // jge 0x440 <patchesBack+0x440>
+	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
+	QUAD $0x00954c11487cf162 // vmovups %zmm1, (%rbp,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ff88349 // cmpq $0x1f, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	WORD $0xe077 // ja 0x450 <patchesBack+0x450>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x012b8f0f; WORD $0x0000 // jg 0x5a4 <patchesBack+0x5a4>
+	WORD $0x54eb // jmp 0x4cf <patchesBack+0x4cf>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	WORD $0x2a7c // jl 0x4b0 <patchesBack+0x4b0>
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
 	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x2eeb // jmp 0x468 <patchesBack+0x468>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x008d4411487cf162 // vmovups %zmm0, (%rbp,%rcx,4)
-	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0xe87e // jle 0x450 <patchesBack+0x450>
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0x1a7e // jle 0x487 <patchesBack+0x487>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x00854411487cf162 // vmovups %zmm0, (%rbp,%rax,4)
+	LONG $0xf04a8d48 // leaq -0x10(%rdx), %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xe777 // ja 0x490 <patchesBack+0x490>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0c7f // jg 0x4ba <patchesBack+0x4ba>
+	WORD $0x1feb // jmp 0x4cf <patchesBack+0x4cf>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x157e // jle 0x4cf <patchesBack+0x4cf>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xc129 // subl %eax, %ecx
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xd292fbc5 // kmovd %edx, %k2
 	QUAD $0x008544114a7cf162 // vmovups %zmm0, (%rbp,%rax,4) {%k2}
-	LONG $0x857c8d4a; BYTE $0x00 // leaq (%rbp,%r8,4), %rdi
+	LONG $0xad648d4e; BYTE $0x00 // leaq (%rbp,%r13,4), %r12
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x4f7e // jle 0x4e0 <patchesBack+0x4e0>
+	LONG $0x00838e0f; WORD $0x0000 // jle 0x560 <patchesBack+0x560>
 	LONG $0xff438d48 // leaq -0x1(%rbx), %rax
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x094c; BYTE $0xf9 // orq %r15, %rcx
 	LONG $0x20e9c148 // shrq $0x20, %rcx
-	WORD $0x0f74 // je 0x4b0 <patchesBack+0x4b0>
+	WORD $0x1374 // je 0x500 <patchesBack+0x500>
 	WORD $0x9948 // cqto
 	WORD $0xf749; BYTE $0xff // idivq %r15
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x3575 // jne 0x4e0 <patchesBack+0x4e0>
-	WORD $0x0deb // jmp 0x4ba <patchesBack+0x4ba>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x6975 // jne 0x560 <patchesBack+0x560>
+	WORD $0x11eb // jmp 0x50a <patchesBack+0x50a>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x2675 // jne 0x4e0 <patchesBack+0x4e0>
+	WORD $0x5675 // jne 0x560 <patchesBack+0x560>
 	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
 	LONG $0x30413b48 // cmpq 0x30(%rcx), %rax
-	WORD $0x1b7d // jge 0x4e0 <patchesBack+0x4e0>
-	LONG $0xc0af0f49 // imulq %r8, %rax
+	WORD $0x4b7d // jge 0x560 <patchesBack+0x560>
+	LONG $0xc5af0f49 // imulq %r13, %rax
 	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0x00c78d0f; WORD $0x0000 // jge 0x59e <patchesBack+0x59e>
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	LONG $0x00a28c0f; WORD $0x0000 // jl 0x5c9 <patchesBack+0x5c9>
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0000e1e9; BYTE $0x00 // jmp 0x5bf <patchesBack+0x5bf>
-	WORD $0x9066 // nop
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	WORD $0x0a7d // jge 0x4f0 <patchesBack+0x4f0>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0xf0418d4c // leaq -0x10(%rcx), %r8
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x96 // vmovups %zmm1, (%r14,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0xe177 // ja 0x530 <patchesBack+0x530>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x007f8f0f; WORD $0x0000 // jg 0x5d7 <patchesBack+0x5d7>
+	LONG $0xfffe71e9; BYTE $0xff // jmp 0x3ce <patchesBack+0x3ce>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	LONG $0xfe468c0f; WORD $0xffff // jl 0x3b0 <patchesBack+0x3b0>
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
 	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x2eeb // jmp 0x518 <patchesBack+0x518>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x008d4411487cd162 // vmovups %zmm0, (%r13,%rcx,4)
-	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0xe87e // jle 0x500 <patchesBack+0x500>
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	LONG $0xfe9f8e0f; WORD $0xffff // jle 0x3c0 <patchesBack+0x3c0>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xd292fbc5 // kmovd %edx, %k2
-	LONG $0x4a7cf162; WORD $0x0411; BYTE $0x87 // vmovups %zmm0, (%rdi,%rax,4) {%k2}
-	LONG $0xfffe81e9; BYTE $0xff // jmp 0x3c0 <patchesBack+0x3c0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
-	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
-	QUAD $0x008d4c11487cf162 // vmovups %zmm1, (%rbp,%rcx,4)
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xe17e // jle 0x550 <patchesBack+0x550>
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	LONG $0xff0f8e0f; WORD $0xffff // jle 0x487 <patchesBack+0x487>
-	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0xe7d3 // shll %cl, %edi
-	WORD $0xd7f7 // notl %edi
-	LONG $0xd792fbc5 // kmovd %edi, %k2
+	BYTE $0x90 // nop
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x86 // vmovups %zmm0, (%r14,%rax,4)
+	LONG $0xf04a8d48 // leaq -0x10(%rdx), %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xe877 // ja 0x570 <patchesBack+0x570>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfe298f0f; WORD $0xffff // jg 0x3ba <patchesBack+0x3ba>
+	LONG $0xfffe38e9; BYTE $0xff // jmp 0x3ce <patchesBack+0x3ce>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff2b8e0f; WORD $0xffff // jle 0x4cf <patchesBack+0x4cf>
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xd0 // kmovd %r8d, %k2
 	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
 	QUAD $0x00954c114a7cf162 // vmovups %zmm1, (%rbp,%rdx,4) {%k2}
-	LONG $0xfffee9e9; BYTE $0xff // jmp 0x487 <patchesBack+0x487>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
-	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
-	QUAD $0x008d4c11487cd162 // vmovups %zmm1, (%r13,%rcx,4)
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xe17e // jle 0x5a0 <patchesBack+0x5a0>
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	LONG $0xfdf88e0f; WORD $0xffff // jle 0x3c0 <patchesBack+0x3c0>
+	LONG $0xffff06e9; BYTE $0xff // jmp 0x4cf <patchesBack+0x4cf>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xfdf78e0f; WORD $0xffff // jle 0x3ce <patchesBack+0x3ce>
+	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
 	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xd692fbc5 // kmovd %esi, %k2
 	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
 	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
-	LONG $0x4a7cf162; WORD $0x0c11; BYTE $0x97 // vmovups %zmm1, (%rdi,%rdx,4) {%k2}
-	LONG $0xfffdcde9; BYTE $0xff // jmp 0x3c0 <patchesBack+0x3c0>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x2414894c // movq %r10, (%rsp)
-	WORD $0x894d; BYTE $0xea // movq %r13, %r10
-	LONG $0x04fc8349 // cmpq $0x4, %r12
-	WORD $0x7c73 // jae 0x689 <patchesBack+0x689>
-	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
-	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	LONG $0x24148b4c // movq (%rsp), %r10
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0xfb7e840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x14eb // jmp 0x63f <patchesBack+0x63f>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x014c; BYTE $0xdd // addq %r11, %rbp
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xd8 // cmpq %rbx, %rax
-	LONG $0xfb66840f; WORD $0xffff // je 0x1a5 <patchesBack+0x1a5>
-	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4a7cd162; WORD $0x0c11; BYTE $0x94 // vmovups %zmm1, (%r12,%rdx,4) {%k2}
+	LONG $0xfffdbde9; BYTE $0xff // jmp 0x3ce <patchesBack+0x3ce>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	QUAD $0x00954411487cf162 // vmovups %zmm0, (%rbp,%rdx,4)
-	LONG $0x10c28348 // addq $0x10, %rdx
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0xe87e // jle 0x650 <patchesBack+0x650>
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	WORD $0xc37e // jle 0x630 <patchesBack+0x630>
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xd129 // subl %edx, %ecx
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xd692fbc5 // kmovd %esi, %k2
-	QUAD $0x009544114a7cf162 // vmovups %zmm0, (%rbp,%rdx,4) {%k2}
-	WORD $0xa7eb // jmp 0x630 <patchesBack+0x630>
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x1d448d4a; BYTE $0x00 // leaq (%rbp,%r11), %rax
-	LONG $0x35548d4a; BYTE $0x00 // leaq (%rbp,%r14), %rdx
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x0d5c8d48; BYTE $0x00 // leaq (%rbp,%rcx), %rbx
-	WORD $0x29eb // jmp 0x6cb <patchesBack+0x6cb>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x02008e0f; WORD $0x0000 // jle 0x829 <patchesBack+0x829>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	LONG $0x08fe8349 // cmpq $0x8, %r14
+	WORD $0x6b72 // jb 0x6a2 <patchesBack+0x6a2>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8948; BYTE $0xe8 // movq %rbp, %rax
+	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
 	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
-	LONG $0x04c48349 // addq $0x4, %r12
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	WORD $0x014c; BYTE $0xca // addq %r9, %rdx
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	LONG $0x24643b4c; BYTE $0x68 // cmpq 0x68(%rsp), %r12
-	LONG $0xff42840f; WORD $0xffff // je 0x60d <patchesBack+0x60d>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	WORD $0x9066 // nop
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	QUAD $0x00ad4411487cb162 // vmovups %zmm0, (%rbp,%r13,4)
-	LONG $0x10c58349 // addq $0x10, %r13
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0xe87e // jle 0x6d0 <patchesBack+0x6d0>
-	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	WORD $0x1b7e // jle 0x708 <patchesBack+0x708>
+	LONG $0x497cb162; WORD $0x0411; BYTE $0x08 // vmovups %zmm0, (%rax,%r9) {%k1}
+	LONG $0x09148d4b // leaq (%r9,%r9), %rdx
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x29 // vmovups %zmm0, (%r9,%rbp) {%k1}
+	WORD $0x0148; BYTE $0xd5 // addq %rdx, %rbp
+	LONG $0xf8c18348 // addq $-0x8, %rcx
+	WORD $0xa675 // jne 0x640 <patchesBack+0x640>
+	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
+	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
+	LONG $0x247c8348; WORD $0x0010 // cmpq $0x0, 0x10(%rsp)
+	LONG $0xfb12840f; WORD $0xffff // je 0x1c0 <patchesBack+0x1c0>
+	LONG $0x244c8b48; BYTE $0x10 // movq 0x10(%rsp), %rcx
+	WORD $0x8948; BYTE $0xc5 // movq %rax, %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x497cf162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%rbp) {%k1}
+	WORD $0x014c; BYTE $0xcd // addq %r9, %rbp
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0xf175 // jne 0x6c0 <patchesBack+0x6c0>
+	LONG $0xfffaece9; BYTE $0xff // jmp 0x1c0 <patchesBack+0x1c0>
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x0d448d4a; BYTE $0x00 // leaq (%rbp,%r9), %rax
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x0d548d48; BYTE $0x00 // leaq (%rbp,%rcx), %rdx
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x0d7c8d48; BYTE $0x00 // leaq (%rbp,%rcx), %rdi
+	WORD $0x23eb // jmp 0x719 <patchesBack+0x719>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x014c; BYTE $0xd5 // addq %r10, %rbp
+	LONG $0x04c38348 // addq $0x4, %rbx
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	WORD $0x014c; BYTE $0xd2 // addq %r10, %rdx
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	WORD $0x394c; BYTE $0xc3 // cmpq %r8, %rbx
+	LONG $0xfbf9840f; WORD $0xffff // je 0x312 <patchesBack+0x312>
+	WORD $0x8949; BYTE $0xee // movq %rbp, %r14
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0xe97f // jg 0x730 <patchesBack+0x730>
+	LONG $0x10fc8349 // cmpq $0x10, %r12
+	WORD $0x137e // jle 0x760 <patchesBack+0x760>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xd692fbc5 // kmovd %esi, %k2
-	QUAD $0x00ad44114a7cb162 // vmovups %zmm0, (%rbp,%r13,4) {%k2}
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x487cb162; WORD $0x0411; BYTE $0xa8 // vmovups %zmm0, (%rax,%r13,4)
-	LONG $0x10c58349 // addq $0x10, %r13
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0xe97e // jle 0x710 <patchesBack+0x710>
-	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	WORD $0x1a7e // jle 0x746 <patchesBack+0x746>
-	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
-	WORD $0xe6d3 // shll %cl, %esi
-	WORD $0xd6f7 // notl %esi
-	LONG $0xd692fbc5 // kmovd %esi, %k2
-	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xa8 // vmovups %zmm0, (%rax,%r13,4) {%k2}
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x4a7cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k2}
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x487cb162; WORD $0x0411; BYTE $0xaa // vmovups %zmm0, (%rdx,%r13,4)
-	LONG $0x10c58349 // addq $0x10, %r13
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0xe97e // jle 0x750 <patchesBack+0x750>
-	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	WORD $0x1a7e // jle 0x786 <patchesBack+0x786>
+	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0xe97f // jg 0x770 <patchesBack+0x770>
+	LONG $0x11fc8349 // cmpq $0x11, %r12
+	WORD $0x137c // jl 0x7a0 <patchesBack+0x7a0>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xd692fbc5 // kmovd %esi, %k2
-	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xaa // vmovups %zmm0, (%rdx,%r13,4) {%k2}
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x4a7cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k2}
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x487cb162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%rbx,%r13,4)
-	LONG $0x10c58349 // addq $0x10, %r13
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0xe97e // jle 0x790 <patchesBack+0x790>
-	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	LONG $0xff008e0f; WORD $0xffff // jle 0x6b0 <patchesBack+0x6b0>
+	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0xe97f // jg 0x7b0 <patchesBack+0x7b0>
+	LONG $0x11fc8349 // cmpq $0x11, %r12
+	WORD $0x137c // jl 0x7e0 <patchesBack+0x7e0>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0x2944; BYTE $0xe9 // subl %r13d, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xd692fbc5 // kmovd %esi, %k2
-	LONG $0x4a7cb162; WORD $0x0411; BYTE $0xab // vmovups %zmm0, (%rbx,%r13,4) {%k2}
-	LONG $0xfffee1e9; BYTE $0xff // jmp 0x6b0 <patchesBack+0x6b0>
-	LONG $0x246c0348; BYTE $0x40 // addq 0x40(%rsp), %rbp
-	LONG $0xfff9cce9; BYTE $0xff // jmp 0x1a5 <patchesBack+0x1a5>
+	LONG $0x4a7cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k2}
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	WORD $0x8944; BYTE $0xe9 // movl %r13d, %ecx
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0611 // vmovups %zmm0, (%r14)
+	LONG $0xf0c48349 // addq $-0x10, %r12
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x1ffc8349 // cmpq $0x1f, %r12
+	WORD $0xe97f // jg 0x7f0 <patchesBack+0x7f0>
+	LONG $0x11fc8349 // cmpq $0x11, %r12
+	LONG $0xfeef8c0f; WORD $0xffff // jl 0x700 <patchesBack+0x700>
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe6d3 // shll %cl, %esi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xd692fbc5 // kmovd %esi, %k2
+	LONG $0x4a7cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k2}
+	LONG $0xfffed7e9; BYTE $0xff // jmp 0x700 <patchesBack+0x700>
+	LONG $0x246c0348; BYTE $0x50 // addq 0x50(%rsp), %rbp
+	LONG $0xfff98de9; BYTE $0xff // jmp 0x1c0 <patchesBack+0x1c0>
 	WORD $0xd889 // movl %ebx, %eax
 	WORD $0xd231 // xorl %edx, %edx
 	WORD $0xf741; BYTE $0xf7 // divl %r15d
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x1b75 // jne 0x800 <patchesBack+0x800>
+	WORD $0x5175 // jne 0x890 <patchesBack+0x890>
 	LONG $0x30473b48 // cmpq 0x30(%rdi), %rax
-	WORD $0x157d // jge 0x800 <patchesBack+0x800>
-	LONG $0xc0af0f49 // imulq %r8, %rax
+	WORD $0x4b7d // jge 0x890 <patchesBack+0x890>
+	LONG $0xc5af0f49 // imulq %r13, %rax
 	LONG $0x86048d48 // leaq (%rsi,%rax,4), %rax
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	WORD $0x577d // jge 0x850 <patchesBack+0x850>
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	WORD $0x747c // jl 0x8c7 <patchesBack+0x8c7>
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00007fe9; BYTE $0x00 // jmp 0x87f <patchesBack+0x87f>
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	WORD $0x047d // jge 0x80a <patchesBack+0x80a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1
+	LONG $0xf04e8d48 // leaq -0x10(%rsi), %rcx
+	QUAD $0x00954c11487cf162 // vmovups %zmm1, (%rbp,%rdx,4)
+	LONG $0x10c28348 // addq $0x10, %rdx
+	LONG $0x1ffe8348 // cmpq $0x1f, %rsi
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	WORD $0xe077 // ja 0x860 <patchesBack+0x860>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x507f // jg 0x8d5 <patchesBack+0x8d5>
+	LONG $0xfff931e9; BYTE $0xff // jmp 0x1bb <patchesBack+0x1bb>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x10fd8349 // cmpq $0x10, %r13
+	LONG $0xf9028c0f; WORD $0xffff // jl 0x19c <patchesBack+0x19c>
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
 	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x1eeb // jmp 0x828 <patchesBack+0x828>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	QUAD $0x008d4411487cf162 // vmovups %zmm0, (%rbp,%rcx,4)
-	LONG $0x10418d48 // leaq 0x10(%rcx), %rax
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0xe87e // jle 0x810 <patchesBack+0x810>
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	LONG $0xf96f8e0f; WORD $0xffff // jle 0x1a0 <patchesBack+0x1a0>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xc129 // subl %eax, %ecx
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xd292fbc5 // kmovd %edx, %k2
-	QUAD $0x008544114a7cf162 // vmovups %zmm0, (%rbp,%rax,4) {%k2}
-	LONG $0xfff950e9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0c10; BYTE $0x88 // vmovups (%rax,%rcx,4), %zmm1
-	LONG $0x10518d48 // leaq 0x10(%rcx), %rdx
-	QUAD $0x008d4c11487cf162 // vmovups %zmm1, (%rbp,%rcx,4)
-	LONG $0x20c18348 // addq $0x20, %rcx
-	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	WORD $0xe17e // jle 0x860 <patchesBack+0x860>
-	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
-	LONG $0xf9188e0f; WORD $0xffff // jle 0x1a0 <patchesBack+0x1a0>
+	BYTE $0x90 // nop
+	QUAD $0x00854411487cf162 // vmovups %zmm0, (%rbp,%rax,4)
+	LONG $0xf04a8d48 // leaq -0x10(%rdx), %rcx
+	LONG $0x10c08348 // addq $0x10, %rax
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0xe777 // ja 0x8a0 <patchesBack+0x8a0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xf8e48f0f; WORD $0xffff // jg 0x1a6 <patchesBack+0x1a6>
+	LONG $0xfff8f4e9; BYTE $0xff // jmp 0x1bb <patchesBack+0x1bb>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xf8e68e0f; WORD $0xffff // jle 0x1bb <patchesBack+0x1bb>
 	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xd129 // subl %edx, %ecx
 	WORD $0xe6d3 // shll %cl, %esi
 	WORD $0xd6f7 // notl %esi
 	LONG $0xd692fbc5 // kmovd %esi, %k2
 	LONG $0xca7cf162; WORD $0x0c10; BYTE $0x90 // vmovups (%rax,%rdx,4), %zmm1 {%k2} {z}
 	QUAD $0x00954c114a7cf162 // vmovups %zmm1, (%rbp,%rdx,4) {%k2}
-	LONG $0xfff8f2e9; BYTE $0xff // jmp 0x1a0 <patchesBack+0x1a0>
-	LONG $0x78c48348 // addq $0x78, %rsp
+	LONG $0xfff8c5e9; BYTE $0xff // jmp 0x1bb <patchesBack+0x1bb>
+	LONG $0x88c48148; WORD $0x0000; BYTE $0x00 // addq $0x88, %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
 	WORD $0x5d41 // popq %r13

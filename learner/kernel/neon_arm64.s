@@ -9827,7 +9827,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·normalizeNEON(SB), 0, $272-8
+TEXT ·normalizeNEON(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
@@ -9838,195 +9838,200 @@ TEXT ·normalizeNEON(SB), 0, $272-8
 	RET
 
 TEXT normalizeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xd10083ff // sub sp, sp,
+	WORD $0xf9000bf3 // str x19, [sp,
 	WORD $0xa9403808 // ldp x8, x14, [x0]
 	WORD $0xa9412809 // ldp x9, x10, [x0,
 	WORD $0xa942300b // ldp x11, x12, [x0,
 	WORD $0xf940180d // ldr x13, [x0,
-	WORD $0xb4000cae // cbz x14, 0x1a8 <normalize+0x1a8>
+	WORD $0xb4000d0e // cbz x14, 0x1b8 <normalize+0x1b8>
 	WORD $0xf100059f // cmp x12,
-	WORD $0x5400236b // b.lt 0x488 <normalize+0x488>
+	WORD $0x5400244b // b.lt 0x4a8 <normalize+0x4a8>
 	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd37ef5b0 // lsl x16, x13,
-	WORD $0x910003f1 // mov x17, sp
-	WORD $0x14000007 // b 0x48 <normalize+0x48>
-	WORD $0x8b0d01ef // add x15, x15, x13
-	WORD $0x8b10016b // add x11, x11, x16
-	WORD $0x8b100108 // add x8, x8, x16
-	WORD $0x8b1001ce // add x14, x14, x16
-	WORD $0xeb0c01ff // cmp x15, x12
-	WORD $0x5400222a // b.ge 0x488 <normalize+0x488>
-	WORD $0xcb0f0180 // sub x0, x12, x15
-	WORD $0xeb0d001f // cmp x0, x13
-	WORD $0x9a8db001 // csel x1, x0, x13, lt
-	WORD $0xf100103f // cmp x1,
-	WORD $0x5400006a // b.ge 0x64 <normalize+0x64>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x14000014 // b 0xb0 <normalize+0xb0>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xaa0e03e2 // mov x2, x14
-	WORD $0xaa0a03e3 // mov x3, x10
-	WORD $0xaa0903e4 // mov x4, x9
-	WORD $0xaa0803e5 // mov x5, x8
-	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd37ef5b1 // lsl x17, x13,
+	WORD $0xcb0d03e0 // neg x0, x13
+	WORD $0x910003e1 // mov x1, sp
+	WORD $0x14000009 // b 0x5c <normalize+0x5c>
 	WORD $0xd503201f // nop
-	WORD $0x3cc104a0 // ldr q0, [x5],
-	WORD $0x3cc10481 // ldr q1, [x4],
-	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x8b0d0210 // add x16, x16, x13
+	WORD $0x8b11016b // add x11, x11, x17
+	WORD $0x8b110108 // add x8, x8, x17
+	WORD $0x8b1101ce // add x14, x14, x17
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0c021f // cmp x16, x12
+	WORD $0x5400228a // b.ge 0x4a8 <normalize+0x4a8>
+	WORD $0x9b0f3002 // madd x2, x0, x15, x12
+	WORD $0xeb0201bf // cmp x13, x2
+	WORD $0x9a82b1a3 // csel x3, x13, x2, lt
+	WORD $0xcb100182 // sub x2, x12, x16
+	WORD $0xeb0d005f // cmp x2, x13
+	WORD $0x9a8db042 // csel x2, x2, x13, lt
+	WORD $0xf100105f // cmp x2,
+	WORD $0x540002eb // b.lt 0xd4 <normalize+0xd4>
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0xaa0e03e4 // mov x4, x14
+	WORD $0xaa0a03e5 // mov x5, x10
+	WORD $0x927ef463 // and x3, x3,
+	WORD $0x91001063 // add x3, x3,
+	WORD $0xaa0903e6 // mov x6, x9
+	WORD $0xaa0803e7 // mov x7, x8
+	WORD $0xaa0b03f3 // mov x19, x11
+	WORD $0xd503201f // nop
+	WORD $0x3cc104e0 // ldr q0, [x7],
+	WORD $0x3cc104c1 // ldr q1, [x6],
+	WORD $0x3cc104a2 // ldr q2, [x5],
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x3cc10440 // ldr q0, [x2],
+	WORD $0x3cc10480 // ldr q0, [x4],
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
-	WORD $0x3c8104c0 // str q0, [x6],
-	WORD $0x910010e0 // add x0, x7,
-	WORD $0x910020e7 // add x7, x7,
-	WORD $0xeb0100ff // cmp x7, x1
-	WORD $0xaa0003e7 // mov x7, x0
-	WORD $0x54fffead // b.le 0x80 <normalize+0x80>
-	WORD $0xeb000021 // subs x1, x1, x0
-	WORD $0x54fffbed // b.le 0x30 <normalize+0x30>
+	WORD $0x3c810660 // str q0, [x19],
+	WORD $0xf1001c5f // cmp x2,
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x54fffee8 // b.hi 0xa0 <normalize+0xa0>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x540000aa // b.ge 0xe0 <normalize+0xe0>
+	WORD $0x17ffffdc // b 0x40 <normalize+0x40>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fffb2b // b.lt 0x40 <normalize+0x40>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fffb8b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x8b000903 // add x3, x8, x0, lsl
+	WORD $0x8b030905 // add x5, x8, x3, lsl
 	WORD $0xd503201f // nop
-	WORD $0xbc627860 // ldr s0, [x3, x2, lsl
-	WORD $0xbc227a20 // str s0, [x17, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb01005f // cmp x2, x1
-	WORD $0x54ffff8b // b.lt 0xd0 <normalize+0xd0>
+	WORD $0xbc6478a0 // ldr s0, [x5, x4, lsl
+	WORD $0xbc247820 // str s0, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb04005f // cmp x2, x4
+	WORD $0x54ffff81 // b.ne 0xf0 <normalize+0xf0>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x8b030925 // add x5, x9, x3, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fffa0b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x8b000923 // add x3, x9, x0, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc627861 // ldr s1, [x3, x2, lsl
-	WORD $0xbc227a21 // str s1, [x17, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb01005f // cmp x2, x1
-	WORD $0x54ffff8b // b.lt 0x100 <normalize+0x100>
+	WORD $0xbc6478a1 // ldr s1, [x5, x4, lsl
+	WORD $0xbc247821 // str s1, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb04005f // cmp x2, x4
+	WORD $0x54ffff81 // b.ne 0x114 <normalize+0x114>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x8b030945 // add x5, x10, x3, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fff88b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x8b000943 // add x3, x10, x0, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc627862 // ldr s2, [x3, x2, lsl
-	WORD $0xbc227a22 // str s2, [x17, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb01005f // cmp x2, x1
-	WORD $0x54ffff8b // b.lt 0x130 <normalize+0x130>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x9a9fc446 // csinc x6, x2, xzr, gt
+	WORD $0xbc6478a2 // ldr s2, [x5, x4, lsl
+	WORD $0xbc247822 // str s2, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb0400df // cmp x6, x4
+	WORD $0x54ffff81 // b.ne 0x140 <normalize+0x140>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fff70b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x8b0009c3 // add x3, x14, x0, lsl
-	WORD $0xbc627860 // ldr s0, [x3, x2, lsl
-	WORD $0xbc227a20 // str s0, [x17, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb01005f // cmp x2, x1
-	WORD $0x54ffff8b // b.lt 0x160 <normalize+0x160>
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100045f // cmp x2,
+	WORD $0x9a9fc445 // csinc x5, x2, xzr, gt
+	WORD $0x8b0309c6 // add x6, x14, x3, lsl
+	WORD $0xbc6478c0 // ldr s0, [x6, x4, lsl
+	WORD $0xbc247820 // str s0, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb0400bf // cmp x5, x4
+	WORD $0x54ffff81 // b.ne 0x170 <normalize+0x170>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54fff56b // b.lt 0x30 <normalize+0x30>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x8b000960 // add x0, x11, x0, lsl
-	WORD $0xbc627a20 // ldr s0, [x17, x2, lsl
-	WORD $0xbc227800 // str s0, [x0, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb01005f // cmp x2, x1
-	WORD $0x54ffff8b // b.lt 0x190 <normalize+0x190>
-	WORD $0x17ffffa3 // b 0x30 <normalize+0x30>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x9a9fc442 // csinc x2, x2, xzr, gt
+	WORD $0x8b030963 // add x3, x11, x3, lsl
+	WORD $0xbc647820 // ldr s0, [x1, x4, lsl
+	WORD $0xbc247860 // str s0, [x3, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb04005f // cmp x2, x4
+	WORD $0x54ffff81 // b.ne 0x1a0 <normalize+0x1a0>
+	WORD $0x17ffffa3 // b 0x40 <normalize+0x40>
 	WORD $0xf9401c0e // ldr x14, [x0,
-	WORD $0xb4000c6e // cbz x14, 0x338 <normalize+0x338>
+	WORD $0xb4000c6e // cbz x14, 0x348 <normalize+0x348>
 	WORD $0xf100059f // cmp x12,
-	WORD $0x540016ab // b.lt 0x488 <normalize+0x488>
+	WORD $0x5400172b // b.lt 0x4a8 <normalize+0x4a8>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x9101000f // add x15, x0,
-	WORD $0x4d40c9e0 // ld1r { v0.4s }, [x15]
-	WORD $0x9101100f // add x15, x0,
-	WORD $0x4d40c9e1 // ld1r { v1.4s }, [x15]
-	WORD $0xd37ef5af // lsl x15, x13,
-	WORD $0x910003f0 // mov x16, sp
-	WORD $0x14000008 // b 0x1f4 <normalize+0x1f4>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x8b0d01ce // add x14, x14, x13
-	WORD $0x8b0f016b // add x11, x11, x15
-	WORD $0x8b0f0108 // add x8, x8, x15
-	WORD $0xeb0c01df // cmp x14, x12
-	WORD $0x540014ca // b.ge 0x488 <normalize+0x488>
-	WORD $0xcb0e0191 // sub x17, x12, x14
-	WORD $0xeb0d023f // cmp x17, x13
-	WORD $0x9a8db220 // csel x0, x17, x13, lt
-	WORD $0xf100101f // cmp x0,
-	WORD $0x5400006a // b.ge 0x210 <normalize+0x210>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x14000014 // b 0x25c <normalize+0x25c>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xaa0a03e1 // mov x1, x10
-	WORD $0xaa0903e2 // mov x2, x9
-	WORD $0xaa0803e3 // mov x3, x8
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0x3cc10462 // ldr q2, [x3],
-	WORD $0x3cc10443 // ldr q3, [x2],
-	WORD $0x3cc10424 // ldr q4, [x1],
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x91010010 // add x16, x0,
+	WORD $0x4d40ca00 // ld1r { v0.4s }, [x16]
+	WORD $0x91011010 // add x16, x0,
+	WORD $0x4d40ca01 // ld1r { v1.4s }, [x16]
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0xcb0d03f1 // neg x17, x13
+	WORD $0x910003e0 // mov x0, sp
+	WORD $0x14000007 // b 0x208 <normalize+0x208>
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x8b100108 // add x8, x8, x16
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0c01ff // cmp x15, x12
+	WORD $0x5400152a // b.ge 0x4a8 <normalize+0x4a8>
+	WORD $0x9b0e3221 // madd x1, x17, x14, x12
+	WORD $0xeb0101bf // cmp x13, x1
+	WORD $0x9a81b1a2 // csel x2, x13, x1, lt
+	WORD $0xcb0f0181 // sub x1, x12, x15
+	WORD $0xeb0d003f // cmp x1, x13
+	WORD $0x9a8db021 // csel x1, x1, x13, lt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x540002eb // b.lt 0x280 <normalize+0x280>
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0x927ef442 // and x2, x2,
+	WORD $0x91001042 // add x2, x2,
+	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0xaa0803e5 // mov x5, x8
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0x3cc104a2 // ldr q2, [x5],
+	WORD $0x3cc10483 // ldr q3, [x4],
+	WORD $0x3cc10464 // ldr q4, [x3],
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
 	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
 	WORD $0x6e641c02 // bsl v2.16b, v0.16b, v4.16b
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
-	WORD $0x3c810482 // str q2, [x4],
-	WORD $0x910010b1 // add x17, x5,
-	WORD $0x910020a5 // add x5, x5,
-	WORD $0xeb0000bf // cmp x5, x0
-	WORD $0xaa1103e5 // mov x5, x17
-	WORD $0x54fffe6d // b.le 0x224 <normalize+0x224>
-	WORD $0xeb110000 // subs x0, x0, x17
-	WORD $0x54fffc0d // b.le 0x1e0 <normalize+0x1e0>
+	WORD $0x3c8104c2 // str q2, [x6],
+	WORD $0xf1001c3f // cmp x1,
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x54fffea8 // b.hi 0x244 <normalize+0x244>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x540000aa // b.ge 0x28c <normalize+0x28c>
+	WORD $0x17ffffdd // b 0x1f0 <normalize+0x1f0>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fffb4b // b.lt 0x1f0 <normalize+0x1f0>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fffbab // b.lt 0x1e0 <normalize+0x1e0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110902 // add x2, x8, x17, lsl
+	WORD $0x8b020904 // add x4, x8, x2, lsl
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc617842 // ldr s2, [x2, x1, lsl
-	WORD $0xbc217a02 // str s2, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x280 <normalize+0x280>
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237802 // str s2, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x2a0 <normalize+0x2a0>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x8b020924 // add x4, x9, x2, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fffa0b // b.lt 0x1e0 <normalize+0x1e0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110922 // add x2, x9, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc617843 // ldr s3, [x2, x1, lsl
-	WORD $0xbc217a03 // str s3, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x2b0 <normalize+0x2b0>
+	WORD $0xbc637883 // ldr s3, [x4, x3, lsl
+	WORD $0xbc237803 // str s3, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x2c4 <normalize+0x2c4>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x8b020944 // add x4, x10, x2, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fff88b // b.lt 0x1e0 <normalize+0x1e0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110942 // add x2, x10, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc617844 // ldr s4, [x2, x1, lsl
-	WORD $0xbc217a04 // str s4, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x2e0 <normalize+0x2e0>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc425 // csinc x5, x1, xzr, gt
+	WORD $0xbc637884 // ldr s4, [x4, x3, lsl
+	WORD $0xbc237804 // str s4, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff81 // b.ne 0x2f0 <normalize+0x2f0>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e4 // ldr q4, [sp]
 	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
 	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
@@ -10034,101 +10039,105 @@ TEXT normalizeNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fff66b // b.lt 0x1e0 <normalize+0x1e0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0xbc617a02 // ldr s2, [x16, x1, lsl
-	WORD $0xbc217a22 // str s2, [x17, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x320 <normalize+0x320>
-	WORD $0x17ffffab // b 0x1e0 <normalize+0x1e0>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc421 // csinc x1, x1, xzr, gt
+	WORD $0x8b020962 // add x2, x11, x2, lsl
+	WORD $0xbc637802 // ldr s2, [x0, x3, lsl
+	WORD $0xbc237842 // str s2, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x330 <normalize+0x330>
+	WORD $0x17ffffab // b 0x1f0 <normalize+0x1f0>
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54000a6b // b.lt 0x488 <normalize+0x488>
+	WORD $0x54000aeb // b.lt 0x4a8 <normalize+0x4a8>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef5af // lsl x15, x13,
-	WORD $0x910003f0 // mov x16, sp
-	WORD $0x14000006 // b 0x364 <normalize+0x364>
-	WORD $0x8b0d01ce // add x14, x14, x13
-	WORD $0x8b0f016b // add x11, x11, x15
-	WORD $0x8b0f0108 // add x8, x8, x15
-	WORD $0xeb0c01df // cmp x14, x12
-	WORD $0x5400094a // b.ge 0x488 <normalize+0x488>
-	WORD $0xcb0e0191 // sub x17, x12, x14
-	WORD $0xeb0d023f // cmp x17, x13
-	WORD $0x9a8db220 // csel x0, x17, x13, lt
-	WORD $0xf100101f // cmp x0,
-	WORD $0x5400006a // b.ge 0x380 <normalize+0x380>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x14000010 // b 0x3bc <normalize+0x3bc>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xaa0a03e1 // mov x1, x10
-	WORD $0xaa0903e2 // mov x2, x9
-	WORD $0xaa0803e3 // mov x3, x8
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0x3cc10460 // ldr q0, [x3],
-	WORD $0x3cc10441 // ldr q1, [x2],
-	WORD $0x3cc10422 // ldr q2, [x1],
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0xcb0d03f1 // neg x17, x13
+	WORD $0x910003e0 // mov x0, sp
+	WORD $0x14000009 // b 0x388 <normalize+0x388>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x8b0d01ef // add x15, x15, x13
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x8b100108 // add x8, x8, x16
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0c01ff // cmp x15, x12
+	WORD $0x5400092a // b.ge 0x4a8 <normalize+0x4a8>
+	WORD $0x9b0e3221 // madd x1, x17, x14, x12
+	WORD $0xeb0101bf // cmp x13, x1
+	WORD $0x9a81b1a2 // csel x2, x13, x1, lt
+	WORD $0xcb0f0181 // sub x1, x12, x15
+	WORD $0xeb0d003f // cmp x1, x13
+	WORD $0x9a8db021 // csel x1, x1, x13, lt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x5400026b // b.lt 0x3f0 <normalize+0x3f0>
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0x927ef442 // and x2, x2,
+	WORD $0x91001042 // add x2, x2,
+	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0xaa0803e5 // mov x5, x8
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0x3cc104a0 // ldr q0, [x5],
+	WORD $0x3cc10481 // ldr q1, [x4],
+	WORD $0x3cc10462 // ldr q2, [x3],
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x3c810482 // str q2, [x4],
-	WORD $0x910010b1 // add x17, x5,
-	WORD $0x910020a5 // add x5, x5,
-	WORD $0xeb0000bf // cmp x5, x0
-	WORD $0xaa1103e5 // mov x5, x17
-	WORD $0x54fffeed // b.le 0x394 <normalize+0x394>
-	WORD $0xeb110000 // subs x0, x0, x17
-	WORD $0x54fffc8d // b.le 0x350 <normalize+0x350>
+	WORD $0x3c8104c2 // str q2, [x6],
+	WORD $0xf1001c3f // cmp x1,
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x54ffff28 // b.hi 0x3c4 <normalize+0x3c4>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x540000aa // b.ge 0x3fc <normalize+0x3fc>
+	WORD $0x17ffffe1 // b 0x370 <normalize+0x370>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fffbcb // b.lt 0x370 <normalize+0x370>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fffc2b // b.lt 0x350 <normalize+0x350>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110902 // add x2, x8, x17, lsl
+	WORD $0x8b020904 // add x4, x8, x2, lsl
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc617840 // ldr s0, [x2, x1, lsl
-	WORD $0xbc217a00 // str s0, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x3e0 <normalize+0x3e0>
+	WORD $0xbc637880 // ldr s0, [x4, x3, lsl
+	WORD $0xbc237800 // str s0, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x410 <normalize+0x410>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x8b020924 // add x4, x9, x2, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fffa8b // b.lt 0x350 <normalize+0x350>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110922 // add x2, x9, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc617841 // ldr s1, [x2, x1, lsl
-	WORD $0xbc217a01 // str s1, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x410 <normalize+0x410>
+	WORD $0xbc637881 // ldr s1, [x4, x3, lsl
+	WORD $0xbc237801 // str s1, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x434 <normalize+0x434>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x8b020944 // add x4, x10, x2, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fff90b // b.lt 0x350 <normalize+0x350>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110942 // add x2, x10, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc617842 // ldr s2, [x2, x1, lsl
-	WORD $0xbc217a02 // str s2, [x16, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x440 <normalize+0x440>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc425 // csinc x5, x1, xzr, gt
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237802 // str s2, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0x54ffff81 // b.ne 0x460 <normalize+0x460>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54fff76b // b.lt 0x350 <normalize+0x350>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b110971 // add x17, x11, x17, lsl
-	WORD $0xbc617a00 // ldr s0, [x16, x1, lsl
-	WORD $0xbc217a20 // str s0, [x17, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb00003f // cmp x1, x0
-	WORD $0x54ffff8b // b.lt 0x470 <normalize+0x470>
-	WORD $0x17ffffb3 // b 0x350 <normalize+0x350>
-	WORD $0x910043ff // add sp, sp,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc421 // csinc x1, x1, xzr, gt
+	WORD $0x8b020962 // add x2, x11, x2, lsl
+	WORD $0xbc637800 // ldr s0, [x0, x3, lsl
+	WORD $0xbc237840 // str s0, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x490 <normalize+0x490>
+	WORD $0x17ffffb3 // b 0x370 <normalize+0x370>
+	WORD $0xf9400bf3 // ldr x19, [sp,
+	WORD $0x910083ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
@@ -10146,73 +10155,79 @@ TEXT ·biasNEON(SB), 0, $272-8
 TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf9400c08 // ldr x8, [x0,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54000aab // b.lt 0x15c <bias+0x15c>
+	WORD $0x54000b4b // b.lt 0x170 <bias+0x170>
 	WORD $0xd10043ff // sub sp, sp,
 	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xa9402c0a // ldp x10, x11, [x0]
-	WORD $0xf940080c // ldr x12, [x0,
-	WORD $0xf940100d // ldr x13, [x0,
-	WORD $0x9100a00e // add x14, x0,
-	WORD $0x9100b010 // add x16, x0,
-	WORD $0x4d40c9c0 // ld1r { v0.4s }, [x14]
-	WORD $0xd37ef5ae // lsl x14, x13,
-	WORD $0x910003ef // mov x15, sp
-	WORD $0x4d40ca01 // ld1r { v1.4s }, [x16]
-	WORD $0x14000007 // b 0x54 <bias+0x54>
-	WORD $0xd503201f // nop
-	WORD $0x8b0d0129 // add x9, x9, x13
-	WORD $0x8b0e018c // add x12, x12, x14
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xa940300b // ldp x11, x12, [x0]
+	WORD $0xf940080d // ldr x13, [x0,
+	WORD $0xf940100e // ldr x14, [x0,
+	WORD $0x9100a00f // add x15, x0,
+	WORD $0x4d40c9e0 // ld1r { v0.4s }, [x15]
+	WORD $0x9100b000 // add x0, x0,
+	WORD $0xd37ef5cf // lsl x15, x14,
+	WORD $0xcb0e03f0 // neg x16, x14
+	WORD $0x910003f1 // mov x17, sp
+	WORD $0x4d40c801 // ld1r { v1.4s }, [x0]
+	WORD $0x14000007 // b 0x5c <bias+0x5c>
 	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xeb08013f // cmp x9, x8
-	WORD $0x5400084a // b.ge 0x158 <bias+0x158>
-	WORD $0xcb090110 // sub x16, x8, x9
-	WORD $0xeb0d021f // cmp x16, x13
-	WORD $0x9a8db211 // csel x17, x16, x13, lt
-	WORD $0xf100123f // cmp x17,
-	WORD $0x5400006a // b.ge 0x70 <bias+0x70>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0x14000012 // b 0xb4 <bias+0xb4>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xaa0b03e0 // mov x0, x11
-	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0x8b0f01ad // add x13, x13, x15
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb08015f // cmp x10, x8
+	WORD $0x540008aa // b.ge 0x16c <bias+0x16c>
+	WORD $0x9b092200 // madd x0, x16, x9, x8
+	WORD $0xeb0001df // cmp x14, x0
+	WORD $0x9a80b1c1 // csel x1, x14, x0, lt
+	WORD $0xcb0a0100 // sub x0, x8, x10
+	WORD $0xeb0e001f // cmp x0, x14
+	WORD $0x9a8eb000 // csel x0, x0, x14, lt
+	WORD $0xf100101f // cmp x0,
+	WORD $0x540002cb // b.lt 0xd0 <bias+0xd0>
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x927ef421 // and x1, x1,
+	WORD $0x91001021 // add x1, x1,
 	WORD $0xaa0c03e2 // mov x2, x12
-	WORD $0x3cc10422 // ldr q2, [x1],
-	WORD $0x3cc10403 // ldr q3, [x0],
+	WORD $0xaa0b03e3 // mov x3, x11
+	WORD $0xaa0d03e4 // mov x4, x13
+	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x3cc10443 // ldr q3, [x2],
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
 	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
-	WORD $0x3c810442 // str q2, [x2],
-	WORD $0x91001070 // add x16, x3,
-	WORD $0x91002063 // add x3, x3,
-	WORD $0xeb11007f // cmp x3, x17
-	WORD $0xaa1003e3 // mov x3, x16
-	WORD $0x54fffe8d // b.le 0x80 <bias+0x80>
-	WORD $0xeb100231 // subs x17, x17, x16
-	WORD $0x54fffc4d // b.le 0x40 <bias+0x40>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54fffbeb // b.lt 0x40 <bias+0x40>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x8b100941 // add x1, x10, x16, lsl
-	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
-	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb11001f // cmp x0, x17
-	WORD $0x54ffff8b // b.lt 0xd0 <bias+0xd0>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54fffa8b // b.lt 0x40 <bias+0x40>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x8b100961 // add x1, x11, x16, lsl
+	WORD $0x3c810482 // str q2, [x4],
+	WORD $0xf1001c1f // cmp x0,
+	WORD $0xd1001000 // sub x0, x0,
+	WORD $0x54fffec8 // b.hi 0x94 <bias+0x94>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x540000ca // b.ge 0xdc <bias+0xdc>
+	WORD $0x17ffffdf // b 0x44 <bias+0x44>
 	WORD $0xd503201f // nop
-	WORD $0xbc607823 // ldr s3, [x1, x0, lsl
-	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb11001f // cmp x0, x17
-	WORD $0x54ffff8b // b.lt 0x100 <bias+0x100>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffb6b // b.lt 0x44 <bias+0x44>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b010963 // add x3, x11, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc627862 // ldr s2, [x3, x2, lsl
+	WORD $0xbc227a22 // str s2, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02001f // cmp x0, x2
+	WORD $0x54ffff81 // b.ne 0xf0 <bias+0xf0>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x8b010983 // add x3, x12, x1, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc627863 // ldr s3, [x3, x2, lsl
+	WORD $0xbc227a23 // str s3, [x17, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02001f // cmp x0, x2
+	WORD $0x54ffff81 // b.ne 0x114 <bias+0x114>
+	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
@@ -10220,16 +10235,15 @@ TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
 	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54fff86b // b.lt 0x40 <bias+0x40>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x8b100990 // add x16, x12, x16, lsl
-	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
-	WORD $0xbc207a02 // str s2, [x16, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb11001f // cmp x0, x17
-	WORD $0x54ffff8b // b.lt 0x140 <bias+0x140>
-	WORD $0x17ffffbb // b 0x40 <bias+0x40>
+	WORD $0xf100041f // cmp x0,
+	WORD $0x9a9fc400 // csinc x0, x0, xzr, gt
+	WORD $0x8b0109a1 // add x1, x13, x1, lsl
+	WORD $0xbc627a22 // ldr s2, [x17, x2, lsl
+	WORD $0xbc227822 // str s2, [x1, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02001f // cmp x0, x2
+	WORD $0x54ffff81 // b.ne 0x154 <bias+0x154>
+	WORD $0x17ffffb7 // b 0x44 <bias+0x44>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -10316,7 +10330,7 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xeb14009f // cmp x4, x20
 	WORD $0x54ffff81 // b.ne 0x100 <normSums+0x100>
 	WORD $0xf100001f // cmp x0,
-	WORD $0x540091ed // b.le 0x1354 <normSums+0x1354>
+	WORD $0x5400906d // b.le 0x1324 <normSums+0x1324>
 	WORD $0xf100009f // cmp x4,
 	WORD $0x54005d8d // b.le 0xcd0 <normSums+0xcd0>
 	WORD $0xaa1f03f3 // mov x19, xzr
@@ -10808,20 +10822,20 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x3cf36903 // ldr q3, [x8, x19]
 	WORD $0x3cf36924 // ldr q4, [x9, x19]
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3cf36951 // ldr q17, [x10, x19]
 	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3cf36952 // ldr q18, [x10, x19]
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x8b140096 // add x22, x4, x20
 	WORD $0x8b1002d7 // add x23, x22, x16
-	WORD $0x4eb11e20 // mov v0.16b, v17.16b
-	WORD $0x4eb11e35 // mov v21.16b, v17.16b
+	WORD $0x4eb21e40 // mov v0.16b, v18.16b
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
 	WORD $0x3dc002d6 // ldr q22, [x22]
 	WORD $0x4e36cc80 // fmla v0.4s, v4.4s, v22.4s
 	WORD $0x4ea0c817 // fcmgt v23.4s, v0.4s,
@@ -10841,13 +10855,13 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4ea3d6d6 // fsub v22.4s, v22.4s, v3.4s
 	WORD $0x8b1002f7 // add x23, x23, x16
 	WORD $0x4ea3d717 // fsub v23.4s, v24.4s, v3.4s
-	WORD $0x4e20cec2 // fmla v2.4s, v22.4s, v0.4s
-	WORD $0x4e20d610 // fadd v16.4s, v16.4s, v0.4s
-	WORD $0x4e35cef2 // fmla v18.4s, v23.4s, v21.4s
-	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	WORD $0x4e20ced0 // fmla v16.4s, v22.4s, v0.4s
+	WORD $0x4e20d673 // fadd v19.4s, v19.4s, v0.4s
+	WORD $0x4e35cee6 // fmla v6.4s, v23.4s, v21.4s
+	WORD $0x4e35d631 // fadd v17.4s, v17.4s, v21.4s
 	WORD $0x3dc002e0 // ldr q0, [x23]
 	WORD $0x8b1002d6 // add x22, x22, x16
-	WORD $0x4eb11e35 // mov v21.16b, v17.16b
+	WORD $0x4eb21e55 // mov v21.16b, v18.16b
 	WORD $0x4e20cc95 // fmla v21.4s, v4.4s, v0.4s
 	WORD $0x4ea0cab6 // fcmgt v22.4s, v21.4s,
 	WORD $0x3dc002d7 // ldr q23, [x22]
@@ -10855,11 +10869,11 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e351ed5 // and v21.16b, v22.16b, v21.16b
 	WORD $0x4ea3d400 // fsub v0.4s, v0.4s, v3.4s
 	WORD $0x4e351ef5 // and v21.16b, v23.16b, v21.16b
-	WORD $0x4e35d4c6 // fadd v6.4s, v6.4s, v21.4s
-	WORD $0x4e35cc13 // fmla v19.4s, v0.4s, v21.4s
+	WORD $0x4e35d4e7 // fadd v7.4s, v7.4s, v21.4s
+	WORD $0x4e35cc02 // fmla v2.4s, v0.4s, v21.4s
 	WORD $0x3cf06ae0 // ldr q0, [x23, x16]
 	WORD $0x3cf06ad5 // ldr q21, [x22, x16]
-	WORD $0x4eb11e36 // mov v22.16b, v17.16b
+	WORD $0x4eb21e56 // mov v22.16b, v18.16b
 	WORD $0x4e20cc96 // fmla v22.4s, v4.4s, v0.4s
 	WORD $0x4ea0cad7 // fcmgt v23.4s, v22.4s,
 	WORD $0x6e36e436 // fcmge v22.4s, v1.4s, v22.4s
@@ -10872,11 +10886,11 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b060294 // add x20, x20, x6
 	WORD $0xeb0302bf // cmp x21, x3
 	WORD $0x54fff96b // b.lt 0x8f0 <normSums+0x8f0>
-	WORD $0x4e32d440 // fadd v0.4s, v2.4s, v18.4s
-	WORD $0x4e34d662 // fadd v2.4s, v19.4s, v20.4s
+	WORD $0x4e26d600 // fadd v0.4s, v16.4s, v6.4s
+	WORD $0x4e34d442 // fadd v2.4s, v2.4s, v20.4s
 	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
-	WORD $0x4e27d600 // fadd v0.4s, v16.4s, v7.4s
-	WORD $0x4e25d4c3 // fadd v3.4s, v6.4s, v5.4s
+	WORD $0x4e31d660 // fadd v0.4s, v19.4s, v17.4s
+	WORD $0x4e25d4e3 // fadd v3.4s, v7.4s, v5.4s
 	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
 	WORD $0x17ffffa6 // b 0x878 <normSums+0x878>
 	WORD $0xaa1f03f3 // mov x19, xzr
@@ -11186,292 +11200,280 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc004460 // str s0, [x3],
 	WORD $0xf1000484 // subs x4, x4,
 	WORD $0x54ffffa1 // b.ne 0xea0 <normSums+0xea0>
-	WORD $0xeb0d023f // cmp x17, x13
-	WORD $0x540023aa // b.ge 0x1328 <normSums+0x1328>
+	WORD $0xeb1101a3 // subs x3, x13, x17
+	WORD $0x5400222d // b.le 0x12f8 <normSums+0x12f8>
+	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x9b007dc0 // mul x0, x14, x0
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0x4e040400 // dup v0.4s, v0.s[0]
-	WORD $0xd37cec03 // lsl x3, x0,
-	WORD $0x8b030040 // add x0, x2, x3
-	WORD $0x8b030021 // add x1, x1, x3
-	WORD $0x9100c3e2 // add x2, sp,
+	WORD $0xd37cec05 // lsl x5, x0,
+	WORD $0x8b050040 // add x0, x2, x5
+	WORD $0x8b050021 // add x1, x1, x5
+	WORD $0xcb0e03e2 // neg x2, x14
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x14000007 // b 0xef4 <normSums+0xef4>
-	WORD $0xd503201f // nop
+	WORD $0x9100c3e5 // add x5, sp,
+	WORD $0x14000007 // b 0xefc <normSums+0xefc>
 	WORD $0x8b0e0231 // add x17, x17, x14
 	WORD $0x8b100000 // add x0, x0, x16
 	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x91000484 // add x4, x4,
 	WORD $0xeb0d023f // cmp x17, x13
-	WORD $0x540021ca // b.ge 0x1328 <normSums+0x1328>
-	WORD $0xcb1101a3 // sub x3, x13, x17
-	WORD $0xeb0e007f // cmp x3, x14
-	WORD $0x9a8eb063 // csel x3, x3, x14, lt
-	WORD $0xf100107f // cmp x3,
-	WORD $0xb400008f // cbz x15, 0xf14 <normSums+0xf14>
-	WORD $0x540000ca // b.ge 0xf20 <normSums+0xf20>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x14000025 // b 0xfa4 <normSums+0xfa4>
-	WORD $0x5400132a // b.ge 0x1178 <normSums+0x1178>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x140000ac // b 0x11cc <normSums+0x11cc>
-	WORD $0xaa1f03f7 // mov x23, xzr
-	WORD $0xaa0a03e5 // mov x5, x10
-	WORD $0xaa0903e6 // mov x6, x9
-	WORD $0xaa0803e7 // mov x7, x8
-	WORD $0xaa0c03f3 // mov x19, x12
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0xaa0103f5 // mov x21, x1
-	WORD $0xaa0003f6 // mov x22, x0
-	WORD $0x3cc104c2 // ldr q2, [x6],
-	WORD $0x3cc104a3 // ldr q3, [x5],
-	WORD $0x3cc106c4 // ldr q4, [x22],
+	WORD $0x5400200a // b.ge 0x12f8 <normSums+0x12f8>
+	WORD $0x9b040c46 // madd x6, x2, x4, x3
+	WORD $0xeb0601df // cmp x14, x6
+	WORD $0x9a86b1c7 // csel x7, x14, x6, lt
+	WORD $0xeb0601df // cmp x14, x6
+	WORD $0x9a86b1d4 // csel x20, x14, x6, lt
+	WORD $0xcb1101a6 // sub x6, x13, x17
+	WORD $0xeb0e00df // cmp x6, x14
+	WORD $0x9a8eb0c6 // csel x6, x6, x14, lt
+	WORD $0xf10010df // cmp x6,
+	WORD $0xb400048f // cbz x15, 0xfb0 <normSums+0xfb0>
+	WORD $0x5400078b // b.lt 0x1014 <normSums+0x1014>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xd1001287 // sub x7, x20,
+	WORD $0x927ef4e7 // and x7, x7,
+	WORD $0x910010e7 // add x7, x7,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cf36922 // ldr q2, [x9, x19]
+	WORD $0x3cf36943 // ldr q3, [x10, x19]
+	WORD $0x3cf36804 // ldr q4, [x0, x19]
+	WORD $0x3cf36905 // ldr q5, [x8, x19]
 	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
 	WORD $0x4ea0c862 // fcmgt v2.4s, v3.4s,
 	WORD $0x6e23e403 // fcmge v3.4s, v0.4s, v3.4s
-	WORD $0x3cc104e5 // ldr q5, [x7],
+	WORD $0x3cf36826 // ldr q6, [x1, x19]
 	WORD $0x4e231c42 // and v2.16b, v2.16b, v3.16b
-	WORD $0x3cc106a3 // ldr q3, [x21],
-	WORD $0x4ea5d484 // fsub v4.4s, v4.4s, v5.4s
-	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x4e22cc83 // fmla v3.4s, v4.4s, v2.4s
-	WORD $0x3dc00284 // ldr q4, [x20]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3c810683 // str q3, [x20],
+	WORD $0x4ea5d483 // fsub v3.4s, v4.4s, v5.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x4e221cc2 // and v2.16b, v6.16b, v2.16b
+	WORD $0x3cf36965 // ldr q5, [x11, x19]
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cb36963 // str q3, [x11, x19]
+	WORD $0x3cf36983 // ldr q3, [x12, x19]
 	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0x3dc00263 // ldr q3, [x19]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x910012e4 // add x4, x23,
-	WORD $0x3c810662 // str q2, [x19],
-	WORD $0x910022f7 // add x23, x23,
-	WORD $0xeb0302ff // cmp x23, x3
-	WORD $0xaa0403f7 // mov x23, x4
-	WORD $0x54fffd0d // b.le 0xf40 <normSums+0xf40>
-	WORD $0xeb040063 // subs x3, x3, x4
-	WORD $0x54fff9cd // b.le 0xee0 <normSums+0xee0>
-	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff96b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd37ef485 // lsl x5, x4,
-	WORD $0x8b050114 // add x20, x8, x5
-	WORD $0x8b050127 // add x7, x9, x5
-	WORD $0x8b050146 // add x6, x10, x5
+	WORD $0x3cb36982 // str q2, [x12, x19]
+	WORD $0xf1001cdf // cmp x6,
+	WORD $0xd10010c6 // sub x6, x6,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x54fffd28 // b.hi 0xf40 <normSums+0xf40>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x540003ea // b.ge 0x1020 <normSums+0x1020>
+	WORD $0x17ffffcf // b 0xee4 <normSums+0xee4>
 	WORD $0xd503201f // nop
-	WORD $0xbc737a82 // ldr s2, [x20, x19, lsl
-	WORD $0xbc337842 // str s2, [x2, x19, lsl
-	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb03027f // cmp x19, x3
-	WORD $0x54ffff8b // b.lt 0xfd0 <normSums+0xfd0>
+	WORD $0x5400104b // b.lt 0x11b8 <normSums+0x11b8>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xd10010e7 // sub x7, x7,
+	WORD $0x927ef4e7 // and x7, x7,
+	WORD $0x910010e7 // add x7, x7,
+	WORD $0x3cf36902 // ldr q2, [x8, x19]
+	WORD $0x3cf36803 // ldr q3, [x0, x19]
+	WORD $0x3cf36824 // ldr q4, [x1, x19]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3cf36965 // ldr q5, [x11, x19]
+	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
+	WORD $0x4e25d462 // fadd v2.4s, v3.4s, v5.4s
+	WORD $0x3cb36962 // str q2, [x11, x19]
+	WORD $0x3cf36982 // ldr q2, [x12, x19]
+	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cb36982 // str q2, [x12, x19]
+	WORD $0xf1001cdf // cmp x6,
+	WORD $0xd10010c6 // sub x6, x6,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x54fffe08 // b.hi 0xfc4 <normSums+0xfc4>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x54000dca // b.ge 0x11c4 <normSums+0x11c4>
+	WORD $0x17ffffb5 // b 0xee4 <normSums+0xee4>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xf10004df // cmp x6,
+	WORD $0x54fff64b // b.lt 0xee4 <normSums+0xee4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xd37ef4f3 // lsl x19, x7,
+	WORD $0xa9037fff // stp xzr, xzr, [sp,
+	WORD $0x8b130116 // add x22, x8, x19
+	WORD $0x8b130134 // add x20, x9, x19
+	WORD $0xbc757ac2 // ldr s2, [x22, x21, lsl
+	WORD $0xbc3578a2 // str s2, [x5, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb1500df // cmp x6, x21
+	WORD $0x54ffff81 // b.ne 0x1034 <normSums+0x1034>
+	WORD $0xaa1f03f5 // mov x21, xzr
 	WORD $0x3dc00fe2 // ldr q2, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff78b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc7378e3 // ldr s3, [x7, x19, lsl
-	WORD $0xbc337843 // str s3, [x2, x19, lsl
-	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb03027f // cmp x19, x3
-	WORD $0x54ffff8b // b.lt 0x1000 <normSums+0x1000>
+	WORD $0xbc757a83 // ldr s3, [x20, x21, lsl
+	WORD $0xbc3578a3 // str s3, [x5, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb1500df // cmp x6, x21
+	WORD $0x54ffff81 // b.ne 0x1054 <normSums+0x1054>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0x8b070955 // add x21, x10, x7, lsl
 	WORD $0x3dc00fe3 // ldr q3, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff60b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e7 // mov x7, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6778c4 // ldr s4, [x6, x7, lsl
-	WORD $0xbc277844 // str s4, [x2, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb0300ff // cmp x7, x3
-	WORD $0x54ffff8b // b.lt 0x1030 <normSums+0x1030>
-	WORD $0xf100007f // cmp x3,
-	WORD $0x54fff4cd // b.le 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xbc747aa4 // ldr s4, [x21, x20, lsl
+	WORD $0xbc3478a4 // str s4, [x5, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb1400df // cmp x6, x20
+	WORD $0x54ffff81 // b.ne 0x1080 <normSums+0x1080>
+	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0x3dc00fe4 // ldr q4, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0x8b040807 // add x7, x0, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6678e5 // ldr s5, [x7, x6, lsl
-	WORD $0xbc267845 // str s5, [x2, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb0300df // cmp x6, x3
-	WORD $0x54ffff8b // b.lt 0x1060 <normSums+0x1060>
-	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x8b070815 // add x21, x0, x7, lsl
+	WORD $0xbc747aa5 // ldr s5, [x21, x20, lsl
+	WORD $0xbc3478a5 // str s5, [x5, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb1400df // cmp x6, x20
+	WORD $0x54ffff81 // b.ne 0x10a4 <normSums+0x10a4>
+	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0x3dc00fe5 // ldr q5, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0x8b040824 // add x4, x1, x4, lsl
-	WORD $0xbc667886 // ldr s6, [x4, x6, lsl
-	WORD $0xbc267846 // str s6, [x2, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb0300df // cmp x6, x3
-	WORD $0x54ffff8b // b.lt 0x1084 <normSums+0x1084>
-	WORD $0x3dc00fe6 // ldr q6, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x3d800fe1 // str q1, [sp,
-	WORD $0x54fff1eb // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x8b070827 // add x7, x1, x7, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7478e6 // ldr s6, [x7, x20, lsl
+	WORD $0xbc3478a6 // str s6, [x5, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb1400df // cmp x6, x20
+	WORD $0x54ffff81 // b.ne 0x10d0 <normSums+0x10d0>
+	WORD $0xaa1f03f5 // mov x21, xzr
 	WORD $0x4e25cc64 // fmla v4.4s, v3.4s, v5.4s
 	WORD $0x4ea0c883 // fcmgt v3.4s, v4.4s,
+	WORD $0x3dc00fe6 // ldr q6, [sp,
 	WORD $0x6e24e404 // fcmge v4.4s, v0.4s, v4.4s
 	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
 	WORD $0x4e231cc4 // and v4.16b, v6.16b, v3.16b
-	WORD $0x4ea2d4a5 // fsub v5.4s, v5.4s, v2.4s
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
 	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
-	WORD $0x4e24cca3 // fmla v3.4s, v5.4s, v4.4s
-	WORD $0x8b050166 // add x6, x11, x5
-	WORD $0x8b050184 // add x4, x12, x5
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6778c4 // ldr s4, [x6, x7, lsl
-	WORD $0xbc277844 // str s4, [x2, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb0300ff // cmp x7, x3
-	WORD $0x54ffff8b // b.lt 0x10e0 <normSums+0x10e0>
+	WORD $0x8b130174 // add x20, x11, x19
+	WORD $0x3d800fe1 // str q1, [sp,
+	WORD $0x8b130187 // add x7, x12, x19
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d3 // csinc x19, x6, xzr, gt
+	WORD $0xbc757a84 // ldr s4, [x20, x21, lsl
+	WORD $0xbc3578a4 // str s4, [x5, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15027f // cmp x19, x21
+	WORD $0x54ffff81 // b.ne 0x1124 <normSums+0x1124>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0x3dc00fe4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d800fe3 // str q3, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffeeeb // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc657843 // ldr s3, [x2, x5, lsl
-	WORD $0xbc2578c3 // str s3, [x6, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1110 <normSums+0x1110>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d5 // csinc x21, x6, xzr, gt
+	WORD $0xbc7378a3 // ldr s3, [x5, x19, lsl
+	WORD $0xbc337a83 // str s3, [x20, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1302bf // cmp x21, x19
+	WORD $0x54ffff81 // b.ne 0x1150 <normSums+0x1150>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffedab // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xbc657883 // ldr s3, [x4, x5, lsl
-	WORD $0xbc257843 // str s3, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1134 <normSums+0x1134>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d4 // csinc x20, x6, xzr, gt
+	WORD $0xbc7378e3 // ldr s3, [x7, x19, lsl
+	WORD $0xbc3378a3 // str s3, [x5, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13029f // cmp x20, x19
+	WORD $0x54ffff81 // b.ne 0x1174 <normSums+0x1174>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0x3dc00fe3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d800fe2 // str q2, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffec4b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
-	WORD $0xbc257882 // str s2, [x4, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1160 <normSums+0x1160>
-	WORD $0x17ffff5b // b 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0x3ce56902 // ldr q2, [x8, x5]
-	WORD $0x3ce56803 // ldr q3, [x0, x5]
-	WORD $0x3ce56824 // ldr q4, [x1, x5]
-	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x3ce56965 // ldr q5, [x11, x5]
-	WORD $0x4e24cc43 // fmla v3.4s, v2.4s, v4.4s
-	WORD $0x4e25d462 // fadd v2.4s, v3.4s, v5.4s
-	WORD $0x3ca56962 // str q2, [x11, x5]
-	WORD $0x3ce56982 // ldr q2, [x12, x5]
-	WORD $0x4e21d483 // fadd v3.4s, v4.4s, v1.4s
-	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x910010c4 // add x4, x6,
-	WORD $0x910020c6 // add x6, x6,
-	WORD $0x3ca56982 // str q2, [x12, x5]
-	WORD $0x910040a5 // add x5, x5,
-	WORD $0xeb0300df // cmp x6, x3
-	WORD $0xaa0403e6 // mov x6, x4
-	WORD $0x54fffdcd // b.le 0x1180 <normSums+0x1180>
-	WORD $0xeb040063 // subs x3, x3, x4
-	WORD $0x54ffe88d // b.le 0xee0 <normSums+0xee0>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4c6 // csinc x6, x6, xzr, gt
+	WORD $0xbc7378a2 // ldr s2, [x5, x19, lsl
+	WORD $0xbc3378e2 // str s2, [x7, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1300df // cmp x6, x19
+	WORD $0x54ffff81 // b.ne 0x11a0 <normSums+0x11a0>
+	WORD $0x17ffff4c // b 0xee4 <normSums+0xee4>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xf10004df // cmp x6,
+	WORD $0x54ffe92b // b.lt 0xee4 <normSums+0xee4>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x8b070914 // add x20, x8, x7, lsl
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffe82b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x8b040906 // add x6, x8, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6578c2 // ldr s2, [x6, x5, lsl
-	WORD $0xbc257842 // str s2, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x11f0 <normSums+0x11f0>
-	WORD $0xf100007f // cmp x3,
-	WORD $0x54ffe6cd // b.le 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc737a82 // ldr s2, [x20, x19, lsl
+	WORD $0xbc3378a2 // str s2, [x5, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1300df // cmp x6, x19
+	WORD $0x54ffff81 // b.ne 0x11d0 <normSums+0x11d0>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0x3dc00fe2 // ldr q2, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0x8b040806 // add x6, x0, x4, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6578c3 // ldr s3, [x6, x5, lsl
-	WORD $0xbc257843 // str s3, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1220 <normSums+0x1220>
-	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x8b070814 // add x20, x0, x7, lsl
+	WORD $0xbc737a83 // ldr s3, [x20, x19, lsl
+	WORD $0xbc3378a3 // str s3, [x5, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1300df // cmp x6, x19
+	WORD $0x54ffff81 // b.ne 0x11f4 <normSums+0x11f4>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0x3dc00fe3 // ldr q3, [sp,
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0x8b040826 // add x6, x1, x4, lsl
-	WORD $0xbc6578c4 // ldr s4, [x6, x5, lsl
-	WORD $0xbc257844 // str s4, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1244 <normSums+0x1244>
+	WORD $0x8b070834 // add x20, x1, x7, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737a84 // ldr s4, [x20, x19, lsl
+	WORD $0xbc3378a4 // str s4, [x5, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1300df // cmp x6, x19
+	WORD $0x54ffff81 // b.ne 0x1220 <normSums+0x1220>
+	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0x3dc00fe4 // ldr q4, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x3d800fe1 // str q1, [sp,
-	WORD $0x54ffe3eb // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x4ea2d465 // fsub v5.4s, v3.4s, v2.4s
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x4e21d482 // fadd v2.4s, v4.4s, v1.4s
-	WORD $0xd37ef484 // lsl x4, x4,
 	WORD $0x4e24cca3 // fmla v3.4s, v5.4s, v4.4s
-	WORD $0x8b040165 // add x5, x11, x4
-	WORD $0x8b040184 // add x4, x12, x4
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6678a4 // ldr s4, [x5, x6, lsl
-	WORD $0xbc267844 // str s4, [x2, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb0300df // cmp x6, x3
-	WORD $0x54ffff8b // b.lt 0x1290 <normSums+0x1290>
+	WORD $0xd37ef4e7 // lsl x7, x7,
+	WORD $0x8b070173 // add x19, x11, x7
+	WORD $0x3d800fe1 // str q1, [sp,
+	WORD $0x8b070187 // add x7, x12, x7
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d5 // csinc x21, x6, xzr, gt
+	WORD $0xbc747a64 // ldr s4, [x19, x20, lsl
+	WORD $0xbc3478a4 // str s4, [x5, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb1402bf // cmp x21, x20
+	WORD $0x54ffff81 // b.ne 0x1264 <normSums+0x1264>
+	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0x3dc00fe4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d800fe3 // str q3, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffe16b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e6 // mov x6, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc667843 // ldr s3, [x2, x6, lsl
-	WORD $0xbc2678a3 // str s3, [x5, x6, lsl
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0xeb0300df // cmp x6, x3
-	WORD $0x54ffff8b // b.lt 0x12c0 <normSums+0x12c0>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d5 // csinc x21, x6, xzr, gt
+	WORD $0xbc7478a3 // ldr s3, [x5, x20, lsl
+	WORD $0xbc347a63 // str s3, [x19, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb1402bf // cmp x21, x20
+	WORD $0x54ffff81 // b.ne 0x1290 <normSums+0x1290>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0xa9037fff // stp xzr, xzr, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffe02b // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xbc657883 // ldr s3, [x4, x5, lsl
-	WORD $0xbc257843 // str s3, [x2, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x12e4 <normSums+0x12e4>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4d4 // csinc x20, x6, xzr, gt
+	WORD $0xbc7378e3 // ldr s3, [x7, x19, lsl
+	WORD $0xbc3378a3 // str s3, [x5, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13029f // cmp x20, x19
+	WORD $0x54ffff81 // b.ne 0x12b4 <normSums+0x12b4>
+	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0x3dc00fe3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d800fe2 // str q2, [sp,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffdecb // b.lt 0xee0 <normSums+0xee0>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
-	WORD $0xbc257882 // str s2, [x4, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0300bf // cmp x5, x3
-	WORD $0x54ffff8b // b.lt 0x1310 <normSums+0x1310>
-	WORD $0x17fffeef // b 0xee0 <normSums+0xee0>
+	WORD $0xf10004df // cmp x6,
+	WORD $0x9a9fc4c6 // csinc x6, x6, xzr, gt
+	WORD $0xbc7378a2 // ldr s2, [x5, x19, lsl
+	WORD $0xbc3378e2 // str s2, [x7, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb1300df // cmp x6, x19
+	WORD $0x54ffff81 // b.ne 0x12e0 <normSums+0x12e0>
+	WORD $0x17fffefc // b 0xee4 <normSums+0xee4>
 	WORD $0xa94c4ff4 // ldp x20, x19, [sp,
 	WORD $0xa94b57f6 // ldp x22, x21, [sp,
 	WORD $0xa94a5ff8 // ldp x24, x23, [sp,
@@ -11488,291 +11490,300 @@ TEXT normSumsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x17fffe69 // b 0xd0c <normSums+0xd0c>
+	WORD $0x17fffe75 // b 0xd0c <normSums+0xd0c>
 	MOVD R19, RSP
 	RET
 
-TEXT ·normDXNEON(SB), 0, $304-8
+TEXT ·normDXNEON(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $192, R19, R20
+	ADD $256, R19, R20
 	MOVD R20, RSP
 	CALL normDXNEONbody<>(SB)
 	MOVD R19, RSP
 	RET
 
 TEXT normDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xd100c3ff // sub sp, sp,
-	WORD $0xa90157f6 // stp x22, x21, [sp,
-	WORD $0xa9024ff4 // stp x20, x19, [sp,
+	WORD $0xd10103ff // sub sp, sp,
+	WORD $0xf9000bf7 // str x23, [sp,
+	WORD $0xa90257f6 // stp x22, x21, [sp,
+	WORD $0xa9034ff4 // stp x20, x19, [sp,
 	WORD $0xa9402408 // ldp x8, x9, [x0]
 	WORD $0xf940080a // ldr x10, [x0,
 	WORD $0xa942300b // ldp x11, x12, [x0,
 	WORD $0xa943380d // ldp x13, x14, [x0,
 	WORD $0xa944400f // ldp x15, x16, [x0,
-	WORD $0xb40011f0 // cbz x16, 0x25c <normDX+0x25c>
+	WORD $0xb4001250 // cbz x16, 0x26c <normDX+0x26c>
 	WORD $0xf10005df // cmp x14,
-	WORD $0x5400202b // b.lt 0x42c <normDX+0x42c>
+	WORD $0x5400210b // b.lt 0x44c <normDX+0x44c>
 	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xf9400c11 // ldr x17, [x0,
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xf9400c01 // ldr x1, [x0,
 	WORD $0xbd405000 // ldr s0, [x0,
-	WORD $0x4e040400 // dup v0.4s, v0.s[0]
 	WORD $0xd37ef5e0 // lsl x0, x15,
-	WORD $0x910003e1 // mov x1, sp
-	WORD $0x14000009 // b 0x68 <normDX+0x68>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x8b0f0210 // add x16, x16, x15
+	WORD $0x4e040400 // dup v0.4s, v0.s[0]
+	WORD $0xcb0f03e2 // neg x2, x15
+	WORD $0x910003e3 // mov x3, sp
+	WORD $0x14000008 // b 0x70 <normDX+0x70>
+	WORD $0x8b0f0231 // add x17, x17, x15
 	WORD $0x8b000129 // add x9, x9, x0
 	WORD $0x8b000108 // add x8, x8, x0
 	WORD $0x8b0001ad // add x13, x13, x0
-	WORD $0xeb0e021f // cmp x16, x14
-	WORD $0x54001e4a // b.ge 0x42c <normDX+0x42c>
-	WORD $0xcb1001c2 // sub x2, x14, x16
-	WORD $0xeb0f005f // cmp x2, x15
-	WORD $0x9a8fb043 // csel x3, x2, x15, lt
-	WORD $0xf100107f // cmp x3,
-	WORD $0x5400006a // b.ge 0x84 <normDX+0x84>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x1400001c // b 0xf0 <normDX+0xf0>
-	WORD $0xaa1f03f6 // mov x22, xzr
-	WORD $0xaa0c03e4 // mov x4, x12
-	WORD $0xaa0b03e5 // mov x5, x11
-	WORD $0xaa0d03e6 // mov x6, x13
-	WORD $0xaa1103e7 // mov x7, x17
-	WORD $0xaa0a03f3 // mov x19, x10
-	WORD $0xaa0803f4 // mov x20, x8
-	WORD $0xaa0903f5 // mov x21, x9
-	WORD $0x3cc106a1 // ldr q1, [x21],
-	WORD $0x3cc10662 // ldr q2, [x19],
-	WORD $0x3cc104e3 // ldr q3, [x7],
-	WORD $0x4e21cc43 // fmla v3.4s, v2.4s, v1.4s
-	WORD $0x4ea0c864 // fcmgt v4.4s, v3.4s,
-	WORD $0x6e23e403 // fcmge v3.4s, v0.4s, v3.4s
-	WORD $0x3cc104a5 // ldr q5, [x5],
-	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
-	WORD $0x3cc10484 // ldr q4, [x4],
-	WORD $0x4e21cca4 // fmla v4.4s, v5.4s, v1.4s
-	WORD $0x3cc10681 // ldr q1, [x20],
-	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
-	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
-	WORD $0x3c8104c4 // str q4, [x6],
-	WORD $0x910012c2 // add x2, x22,
-	WORD $0x910022d6 // add x22, x22,
-	WORD $0xeb0302df // cmp x22, x3
-	WORD $0xaa0203f6 // mov x22, x2
-	WORD $0x54fffdcd // b.le 0xa4 <normDX+0xa4>
-	WORD $0xeb020063 // subs x3, x3, x2
-	WORD $0x54fffaed // b.le 0x50 <normDX+0x50>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffa8b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b020925 // add x5, x9, x2, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb0e023f // cmp x17, x14
+	WORD $0x54001f0a // b.ge 0x44c <normDX+0x44c>
+	WORD $0x9b103844 // madd x4, x2, x16, x14
+	WORD $0xeb0401ff // cmp x15, x4
+	WORD $0x9a84b1e5 // csel x5, x15, x4, lt
+	WORD $0xcb1101c4 // sub x4, x14, x17
+	WORD $0xeb0f009f // cmp x4, x15
+	WORD $0x9a8fb084 // csel x4, x4, x15, lt
+	WORD $0xf100109f // cmp x4,
+	WORD $0x5400042b // b.lt 0x110 <normDX+0x110>
+	WORD $0xd10010a5 // sub x5, x5,
+	WORD $0xaa0c03e6 // mov x6, x12
+	WORD $0xaa0b03e7 // mov x7, x11
+	WORD $0xaa0d03f3 // mov x19, x13
+	WORD $0x927ef4a5 // and x5, x5,
+	WORD $0x910010a5 // add x5, x5,
+	WORD $0xaa0103f4 // mov x20, x1
+	WORD $0xaa0a03f5 // mov x21, x10
+	WORD $0xaa0803f6 // mov x22, x8
+	WORD $0xaa0903f7 // mov x23, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc6478a1 // ldr s1, [x5, x4, lsl
-	WORD $0xbc247821 // str s1, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x110 <normDX+0x110>
+	WORD $0xd503201f // nop
+	WORD $0x3cc106e1 // ldr q1, [x23],
+	WORD $0x3cc106c2 // ldr q2, [x22],
+	WORD $0x3cc106a3 // ldr q3, [x21],
+	WORD $0x3cc10684 // ldr q4, [x20],
+	WORD $0x4e21cc64 // fmla v4.4s, v3.4s, v1.4s
+	WORD $0x4ea0c885 // fcmgt v5.4s, v4.4s,
+	WORD $0x6e24e404 // fcmge v4.4s, v0.4s, v4.4s
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	WORD $0x3cc104e5 // ldr q5, [x7],
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x3cc104c4 // ldr q4, [x6],
+	WORD $0x4e21cca4 // fmla v4.4s, v5.4s, v1.4s
+	WORD $0x4e22cc64 // fmla v4.4s, v3.4s, v2.4s
+	WORD $0x3c810664 // str q4, [x19],
+	WORD $0xf1001c9f // cmp x4,
+	WORD $0xd1001084 // sub x4, x4,
+	WORD $0x54fffe08 // b.hi 0xc0 <normDX+0xc0>
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540000aa // b.ge 0x11c <normDX+0x11c>
+	WORD $0x17ffffd2 // b 0x54 <normDX+0x54>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54fff9eb // b.lt 0x54 <normDX+0x54>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b050927 // add x7, x9, x5, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6678e1 // ldr s1, [x7, x6, lsl
+	WORD $0xbc267861 // str s1, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06009f // cmp x4, x6
+	WORD $0x54ffff81 // b.ne 0x130 <normDX+0x130>
+	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff90b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b020905 // add x5, x8, x2, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6478a2 // ldr s2, [x5, x4, lsl
-	WORD $0xbc247822 // str s2, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x140 <normDX+0x140>
+	WORD $0x8b050907 // add x7, x8, x5, lsl
+	WORD $0xbc6678e2 // ldr s2, [x7, x6, lsl
+	WORD $0xbc267862 // str s2, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06009f // cmp x4, x6
+	WORD $0x54ffff81 // b.ne 0x154 <normDX+0x154>
+	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x8b050947 // add x7, x10, x5, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff78b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b020945 // add x5, x10, x2, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc6478a2 // ldr s2, [x5, x4, lsl
-	WORD $0xbc247822 // str s2, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x170 <normDX+0x170>
+	WORD $0xf100049f // cmp x4,
+	WORD $0x9a9fc493 // csinc x19, x4, xzr, gt
+	WORD $0xbc6678e2 // ldr s2, [x7, x6, lsl
+	WORD $0xbc267862 // str s2, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06027f // cmp x19, x6
+	WORD $0x54ffff81 // b.ne 0x180 <normDX+0x180>
+	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x8b050827 // add x7, x1, x5, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff60b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b020a25 // add x5, x17, x2, lsl
+	WORD $0xf100049f // cmp x4,
+	WORD $0x9a9fc493 // csinc x19, x4, xzr, gt
 	WORD $0xd503201f // nop
-	WORD $0xbc6478a4 // ldr s4, [x5, x4, lsl
-	WORD $0xbc247824 // str s4, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x1a0 <normDX+0x1a0>
+	WORD $0xbc6678e4 // ldr s4, [x7, x6, lsl
+	WORD $0xbc267864 // str s4, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06027f // cmp x19, x6
+	WORD $0x54ffff81 // b.ne 0x1b0 <normDX+0x1b0>
+	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff48b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
 	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD $0x4ea0c885 // fcmgt v5.4s, v4.4s,
 	WORD $0x6e24e404 // fcmge v4.4s, v0.4s, v4.4s
 	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
-	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
-	WORD $0x8b020965 // add x5, x11, x2, lsl
-	WORD $0xbc6478a4 // ldr s4, [x5, x4, lsl
-	WORD $0xbc247824 // str s4, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x1e0 <normDX+0x1e0>
-	WORD $0x3dc003e4 // ldr q4, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff28b // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b020985 // add x5, x12, x2, lsl
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x8b050967 // add x7, x11, x5, lsl
+	WORD $0xf100049f // cmp x4,
+	WORD $0x9a9fc493 // csinc x19, x4, xzr, gt
+	WORD $0xbc6678e4 // ldr s4, [x7, x6, lsl
+	WORD $0xbc267864 // str s4, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06027f // cmp x19, x6
+	WORD $0x54ffff81 // b.ne 0x1f0 <normDX+0x1f0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x8b050987 // add x7, x12, x5, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf100049f // cmp x4,
+	WORD $0x9a9fc493 // csinc x19, x4, xzr, gt
 	WORD $0xd503201f // nop
-	WORD $0xbc6478a5 // ldr s5, [x5, x4, lsl
-	WORD $0xbc247825 // str s5, [x1, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x210 <normDX+0x210>
+	WORD $0xbc6678e5 // ldr s5, [x7, x6, lsl
+	WORD $0xbc267865 // str s5, [x3, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06027f // cmp x19, x6
+	WORD $0x54ffff81 // b.ne 0x220 <normDX+0x220>
+	WORD $0xaa1f03e6 // mov x6, xzr
 	WORD $0x3dc003e5 // ldr q5, [sp]
 	WORD $0x4e21cc85 // fmla v5.4s, v4.4s, v1.4s
 	WORD $0x4e23cc45 // fmla v5.4s, v2.4s, v3.4s
 	WORD $0x3d8003e5 // str q5, [sp]
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fff0cb // b.lt 0x50 <normDX+0x50>
-	WORD $0xaa1f03e4 // mov x4, xzr
-	WORD $0x8b0209a2 // add x2, x13, x2, lsl
-	WORD $0xbc647821 // ldr s1, [x1, x4, lsl
-	WORD $0xbc247841 // str s1, [x2, x4, lsl
-	WORD $0x91000484 // add x4, x4,
-	WORD $0xeb03009f // cmp x4, x3
-	WORD $0x54ffff8b // b.lt 0x244 <normDX+0x244>
-	WORD $0x17ffff7e // b 0x50 <normDX+0x50>
+	WORD $0xf100049f // cmp x4,
+	WORD $0x9a9fc484 // csinc x4, x4, xzr, gt
+	WORD $0x8b0509a5 // add x5, x13, x5, lsl
+	WORD $0xbc667861 // ldr s1, [x3, x6, lsl
+	WORD $0xbc2678a1 // str s1, [x5, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06009f // cmp x4, x6
+	WORD $0x54ffff81 // b.ne 0x254 <normDX+0x254>
+	WORD $0x17ffff7b // b 0x54 <normDX+0x54>
 	WORD $0xf10005df // cmp x14,
-	WORD $0x54000e6b // b.lt 0x42c <normDX+0x42c>
+	WORD $0x54000eeb // b.lt 0x44c <normDX+0x44c>
 	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd37ef5f1 // lsl x17, x15,
-	WORD $0x910003e0 // mov x0, sp
-	WORD $0x14000007 // b 0x28c <normDX+0x28c>
-	WORD $0x8b0f0210 // add x16, x16, x15
-	WORD $0x8b110129 // add x9, x9, x17
-	WORD $0x8b110108 // add x8, x8, x17
-	WORD $0x8b1101ad // add x13, x13, x17
-	WORD $0xeb0e021f // cmp x16, x14
-	WORD $0x54000d2a // b.ge 0x42c <normDX+0x42c>
-	WORD $0xcb1001c1 // sub x1, x14, x16
-	WORD $0xeb0f003f // cmp x1, x15
-	WORD $0x9a8fb022 // csel x2, x1, x15, lt
-	WORD $0xf100105f // cmp x2,
-	WORD $0x540000aa // b.ge 0x2b0 <normDX+0x2b0>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x14000018 // b 0x304 <normDX+0x304>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd37ef5e0 // lsl x0, x15,
+	WORD $0xcb0f03e1 // neg x1, x15
+	WORD $0x910003e2 // mov x2, sp
+	WORD $0x14000009 // b 0x2ac <normDX+0x2ac>
+	WORD $0xd503201f // nop
+	WORD $0x8b0f0231 // add x17, x17, x15
+	WORD $0x8b000129 // add x9, x9, x0
+	WORD $0x8b000108 // add x8, x8, x0
+	WORD $0x8b0001ad // add x13, x13, x0
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb0e023f // cmp x17, x14
+	WORD $0x54000d2a // b.ge 0x44c <normDX+0x44c>
+	WORD $0x9b103823 // madd x3, x1, x16, x14
+	WORD $0xeb0301ff // cmp x15, x3
+	WORD $0x9a83b1e4 // csel x4, x15, x3, lt
+	WORD $0xcb1101c3 // sub x3, x14, x17
+	WORD $0xeb0f007f // cmp x3, x15
+	WORD $0x9a8fb063 // csel x3, x3, x15, lt
+	WORD $0xf100107f // cmp x3,
+	WORD $0x5400034b // b.lt 0x330 <normDX+0x330>
+	WORD $0xd1001084 // sub x4, x4,
+	WORD $0xaa0c03e5 // mov x5, x12
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0xaa0d03e7 // mov x7, x13
+	WORD $0x927ef484 // and x4, x4,
+	WORD $0x91001084 // add x4, x4,
+	WORD $0xaa0a03f3 // mov x19, x10
+	WORD $0xaa0803f4 // mov x20, x8
+	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0x3cc106a0 // ldr q0, [x21],
+	WORD $0x3cc10681 // ldr q1, [x20],
+	WORD $0x3cc10662 // ldr q2, [x19],
+	WORD $0x3cc104c3 // ldr q3, [x6],
+	WORD $0x3cc104a4 // ldr q4, [x5],
+	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
+	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
+	WORD $0x3c8104e4 // str q4, [x7],
+	WORD $0xf1001c7f // cmp x3,
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x54fffec8 // b.hi 0x2f0 <normDX+0x2f0>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x540000ea // b.ge 0x33c <normDX+0x33c>
+	WORD $0x17ffffdb // b 0x290 <normDX+0x290>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0xaa0d03e5 // mov x5, x13
-	WORD $0xaa0a03e6 // mov x6, x10
-	WORD $0xaa0803e7 // mov x7, x8
-	WORD $0xaa0903f3 // mov x19, x9
-	WORD $0xd503201f // nop
-	WORD $0x3cc10660 // ldr q0, [x19],
-	WORD $0x3cc10481 // ldr q1, [x4],
-	WORD $0x3cc10462 // ldr q2, [x3],
-	WORD $0x3cc104e3 // ldr q3, [x7],
-	WORD $0x3cc104c4 // ldr q4, [x6],
-	WORD $0x4e20cc22 // fmla v2.4s, v1.4s, v0.4s
-	WORD $0x4e23cc82 // fmla v2.4s, v4.4s, v3.4s
-	WORD $0x3c8104a2 // str q2, [x5],
-	WORD $0x91001281 // add x1, x20,
-	WORD $0x91002294 // add x20, x20,
-	WORD $0xeb02029f // cmp x20, x2
-	WORD $0xaa0103f4 // mov x20, x1
-	WORD $0x54fffe8d // b.le 0x2d0 <normDX+0x2d0>
-	WORD $0xeb010042 // subs x2, x2, x1
-	WORD $0x54fffb6d // b.le 0x274 <normDX+0x274>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffacb // b.lt 0x290 <normDX+0x290>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fffb0b // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b010924 // add x4, x9, x1, lsl
-	WORD $0xbc637880 // ldr s0, [x4, x3, lsl
-	WORD $0xbc237800 // str s0, [x0, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x320 <normDX+0x320>
+	WORD $0x8b040926 // add x6, x9, x4, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6578c0 // ldr s0, [x6, x5, lsl
+	WORD $0xbc257840 // str s0, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05007f // cmp x3, x5
+	WORD $0x54ffff81 // b.ne 0x350 <normDX+0x350>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fff9ab // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b010904 // add x4, x8, x1, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc637881 // ldr s1, [x4, x3, lsl
-	WORD $0xbc237801 // str s1, [x0, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x350 <normDX+0x350>
+	WORD $0x8b040906 // add x6, x8, x4, lsl
+	WORD $0xbc6578c1 // ldr s1, [x6, x5, lsl
+	WORD $0xbc257841 // str s1, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05007f // cmp x3, x5
+	WORD $0x54ffff81 // b.ne 0x374 <normDX+0x374>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x8b040946 // add x6, x10, x4, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fff82b // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b010944 // add x4, x10, x1, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
-	WORD $0xbc237802 // str s2, [x0, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x380 <normDX+0x380>
+	WORD $0xf100047f // cmp x3,
+	WORD $0x9a9fc467 // csinc x7, x3, xzr, gt
+	WORD $0xbc6578c2 // ldr s2, [x6, x5, lsl
+	WORD $0xbc257842 // str s2, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0500ff // cmp x7, x5
+	WORD $0x54ffff81 // b.ne 0x3a0 <normDX+0x3a0>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x8b040966 // add x6, x11, x4, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fff6ab // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b010964 // add x4, x11, x1, lsl
+	WORD $0xf100047f // cmp x3,
+	WORD $0x9a9fc467 // csinc x7, x3, xzr, gt
 	WORD $0xd503201f // nop
-	WORD $0xbc637883 // ldr s3, [x4, x3, lsl
-	WORD $0xbc237803 // str s3, [x0, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x3b0 <normDX+0x3b0>
+	WORD $0xbc6578c3 // ldr s3, [x6, x5, lsl
+	WORD $0xbc257843 // str s3, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0500ff // cmp x7, x5
+	WORD $0x54ffff81 // b.ne 0x3d0 <normDX+0x3d0>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x8b040986 // add x6, x12, x4, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fff52b // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b010984 // add x4, x12, x1, lsl
+	WORD $0xf100047f // cmp x3,
+	WORD $0x9a9fc467 // csinc x7, x3, xzr, gt
 	WORD $0xd503201f // nop
-	WORD $0xbc637884 // ldr s4, [x4, x3, lsl
-	WORD $0xbc237804 // str s4, [x0, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x3e0 <normDX+0x3e0>
+	WORD $0xbc6578c4 // ldr s4, [x6, x5, lsl
+	WORD $0xbc257844 // str s4, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0500ff // cmp x7, x5
+	WORD $0x54ffff81 // b.ne 0x400 <normDX+0x400>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x3dc003e4 // ldr q4, [sp]
 	WORD $0x4e20cc64 // fmla v4.4s, v3.4s, v0.4s
 	WORD $0x4e21cc44 // fmla v4.4s, v2.4s, v1.4s
 	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fff36b // b.lt 0x274 <normDX+0x274>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x8b0109a1 // add x1, x13, x1, lsl
-	WORD $0xbc637800 // ldr s0, [x0, x3, lsl
-	WORD $0xbc237820 // str s0, [x1, x3, lsl
-	WORD $0x91000463 // add x3, x3,
-	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x54ffff8b // b.lt 0x414 <normDX+0x414>
-	WORD $0x17ffff93 // b 0x274 <normDX+0x274>
-	WORD $0xa9424ff4 // ldp x20, x19, [sp,
-	WORD $0xa94157f6 // ldp x22, x21, [sp,
-	WORD $0x9100c3ff // add sp, sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x9a9fc463 // csinc x3, x3, xzr, gt
+	WORD $0x8b0409a4 // add x4, x13, x4, lsl
+	WORD $0xbc657840 // ldr s0, [x2, x5, lsl
+	WORD $0xbc257880 // str s0, [x4, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05007f // cmp x3, x5
+	WORD $0x54ffff81 // b.ne 0x434 <normDX+0x434>
+	WORD $0x17ffff92 // b 0x290 <normDX+0x290>
+	WORD $0xa9434ff4 // ldp x20, x19, [sp,
+	WORD $0xa94257f6 // ldp x22, x21, [sp,
+	WORD $0xf9400bf7 // ldr x23, [sp,
+	WORD $0x910103ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET
@@ -12068,19 +12079,19 @@ TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x14000014 // b 0x4a4 <columns+0x4a4>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x8b110931 // add x17, x9, x17, lsl
-	WORD $0xad401a25 // ldp q5, q6, [x17]
-	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
-	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0xad401624 // ldp q4, q5, [x17]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x4e26d4a4 // fadd v4.4s, v5.4s, v6.4s
 	WORD $0xad411a25 // ldp q5, q6, [x17,
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0xad001221 // stp q1, q4, [x17]
-	WORD $0x4e23d4c1 // fadd v1.4s, v6.4s, v3.4s
-	WORD $0xad010622 // stp q2, q1, [x17,
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	WORD $0xad001222 // stp q2, q4, [x17]
+	WORD $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	WORD $0xad010623 // stp q3, q1, [x17,
 	WORD $0x91004001 // add x1, x0,
 	WORD $0xeb0b003f // cmp x1, x11
 	WORD $0xaa0003f1 // mov x17, x0
@@ -12090,88 +12101,88 @@ TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x54fffdab // b.lt 0x460 <columns+0x460>
 	WORD $0xaa1f03e1 // mov x1, xzr
 	WORD $0x8b110902 // add x2, x8, x17, lsl
-	WORD $0xad400841 // ldp q1, q2, [x2]
-	WORD $0x4f809021 // fmul v1.4s, v1.4s, v0.s[0]
-	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
-	WORD $0xad417043 // ldp q3, q28, [x2,
-	WORD $0x4f809065 // fmul v5.4s, v3.4s, v0.s[0]
+	WORD $0xad400c41 // ldp q1, q3, [x2]
+	WORD $0x4f809022 // fmul v2.4s, v1.4s, v0.s[0]
+	WORD $0x4f809063 // fmul v3.4s, v3.4s, v0.s[0]
+	WORD $0xad417041 // ldp q1, q28, [x2,
+	WORD $0x4f809026 // fmul v6.4s, v1.4s, v0.s[0]
+	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x8b1109c2 // add x2, x14, x17, lsl
-	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x6f00e419 // movi v25.2d,
-	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x6f00e41b // movi v27.2d,
-	WORD $0x6f00e41a // movi v26.2d,
-	WORD $0x6f00e418 // movi v24.2d,
 	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x8b1109c2 // add x2, x14, x17, lsl
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x4f80939c // fmul v28.4s, v28.4s, v0.s[0]
 	WORD $0xad40785d // ldp q29, q30, [x2]
-	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
-	WORD $0x4ea2d7de // fsub v30.4s, v30.4s, v2.4s
+	WORD $0x4ea2d7bd // fsub v29.4s, v29.4s, v2.4s
+	WORD $0x4ea3d7de // fsub v30.4s, v30.4s, v3.4s
 	WORD $0xad41205f // ldp q31, q8, [x2,
-	WORD $0x4ea5d7ff // fsub v31.4s, v31.4s, v5.4s
+	WORD $0x4ea6d7ff // fsub v31.4s, v31.4s, v6.4s
 	WORD $0x4ebcd508 // fsub v8.4s, v8.4s, v28.4s
 	WORD $0x8b0c0042 // add x2, x2, x12
-	WORD $0x4e3dcfb9 // fmla v25.4s, v29.4s, v29.4s
-	WORD $0x4e3ecfd7 // fmla v23.4s, v30.4s, v30.4s
+	WORD $0x4e3dcfba // fmla v26.4s, v29.4s, v29.4s
+	WORD $0x4e3ecfd8 // fmla v24.4s, v30.4s, v30.4s
 	WORD $0xad40785d // ldp q29, q30, [x2]
-	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
-	WORD $0x4e3fcff1 // fmla v17.4s, v31.4s, v31.4s
-	WORD $0x4ea2d7de // fsub v30.4s, v30.4s, v2.4s
-	WORD $0x4e28cd07 // fmla v7.4s, v8.4s, v8.4s
-	WORD $0x4e3dcfb5 // fmla v21.4s, v29.4s, v29.4s
+	WORD $0x4ea2d7bd // fsub v29.4s, v29.4s, v2.4s
+	WORD $0x4e3fcff4 // fmla v20.4s, v31.4s, v31.4s
+	WORD $0x4ea3d7de // fsub v30.4s, v30.4s, v3.4s
+	WORD $0x4e28cd11 // fmla v17.4s, v8.4s, v8.4s
+	WORD $0x4e3dcfb6 // fmla v22.4s, v29.4s, v29.4s
 	WORD $0xad417c5d // ldp q29, q31, [x2,
-	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
-	WORD $0x4e3ecfd2 // fmla v18.4s, v30.4s, v30.4s
+	WORD $0x4ea6d7bd // fsub v29.4s, v29.4s, v6.4s
+	WORD $0x4e3ecfd3 // fmla v19.4s, v30.4s, v30.4s
 	WORD $0x4ebcd7fe // fsub v30.4s, v31.4s, v28.4s
-	WORD $0x4e3dcfa6 // fmla v6.4s, v29.4s, v29.4s
+	WORD $0x4e3dcfb0 // fmla v16.4s, v29.4s, v29.4s
 	WORD $0x8b0c0042 // add x2, x2, x12
 	WORD $0xad407c5d // ldp q29, q31, [x2]
-	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
-	WORD $0x4e3ecfc3 // fmla v3.4s, v30.4s, v30.4s
-	WORD $0x4ea2d7fe // fsub v30.4s, v31.4s, v2.4s
-	WORD $0x4e3dcfb0 // fmla v16.4s, v29.4s, v29.4s
-	WORD $0x4e3ecfc4 // fmla v4.4s, v30.4s, v30.4s
+	WORD $0x4ea2d7bd // fsub v29.4s, v29.4s, v2.4s
+	WORD $0x4e3ecfc5 // fmla v5.4s, v30.4s, v30.4s
+	WORD $0x4ea3d7fe // fsub v30.4s, v31.4s, v3.4s
+	WORD $0x4e3dcfb2 // fmla v18.4s, v29.4s, v29.4s
+	WORD $0x4e3ecfc7 // fmla v7.4s, v30.4s, v30.4s
 	WORD $0xad41785d // ldp q29, q30, [x2,
-	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
-	WORD $0x4e3dcfb4 // fmla v20.4s, v29.4s, v29.4s
+	WORD $0x4ea6d7bd // fsub v29.4s, v29.4s, v6.4s
+	WORD $0x4e3dcfa4 // fmla v4.4s, v29.4s, v29.4s
 	WORD $0x4ebcd7dd // fsub v29.4s, v30.4s, v28.4s
-	WORD $0x4e3dcfb3 // fmla v19.4s, v29.4s, v29.4s
+	WORD $0x4e3dcfa1 // fmla v1.4s, v29.4s, v29.4s
 	WORD $0x8b0c0042 // add x2, x2, x12
 	WORD $0xad40785d // ldp q29, q30, [x2]
-	WORD $0x4ea1d7bd // fsub v29.4s, v29.4s, v1.4s
+	WORD $0x4ea2d7bd // fsub v29.4s, v29.4s, v2.4s
 	WORD $0x4e3dcfbb // fmla v27.4s, v29.4s, v29.4s
-	WORD $0x4ea2d7dd // fsub v29.4s, v30.4s, v2.4s
-	WORD $0x4e3dcfba // fmla v26.4s, v29.4s, v29.4s
+	WORD $0x4ea3d7dd // fsub v29.4s, v30.4s, v3.4s
+	WORD $0x4e3dcfb9 // fmla v25.4s, v29.4s, v29.4s
 	WORD $0xad41785d // ldp q29, q30, [x2,
-	WORD $0x4ea5d7bd // fsub v29.4s, v29.4s, v5.4s
-	WORD $0x4e3dcfb8 // fmla v24.4s, v29.4s, v29.4s
+	WORD $0x4ea6d7bd // fsub v29.4s, v29.4s, v6.4s
+	WORD $0x4e3dcfb7 // fmla v23.4s, v29.4s, v29.4s
 	WORD $0x4ebcd7dd // fsub v29.4s, v30.4s, v28.4s
 	WORD $0x91001021 // add x1, x1,
 	WORD $0x8b0c0042 // add x2, x2, x12
 	WORD $0xeb10003f // cmp x1, x16
-	WORD $0x4e3dcfb6 // fmla v22.4s, v29.4s, v29.4s
+	WORD $0x4e3dcfb5 // fmla v21.4s, v29.4s, v29.4s
 	WORD $0x54fffa4b // b.lt 0x514 <columns+0x514>
-	WORD $0x4e35d721 // fadd v1.4s, v25.4s, v21.4s
-	WORD $0x4e3bd602 // fadd v2.4s, v16.4s, v27.4s
-	WORD $0x4e32d6e5 // fadd v5.4s, v23.4s, v18.4s
-	WORD $0x4e3ad484 // fadd v4.4s, v4.4s, v26.4s
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x4e26d622 // fadd v2.4s, v17.4s, v6.4s
-	WORD $0x4e38d685 // fadd v5.4s, v20.4s, v24.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
-	WORD $0x4e36d665 // fadd v5.4s, v19.4s, v22.4s
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x4e36d742 // fadd v2.4s, v26.4s, v22.4s
+	WORD $0x4e3bd643 // fadd v3.4s, v18.4s, v27.4s
+	WORD $0x4e33d706 // fadd v6.4s, v24.4s, v19.4s
+	WORD $0x4e39d4e7 // fadd v7.4s, v7.4s, v25.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e30d683 // fadd v3.4s, v20.4s, v16.4s
+	WORD $0x4e37d484 // fadd v4.4s, v4.4s, v23.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4e25d624 // fadd v4.4s, v17.4s, v5.4s
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
 	WORD $0x17ffff9c // b 0x470 <columns+0x470>
 	WORD $0xaa1f03f1 // mov x17, xzr
 	WORD $0x52800201 // mov w1,
@@ -12340,152 +12351,160 @@ TEXT columnsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc004601 // str s1, [x16],
 	WORD $0xf1000400 // subs x0, x0,
 	WORD $0x54ffffa1 // b.ne 0x890 <columns+0x890>
-	WORD $0xeb0a01bf // cmp x13, x10
-	WORD $0x5400122a // b.ge 0xae8 <columns+0xae8>
+	WORD $0xeb0d0150 // subs x16, x10, x13
+	WORD $0x5400132d // b.le 0xb08 <columns+0xb08>
+	WORD $0xaa1f03f1 // mov x17, xzr
 	WORD $0x9b0f7d6f // mul x15, x11, x15
 	WORD $0x8b0f11ce // add x14, x14, x15, lsl
-	WORD $0x910003ef // mov x15, sp
+	WORD $0xcb0b03ef // neg x15, x11
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x14000006 // b 0x8d0 <columns+0x8d0>
-	WORD $0xd503201f // nop
+	WORD $0x910003e0 // mov x0, sp
+	WORD $0x14000006 // b 0x8d8 <columns+0x8d8>
 	WORD $0x8b0b01ad // add x13, x13, x11
 	WORD $0x8b0c01ce // add x14, x14, x12
+	WORD $0x91000631 // add x17, x17,
 	WORD $0xeb0a01bf // cmp x13, x10
-	WORD $0x540010ea // b.ge 0xae8 <columns+0xae8>
-	WORD $0xcb0d0150 // sub x16, x10, x13
-	WORD $0xeb0b021f // cmp x16, x11
-	WORD $0x9a8bb210 // csel x16, x16, x11, lt
-	WORD $0xf100121f // cmp x16,
-	WORD $0xb4000088 // cbz x8, 0x8f0 <columns+0x8f0>
-	WORD $0x540000ea // b.ge 0x900 <columns+0x900>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x14000017 // b 0x948 <columns+0x948>
-	WORD $0x5400094a // b.ge 0xa18 <columns+0xa18>
-	WORD $0xaa1f03f1 // mov x17, xzr
-	WORD $0x14000055 // b 0xa4c <columns+0xa4c>
+	WORD $0x540011aa // b.ge 0xb08 <columns+0xb08>
+	WORD $0x9b1141e1 // madd x1, x15, x17, x16
+	WORD $0xeb01017f // cmp x11, x1
+	WORD $0x9a81b162 // csel x2, x11, x1, lt
+	WORD $0xeb01017f // cmp x11, x1
+	WORD $0x9a81b163 // csel x3, x11, x1, lt
+	WORD $0xcb0d0141 // sub x1, x10, x13
+	WORD $0xeb0b003f // cmp x1, x11
+	WORD $0x9a8bb021 // csel x1, x1, x11, lt
+	WORD $0xf100103f // cmp x1,
+	WORD $0xb4000328 // cbz x8, 0x960 <columns+0x960>
+	WORD $0x5400052b // b.lt 0x9a4 <columns+0x9a4>
+	WORD $0xd1001062 // sub x2, x3,
+	WORD $0x927ef442 // and x2, x2,
+	WORD $0x91001042 // add x2, x2,
+	WORD $0xaa0803e3 // mov x3, x8
+	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0xaa0e03e5 // mov x5, x14
 	WORD $0xd503201f // nop
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xaa0803e0 // mov x0, x8
-	WORD $0xaa0903e1 // mov x1, x9
-	WORD $0xaa0e03e2 // mov x2, x14
-	WORD $0x3cc10402 // ldr q2, [x0],
+	WORD $0x3cc10462 // ldr q2, [x3],
 	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
-	WORD $0x3cc10443 // ldr q3, [x2],
+	WORD $0x3cc104a3 // ldr q3, [x5],
 	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x4e22cc43 // fmla v3.4s, v2.4s, v2.4s
-	WORD $0x3dc00022 // ldr q2, [x1]
+	WORD $0x3dc00082 // ldr q2, [x4]
 	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3c810422 // str q2, [x1],
-	WORD $0x91001071 // add x17, x3,
-	WORD $0x91002063 // add x3, x3,
-	WORD $0xeb10007f // cmp x3, x16
-	WORD $0xaa1103e3 // mov x3, x17
-	WORD $0x54fffe6d // b.le 0x910 <columns+0x910>
-	WORD $0xeb110210 // subs x16, x16, x17
-	WORD $0x54fffbad // b.le 0x8c0 <columns+0x8c0>
+	WORD $0x3c810482 // str q2, [x4],
+	WORD $0xf1001c3f // cmp x1,
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x54fffea8 // b.hi 0x920 <columns+0x920>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x540002ea // b.ge 0x9b0 <columns+0x9b0>
+	WORD $0x17ffffdb // b 0x8c4 <columns+0x8c4>
+	WORD $0xd503201f // nop
+	WORD $0x540008cb // b.lt 0xa78 <columns+0xa78>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x927ef442 // and x2, x2,
+	WORD $0x91001042 // add x2, x2,
+	WORD $0x3ce369c2 // ldr q2, [x14, x3]
+	WORD $0x3ce36923 // ldr q3, [x9, x3]
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3ca36922 // str q2, [x9, x3]
+	WORD $0xf1001c3f // cmp x1,
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x91004063 // add x3, x3,
+	WORD $0x54ffff08 // b.hi 0x974 <columns+0x974>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400074a // b.ge 0xa84 <columns+0xa84>
+	WORD $0x17ffffc9 // b 0x8c4 <columns+0x8c4>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fff8cb // b.lt 0x8c4 <columns+0x8c4>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b020904 // add x4, x8, x2, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54fffb4b // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x8b110901 // add x1, x8, x17, lsl
-	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
-	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0x964 <columns+0x964>
-	WORD $0xf100021f // cmp x16,
-	WORD $0x54fffa2d // b.le 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237802 // str s2, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x9c0 <columns+0x9c0>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x4f809042 // fmul v2.4s, v2.4s, v0.s[0]
-	WORD $0x8b1109c1 // add x1, x14, x17, lsl
-	WORD $0xbc607823 // ldr s3, [x1, x0, lsl
-	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0x994 <columns+0x994>
+	WORD $0x8b0209c4 // add x4, x14, x2, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637883 // ldr s3, [x4, x3, lsl
+	WORD $0xbc237803 // str s3, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0x9f0 <columns+0x9f0>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xf100061f // cmp x16,
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0x54fff86b // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
 	WORD $0x4ea2d463 // fsub v3.4s, v3.4s, v2.4s
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x4e23cc62 // fmla v2.4s, v3.4s, v3.4s
-	WORD $0x8b110931 // add x17, x9, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xbc607a23 // ldr s3, [x17, x0, lsl
-	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0x9d0 <columns+0x9d0>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54fff66b // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
-	WORD $0xbc207a22 // str s2, [x17, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0xa00 <columns+0xa00>
-	WORD $0x17ffffab // b 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x3ce069c2 // ldr q2, [x14, x0]
-	WORD $0x3ce06923 // ldr q3, [x9, x0]
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x91001031 // add x17, x1,
-	WORD $0x91002021 // add x1, x1,
-	WORD $0x3ca06922 // str q2, [x9, x0]
-	WORD $0x91004000 // add x0, x0,
-	WORD $0xeb10003f // cmp x1, x16
-	WORD $0xaa1103e1 // mov x1, x17
-	WORD $0x54fffecd // b.le 0xa20 <columns+0xa20>
-	WORD $0xeb110210 // subs x16, x16, x17
-	WORD $0x54fff38d // b.le 0x8c0 <columns+0x8c0>
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54fff34b // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0x8b1109c1 // add x1, x14, x17, lsl
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc607822 // ldr s2, [x1, x0, lsl
-	WORD $0xbc2079e2 // str s2, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0xa70 <columns+0xa70>
-	WORD $0x3dc003e2 // ldr q2, [sp]
-	WORD $0xf100061f // cmp x16,
 	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0x54fff18b // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	WORD $0x8b110931 // add x17, x9, x17, lsl
-	WORD $0xbc607a23 // ldr s3, [x17, x0, lsl
-	WORD $0xbc2079e3 // str s3, [x15, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0xaa0 <columns+0xaa0>
+	WORD $0x8b020922 // add x2, x9, x2, lsl
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc424 // csinc x4, x1, xzr, gt
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637843 // ldr s3, [x2, x3, lsl
+	WORD $0xbc237803 // str s3, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03009f // cmp x4, x3
+	WORD $0x54ffff81 // b.ne 0xa30 <columns+0xa30>
+	WORD $0xaa1f03e3 // mov x3, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffefeb // b.lt 0x8c0 <columns+0x8c0>
-	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc421 // csinc x1, x1, xzr, gt
 	WORD $0xd503201f // nop
-	WORD $0xbc6079e2 // ldr s2, [x15, x0, lsl
-	WORD $0xbc207a22 // str s2, [x17, x0, lsl
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb10001f // cmp x0, x16
-	WORD $0x54ffff8b // b.lt 0xad0 <columns+0xad0>
-	WORD $0x17ffff77 // b 0x8c0 <columns+0x8c0>
+	WORD $0xbc637802 // ldr s2, [x0, x3, lsl
+	WORD $0xbc237842 // str s2, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0xa60 <columns+0xa60>
+	WORD $0x17ffff94 // b 0x8c4 <columns+0x8c4>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54fff22b // b.lt 0x8c4 <columns+0x8c4>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b0209c4 // add x4, x14, x2, lsl
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237802 // str s2, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0xa90 <columns+0xa90>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x8b020922 // add x2, x9, x2, lsl
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637843 // ldr s3, [x2, x3, lsl
+	WORD $0xbc237803 // str s3, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0xac0 <columns+0xac0>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x9a9fc421 // csinc x1, x1, xzr, gt
+	WORD $0xd503201f // nop
+	WORD $0xbc637802 // ldr s2, [x0, x3, lsl
+	WORD $0xbc237842 // str s2, [x2, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03003f // cmp x1, x3
+	WORD $0x54ffff81 // b.ne 0xaf0 <columns+0xaf0>
+	WORD $0x17ffff70 // b 0x8c4 <columns+0x8c4>
 	WORD $0xf9400ff3 // ldr x19, [sp,
 	WORD $0xfd400be8 // ldr d8, [sp,
 	WORD $0x910083ff // add sp, sp,
@@ -13066,65 +13085,63 @@ TEXT ·sumNEON(SB), 0, $272-8
 
 TEXT sumNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa940200b // ldp x11, x8, [x0]
-	WORD $0xa941240a // ldp x10, x9, [x0,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x5400006a // b.ge 0x1c <sum+0x1c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x1400000f // b 0x54 <sum+0x54>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xaa0803ee // mov x14, x8
-	WORD $0xaa0b03ef // mov x15, x11
-	WORD $0xaa0a03f0 // mov x16, x10
+	WORD $0xa940240c // ldp x12, x9, [x0]
+	WORD $0xa941200a // ldp x10, x8, [x0,
+	WORD $0xf100110b // subs x11, x8,
+	WORD $0x5400024b // b.lt 0x58 <sum+0x58>
+	WORD $0x927ef56b // and x11, x11,
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xaa0903ed // mov x13, x9
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0xaa0a03ef // mov x15, x10
 	WORD $0xd503201f // nop
-	WORD $0x3cc105e0 // ldr q0, [x15],
-	WORD $0x3cc105c1 // ldr q1, [x14],
+	WORD $0xd503201f // nop
+	WORD $0x3cc105c0 // ldr q0, [x14],
+	WORD $0x3cc105a1 // ldr q1, [x13],
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x3c810600 // str q0, [x16],
-	WORD $0x910011ac // add x12, x13,
-	WORD $0x910021ad // add x13, x13,
-	WORD $0xeb0901bf // cmp x13, x9
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0x54ffff0d // b.le 0x30 <sum+0x30>
-	WORD $0xeb0c0129 // subs x9, x9, x12
-	WORD $0x540004cd // b.le 0xf0 <sum+0xf0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400046b // b.lt 0xf0 <sum+0xf0>
+	WORD $0x3c8105e0 // str q0, [x15],
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54ffff48 // b.hi 0x30 <sum+0x30>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000aa // b.ge 0x64 <sum+0x64>
+	WORD $0x14000025 // b 0xe8 <sum+0xe8>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400044b // b.lt 0xe8 <sum+0xe8>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x910003ee // mov x14, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7960 // ldr s0, [x11, x13, lsl
+	WORD $0xbc6d7980 // ldr s0, [x12, x13, lsl
 	WORD $0xbc2d79c0 // str s0, [x14, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d013f // cmp x9, x13
-	WORD $0x54ffff81 // b.ne 0x80 <sum+0x80>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x74 <sum+0x74>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef56b // lsl x11, x11,
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400028b // b.lt 0xf0 <sum+0xf0>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0c0908 // add x8, x8, x12, lsl
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7901 // ldr s1, [x8, x11, lsl
-	WORD $0xbc2b7981 // str s1, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xb0 <sum+0xb0>
+	WORD $0x8b0b014a // add x10, x10, x11
+	WORD $0x8b0b0129 // add x9, x9, x11
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc6c7921 // ldr s1, [x9, x12, lsl
+	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0xa4 <sum+0xa4>
+	WORD $0xaa1f03e9 // mov x9, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540000eb // b.lt 0xf0 <sum+0xf0>
-	WORD $0x910003e8 // mov x8, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404500 // ldr s0, [x8],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0xe0 <sum+0xe0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc508 // csinc x8, x8, xzr, gt
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc697960 // ldr s0, [x11, x9, lsl
+	WORD $0xbc297940 // str s0, [x10, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x54ffff81 // b.ne 0xd4 <sum+0xd4>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13142,65 +13159,62 @@ TEXT ·axpyNEON(SB), 0, $272-8
 
 TEXT axpyNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa940240a // ldp x10, x9, [x0]
+	WORD $0xa940240b // ldp x11, x9, [x0]
 	WORD $0xf9400808 // ldr x8, [x0,
 	WORD $0xbd401800 // ldr s0, [x0,
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400006a // b.ge 0x20 <axpy+0x20>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x1400000e // b 0x54 <axpy+0x54>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xaa0a03ed // mov x13, x10
-	WORD $0xaa0903ee // mov x14, x9
-	WORD $0xd503201f // nop
-	WORD $0x3cc105a1 // ldr q1, [x13],
-	WORD $0x3dc001c2 // ldr q2, [x14]
-	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
-	WORD $0x3c8105c2 // str q2, [x14],
-	WORD $0x9100118b // add x11, x12,
-	WORD $0x9100218c // add x12, x12,
-	WORD $0xeb08019f // cmp x12, x8
+	WORD $0xf100110a // subs x10, x8,
+	WORD $0x5400022b // b.lt 0x58 <axpy+0x58>
+	WORD $0x927ef54a // and x10, x10,
+	WORD $0x9100114a // add x10, x10,
 	WORD $0xaa0b03ec // mov x12, x11
-	WORD $0x54ffff0d // b.le 0x30 <axpy+0x30>
-	WORD $0xeb0b0108 // subs x8, x8, x11
-	WORD $0x540004cd // b.le 0xf0 <axpy+0xf0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400046b // b.lt 0xf0 <axpy+0xf0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd37ef56b // lsl x11, x11,
-	WORD $0x8b0b0129 // add x9, x9, x11
-	WORD $0x8b0b014a // add x10, x10, x11
-	WORD $0x910003eb // mov x11, sp
+	WORD $0xaa0903ed // mov x13, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc6c7941 // ldr s1, [x10, x12, lsl
-	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
+	WORD $0xd503201f // nop
+	WORD $0x3cc10581 // ldr q1, [x12],
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
+	WORD $0x3c8105a2 // str q2, [x13],
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54ffff48 // b.hi 0x30 <axpy+0x30>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000aa // b.ge 0x64 <axpy+0x64>
+	WORD $0x14000024 // b 0xe4 <axpy+0xe4>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400042b // b.lt 0xe4 <axpy+0xe4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xbc6c7961 // ldr s1, [x11, x12, lsl
+	WORD $0xbc2c79a1 // str s1, [x13, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x80 <axpy+0x80>
+	WORD $0x54ffff81 // b.ne 0x74 <axpy+0x74>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b0a0929 // add x9, x9, x10, lsl
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400028b // b.lt 0xf0 <axpy+0xf0>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x910003eb // mov x11, sp
+	WORD $0x910003ea // mov x10, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc6a7922 // ldr s2, [x9, x10, lsl
-	WORD $0xbc2a7962 // str s2, [x11, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a011f // cmp x8, x10
-	WORD $0x54ffff81 // b.ne 0xb0 <axpy+0xb0>
+	WORD $0xbc6b7922 // ldr s2, [x9, x11, lsl
+	WORD $0xbc2b7942 // str s2, [x10, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0xa0 <axpy+0xa0>
+	WORD $0xaa1f03ea // mov x10, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4f801022 // fmla v2.4s, v1.4s, v0.s[0]
 	WORD $0x3d8003e2 // str q2, [sp]
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540000eb // b.lt 0xf0 <axpy+0xf0>
-	WORD $0x910003ea // mov x10, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0xe0 <axpy+0xe0>
+	WORD $0x9a9fc508 // csinc x8, x8, xzr, gt
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
+	WORD $0xbc2a7920 // str s0, [x9, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0xd0 <axpy+0xd0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13221,46 +13235,43 @@ TEXT scaleNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xa9402009 // ldp x9, x8, [x0]
 	WORD $0x9100400a // add x10, x0,
 	WORD $0x4d40c940 // ld1r { v0.4s }, [x10]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400006a // b.ge 0x20 <scale+0x20>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x1400000d // b 0x50 <scale+0x50>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xaa0903ec // mov x12, x9
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00181 // ldr q1, [x12]
+	WORD $0xf100110a // subs x10, x8,
+	WORD $0x540001ab // b.lt 0x48 <scale+0x48>
+	WORD $0x927ef54a // and x10, x10,
+	WORD $0x9100114a // add x10, x10,
+	WORD $0xaa0903eb // mov x11, x9
+	WORD $0x3dc00161 // ldr q1, [x11]
 	WORD $0x6e21dc01 // fmul v1.4s, v0.4s, v1.4s
-	WORD $0x3c810581 // str q1, [x12],
-	WORD $0x9100116a // add x10, x11,
-	WORD $0x9100216b // add x11, x11,
-	WORD $0xeb08017f // cmp x11, x8
-	WORD $0xaa0a03eb // mov x11, x10
-	WORD $0x54ffff2d // b.le 0x30 <scale+0x30>
-	WORD $0xeb0a0108 // subs x8, x8, x10
-	WORD $0x540002ed // b.le 0xb0 <scale+0xb0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x3c810561 // str q1, [x11],
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54ffff68 // b.hi 0x24 <scale+0x24>
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400028b // b.lt 0xb0 <scale+0xb0>
+	WORD $0x540000aa // b.ge 0x54 <scale+0x54>
+	WORD $0x14000018 // b 0xa4 <scale+0xa4>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540002ab // b.lt 0xa4 <scale+0xa4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0x8b0a0929 // add x9, x9, x10, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x910003ea // mov x10, sp
 	WORD $0xbc6b7921 // ldr s1, [x9, x11, lsl
 	WORD $0xbc2b7941 // str s1, [x10, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b011f // cmp x8, x11
-	WORD $0x54ffff81 // b.ne 0x70 <scale+0x70>
+	WORD $0x54ffff81 // b.ne 0x64 <scale+0x64>
+	WORD $0xaa1f03ea // mov x10, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x6e21dc00 // fmul v0.4s, v0.4s, v1.4s
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540000eb // b.lt 0xb0 <scale+0xb0>
-	WORD $0x910003ea // mov x10, sp
+	WORD $0x910003eb // mov x11, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004520 // str s0, [x9],
-	WORD $0xf1000508 // subs x8, x8,
-	WORD $0x54ffffa1 // b.ne 0xa0 <scale+0xa0>
+	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
+	WORD $0xbc2a7920 // str s0, [x9, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a011f // cmp x8, x10
+	WORD $0x54ffff81 // b.ne 0x90 <scale+0x90>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13278,26 +13289,22 @@ TEXT ·descendNEON(SB), 0, $272-8
 
 TEXT descendNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa940200a // ldp x10, x8, [x0]
-	WORD $0xa9412c09 // ldp x9, x11, [x0,
+	WORD $0xa940240b // ldp x11, x9, [x0]
+	WORD $0xa941200a // ldp x10, x8, [x0,
 	WORD $0xf940100c // ldr x12, [x0,
 	WORD $0x2d450400 // ldp s0, s1, [x0,
 	WORD $0x52b0000d // mov w13,
 	WORD $0x1e2701a2 // fmov s2, w13
 	WORD $0x6e201c40 // eor v0.16b, v2.16b, v0.16b
 	WORD $0xbd403002 // ldr s2, [x0,
-	WORD $0xf100117f // cmp x11,
-	WORD $0xb400008c // cbz x12, 0x38 <descend+0x38>
-	WORD $0x540000ca // b.ge 0x44 <descend+0x44>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000017 // b 0x90 <descend+0x90>
-	WORD $0x54000aea // b.ge 0x194 <descend+0x194>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000066 // b 0x1d8 <descend+0x1d8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xaa0803ed // mov x13, x8
-	WORD $0xaa0903ee // mov x14, x9
-	WORD $0xaa0a03ef // mov x15, x10
+	WORD $0xb400030c // cbz x12, 0x84 <descend+0x84>
+	WORD $0xf100110c // subs x12, x8,
+	WORD $0x5400056b // b.lt 0xd8 <descend+0xd8>
+	WORD $0x927ef58c // and x12, x12,
+	WORD $0x9100118c // add x12, x12,
+	WORD $0xaa0903ed // mov x13, x9
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0xaa0b03ef // mov x15, x11
 	WORD $0x3cc105c3 // ldr q3, [x14],
 	WORD $0x3dc001e4 // ldr q4, [x15]
 	WORD $0x4f821083 // fmla v3.4s, v4.4s, v2.s[0]
@@ -13308,155 +13315,152 @@ TEXT descendNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f8110c3 // fmla v3.4s, v6.4s, v1.s[0]
 	WORD $0x4f801064 // fmla v4.4s, v3.4s, v0.s[0]
 	WORD $0x3c8105e4 // str q4, [x15],
-	WORD $0x9100120c // add x12, x16,
-	WORD $0x91002210 // add x16, x16,
-	WORD $0xeb0b021f // cmp x16, x11
-	WORD $0xaa0c03f0 // mov x16, x12
-	WORD $0x54fffe4d // b.le 0x54 <descend+0x54>
-	WORD $0xeb0c016b // subs x11, x11, x12
-	WORD $0x540011ed // b.le 0x2d0 <descend+0x2d0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400118b // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c094a // add x10, x10, x12, lsl
-	WORD $0x910003ee // mov x14, sp
-	WORD $0xbc6d7943 // ldr s3, [x10, x13, lsl
-	WORD $0xbc2d79c3 // str s3, [x14, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d017f // cmp x11, x13
-	WORD $0x54ffff81 // b.ne 0xb0 <descend+0xb0>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400100b // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c0929 // add x9, x9, x12, lsl
-	WORD $0x910003ee // mov x14, sp
-	WORD $0xbc6d7924 // ldr s4, [x9, x13, lsl
-	WORD $0xbc2d79c4 // str s4, [x14, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d017f // cmp x11, x13
-	WORD $0x54ffff81 // b.ne 0xe0 <descend+0xe0>
-	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54000e8b // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
-	WORD $0x8b0c0908 // add x8, x8, x12, lsl
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc697902 // ldr s2, [x8, x9, lsl
-	WORD $0xbc297982 // str s2, [x12, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54ffff81 // b.ne 0x114 <descend+0x114>
-	WORD $0x3dc003e5 // ldr q5, [sp]
-	WORD $0x4ea41c82 // mov v2.16b, v4.16b
-	WORD $0x4f8110a2 // fmla v2.4s, v5.4s, v1.s[0]
-	WORD $0x3d8003e2 // str q2, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54000cab // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc697985 // ldr s5, [x12, x9, lsl
-	WORD $0xbc297905 // str s5, [x8, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54ffff81 // b.ne 0x150 <descend+0x150>
-	WORD $0x4f811044 // fmla v4.4s, v2.4s, v1.s[0]
-	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
-	WORD $0x3d8003e3 // str q3, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54000aeb // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0x910003e8 // mov x8, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc404500 // ldr s0, [x8],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf100056b // subs x11, x11,
-	WORD $0x54ffffa1 // b.ne 0x180 <descend+0x180>
-	WORD $0x14000050 // b 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xaa0803ed // mov x13, x8
-	WORD $0xaa0903ee // mov x14, x9
-	WORD $0xaa0a03ef // mov x15, x10
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54fffe88 // b.hi 0x44 <descend+0x44>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400034a // b.ge 0xe4 <descend+0xe4>
+	WORD $0x1400008d // b 0x2b4 <descend+0x2b4>
+	WORD $0xf100110c // subs x12, x8,
+	WORD $0x54000a0b // b.lt 0x1c8 <descend+0x1c8>
+	WORD $0x927ef58c // and x12, x12,
+	WORD $0x9100118c // add x12, x12,
+	WORD $0xaa0903ed // mov x13, x9
+	WORD $0xaa0a03ee // mov x14, x10
+	WORD $0xaa0b03ef // mov x15, x11
 	WORD $0x3dc001e3 // ldr q3, [x15]
 	WORD $0x3cc105c4 // ldr q4, [x14],
-	WORD $0x3dc001a5 // ldr q5, [x13]
 	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
+	WORD $0x3dc001a5 // ldr q5, [x13]
 	WORD $0x4f8110a4 // fmla v4.4s, v5.4s, v1.s[0]
 	WORD $0x3c8105a4 // str q4, [x13],
 	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
 	WORD $0x3c8105e3 // str q3, [x15],
-	WORD $0x9100120c // add x12, x16,
-	WORD $0x91002210 // add x16, x16,
-	WORD $0xeb0b021f // cmp x16, x11
-	WORD $0xaa0c03f0 // mov x16, x12
-	WORD $0x54fffe8d // b.le 0x1a4 <descend+0x1a4>
-	WORD $0xeb0c016b // subs x11, x11, x12
-	WORD $0x540007ad // b.le 0x2d0 <descend+0x2d0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400074b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54fffec8 // b.hi 0xa0 <descend+0xa0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400082a // b.ge 0x1d4 <descend+0x1d4>
+	WORD $0x14000078 // b 0x2b4 <descend+0x2b4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000eab // b.lt 0x2b4 <descend+0x2b4>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x910003ee // mov x14, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7943 // ldr s3, [x10, x13, lsl
+	WORD $0xbc6d7963 // ldr s3, [x11, x13, lsl
 	WORD $0xbc2d79c3 // str s3, [x14, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d017f // cmp x11, x13
-	WORD $0x54ffff81 // b.ne 0x200 <descend+0x200>
-	WORD $0x3dc003e3 // ldr q3, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400058b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0xf4 <descend+0xf4>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x910003ee // mov x14, sp
-	WORD $0xbc6d7924 // ldr s4, [x9, x13, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7944 // ldr s4, [x10, x13, lsl
 	WORD $0xbc2d79c4 // str s4, [x14, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d017f // cmp x11, x13
-	WORD $0x54ffff81 // b.ne 0x230 <descend+0x230>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x120 <descend+0x120>
+	WORD $0xaa1f03ed // mov x13, xzr
 	WORD $0x3dc003e4 // ldr q4, [sp]
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400040b // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0xaa1f03e9 // mov x9, xzr
 	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
-	WORD $0x8b0c0908 // add x8, x8, x12, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc50a // csinc x10, x8, xzr, gt
 	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc697902 // ldr s2, [x8, x9, lsl
-	WORD $0xbc297982 // str s2, [x12, x9, lsl
+	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
+	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x154 <descend+0x154>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x3dc003e5 // ldr q5, [sp]
+	WORD $0x4ea41c82 // mov v2.16b, v4.16b
+	WORD $0x4f8110a2 // fmla v2.4s, v5.4s, v1.s[0]
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xbc6c79a5 // ldr s5, [x13, x12, lsl
+	WORD $0xbc2c7925 // str s5, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x180 <descend+0x180>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x4f811044 // fmla v4.4s, v2.4s, v1.s[0]
+	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
+	WORD $0x3d8003e3 // str q3, [sp]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc508 // csinc x8, x8, xzr, gt
+	WORD $0x910003ea // mov x10, sp
+	WORD $0xbc697940 // ldr s0, [x10, x9, lsl
+	WORD $0xbc297960 // str s0, [x11, x9, lsl
 	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54ffff81 // b.ne 0x264 <descend+0x264>
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x54ffff81 // b.ne 0x1b0 <descend+0x1b0>
+	WORD $0x1400003c // b 0x2b4 <descend+0x2b4>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400072b // b.lt 0x2b4 <descend+0x2b4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xbc6d7963 // ldr s3, [x11, x13, lsl
+	WORD $0xbc2d79c3 // str s3, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x1e4 <descend+0x1e4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x8b0c094a // add x10, x10, x12, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x910003ee // mov x14, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7944 // ldr s4, [x10, x13, lsl
+	WORD $0xbc2d79c4 // str s4, [x14, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x210 <descend+0x210>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dc003e4 // ldr q4, [sp]
+	WORD $0x4f821064 // fmla v4.4s, v3.4s, v2.s[0]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc50a // csinc x10, x8, xzr, gt
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6d7922 // ldr s2, [x9, x13, lsl
+	WORD $0xbc2d7982 // str s2, [x12, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x244 <descend+0x244>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4f811044 // fmla v4.4s, v2.4s, v1.s[0]
 	WORD $0x3d8003e4 // str q4, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x5400024b // b.lt 0x2d0 <descend+0x2d0>
+	WORD $0x910003ed // mov x13, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6c79a1 // ldr s1, [x13, x12, lsl
+	WORD $0xbc2c7921 // str s1, [x9, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c015f // cmp x10, x12
+	WORD $0x54ffff81 // b.ne 0x270 <descend+0x270>
 	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc697981 // ldr s1, [x12, x9, lsl
-	WORD $0xbc297901 // str s1, [x8, x9, lsl
-	WORD $0x91000529 // add x9, x9,
-	WORD $0xeb09017f // cmp x11, x9
-	WORD $0x54ffff81 // b.ne 0x294 <descend+0x294>
 	WORD $0x4f801083 // fmla v3.4s, v4.4s, v0.s[0]
 	WORD $0x3d8003e3 // str q3, [sp]
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540000eb // b.lt 0x2d0 <descend+0x2d0>
-	WORD $0x910003e8 // mov x8, sp
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc508 // csinc x8, x8, xzr, gt
+	WORD $0x910003ea // mov x10, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404500 // ldr s0, [x8],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf100056b // subs x11, x11,
-	WORD $0x54ffffa1 // b.ne 0x2c0 <descend+0x2c0>
+	WORD $0xbc697940 // ldr s0, [x10, x9, lsl
+	WORD $0xbc297960 // str s0, [x11, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x54ffff81 // b.ne 0x2a0 <descend+0x2a0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13474,73 +13478,70 @@ TEXT ·maskNEON(SB), 0, $272-8
 
 TEXT maskNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xa940200b // ldp x11, x8, [x0]
-	WORD $0xa941240a // ldp x10, x9, [x0,
-	WORD $0x9100800c // add x12, x0,
-	WORD $0x4d40c980 // ld1r { v0.4s }, [x12]
-	WORD $0xf100113f // cmp x9,
-	WORD $0x5400006a // b.ge 0x24 <mask+0x24>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x14000011 // b 0x64 <mask+0x64>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xaa0803ee // mov x14, x8
-	WORD $0xaa0b03ef // mov x15, x11
-	WORD $0xaa0a03f0 // mov x16, x10
+	WORD $0xa940240c // ldp x12, x9, [x0]
+	WORD $0xa941200a // ldp x10, x8, [x0,
+	WORD $0x9100800b // add x11, x0,
+	WORD $0x4d40c960 // ld1r { v0.4s }, [x11]
+	WORD $0xf100110b // subs x11, x8,
+	WORD $0x5400026b // b.lt 0x64 <mask+0x64>
+	WORD $0x927ef56b // and x11, x11,
+	WORD $0x9100116b // add x11, x11,
+	WORD $0xaa0903ed // mov x13, x9
+	WORD $0xaa0c03ee // mov x14, x12
+	WORD $0xaa0a03ef // mov x15, x10
 	WORD $0x3cc105c1 // ldr q1, [x14],
-	WORD $0x4ea0c822 // fcmgt v2.4s, v1.4s,
-	WORD $0x6e21e401 // fcmge v1.4s, v0.4s, v1.4s
-	WORD $0x3cc105e3 // ldr q3, [x15],
-	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
-	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
-	WORD $0x3c810601 // str q1, [x16],
-	WORD $0x910011ac // add x12, x13,
-	WORD $0x910021ad // add x13, x13,
-	WORD $0xeb0901bf // cmp x13, x9
-	WORD $0xaa0c03ed // mov x13, x12
-	WORD $0x54fffead // b.le 0x34 <mask+0x34>
-	WORD $0xeb0c0129 // subs x9, x9, x12
-	WORD $0x5400054d // b.le 0x110 <mask+0x110>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540004eb // b.lt 0x110 <mask+0x110>
+	WORD $0x3cc105a2 // ldr q2, [x13],
+	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
+	WORD $0x6e22e402 // fcmge v2.4s, v0.4s, v2.4s
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x3c8105e1 // str q1, [x15],
+	WORD $0xf1001d1f // cmp x8,
+	WORD $0xd1001108 // sub x8, x8,
+	WORD $0x54fffee8 // b.hi 0x30 <mask+0x30>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000aa // b.ge 0x70 <mask+0x70>
+	WORD $0x14000029 // b 0x104 <mask+0x104>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540004cb // b.lt 0x104 <mask+0x104>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef58e // lsl x14, x12,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0x910003ee // mov x14, sp
-	WORD $0xd503201f // nop
-	WORD $0xbc6d7961 // ldr s1, [x11, x13, lsl
+	WORD $0xbc6d7981 // ldr s1, [x12, x13, lsl
 	WORD $0xbc2d79c1 // str s1, [x14, x13, lsl
 	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d013f // cmp x9, x13
-	WORD $0x54ffff81 // b.ne 0x90 <mask+0x90>
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x80 <mask+0x80>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xd37ef56b // lsl x11, x11,
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400030b // b.lt 0x110 <mask+0x110>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b0c0908 // add x8, x8, x12, lsl
-	WORD $0x910003ec // mov x12, sp
-	WORD $0xbc6b7902 // ldr s2, [x8, x11, lsl
-	WORD $0xbc2b7982 // str s2, [x12, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xc0 <mask+0xc0>
+	WORD $0x8b0b014a // add x10, x10, x11
+	WORD $0x8b0b0129 // add x9, x9, x11
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xbc6c7922 // ldr s2, [x9, x12, lsl
+	WORD $0xbc2c7962 // str s2, [x11, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0xb0 <mask+0xb0>
+	WORD $0xaa1f03e9 // mov x9, xzr
 	WORD $0x3dc003e2 // ldr q2, [sp]
 	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
 	WORD $0x6e22e400 // fcmge v0.4s, v0.4s, v2.4s
 	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
 	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x110 <mask+0x110>
-	WORD $0x910003e8 // mov x8, sp
+	WORD $0xf100051f // cmp x8,
+	WORD $0x9a9fc508 // csinc x8, x8, xzr, gt
+	WORD $0x910003eb // mov x11, sp
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404500 // ldr s0, [x8],
-	WORD $0xbc004540 // str s0, [x10],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0x100 <mask+0x100>
+	WORD $0xbc697960 // ldr s0, [x11, x9, lsl
+	WORD $0xbc297940 // str s0, [x10, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09011f // cmp x8, x9
+	WORD $0x54ffff81 // b.ne 0xf0 <mask+0xf0>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13558,56 +13559,140 @@ TEXT ·maxPoolNEON(SB), 0, $272-8
 
 TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
-	WORD $0xf9400811 // ldr x17, [x0,
-	WORD $0xf100123f // cmp x17,
-	WORD $0x54000c8a // b.ge 0x19c <maxPool+0x19c>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0xeb080229 // subs x9, x17, x8
-	WORD $0x54001bcd // b.le 0x390 <maxPool+0x390>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf9400001 // ldr x1, [x0]
-	WORD $0x8b08082c // add x12, x1, x8, lsl
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400014b // b.lt 0x58 <maxPool+0x58>
+	WORD $0xf9400809 // ldr x9, [x0,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000b4b // b.lt 0x174 <maxPool+0x174>
 	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0x910003eb // mov x11, sp
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa0903eb // mov x11, x9
+	WORD $0x1400000a // b 0x44 <maxPool+0x44>
+	WORD $0xd37ef50c // lsl x12, x8,
+	WORD $0xf940040d // ldr x13, [x0,
+	WORD $0xd1001169 // sub x9, x11,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0x3cac69a0 // str q0, [x13, x12]
+	WORD $0x9100414a // add x10, x10,
+	WORD $0xf1001d7f // cmp x11,
+	WORD $0xaa0903eb // mov x11, x9
+	WORD $0x540009cd // b.le 0x178 <maxPool+0x178>
+	WORD $0xf9400001 // ldr x1, [x0]
+	WORD $0x8b080829 // add x9, x1, x8, lsl
+	WORD $0x3dc00120 // ldr q0, [x9]
+	WORD $0xf940100c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fffe4b // b.lt 0x20 <maxPool+0x20>
+	WORD $0xf940140d // ldr x13, [x0,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fffdeb // b.lt 0x20 <maxPool+0x20>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x924005af // and x15, x13,
+	WORD $0x927ef1b0 // and x16, x13,
+	WORD $0xa9414404 // ldp x4, x17, [x0,
+	WORD $0x8b0a0021 // add x1, x1, x10
+	WORD $0xd37ef622 // lsl x2, x17,
+	WORD $0xd37cec83 // lsl x3, x4,
+	WORD $0xd37ef484 // lsl x4, x4,
+	WORD $0x14000006 // b 0xa0 <maxPool+0xa0>
 	WORD $0xd503201f // nop
-	WORD $0xbc6a7980 // ldr s0, [x12, x10, lsl
-	WORD $0xbc2a7960 // str s0, [x11, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x40 <maxPool+0x40>
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b020021 // add x1, x1, x2
+	WORD $0xeb0c01df // cmp x14, x12
+	WORD $0x54fffc20 // b.eq 0x20 <maxPool+0x20>
+	WORD $0xf10011bf // cmp x13,
+	WORD $0x540000e2 // b.hs 0xc0 <maxPool+0xc0>
+	WORD $0x9b0e7e25 // mul x5, x17, x14
+	WORD $0x8b050925 // add x5, x9, x5, lsl
+	WORD $0xb50004af // cbnz x15, 0x144 <maxPool+0x144>
+	WORD $0x17fffff7 // b 0x90 <maxPool+0x90>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1003e5 // mov x5, x16
+	WORD $0xaa0103e7 // mov x7, x1
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0703e6 // mov x6, x7
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b0400e7 // add x7, x7, x4
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b0400e7 // add x7, x7, x4
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b0400e7 // add x7, x7, x4
+	WORD $0x3dc000e1 // ldr q1, [x7]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0xf10010a5 // subs x5, x5,
+	WORD $0x8b0400e7 // add x7, x7, x4
+	WORD $0x54fffcc1 // b.ne 0xd0 <maxPool+0xd0>
+	WORD $0x8b0300c5 // add x5, x6, x3
+	WORD $0xb4fffa8f // cbz x15, 0x90 <maxPool+0x90>
+	WORD $0xaa0f03e6 // mov x6, x15
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc000a1 // ldr q1, [x5]
+	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
+	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
+	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
+	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
+	WORD $0x8b0400a5 // add x5, x5, x4
+	WORD $0xf10004c6 // subs x6, x6,
+	WORD $0x54ffff21 // b.ne 0x150 <maxPool+0x150>
+	WORD $0x17ffffc8 // b 0x90 <maxPool+0x90>
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000d4b // b.lt 0x324 <maxPool+0x324>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf9400001 // ldr x1, [x0]
+	WORD $0x8b08082a // add x10, x1, x8, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xbc6b7940 // ldr s0, [x10, x11, lsl
+	WORD $0xbc2b7980 // str s0, [x12, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x194 <maxPool+0x194>
 	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0xf940100a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400182b // b.lt 0x364 <maxPool+0x364>
-	WORD $0xf940140b // ldr x11, [x0,
+	WORD $0xf940100b // ldr x11, [x0,
 	WORD $0xf100057f // cmp x11,
-	WORD $0x540017cb // b.lt 0x364 <maxPool+0x364>
-	WORD $0xf100013f // cmp x9,
-	WORD $0x5400148d // b.le 0x304 <maxPool+0x304>
+	WORD $0x540009cb // b.lt 0x2ec <maxPool+0x2ec>
+	WORD $0xf940140c // ldr x12, [x0,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400096b // b.lt 0x2ec <maxPool+0x2ec>
 	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xd37ef502 // lsl x2, x8,
-	WORD $0xf9400c0e // ldr x14, [x0,
-	WORD $0x927ff56f // and x15, x11,
-	WORD $0xd37df230 // lsl x16, x17,
-	WORD $0x8b110842 // add x2, x2, x17, lsl
-	WORD $0xd37ef5d1 // lsl x17, x14,
+	WORD $0xa9413802 // ldp x2, x14, [x0,
+	WORD $0x927ff58f // and x15, x12,
+	WORD $0xd37ef5d0 // lsl x16, x14,
+	WORD $0xd37df051 // lsl x17, x2,
+	WORD $0xd37ef503 // lsl x3, x8,
+	WORD $0x8b020862 // add x2, x3, x2, lsl
 	WORD $0x8b020021 // add x1, x1, x2
 	WORD $0x910003e2 // mov x2, sp
-	WORD $0xaa0c03e3 // mov x3, x12
-	WORD $0x14000006 // b 0xb8 <maxPool+0xb8>
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0x14000006 // b 0x204 <maxPool+0x204>
 	WORD $0x910005ad // add x13, x13,
-	WORD $0x8b110063 // add x3, x3, x17
-	WORD $0x8b110021 // add x1, x1, x17
-	WORD $0xeb0a01bf // cmp x13, x10
-	WORD $0x54001580 // b.eq 0x364 <maxPool+0x364>
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540000a1 // b.ne 0xd0 <maxPool+0xd0>
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0xeb0b01bf // cmp x13, x11
+	WORD $0x54000760 // b.eq 0x2ec <maxPool+0x2ec>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540000c1 // b.ne 0x220 <maxPool+0x220>
 	WORD $0x9b0d7dc4 // mul x4, x14, x13
-	WORD $0x8b040984 // add x4, x12, x4, lsl
-	WORD $0x14000025 // b 0x15c <maxPool+0x15c>
+	WORD $0x8b040944 // add x4, x10, x4, lsl
+	WORD $0x14000026 // b 0x2ac <maxPool+0x2ac>
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0xaa0103e6 // mov x6, x1
@@ -13621,7 +13706,7 @@ TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc277841 // str s1, [x2, x7, lsl
 	WORD $0x910004e7 // add x7, x7,
 	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0xf0 <maxPool+0xf0>
+	WORD $0x54ffff81 // b.ne 0x240 <maxPool+0x240>
 	WORD $0xaa1f03e7 // mov x7, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
@@ -13633,18 +13718,18 @@ TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc277841 // str s1, [x2, x7, lsl
 	WORD $0x910004e7 // add x7, x7,
 	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x120 <maxPool+0x120>
+	WORD $0x54ffff81 // b.ne 0x270 <maxPool+0x270>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
 	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
 	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
 	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x8b110084 // add x4, x4, x17
 	WORD $0x910008a5 // add x5, x5,
-	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0x8b1100c6 // add x6, x6, x17
 	WORD $0xeb0f00bf // cmp x5, x15
-	WORD $0x54fffc41 // b.ne 0xe0 <maxPool+0xe0>
-	WORD $0x3607fa4b // tbz w11,
+	WORD $0x54fffc41 // b.ne 0x230 <maxPool+0x230>
+	WORD $0x3607fa2c // tbz w12,
 	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xd503201f // nop
@@ -13653,138 +13738,27 @@ TEXT maxPoolNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc257841 // str s1, [x2, x5, lsl
 	WORD $0x910004a5 // add x5, x5,
 	WORD $0xeb05013f // cmp x9, x5
-	WORD $0x54ffff81 // b.ne 0x170 <maxPool+0x170>
+	WORD $0x54ffff81 // b.ne 0x2c0 <maxPool+0x2c0>
 	WORD $0x3dc003e1 // ldr q1, [sp]
 	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
 	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
 	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
 	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x17ffffc3 // b 0xa4 <maxPool+0xa4>
-	WORD $0xaa1f03e9 // mov x9, xzr
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x5280008b // mov w11,
-	WORD $0x1400000a // b 0x1d0 <maxPool+0x1d0>
-	WORD $0xd503201f // nop
-	WORD $0xf940040b // ldr x11, [x0,
-	WORD $0xd37ef54a // lsl x10, x10,
-	WORD $0x3caa6960 // str q0, [x11, x10]
-	WORD $0x9100110b // add x11, x8,
-	WORD $0xf9400811 // ldr x17, [x0,
-	WORD $0x91004129 // add x9, x9,
-	WORD $0xeb11017f // cmp x11, x17
-	WORD $0x54fff24c // b.gt 0x14 <maxPool+0x14>
-	WORD $0xaa0803ea // mov x10, x8
-	WORD $0xaa0b03e8 // mov x8, x11
-	WORD $0xf9400002 // ldr x2, [x0]
-	WORD $0x8b0a084b // add x11, x2, x10, lsl
-	WORD $0x3dc00160 // ldr q0, [x11]
-	WORD $0xf940100c // ldr x12, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffe2b // b.lt 0x1b0 <maxPool+0x1b0>
-	WORD $0xf940140d // ldr x13, [x0,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54fffdcb // b.lt 0x1b0 <maxPool+0x1b0>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0x924005af // and x15, x13,
-	WORD $0xf9400c10 // ldr x16, [x0,
-	WORD $0x927ef1a1 // and x1, x13,
-	WORD $0x8b090042 // add x2, x2, x9
-	WORD $0xd37ef603 // lsl x3, x16,
-	WORD $0xd37cee24 // lsl x4, x17,
-	WORD $0xd37ef631 // lsl x17, x17,
-	WORD $0x14000005 // b 0x230 <maxPool+0x230>
-	WORD $0x910005ce // add x14, x14,
-	WORD $0x8b030042 // add x2, x2, x3
-	WORD $0xeb0c01df // cmp x14, x12
-	WORD $0x54fffc20 // b.eq 0x1b0 <maxPool+0x1b0>
-	WORD $0xf10011bf // cmp x13,
-	WORD $0x540000e2 // b.hs 0x250 <maxPool+0x250>
-	WORD $0x9b0e7e05 // mul x5, x16, x14
-	WORD $0x8b050965 // add x5, x11, x5, lsl
-	WORD $0xb50004af // cbnz x15, 0x2d4 <maxPool+0x2d4>
-	WORD $0x17fffff7 // b 0x220 <maxPool+0x220>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0103e5 // mov x5, x1
-	WORD $0xaa0203e7 // mov x7, x2
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xaa0703e6 // mov x6, x7
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x3dc000e1 // ldr q1, [x7]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0xf10010a5 // subs x5, x5,
-	WORD $0x8b1100e7 // add x7, x7, x17
-	WORD $0x54fffcc1 // b.ne 0x260 <maxPool+0x260>
-	WORD $0x8b0400c5 // add x5, x6, x4
-	WORD $0xb4fffa8f // cbz x15, 0x220 <maxPool+0x220>
-	WORD $0xaa0f03e6 // mov x6, x15
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc000a1 // ldr q1, [x5]
-	WORD $0x6ea0e422 // fcmgt v2.4s, v1.4s, v0.4s
-	WORD $0x4e21e423 // fcmeq v3.4s, v1.4s, v1.4s
-	WORD $0x4ee31c42 // orn v2.16b, v2.16b, v3.16b
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x8b1100a5 // add x5, x5, x17
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffff21 // b.ne 0x2e0 <maxPool+0x2e0>
-	WORD $0x17ffffc8 // b 0x220 <maxPool+0x220>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x9240096d // and x13, x11,
-	WORD $0x927ded6e // and x14, x11,
-	WORD $0x14000004 // b 0x320 <maxPool+0x320>
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0a019f // cmp x12, x10
-	WORD $0x54000240 // b.eq 0x364 <maxPool+0x364>
-	WORD $0xf100217f // cmp x11,
-	WORD $0x540000e3 // b.lo 0x340 <maxPool+0x340>
-	WORD $0xaa0e03ef // mov x15, x14
-	WORD $0xd503201f // nop
-	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
-	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	WORD $0xf10021ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x330 <maxPool+0x330>
-	WORD $0xb4fffead // cbz x13, 0x314 <maxPool+0x314>
-	WORD $0xaa0d03ef // mov x15, x13
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x4ea0e801 // fcmlt v1.4s, v0.4s,
-	WORD $0x4e611c00 // bic v0.16b, v0.16b, v1.16b
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x350 <maxPool+0x350>
-	WORD $0x17ffffed // b 0x314 <maxPool+0x314>
-	WORD $0xf940040a // ldr x10, [x0,
-	WORD $0xf100053f // cmp x9,
+	WORD $0x17ffffc2 // b 0x1f0 <maxPool+0x1f0>
+	WORD $0xaa1f03ea // mov x10, xzr
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0x5400010b // b.lt 0x390 <maxPool+0x390>
-	WORD $0x8b080948 // add x8, x10, x8, lsl
-	WORD $0x910003ea // mov x10, sp
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x8b080968 // add x8, x11, x8, lsl
+	WORD $0x9a9fc529 // csinc x9, x9, xzr, gt
+	WORD $0x910003eb // mov x11, sp
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004500 // str s0, [x8],
-	WORD $0xf1000529 // subs x9, x9,
-	WORD $0x54ffffa1 // b.ne 0x380 <maxPool+0x380>
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
+	WORD $0xbc2a7900 // str s0, [x8, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a013f // cmp x9, x10
+	WORD $0x54ffff81 // b.ne 0x310 <maxPool+0x310>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -13804,40 +13778,40 @@ TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd10043ff // sub sp, sp,
 	WORD $0xf9401009 // ldr x9, [x0,
 	WORD $0xf100113f // cmp x9,
-	WORD $0x5400006a // b.ge 0x18 <maxPoolDX+0x18>
+	WORD $0x540006cb // b.lt 0xe4 <maxPoolDX+0xe4>
+	WORD $0xf940180b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400120b // b.lt 0x258 <maxPoolDX+0x258>
 	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x14000038 // b 0xf4 <maxPoolDX+0xf4>
-	WORD $0xf940180a // ldr x10, [x0,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400062b // b.lt 0xe4 <maxPoolDX+0xe4>
-	WORD $0xaa1f03e8 // mov x8, xzr
-	WORD $0x5280008c // mov w12,
-	WORD $0x14000004 // b 0x3c <maxPoolDX+0x3c>
-	WORD $0x9100110c // add x12, x8,
-	WORD $0xeb09019f // cmp x12, x9
-	WORD $0x540005ec // b.gt 0xf4 <maxPoolDX+0xf4>
-	WORD $0xaa0803eb // mov x11, x8
-	WORD $0xaa0c03e8 // mov x8, x12
-	WORD $0xf100055f // cmp x10,
+	WORD $0xaa0903ea // mov x10, x9
+	WORD $0x14000008 // b 0x44 <maxPoolDX+0x44>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xd100114d // sub x13, x10,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0xf1001d5f // cmp x10,
+	WORD $0xaa0d03ea // mov x10, x13
+	WORD $0x5400056d // b.le 0xec <maxPoolDX+0xec>
+	WORD $0xf100057f // cmp x11,
 	WORD $0x54ffff4b // b.lt 0x30 <maxPoolDX+0x30>
 	WORD $0xf9401c0d // ldr x13, [x0,
 	WORD $0xf10005bf // cmp x13,
 	WORD $0x54fffeeb // b.lt 0x30 <maxPoolDX+0x30>
 	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xd37ef50e // lsl x14, x8,
 	WORD $0xa940c00f // ldp x15, x16, [x0,
 	WORD $0x3cee69e0 // ldr q0, [x15, x14]
 	WORD $0x3cee6a01 // ldr q1, [x16, x14]
 	WORD $0x6f07e7e2 // movi v2.2d,
 	WORD $0x14000004 // b 0x80 <maxPoolDX+0x80>
 	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0xeb0b019f // cmp x12, x11
 	WORD $0x54fffdaa // b.ge 0x30 <maxPoolDX+0x30>
 	WORD $0xf10005bf // cmp x13,
 	WORD $0x54ffff8b // b.lt 0x74 <maxPoolDX+0x74>
-	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xf9401409 // ldr x9, [x0,
-	WORD $0x9b0c2d2e // madd x14, x9, x12, x11
+	WORD $0x9b0c212e // madd x14, x9, x12, x8
 	WORD $0xf9400009 // ldr x9, [x0]
 	WORD $0xd37ef5cd // lsl x13, x14,
 	WORD $0x3ced6923 // ldr q3, [x9, x13]
@@ -13850,81 +13824,65 @@ TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6ea61ca4 // bit v4.16b, v5.16b, v6.16b
 	WORD $0x3cad6924 // str q4, [x9, x13]
 	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
-	WORD $0x9100054a // add x10, x10,
+	WORD $0x9100056b // add x11, x11,
 	WORD $0xf9401009 // ldr x9, [x0,
 	WORD $0x8b0e012e // add x14, x9, x14
 	WORD $0xf9401c0d // ldr x13, [x0,
-	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0xeb0d017f // cmp x11, x13
 	WORD $0x54fffdeb // b.lt 0x94 <maxPoolDX+0x94>
-	WORD $0xf940180a // ldr x10, [x0,
+	WORD $0xf940180b // ldr x11, [x0,
 	WORD $0x17ffffe5 // b 0x74 <maxPoolDX+0x74>
-	WORD $0xf1001d3f // cmp x9,
-	WORD $0x528000e8 // mov w8,
-	WORD $0x9a888128 // csel x8, x9, x8, hi
-	WORD $0x927ef108 // and x8, x8,
-	WORD $0xeb08012a // subs x10, x9, x8
-	WORD $0x54000ced // b.le 0x294 <maxPoolDX+0x294>
-	WORD $0xf940040c // ldr x12, [x0,
+	WORD $0xaa1f03e8 // mov x8, xzr
+	WORD $0xaa0903ed // mov x13, x9
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000c6b // b.lt 0x27c <maxPoolDX+0x27c>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xf940040b // ldr x11, [x0,
+	WORD $0x8b08096b // add x11, x11, x8, lsl
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400040b // b.lt 0x188 <maxPoolDX+0x188>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x910003ed // mov x13, sp
+	WORD $0x910003ec // mov x12, sp
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6b7980 // ldr s0, [x12, x11, lsl
-	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x54ffff81 // b.ne 0x120 <maxPoolDX+0x120>
+	WORD $0xbc6a7960 // ldr s0, [x11, x10, lsl
+	WORD $0xbc2a7980 // str s0, [x12, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x54ffff81 // b.ne 0x110 <maxPoolDX+0x110>
+	WORD $0xaa1f03ea // mov x10, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8003e1 // str q1, [sp]
-	WORD $0xf940080c // ldr x12, [x0,
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0x8b08096b // add x11, x11, x8, lsl
+	WORD $0x910003ec // mov x12, sp
+	WORD $0xd503201f // nop
+	WORD $0xbc6a7961 // ldr s1, [x11, x10, lsl
+	WORD $0xbc2a7981 // str s1, [x12, x10, lsl
+	WORD $0x9100054a // add x10, x10,
+	WORD $0xeb0a01bf // cmp x13, x10
+	WORD $0x54ffff81 // b.ne 0x140 <maxPoolDX+0x140>
+	WORD $0xf940180a // ldr x10, [x0,
 	WORD $0xf100055f // cmp x10,
-	WORD $0x5400018b // b.lt 0x178 <maxPoolDX+0x178>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x8b08098c // add x12, x12, x8, lsl
-	WORD $0x910003ed // mov x13, sp
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7981 // ldr s1, [x12, x11, lsl
-	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b015f // cmp x10, x11
-	WORD $0x54ffff81 // b.ne 0x160 <maxPoolDX+0x160>
+	WORD $0x5400090b // b.lt 0x27c <maxPoolDX+0x27c>
+	WORD $0xf9401c0b // ldr x11, [x0,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540008ab // b.lt 0x27c <maxPoolDX+0x27c>
+	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0x3dc003e1 // ldr q1, [sp]
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540000ea // b.ge 0x19c <maxPoolDX+0x19c>
-	WORD $0x14000044 // b 0x294 <maxPoolDX+0x294>
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf940180b // ldr x11, [x0,
-	WORD $0xf100057f // cmp x11,
-	WORD $0x540007eb // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xf9401c0c // ldr x12, [x0,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x5400078b // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5400074b // b.lt 0x294 <maxPoolDX+0x294>
-	WORD $0xaa1f03ed // mov x13, xzr
 	WORD $0xf940140e // ldr x14, [x0,
 	WORD $0xf940000f // ldr x15, [x0]
-	WORD $0xf9400c10 // ldr x16, [x0,
-	WORD $0xd37ef511 // lsl x17, x8,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0xd37ef510 // lsl x16, x8,
+	WORD $0xf9400c11 // ldr x17, [x0,
 	WORD $0xd37ef528 // lsl x8, x9,
-	WORD $0x8b1101e9 // add x9, x15, x17
+	WORD $0x9a9fc5a9 // csinc x9, x13, xzr, gt
+	WORD $0x8b1001ed // add x13, x15, x16
 	WORD $0xd37ef5ce // lsl x14, x14,
-	WORD $0x8b11020f // add x15, x16, x17
+	WORD $0x8b10022f // add x15, x17, x16
 	WORD $0x6f07e7e2 // movi v2.2d,
 	WORD $0x910003f0 // mov x16, sp
-	WORD $0xd503201f // nop
 	WORD $0xaa1f03f1 // mov x17, xzr
 	WORD $0xaa0f03e0 // mov x0, x15
-	WORD $0xaa0903e1 // mov x1, x9
-	WORD $0xd503201f // nop
+	WORD $0xaa0d03e1 // mov x1, x13
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xd503201f // nop
@@ -13932,16 +13890,16 @@ TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc627823 // ldr s3, [x1, x2, lsl
 	WORD $0xbc227a03 // str s3, [x16, x2, lsl
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x200 <maxPoolDX+0x200>
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x1c0 <maxPoolDX+0x1c0>
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0x3dc003e3 // ldr q3, [sp]
 	WORD $0xa9007fff // stp xzr, xzr, [sp]
 	WORD $0xbc627804 // ldr s4, [x0, x2, lsl
 	WORD $0xbc227a04 // str s4, [x16, x2, lsl
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x220 <maxPoolDX+0x220>
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x1e0 <maxPoolDX+0x1e0>
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
 	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
@@ -13953,19 +13911,29 @@ TEXT maxPoolDXNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc627a04 // ldr s4, [x16, x2, lsl
 	WORD $0xbc227804 // str s4, [x0, x2, lsl
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02015f // cmp x10, x2
-	WORD $0x54ffff81 // b.ne 0x254 <maxPoolDX+0x254>
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x214 <maxPoolDX+0x214>
 	WORD $0x6e221c62 // eor v2.16b, v3.16b, v2.16b
 	WORD $0x91000631 // add x17, x17,
 	WORD $0x8b080021 // add x1, x1, x8
 	WORD $0x8b080000 // add x0, x0, x8
-	WORD $0xeb0c023f // cmp x17, x12
-	WORD $0x54fffba1 // b.ne 0x1f0 <maxPoolDX+0x1f0>
-	WORD $0x910005ad // add x13, x13,
-	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xeb0b023f // cmp x17, x11
+	WORD $0x54fffba1 // b.ne 0x1b0 <maxPoolDX+0x1b0>
+	WORD $0x9100058c // add x12, x12,
+	WORD $0x8b0e01ad // add x13, x13, x14
 	WORD $0x8b0e01ef // add x15, x15, x14
-	WORD $0xeb0b01bf // cmp x13, x11
-	WORD $0x54fffa81 // b.ne 0x1e0 <maxPoolDX+0x1e0>
+	WORD $0xeb0a019f // cmp x12, x10
+	WORD $0x54fffaa1 // b.ne 0x1a4 <maxPoolDX+0x1a4>
+	WORD $0x1400000a // b 0x27c <maxPoolDX+0x27c>
+	WORD $0xf1001d28 // subs x8, x9,
+	WORD $0x9a8833e8 // csel x8, xzr, x8, lo
+	WORD $0x91000d08 // add x8, x8,
+	WORD $0x927ef508 // and x8, x8,
+	WORD $0xcb08012a // sub x10, x9, x8
+	WORD $0xd100114d // sub x13, x10,
+	WORD $0x91001108 // add x8, x8,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54fff3ea // b.ge 0xf4 <maxPoolDX+0xf4>
 	WORD $0x910043ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
@@ -14081,132 +14049,132 @@ TEXT patchesNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xeb0e03df // cmp x30, x14
 	WORD $0x9a8901ec // csel x12, x15, x9, eq
 	WORD $0xab1403c1 // adds x1, x30, x20
-	WORD $0x54000244 // b.mi 0x1d4 <patches+0x1d4>
+	WORD $0x540003c4 // b.mi 0x204 <patches+0x204>
 	WORD $0xeb1a019f // cmp x12, x26
 	WORD $0x9a9ab182 // csel x2, x12, x26, lt
 	WORD $0xeb1b021f // cmp x16, x27
 	WORD $0x9a9bc203 // csel x3, x16, x27, gt
 	WORD $0xf9400c13 // ldr x19, [x0,
 	WORD $0xeb13003f // cmp x1, x19
-	WORD $0x5400016a // b.ge 0x1d4 <patches+0x1d4>
+	WORD $0x540002ea // b.ge 0x204 <patches+0x204>
 	WORD $0xeb02007f // cmp x3, x2
-	WORD $0x5400012a // b.ge 0x1d4 <patches+0x1d4>
+	WORD $0x540002aa // b.ge 0x204 <patches+0x204>
 	WORD $0xeb100070 // subs x16, x3, x16
-	WORD $0x5400016c // b.gt 0x1e4 <patches+0x1e4>
+	WORD $0x540002ec // b.gt 0x214 <patches+0x214>
 	WORD $0xcb030050 // sub x16, x2, x3
-	WORD $0x9b117e10 // mul x16, x16, x17
-	WORD $0xf100121f // cmp x16,
-	WORD $0x5400050a // b.ge 0x268 <patches+0x268>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0x14000033 // b 0x29c <patches+0x29c>
+	WORD $0x9b117e16 // mul x22, x16, x17
+	WORD $0xf10012d0 // subs x16, x22,
+	WORD $0x5400068b // b.lt 0x298 <patches+0x298>
+	WORD $0x8b030301 // add x1, x24, x3
+	WORD $0x9b0174b3 // madd x19, x5, x1, x29
+	WORD $0x927ef610 // and x16, x16,
+	WORD $0x91001215 // add x21, x16,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xaa1603f0 // mov x16, x22
+	WORD $0x3cc10660 // ldr q0, [x19],
+	WORD $0x3c810420 // str q0, [x1],
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x54ffff88 // b.hi 0x1e4 <patches+0x1e4>
+	WORD $0xf100061f // cmp x16,
+	WORD $0x5400056a // b.ge 0x2a8 <patches+0x2a8>
+	WORD $0x14000041 // b 0x304 <patches+0x304>
 	WORD $0xaa0c03e3 // mov x3, x12
 	WORD $0xaa0c03e2 // mov x2, x12
 	WORD $0xeb100190 // subs x16, x12, x16
-	WORD $0x54fffeed // b.le 0x1bc <patches+0x1bc>
+	WORD $0x54fffd6d // b.le 0x1bc <patches+0x1bc>
 	WORD $0x9b117e10 // mul x16, x16, x17
-	WORD $0xf100121f // cmp x16,
-	WORD $0x540000aa // b.ge 0x200 <patches+0x200>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0x1400000d // b 0x228 <patches+0x228>
-	WORD $0xd503201f // nop
+	WORD $0xf1001201 // subs x1, x16,
+	WORD $0x540001ab // b.lt 0x250 <patches+0x250>
+	WORD $0x927ef421 // and x1, x1,
+	WORD $0x91001036 // add x22, x1,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xaa1003f5 // mov x21, x16
+	WORD $0xa8817c3f // stp xzr, xzr, [x1],
+	WORD $0xf1001ebf // cmp x21,
+	WORD $0xd10012b5 // sub x21, x21,
+	WORD $0x54ffffa8 // b.hi 0x230 <patches+0x230>
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x540000ea // b.ge 0x260 <patches+0x260>
+	WORD $0x1400000f // b 0x284 <patches+0x284>
 	WORD $0xd503201f // nop
 	WORD $0xaa1f03f6 // mov x22, xzr
-	WORD $0xaa0803f5 // mov x21, x8
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x910012d3 // add x19, x22,
-	WORD $0xa8817ebf // stp xzr, xzr, [x21],
-	WORD $0x910022c1 // add x1, x22,
-	WORD $0xeb10003f // cmp x1, x16
-	WORD $0xaa1303f6 // mov x22, x19
-	WORD $0x54ffff6d // b.le 0x210 <patches+0x210>
-	WORD $0xeb130215 // subs x21, x16, x19
-	WORD $0x5400014d // b.le 0x254 <patches+0x254>
+	WORD $0xaa1003f5 // mov x21, x16
+	WORD $0xf100061f // cmp x16,
+	WORD $0x5400014b // b.lt 0x284 <patches+0x284>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0x8b160913 // add x19, x8, x22, lsl
 	WORD $0xa9047fff // stp xzr, xzr, [sp,
-	WORD $0xf10006bf // cmp x21,
-	WORD $0x540000eb // b.lt 0x254 <patches+0x254>
-	WORD $0x8b130913 // add x19, x8, x19, lsl
-	WORD $0x910103e1 // add x1, sp,
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004660 // str s0, [x19],
-	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x244 <patches+0x244>
+	WORD $0xd503201f // nop
+	WORD $0xbc6178c0 // ldr s0, [x6, x1, lsl
+	WORD $0xbc217a60 // str s0, [x19, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb0102bf // cmp x21, x1
+	WORD $0x54ffff81 // b.ne 0x270 <patches+0x270>
 	WORD $0x8b100908 // add x8, x8, x16, lsl
 	WORD $0xcb030050 // sub x16, x2, x3
-	WORD $0x9b117e10 // mul x16, x16, x17
-	WORD $0xf100121f // cmp x16,
-	WORD $0x54fffb4b // b.lt 0x1cc <patches+0x1cc>
-	WORD $0xaa1f03f6 // mov x22, xzr
-	WORD $0x8b030301 // add x1, x24, x3
-	WORD $0x9b0174b5 // madd x21, x5, x1, x29
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cc106a0 // ldr q0, [x21],
-	WORD $0x910012d3 // add x19, x22,
-	WORD $0x910022d6 // add x22, x22,
-	WORD $0xeb1002df // cmp x22, x16
-	WORD $0xaa1303f6 // mov x22, x19
-	WORD $0x3c810420 // str q0, [x1],
-	WORD $0x54ffff4d // b.le 0x280 <patches+0x280>
-	WORD $0xeb130216 // subs x22, x16, x19
-	WORD $0x5400038d // b.le 0x310 <patches+0x310>
-	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0x9b117e16 // mul x22, x16, x17
+	WORD $0xf10012d0 // subs x16, x22,
+	WORD $0x54fff9ca // b.ge 0x1cc <patches+0x1cc>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xaa1603f0 // mov x16, x22
 	WORD $0xf10006df // cmp x22,
-	WORD $0x5400032b // b.lt 0x310 <patches+0x310>
+	WORD $0x5400030b // b.lt 0x304 <patches+0x304>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0x8b030301 // add x1, x24, x3
+	WORD $0x8b010ae1 // add x1, x23, x1, lsl
+	WORD $0x9b017e21 // mul x1, x17, x1
+	WORD $0x8b150821 // add x1, x1, x21, lsl
+	WORD $0x8b010321 // add x1, x25, x1
+	WORD $0xbc737820 // ldr s0, [x1, x19, lsl
+	WORD $0xbc3378c0 // str s0, [x6, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13021f // cmp x16, x19
+	WORD $0x54ffff81 // b.ne 0x2c4 <patches+0x2c4>
 	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0x8b130915 // add x21, x8, x19, lsl
-	WORD $0x8b030303 // add x3, x24, x3
-	WORD $0x8b030ae3 // add x3, x23, x3, lsl
-	WORD $0x9b037e23 // mul x3, x17, x3
-	WORD $0x8b130863 // add x3, x3, x19, lsl
-	WORD $0x8b030323 // add x3, x25, x3
-	WORD $0xd503201f // nop
-	WORD $0xbc617860 // ldr s0, [x3, x1, lsl
-	WORD $0xbc2178c0 // str s0, [x6, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb0102df // cmp x22, x1
-	WORD $0x54ffff81 // b.ne 0x2d0 <patches+0x2d0>
+	WORD $0x8b150903 // add x3, x8, x21, lsl
 	WORD $0x3dc013e0 // ldr q0, [sp,
 	WORD $0x3d8013e0 // str q0, [sp,
-	WORD $0xf10006df // cmp x22,
-	WORD $0x5400010b // b.lt 0x310 <patches+0x310>
-	WORD $0x910103e1 // add x1, sp,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc0046a0 // str s0, [x21],
-	WORD $0xf10006d6 // subs x22, x22,
-	WORD $0x54ffffa1 // b.ne 0x300 <patches+0x300>
-	WORD $0x8b100908 // add x8, x8, x16, lsl
+	WORD $0xbc6178c0 // ldr s0, [x6, x1, lsl
+	WORD $0xbc217860 // str s0, [x3, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01021f // cmp x16, x1
+	WORD $0x54ffff81 // b.ne 0x2f0 <patches+0x2f0>
+	WORD $0x8b160908 // add x8, x8, x22, lsl
 	WORD $0xeb02018c // subs x12, x12, x2
-	WORD $0x54fff26d // b.le 0x164 <patches+0x164>
+	WORD $0x54fff2cd // b.le 0x164 <patches+0x164>
 	WORD $0x9b117d8c // mul x12, x12, x17
-	WORD $0xf100119f // cmp x12,
-	WORD $0x5400006a // b.ge 0x330 <patches+0x330>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0x1400000b // b 0x358 <patches+0x358>
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0xaa0803f0 // mov x16, x8
+	WORD $0xf1001190 // subs x16, x12,
+	WORD $0x540001cb // b.lt 0x350 <patches+0x350>
+	WORD $0x927ef610 // and x16, x16,
+	WORD $0x91001202 // add x2, x16,
+	WORD $0xaa0803e3 // mov x3, x8
+	WORD $0xaa0c03f0 // mov x16, x12
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x91001062 // add x2, x3,
-	WORD $0xa8817e1f // stp xzr, xzr, [x16],
-	WORD $0x91002061 // add x1, x3,
-	WORD $0xeb0c003f // cmp x1, x12
-	WORD $0xaa0203e3 // mov x3, x2
-	WORD $0x54ffff6d // b.le 0x340 <patches+0x340>
-	WORD $0xeb020190 // subs x16, x12, x2
-	WORD $0x54fff02d // b.le 0x160 <patches+0x160>
-	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0xa8817c7f // stp xzr, xzr, [x3],
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x54ffffa8 // b.hi 0x330 <patches+0x330>
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffefcb // b.lt 0x160 <patches+0x160>
+	WORD $0x540000ea // b.ge 0x360 <patches+0x360>
+	WORD $0x17ffff86 // b 0x160 <patches+0x160>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54fff02b // b.lt 0x160 <patches+0x160>
+	WORD $0xaa1f03e1 // mov x1, xzr
 	WORD $0x8b020902 // add x2, x8, x2, lsl
-	WORD $0x910103e1 // add x1, sp,
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004440 // str s0, [x2],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x374 <patches+0x374>
+	WORD $0xa9047fff // stp xzr, xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6178c0 // ldr s0, [x6, x1, lsl
+	WORD $0xbc217840 // str s0, [x2, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01021f // cmp x16, x1
+	WORD $0x54ffff81 // b.ne 0x370 <patches+0x370>
 	WORD $0x17ffff77 // b 0x160 <patches+0x160>
 	WORD $0xa94a4ff4 // ldp x20, x19, [sp,
 	WORD $0xa94957f6 // ldp x22, x21, [sp,
@@ -14219,11 +14187,11 @@ TEXT patchesNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·patchesBackNEON(SB), 0, $304-8
+TEXT ·patchesBackNEON(SB), 0, $320-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $192, R19, R20
+	ADD $256, R19, R20
 	MOVD R20, RSP
 	CALL patchesBackNEONbody<>(SB)
 	MOVD R19, RSP
@@ -14236,221 +14204,228 @@ TEXT patchesBackNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xfa41b908 // ccmp x8,
 	WORD $0x5400004a // b.ge 0x18 <patchesBack+0x18>
 	WORD $0xd65f03c0 // ret
-	WORD $0xd100c3ff // sub sp, sp,
-	WORD $0xa90157f6 // stp x22, x21, [sp,
-	WORD $0xa9024ff4 // stp x20, x19, [sp,
+	WORD $0xd10103ff // sub sp, sp,
+	WORD $0xa9015ff8 // stp x24, x23, [sp,
+	WORD $0xa90257f6 // stp x22, x21, [sp,
+	WORD $0xa9034ff4 // stp x20, x19, [sp,
 	WORD $0xa940a80b // ldp x11, x10, [x0,
-	WORD $0x9b0a7d0e // mul x14, x8, x10
+	WORD $0x9b0a7d0f // mul x15, x8, x10
 	WORD $0x927ff50c // and x12, x8,
-	WORD $0xd37ef54d // lsl x13, x10,
-	WORD $0xd37ef5ce // lsl x14, x14,
-	WORD $0xf940200f // ldr x15, [x0,
-	WORD $0xd37df150 // lsl x16, x10,
-	WORD $0x910003f1 // mov x17, sp
-	WORD $0x14000007 // b 0x60 <patchesBack+0x60>
+	WORD $0xd37df14d // lsl x13, x10,
+	WORD $0xd37ef54e // lsl x14, x10,
+	WORD $0xd1001150 // sub x16, x10,
+	WORD $0x927ef611 // and x17, x16,
+	WORD $0xd37ef5ef // lsl x15, x15,
+	WORD $0xf9402010 // ldr x16, [x0,
+	WORD $0x91001231 // add x17, x17,
+	WORD $0x910003e1 // mov x1, sp
+	WORD $0x14000007 // b 0x70 <patchesBack+0x70>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x91000529 // add x9, x9,
-	WORD $0xf9402c01 // ldr x1, [x0,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x5400186a // b.ge 0x368 <patchesBack+0x368>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xa9418c04 // ldp x4, x3, [x0,
-	WORD $0x9ac30d25 // sdiv x5, x9, x3
-	WORD $0x9b03a4a2 // msub x2, x5, x3, x9
-	WORD $0x9ac40ca6 // sdiv x6, x5, x4
-	WORD $0x9b0494c5 // msub x5, x6, x4, x5
-	WORD $0x9b037c84 // mul x4, x4, x3
-	WORD $0xf9402403 // ldr x3, [x0,
-	WORD $0x8b050063 // add x3, x3, x5
-	WORD $0x9ac40d24 // sdiv x4, x9, x4
-	WORD $0x14000006 // b 0xa0 <patchesBack+0xa0>
-	WORD $0x8b0e016b // add x11, x11, x14
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xeb08003f // cmp x1, x8
-	WORD $0x54fffda0 // b.eq 0x50 <patchesBack+0x50>
-	WORD $0x9acf0c66 // sdiv x6, x3, x15
-	WORD $0xb7f800e3 // tbnz x3,
-	WORD $0x9b0f8cc5 // msub x5, x6, x15, x3
-	WORD $0xf9401407 // ldr x7, [x0,
-	WORD $0xb4000c85 // cbz x5, 0x240 <patchesBack+0x240>
-	WORD $0x350000bf // cbnz wzr, 0xc8 <patchesBack+0xc8>
-	WORD $0x14000065 // b 0x24c <patchesBack+0x24c>
+	WORD $0xf9402c02 // ldr x2, [x0,
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x540018aa // b.ge 0x380 <patchesBack+0x380>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xa9419005 // ldp x5, x4, [x0,
+	WORD $0x9ac40d26 // sdiv x6, x9, x4
+	WORD $0x9b04a4c3 // msub x3, x6, x4, x9
+	WORD $0x9ac50cc7 // sdiv x7, x6, x5
+	WORD $0x9b0598e6 // msub x6, x7, x5, x6
+	WORD $0x9b047ca5 // mul x5, x5, x4
+	WORD $0xf9402404 // ldr x4, [x0,
+	WORD $0x8b060084 // add x4, x4, x6
+	WORD $0x9ac50d25 // sdiv x5, x9, x5
+	WORD $0x14000006 // b 0xb0 <patchesBack+0xb0>
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xd1000484 // sub x4, x4,
+	WORD $0xeb08005f // cmp x2, x8
+	WORD $0x54fffda0 // b.eq 0x60 <patchesBack+0x60>
+	WORD $0x9ad00c87 // sdiv x7, x4, x16
+	WORD $0xb7f800e4 // tbnz x4,
+	WORD $0x9b1090e6 // msub x6, x7, x16, x4
+	WORD $0xf9401413 // ldr x19, [x0,
+	WORD $0xb4000c86 // cbz x6, 0x250 <patchesBack+0x250>
+	WORD $0x350000bf // cbnz wzr, 0xd8 <patchesBack+0xd8>
+	WORD $0x14000065 // b 0x25c <patchesBack+0x25c>
 	WORD $0xd503201f // nop
-	WORD $0xf9401407 // ldr x7, [x0,
-	WORD $0x34000c5f // cbz wzr, 0x24c <patchesBack+0x24c>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xf9400013 // ldr x19, [x0]
-	WORD $0x9b0418e6 // madd x6, x7, x4, x6
-	WORD $0xf9401807 // ldr x7, [x0,
-	WORD $0x9b0a7ce7 // mul x7, x7, x10
-	WORD $0x9b067ce6 // mul x6, x7, x6
-	WORD $0x8b060a66 // add x6, x19, x6, lsl
-	WORD $0xf9402407 // ldr x7, [x0,
-	WORD $0x8b0200e7 // add x7, x7, x2
-	WORD $0x14000006 // b 0x104 <patchesBack+0x104>
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xd10004e7 // sub x7, x7,
-	WORD $0xeb0800bf // cmp x5, x8
-	WORD $0x54fffc80 // b.eq 0x90 <patchesBack+0x90>
-	WORD $0xb7f801e7 // tbnz x7,
-	WORD $0x9acf0cf3 // sdiv x19, x7, x15
-	WORD $0x9b0f9e74 // msub x20, x19, x15, x7
-	WORD $0xb5000194 // cbnz x20, 0x140 <patchesBack+0x140>
-	WORD $0xf9401814 // ldr x20, [x0,
-	WORD $0xeb14027f // cmp x19, x20
-	WORD $0x5400012a // b.ge 0x140 <patchesBack+0x140>
+	WORD $0xf9401413 // ldr x19, [x0,
+	WORD $0x34000c5f // cbz wzr, 0x25c <patchesBack+0x25c>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xf9400014 // ldr x20, [x0]
+	WORD $0x9b051e67 // madd x7, x19, x5, x7
+	WORD $0xf9401813 // ldr x19, [x0,
 	WORD $0x9b0a7e73 // mul x19, x19, x10
-	WORD $0x8b1308d4 // add x20, x6, x19, lsl
+	WORD $0x9b077e67 // mul x7, x19, x7
+	WORD $0x8b070a87 // add x7, x20, x7, lsl
+	WORD $0xf9402413 // ldr x19, [x0,
+	WORD $0x8b030273 // add x19, x19, x3
+	WORD $0x14000006 // b 0x114 <patchesBack+0x114>
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xd1000673 // sub x19, x19,
+	WORD $0xeb0800df // cmp x6, x8
+	WORD $0x54fffc80 // b.eq 0xa0 <patchesBack+0xa0>
+	WORD $0xb7f80373 // tbnz x19,
+	WORD $0x9ad00e74 // sdiv x20, x19, x16
+	WORD $0x9b10ce95 // msub x21, x20, x16, x19
+	WORD $0xb5000315 // cbnz x21, 0x180 <patchesBack+0x180>
+	WORD $0xf9401815 // ldr x21, [x0,
+	WORD $0xeb15029f // cmp x20, x21
+	WORD $0x540002aa // b.ge 0x180 <patchesBack+0x180>
+	WORD $0x9b0a7e94 // mul x20, x20, x10
+	WORD $0x8b1408f5 // add x21, x7, x20, lsl
 	WORD $0xf100115f // cmp x10,
-	WORD $0x540003ea // b.ge 0x1a8 <patchesBack+0x1a8>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0x14000027 // b 0x1d0 <patchesBack+0x1d0>
+	WORD $0x5400056b // b.lt 0x1e8 <patchesBack+0x1e8>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xaa0a03f4 // mov x20, x10
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400006a // b.ge 0x150 <patchesBack+0x150>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0x1400000b // b 0x178 <patchesBack+0x178>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xaa0b03f4 // mov x20, x11
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x910012b3 // add x19, x21,
-	WORD $0xa8817e9f // stp xzr, xzr, [x20],
-	WORD $0x910022b5 // add x21, x21,
-	WORD $0xeb0a02bf // cmp x21, x10
-	WORD $0xaa1303f5 // mov x21, x19
-	WORD $0x54ffff6d // b.le 0x160 <patchesBack+0x160>
-	WORD $0xeb130154 // subs x20, x10, x19
-	WORD $0x54fffbad // b.le 0xf0 <patchesBack+0xf0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x3cf66aa0 // ldr q0, [x21, x22]
+	WORD $0x3cb66960 // str q0, [x11, x22]
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x910042d6 // add x22, x22,
+	WORD $0x54ffff68 // b.hi 0x150 <patchesBack+0x150>
+	WORD $0xaa1103f6 // mov x22, x17
 	WORD $0xf100069f // cmp x20,
-	WORD $0x54fffb4b // b.lt 0xf0 <patchesBack+0xf0>
-	WORD $0x910003f4 // mov x20, sp
-	WORD $0xbc404680 // ldr s0, [x20],
-	WORD $0xbc337960 // str s0, [x11, x19, lsl
-	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb13015f // cmp x10, x19
-	WORD $0x54ffff81 // b.ne 0x190 <patchesBack+0x190>
-	WORD $0x17ffffd3 // b 0xf0 <patchesBack+0xf0>
-	WORD $0xaa1f03f5 // mov x21, xzr
-	WORD $0xaa1f03f6 // mov x22, xzr
-	WORD $0x3cf56a80 // ldr q0, [x20, x21]
-	WORD $0x3cb56960 // str q0, [x11, x21]
-	WORD $0x910012d3 // add x19, x22,
-	WORD $0x910042b5 // add x21, x21,
-	WORD $0x910022d6 // add x22, x22,
-	WORD $0xeb0a02df // cmp x22, x10
-	WORD $0xaa1303f6 // mov x22, x19
-	WORD $0x54ffff2d // b.le 0x1b0 <patchesBack+0x1b0>
-	WORD $0xeb130155 // subs x21, x10, x19
-	WORD $0x54fff8ed // b.le 0xf0 <patchesBack+0xf0>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10006bf // cmp x21,
-	WORD $0x54fff88b // b.lt 0xf0 <patchesBack+0xf0>
-	WORD $0xaa1f03f6 // mov x22, xzr
-	WORD $0x8b130a94 // add x20, x20, x19, lsl
+	WORD $0x5400044a // b.ge 0x1f8 <patchesBack+0x1f8>
+	WORD $0x17ffffe3 // b 0x100 <patchesBack+0x100>
 	WORD $0xd503201f // nop
-	WORD $0xbc767a80 // ldr s0, [x20, x22, lsl
-	WORD $0xbc367a20 // str s0, [x17, x22, lsl
-	WORD $0x910006d6 // add x22, x22,
-	WORD $0xeb1602bf // cmp x21, x22
-	WORD $0x54ffff81 // b.ne 0x1f0 <patchesBack+0x1f0>
+	WORD $0xd503201f // nop
+	WORD $0xf100115f // cmp x10,
+	WORD $0xaa0b03f5 // mov x21, x11
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0x5400012b // b.lt 0x1b0 <patchesBack+0x1b0>
+	WORD $0xa8817ebf // stp xzr, xzr, [x21],
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x54ffffa8 // b.hi 0x190 <patchesBack+0x190>
+	WORD $0xaa1103f6 // mov x22, x17
+	WORD $0xf100069f // cmp x20,
+	WORD $0x540000ca // b.ge 0x1c0 <patchesBack+0x1c0>
+	WORD $0x17ffffd5 // b 0x100 <patchesBack+0x100>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fffa2b // b.lt 0x100 <patchesBack+0x100>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0x8b160976 // add x22, x11, x22, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc757820 // ldr s0, [x1, x21, lsl
+	WORD $0xbc357ac0 // str s0, [x22, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15029f // cmp x20, x21
+	WORD $0x54ffff81 // b.ne 0x1d0 <patchesBack+0x1d0>
+	WORD $0x17ffffc7 // b 0x100 <patchesBack+0x100>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fff86b // b.lt 0x100 <patchesBack+0x100>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x8b160ab5 // add x21, x21, x22, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc777aa0 // ldr s0, [x21, x23, lsl
+	WORD $0xbc377820 // str s0, [x1, x23, lsl
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0xeb17029f // cmp x20, x23
+	WORD $0x54ffff81 // b.ne 0x204 <patchesBack+0x204>
+	WORD $0xaa1f03f5 // mov x21, xzr
 	WORD $0x3dc003e0 // ldr q0, [sp]
 	WORD $0x3d8003e0 // str q0, [sp]
-	WORD $0xf10006bf // cmp x21,
-	WORD $0x54fff70b // b.lt 0xf0 <patchesBack+0xf0>
-	WORD $0x910003f4 // mov x20, sp
+	WORD $0x8b160976 // add x22, x11, x22, lsl
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404680 // ldr s0, [x20],
+	WORD $0xbc757820 // ldr s0, [x1, x21, lsl
+	WORD $0xbc357ac0 // str s0, [x22, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15029f // cmp x20, x21
+	WORD $0x54ffff81 // b.ne 0x230 <patchesBack+0x230>
+	WORD $0x17ffffaf // b 0x100 <patchesBack+0x100>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xeb1300ff // cmp x7, x19
+	WORD $0x1a9fa7e6 // cset w6, lt
+	WORD $0x35fff406 // cbnz w6, 0xd8 <patchesBack+0xd8>
+	WORD $0xf100115f // cmp x10,
+	WORD $0x5400040b // b.lt 0x2e0 <patchesBack+0x2e0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x91004167 // add x7, x11,
+	WORD $0x14000006 // b 0x284 <patchesBack+0x284>
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0x8b0e00e7 // add x7, x7, x14
+	WORD $0xeb0800df // cmp x6, x8
+	WORD $0x54fff100 // b.eq 0xa0 <patchesBack+0xa0>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xaa0703f7 // mov x23, x7
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xaa1403f6 // mov x22, x20
+	WORD $0xaa1703f3 // mov x19, x23
+	WORD $0x8b150978 // add x24, x11, x21, lsl
+	WORD $0xa9007f1f // stp xzr, xzr, [x24]
+	WORD $0x910012b5 // add x21, x21,
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0xf1001edf // cmp x22,
+	WORD $0x54ffff0c // b.gt 0x290 <patchesBack+0x290>
+	WORD $0xf10012df // cmp x22,
+	WORD $0x54fffdcd // b.le 0x270 <patchesBack+0x270>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc757820 // ldr s0, [x1, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb1402bf // cmp x21, x20
+	WORD $0xbc004660 // str s0, [x19],
+	WORD $0x54ffff8b // b.lt 0x2c4 <patchesBack+0x2c4>
+	WORD $0x17ffffe6 // b 0x270 <patchesBack+0x270>
+	WORD $0xd503201f // nop
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54ffedcb // b.lt 0x9c <patchesBack+0x9c>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000360 // b.eq 0x358 <patchesBack+0x358>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x8b0e0167 // add x7, x11, x14
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737820 // ldr s0, [x1, x19, lsl
 	WORD $0xbc337960 // str s0, [x11, x19, lsl
 	WORD $0x91000673 // add x19, x19,
 	WORD $0xeb13015f // cmp x10, x19
-	WORD $0x54ffff81 // b.ne 0x220 <patchesBack+0x220>
-	WORD $0x17ffffaf // b 0xf0 <patchesBack+0xf0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xeb0700df // cmp x6, x7
-	WORD $0x1a9fa7e5 // cset w5, lt
-	WORD $0x35fff405 // cbnz w5, 0xc8 <patchesBack+0xc8>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x5400050a // b.ge 0x2f0 <patchesBack+0x2f0>
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54fff1ab // b.lt 0x8c <patchesBack+0x8c>
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000340 // b.eq 0x2c8 <patchesBack+0x2c8>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x8b0d0166 // add x6, x11, x13
-	WORD $0xd503201f // nop
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc677a20 // ldr s0, [x17, x7, lsl
-	WORD $0xbc277960 // str s0, [x11, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07015f // cmp x10, x7
-	WORD $0x54ffff81 // b.ne 0x280 <patchesBack+0x280>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xd503201f // nop
-	WORD $0xbc677a20 // ldr s0, [x17, x7, lsl
-	WORD $0xbc2778c0 // str s0, [x6, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07015f // cmp x10, x7
-	WORD $0x54ffff81 // b.ne 0x2a0 <patchesBack+0x2a0>
-	WORD $0x8b10016b // add x11, x11, x16
-	WORD $0x910008a5 // add x5, x5,
-	WORD $0x8b1000c6 // add x6, x6, x16
-	WORD $0xeb0c00bf // cmp x5, x12
-	WORD $0x54fffd61 // b.ne 0x270 <patchesBack+0x270>
-	WORD $0x3607ee48 // tbz w8,
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xbc657a20 // ldr s0, [x17, x5, lsl
-	WORD $0xbc257960 // str s0, [x11, x5, lsl
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb05015f // cmp x10, x5
-	WORD $0x54ffff81 // b.ne 0x2d4 <patchesBack+0x2d4>
-	WORD $0x8b0a096b // add x11, x11, x10, lsl
-	WORD $0x17ffff69 // b 0x90 <patchesBack+0x90>
-	WORD $0xaa1f03e5 // mov x5, xzr
-	WORD $0x14000007 // b 0x310 <patchesBack+0x310>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x8b0d016b // add x11, x11, x13
-	WORD $0x910004a5 // add x5, x5,
-	WORD $0xeb0800bf // cmp x5, x8
-	WORD $0x54ffec20 // b.eq 0x90 <patchesBack+0x90>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xaa0b03e6 // mov x6, x11
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xa8817cdf // stp xzr, xzr, [x6],
-	WORD $0x910010f3 // add x19, x7,
-	WORD $0x910020e7 // add x7, x7,
-	WORD $0xeb0a00ff // cmp x7, x10
-	WORD $0xaa1303e7 // mov x7, x19
-	WORD $0x54ffff6d // b.le 0x320 <patchesBack+0x320>
-	WORD $0xeb130147 // subs x7, x10, x19
-	WORD $0x54fffe2d // b.le 0x300 <patchesBack+0x300>
-	WORD $0xa9007fff // stp xzr, xzr, [sp]
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x54fffdcb // b.lt 0x300 <patchesBack+0x300>
+	WORD $0x54ffff81 // b.ne 0x310 <patchesBack+0x310>
 	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xbc737a20 // ldr s0, [x17, x19, lsl
-	WORD $0xbc3378c0 // str s0, [x6, x19, lsl
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xbc737820 // ldr s0, [x1, x19, lsl
+	WORD $0xbc3378e0 // str s0, [x7, x19, lsl
 	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb07027f // cmp x19, x7
-	WORD $0x54ffff8b // b.lt 0x350 <patchesBack+0x350>
-	WORD $0x17ffffe7 // b 0x300 <patchesBack+0x300>
-	WORD $0xa9424ff4 // ldp x20, x19, [sp,
-	WORD $0xa94157f6 // ldp x22, x21, [sp,
-	WORD $0x9100c3ff // add sp, sp,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x330 <patchesBack+0x330>
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0x910008c6 // add x6, x6,
+	WORD $0x8b0d00e7 // add x7, x7, x13
+	WORD $0xeb0c00df // cmp x6, x12
+	WORD $0x54fffd61 // b.ne 0x300 <patchesBack+0x300>
+	WORD $0x3607ea48 // tbz w8,
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc667820 // ldr s0, [x1, x6, lsl
+	WORD $0xbc267960 // str s0, [x11, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb06015f // cmp x10, x6
+	WORD $0x54ffff81 // b.ne 0x364 <patchesBack+0x364>
+	WORD $0x8b0a096b // add x11, x11, x10, lsl
+	WORD $0x17ffff49 // b 0xa0 <patchesBack+0xa0>
+	WORD $0xa9434ff4 // ldp x20, x19, [sp,
+	WORD $0xa94257f6 // ldp x22, x21, [sp,
+	WORD $0xa9415ff8 // ldp x24, x23, [sp,
+	WORD $0x910103ff // add sp, sp,
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET

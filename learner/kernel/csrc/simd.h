@@ -62,9 +62,9 @@ INLINE void put(float *p, vec x, word n, const int all) {
 // VECTORS runs body(i, n, all) for the vectors of len floats, the last of which may have fewer.
 #define VECTORS(len, body) \
 	do { \
-		word i = 0; \
-		ROLLED for (; i + VL <= (len); i += VL) body(i, VL, 1); \
-		if (i < (len)) body(i, (len) - i, 0); \
+		word i = 0, left = (len); \
+		ROLLED for (; left >= VL; left -= VL, i += VL) body(i, VL, 1); \
+		if (left > 0) body(i, left, 0); \
 	} while (0)
 
 // OWN makes g a copy of a function's arguments: a compiler must read those again after each store, which might have
