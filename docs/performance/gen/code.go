@@ -12,7 +12,8 @@ import (
 )
 
 // count is how often instructions of each class were executed. A load or store of two 128-bit registers counts twice in
-// its class, and one that also spreads what it loads counts as vector arithmetic too; Instructions counts each once.
+// its class, one that also spreads what it loads counts as vector arithmetic too, and one that moves its pointer on as
+// scalar; Instructions counts each once.
 type count struct {
 	Instructions int64 `json:"instructions"`
 	FMA          int64 `json:"fma"`    // multiply-adds, of four floats or of one
@@ -57,6 +58,9 @@ func classOf(text string) count {
 	case vectorial.MatchString(text):
 		c.Vector = 1
 	default:
+		c.Scalar = 1
+	}
+	if c.Loads+c.Stores > 0 && strings.Contains(text, "],") {
 		c.Scalar = 1
 	}
 	return c
