@@ -30,9 +30,27 @@ func (a *Agent) join(ctx context.Context, keys gossip.Keys, sign func([]byte) ([
 	if err != nil {
 		return busy(err)
 	}
+	a.start(func() {
+		if err := gossip.WatchAddresses(ctx, a.host.Libp2p(), a.readdress); err != nil {
+			a.log.Warn().Str("event", "addresses_unwatched").Err(err).Msg("when this node's addresses change, the others are not told")
+		}
+	})
 	a.log.Info().Str("event", "agent_started").Str("name", a.cfg.Name).Str("id", string(a.host.ID())).Str("version", a.version).
 		Str("gossip", a.gossip.Addr()).Strs("streams", a.host.Addrs()).Msg("agent started")
 	return nil
+}
+
+// readdress tells the others new addresses of this node. It runs beside the loop.
+func (a *Agent) readdress() {
+	record, err := a.host.Record()
+	if err == nil {
+		err = a.gossip.Renew(record)
+	}
+	if err != nil {
+		a.log.Warn().Str("event", "addresses_untold").Err(err).Msg("new addresses are not told to the others; they may not reach this agent")
+		return
+	}
+	a.log.Info().Str("event", "addresses_told").Strs("streams", a.host.Addrs()).Msg("told the others this node's addresses")
 }
 
 // memberlistLog takes memberlist's log lines, which begin with their level in brackets.

@@ -39,6 +39,8 @@ func (a *Agent) loop(ctx, work context.Context) error {
 			a.refused(err)
 		case n := <-a.announcer.Received():
 			a.heard(n)
+		case id := <-a.announcer.Floods():
+			a.log.Warn().Str("event", "announcements_flood").Str("peer", string(id)).Msg("the peer announces too much; its announcements are ignored until it has been quiet for a minute")
 		case e := <-a.events:
 			a.take(work, e)
 		case <-wake.C:

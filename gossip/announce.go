@@ -27,6 +27,8 @@ const (
 	announceQueue = 256
 	// maxReceived bounds the announcements that wait to be read; the oldest are dropped.
 	maxReceived = 256
+	// maxFloods bounds the floods that wait to be told of.
+	maxFloods = 16
 	// readyWithin is how long a publication waits for the first peer on the topic when peers are connected.
 	readyWithin = 250 * time.Millisecond
 	// maxAuthors bounds the authors whose last sequence number is kept, and authorTTL for how long: a Pi whose clock
@@ -50,6 +52,9 @@ type Announcer struct {
 	topic    *pubsub.Topic
 	sub      *pubsub.Subscription
 	received chan Announcement
+	floods   chan roster.ID
+	authored *quotas         // by who signed
+	relayed  *quotas         // by who sent
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	working  sync.WaitGroup
@@ -60,7 +65,10 @@ func NewAnnouncer(ctx context.Context, h host.Host, topic string) (*Announcer, e
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("join topic %s: %w", topic, err)
 	}
-	a := &Announcer{self: h.ID(), host: h, received: make(chan Announcement, maxReceived)}
+	a := &Announcer{
+		self: h.ID(), host: h, received: make(chan Announcement, maxReceived), floods: make(chan roster.ID, maxFloods),
+		authored: newQuotas(authorRate, authorBurst), relayed: newQuotas(relayRate, relayBurst),
+	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	if err := a.join(topic); err != nil {
 		a.cancel()
@@ -74,10 +82,12 @@ func (a *Announcer) join(topic string) error {
 	quiet := slog.New(slog.DiscardHandler)
 	ps, err := pubsub.NewGossipSub(a.ctx, a.host,
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictSign),
-		pubsub.WithDefaultValidator(pubsub.NewBasicSeqnoValidator(newAuthors(), quiet)),
+		// Inline, since validators beside each other change the order, and then the later of two is taken for a replay.
+		pubsub.WithDefaultValidator(pubsub.NewBasicSeqnoValidator(newAuthors(), quiet), pubsub.WithValidatorInline(true)),
 		// To all peers on the topic and not to the mesh alone, which forms at the next heartbeat only and is everybody
 		// anyway while they are few.
 		pubsub.WithFloodPublish(true),
+		pubsub.WithPeerScore(a.scoring()),
 		pubsub.WithPeerOutboundQueueSize(announceQueue),
 		pubsub.WithValidateQueueSize(announceQueue),
 		pubsub.WithMaxMessageSize(maxAnnouncementBytes),
@@ -86,12 +96,59 @@ func (a *Announcer) join(topic string) error {
 	if err != nil {
 		return err
 	}
+	if err = ps.RegisterTopicValidator(topic, a.validate, pubsub.WithValidatorInline(true)); err != nil {
+		return err
+	}
 	if a.topic, err = ps.Join(topic); err != nil {
 		return err
 	}
 	a.sub, err = a.topic.Subscribe(pubsub.WithBufferSize(announceQueue))
 	return err
 }
+
+// scoring makes pubsub drop unread all that a muted peer sends; nothing else lowers or raises a score.
+func (a *Announcer) scoring() (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
+	score := func(p peer.ID) float64 {
+		if now := time.Now(); a.authored.muted(p, now) || a.relayed.muted(p, now) {
+			return graylisted
+		}
+		return 0
+	}
+	return &pubsub.PeerScoreParams{
+			SkipAtomicValidation: true, AppSpecificScore: score, AppSpecificWeight: 1, DecayInterval: time.Second, DecayToZero: 0.01,
+		}, &pubsub.PeerScoreThresholds{
+			SkipAtomicValidation: true, GossipThreshold: graylist, PublishThreshold: graylist, GraylistThreshold: graylist,
+		}
+}
+
+// validate is asked for every announcement, this agent's own among them: it must be one, and within what its author and
+// the peer that sent it may send.
+func (a *Announcer) validate(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+	if from == a.self {
+		return pubsub.ValidationAccept
+	}
+	if _, _, err := decodeAnnouncement(m.GetData()); err != nil {
+		return pubsub.ValidationReject
+	}
+	now := time.Now()
+	for _, by := range []struct {
+		quotas *quotas
+		peer   peer.ID
+	}{{a.relayed, from}, {a.authored, m.GetFrom()}} {
+		ok, fresh := by.quotas.take(by.peer, now)
+		if fresh {
+			offer(a.floods, roster.ID(by.peer.String()))
+		}
+		if !ok {
+			return pubsub.ValidationIgnore
+		}
+	}
+	return pubsub.ValidationAccept
+}
+
+// Floods names each peer that announced or passed on too much: what it sends is ignored until it has been quiet for a
+// minute. It is never closed.
+func (a *Announcer) Floods() <-chan roster.ID { return a.floods }
 
 // Publish announces a body to everybody else and returns at once, but waits a moment for the first peer while a
 // connection is young. Nobody confirms it.

@@ -69,6 +69,101 @@ func TestAnnouncementsReachEverybodyElse(t *testing.T) {
 	}
 }
 
+// A member that floods is named and ignored by the others, who hear each other as before.
+func TestFloodIsIgnored(t *testing.T) {
+	hosts, announcers := newAnnouncers(t, 3)
+	for _, a := range announcers {
+		for deadline := time.Now().Add(5 * time.Second); len(a.topic.ListPeers()) < 2; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d peers", len(a.topic.ListPeers()))
+			}
+		}
+	}
+	flooder, victim, honest := announcers[0], announcers[1], announcers[2]
+	flood := func(n int) {
+		t.Helper()
+		for i := range n {
+			if err := flooder.Publish(t.Context(), "flood", fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	flood(4 * authorBurst)
+	select {
+	case id := <-victim.Floods():
+		if id != hosts[0].ID() {
+			t.Errorf("%s is named for the flood of %s", id, hosts[0].ID())
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("nobody is named")
+	}
+	if err := honest.Publish(t.Context(), "honest", nil); err != nil {
+		t.Fatal(err)
+	}
+	heard := 0
+	for over := false; !over; {
+		select {
+		case n := <-victim.Received():
+			heard++
+			over = n.Kind == "honest"
+		case <-time.After(5 * time.Second):
+			t.Fatal("the honest member is not heard")
+		}
+	}
+	if heard < authorBurst/2 || heard > 2*authorBurst {
+		t.Errorf("%d announcements are heard, want about %d", heard, authorBurst)
+	}
+	flood(20)
+	select {
+	case n := <-victim.Received():
+		t.Errorf("%s of the flooder is heard", n.Kind)
+	case id := <-victim.Floods():
+		t.Errorf("%s is named again", id)
+	case <-time.After(300 * time.Millisecond):
+	}
+}
+
+func TestQuotas(t *testing.T) {
+	q := newQuotas(2, 3)
+	now := time.Unix(0, 0)
+	take := func(p string, want, wantFresh bool) {
+		t.Helper()
+		if ok, fresh := q.take(peer.ID(p), now); ok != want || fresh != wantFresh {
+			t.Errorf("%s at %v: %t, %t, want %t, %t", p, now, ok, fresh, want, wantFresh)
+		}
+	}
+	for range 3 {
+		take("a", true, false)
+	}
+	take("a", false, true)
+	take("a", false, false)
+	take("b", true, false)
+	now = now.Add(mutedFor - 1)
+	if !q.muted("a", now) || q.muted("b", now) || q.muted("c", now) {
+		t.Error("not the flooder, or another one, is muted")
+	}
+	take("a", false, false) // and muted anew
+	now = now.Add(mutedFor)
+	for range 3 {
+		take("a", true, false)
+	}
+	take("a", false, true)
+	now = now.Add(2 * mutedFor)
+	for range 1000 { // within the rate for ever
+		take("b", true, false)
+		now = now.Add(time.Second / 2)
+	}
+	for i := range maxAuthors {
+		q.take(peer.ID(fmt.Sprint(i)), now)
+	}
+	if len(q.by) > maxAuthors {
+		t.Errorf("%d quotas", len(q.by))
+	}
+	take("late", false, false)
+	now = now.Add(2 * mutedFor)
+	take("late", true, false)
+}
+
 func TestPublishLimits(t *testing.T) {
 	hosts, announcers := newAnnouncers(t, 2)
 	a := announcers[0]

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
 
 	"shoal/gossip/roster"
 )
@@ -171,6 +173,51 @@ func (g *Gossip) Refused() <-chan error { return g.refused }
 
 // Addr is the host:port at which others join this agent.
 func (g *Gossip) Addr() string { return g.addr }
+
+// renewWithin bounds how long a renewed record may wait to be sent for the first time.
+const renewWithin = 5 * time.Second
+
+// Renew tells everybody this agent's new peer record, because its addresses changed.
+func (g *Gossip) Renew(record []byte) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return errors.New("renew the peer record: membership is closed")
+	}
+	meta, err := encodeMeta(g.table.self.Name, record)
+	if err != nil {
+		return fmt.Errorf("renew the peer record: %w", err)
+	}
+	g.table.meta.Store(&meta)
+	if err := g.list.UpdateNode(renewWithin); err != nil {
+		return fmt.Errorf("renew the peer record: %w", err)
+	}
+	return nil
+}
+
+// WatchAddresses calls f whenever the addresses of a host have changed, until ctx ends.
+func WatchAddresses(ctx context.Context, h host.Host, f func()) error {
+	changes, err := h.EventBus().Subscribe(new(event.EvtLocalAddressesUpdated))
+	if err != nil {
+		return fmt.Errorf("watch addresses: %w", err)
+	}
+	defer changes.Close()
+	known := fmt.Sprint(h.Addrs())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-changes.Out():
+			if !open {
+				return nil // the host is closed
+			}
+			if now := fmt.Sprint(h.Addrs()); now != known { // the first event tells what is known
+				known = now
+				f()
+			}
+		}
+	}
+}
 
 // Leave tells everybody that this agent goes on purpose, and returns when that is on its way or after timeout. Others
 // then show it as Left, not Dead. Close is still to be called.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"shoal/gossip/p2p"
 	"shoal/gossip/roster"
@@ -365,4 +366,70 @@ func TestListenOnEveryInterfaceAdvertisesOne(t *testing.T) {
 	if err != nil || net.ParseIP(host).IsUnspecified() || port == "0" {
 		t.Errorf("others are told %s, %v", g.Addr(), err)
 	}
+}
+
+// A host that gets another address tells the others, who then reach it there.
+func TestNewAddressesAreTold(t *testing.T) {
+	key := newKeyFor(t)
+	a := newAgent(t, key, Config{})
+	b := newAgent(t, key, Config{Seeds: []string{a.Addr()}})
+	a.seeState(t, Alive, b.host.ID())
+	b.seeState(t, Alive, a.host.ID())
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		err := WatchAddresses(ctx, a.host.Libp2p(), func() {
+			if err := a.Renew(recordOf(t, a.host)); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	defer func() { cancel(); watching.Wait() }()
+	before := len(a.host.Addrs())
+	at, err := ma.NewMultiaddr("/ip4/127.0.0.1/tcp/0")
+	if err == nil {
+		err = a.host.Libp2p().Network().Listen(at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := a.host.Libp2p().ID()
+	until(t, "b knows both addresses", b, func() bool { return len(b.host.Libp2p().Peerstore().Addrs(id)) == before+1 })
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := a.Renew(recordOf(t, a.host)); err == nil {
+		t.Error("renewed after close")
+	}
+}
+
+// Many real agents that start at once on one machine agree on who is there.
+func TestManyRealAgentsAgree(t *testing.T) {
+	const n = 32
+	var all []*Gossip
+	var seeds []string
+	began := time.Now()
+	for i := range n {
+		self := Node{roster.ID(fmt.Sprintf("agent-%02d", i)), fmt.Sprint(i), []byte("record")}
+		g, err := start(t.Context(), Config{Listen: "127.0.0.1:0", Seeds: seeds}, Setup{Self: self, Keys: Keys{{1}}, Admit: accept}, pi(), listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = g.Close() })
+		if all = append(all, g); i == 0 {
+			seeds = []string{g.Addr()}
+		}
+	}
+	for _, g := range all {
+		for len(g.table.live()) != n-1 {
+			if time.Since(began) > 20*time.Second {
+				t.Fatalf("one of %d sees %d others after 20 s", n, len(g.table.live()))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	t.Logf("%d agree after %v", n, time.Since(began).Round(time.Millisecond))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -33,7 +34,7 @@ type entry struct {
 // own updates, so it is not used.
 type table struct {
 	self      Node
-	meta      []byte
+	meta      atomic.Pointer[[]byte] // of this agent
 	admit     func(name string, record []byte) error
 	resized   func(n int)   // hears how many members are known, under memberlist's lock of its members
 	changed   chan struct{} // something differs from the last view
@@ -56,11 +57,13 @@ var (
 )
 
 func newTable(self Node, meta []byte, admit func(string, []byte) error, conflictAfter time.Duration) *table {
-	return &table{
-		self: self, meta: meta, admit: admit,
+	t := &table{
+		self: self, admit: admit,
 		changed: make(chan struct{}, 1), conflicts: make(chan Conflict, maxConflicts), resized: func(int) {},
 		doubles: &doubles{}, known: map[roster.ID]*entry{}, clashes: clashes{after: conflictAfter},
 	}
+	t.meta.Store(&meta)
+	return t
 }
 
 // attach makes the table memberlist's delegate. memberlist reads SuspicionMult under the lock of its members only, which
@@ -309,7 +312,7 @@ func (t *table) NotifyMsg(text []byte) {
 }
 
 // NodeMeta is this agent's metadata.
-func (t *table) NodeMeta(int) []byte { return t.meta }
+func (t *table) NodeMeta(int) []byte { return *t.meta.Load() }
 
 // AckPayload, GetBroadcasts, LocalState and MergeRemoteState carry nothing.
 func (t *table) AckPayload() []byte              { return nil }
