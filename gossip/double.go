@@ -120,34 +120,62 @@ func newDoubles(prove func([]byte) ([]byte, error), pause time.Duration) (*doubl
 // heard takes word of this identity at another address, and reports what is known of it. The caller is memberlist: this
 // must be quick.
 func (d *doubles) heard(addr string) verdict {
+	if d.prove == nil {
+		return silent
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	i := d.inquiry(addr)
+	if i == nil {
+		return pending
+	}
 	now := time.Now()
-	i := d.open[addr]
-	if i != nil && now.Sub(i.asked) < d.pause {
+	if now.Sub(i.asked) < d.pause {
 		if i.verdict == pending && now.Sub(i.asked) > d.pause/2 {
 			i.verdict = silent
 		}
 		return i.verdict
 	}
-	if d.prove == nil {
-		return silent
-	}
-	for known, old := range d.open {
-		if now.Sub(old.asked) > 10*d.pause {
-			delete(d.open, known)
-		}
-	}
-	if i == nil {
-		if len(d.open) >= maxDoubles {
-			return pending
-		}
-		i = &inquiry{}
-		d.open[addr] = i
-	}
 	i.asked = now
 	offer(d.ask, addr)
 	return i.verdict
+}
+
+// inquiry is what is known of an address, a new one if nothing is, or nil if that is one too many. The caller holds the
+// lock.
+func (d *doubles) inquiry(addr string) *inquiry {
+	for known, old := range d.open {
+		if time.Since(old.asked) > 10*d.pause {
+			delete(d.open, known)
+		}
+	}
+	i := d.open[addr]
+	if i == nil && len(d.open) < maxDoubles {
+		i = &inquiry{}
+		d.open[addr] = i
+	}
+	return i
+}
+
+// met takes the question of a double, and reports whether there is a new verdict. One that is younger, as it says, is
+// about to end: there is no use in asking it. One that is older must prove that it says so now.
+func (d *doubles) met(q question) (verdict, bool) {
+	v := d.judge(q)
+	if v == older {
+		d.heard(q.addr)
+	}
+	if v != younger {
+		return v, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := d.inquiry(q.addr)
+	if i == nil {
+		return v, false
+	}
+	before := i.verdict
+	i.asked, i.verdict = time.Now(), v
+	return v, before != v
 }
 
 // say makes a question or an answer of this agent.
@@ -173,10 +201,7 @@ func (d *doubles) take(q question) (verdict, bool) {
 	}
 	if q.kind == asks {
 		offer(d.reply, q)
-		if q.instance != d.instance {
-			d.heard(q.addr)
-		}
-		return pending, false
+		return d.met(q)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

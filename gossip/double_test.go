@@ -46,12 +46,24 @@ func TestCloneIsToldToStop(t *testing.T) {
 		if len(clone.last.Members) != 1 {
 			t.Errorf("the clone got in: %v", clone.last)
 		}
-		if err := clone.Close(); err != nil {
-			t.Error(err)
+		time.Sleep(300 * time.Millisecond) // as long as a connection takes
+		if n := len(clone.host.Libp2p().Network().Peers()); n > 0 {
+			t.Errorf("the clone is connected to %d peers", n)
 		}
 		// b is reached where it was.
-		if err := a.host.Send(t.Context(), b.host.ID(), "x", []byte("hail")); err != nil || <-got != "hail" {
+		if err := a.host.Send(t.Context(), b.host.ID(), "x", []byte("hail")); err != nil {
 			t.Errorf("a cannot reach b: %v", err)
+		}
+		select {
+		case text := <-got:
+			if text != "hail" {
+				t.Errorf("b got %q", text)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("what a sends to b does not arrive")
+		}
+		if err := clone.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 	i := slices.IndexFunc(a.last.Members, func(m Member) bool { return m.ID == b.host.ID() })
