@@ -141,10 +141,6 @@ func (b *outbox) takeRefusal() error {
 // older one, whose sender has given it up.
 func (h *Host) serveMessages(s network.Stream, p peer.ID, from roster.ID) {
 	deliver := h.onMessage.Load()
-	if deliver == nil {
-		refuse(s, "messages are not taken yet")
-		return
-	}
 	box := &inbox{s, make(chan struct{})}
 	defer close(box.done)
 	h.mu.Lock()

@@ -3,7 +3,6 @@ package p2p
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -18,13 +17,6 @@ import (
 )
 
 const (
-	// streamWindowBytes is yamux's initial window: with its default of 256 KiB a ring reaches 85 % of a 1 Gb/s line,
-	// because the window grows only by the round trip of an idle link; with 4 MiB 99 %.
-	streamWindowBytes = 4 << 20
-	// muxFrameBytes lets a segment of 16384 elements, of 64 KiB, and its header of 12 bytes be one frame.
-	muxFrameBytes = 64<<10 + 12
-	// keepAlive asks an idle connection for life, so that a cut cable shows in about 20 s and not in 37 s.
-	keepAlive = 10 * time.Second
 	// relayBufferBytes is what a relay moves at once; its default of 2 KiB costs a system call each.
 	relayBufferBytes = 64 << 10
 	// maxCircuits bounds the relayed connections of one member: one to each of a large roster.
@@ -37,15 +29,11 @@ func options(cfg Config, key crypto.PrivKey, g *gate, m *meter) ([]libp2p.Option
 	if err != nil {
 		return nil, err
 	}
-	mux := *yamux.DefaultTransport
-	mux.InitialStreamWindowSize = streamWindowBytes
-	mux.MaxMessageSize = muxFrameBytes
-	mux.KeepAliveInterval = keepAlive
 	list := []libp2p.Option{
 		libp2p.Identity(key),
 		libp2p.ListenAddrStrings(listens(cfg)...),
 		security(cfg.Security),
-		libp2p.Muxer(yamux.ID, &mux),
+		libp2p.Muxer(yamux.ID, newMuxer()),
 		// With SO_REUSEPORT a second agent on the same port would start, and steal half of the connections.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		libp2p.ConnectionGater(g),

@@ -88,6 +88,10 @@ func (h *Host) serve(s network.Stream) {
 		refuse(s, fmt.Sprintf("purpose %q is unknown", purpose))
 		return
 	}
+	if purpose == purposeMessages && h.onMessage.Load() == nil { // before the peer takes its first message for sent
+		refuse(s, "messages are not taken yet")
+		return
+	}
 	if take(s) != nil {
 		return
 	}
