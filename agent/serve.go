@@ -45,6 +45,10 @@ func (a *Agent) handle() {
 	a.host.OnLost(func(id roster.ID) {
 		a.start(func() { a.post(roster.Unreachable{ID: id}) }) // it must not wait for the loop
 	})
+	a.host.OnCutOff(func(id roster.ID, what string, until time.Time) {
+		a.log.Warn().Str("event", "peer_cut_off").Str("peer", string(id)).Str("reason", what).Time("until", until).
+			Msg("a peer went over its limits and is refused for a while")
+	})
 	a.host.HandleCall("hello", func(context.Context, roster.ID, []byte) ([]byte, error) {
 		h := a.shown.greeting()
 		h.Up = int64(time.Since(a.started))
