@@ -36,7 +36,10 @@ func TestClonesAndNamesakesAreRefused(t *testing.T) {
 	s.until("the cloned one is told", 10*time.Second, func() bool { return strings.Contains(s.agents[1].out.String(), "identity_conflict") })
 	s.agents[1].kill()
 	s.start(1, "")
-	s.until("it is back", 60*time.Second, func() bool { st, ok := s.status(1); return ok && st.Phase == "train" && alive(st) == 3 })
+	s.until("it is back", 60*time.Second, func() bool {
+		st, ok := s.status(1)
+		return ok && st.Phase != "" && st.Phase != "form" && alive(st) == 3
+	})
 	time.Sleep(1500 * time.Millisecond) // it has run for longer than a second when the clone starts
 	clone()
 	s.names[4] = s.name(1)
