@@ -15,7 +15,7 @@ import (
 // the node that was cloned has been restarted. No key shows in any log.
 func TestClonesAndNamesakesAreRefused(t *testing.T) {
 	t.Parallel()
-	s := newShelf(t, 5, small+"rounds: {count: 24, steps: 40, expect: 3, min_members: 3, gather: 1s}\n")
+	s := newShelf(t, 5, small+"rounds: {count: 48, steps: 40, expect: 3, min_members: 3, gather: 1s}\n")
 	for i := range 3 {
 		s.start(i, "")
 	}
@@ -32,6 +32,7 @@ func TestClonesAndNamesakesAreRefused(t *testing.T) {
 		}
 		s.refuses(3, "cannot join", "identity", s.gossip[1], s.gossip[3], "move the copied state directory")
 	}
+	time.Sleep(1500 * time.Millisecond) // of two that began within a second either may be the later one
 	clone()
 	s.until("the cloned one is told", 10*time.Second, func() bool { return strings.Contains(s.agents[1].out.String(), "identity_conflict") })
 	s.agents[1].kill()
@@ -40,7 +41,7 @@ func TestClonesAndNamesakesAreRefused(t *testing.T) {
 		st, ok := s.status(1)
 		return ok && st.Phase != "" && st.Phase != "form" && alive(st) == 3
 	})
-	time.Sleep(1500 * time.Millisecond) // it has run for longer than a second when the clone starts
+	time.Sleep(1500 * time.Millisecond)
 	clone()
 	s.names[4] = s.name(1)
 	s.refuses(4, "cannot join", `the name "agent-1" is in use`, s.gossip[1], s.gossip[4], "--set name=NAME")
@@ -59,7 +60,7 @@ func TestClonesAndNamesakesAreRefused(t *testing.T) {
 		s.hides(i, keys[0].Base64(), strings.TrimSpace(string(identity)), string(keys[0][:]))
 	}
 	s.agents = s.agents[:3]
-	s.alike(24)
+	s.alike(48)
 }
 
 // hides checks that agent i has logged none of the secrets.

@@ -44,6 +44,7 @@ type lane struct {
 	mark    string        // that the peer drew with its last end
 	settled chan struct{} // closed when it is known whether the lane can carry another attempt
 	reuse   bool          // it can
+	dropped bool          // the stream is being reset: closing it now would pass for a good end
 }
 
 // newLane is the lane of a stream on which an attempt was just named.
@@ -78,12 +79,9 @@ func (l *lane) write(b []byte, n int, deadline time.Time) (int, error) {
 			l.err = err
 		}
 		err = l.err
+		l.drop() // Invariant: the bytes before a failed segment are all that the peer ever gets.
 	}
 	l.mu.Unlock()
-	if err != nil {
-		// Invariant: the bytes before a failed segment are all that the peer ever gets.
-		l.host.reset(l.stream)
-	}
 	return wrote, err
 }
 
@@ -127,9 +125,9 @@ func (l *lane) settle(reuse bool) {
 	l.reuse = reuse
 	close(l.settled)
 	switch {
-	case reuse:
+	case reuse, l.dropped:
 	case l.took >= 0 && l.took != l.sent:
-		l.host.reset(l.stream) // what is under way belongs to no attempt any more
+		l.drop() // what is under way belongs to no attempt any more
 	default:
 		l.host.start(func() { _ = l.stream.Close() }) // fails only on a stream that is gone
 	}
@@ -152,8 +150,14 @@ func (l *lane) abort() {
 	if l.err == nil {
 		l.err = ErrClosed
 	}
-	l.host.reset(l.stream)
+	l.drop()
 	l.settle(false)
+}
+
+// drop resets the stream. The caller holds mu.
+func (l *lane) drop() {
+	l.dropped = true
+	l.host.reset(l.stream)
 }
 
 // watch reads what the peer says on a lane, so that a blocked write fails at once and says why.
@@ -165,7 +169,7 @@ func (l *lane) watch() {
 		l.err = err
 	}
 	if l.open || l.reuse { // else it was closed or reset already
-		l.host.reset(l.stream) // unblocks the writer
+		l.drop() // unblocks the writer
 	}
 	l.reuse = false
 	l.settle(false)
