@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,6 +34,7 @@ func TestDocumentIsGenerated(t *testing.T) {
 // TestRecordsAreBenchmarks: every record can be repeated, and says where it comes from.
 func TestRecordsAreBenchmarks(t *testing.T) {
 	files, err := filepath.Glob("../*.json")
+	files = slices.DeleteFunc(files, func(f string) bool { return filepath.Base(f) == accuracyName+".json" })
 	if want := len(benchmarks()) + len(countings()); err != nil || len(files) != want {
 		t.Errorf("%d records of %d benchmarks and counts, %v", len(files), want, err)
 	}
@@ -58,6 +60,33 @@ func TestRecordsAreBenchmarks(t *testing.T) {
 	}
 	if r.err != nil {
 		t.Error(r.err)
+	}
+}
+
+func TestAccuracyTable(t *testing.T) {
+	dir := t.TempDir()
+	row := func(accuracy float64) string {
+		return fmt.Sprintf(`{"train_loss": 1.5, "accuracy": %v, "peer": "torch 9"}`, accuracy)
+	}
+	text := fmt.Sprintf(`{"command": "x", "result": {"seeds": [{"seed": 1, "ours": [%s], "theirs": [%s]}, {"seed": 2, "ours": [%s], "theirs": [%s]}]}}`,
+		row(0.5), row(0.25), row(0.75), row(0.5))
+	if err := os.WriteFile(filepath.Join(dir, accuracyName+".json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, b := &records{dir: dir}, &strings.Builder{}
+	if l := r.accuracy(); r.err == nil {
+		writeAccuracy(b, l)
+	}
+	for _, want := range []string{"| mean | **62.50 %** | 37.50 % |", "| 1 | 62.5 % | 37.5 % |", "The peer is Torch 9."} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in %q, %v", want, b, r.err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, accuracyName+".json"), []byte(strings.Replace(text, row(0.5)+"]}]", "]}]", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _ = r.accuracy(); r.err == nil {
+		t.Error("a seed without the peer's epochs is taken")
 	}
 }
 

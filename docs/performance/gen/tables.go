@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -32,6 +34,11 @@ func document(dir string) (string, error) {
 	t := &strings.Builder{}
 	t.WriteString(preface)
 	writeComparisons(t, r)
+	if _, err := os.Stat(filepath.Join(dir, accuracyName+".json")); err == nil { // the one record that needs a data set
+		if l := r.accuracy(); r.err == nil {
+			writeAccuracy(t, l)
+		}
+	}
 	for _, v := range []struct{ name, title string }{{"batch-32", "32×32"}, {"batch-128", "128×128"}} {
 		s := r.sweep(v.name)
 		writeBatches(t, s, v.title)
