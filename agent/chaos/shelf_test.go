@@ -168,14 +168,22 @@ func newLoopback(t *testing.T, n int, common string) *shelf {
 	return s
 }
 
+// lastPort counts the ports that shelves took.
+var lastPort atomic.Int32
+
+// freeAddress is an address that nobody listens at. Its port is below those that the system hands out by itself: one of
+// those could be another agent's before this one begins to listen.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 20000 + (os.Getpid()*61+int(lastPort.Add(1)))%12000
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port from 20000 to 32000 is free")
+	return ""
 }
 
 func (s *shelf) dial(ctx context.Context, i int, addr string) (net.Conn, error) {
