@@ -398,6 +398,8 @@ func TestNewAddressesAreTold(t *testing.T) {
 	}
 	id := a.host.Libp2p().ID()
 	until(t, "b knows both addresses", b, func() bool { return len(b.host.Libp2p().Peerstore().Addrs(id)) == before+1 })
+	cancel() // addresses may change once more
+	watching.Wait()
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
