@@ -51,7 +51,7 @@ func startsPanic(line string) bool {
 // readable is a line of a JSON log as "level message key=value …"; any other line stays as it is.
 func readable(line string) string {
 	var fields map[string]any
-	if json.Unmarshal([]byte(line), &fields) != nil {
+	if json.Unmarshal([]byte(line), &fields) != nil || fields == nil { // null is JSON, too
 		return line
 	}
 	words := []string{fmt.Sprint(fields["level"]), fmt.Sprint(fields["message"])}
