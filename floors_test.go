@@ -36,8 +36,9 @@ var below = []string{
 
 // floors is the only list of packages: a package without a row here may not exist.
 var floors = []floor{
-	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
-	{"eval/lab", 5, slices.Concat(below, []string{"agent"}), "runs whole agents on one machine; an agent knows nothing of it"},
+	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "eval/lab/row", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
+	{"eval/lab/row", 0, nil, "the form of an experiment's results; whoever reads them needs nothing else"},
+	{"eval/lab", 5, slices.Concat(below, []string{"agent", "eval/lab/row"}), "runs whole agents on one machine; an agent knows nothing of it"},
 	{"agent", 5, below, "the one place where the parts meet"},
 	{"agent/chaos", 6, slices.Concat(below, []string{"agent"}), "a developer's scenarios with real processes; nothing imports it"},
 	{
