@@ -211,3 +211,33 @@ func TestCostOrdersPlans(t *testing.T) {
 		t.Errorf("no plan takes %v s", got)
 	}
 }
+
+func TestPlayBeginsWhenRanksAreReady(t *testing.T) {
+	links := Uniform(4, 1e-3, 1e6)
+	for _, name := range Names() {
+		p, err := New(name, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := p.Play(1e6, 1e4, Network{Links: links}, nil)
+		if got, want := slices.Max(all), p.Cost(1e6, 1e4, links, nil); got != want {
+			t.Errorf("%s: the last ends at %v, the cost is %v", name, got, want)
+		}
+		late := p.Play(1e6, 1e4, Network{Links: links}, []float64{10, 10, 10, 10})
+		for r := range late {
+			if d := late[r] - all[r]; d < 10-1e-9 || d > 10+1e-9 {
+				t.Errorf("%s: rank %d ends at %v, and at %v when all begin 10 s later", name, r, all[r], late[r])
+			}
+		}
+		for bound, worse := range map[string]Network{
+			"half":   {Links: links, Half: true},
+			"fabric": {Links: links, Fabric: 5e5},
+			"busy":   {Links: links, Busy: 3e-6},
+			"jitter": {Links: links, Jitter: func() float64 { return 0.1 }},
+		} {
+			if got := slices.Max(p.Play(1e6, 1e4, worse, nil)); got <= slices.Max(all) {
+				t.Errorf("%s: with %s it takes %v, and %v without", name, bound, got, slices.Max(all))
+			}
+		}
+	}
+}

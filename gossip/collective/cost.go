@@ -49,17 +49,40 @@ const (
 // ranks share the way into its middle, so that all of them have been heard before the first gets its answer: 2(n−1)·B/rate,
 // if windowBytes is more than B.
 func (p Plan) Cost(bytes, segment int, links Matrix, nodes []int) float64 {
+	end := 0.0
+	for _, at := range p.Play(bytes, segment, Network{Links: links, Nodes: nodes}, nil) {
+		end = max(end, at)
+	}
+	return end
+}
+
+// Network is what Play plays an exchange over. Its zero value is full-duplex links of which nothing is known, and machines
+// that take no time.
+type Network struct {
+	Links  Matrix         // what is not known of them is assumed, as by Cost
+	Nodes  []int          // the node of each rank; nil: each has its own
+	Half   bool           // a node sends or receives, never both at once
+	Fabric float64        // bytes per second that all nodes together can exchange; 0: no bound
+	Busy   float64        // seconds a byte that comes or goes occupies its rank: encryption, copies, sums
+	Jitter func() float64 // seconds that a segment is late, drawn for each in the order in which they are sent; nil: none
+}
+
+// Play is when each rank has ended its part of the exchange, in seconds, if rank r begins at ready[r] (nil: all at 0). It
+// assumes what Cost does, and what the network says.
+func (p Plan) Play(bytes, segment int, over Network, ready []float64) []float64 {
 	moves := 0
 	for _, step := range p.Steps {
 		moves += len(step)
 	}
 	if moves == 0 || bytes <= 0 {
-		return 0
+		ends := make([]float64, p.Size)
+		copy(ends, ready)
+		return ends
 	}
 	chunk := float64(bytes) / float64(p.Chunks)
 	parts := int(math.Ceil(chunk / float64(max(segment, 1))))
 	parts = max(1, min(parts, maxCostEvents/moves))
-	return newPlay(p, parts, chunk/float64(parts), links, nodes).run()
+	return newPlay(p, parts, chunk/float64(parts), over, ready).run()
 }
 
 // at is the edge between two ranks, or what is assumed of it.

@@ -2,18 +2,22 @@ package collective
 
 import "math"
 
+// recordBytes is what encryption hands on at once: a record of TLS.
+const recordBytes = 16 << 10
+
 // play is a plan's run on a clock of its own. What can begin first does.
 type play struct {
 	parts  int     // segments of a chunk
 	size   float64 // bytes of a segment
 	window int     // segments
+	over   Network
 	nodes  []int
-	links  Matrix
 	moves  []played
 	ranks  []player
 	edges  []edge    // [from·n + to]
 	out    []float64 // by node: when its interface to others is free again
-	in     []float64
+	in     []float64 // the same as out, if links are half duplex
+	fabric float64   // when what all nodes share is free again
 	outMax []float64 // by node: bytes per second
 	inMax  []float64
 }
@@ -42,18 +46,24 @@ type edge struct {
 	taken []float64 // by segment
 }
 
-func newPlay(p Plan, parts int, size float64, links Matrix, nodes []int) *play {
-	n := p.Size
+func newPlay(p Plan, parts int, size float64, over Network, ready []float64) *play {
+	n, nodes := p.Size, over.Nodes
 	if nodes == nil {
 		nodes = identity(n)
 	}
 	g := &play{
-		parts: parts, size: size, window: max(1, int(windowBytes/size)), nodes: nodes, links: links, ranks: make([]player, n),
+		parts: parts, size: size, window: max(1, int(windowBytes/size)), over: over, nodes: nodes, ranks: make([]player, n),
 		edges: make([]edge, n*n), out: make([]float64, n), in: make([]float64, n), outMax: make([]float64, n), inMax: make([]float64, n),
+	}
+	if over.Half {
+		g.in = g.out
+	}
+	for r := range ready {
+		g.ranks[r].free, g.ranks[r].took = ready[r], ready[r]
 	}
 	for from := range n {
 		for to := range n {
-			e := links.at(from, to, nodes)
+			e := over.Links.at(from, to, nodes)
 			g.edges[from*n+to].Edge = e
 			if a, b := nodes[from], nodes[to]; a != b {
 				g.outMax[a], g.inMax[b] = max(g.outMax[a], e.Rate), max(g.inMax[b], e.Rate)
@@ -72,8 +82,8 @@ func newPlay(p Plan, parts int, size float64, links Matrix, nodes []int) *play {
 	return g
 }
 
-// run is when the last segment is taken.
-func (g *play) run() float64 {
+// run is when each rank has sent and taken its last segment.
+func (g *play) run() []float64 {
 	for {
 		next, begin := -1, math.Inf(1)
 		for r := range g.ranks {
@@ -86,11 +96,11 @@ func (g *play) run() float64 {
 		}
 		g.send(next, begin)
 	}
-	end := 0.0
-	for _, r := range g.ranks {
-		end = max(end, r.took)
+	ends := make([]float64, len(g.ranks))
+	for i, r := range g.ranks {
+		ends[i] = max(r.took, r.free)
 	}
-	return end
+	return ends
 }
 
 // begins is when a rank can send its next segment; infinite, if it has none, or that rests on what has not happened yet.
@@ -131,16 +141,32 @@ func (g *play) send(rank int, at float64) {
 	if a == b {
 		r.free = begin + g.size/e.Rate // it copies the bytes itself
 	} else {
-		r.free = at
+		r.free = at + g.size*g.over.Busy
 		g.out[a] = at + g.size/g.outMax[a]
+		if g.over.Fabric > 0 {
+			begin = max(begin, g.fabric)
+			g.fabric = begin + g.size/g.over.Fabric
+		}
 		begin = max(begin, g.in[b])
 		g.in[b] = begin + g.size/g.inMax[b]
 	}
 	e.free = begin + g.size/e.Rate
-	m.arrived = append(m.arrived, e.free+e.Alpha)
+	late := 0.0
+	if g.over.Jitter != nil && a != b {
+		late = g.over.Jitter()
+	}
+	m.arrived = append(m.arrived, max(e.free, r.free)+e.Alpha+late)
 	e.sent++
 	r.sent++
 	g.take(m.to)
+}
+
+// handled is when a rank that was busy until then has taken a segment. It works on what came while the rest comes.
+func (g *play) handled(until float64, m *played, arrived float64) float64 {
+	if g.nodes[m.from] == g.nodes[m.to] {
+		return max(until, arrived)
+	}
+	return max(until+g.size*g.over.Busy, arrived+min(g.size, recordBytes)*g.over.Busy)
 }
 
 // take lets a rank take what has come, in its order.
@@ -151,7 +177,7 @@ func (g *play) take(rank int) {
 		if k >= len(m.arrived) {
 			return
 		}
-		r.took = max(r.took, m.arrived[k])
+		r.took = g.handled(r.took, m, m.arrived[k])
 		m.taken = append(m.taken, r.took)
 		e := &g.edges[m.from*len(g.ranks)+m.to]
 		e.taken = append(e.taken, r.took)
