@@ -1,6 +1,10 @@
 package agent
 
-import "context"
+import (
+	"context"
+
+	"shoal/agent/part"
+)
 
 // aheadWork is what a trainer needs to train the steps of the next round while the work of this one is still exchanged:
 // of what its local state holds beyond base, a part is what the machine was told of, and the rest was trained since. When
@@ -73,7 +77,7 @@ func (t *trainer) begin(round, rank, size, from int) (*leg, error) {
 // goAhead takes steps of the next round until a job waits, the steps are held or through, or ctx ends. What needs no
 // change of the local state is served between two steps.
 func (t *trainer) goAhead(ctx context.Context) {
-	if t.ahead == nil || t.ahead.p.Step == len(t.ahead.batches) {
+	if t.ahead == nil || t.ahead.p.Step == len(t.ahead.Batches) {
 		return
 	}
 	err := t.walk(ctx, t.ahead, func() bool {
@@ -100,7 +104,7 @@ func (t *trainer) goAhead(ctx context.Context) {
 func (t *trainer) rebase(state []float32, counted bool) {
 	switch {
 	case counted || t.told == nil:
-		if t.delayed && !finite(t.learner.Shared(true)) { // what was trained ahead; the round will fail by it, too
+		if t.delayed && !part.Finite(t.learner.Shared(true)) { // what was trained ahead; the round will fail by it, too
 			clear(t.learner.Shared(true)[len(t.local()):])
 			copy(t.local(), state)
 			t.samples, t.ahead = 0, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"shoal/agent/part"
 	"shoal/gossip/roster"
 	"shoal/learner"
 )
@@ -39,7 +40,7 @@ func newLedger(t *testing.T, delayed bool) *ledger {
 
 func (l *ledger) hook() {
 	t := l.a.trainer
-	t.step = func(indices []int32, _ batch, _ float64) (learner.Result, error) {
+	t.step = func(indices []int32, _ part.Batch, _ float64) (learner.Result, error) {
 		for _, i := range indices {
 			t.local()[i]++
 			l.taken[i]++
@@ -53,7 +54,7 @@ func (l *ledger) hook() {
 
 // commit notes that the trainer's base is the state of a round.
 func (l *ledger) commit(round uint64) {
-	l.last = roster.Record{Round: round, Hash: hashOf(l.a.trainer.base), Roster: roster.Roster{Generation: l.last.Roster.Generation}}
+	l.last = roster.Record{Round: round, Hash: part.Hash(l.a.trainer.base), Roster: roster.Roster{Generation: l.last.Roster.Generation}}
 }
 
 // train is a round of the machine's, cut after some steps; 0: never.

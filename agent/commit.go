@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/eval"
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
@@ -103,7 +104,7 @@ func (a *Agent) readState(hash string, state []float32) error {
 	if err := a.trainer.read(a.store.statePath(hash), state); err != nil {
 		return err
 	}
-	if got := hashOf(state); got != hash {
+	if got := part.Hash(state); got != hash {
 		return fmt.Errorf("read %s: its state hashes to %s", a.store.statePath(hash), got)
 	}
 	return nil

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
 )
@@ -136,7 +136,7 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved
 		return m
 	}
 	begun = time.Now()
-	hash := hashOf(x.state)
+	hash := part.Hash(x.state)
 	if err := a.writeState(hash, x.state, e.Tag); err != nil {
 		a.post(failure{err})
 		failed.Reason = err.Error()
@@ -164,7 +164,7 @@ func (a *Agent) mean(ctx context.Context, e roster.Reduce, x *exchange, done *ex
 		return collective.Result{}, fmt.Errorf("open links: %w", err)
 	}
 	scales, limit := collective.Limits(e.Norms, a.cfg.Averaging.Bound)
-	r, err := x.averager.Mean(ctx, plan, rank, weights(e.Samples, a.cfg.Averaging.Weights), scales, limit, x.delta, links)
+	r, err := x.averager.Mean(ctx, plan, rank, part.Weights(e.Samples, a.cfg.Averaging.Weights), scales, limit, x.delta, links)
 	if err != nil {
 		links.Abort()
 		return r, err
@@ -193,23 +193,4 @@ func (a *Agent) plan(e roster.Reduce) (collective.Plan, error) {
 		err = fmt.Errorf("%w: %w", &collective.OffenceError{Rank: rank, What: "a plan that cannot be"}, err)
 	}
 	return plan, err
-}
-
-// weights are the members' shares in the mean, by rank. Members without samples have none, unless nobody has any.
-func weights(samples []int64, rule string) []float64 {
-	w := make([]float64, len(samples))
-	for i, n := range samples {
-		if n > 0 {
-			w[i] = float64(n)
-			if rule == "equal" {
-				w[i] = 1
-			}
-		}
-	}
-	if !slices.ContainsFunc(w, func(x float64) bool { return x > 0 }) {
-		for i := range w {
-			w[i] = 1
-		}
-	}
-	return w
 }

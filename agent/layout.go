@@ -1,9 +1,6 @@
 package agent
 
-import (
-	"errors"
-	"io"
-)
+import "io"
 
 // A shared state is one vector: what the learner shares (parameters, running statistics, and momentum if that is
 // averaged), and behind it one value for each parameter that the outer optimiser keeps, if there is one. It is hashed,
@@ -31,24 +28,10 @@ func (t *trainer) parts(state []float32) (shared, outer []float32) {
 
 // formation is the shared state before any training: the outer optimiser's part is zero.
 func (t *trainer) formation() []float32 {
-	state := append([]float32(nil), t.local()...)
-	if t.cfg.Averaging.Outer.HasVelocity() {
-		state = append(state, make([]float32, len(t.learner.Params()))...)
-	}
-	return state
+	return t.recipe.Formation(t.local(), len(t.learner.Params()))
 }
 
-// follow makes of a state the one that follows it, by the mean of what the roster's work changed: parameters by the outer
-// step, running statistics and momentum by the mean itself. Equal bits in give equal bits out, on every member.
+// follow makes of a state the one that follows it, by the mean of what the roster's work changed.
 func (t *trainer) follow(state, mean []float32) error {
-	shared, velocity := t.parts(state)
-	n := len(t.learner.Params())
-	t.cfg.Averaging.Outer.Step(shared[:n], mean[:n], velocity)
-	for i, d := range mean[n:] {
-		shared[n+i] += d
-	}
-	if !finite(state) {
-		return errors.New("the state that would follow is not finite; if averaging.outer is set, lower its rate")
-	}
-	return nil
+	return t.recipe.Follow(state, mean, len(t.learner.Params()))
 }

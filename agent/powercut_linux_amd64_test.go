@@ -18,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"shoal/agent/part"
 	"shoal/eval"
 	"shoal/gossip"
 	"shoal/gossip/p2p"
@@ -438,7 +439,7 @@ func (r *reopening) goOn(a *Agent, dir string, identity []byte) error {
 	state := slices.Clone(a.trainer.base)
 	state[0]++
 	st := a.round.stable
-	last := roster.Record{Round: st.Last.Round + 1, Hash: hashOf(state), Lineage: "after", Roster: roster.Roster{Generation: 1, Members: []roster.ID{a.host.ID()}}}
+	last := roster.Record{Round: st.Last.Round + 1, Hash: part.Hash(state), Lineage: "after", Roster: roster.Roster{Generation: 1, Members: []roster.ID{a.host.ID()}}}
 	if err := a.writeState(last.Hash, state, roster.Tag{}); err != nil {
 		return err
 	}
@@ -458,7 +459,7 @@ func (r *reopening) goOn(a *Agent, dir string, identity []byte) error {
 		return err
 	}
 	a.journal, a.store = b.journal, b.store
-	if got := b.round.stable.Last; got.Hash != last.Hash || b.trainer.lost != "" || !bytes.Equal(floatBytes(b.trainer.base), floatBytes(state)) {
+	if got := b.round.stable.Last; got.Hash != last.Hash || b.trainer.lost != "" || !bytes.Equal(part.Bytes(b.trainer.base), part.Bytes(state)) {
 		return fmt.Errorf("round %d with %.12s is the last, want %d with %.12s", got.Round, got.Hash, last.Round, last.Hash)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/eval"
 	"shoal/gossip/roster"
 )
@@ -15,7 +16,7 @@ const restoreAgain = 200 * time.Millisecond
 
 // resume goes on from what the state directory holds.
 func (a *Agent) resume() error {
-	a.round.initial = hashOf(a.trainer.base)
+	a.round.initial = part.Hash(a.trainer.base)
 	st, err := a.store.stable()
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"shoal/agent/part"
 	"shoal/gossip/roster"
 )
 
@@ -17,7 +18,7 @@ func resumable(t *testing.T) (a *Agent, hash string, state []float32) {
 	a = &Agent{trainer: tinyTrainer(t, false), store: openTestStore(t, t.TempDir()), log: zerolog.Nop()}
 	state = slices.Clone(a.trainer.base)
 	state[0]++
-	hash = hashOf(state)
+	hash = part.Hash(state)
 	if err := a.writeState(hash, state, roster.Tag{}); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestResume(t *testing.T) {
 		if c.last != nil && !c.lost {
 			want = state
 		}
-		if !slices.Equal(a.trainer.local(), want) || a.round.initial != hashOf(initial) {
+		if !slices.Equal(a.trainer.local(), want) || a.round.initial != part.Hash(initial) {
 			t.Errorf("%s: the local state is not the last one", c.name)
 		}
 		if c.last == nil && !a.store.has(a.round.initial) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/gossip/roster"
 )
 
@@ -64,7 +65,7 @@ func TestWeights(t *testing.T) {
 		{[]int64{-1, 4}, "samples", []float64{0, 4}},
 		{nil, "samples", []float64{}},
 	} {
-		got := weights(c.samples, c.rule)
+		got := part.Weights(c.samples, c.rule)
 		if len(got) != len(c.want) {
 			t.Fatalf("%v by %s: %v", c.samples, c.rule, got)
 		}

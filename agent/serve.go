@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/eval"
 	"shoal/gossip/p2p"
 	"shoal/gossip/roster"
@@ -129,7 +130,7 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 		return err
 	}
 	err = a.trainer.read(a.store.path(name), state)
-	if got := hashOf(state); err == nil && got != hash {
+	if got := part.Hash(state); err == nil && got != hash {
 		err = fmt.Errorf("the state sent hashes to %s", got)
 	}
 	if err != nil {

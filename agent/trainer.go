@@ -2,13 +2,10 @@ package agent
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"math"
 	"sync/atomic"
-	"unsafe"
 
+	"shoal/agent/part"
 	"shoal/configs"
 	"shoal/learner"
 	"shoal/shards"
@@ -18,6 +15,7 @@ import (
 // model while it changes.
 type trainer struct {
 	cfg     configs.Config
+	recipe  part.Recipe
 	learner *learner.Learner
 	loader  *shards.Loader
 	set     *shards.Set
@@ -30,8 +28,8 @@ type trainer struct {
 	base    []float32 // the last committed shared state: as local, and behind that the outer optimiser's
 	spare   []float32 // for another shared state: what is loaded, or the local one while that is scored
 	samples int64     // in the local state, not in base
-	feed    *feed
-	step    func(indices []int32, b batch, rate float64) (learner.Result, error) // trains on the samples of b
+	feed    *part.Feed
+	step    func(indices []int32, b part.Batch, rate float64) (learner.Result, error) // trains on the samples of b
 	aheadWork
 
 	cut      atomic.Bool              // the local steps at work are to end
@@ -44,20 +42,25 @@ type trainer struct {
 // jobQueue bounds the jobs waiting: the loop gives one for each effect that needs the learner, and they answer it.
 const jobQueue = 16
 
+// recipe is the part of a configuration that decides what members compute.
+func recipe(cfg configs.Config) part.Recipe {
+	return part.Recipe{Seed: cfg.Seed, Data: cfg.Data, Learner: cfg.Learner, Rounds: cfg.Rounds, Averaging: cfg.Averaging}
+}
+
 func newTrainer(cfg configs.Config, l *learner.Learner, set *shards.Set) *trainer {
 	side := cfg.Learner.Input
 	loader := func() *shards.Loader { return shards.NewLoader(set, cfg.Data, side, cfg.Seed) }
 	t := &trainer{
-		cfg: cfg, learner: l, set: set, loader: loader(),
+		cfg: cfg, recipe: recipe(cfg), learner: l, set: set, loader: loader(),
 		jobs: make(chan func(), jobQueue), between: make(chan func(), jobQueue), idle: make(chan func()), nudge: make(chan struct{}, 1),
-		feed: newFeed(loader(), side*side*3, cfg.Learner.Batch),
+		feed: part.NewFeed(loader(), side, cfg.Learner.Batch),
 	}
 	t.base, t.delayed = t.formation(), cfg.Averaging.Delayed
 	t.spare = make([]float32, len(t.base))
 	t.progress.Store(&progress{})
 	t.trained.Store(&progress{})
-	t.step = func(_ []int32, b batch, rate float64) (learner.Result, error) {
-		return l.Step(b.images, b.labels, rate)
+	t.step = func(_ []int32, b part.Batch, rate float64) (learner.Result, error) {
+		return l.Step(b.Images, b.Labels, rate)
 	}
 	return t
 }
@@ -101,9 +104,7 @@ func (t *trainer) offer(delta, state []float32) error {
 	}
 	copy(state, t.base)
 	work, _ := t.work()
-	for i, x := range work {
-		delta[i] = x - t.base[i]
-	}
+	part.Delta(delta, work, t.base)
 	return nil
 }
 
@@ -113,12 +114,7 @@ func (t *trainer) norm() float64 {
 	if samples == 0 {
 		return 0
 	}
-	sum := 0.0
-	for i, x := range work {
-		d := float64(x - t.base[i])
-		sum += d * d
-	}
-	return math.Sqrt(sum)
+	return part.Norm(work, t.base)
 }
 
 // stop ends the local steps at work after the one under way. It is safe for concurrent use, as hold is.
@@ -200,27 +196,4 @@ func swap(a, b []float32) {
 	for i, x := range a {
 		a[i], b[i] = b[i], x
 	}
-}
-
-// hashOf is the SHA-256 of a state's little-endian bytes, in hexadecimal.
-func hashOf(state []float32) string {
-	sum := sha256.Sum256(floatBytes(state))
-	return hex.EncodeToString(sum[:])
-}
-
-// floatBytes is the memory of v. Every platform we build for is little-endian.
-func floatBytes(v []float32) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
-}
-
-func finite(v []float32) bool {
-	for _, x := range v {
-		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
-			return false
-		}
-	}
-	return true
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"shoal/agent/part"
 	"shoal/configs"
 	"shoal/gossip/collective"
 	"shoal/learner"
@@ -46,7 +47,7 @@ func TestDivergedWorkIsUndone(t *testing.T) {
 			if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 0 || err == nil || !strings.Contains(err.Error(), "finite") {
 				t.Fatalf("momentum %v: NaN at %d: %d samples, %v", momentum, at, n, err)
 			}
-			if !slices.Equal(tr.local(), tr.base) || !finite(all) {
+			if !slices.Equal(tr.local(), tr.base) || !part.Finite(all) {
 				t.Errorf("momentum %v: NaN at %d: the local state is not the last one again", momentum, at)
 			}
 			if n, err := tr.train(t.Context(), 1, 0, 1, 0); n != 40 || err != nil {
@@ -117,7 +118,7 @@ func TestFollow(t *testing.T) {
 	for _, momentum := range []bool{false, true} {
 		tr := tinyTrainer(t, momentum)
 		delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
-		if err := errors.Join(tr.offer(delta, state), tr.follow(state, delta)); err != nil || hashOf(state) != hashOf(tr.base) || tr.norm() != 0 {
+		if err := errors.Join(tr.offer(delta, state), tr.follow(state, delta)); err != nil || part.Hash(state) != part.Hash(tr.base) || tr.norm() != 0 {
 			t.Errorf("momentum %v: no work makes another state: %v, norm %v", momentum, err, tr.norm())
 		}
 		if _, err := tr.train(t.Context(), 1, 0, 1, 0); err != nil {
@@ -151,7 +152,7 @@ func TestOuterVelocityIsShared(t *testing.T) {
 		plain.cfg.Averaging.Outer = outer
 		tr := newTrainer(plain.cfg, plain.learner, plain.set)
 		params := len(tr.learner.Params())
-		if len(tr.base) != len(tr.local())+params || hashOf(tr.base) == hashOf(plain.base) {
+		if len(tr.base) != len(tr.local())+params || part.Hash(tr.base) == part.Hash(plain.base) {
 			t.Fatalf("%s: %d elements are shared of %d and %d parameters", outer.Kind, len(tr.base), len(tr.local()), params)
 		}
 		delta, state := make([]float32, len(tr.local())), make([]float32, len(tr.base))
@@ -173,7 +174,7 @@ func TestOuterVelocityIsShared(t *testing.T) {
 			}
 			path, file := filepath.Join(t.TempDir(), "state"), bytes.Buffer{}
 			read := make([]float32, len(state))
-			if err := errors.Join(tr.write(&file, state, nil), os.WriteFile(path, file.Bytes(), 0o600), tr.read(path, read)); err != nil || hashOf(read) != hashOf(state) {
+			if err := errors.Join(tr.write(&file, state, nil), os.WriteFile(path, file.Bytes(), 0o600), tr.read(path, read)); err != nil || part.Hash(read) != part.Hash(state) {
 				t.Errorf("%s round %d: read again it is another: %v", outer.Kind, round, err)
 			}
 			tr.adopt(read, round%2 == 0)

@@ -135,6 +135,7 @@ type Run struct {
 	Seconds         RunSeconds `json:"seconds"`
 	ImagesPerSecond float64    `json:"images_per_second"` // images over virtual training, averaging and waiting
 	Hash            string     `json:"hash"`
+	Failed          string     `json:"failed,omitempty"` // why it ended before its last round; empty: it did not
 	WallSeconds     float64    `json:"wall_seconds"`
 	WallPeakRSSMB   float64    `json:"wall_peak_rss_mb"` // of the process that computed it, so far; 0: not known
 }

@@ -1,0 +1,171 @@
+// Package part is what one member of a roster computes in a round: which batches its local steps are on, what they
+// changed, and the state that follows from the mean of that. It knows neither a wire nor a clock, so a running agent and a
+// member of a virtual cluster compute the same bits.
+package part
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"shoal/gossip/collective"
+	"shoal/gossip/roster"
+	"shoal/learner"
+	"shoal/shards"
+)
+
+// Recipe is the part of a configuration that decides what members compute. All of a roster have the same one.
+type Recipe struct {
+	Seed      uint64
+	Data      shards.Config
+	Learner   learner.Config
+	Rounds    roster.Config
+	Averaging collective.Config
+}
+
+// Formation is the shared state before any training, a vector of its own: what the learner shares (parameters, running
+// statistics, and momentum if that is averaged), and behind it one zero for each of params parameters if the outer
+// optimiser keeps something.
+func (r Recipe) Formation(shared []float32, params int) []float32 {
+	state := append([]float32(nil), shared...)
+	if r.Averaging.Outer.HasVelocity() {
+		state = append(state, make([]float32, params)...)
+	}
+	return state
+}
+
+// Follow makes of a state the one that follows it, by the mean of what the roster's work changed: the first params values
+// by the outer step, running statistics and momentum by the mean itself. len(mean) is that of what the learner shares.
+// Equal bits in give equal bits out, on every member. A state that is not finite is an error, and is of no use.
+func (r Recipe) Follow(state, mean []float32, params int) error {
+	shared, velocity := state[:len(mean)], state[len(mean):]
+	r.Averaging.Outer.Step(shared[:params], mean[:params], velocity)
+	for i, d := range mean[params:] {
+		shared[params+i] += d
+	}
+	if !Finite(state) {
+		return errors.New("the state that would follow is not finite; if averaging.outer is set, lower its rate")
+	}
+	return nil
+}
+
+// Weights are the members' shares in the mean, by rank: their samples, or with the rule "equal" 1. Members without samples
+// have none, unless nobody has any.
+func Weights(samples []int64, rule string) []float64 {
+	w, none := make([]float64, len(samples)), true
+	for i, n := range samples {
+		if n > 0 {
+			w[i], none = float64(n), false
+			if rule == "equal" {
+				w[i] = 1
+			}
+		}
+	}
+	for i := range w {
+		if none {
+			w[i] = 1
+		}
+	}
+	return w
+}
+
+// Delta writes what local steps changed, local minus base; the three have one length.
+func Delta(delta, local, base []float32) {
+	for i, x := range local {
+		delta[i] = x - base[i]
+	}
+}
+
+// Norm is the L2 norm of local minus base, which may be longer.
+func Norm(local, base []float32) float64 {
+	sum := 0.0
+	for i, x := range local {
+		d := float64(x - base[i])
+		sum += d * d
+	}
+	return math.Sqrt(sum)
+}
+
+// Finite reports whether all of v are numbers.
+func Finite(v []float32) bool {
+	for _, x := range v {
+		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+			return false
+		}
+	}
+	return true
+}
+
+// Hash is the SHA-256 of a state's little-endian bytes, in hexadecimal.
+func Hash(state []float32) string {
+	sum := sha256.Sum256(Bytes(state))
+	return hex.EncodeToString(sum[:])
+}
+
+// Bytes is the memory of v. Every platform we build for is little-endian.
+func Bytes(v []float32) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+}
+
+// Rate is the learning rate of step k of so many in a round.
+func (r Recipe) Rate(round, k, steps int) float64 {
+	at := float64(round-1) + float64(k)/float64(steps)
+	return r.Learner.Optimizer.Rate * r.Learner.Schedule.Factor(at, r.Rounds.Count)
+}
+
+// Stretch is the local steps of one round: lists of sample indices, one a step, and the epoch that each is of.
+type Stretch struct {
+	Batches [][]int32
+	Epochs  []int // by batch
+}
+
+// StepsPerEpoch is how many steps a pass over a training set of n samples is for each of size members.
+func (r Recipe) StepsPerEpoch(n, size int) int { return ceilDiv(ceilDiv(n, size), r.Learner.Batch) }
+
+// Stretch lays out the steps of a round: one pass over the shard, or with Rounds.Steps the next so many batches of the
+// passes that follow each other. A pass has as many steps on every rank; a rank whose shard is shorter skips the rest.
+func (r Recipe) Stretch(train shards.Images, round, rank, size int) (Stretch, error) {
+	var s Stretch
+	batch, steps, perEpoch := r.Learner.Batch, r.Rounds.Steps, r.StepsPerEpoch(train.N, size)
+	first, last := (round-1)*perEpoch, round*perEpoch
+	if steps > 0 {
+		first, last = (round-1)*steps, round*steps
+	}
+	epoch, indices := -1, []int32(nil)
+	for step := first; step < last; step++ {
+		if e := step / perEpoch; e != epoch {
+			var err error
+			if indices, err = r.shard(train, rank, size, e); err != nil {
+				return s, err
+			}
+			epoch = e
+		}
+		if lo := (step % perEpoch) * batch; lo < len(indices) {
+			s.Batches = append(s.Batches, indices[lo:min(lo+batch, len(indices))])
+			s.Epochs = append(s.Epochs, epoch)
+		}
+	}
+	return s, nil
+}
+
+// shard is the order in which rank of size trains on its samples in an epoch.
+func (r Recipe) shard(train shards.Images, rank, size, epoch int) ([]int32, error) {
+	weights := make([]float64, size)
+	for i := range weights {
+		weights[i] = 1
+	}
+	parts, err := shards.Split(shards.NewPartition(r.Data, r.Seed), train.N, train.Labels, weights, epoch)
+	if err != nil {
+		return nil, fmt.Errorf("split %d samples for %d members: %w", train.N, size, err)
+	}
+	shards.Order(parts[rank], r.Seed, epoch, rank)
+	return parts[rank], nil
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
