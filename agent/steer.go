@@ -71,7 +71,8 @@ func (a *Agent) serveSteer(what string) http.HandlerFunc {
 			return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.ID, y.ID))
 		})
 		answer(w, http.StatusAccepted, result)
-		a.steer(what, "this machine") // after the answer: leaving ends the server
+		_ = http.NewResponseController(w).Flush() // whoever asks need not wait for a loop that is busy
+		a.steer(what, "this machine")             // after the answer: leaving ends the server
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	reachWithin    = 10 * time.Second // for an answer; training keeps the CPUs busy
+	reachWithin    = 20 * time.Second // for an answer; training keeps the CPUs busy, and an agent asks the others for 5 s
 	maxAnswerBytes = 8 << 20          // a cluster of a thousand members takes about 1 MB
 	maxWordBytes   = 4 << 10          // of the files that name an agent's address and token
 )

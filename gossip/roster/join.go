@@ -38,7 +38,7 @@ func (m *Machine) join() {
 		}
 		return
 	}
-	if !m.unsure || m.late() || m.st.Last.Roster.Size() <= 1 {
+	if !m.unsure || m.late() || m.st.Last.Roster.Size() <= 1 || m.finished() { // who is through has nothing to decide
 		m.unsure = false
 		m.proceed()
 	}
@@ -205,14 +205,16 @@ func (m *Machine) proceed() {
 	m.await(m.backoff())
 }
 
-// linger ends the run once every member alive is through, or has had time.
+// linger ends the run once every member alive is through, or has had time. A process that was started again waits as long
+// for those of the last roster that its view may not have told of yet.
 func (m *Machine) linger() {
 	m.wake = m.now.Add(askEvery)
 	behind := func(id ID) bool {
 		r, ok := m.heads[id]
 		return id != m.self && (!ok || r.Round < uint64(m.cfg.Count))
 	}
-	if m.now.Sub(m.since) < lingerFor && slices.ContainsFunc(m.alive, behind) {
+	unseen := func(id ID) bool { return !m.met[id] && !slices.Contains(m.left, id) }
+	if m.now.Sub(m.since) < lingerFor && (slices.ContainsFunc(m.alive, behind) || slices.ContainsFunc(m.st.Last.Roster.Members, unseen)) {
 		return
 	}
 	m.phase, m.wake = Ended, time.Time{}

@@ -100,3 +100,26 @@ func TestARecordThatNobodyGivesIsLeftAlone(t *testing.T) {
 		t.Errorf("%d lineages are remembered", len(s.m.chases))
 	}
 }
+
+// TestAFinishedMemberComesBackAlone holds that who is through and is started again does not wait as long as before a first
+// round: it stays a while for those that its view may not have told of yet, tells them where the run ended, and ends.
+func TestAFinishedMemberComesBackAlone(t *testing.T) {
+	st := placed()
+	cfg := Defaults()
+	cfg.Count, cfg.MinMembers, cfg.Form = int(st.Last.Round), 2, time.Hour
+	s := newScript(cfg, "b", st).step(Start{}).wait(lingerFor - time.Second)
+	if _, ended := did[Finish](s); ended {
+		t.Fatal("it ends before the others can be in its view")
+	}
+	if s.hear("a", Message{Kind: Ask}); len(s.sent(Head)) == 0 {
+		t.Error("it does not tell where the run ended")
+	}
+	if _, ended := did[Finish](s.wait(2 * time.Second)); !ended {
+		t.Errorf("%s: it is through, nobody is there, and it waits", s.m.Phase())
+	}
+	s = newScript(cfg, "b", st).step(Start{}).step(ViewChange{Alive: []ID{"a", "b", "c"}})
+	s.hear("a", Message{Kind: Head, Record: &st.Last}).hear("c", Message{Kind: Head, Record: &st.Last})
+	if _, ended := did[Finish](s.wait(askEvery)); !ended {
+		t.Errorf("%s: all are through, and it waits", s.m.Phase())
+	}
+}
