@@ -9,22 +9,43 @@ import (
 
 // Pool is a fixed number of workers that share the items of one piece of work after another. One caller at a time may use
 // it. What an item computes must not depend on the worker that takes it: then results do not depend on the number of
-// workers either. Workers that have nothing to do look for work for a moment, and then sleep: pieces follow each other
-// faster than a sleeper wakes.
+// workers either. Each worker begins with its own run of the items, the same part of every piece, so that what it wrote in
+// the last piece is still in its cache; who has done his own takes from the ends of the others'. Workers that have nothing
+// to do look for work for a moment, and then sleep: pieces follow each other faster than a sleeper wakes.
 type Pool struct {
 	body    func(worker, item int)
-	items   int
-	left    atomic.Int64 // items that nobody took yet, and above them the number of the piece, so that pieces are told apart
-	pending atomic.Int64 // items that are not done
+	first   int           // of the piece's items
+	piece   atomic.Uint64 // number of the piece at work
+	_       [56]byte      // everybody looks at the number, nobody else's writing is to disturb
+	pending atomic.Int64  // items that are not done
 	closed  atomic.Bool
 	fault   atomic.Pointer[error]
 	caller  sleeper
 	others  []sleeper
+	runs    []run // by worker
 	ended   chan struct{}
 }
 
-// taken is the part of Pool.left that counts items.
-const taken = 1<<32 - 1
+// run is the items of one worker that nobody took yet: from and to, and above them the number of the piece, so that a run
+// of another piece is never taken from by mistake.
+type run struct {
+	atomic.Uint64
+	_ [56]byte // a cache line of one's own
+}
+
+// Bits of a run: items in [from, to), and the rest for the number of the piece.
+const (
+	itemBits = 20
+	mostRun  = 1<<itemBits - 1
+)
+
+func packed(piece uint64, from, to int) uint64 {
+	return piece<<(2*itemBits) | uint64(from)<<itemBits | uint64(to)
+}
+
+func unpacked(run uint64) (from, to int) {
+	return int(run >> itemBits & mostRun), int(run & mostRun)
+}
 
 // awake is how long somebody looks before he sleeps.
 const awake = 100 * time.Microsecond
@@ -39,7 +60,7 @@ type sleeper struct {
 // wait returns when ready does.
 func (s *sleeper) wait(ready func() bool) {
 	for began := time.Now(); ; {
-		for range 64 {
+		for range 256 {
 			if ready() {
 				return
 			}
@@ -67,7 +88,8 @@ func (s *sleeper) wake() {
 
 // NewPool starts the workers, at least one; close it to end them.
 func NewPool(workers int) *Pool {
-	p := &Pool{others: make([]sleeper, max(workers, 1)-1), ended: make(chan struct{})}
+	workers = max(workers, 1)
+	p := &Pool{others: make([]sleeper, workers-1), runs: make([]run, workers), ended: make(chan struct{})}
 	p.caller.bell = make(chan struct{}, 1)
 	for i := range p.others {
 		p.others[i].bell = make(chan struct{}, 1)
@@ -94,18 +116,31 @@ func (p *Pool) Workers() int { return len(p.others) + 1 }
 // nobody else has meanwhile, for the use of scratch memory. A panic in body comes out of Run after the other workers have
 // stopped. Run allocates nothing.
 func (p *Pool) Run(items int, body func(worker, item int)) {
-	helpers := min(len(p.others), items-1)
-	if helpers <= 0 {
+	if items <= 1 || len(p.others) == 0 {
 		for i := range items {
 			body(0, i)
 		}
 		return
 	}
-	p.body, p.items = body, items
+	p.body = body
+	for first := 0; first < items; first += mostRun { // one piece, as good as always
+		p.share(first, min(items-first, mostRun))
+	}
+}
+
+// share runs body for items from first on, at most mostRun of them.
+func (p *Pool) share(first, items int) {
+	p.first = first
 	p.pending.Store(int64(items))
-	p.left.Store((p.left.Load() | taken) + 1 + int64(items))
-	for i := range helpers {
-		p.others[i].wake()
+	sharers := min(len(p.runs), items)
+	piece := p.piece.Load() + 1
+	for w := range p.runs {
+		from, to := items*min(w, sharers)/sharers, items*min(w+1, sharers)/sharers
+		p.runs[w].Store(packed(piece, from, to))
+	}
+	p.piece.Store(piece)
+	for w := range sharers - 1 {
+		p.others[w].wake()
 	}
 	p.drain(0)
 	p.caller.wait(p.done)
@@ -116,52 +151,68 @@ func (p *Pool) Run(items int, body func(worker, item int)) {
 
 func (p *Pool) done() bool { return p.pending.Load() == 0 }
 
-func (p *Pool) wanted() bool { return p.left.Load()&taken > 0 || p.closed.Load() }
-
 func (p *Pool) work(worker int) {
+	seen := uint64(0)
+	wanted := func() bool { return p.piece.Load() != seen || p.closed.Load() }
 	for !p.closed.Load() {
-		p.others[worker-1].wait(p.wanted)
+		p.others[worker-1].wait(wanted)
+		seen = p.piece.Load()
 		p.drain(worker)
 	}
 	p.ended <- struct{}{}
 }
 
-// take takes an item. Invariant: until it is done, the piece that it belongs to is not, and body and items are the piece's.
-func (p *Pool) take(most int64) (first, n int64) {
-	for {
-		left := p.left.Load()
-		if n = min(left&taken, most); n == 0 {
-			return 0, 0
-		}
-		if p.left.CompareAndSwap(left, left-n) {
-			return int64(p.items) - left&taken, n
+// take takes an item: the first of a worker's own run, or the last of another's. Invariant: until it is done, the piece
+// that it belongs to is not, and body and first are the piece's.
+func (p *Pool) take(worker int) (item int, ok bool) {
+	for i := range p.runs {
+		r := &p.runs[(worker+i)%len(p.runs)]
+		for {
+			was := r.Load()
+			from, to := unpacked(was)
+			if from >= to {
+				break
+			}
+			item, now := from, was+1<<itemBits
+			if i > 0 {
+				item, now = to-1, was-1
+			}
+			if r.CompareAndSwap(was, now) {
+				return item, true
+			}
 		}
 	}
+	return 0, false
 }
 
 // drain takes items until there are none. If body panics, nobody need begin another.
 func (p *Pool) drain(worker int) {
+	taken := int64(0)
 	defer func() {
 		if r := recover(); r != nil {
 			err := fmt.Errorf("worker %d: %v", worker, r)
 			p.fault.CompareAndSwap(nil, &err)
-			_, n := p.take(taken)
-			p.finish(n + 1)
+			for ok := true; ok; {
+				if _, ok = p.take(worker); ok {
+					taken++
+				}
+			}
 		}
+		p.finish(taken)
 	}()
 	for {
-		item, n := p.take(1)
-		if n == 0 {
+		item, ok := p.take(worker)
+		if !ok {
 			return
 		}
-		p.body(worker, int(item))
-		p.finish(1)
+		taken++
+		p.body(worker, p.first+item)
 	}
 }
 
 // finish says that n items are done.
 func (p *Pool) finish(n int64) {
-	if p.pending.Add(-n) == 0 {
+	if n > 0 && p.pending.Add(-n) == 0 {
 		p.caller.wake()
 	}
 }
