@@ -39,7 +39,12 @@ var floors = []floor{
 	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "eval/lab/row", "eval/lab/timing", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
 	{"eval/lab/row", 0, nil, "the form of an experiment's results; whoever reads them needs nothing else"},
 	{"eval/lab/timing", 3, []string{"gossip/collective", "learner", "shards"}, "times that work would take elsewhere; runs none of it but to measure this machine"},
-	{"eval/lab", 5, slices.Concat(below, []string{"agent/part", "eval/lab/row", "eval/lab/timing"}), "runs whole agents on one machine; an agent knows nothing of it"},
+	{
+		"eval/lab/cluster", 4,
+		[]string{"agent/part", "eval", "eval/lab/row", "gossip/collective", "gossip/roster", "learner", "shards"},
+		"computes what agents compute, in one process; declares the clock that it needs, and knows no file",
+	},
+	{"eval/lab", 5, slices.Concat(below, []string{"agent/part", "eval/lab/cluster", "eval/lab/row", "eval/lab/timing"}), "runs whole agents on one machine; an agent knows nothing of it"},
 	{
 		"agent/part", 3,
 		[]string{"gossip/collective", "gossip/roster", "learner", "shards"},

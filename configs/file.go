@@ -81,10 +81,14 @@ type document struct {
 	problems []error
 }
 
+func newDocument(text string, origin func(line, column int) Origin) *document {
+	return &document{origin: origin, lines: strings.Split(text, "\n"), seen: map[string]string{}}
+}
+
 // decode reads the settings of a YAML text. The error joins every problem found in it.
 func decode(text []byte, origin func(line, column int) Origin) ([]setting, error) {
 	source := strings.TrimPrefix(string(text), "\ufeff") // the byte order mark that some editors write
-	d := &document{origin: origin, lines: strings.Split(source, "\n"), seen: map[string]string{}}
+	d := newDocument(source, origin)
 	file, err := parser.ParseBytes([]byte(source), 0, parser.AllowDuplicateMapKey())
 	var bad yaml.Error
 	switch {

@@ -56,7 +56,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 func addCommands(root *cobra.Command, o *options) {
 	root.AddCommand(newStatusCmd(o), newMembersCmd(o), newTopCmd(o), newExplainCmd(o), newDoctorCmd(o))
 	root.AddCommand(newSteerCmds(o)...)
-	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newPredictCmd(o), newExportCmd(o), newKeygenCmd(o), newInviteCmd(o), newJoinCmd(o), newVersionCmd(o))
+	root.AddCommand(newRunCmd(o), newClusterCmd(o), newConfigCmd(o), newDataCmd(o), newBenchCmd(o), newLabCmd(o), newPredictCmd(o), newExportCmd(o), newKeygenCmd(o), newInviteCmd(o), newJoinCmd(o), newVersionCmd(o))
 }
 
 // execute runs the command line. Errors from before a command starts are errors of usage, unless they have a code.

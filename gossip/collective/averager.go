@@ -165,3 +165,12 @@ func sharesOf(weights, scales []float64, size int) ([]float64, error) {
 	}
 	return shares, nil
 }
+
+// Lost is what this rank's encodings lost up to the last Commit: nil if nothing did. It is the averager's own memory, and
+// whoever keeps it over the end of a process gives it back with Recall.
+func (a *Averager) Lost() []float32 { return a.lost }
+
+// Recall makes what an earlier averager of this rank had lost this one's, for vectors of that length.
+func (a *Averager) Recall(lost []float32) {
+	a.lost, a.losing, a.pending = append([]float32(nil), lost...), make([]float32, len(lost)), false
+}
