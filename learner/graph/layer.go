@@ -127,35 +127,6 @@ func (n *Net) average(name string, x *G.Node) *G.Node {
 	return n.apply(op{kind: "average", name: name, shape: shape, kernel: forward, wrt: []bool{true}, diff: diff}, x)
 }
 
-// concat adds the channels of a followed by those of b.
-func (n *Net) concat(name string, a, b *G.Node) *G.Node {
-	if n.err != nil {
-		return nil
-	}
-	h, w, ca := extent(a)
-	_, _, cb := extent(b)
-	c := ca + cb
-	join := newEach(h*w, c, func(k *each, r0, r1 int) {
-		for r := r0; r < r1; r++ {
-			copy(k.out[r*c:][:ca], k.in[0][r*ca:])
-			copy(k.out[r*c+ca:][:cb], k.in[1][r*cb:])
-		}
-	})
-	part := func(like *G.Node, from, wide int, grad *G.Node) *G.Node {
-		cut := newEach(h*w, wide, func(k *each, r0, r1 int) {
-			for r := r0; r < r1; r++ {
-				copy(k.out[r*wide:][:wide], k.in[0][r*c+from:])
-			}
-		})
-		return n.apply(op{kind: "cut", name: name, shape: like.Shape().Clone(), kernel: cut}, grad)
-	}
-	diff := func(_ G.Nodes, _, grad *G.Node) (G.Nodes, error) {
-		return G.Nodes{part(a, 0, ca, grad), part(b, ca, cb, grad)}, n.err
-	}
-	shape := tensor.Shape{n.spec.Batch, h, w, c}
-	return n.apply(op{kind: "concat", name: name, shape: shape, kernel: join, wrt: []bool{true, true}, diff: diff}, a, b)
-}
-
 // crossEntropy adds the mean softmax cross-entropy of logits (N, C), a scalar. It is skipped where there are no labels.
 func (n *Net) crossEntropy(logits *G.Node) *G.Node {
 	if n.err != nil {

@@ -97,7 +97,7 @@ func (n *Net) convBias(name string, x *G.Node, c, size, stride, pad int) *G.Node
 // fire squeezes x to few channels and expands them with two sizes of filters, side by side.
 func (n *Net) fire(name string, x *G.Node, squeeze, expand int) *G.Node {
 	x = n.convBias(name+".squeeze", x, squeeze, 1, 1, 0)
-	small := n.convBias(name+".expand1x1", x, expand, 1, 1, 0)
-	large := n.convBias(name+".expand3x3", x, expand, 3, 1, 1)
-	return n.concat(name, small, large)
+	small := n.beside(name+".expand1x1", x, expand, 1, 0)
+	large := n.beside(name+".expand3x3", x, expand, 3, 1)
+	return n.join(name, small, large)
 }

@@ -7253,6 +7253,629 @@ TEXT biasAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·biasJoinAVX2(SB), 0, $384-8
+	NO_LOCAL_POINTERS
+	STMXCSR 376(SP)
+	MOVL 376(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 368(SP)
+	LDMXCSR 368(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 320(SP), SP
+	ANDQ $~63, SP
+	CALL biasJoinAVX2body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 376(SP)
+	RET
+
+TEXT biasJoinAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x03a38e0f; WORD $0x0000 // jle 0x3b0 <biasJoin+0x3b0>
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x58ec8348 // subq $0x58, %rsp
+	LONG $0x187de2c4; WORD $0x3047 // vbroadcastss 0x30(%rdi), %ymm0
+	LONG $0x187de2c4; WORD $0x344f // vbroadcastss 0x34(%rdi), %ymm1
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	LONG $0x20578b4c // movq 0x20(%rdi), %r10
+	LONG $0x28678b4c // movq 0x28(%rdi), %r12
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	LONG $0x01678c0f; WORD $0x0000 // jl 0x1ab <biasJoin+0x1ab>
+	QUAD $0x00000000950c8d4a // leaq (,%r10,4), %rcx
+	QUAD $0x00000000a5048d4e // leaq (,%r12,4), %r8
+	LONG $0x205a8d4c // leaq 0x20(%rdx), %r11
+	LONG $0x207e8d48 // leaq 0x20(%rsi), %rdi
+	LONG $0x20588d48 // leaq 0x20(%rax), %rbx
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	LONG $0x245c894c; BYTE $0x30 // movq %r11, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	WORD $0x31eb // jmp 0xb3 <biasJoin+0xb3>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x245c0348; BYTE $0x28 // addq 0x28(%rsp), %rbx
+	LONG $0x96348d4a // leaq (%rsi,%r10,4), %rsi
+	LONG $0xa0048d4a // leaq (%rax,%r12,4), %rax
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x247c0348; BYTE $0x38 // addq 0x38(%rsp), %rdi
+	WORD $0x394d; BYTE $0xcf // cmpq %r9, %r15
+	LONG $0x02ef840f; WORD $0x0000 // je 0x3a2 <biasJoin+0x3a2>
+	LONG $0x246c8b48; BYTE $0x30 // movq 0x30(%rsp), %rbp
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x8e1c // vmovups (%rsi,%r9,4), %ymm3
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0x8949; BYTE $0xee // movq %rbp, %r14
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0xf8c18348 // addq $-0x8, %rcx
+	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x20c58348 // addq $0x20, %rbp
+	LONG $0x20c48349 // addq $0x20, %r12
+	LONG $0x5864a1c4; WORD $0x8a1c // vaddps (%rdx,%r9,4), %ymm3, %ymm3
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x117ca1c4; WORD $0x881c // vmovups %ymm3, (%rax,%r9,4)
+	LONG $0x08c18349 // addq $0x8, %r9
+	LONG $0x0ffd8349 // cmpq $0xf, %r13
+	WORD $0xc07f // jg 0xd0 <biasJoin+0xd0>
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	LONG $0xff6c8e0f; WORD $0xffff // jle 0x90 <biasJoin+0x90>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; BYTE $0x18 // vmovss (%r8), %xmm3
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0x1c11fac5; BYTE $0xbc // vmovss %xmm3, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xea7c // jl 0x130 <biasJoin+0x130>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; BYTE $0x26 // vmovss (%r14), %xmm4
+	LONG $0x04c68349 // addq $0x4, %r14
+	LONG $0x2411fac5; BYTE $0xbc // vmovss %xmm4, (%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xea7c // jl 0x160 <biasJoin+0x160>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0xbc // vmovss (%rsp,%rdi,4), %xmm3
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x117ac1c4; BYTE $0x1b // vmovss %xmm3, (%r11)
+	LONG $0x04c38349 // addq $0x4, %r11
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xea7c // jl 0x190 <biasJoin+0x190>
+	LONG $0xfffee5e9; BYTE $0xff // jmp 0x90 <biasJoin+0x90>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x01ee8e0f; WORD $0x0000 // jle 0x3a2 <biasJoin+0x3a2>
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0x014f840f; WORD $0x0000 // je 0x30d <biasJoin+0x30d>
+	QUAD $0xfffffffffffebf48; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %rdi
+	LONG $0xa01c8d4a // leaq (%rax,%r12,4), %rbx
+	QUAD $0x00000000d50c8d4a // leaq (,%r10,8), %rcx
+	LONG $0x961c8d4e // leaq (%rsi,%r10,4), %r11
+	LONG $0x03e4c149 // shlq $0x3, %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x214c; BYTE $0xcf // andq %r9, %rdi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x861c // vmovss (%rsi,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x200 <biasJoin+0x200>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x230 <biasJoin+0x230>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x841c // vmovss (%rsp,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x801c // vmovss %xmm3, (%rax,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x260 <biasJoin+0x260>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x831c // vmovss (%r11,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x841c // vmovss %xmm3, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x280 <biasJoin+0x280>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8224 // vmovss (%rdx,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8424 // vmovss %xmm4, (%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x2b0 <biasJoin+0x2b0>
+	LONG $0x1c58e4c5; BYTE $0x24 // vaddps (%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0xdb5ffcc5 // vmaxps %ymm3, %ymm0, %ymm3
+	LONG $0xdb5df4c5 // vminps %ymm3, %ymm1, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x841c // vmovss (%rsp,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x831c // vmovss %xmm3, (%rbx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc2 // cmpq %r8, %r10
+	WORD $0xec75 // jne 0x2e0 <biasJoin+0x2e0>
+	WORD $0x0148; BYTE $0xce // addq %rcx, %rsi
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x02c68349 // addq $0x2, %r14
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	WORD $0x3949; BYTE $0xfe // cmpq %rdi, %r14
+	LONG $0xfee3850f; WORD $0xffff // jne 0x1f0 <biasJoin+0x1f0>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x008b840f; WORD $0x0000 // je 0x3a2 <biasJoin+0x3a2>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x8c // vmovss %xmm2, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	WORD $0xee75 // jne 0x330 <biasJoin+0x330>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x1c11fcc5; BYTE $0x24 // vmovups %ymm3, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8c // vmovss %xmm3, (%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	WORD $0xee75 // jne 0x360 <biasJoin+0x360>
+	LONG $0x1458ecc5; BYTE $0x24 // vaddps (%rsp), %ymm2, %ymm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0xc25ffcc5 // vmaxps %ymm2, %ymm0, %ymm0
+	LONG $0xc05df4c5 // vminps %ymm0, %ymm1, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x8c // vmovss (%rsp,%rcx,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x88 // vmovss %xmm0, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3949; BYTE $0xca // cmpq %rcx, %r10
+	WORD $0xee75 // jne 0x390 <biasJoin+0x390>
+	LONG $0x58c48348 // addq $0x58, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskCutAVX2(SB), 0, $416-8
+	NO_LOCAL_POINTERS
+	STMXCSR 408(SP)
+	MOVL 408(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 400(SP)
+	LDMXCSR 400(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 320(SP), SP
+	ANDQ $~63, SP
+	CALL maskCutAVX2body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 408(SP)
+	RET
+
+TEXT maskCutAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x78ec8348 // subq $0x78, %rsp
+	LONG $0x187f8b4c // movq 0x18(%rdi), %r15
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x03378e0f; WORD $0x0000 // jle 0x352 <maskCut+0x352>
+	LONG $0x187de2c4; WORD $0x3047 // vbroadcastss 0x30(%rdi), %ymm0
+	LONG $0x28478b48 // movq 0x28(%rdi), %rax
+	WORD $0x8b4c; BYTE $0x07 // movq (%rdi), %r8
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x20678b4c // movq 0x20(%rdi), %r12
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x08fc8349 // cmpq $0x8, %r12
+	LONG $0x01078c0f; WORD $0x0000 // jl 0x14a <maskCut+0x14a>
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0x0312850f; WORD $0x0000 // jne 0x364 <maskCut+0x364>
+	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
+	LONG $0x02f5840f; WORD $0x0000 // je 0x352 <maskCut+0x352>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1210fcc5 // vmovups (%rdx), %ymm2
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0xf8c48349 // addq $-0x8, %r12
+	LONG $0x20c28348 // addq $0x20, %rdx
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x546cc1c4; BYTE $0x10 // vandps (%r8), %ymm2, %ymm2
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x1111fcc5 // vmovups %ymm2, (%rcx)
+	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	WORD $0xcc7f // jg 0x70 <maskCut+0x70>
+	LONG $0x24448d49; BYTE $0x08 // leaq 0x8(%r12), %rax
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x029f8c0f; WORD $0x0000 // jl 0x352 <maskCut+0x352>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; BYTE $0x08 // vmovss (%r8), %xmm1
+	LONG $0x04c08349 // addq $0x4, %r8
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x394c; BYTE $0xe0 // cmpq %r12, %rax
+	WORD $0xea7c // jl 0xc0 <maskCut+0xc0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1210fac5 // vmovss (%rdx), %xmm2
+	LONG $0x04c28348 // addq $0x4, %rdx
+	LONG $0x1411fac5; BYTE $0x84 // vmovss %xmm2, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x394c; BYTE $0xe0 // cmpq %r12, %rax
+	WORD $0xeb7c // jl 0xf0 <maskCut+0xf0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
+	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x0111fac5 // vmovss %xmm0, (%rcx)
+	LONG $0x04c18348 // addq $0x4, %rcx
+	WORD $0x394c; BYTE $0xe0 // cmpq %r12, %rax
+	WORD $0xeb7c // jl 0x130 <maskCut+0x130>
+	LONG $0x000208e9; BYTE $0x00 // jmp 0x352 <maskCut+0x352>
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0x01ff8e0f; WORD $0x0000 // jle 0x352 <maskCut+0x352>
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0x0154840f; WORD $0x0000 // je 0x2b1 <maskCut+0x2b1>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0xfffffffffffebe48; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %rsi
+	QUAD $0x00000000e5148d4e // leaq (,%r12,8), %r10
+	LONG $0xa11c8d4a // leaq (%rcx,%r12,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x214c; BYTE $0xfe // andq %r15, %rsi
+	QUAD $0x00000000c53c8d48 // leaq (,%rax,8), %rdi
+	LONG $0x801c8d4d // leaq (%r8,%rax,4), %r11
+	LONG $0x820c8d4c // leaq (%rdx,%rax,4), %r9
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8014 // vmovss (%r8,%rax,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x84 // vmovss %xmm2, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xed75 // jne 0x1b0 <maskCut+0x1b0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x1c10fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x84 // vmovss %xmm3, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xee75 // jne 0x1d0 <maskCut+0x1d0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
+	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	LONG $0x1410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x81 // vmovss %xmm2, (%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xee75 // jne 0x200 <maskCut+0x200>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x8314 // vmovss (%r11,%rax,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x84 // vmovss %xmm2, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xed75 // jne 0x220 <maskCut+0x220>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x811c // vmovss (%r9,%rax,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x84 // vmovss %xmm3, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xed75 // jne 0x240 <maskCut+0x240>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
+	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x83 // vmovss %xmm2, (%rbx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xee75 // jne 0x280 <maskCut+0x280>
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x014c; BYTE $0xd1 // addq %r10, %rcx
+	LONG $0x02c68349 // addq $0x2, %r14
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x3949; BYTE $0xf6 // cmpq %rsi, %r14
+	LONG $0xfeef850f; WORD $0xffff // jne 0x1a0 <maskCut+0x1a0>
+	LONG $0x01c7f641 // testb $0x1, %r15b
+	LONG $0x0097840f; WORD $0x0000 // je 0x352 <maskCut+0x352>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x800c // vmovss (%r8,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x84 // vmovss %xmm1, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xed75 // jne 0x2d0 <maskCut+0x2d0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x82 // vmovss (%rdx,%rax,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x84 // vmovss %xmm2, (%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xee75 // jne 0x300 <maskCut+0x300>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xdac2e4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm3, %ymm3
+	LONG $0xc0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm0
+	LONG $0xc054e4c5 // vandps %ymm0, %ymm3, %ymm0
+	LONG $0xc154fcc5 // vandps %ymm1, %ymm0, %ymm0
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x0410fac5; BYTE $0x84 // vmovss (%rsp,%rax,4), %xmm0
+	LONG $0x0411fac5; BYTE $0x81 // vmovss %xmm0, (%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc4 // cmpq %rax, %r12
+	WORD $0xee75 // jne 0x340 <maskCut+0x340>
+	LONG $0x78c48348 // addq $0x78, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	QUAD $0xfffffffffffeb848; WORD $0x7fff // movabsq $0x7ffffffffffffffe, %rax
+	QUAD $0x00000000e5148d4e // leaq (,%r12,8), %r10
+	LONG $0xa16c8d4a; BYTE $0x20 // leaq 0x20(%rcx,%r12,4), %rbp
+	LONG $0x20708d49 // leaq 0x20(%r8), %rsi
+	LONG $0x204a8d4c // leaq 0x20(%rdx), %r9
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x214c; BYTE $0xf8 // andq %r15, %rax
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	QUAD $0x00000000c53c8d48 // leaq (,%rax,8), %rdi
+	LONG $0x80548d4d; BYTE $0x20 // leaq 0x20(%r8,%rax,4), %r10
+	LONG $0x826c8d4c; BYTE $0x20 // leaq 0x20(%rdx,%rax,4), %r13
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
+	LONG $0x20798d48 // leaq 0x20(%rcx), %rdi
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	WORD $0x4beb // jmp 0x408 <maskCut+0x408>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0xa10c8d4a // leaq (%rcx,%r12,4), %rcx
+	LONG $0x02c38348 // addq $0x2, %rbx
+	LONG $0x245c014c; BYTE $0x30 // addq %r11, 0x30(%rsp)
+	LONG $0x80048d4d // leaq (%r8,%rax,4), %r8
+	LONG $0x82148d48 // leaq (%rdx,%rax,4), %rdx
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	WORD $0x014c; BYTE $0xd5 // addq %r10, %rbp
+	LONG $0x245c3b48; BYTE $0x58 // cmpq 0x58(%rsp), %rbx
+	LONG $0xfc4a840f; WORD $0xffff // je 0x52 <maskCut+0x52>
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	LONG $0x247c8948; BYTE $0x60 // movq %rdi, 0x60(%rsp)
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x9214 // vmovups (%rdx,%r10,4), %ymm2
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	LONG $0xf8c08348 // addq $-0x8, %rax
+	LONG $0x20c68348 // addq $0x20, %rsi
+	LONG $0x20c18349 // addq $0x20, %r9
+	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x546c81c4; WORD $0x9014 // vandps (%r8,%r10,4), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0x9114 // vmovups %ymm2, (%rcx,%r10,4)
+	LONG $0x08c28349 // addq $0x8, %r10
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0xba7f // jg 0x430 <maskCut+0x430>
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0x00968e0f; WORD $0x0000 // jle 0x516 <maskCut+0x516>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; BYTE $0x13 // vmovss (%r11), %xmm2
+	LONG $0x04c38349 // addq $0x4, %r11
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xea7c // jl 0x490 <maskCut+0x490>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1b10fac5 // vmovss (%rbx), %xmm3
+	LONG $0x04c38348 // addq $0x4, %rbx
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb7c // jl 0x4c0 <maskCut+0x4c0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
+	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x117ac1c4; BYTE $0x16 // vmovss %xmm2, (%r14)
+	LONG $0x04c68349 // addq $0x4, %r14
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xea7c // jl 0x500 <maskCut+0x500>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xa10c8d4a // leaq (%rcx,%r12,4), %rcx
+	WORD $0x8949; BYTE $0xee // movq %rbp, %r14
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x80048d4d // leaq (%r8,%rax,4), %r8
+	LONG $0x82148d48 // leaq (%rdx,%rax,4), %rdx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ca1c4; WORD $0x9214 // vmovups (%rdx,%r10,4), %ymm2
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	LONG $0xf8c78349 // addq $-0x8, %r15
+	LONG $0x20c68348 // addq $0x20, %rsi
+	LONG $0x20c38348 // addq $0x20, %rbx
+	LONG $0x20c68349 // addq $0x20, %r14
+	LONG $0xdac2f4c5; BYTE $0x01 // vcmpltps %ymm2, %ymm1, %ymm3
+	LONG $0xd0c2ecc5; BYTE $0x02 // vcmpleps %ymm0, %ymm2, %ymm2
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x546c81c4; WORD $0x9014 // vandps (%r8,%r10,4), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0x9114 // vmovups %ymm2, (%rcx,%r10,4)
+	LONG $0x08c28349 // addq $0x8, %r10
+	LONG $0x0fff8348 // cmpq $0xf, %rdi
+	WORD $0xba7f // jg 0x540 <maskCut+0x540>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x09ff8348 // cmpq $0x9, %rdi
+	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
+	LONG $0xfe268c0f; WORD $0xffff // jl 0x3c0 <maskCut+0x3c0>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; BYTE $0x13 // vmovss (%r11), %xmm2
+	LONG $0x04c38349 // addq $0x4, %r11
+	LONG $0x1411fac5; BYTE $0xb4 // vmovss %xmm2, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
+	WORD $0xea7c // jl 0x5b0 <maskCut+0x5b0>
+	LONG $0x1410fcc5; BYTE $0x24 // vmovups (%rsp), %ymm2
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; BYTE $0x19 // vmovss (%r9), %xmm3
+	LONG $0x04c18349 // addq $0x4, %r9
+	LONG $0x1c11fac5; BYTE $0xb4 // vmovss %xmm3, (%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
+	WORD $0xea7c // jl 0x5e0 <maskCut+0x5e0>
+	LONG $0x1c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm3
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xe3c2f4c5; BYTE $0x01 // vcmpltps %ymm3, %ymm1, %ymm4
+	LONG $0xd8c2e4c5; BYTE $0x02 // vcmpleps %ymm0, %ymm3, %ymm3
+	LONG $0xdb54dcc5 // vandps %ymm3, %ymm4, %ymm3
+	LONG $0xd254e4c5 // vandps %ymm2, %ymm3, %ymm2
+	LONG $0x1411fcc5; BYTE $0x24 // vmovups %ymm2, (%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb4 // vmovss (%rsp,%rsi,4), %xmm2
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x1011fac5 // vmovss %xmm2, (%rax)
+	LONG $0x04c08348 // addq $0x4, %rax
+	WORD $0x394c; BYTE $0xfe // cmpq %r15, %rsi
+	WORD $0xeb7c // jl 0x620 <maskCut+0x620>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0xfffd81e9; BYTE $0xff // jmp 0x3c0 <maskCut+0x3c0>
+	MOVQ R12, SP
+	RET
+
 TEXT ·normSumsAVX2(SB), 0, $464-8
 	NO_LOCAL_POINTERS
 	STMXCSR 456(SP)

@@ -10516,6 +10516,538 @@ TEXT biasAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
+TEXT ·biasJoinAVX512(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	STMXCSR 296(SP)
+	MOVL 296(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 288(SP)
+	LDMXCSR 288(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL biasJoinAVX512body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 296(SP)
+	RET
+
+TEXT biasJoinAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0x18578b4c // movq 0x18(%rdi), %r10
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x02e88e0f; WORD $0x0000 // jle 0x2ff <biasJoin+0x2ff>
+	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
+	LONG $0x487df262; WORD $0x4f18; BYTE $0x0d // vbroadcastss 0x34(%rdi), %zmm1
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	LONG $0x00998c0f; WORD $0x0000 // jl 0xdb <biasJoin+0xdb>
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	LONG $0x02c1850f; WORD $0x0000 // jne 0x30d <biasJoin+0x30d>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0x02a9840f; WORD $0x0000 // je 0x2ff <biasJoin+0x2ff>
+	LONG $0x10488d48 // leaq 0x10(%rax), %rcx
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x3e // vmovups (%rsi,%rdi), %zmm2
+	LONG $0xf0c18348 // addq $-0x10, %rcx
+	WORD $0xc083; BYTE $0xf0 // addl $-0x10, %eax
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x3a // vaddps (%rdx,%rdi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x38 // vmovups %zmm2, (%r8,%rdi)
+	LONG $0x40c78348 // addq $0x40, %rdi
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0xce7f // jg 0x60 <biasJoin+0x60>
+	LONG $0x11f98348 // cmpq $0x11, %rcx
+	LONG $0x02638c0f; WORD $0x0000 // jl 0x2ff <biasJoin+0x2ff>
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x3e // vmovups (%rsi,%rdi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x3a // vmovups (%rdx,%rdi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xc25f // vmaxps %zmm2, %zmm0, %zmm0
+	LONG $0x4874f162; WORD $0xc05d // vminps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x38 // vmovups %zmm0, (%r8,%rdi) {%k1}
+	LONG $0x000224e9; BYTE $0x00 // jmp 0x2ff <biasJoin+0x2ff>
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0xe7d3 // shll %cl, %edi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x02128e0f; WORD $0x0000 // jle 0x2ff <biasJoin+0x2ff>
+	WORD $0xd7f7 // notl %edi
+	WORD $0x8944; BYTE $0xd1 // movl %r10d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	LONG $0x01b2820f; WORD $0x0000 // jb 0x2b5 <biasJoin+0x2b5>
+	QUAD $0x00000000851c8d48 // leaq (,%rax,4), %rbx
+	QUAD $0x000000008d348d4e // leaq (,%r9,4), %r14
+	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	WORD $0x2149; BYTE $0xfa // andq %rdi, %r10
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	LONG $0x1b3c8d4c // leaq (%rbx,%rbx), %r15
+	LONG $0x362c8d4b // leaq (%r14,%r14), %rbp
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	QUAD $0x001d5410c97cd162 // vmovups (%r13,%rbx), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x34 // vmovups %zmm2, (%r12,%r14) {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x014c; BYTE $0xfe // addq %r15, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x0149; BYTE $0xe8 // addq %rbp, %r8
+	LONG $0xf8c28349 // addq $-0x8, %r10
+	LONG $0xfe97850f; WORD $0xffff // jne 0x140 <biasJoin+0x140>
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4574 // je 0x2ff <biasJoin+0x2ff>
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0xd175 // jne 0x2d0 <biasJoin+0x2d0>
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
+	LONG $0x88348d4f // leaq (%r8,%r9,4), %r14
+	QUAD $0x00000000c51c8d48 // leaq (,%rax,8), %rbx
+	LONG $0x863c8d4c // leaq (%rsi,%rax,4), %r15
+	LONG $0x10588d4c // leaq 0x10(%rax), %r11
+	LONG $0x03e1c149 // shlq $0x3, %r9
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x06cf8348 // orq $0x6, %rdi
+	WORD $0x214c; BYTE $0xd7 // andq %r10, %rdi
+	WORD $0x1eeb // jmp 0x359 <biasJoin+0x359>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	LONG $0x02c48349 // addq $0x2, %r12
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x3949; BYTE $0xfc // cmpq %rdi, %r12
+	LONG $0xfcf3840f; WORD $0xffff // je 0x4c <biasJoin+0x4c>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x1410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm2
+	LONG $0xf0c58348 // addq $-0x10, %rbp
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x2a // vaddps (%rdx,%r13), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x28 // vmovups %zmm2, (%r8,%r13)
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x1ffd8348 // cmpq $0x1f, %rbp
+	WORD $0xce7f // jg 0x370 <biasJoin+0x370>
+	LONG $0x10fd8348 // cmpq $0x10, %rbp
+	WORD $0x347e // jle 0x3dc <biasJoin+0x3dc>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97cb162; WORD $0x1410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm2 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%r13), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x28 // vmovups %zmm2, (%r8,%r13) {%k1}
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0x894c; BYTE $0xdd // movq %r11, %rbp
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487c9162; WORD $0x1410; BYTE $0x2f // vmovups (%r15,%r13), %zmm2
+	LONG $0xf0c58348 // addq $-0x10, %rbp
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x2a // vaddps (%rdx,%r13), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x2e // vmovups %zmm2, (%r14,%r13)
+	LONG $0x40c58349 // addq $0x40, %r13
+	LONG $0x1ffd8348 // cmpq $0x1f, %rbp
+	WORD $0xce7f // jg 0x3f0 <biasJoin+0x3f0>
+	LONG $0x11fd8348 // cmpq $0x11, %rbp
+	LONG $0xff148c0f; WORD $0xffff // jl 0x340 <biasJoin+0x340>
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0x2f // vmovups (%r15,%r13), %zmm2 {%k1} {z}
+	LONG $0xc97cb162; WORD $0x1c10; BYTE $0x2a // vmovups (%rdx,%r13), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0xd25f // vmaxps %zmm2, %zmm0, %zmm2
+	LONG $0x4874f162; WORD $0xd25d // vminps %zmm2, %zmm1, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x2e // vmovups %zmm2, (%r14,%r13) {%k1}
+	LONG $0xfffedbe9; BYTE $0xff // jmp 0x340 <biasJoin+0x340>
+	MOVQ R12, SP
+	RET
+
+TEXT ·maskCutAVX512(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	STMXCSR 296(SP)
+	MOVL 296(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 288(SP)
+	LDMXCSR 288(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL maskCutAVX512body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 296(SP)
+	RET
+
+TEXT maskCutAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	BYTE $0x50 // pushq %rax
+	LONG $0x184f8b4c // movq 0x18(%rdi), %r9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x032b8e0f; WORD $0x0000 // jle 0x343 <maskCut+0x343>
+	LONG $0x487df262; WORD $0x4718; BYTE $0x0c // vbroadcastss 0x30(%rdi), %zmm0
+	WORD $0x8b48; BYTE $0x17 // movq (%rdi), %rdx
+	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
+	LONG $0x10478b4c // movq 0x10(%rdi), %r8
+	LONG $0x20478b48 // movq 0x20(%rdi), %rax
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	LONG $0x00a78c0f; WORD $0x0000 // jl 0xe3 <maskCut+0xe3>
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0x030f850f; WORD $0x0000 // jne 0x355 <maskCut+0x355>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x02f3840f; WORD $0x0000 // je 0x343 <maskCut+0x343>
+	LONG $0x10488d48 // leaq 0x10(%rax), %rcx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x3e // vmovups (%rsi,%rdi), %zmm2
+	LONG $0xf0c18348 // addq $-0x10, %rcx
+	WORD $0xc083; BYTE $0xf0 // addl $-0x10, %eax
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x3a // vmovups (%rdx,%rdi), %zmm2 {%k1} {z}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x38 // vmovups %zmm2, (%r8,%rdi)
+	LONG $0x40c78348 // addq $0x40, %rdi
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	WORD $0xcc7f // jg 0x60 <maskCut+0x60>
+	LONG $0x11f98348 // cmpq $0x11, %rcx
+	LONG $0x02a58c0f; WORD $0x0000 // jl 0x343 <maskCut+0x343>
+	LONG $0xffffb941; WORD $0xffff // movl $0xffffffff, %r9d
+	WORD $0xc189 // movl %eax, %ecx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0xd341; BYTE $0xe1 // shll %cl, %r9d
+	WORD $0xf741; BYTE $0xd1 // notl %r9d
+	LONG $0x927bc1c4; BYTE $0xc9 // kmovd %r9d, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x3e // vmovups (%rsi,%rdi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x0c10; BYTE $0x3a // vmovups (%rdx,%rdi), %zmm1 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm2, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xc128 // vmovaps %zmm1, %zmm0 {%k2} {z}
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x38 // vmovups %zmm0, (%r8,%rdi) {%k1}
+	LONG $0x000260e9; BYTE $0x00 // jmp 0x343 <maskCut+0x343>
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0xe7d3 // shll %cl, %edi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x024e8e0f; WORD $0x0000 // jle 0x343 <maskCut+0x343>
+	WORD $0xd7f7 // notl %edi
+	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x01f1820f; WORD $0x0000 // jb 0x2fc <maskCut+0x2fc>
+	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
+	QUAD $0x00000000951c8d4a // leaq (,%r10,4), %rbx
+	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x2149; BYTE $0xf9 // andq %rdi, %r9
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	LONG $0x243c8948 // movq %rdi, (%rsp)
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	LONG $0x1b2c8d48 // leaq (%rbx,%rbx), %rbp
+	LONG $0x361c8d4f // leaq (%r14,%r14), %r11
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1210 // vmovups (%rdx), %zmm2 {%k1} {z}
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	LONG $0x1a148d48 // leaq (%rdx,%rbx), %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x1c // vmovups (%r12,%rbx), %zmm3 {%k1} {z}
+	QUAD $0x001d5410c97cd162 // vmovups (%r13,%rbx), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x37 // vmovups %zmm2, (%r15,%r14) {%k1}
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x33 // vmovups (%rbx,%rsi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x13 // vmovups (%rbx,%rdx), %zmm2 {%k1} {z}
+	WORD $0x0148; BYTE $0xea // addq %rbp, %rdx
+	WORD $0x0148; BYTE $0xee // addq %rbp, %rsi
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%r14,%r8) {%k1}
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0xfe67850f; WORD $0xffff // jne 0x150 <maskCut+0x150>
+	LONG $0x243c034c // addq (%rsp), %r15
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4274 // je 0x343 <maskCut+0x343>
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0xff31 // xorl %edi, %edi
+	BYTE $0x90 // nop
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x3e // vmovups (%rsi,%rdi), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x3a // vmovups (%rdx,%rdi), %zmm2 {%k1} {z}
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0xcd75 // jne 0x310 <maskCut+0x310>
+	LONG $0x08c48348 // addq $0x8, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
+	QUAD $0x00000000d51c8d4a // leaq (,%r10,8), %rbx
+	LONG $0x92248d4e // leaq (%rdx,%r10,4), %r12
+	QUAD $0x00000000c5348d4c // leaq (,%rax,8), %r14
+	LONG $0x803c8d4d // leaq (%r8,%rax,4), %r15
+	LONG $0x96148d4e // leaq (%rsi,%r10,4), %r10
+	LONG $0x10788d48 // leaq 0x10(%rax), %rdi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x06c98348 // orq $0x6, %rcx
+	WORD $0x214c; BYTE $0xc9 // andq %r9, %rcx
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	WORD $0x2deb // jmp 0x3c0 <maskCut+0x3c0>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	LONG $0x02c58349 // addq $0x2, %r13
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	LONG $0x242c3b4c // cmpq (%rsp), %r13
+	LONG $0xfc86840f; WORD $0xffff // je 0x46 <maskCut+0x46>
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x1410; BYTE $0x2e // vmovups (%rsi,%rbp), %zmm2
+	LONG $0xf0c38349 // addq $-0x10, %r11
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm2 {%k1} {z}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x28 // vmovups %zmm2, (%r8,%rbp)
+	LONG $0x40c58348 // addq $0x40, %rbp
+	LONG $0x1ffb8349 // cmpq $0x1f, %r11
+	WORD $0xcc7f // jg 0x3d0 <maskCut+0x3d0>
+	LONG $0x10fb8349 // cmpq $0x10, %r11
+	WORD $0x3a7e // jle 0x444 <maskCut+0x444>
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	LONG $0xc97cf162; WORD $0x1c10; BYTE $0x2e // vmovups (%rsi,%rbp), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1410; BYTE $0x2a // vmovups (%rdx,%rbp), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x28 // vmovups %zmm2, (%r8,%rbp) {%k1}
+	WORD $0xed31 // xorl %ebp, %ebp
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x1410; BYTE $0x2a // vmovups (%r10,%rbp), %zmm2
+	LONG $0xf0c38349 // addq $-0x10, %r11
+	WORD $0xc183; BYTE $0xf0 // addl $-0x10, %ecx
+	LONG $0x4874f162; WORD $0xcac2; BYTE $0x01 // vcmpltps %zmm2, %zmm1, %k1
+	LONG $0x496cf162; WORD $0xc8c2; BYTE $0x02 // vcmpleps %zmm0, %zmm2, %k1 {%k1}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x2c // vmovups (%r12,%rbp), %zmm2 {%k1} {z}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x2f // vmovups %zmm2, (%r15,%rbp)
+	LONG $0x40c58348 // addq $0x40, %rbp
+	LONG $0x1ffb8349 // cmpq $0x1f, %r11
+	WORD $0xcc7f // jg 0x450 <maskCut+0x450>
+	LONG $0x11fb8349 // cmpq $0x11, %r11
+	LONG $0xff128c0f; WORD $0xffff // jl 0x3a0 <maskCut+0x3a0>
+	LONG $0xffffbb41; WORD $0xffff // movl $0xffffffff, %r11d
+	WORD $0xd341; BYTE $0xe3 // shll %cl, %r11d
+	WORD $0xf741; BYTE $0xd3 // notl %r11d
+	LONG $0x927bc1c4; BYTE $0xcb // kmovd %r11d, %k1
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x2a // vmovups (%r10,%rbp), %zmm3 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x2c // vmovups (%r12,%rbp), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xd3c2; BYTE $0x01 // vcmpltps %zmm3, %zmm1, %k2
+	LONG $0x4a64f162; WORD $0xd0c2; BYTE $0x02 // vcmpleps %zmm0, %zmm3, %k2 {%k2}
+	LONG $0xca7cf162; WORD $0xd228 // vmovaps %zmm2, %zmm2 {%k2} {z}
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x2f // vmovups %zmm2, (%r15,%rbp) {%k1}
+	LONG $0xfffed3e9; BYTE $0xff // jmp 0x3a0 <maskCut+0x3a0>
+	MOVQ R12, SP
+	RET
+
 TEXT ·normSumsAVX512(SB), 0, $384-8
 	NO_LOCAL_POINTERS
 	STMXCSR 376(SP)

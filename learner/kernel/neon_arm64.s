@@ -10249,6 +10249,297 @@ TEXT biasNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
+TEXT ·biasJoinNEON(SB), 0, $320-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $256, R19, R20
+	MOVD R20, RSP
+	CALL biasJoinNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT biasJoinNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd10103ff // sub sp, sp,
+	WORD $0xf9000bf7 // str x23, [sp,
+	WORD $0xa90257f6 // stp x22, x21, [sp,
+	WORD $0xa9034ff4 // stp x20, x19, [sp,
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000f2b // b.lt 0x1fc <biasJoin+0x1fc>
+	WORD $0xa9402809 // ldp x9, x10, [x0]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0xa942340c // ldp x12, x13, [x0,
+	WORD $0x9100c00e // add x14, x0,
+	WORD $0x9100d00f // add x15, x0,
+	WORD $0x4d40c9c0 // ld1r { v0.4s }, [x14]
+	WORD $0xf100119f // cmp x12,
+	WORD $0x4d40c9e1 // ld1r { v1.4s }, [x15]
+	WORD $0x5400090b // b.lt 0x15c <biasJoin+0x15c>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0x9100412f // add x15, x9,
+	WORD $0xd37ef590 // lsl x16, x12,
+	WORD $0x91004151 // add x17, x10,
+	WORD $0x91004160 // add x0, x11,
+	WORD $0xd37ef5a1 // lsl x1, x13,
+	WORD $0x910003e2 // mov x2, sp
+	WORD $0x14000008 // b 0x7c <biasJoin+0x7c>
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0c0929 // add x9, x9, x12, lsl
+	WORD $0x8b0d096b // add x11, x11, x13, lsl
+	WORD $0x8b1001ef // add x15, x15, x16
+	WORD $0x8b010000 // add x0, x0, x1
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0x54000c20 // b.eq 0x1fc <biasJoin+0x1fc>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xaa0003f4 // mov x20, x0
+	WORD $0xaa1103f5 // mov x21, x17
+	WORD $0xaa0f03f3 // mov x19, x15
+	WORD $0xaa0c03e3 // mov x3, x12
+	WORD $0xd37ef4f7 // lsl x23, x7,
+	WORD $0x3cf76922 // ldr q2, [x9, x23]
+	WORD $0x3cf76943 // ldr q3, [x10, x23]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
+	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0xaa0303f6 // mov x22, x3
+	WORD $0xaa1303e6 // mov x6, x19
+	WORD $0xaa1503e5 // mov x5, x21
+	WORD $0xaa1403e4 // mov x4, x20
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x910010e7 // add x7, x7,
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x3cb76962 // str q2, [x11, x23]
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x91004294 // add x20, x20,
+	WORD $0xf1001edf // cmp x22,
+	WORD $0x54fffdac // b.gt 0x90 <biasJoin+0x90>
+	WORD $0xf10012df // cmp x22,
+	WORD $0x54fffbed // b.le 0x60 <biasJoin+0x60>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc4044c2 // ldr s2, [x6],
+	WORD $0xbc277842 // str s2, [x2, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb0300ff // cmp x7, x3
+	WORD $0x54ffff8b // b.lt 0xf0 <biasJoin+0xf0>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc4044a3 // ldr s3, [x5],
+	WORD $0xbc267843 // str s3, [x2, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0300df // cmp x6, x3
+	WORD $0x54ffff8b // b.lt 0x110 <biasJoin+0x110>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
+	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xbc657842 // ldr s2, [x2, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0300bf // cmp x5, x3
+	WORD $0xbc004482 // str s2, [x4],
+	WORD $0x54ffff8b // b.lt 0x144 <biasJoin+0x144>
+	WORD $0x17ffffc2 // b 0x60 <biasJoin+0x60>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540004eb // b.lt 0x1fc <biasJoin+0x1fc>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef58f // lsl x15, x12,
+	WORD $0xd37ef5ad // lsl x13, x13,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xbc717922 // ldr s2, [x9, x17, lsl
+	WORD $0xbc317a02 // str s2, [x16, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x180 <biasJoin+0x180>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc717943 // ldr s3, [x10, x17, lsl
+	WORD $0xbc317a03 // str s3, [x16, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x1a0 <biasJoin+0x1a0>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x3dc003e3 // ldr q3, [sp]
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x6ea2e403 // fcmgt v3.4s, v0.4s, v2.4s
+	WORD $0x6ea31c02 // bit v2.16b, v0.16b, v3.16b
+	WORD $0x6ea1e443 // fcmgt v3.4s, v2.4s, v1.4s
+	WORD $0x6ea31c22 // bit v2.16b, v1.16b, v3.16b
+	WORD $0x3d8003e2 // str q2, [sp]
+	WORD $0xbc717a02 // ldr s2, [x16, x17, lsl
+	WORD $0xbc317962 // str s2, [x11, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x1d4 <biasJoin+0x1d4>
+	WORD $0x910005ce // add x14, x14,
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0x8b0d016b // add x11, x11, x13
+	WORD $0xeb0801df // cmp x14, x8
+	WORD $0x54fffbe1 // b.ne 0x174 <biasJoin+0x174>
+	WORD $0xa9434ff4 // ldp x20, x19, [sp,
+	WORD $0xa94257f6 // ldp x22, x21, [sp,
+	WORD $0xf9400bf7 // ldr x23, [sp,
+	WORD $0x910103ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·maskCutNEON(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL maskCutNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT maskCutNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xd100c3ff // sub sp, sp,
+	WORD $0xa90157f6 // stp x22, x21, [sp,
+	WORD $0xa9024ff4 // stp x20, x19, [sp,
+	WORD $0xf9400c08 // ldr x8, [x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000f4b // b.lt 0x1fc <maskCut+0x1fc>
+	WORD $0xa9402809 // ldp x9, x10, [x0]
+	WORD $0xf940080b // ldr x11, [x0,
+	WORD $0xa9423c0c // ldp x12, x15, [x0,
+	WORD $0x9100c00d // add x13, x0,
+	WORD $0xf100119f // cmp x12,
+	WORD $0x4d40c9a0 // ld1r { v0.4s }, [x13]
+	WORD $0x5400094b // b.lt 0x158 <maskCut+0x158>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x9100412e // add x14, x9,
+	WORD $0xd37ef5ef // lsl x15, x15,
+	WORD $0x91004150 // add x16, x10,
+	WORD $0x91004171 // add x17, x11,
+	WORD $0xd37ef580 // lsl x0, x12,
+	WORD $0x910003e1 // mov x1, sp
+	WORD $0x1400000a // b 0x78 <maskCut+0x78>
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0x8b0f014a // add x10, x10, x15
+	WORD $0x8b0c096b // add x11, x11, x12, lsl
+	WORD $0x8b0f01ce // add x14, x14, x15
+	WORD $0x8b0f0210 // add x16, x16, x15
+	WORD $0x8b000231 // add x17, x17, x0
+	WORD $0xeb0801bf // cmp x13, x8
+	WORD $0x54000c40 // b.eq 0x1fc <maskCut+0x1fc>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xaa1103e7 // mov x7, x17
+	WORD $0xaa1003f4 // mov x20, x16
+	WORD $0xaa0e03f3 // mov x19, x14
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0xd503201f // nop
+	WORD $0xd37ef4d6 // lsl x22, x6,
+	WORD $0x3cf66941 // ldr q1, [x10, x22]
+	WORD $0x4ea0c822 // fcmgt v2.4s, v1.4s,
+	WORD $0x6e21e401 // fcmge v1.4s, v0.4s, v1.4s
+	WORD $0x3cf66923 // ldr q3, [x9, x22]
+	WORD $0xaa0203f5 // mov x21, x2
+	WORD $0xaa1303e5 // mov x5, x19
+	WORD $0xaa1403e4 // mov x4, x20
+	WORD $0x4e211c41 // and v1.16b, v2.16b, v1.16b
+	WORD $0xaa0703e3 // mov x3, x7
+	WORD $0x910010c6 // add x6, x6,
+	WORD $0x4e211c61 // and v1.16b, v3.16b, v1.16b
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x91004273 // add x19, x19,
+	WORD $0x3cb66961 // str q1, [x11, x22]
+	WORD $0x91004294 // add x20, x20,
+	WORD $0x910040e7 // add x7, x7,
+	WORD $0xf1001ebf // cmp x21,
+	WORD $0x54fffdcc // b.gt 0x90 <maskCut+0x90>
+	WORD $0xf10012bf // cmp x21,
+	WORD $0x54fffbad // b.le 0x54 <maskCut+0x54>
+	WORD $0xaa1f03e6 // mov x6, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xbc4044a1 // ldr s1, [x5],
+	WORD $0xbc267821 // str s1, [x1, x6, lsl
+	WORD $0x910004c6 // add x6, x6,
+	WORD $0xeb0200df // cmp x6, x2
+	WORD $0x54ffff8b // b.lt 0xf0 <maskCut+0xf0>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc404482 // ldr s2, [x4],
+	WORD $0xbc257822 // str s2, [x1, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb0200bf // cmp x5, x2
+	WORD $0x54ffff8b // b.lt 0x110 <maskCut+0x110>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
+	WORD $0x6e22e402 // fcmge v2.4s, v0.4s, v2.4s
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xbc647821 // ldr s1, [x1, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0xeb02009f // cmp x4, x2
+	WORD $0xbc004461 // str s1, [x3],
+	WORD $0x54ffff8b // b.lt 0x140 <maskCut+0x140>
+	WORD $0x17ffffc0 // b 0x54 <maskCut+0x54>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400050b // b.lt 0x1fc <maskCut+0x1fc>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef5ee // lsl x14, x15,
+	WORD $0xd37ef58f // lsl x15, x12,
+	WORD $0x910003f0 // mov x16, sp
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc717921 // ldr s1, [x9, x17, lsl
+	WORD $0xbc317a01 // str s1, [x16, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x180 <maskCut+0x180>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xbc717942 // ldr s2, [x10, x17, lsl
+	WORD $0xbc317a02 // str s2, [x16, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x1a0 <maskCut+0x1a0>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x3dc003e2 // ldr q2, [sp]
+	WORD $0x4ea0c843 // fcmgt v3.4s, v2.4s,
+	WORD $0x6e22e402 // fcmge v2.4s, v0.4s, v2.4s
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x3d8003e1 // str q1, [sp]
+	WORD $0xbc717a01 // ldr s1, [x16, x17, lsl
+	WORD $0xbc317961 // str s1, [x11, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11019f // cmp x12, x17
+	WORD $0x54ffff81 // b.ne 0x1d0 <maskCut+0x1d0>
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0f016b // add x11, x11, x15
+	WORD $0xeb0801bf // cmp x13, x8
+	WORD $0x54fffbc1 // b.ne 0x170 <maskCut+0x170>
+	WORD $0xa9424ff4 // ldp x20, x19, [sp,
+	WORD $0xa94157f6 // ldp x22, x21, [sp,
+	WORD $0x9100c3ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
 TEXT ·normSumsNEON(SB), 0, $464-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0

@@ -213,5 +213,29 @@ func Mask(dz, dy, y []float32, act Clamp) {
 	}
 }
 
+// BiasJoin writes clamp(x + b) for the rows [r0, r1) beside other channels: x is (rows, c), b (c), and y (rows, stride), of
+// which the columns from from on are written.
+func BiasJoin(y, x, b []float32, c, from, stride int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		biasJoinSIMD(s, y, x, b, c, from, stride, act, r0, r1)
+		return
+	}
+	for r := r0; r < r1; r++ {
+		Bias(y[r*stride+from:][:c], x[r*c:][:c], b, c, act, 0, 1)
+	}
+}
+
+// MaskCut writes what Mask does for the rows [r0, r1) of c columns among others, from from on: dy and y are (rows, stride),
+// dz is (rows, c).
+func MaskCut(dz, dy, y []float32, c, from, stride int, act Clamp, r0, r1 int) {
+	if s := active(); s != generic {
+		maskCutSIMD(s, dz, dy, y, c, from, stride, act, r0, r1)
+		return
+	}
+	for r := r0; r < r1; r++ {
+		Mask(dz[r*c:][:c], dy[r*stride+from:][:c], y[r*stride+from:][:c], act)
+	}
+}
+
 // Columns writes the sum of each channel over the rows [r0, r1) of x, (rows, c).
 func Columns(sum, x []float32, c, r0, r1 int) { columnSums(sum, x, c, r0, r1) }

@@ -11,6 +11,18 @@ type (
 		n, c, limited            int
 		lo, hi                   float32
 	}
+	// biasJoinArgs is struct biasJoin of csrc/norm.c.
+	biasJoinArgs struct {
+		x, b, y         *float32
+		rows, c, stride int
+		lo, hi          float32
+	}
+	// maskCutArgs is struct maskCut of csrc/norm.c.
+	maskCutArgs struct {
+		dy, y, dz       *float32
+		rows, c, stride int
+		top             float32
+	}
 	biasArgs struct {
 		x, b, y *float32
 		n, c    int
@@ -202,5 +214,40 @@ func biasSIMD(s set, y, x, b []float32, c int, act Clamp, r0, r1 int) {
 	for at := 0; at < len(x); at += args.n {
 		args.x, args.y, args.n = &x[at], &y[at], min(len(x)-at, callPeriod(p))
 		s.bias(&args)
+	}
+}
+
+func biasJoinSIMD(s set, y, x, b []float32, c, from, stride int, act Clamp, r0, r1 int) {
+	if r0 >= r1 || c == 0 {
+		return
+	}
+	args := biasJoinArgs{b: &b[:c][0], c: c, stride: stride}
+	args.lo, args.hi = act.limits()
+	_, _ = x[r1*c-1], y[(r1-1)*stride+from+c-1] // vector code checks nothing
+	step := max(callLen/c, 1)
+	for r := r0; r < r1; r += step {
+		args.x, args.y, args.rows = &x[r*c], &y[r*stride+from], min(r1-r, step)
+		s.biasJoin(&args)
+	}
+}
+
+func maskCutSIMD(s set, dz, dy, y []float32, c, from, stride int, act Clamp, r0, r1 int) {
+	if r0 >= r1 || c == 0 {
+		return
+	}
+	top, gated := act.top()
+	if gated == 0 {
+		for r := r0; r < r1; r++ {
+			copy(dz[r*c:][:c], dy[r*stride+from:])
+		}
+		return
+	}
+	args := maskCutArgs{c: c, stride: stride, top: top}
+	last := (r1-1)*stride + from + c - 1
+	_, _, _ = dz[r1*c-1], dy[last], y[last]
+	step := max(callLen/c, 1)
+	for r := r0; r < r1; r += step {
+		args.dy, args.y, args.dz, args.rows = &dy[r*stride+from], &y[r*stride+from], &dz[r*c], min(r1-r, step)
+		s.maskCut(&args)
 	}
 }

@@ -110,6 +110,40 @@ func (s set) bias(args *biasArgs) {
 }
 
 //go:noescape
+func biasJoinAVX512(args *biasJoinArgs)
+
+//go:noescape
+func biasJoinAVX2(args *biasJoinArgs)
+
+func (s set) biasJoin(args *biasJoinArgs) {
+	switch s {
+	case avx512:
+		biasJoinAVX512(args)
+	case avx2:
+		biasJoinAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maskCutAVX512(args *maskCutArgs)
+
+//go:noescape
+func maskCutAVX2(args *maskCutArgs)
+
+func (s set) maskCut(args *maskCutArgs) {
+	switch s {
+	case avx512:
+		maskCutAVX512(args)
+	case avx2:
+		maskCutAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func normSumsAVX512(args *normSumsArgs)
 
 //go:noescape

@@ -80,6 +80,30 @@ func (s set) bias(args *biasArgs) {
 }
 
 //go:noescape
+func biasJoinNEON(args *biasJoinArgs)
+
+func (s set) biasJoin(args *biasJoinArgs) {
+	switch s {
+	case neon:
+		biasJoinNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func maskCutNEON(args *maskCutArgs)
+
+func (s set) maskCut(args *maskCutArgs) {
+	switch s {
+	case neon:
+		maskCutNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func normSumsNEON(args *normSumsArgs)
 
 func (s set) normSums(args *normSumsArgs) {

@@ -19,6 +19,10 @@ func (s set) normalize(*normalizeArgs) { panic(noVectors) }
 
 func (s set) bias(*biasArgs) { panic(noVectors) }
 
+func (s set) biasJoin(*biasJoinArgs) { panic(noVectors) }
+
+func (s set) maskCut(*maskCutArgs) { panic(noVectors) }
+
 func (s set) normSums(*normSumsArgs) { panic(noVectors) }
 
 func (s set) normDX(*normDXArgs) { panic(noVectors) }

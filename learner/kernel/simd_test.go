@@ -127,6 +127,12 @@ func TestNormKernels(t *testing.T) {
 				Normalize(x, x, nil, m.floats(c), m.floats(c), c, act, r0, r1)
 			})
 			compared(t, 6, 0, "bias "+what, func(m *memory) { Bias(m.floats(n), m.floats(n), m.floats(c), c, act, r0, r1) })
+			compared(t, 9, 0, "bias beside others "+what, func(m *memory) {
+				BiasJoin(m.floats(rows*(c+5)), m.floats(n), m.floats(c), c, 3, c+5, act, r0, r1)
+			})
+			compared(t, 10, 0, "mask among others "+what, func(m *memory) {
+				MaskCut(m.floats(n), m.floats(rows*(c+5)), m.floats(rows*(c+5)), c, 3, c+5, act, r0, r1)
+			})
 			compared(t, 7, 2e-6, "norm sums "+what, func(m *memory) {
 				NormSums(m.floats(2*c), m.floats(n), m.floats(n), m.floats(c), m.floats(c), m.floats(c), c, act, r0, r1)
 			})

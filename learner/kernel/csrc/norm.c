@@ -42,6 +42,43 @@ void bias(const struct bias *args) {
 	PERIODS(g, BIAS)
 }
 
+// Rows of c floats beside others: those of y, dy are stride apart, those of x, dz are adjacent.
+struct biasJoin {
+	const float *x, *b;
+	float *y;
+	word rows, c, stride;
+	float lo, hi;
+};
+
+void biasJoin(const struct biasJoin *args) {
+	OWN(biasJoin);
+	const vec lo = g->lo, hi = g->hi;
+	const float *x = g->x;
+	float *y = g->y;
+	for (word r = 0; r < g->rows; r++, x += g->c, y += g->stride) {
+#define JOIN(i, some, all) put(y + i, limited(get(x + i, some, all) + get(g->b + i, some, all), lo, hi), some, all)
+		VECTORS(g->c, JOIN);
+	}
+}
+
+struct maskCut {
+	const float *dy, *y;
+	float *dz;
+	word rows, c, stride;
+	float top;
+};
+
+void maskCut(const struct maskCut *args) {
+	OWN(maskCut);
+	const vec top = g->top;
+	const float *dy = g->dy, *y = g->y;
+	float *dz = g->dz;
+	for (word r = 0; r < g->rows; r++, dy += g->stride, y += g->stride, dz += g->c) {
+#define CUT(i, some, all) put(dz + i, passed(get(dy + i, some, all), get(y + i, some, all), top), some, all)
+		VECTORS(g->c, CUT);
+	}
+}
+
 struct normSums {
 	const float *dy, *x, *mean, *scale, *shift;
 	float *product, *sum;
