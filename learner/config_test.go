@@ -26,6 +26,8 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{"batch", func(c *Config) { c.Batch = 0 }},
 		{"threads", func(c *Config) { c.Threads = -1 }},
 		{"init", func(c *Config) { c.Init = "zeros" }},
+		{"init_scale", func(c *Config) { c.InitScale = 0 }},
+		{"init_scale", func(c *Config) { c.InitScale = nan }},
 		{"sgd.rate", func(c *Config) { c.Optimizer.Rate = 0 }},
 		{"sgd.rate", func(c *Config) { c.Optimizer.Rate = math.Inf(1) }},
 		{"sgd.momentum", func(c *Config) { c.Optimizer.Momentum = 1 }},

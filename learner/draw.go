@@ -14,6 +14,11 @@ import (
 // the outputs in MobileNetV2, whose filters thereby begin small. Batch norm hides their size from the next layer, but the
 // smaller a filter is the further a step turns it, and a model drawn by inputs learns slower at the same rate. Under he
 // the classifier begins near zero, too: large first logits cost the first hundred steps.
+//
+// Config.InitScale makes the filters before batch norm smaller or larger. What they compute stays, but a step of rate r
+// turns filters of scale s as far as one of rate r/s² would turn those of scale 1 [van Laarhoven 2017, arXiv 1706.05350],
+// and moves scales, biases and the classifier by r: a small s with a small rate keeps the classifier, whose steps a small
+// batch makes noisy, from undoing between two averages what the filters learn.
 func (l *Learner) draw(seed uint64) {
 	for i, t := range l.net.Params {
 		values := l.params[t.Offset:][:t.Len()]
@@ -28,8 +33,12 @@ func (l *Learner) draw(seed uint64) {
 				fan = float64(out)
 			}
 			limit := math.Sqrt(6 / fan)
-			if l.cfg.Init == "he" && strings.HasPrefix(t.Name, "classifier.") {
+			classifier := strings.HasPrefix(t.Name, "classifier.")
+			if classifier && l.cfg.Init == "he" {
 				limit = 0.01 * math.Sqrt(3)
+			}
+			if !classifier && len(l.running) > 0 {
+				limit *= l.cfg.InitScale
 			}
 			uniform(values, limit, rand.New(rand.NewPCG(seed, uint64(i))))
 		case graph.Scale:

@@ -8,10 +8,11 @@ import (
 
 // What the nets and their buffers are made for. A step's memory grows with batch · input², so both have an end.
 const (
-	minWidth, maxWidth = 0.1, 4.0 // beyond, every layer is at its least width, or no longer fits a small machine
-	minInput, maxInput = 32, 512  // both nets halve the side five times
-	maxBatch           = 4096
-	maxThreads         = 256
+	minWidth, maxWidth         = 0.1, 4.0   // beyond, every layer is at its least width, or no longer fits a small machine
+	minInput, maxInput         = 32, 512    // both nets halve the side five times
+	minInitScale, maxInitScale = 0.01, 10.0 // smaller, batch norm's epsilon hides what filters compute; larger, they hardly turn
+	maxBatch                   = 4096
+	maxThreads                 = 256
 )
 
 // Validate reports every value that cannot be used, joined, each as "key: value …, and the remedy".
@@ -35,6 +36,9 @@ func (c Config) Validate() error {
 	}
 	if c.Init != "he" && c.Init != "xavier" {
 		bad("init: %q is unknown, give he or xavier", c.Init)
+	}
+	if !within(c.InitScale, minInitScale, maxInitScale) {
+		bad("init_scale: %v is outside %v..%v, give 1 for filters as init draws them, or 0.1 for many agents", c.InitScale, minInitScale, maxInitScale)
 	}
 	return errors.Join(errors.Join(errs...), c.Optimizer.validate(), c.Schedule.validate(), c.BatchNorm.validate())
 }

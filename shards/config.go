@@ -25,6 +25,7 @@ type Config struct {
 	Partition string    `yaml:"partition"`  // strided | contiguous | shuffled | dirichlet | by-label
 	Alpha     float64   `yaml:"alpha"`      // dirichlet: concentration, > 0; small is skewed
 	Labels    int       `yaml:"labels"`     // by-label: labels per rank
+	Balance   bool      `yaml:"balance"`    // each step of a rank sees its labels as evenly as its shard has them; see Balance
 	Flip      bool      `yaml:"flip"`       // augmentation: mirror every other image at random
 	Crop      int       `yaml:"crop"`       // augmentation: pad by this many pixels of zero and crop at random; 0: off
 	Limit     int       `yaml:"limit"`      // train on the first so many images; 0: all

@@ -165,6 +165,9 @@ func (r Recipe) shard(train shards.Images, rank, size, epoch int) ([]int32, erro
 		return nil, fmt.Errorf("split %d samples for %d members: %w", train.N, size, err)
 	}
 	shards.Order(parts[rank], r.Seed, epoch, rank)
+	if r.Data.Balance {
+		shards.Balance(parts[rank], train.Labels)
+	}
 	return parts[rank], nil
 }
 
