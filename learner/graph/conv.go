@@ -136,6 +136,7 @@ type pointwiseDW struct {
 	pointwise
 	most, block, rows int // rows of a whole batch, of a block (or 0), and of the run
 	x, dy, parts      []float32
+	thin              thin
 	merger            merger
 	blocks            func(worker, item int)
 }
@@ -147,7 +148,7 @@ func newPointwiseDW(pixels, in, out, batch int) *pointwiseDW {
 	k := &pointwiseDW{pointwise: pointwise{pixels: pixels, in: in, out: out}, most: pixels * batch}
 	k.bind()
 	k.blocks, k.merger.body = k.part, k.merger.part
-	if pixels >= fusedPixels && in*out <= partLen {
+	if k.thin = newThin(in, out); pixels >= fusedPixels && in*out <= partLen {
 		k.block = streamRows(in + out)
 	}
 	return k
@@ -155,29 +156,31 @@ func newPointwiseDW(pixels, in, out, batch int) *pointwiseDW {
 
 func (k *pointwiseDW) scratch(int) int {
 	if k.block == 0 {
-		return 0
+		return k.thin.scratch()
 	}
-	return ceil(k.most, k.block) * k.in * k.out
+	return ceil(k.most, k.block)*k.in*k.out + k.thin.scratch()
 }
 
 func (k *pointwiseDW) run(f *frame, out []float32, in [][]float32, scratch []float32) {
 	k.rows = f.n * k.pixels
+	own := memory(scratch)
+	dw := k.thin.begin(out, &own)
 	if k.block == 0 {
-		x := kernel.Rows(in[0], k.in).Transposed()
-		k.of(f.pool, kernel.Rows(out, k.out), x, kernel.Rows(in[1], k.out), k.in, k.out, k.rows)
-		return
+		a, b, rows, cols := k.thin.operands(in[0], in[1])
+		k.of(f.pool, kernel.Rows(dw, cols), a, b, rows, cols, k.rows)
+	} else {
+		k.x, k.dy, k.parts = in[0], in[1], own
+		blocks := ceil(k.rows, k.block)
+		f.pool.Run(blocks, k.blocks)
+		k.merger.run(f.pool, dw, k.parts, blocks)
 	}
-	k.x, k.dy, k.parts = in[0], in[1], scratch
-	blocks := ceil(k.rows, k.block)
-	f.pool.Run(blocks, k.blocks)
-	k.merger.run(f.pool, out[:k.in*k.out], k.parts, blocks)
+	k.thin.end(out, dw)
 }
 
 func (k *pointwiseDW) part(_, item int) {
 	r0 := item * k.block
 	n := min(k.block, k.rows-r0)
-	x, dy := kernel.Rows(k.x, k.in).From(r0, 0).Transposed(), kernel.Rows(k.dy, k.out).From(r0, 0)
-	kernel.Gemm(kernel.Rows(k.parts[item*k.in*k.out:], k.out), x, dy, k.in, k.out, n, false)
+	k.thin.part(k.parts[item*k.in*k.out:], k.x[r0*k.in:], k.dy[r0*k.out:], n)
 }
 
 // depthwiseKernel runs one of the three depthwise kernels.

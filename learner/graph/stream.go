@@ -190,13 +190,14 @@ type streamBack struct {
 	dx, dy, y, w, wt, dw, sums   []float32
 	own                          memory
 	blocks                       int
+	thin                         thin
 	merger                       merger
 	body                         func(worker, item int)
 }
 
 func newStreamBack(p *pointwise, x reader, after *normLayer, lost bool) *streamBack {
 	k := &streamBack{pixels: p.pixels, in: p.in, out: p.out, block: streamRows(p.in + p.out), x: x, lost: lost}
-	k.dz.normLayer = *after
+	k.dz.normLayer, k.thin = *after, newThin(p.in, p.out)
 	k.body, k.merger.body = k.part, k.merger.part
 	return k
 }
@@ -209,7 +210,7 @@ func (k *streamBack) each() int {
 
 func (k *streamBack) scratch(workers int) int {
 	all, _ := k.x.lengths(0)
-	return all + 4*k.out + k.in*k.out + (k.in*k.out+2*k.in)*ceil(k.dz.most, k.block) + workers*k.each()
+	return all + 4*k.out + k.in*k.out + k.thin.scratch() + (k.in*k.out+2*k.in)*ceil(k.dz.most, k.block) + workers*k.each()
 }
 
 func (k *streamBack) run(f *frame, out []float32, in [][]float32, scratch []float32) {
@@ -228,7 +229,9 @@ func (k *streamBack) run(f *frame, out []float32, in [][]float32, scratch []floa
 		dw = in[len(in)-2]
 		k.x.norm.mergeSums(in[len(in)-1], in[7][k.in:], k.sums, k.blocks)
 	}
-	k.merger.run(f.pool, dw[:k.in*k.out], k.dw, k.blocks)
+	sum := k.thin.begin(dw, &k.own)
+	k.merger.run(f.pool, sum, k.dw, k.blocks)
+	k.thin.end(dw, sum)
 }
 
 func (k *streamBack) part(worker, item int) {
@@ -250,6 +253,5 @@ func (k *streamBack) part(worker, item int) {
 		k.x.sums(k.sums[2*item*k.in:], k.dx[r0*k.in:], x, n)
 		x = k.x.normal(own, x)
 	}
-	dw := k.dw[item*k.in*k.out:]
-	kernel.Gemm(kernel.Rows(dw, k.out), kernel.Rows(x, k.in).Transposed(), kernel.Rows(dz, k.out), k.in, k.out, n, false)
+	k.thin.part(k.dw[item*k.in*k.out:], x, dz, n)
 }

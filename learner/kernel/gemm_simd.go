@@ -10,23 +10,29 @@ type gemmArgs struct {
 // short enough for the scheduler (assembly is not preempted).
 const gemmBlock = 48 << 10
 
-// gemmDeep is how many products a call sums at most: a multiple of tileDeep.
-const gemmDeep = 5 * tileDeep
+// deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
+func (s set) deep() int {
+	if s == avx512 {
+		return 2 * tileDeep
+	}
+	return 5 * tileDeep
+}
 
 // gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 	width := s.lanes()
 	vectors := (n + width - 1) / width
 	panels := (vectors + s.panel() - 1) / s.panel()
-	block := max(gemmBlock/min(k, gemmDeep)/48, 1) * 48 // a multiple of every tile's rows
+	deep := s.deep()
+	block := max(gemmBlock/min(k, deep)/48, 1) * 48 // a multiple of every tile's rows
 	for i := 0; i < m; i += block {
-		for p := 0; p < k; p += gemmDeep {
+		for p := 0; p < k; p += deep {
 			from := 0
 			for j := range panels {
 				to := min(vectors*(j+1)/panels*width, n)
 				args := gemmArgs{
 					a: &a.Data[i*a.Row+p*a.Col], b: &b.Data[p*b.Row+from], c: &c.Data[i*c.Row+from],
-					m: min(m-i, block), n: to - from, k: min(k-p, gemmDeep),
+					m: min(m-i, block), n: to - from, k: min(k-p, deep),
 					aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
 				}
 				if add || p > 0 {
