@@ -42,6 +42,7 @@ func LoadBelow(file, text string, node ast.Node, overrides []Override) (Config, 
 	for _, s := range append(base, layers...) {
 		errs = append(errs, s.apply(&c, origins))
 	}
+	c.scale(origins)
 	c.Name = cmp.Or(c.Name, hostName())
 	return c, origins, errors.Join(errs...)
 }

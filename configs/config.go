@@ -23,6 +23,7 @@ type Config struct {
 	State     string            `yaml:"state"` // directory of the identity, checkpoints, journal and reports
 	Seed      uint64            `yaml:"seed"`  // of all that is random in the run: initial parameters, shards, augmentation
 	Keep      int               `yaml:"keep"`  // checkpoints kept, the newest ones
+	Scaling   Scaling           `yaml:"scaling"`
 	Data      shards.Config     `yaml:"data"`
 	Learner   learner.Config    `yaml:"learner"`
 	Rounds    roster.Config     `yaml:"rounds"`
@@ -51,7 +52,7 @@ type Log struct {
 // Defaults are the values of an absent configuration. Name is empty.
 func Defaults() Config {
 	return Config{
-		State: "shoal-state", Seed: 1, Keep: 2,
+		State: "shoal-state", Seed: 1, Keep: 2, Scaling: Scaling{Epochs: 10},
 		Data: shards.Defaults(), Learner: learner.Defaults(), Rounds: roster.Defaults(), Averaging: collective.Defaults(),
 		Gossip: gossip.Defaults(), P2P: p2p.Defaults(), Eval: eval.Defaults(),
 		HTTP: HTTP{Listen: "127.0.0.1:7948", Obey: "members"}, Log: Log{Level: "info", Format: "auto"},

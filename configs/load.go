@@ -15,7 +15,7 @@ import (
 )
 
 // Origin says where a value came from, in words that lead there: "default", "host name", "preset pi4",
-// "pi4.yaml:12:9", "$SHOAL_LEARNER_WIDTH" or "--set learner.width".
+// "pi4.yaml:12:9", "$SHOAL_LEARNER_WIDTH", "--set learner.width", or "auto" if it was chosen by scaling.auto.
 type Origin string
 
 const (
@@ -54,6 +54,7 @@ func Load(path string, env []string, flags map[string]string) (Config, Origins, 
 	for _, s := range slices.Concat(base, layers) {
 		errs = append(errs, s.apply(&c, origins))
 	}
+	c.scale(origins)
 	if c.Name == "" {
 		c.Name, origins["name"] = hostName(), fromHost
 	}

@@ -157,7 +157,7 @@ func TestLoadWrongEnvironmentAndFlags(t *testing.T) {
 		{"", "learner", "1", "--set learner: a section, not a value; give one of its keys, such as learner.model"},
 		{"", "width", "1", "--set width: unknown key; did you mean learner.width?"},
 		{"", "", "1", "--set : unknown key; the keys at the top are " +
-			"preset, name, state, seed, keep, data, learner, rounds, averaging, gossip, p2p, eval, http, log"},
+			"preset, name, state, seed, keep, scaling, data, learner, rounds, averaging, gossip, p2p, eval, http, log"},
 		{"", "rounds.form", "5", `--set rounds.form: "5" is not a duration; give a number with its unit, such as 200ms or 1m30s`},
 		{"", "data.mean", "0.5,x", `--set data.mean: "x" is not a number; give one such as 0.5 or 5e-4`},
 	} {

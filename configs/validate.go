@@ -32,6 +32,7 @@ func (c Config) Validate(origins Origins) error {
 		{"http", c.HTTP.Validate()},
 		{"log", c.Log.Validate()},
 		{"", c.validateAddresses()},
+		{"", c.validateScaling()},
 		{"", c.validateTogether()},
 	} {
 		for _, err := range flatten(s.err) {

@@ -86,7 +86,9 @@ func agentCount(text string) (int, error) {
 
 // runCluster carries out one command line.
 func runCluster(cmd *cobra.Command, o *options, f *clusterFlags, n int) error {
-	cfg, origins, err := o.load(f.values(o))
+	own := f.values(o)
+	own["rounds.expect"] = strconv.Itoa(n) // scaling.auto chooses for so many
+	cfg, origins, err := o.load(own)
 	if err != nil {
 		return err
 	}

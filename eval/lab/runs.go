@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"shoal/agent/part"
@@ -83,6 +84,7 @@ func (r *Run) settle(d *document, changes []configs.Override) error {
 			return err
 		}
 	}
+	rest = append(rest, configs.Override{Path: "rounds.expect", Text: strconv.Itoa(r.own.Agents), Origin: "agents"})
 	base, origins, err := configs.LoadBelow(d.file, d.text, d.base, rest)
 	if err == nil {
 		err = base.Validate(origins)

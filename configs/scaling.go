@@ -1,0 +1,184 @@
+package configs
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"shoal/learner"
+)
+
+// Scaling lets values be chosen for the number of agents, so that one file suits two of them and forty-eight.
+type Scaling struct {
+	Auto   bool    `yaml:"auto"`   // what nobody gives is chosen by Task.Choose for rounds.expect agents
+	Epochs float64 `yaml:"epochs"` // passes over the training images by all agents together
+	Images int     `yaml:"images"` // training images of a pass, known before they are opened: 50000 for CIFAR-10
+}
+
+// fromAuto is the origin of a value that was chosen.
+const fromAuto Origin = "auto"
+
+// Task is what a choice depends on, and all that it depends on.
+type Task struct {
+	Agents    int     // that share each pass
+	Images    int     // of a pass
+	Batch     int     // images of an agent's step
+	Epochs    float64 // passes
+	BatchNorm bool    // whether the model normalises by batches
+}
+
+// Choice is how a Task is trained.
+type Choice struct {
+	Steps      int     // local steps between two averages
+	Rounds     int     // averages in all
+	Warmup     float64 // rounds
+	Rate       float64
+	InitScale  float64
+	Reestimate int // batches
+	Score      int // rounds between two scores: an epoch
+}
+
+const (
+	// between is how many images an agent sees between two averages, at least. Fewer make better averages and dearer ones.
+	between = 96
+	// warmShare is the share of the run in which the rate rises.
+	warmShare = 0.2
+	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
+	// classifier stands in a step of one agent's small batch. plainRate is that of a model without. The noise of a batch
+	// falls as the root of its size, so the rate grows as that.
+	calmRate, plainRate, calmBatch = 0.005, 0.02, 12
+	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
+	// until the rate turns them as one of maxTurn would turn those of scale 1.
+	calmAgents, maxTurn = 0.5, 0.5
+	// statistics is how many images batch norm's statistics are taken from anew before a score.
+	statistics = 2400
+)
+
+// Choose is the rule.
+//
+//   - Steps: as many as make at least 96 images between two averages, and if one is near a number that divides the run, so
+//     that it ends after exactly Epochs passes.
+//   - Rate and InitScale: n agents average n batches, whose mean is less noisy, so the filters may turn n times as far in a
+//     step (linear scaling, Goyal et al. 2017, arXiv 1706.02677). The classifier may not: between averages it feels the
+//     noise of one agent's batch. With filters drawn smaller by √n the same rate turns them n times as far (see
+//     learner.init_scale), so the rate stays and the filters shrink.
+//   - Warmup: a fifth of the run, in rounds.
+//   - Reestimate: batch norm's statistics of 2400 images; none without batch norm.
+//
+// Values that cannot be give no choice but an error, each line as "path: value, and what to do".
+func (t Task) Choose() (Choice, error) {
+	if err := t.check(); err != nil {
+		return Choice{}, err
+	}
+	perEpoch := ceilDiv(ceilDiv(t.Images, t.Agents), t.Batch)
+	total := max(1, int(math.Round(float64(perEpoch)*t.Epochs)))
+	steps := min(periodOf(total, ceilDiv(between, t.Batch)), total)
+	c := Choice{Steps: steps, Rounds: ceilDiv(total, steps), InitScale: 1}
+	c.Warmup = round3(warmShare * float64(c.Rounds))
+	c.Score = max(1, ceilDiv(perEpoch, steps))
+	noise := math.Sqrt(float64(t.Batch) / calmBatch)
+	c.Rate = round3(plainRate * noise)
+	if t.BatchNorm {
+		c.Rate = round3(calmRate * noise)
+		c.InitScale = round3(math.Sqrt(max(calmAgents/float64(t.Agents), c.Rate/maxTurn)))
+		c.Reestimate = ceilDiv(statistics, t.Batch)
+	}
+	return c, nil
+}
+
+// periodOf is the least divisor of total in [least, 2·least], or least.
+func periodOf(total, least int) int {
+	for steps := least; steps <= 2*least; steps++ {
+		if total%steps == 0 {
+			return steps
+		}
+	}
+	return least
+}
+
+// round3 is x to three digits, so that people can read and repeat it.
+func round3(x float64) float64 {
+	short, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 3, 64), 64)
+	if err != nil {
+		panic("configs: round a number: " + err.Error())
+	}
+	return short
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
+
+// check refuses what no choice can be made for.
+func (t Task) check() error {
+	var errs []error
+	if t.Agents < 1 {
+		errs = append(errs, fmt.Errorf("scaling.auto: chooses for rounds.expect agents, and that is %d; give their number", t.Agents))
+	}
+	if t.Images < 1 || t.Images > maxScaledImages {
+		errs = append(errs, fmt.Errorf("scaling.images: %d is outside 1..%d; give the number of training images, 50000 for CIFAR-10", t.Images, maxScaledImages))
+	}
+	if !(t.Epochs > 0 && t.Epochs <= maxScaledEpochs) {
+		errs = append(errs, fmt.Errorf("scaling.epochs: %v is not in (0, %d]; give the passes over the images, such as 10", t.Epochs, maxScaledEpochs))
+	}
+	if t.Batch < 1 {
+		errs = append(errs, fmt.Errorf("learner.batch: %d; scaling.auto needs at least 1", t.Batch))
+	}
+	return errors.Join(errs...)
+}
+
+// The most that a task may have: far beyond what small machines train on.
+const (
+	maxScaledImages = 1 << 30
+	maxScaledEpochs = 100_000
+)
+
+// task is what c asks to choose for.
+func (c Config) task() Task {
+	images := c.Scaling.Images
+	if c.Data.Limit > 0 {
+		images = min(images, c.Data.Limit)
+	}
+	return Task{
+		Agents: c.Rounds.Expect, Images: images, Batch: c.Learner.Batch, Epochs: c.Scaling.Epochs,
+		BatchNorm: c.Learner.Model == learner.MobileNetV2,
+	}
+}
+
+// scale gives the values that are still the default those chosen, if that is asked for. What cannot be chosen for stays as
+// it is, and Validate says so.
+func (c *Config) scale(origins Origins) {
+	if !c.Scaling.Auto {
+		return
+	}
+	chosen, err := c.task().Choose()
+	if err != nil {
+		return
+	}
+	number := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+	for _, s := range []struct{ path, text string }{
+		{"data.balance", "true"},
+		{"learner.init_scale", number(chosen.InitScale)},
+		{"learner.sgd.rate", number(chosen.Rate)},
+		{"learner.schedule.warmup", number(chosen.Warmup)},
+		{"rounds.count", strconv.Itoa(chosen.Rounds)},
+		{"rounds.steps", strconv.Itoa(chosen.Steps)},
+		{"averaging.momentum", "true"},
+		{"eval.every", strconv.Itoa(chosen.Score)},
+		{"eval.reestimate", strconv.Itoa(chosen.Reestimate)},
+	} {
+		if origins[s.path] != fromDefault {
+			continue
+		}
+		if err := textSetting(s.path, s.text, fromAuto).apply(c, origins); err != nil {
+			panic("configs: apply a chosen value: " + err.Error())
+		}
+	}
+}
+
+// validateScaling checks what a choice rests on.
+func (c Config) validateScaling() error {
+	if !c.Scaling.Auto {
+		return nil
+	}
+	return c.task().check()
+}
