@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,46 +49,85 @@ func (l learnings) last() float64 {
 	return l[len(l)-1].Accuracy
 }
 
-// learn records both sides' ten epochs on the CIFAR-10 in data.
+// unfinishedName is where the results of a record at work are kept, so that it goes on after an interruption.
+const unfinishedName = accuracyName + ".unfinished"
+
+// learn records both sides' ten epochs on the CIFAR-10 in data. What an interrupted record of the same program has is kept.
 func learn(ctx context.Context, dir, program, data string) error {
+	unfinished := filepath.Join(dir, unfinishedName)
+	l, err := begun(ctx, unfinished, program)
+	for i := 0; i < accuracySeeds && err == nil; i++ {
+		if i == len(l.Seeds) {
+			l.Seeds = append(l.Seeds, seedResult{Seed: i + 1})
+		}
+		s := &l.Seeds[i]
+		if len(s.Ours) == 0 {
+			s.Ours, err = learnOurs(ctx, program, data, s.Seed)
+			err = errors.Join(err, l.keep(unfinished))
+		}
+		if err == nil && len(s.Theirs) == 0 {
+			s.Theirs, err = learnTheirs(ctx, data, s.Seed)
+			err = errors.Join(err, l.keep(unfinished))
+		}
+		fmt.Fprintf(os.Stderr, "seed %d: %.4f, they %.4f\n", s.Seed, s.Ours.last(), s.Theirs.last())
+	}
 	r := &record{
 		Date:    time.Now().UTC().Format(time.RFC3339),
 		Command: fmt.Sprintf("shoal run --preset cifar10 --set data.set=CIFAR-10, python3 docs/performance/torch_epochs.py --data CIFAR-10, seeds 1 to %d", accuracySeeds),
+		Others:  -1, // nothing is timed
 	}
-	var err error
-	r.Others, err = beside(func() (own time.Duration, err error) {
-		var l learned
-		out, err := timed(exec.CommandContext(ctx, program, "bench", "--json", "--peaks=false", "--for=1ms"), &own)
-		if err == nil {
-			err = json.Unmarshal(out, &l.Program)
-		}
-		for seed := 1; seed <= accuracySeeds && err == nil; seed++ {
-			s := seedResult{Seed: seed}
-			if s.Ours, err = learnOurs(ctx, program, data, seed, &own); err == nil {
-				s.Theirs, err = learnTheirs(ctx, data, seed, &own)
-			}
-			fmt.Fprintf(os.Stderr, "seed %d: %.4f, they %.4f\n", seed, s.Ours.last(), s.Theirs.last())
-			l.Seeds = append(l.Seeds, s)
-		}
-		if err == nil {
-			r.Result, err = json.Marshal(l)
-		}
-		return own, err
-	})
+	if err == nil {
+		r.Result, err = json.Marshal(l)
+	}
 	if err != nil {
 		return fmt.Errorf("record %s: %w", accuracyName, err)
 	}
-	return r.write(dir, accuracyName)
+	if err := r.write(dir, accuracyName); err != nil {
+		return err
+	}
+	return os.Remove(unfinished)
 }
 
-// timed runs a command, returns its output and adds to own what it took of the CPUs.
-func timed(cmd *exec.Cmd, own *time.Duration) ([]byte, error) {
+// begun is what an interrupted record has of this program, or the beginning of a new one.
+func begun(ctx context.Context, unfinished, program string) (learned, error) {
+	var kept, l learned
+	out, err := output(exec.CommandContext(ctx, program, "bench", "--json", "--peaks=false", "--for=1ms"))
+	if err == nil {
+		err = json.Unmarshal(out, &l.Program)
+	}
+	if err != nil {
+		return l, err
+	}
+	text, err := os.ReadFile(unfinished)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if err != nil {
+		return l, fmt.Errorf("read %s: %w; remove it to begin anew", unfinished, err)
+	}
+	if kept.Program.Build != l.Program.Build || kept.Program.Machine != l.Program.Machine {
+		return l, nil
+	}
+	return kept, nil
+}
+
+// keep writes what there is.
+func (l learned) keep(name string) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, 0o644)
+}
+
+// output runs a command and returns what it prints.
+func output(cmd *exec.Cmd) ([]byte, error) {
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
-	if cmd.ProcessState != nil {
-		*own += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	}
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w: %s", cmd, err, said.Bytes()[max(0, said.Len()-1000):])
 	}
@@ -94,21 +135,21 @@ func timed(cmd *exec.Cmd, own *time.Duration) ([]byte, error) {
 }
 
 // learnOurs lets one agent learn by itself, and reads its report.
-func learnOurs(ctx context.Context, program, data string, seed int, own *time.Duration) (learnings, error) {
+func learnOurs(ctx context.Context, program, data string, seed int) (learnings, error) {
 	state, err := os.MkdirTemp("", "shoal-accuracy-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(state)
 	key := filepath.Join(state, "shoal.key")
-	if _, err := timed(exec.CommandContext(ctx, program, "keygen", key), own); err != nil {
+	if _, err := output(exec.CommandContext(ctx, program, "keygen", key)); err != nil {
 		return nil, err
 	}
 	args := []string{"run", "--preset", "cifar10"}
 	for _, set := range []string{"data.set=" + data, fmt.Sprint("seed=", seed), "state=" + state, "gossip.key_file=" + key, "gossip.listen=127.0.0.1:0", "p2p.listen=/ip4/127.0.0.1/tcp/0", "http.listen="} {
 		args = append(args, "--set", set)
 	}
-	if _, err := timed(exec.CommandContext(ctx, program, args...), own); err != nil {
+	if _, err := output(exec.CommandContext(ctx, program, args...)); err != nil {
 		return nil, err
 	}
 	var report struct {
@@ -130,8 +171,8 @@ func learnOurs(ctx context.Context, program, data string, seed int, own *time.Du
 }
 
 // learnTheirs lets PyTorch learn, which prints a line of JSON per epoch.
-func learnTheirs(ctx context.Context, data string, seed int, own *time.Duration) (learnings, error) {
-	out, err := timed(exec.CommandContext(ctx, "python3", "docs/performance/torch_epochs.py", "--data", data, "--seed", fmt.Sprint(seed)), own)
+func learnTheirs(ctx context.Context, data string, seed int) (learnings, error) {
+	out, err := output(exec.CommandContext(ctx, "python3", "docs/performance/torch_epochs.py", "--data", data, "--seed", fmt.Sprint(seed)))
 	if err != nil {
 		return nil, err
 	}

@@ -127,6 +127,9 @@ func (r *records) read(name string, v any, pick func() result) {
 	one := pick()
 	r.others = kept.Others
 	where, others := fmt.Sprintf("%s, %d CPUs", one.Machine.CPU, one.Machine.CPUs), fmt.Sprintf("%.1f %%", 100*kept.Others)
+	if kept.Others < 0 {
+		others = "–"
+	}
 	if one.Machine.CPUs == 0 { // nothing was timed
 		where, others = one.Machine.CPU, "-"
 	}

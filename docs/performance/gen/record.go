@@ -52,7 +52,7 @@ func benchmarks() []benchmark {
 type record struct {
 	Command string          `json:"command"`
 	Date    string          `json:"date"`   // RFC 3339
-	Others  float64         `json:"others"` // share of the CPUs' time that other programs took meanwhile
+	Others  float64         `json:"others"` // share of the CPUs' time that other programs took meanwhile; -1: nothing was timed
 	Result  json.RawMessage `json:"result"`
 }
 
