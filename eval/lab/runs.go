@@ -41,7 +41,7 @@ func (d *document) runs() ([]Run, error) {
 	for i := range count {
 		run, err := d.run(variants, i)
 		if err != nil {
-			return nil, fmt.Errorf("run %s: %w", run.Run, err)
+			return nil, fmt.Errorf("run %q: %w", run.Run, err)
 		}
 		if seen[run.Run] {
 			return nil, fmt.Errorf("run %s comes twice; give variants different names, and axes different values", run.Run)
@@ -123,7 +123,10 @@ func (r *Run) id() string {
 		}
 		parts = append(parts, name+"="+a[1])
 	}
-	return strings.Join(append(parts, fmt.Sprintf("seed=%d", r.Seed)), ",")
+	if r.Model != "" { // else it is not settled, and named for an error
+		parts = append(parts, fmt.Sprintf("seed=%d", r.Seed))
+	}
+	return strings.Join(parts, ",")
 }
 
 // last is the last key of a path.

@@ -51,10 +51,10 @@ func isOwn(path string) bool {
 // knownPath refuses a path that nothing has. What is below an own key is checked when it is set.
 func knownPath(path string) error {
 	switch {
-	case isOwn(path) || configs.Known(path):
-		return nil
 	case path == "seed":
 		return errors.New("repetitions vary the seed")
+	case isOwn(path) || configs.Known(path):
+		return nil
 	}
 	return fmt.Errorf("unknown path; give one of a configuration, such as learner.sgd.rate (shoal config show lists them), or %s", strings.Join(ownKeys(), ", "))
 }

@@ -60,7 +60,6 @@ const wordsPerRound = 3
 // lap is the virtual time of a round's local steps.
 type lap struct {
 	ready []time.Duration // by rank, since the round's begin
-	took  []time.Duration // of the steps alone
 	steps []int           // that each rank gets done
 }
 
@@ -68,11 +67,10 @@ type lap struct {
 // state of the round before does so first.
 func (c *Cluster) ahead(r *round) lap {
 	n := len(r.present)
-	l := lap{make([]time.Duration, n), make([]time.Duration, n), make([]int, n)}
+	l := lap{make([]time.Duration, n), make([]int, n)}
 	for i, m := range r.present {
 		l.steps[i] = len(r.stretches[i].Batches)
-		l.took[i] = c.stepsOf(r, i, l.steps[i])
-		l.ready[i] = c.busy[m] + l.took[i]
+		l.ready[i] = c.busy[m] + c.stepsOf(r, i, l.steps[i])
 	}
 	until := c.patience(r, l)
 	for i, m := range r.present {
@@ -82,10 +80,13 @@ func (c *Cluster) ahead(r *round) lap {
 		for l.steps[i] > 0 && c.busy[m]+c.stepsOf(r, i, l.steps[i]-1) >= until {
 			l.steps[i]--
 		}
-		l.took[i] = c.stepsOf(r, i, l.steps[i])
-		l.ready[i] = max(c.busy[m]+l.took[i], until)
+		l.ready[i] = max(c.busy[m]+c.stepsOf(r, i, l.steps[i]), until)
 	}
-	c.history = append(c.history, l.took...)
+	for i, ready := range l.ready {
+		if r.drawn[i] {
+			c.history = append(c.history, ready)
+		}
+	}
 	c.history = c.history[max(0, len(c.history)-historyLen):]
 	return l
 }
