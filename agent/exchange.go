@@ -79,6 +79,7 @@ func (a *Agent) reduce(ctx context.Context, e roster.Reduce) {
 		} else {
 			x.averager.Rollback()
 		}
+		a.outbox.drain(ctx)
 		if err := a.copyWork(ctx, x); err != nil {
 			a.post(roster.Failed{Ballot: e.Tag.Ballot, Reason: err.Error()})
 			return

@@ -93,3 +93,32 @@ func (o *outbox) deliver(to roster.ID) {
 		}
 	}
 }
+
+// drainWithin bounds the wait for what is queued, since a peer that is gone takes longer.
+const drainWithin = 100 * time.Millisecond
+
+// drain waits for a moment until nothing is left to be sent. An exchange begins behind it: its bytes share connections with
+// the messages that tell others to begin, and would delay those by a whole chunk.
+// A nil outbox has nothing to send.
+func (o *outbox) drain(ctx context.Context) {
+	if o == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	poll := time.NewTicker(drainWithin / 200)
+	defer poll.Stop()
+	for {
+		o.mu.Lock()
+		left := len(o.waiting)
+		o.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+		}
+	}
+}
