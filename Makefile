@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak membership performance counts ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak membership validate performance counts ci clean
 
 all: build
 
@@ -84,6 +84,9 @@ soak: ## eight agents, disturbed every ten seconds for so many HOURS (0.1 will d
 
 membership: ## how soon a death is known to all under load, and 32 agents that join at once agree; as root
 	SHOAL_MEMBERSHIP=1 $(GO) test -count=1 -v -timeout 30m -run '^TestMembership' ./agent/chaos
+
+validate: ## the lab's time model against real agents over cables of 100 Mbit/s and 1 Gbit/s; four minutes, alone on the machine, as root
+	SHOAL_VALIDATE=$(CURDIR)/docs/lab/validation.json $(GO) test -count=1 -v -timeout 10m -run '^TestValidateTimes$$' ./agent/chaos
 
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)

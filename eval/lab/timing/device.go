@@ -17,16 +17,17 @@ const ThisMachine = "this-machine"
 // Device is a node. In a file it is the name of a profile, or a mapping; what that leaves out is the profile's, which is
 // that of Defaults if none is named.
 type Device struct {
-	Profile         string        `yaml:"profile"`
-	ImagesPerSecond float64       `yaml:"images_per_second"` // trained by a whole node at this work's batch; 0: the profile's
-	Step            time.Duration `yaml:"step"`              // of a step, beside its images
-	Evaluate        float64       `yaml:"evaluate"`          // images per second evaluated by a whole node; 0: from training
-	Start           time.Duration `yaml:"start"`             // from the start of the process to the first local step
-	Exchange        float64       `yaml:"exchange"`          // bytes per second that an agent sends, and receives, if the network is no bound
-	Hash            float64       `yaml:"hash"`              // bytes per second of a state hashed (SHA-256) and copied
-	Disk            float64       `yaml:"disk"`              // bytes per second written, where the work is durable
-	Sync            time.Duration `yaml:"sync"`              // the disk takes to make a round's promises durable
-	Share           float64       `yaml:"share"`             // of the node that one agent has; 0: by agents on a node
+	Profile         string        `yaml:"profile" json:"profile,omitempty"`
+	ImagesPerSecond float64       `yaml:"images_per_second" json:"images_per_second,omitempty"` // trained by a whole node at this work's batch; 0: the profile's
+	Step            time.Duration `yaml:"step" json:"step,omitempty"`                           // of a step, beside its images
+	Evaluate        float64       `yaml:"evaluate" json:"evaluate,omitempty"`                   // images per second evaluated by a whole node; 0: from training
+	Start           time.Duration `yaml:"start" json:"start,omitempty"`                         // from the start of the process to the first local step
+	Exchange        float64       `yaml:"exchange" json:"exchange,omitempty"`                   // bytes per second that an agent sends, and receives, if the network is no bound
+	Keep            float64       `yaml:"keep" json:"keep,omitempty"`                           // bytes per second at which one core takes over a state: copies of it, SHA-256, a file
+	Disk            float64       `yaml:"disk" json:"disk,omitempty"`                           // bytes per second written, where the work is durable
+	Sync            time.Duration `yaml:"sync" json:"sync,omitempty"`                           // the disk takes to make a round's promises durable
+	Cores           int           `yaml:"cores" json:"cores,omitempty"`                         // of a node; 0: the profile's
+	Share           float64       `yaml:"share" json:"share,omitempty"`                         // of the node that one agent has; 0: by agents on a node
 }
 
 // UnmarshalYAML reads the name of a profile or a mapping.
@@ -56,7 +57,7 @@ func (d Device) validate() error {
 		key   string
 		value float64
 	}{
-		{"images_per_second", d.ImagesPerSecond}, {"evaluate", d.Evaluate}, {"exchange", d.Exchange}, {"hash", d.Hash}, {"disk", d.Disk},
+		{"images_per_second", d.ImagesPerSecond}, {"evaluate", d.Evaluate}, {"exchange", d.Exchange}, {"keep", d.Keep}, {"cores", float64(d.Cores)}, {"disk", d.Disk},
 		{"step", d.Step.Seconds()}, {"start", d.Start.Seconds()}, {"sync", d.Sync.Seconds()},
 	} {
 		if v.value != 0 && !positive(v.value) {
@@ -81,7 +82,7 @@ type Profile struct {
 	RatesOf  string        `yaml:"rates_of"` // the profile whose rates are scaled
 	Forward  float64       `yaml:"forward"`  // share of a training step that its forward pass takes
 	Exchange float64       `yaml:"exchange"` // as Device has them
-	Hash     float64       `yaml:"hash"`
+	Keep     float64       `yaml:"keep"`
 	Disk     float64       `yaml:"disk"`
 	Sync     time.Duration `yaml:"sync"`
 	Start    time.Duration `yaml:"start"`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shoal/gossip/collective"
+	"shoal/learner"
 )
 
 // Work is what the machines do.
@@ -36,7 +37,7 @@ func (w Work) width() float64 {
 }
 
 // mobileNet is the model that has a width.
-const mobileNet = "mobilenet_v2"
+const mobileNet = learner.MobileNetV2
 
 func (w Work) title() string {
 	if w.Model != mobileNet {
@@ -106,12 +107,15 @@ func (m *Model) settle() error {
 	whole := pace{image: 1 / d.ImagesPerSecond, step: d.Step.Seconds()}
 	if d.ImagesPerSecond == 0 {
 		if p.Name == ThisMachine || p.Name == "" {
-			return fmt.Errorf("device %q: give images_per_second, or measure it", p.Name)
+			return fmt.Errorf("device %q: give images_per_second too, or measure it with shoal lab device", p.Name)
 		}
 		var err error
 		if whole, err = p.pace(m.work); err != nil {
 			return err
 		}
+	}
+	if d.Cores == 0 {
+		d.Cores = p.Cores
 	}
 	share := m.share()
 	m.pace = pace{whole.image / share, whole.step / share}
@@ -119,7 +123,7 @@ func (m *Model) settle() error {
 	if d.Evaluate > 0 {
 		m.evaluate = 1 / (d.Evaluate * share)
 	}
-	for _, v := range []struct{ have, profiles *float64 }{{&d.Exchange, &p.Exchange}, {&d.Hash, &p.Hash}, {&d.Disk, &p.Disk}} {
+	for _, v := range []struct{ have, profiles *float64 }{{&d.Exchange, &p.Exchange}, {&d.Keep, &p.Keep}, {&d.Disk, &p.Disk}} {
 		if *v.have == 0 {
 			*v.have = *v.profiles
 		}
@@ -139,10 +143,24 @@ func (m *Model) share() float64 {
 		return m.cfg.Device.Share
 	}
 	share := 1 / float64(m.work.AgentsPerNode)
-	if m.work.Threads > 0 && m.profile.Cores > 0 {
-		share = min(share, float64(m.work.Threads)/float64(m.profile.Cores))
+	if cores := m.cfg.Device.Cores; m.work.Threads > 0 && cores > 0 {
+		share = min(share, float64(m.work.Threads)/float64(cores))
 	}
 	return share
+}
+
+// crowd is by how much longer an agent's work on so many threads takes because its node has too few cores for that of all
+// its agents: 1, as long as there are enough.
+func (m *Model) crowd(threads int) float64 {
+	cores := m.cfg.Device.Cores
+	agents := float64(m.work.AgentsPerNode)
+	if m.cfg.Device.Share > 0 {
+		agents = 1 / m.cfg.Device.Share
+	}
+	if cores == 0 {
+		return 1
+	}
+	return max(1, agents*float64(threads)/float64(cores))
 }
 
 // Begin draws what is random of a round: who is slow in it, and how late segments come. It is a pure function of the seed
@@ -170,11 +188,12 @@ func (m *Model) Steps(rank, images, steps int) time.Duration {
 // Evaluate is how long one agent scores so many images.
 func (m *Model) Evaluate(images int) time.Duration { return seconds(float64(images) * m.evaluate) }
 
-// Keep is how long an agent needs, after an exchange, to hash and store the state of so many elements that follows.
+// Keep is how long an agent needs, beside the exchange, to take over a state of so many elements: it copies its work out,
+// makes the state that follows, hashes and stores it.
 func (m *Model) Keep(elements int) time.Duration {
 	d, bytes, kept := &m.cfg.Device, 4*float64(elements), 0.0
-	if d.Hash > 0 {
-		kept += bytes / d.Hash
+	if d.Keep > 0 {
+		kept += bytes / d.Keep * m.crowd(1)
 	}
 	if d.Disk > 0 && m.work.Durable {
 		kept += bytes/d.Disk + d.Sync.Seconds()

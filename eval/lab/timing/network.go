@@ -75,7 +75,7 @@ func (m *Model) over(ranks int) collective.Network {
 		Links: m.links[:ranks], Nodes: m.nodes[:ranks], Half: net.Duplex == "half", Fabric: float64(net.Switch) * net.Payload / 8,
 	}
 	if m.cfg.Device.Exchange > 0 {
-		over.Busy = 1 / m.cfg.Device.Exchange
+		over.Busy = m.crowd(2) / m.cfg.Device.Exchange // a sender and a receiver
 	}
 	if net.Jitter > 0 {
 		over.Jitter = func() float64 { return m.jitter.Float64() * net.Jitter.Seconds() }

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"shoal/gossip/collective"
+	"shoal/learner"
 )
 
 func papersWork(agents int) Work {
@@ -284,11 +285,12 @@ func TestProfilesAreTheDocuments(t *testing.T) {
 	for _, p := range Profiles() {
 		title, is := titles[p.Name]
 		for _, r := range p.Rates {
-			row := regexp.MustCompile(`(?m)^\| ` + title + ` \| ` + strconv.Itoa(r.Input) + `×\d+ \| ` + strconv.Itoa(r.Batch) + ` \|.*\| ([0-9.]+) to ([0-9.]+) \| [^|]*\|$`)
-			if is && r.Model == mobileNet {
+			named := map[string]string{mobileNet: "MobileNetV2 α " + strconv.FormatFloat(r.Width, 'g', -1, 64), learner.SqueezeNet11: "SqueezeNet 1.1"}[r.Model]
+			row := regexp.MustCompile(`(?m)^\| ` + title + ` \| ` + regexp.QuoteMeta(named) + ` \| ` + strconv.Itoa(r.Input) + `×\d+ \| ` + strconv.Itoa(r.Batch) + ` \|.*\| ([0-9.]+) to ([0-9.]+) \| [^|]*\|$`)
+			if is {
 				got := row.FindStringSubmatch(string(text))
 				if got == nil || got[1] != strconv.FormatFloat(r.From, 'g', -1, 64) || got[2] != strconv.FormatFloat(r.To, 'g', -1, 64) {
-					t.Errorf("%s at %d, batch %d: the profile has %v to %v, the document %q", p.Name, r.Input, r.Batch, r.From, r.To, got)
+					t.Errorf("%s, %s at %d, batch %d: the profile has %v to %v, the document %q", p.Name, r.Model, r.Input, r.Batch, r.From, r.To, got)
 				}
 			}
 		}

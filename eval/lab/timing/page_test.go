@@ -1,0 +1,202 @@
+package timing
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"shoal/learner"
+)
+
+var update = flag.Bool("update", false, "rewrite what docs/lab.md prints of the model and of the record")
+
+const (
+	pagePath   = "../../../docs/lab.md"
+	recordPath = "../../../docs/lab/validation.json"
+)
+
+// TestPagePrintsTheModel compares docs/lab.md with what the record of the validation and the model itself say.
+func TestPagePrintsTheModel(t *testing.T) {
+	text, err := os.ReadFile(pagePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for _, part := range []struct {
+		name  string
+		print func(*testing.T) string
+	}{{"assumptions", assumptionsText}, {"validation", validationTable}, {"scaling", scalingTable}, {"remedies", remediesTable}, {"profiles", profilesTable}} {
+		begin, end := "<!-- "+part.name+" -->\n", "<!-- end -->\n"
+		head, rest, ok := strings.Cut(page, begin)
+		was, tail, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("docs/lab.md has no part %q", part.name)
+		}
+		want := part.print(t)
+		if was != want && !*update {
+			t.Errorf("docs/lab.md, part %s: run go test ./eval/lab/timing -run Page -update; it should be\n%s", part.name, want)
+		}
+		page = head + begin + want + end + tail
+	}
+	if *update {
+		if err := os.WriteFile(pagePath, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func assumptionsText(t *testing.T) string {
+	var s strings.Builder
+	for _, a := range model(t, Defaults(), papersWork(24)).Assumptions() {
+		s.WriteString("- " + a + "\n")
+	}
+	return s.String()
+}
+
+func profilesTable(*testing.T) string {
+	s := "| profile | what it is | rates from |\n| --- | --- | --- |\n"
+	for _, p := range Profiles() {
+		from := "measured"
+		if p.Estimate {
+			from = "estimate"
+		}
+		s += fmt.Sprintf("| `%s` | %s | %s |\n", p.Name, p.About, from)
+	}
+	return s
+}
+
+// recorded is a row of the record, as make validate writes it.
+type recorded struct {
+	What, Rate, Plan, Wire, Why string
+	Agents, Count               int
+	Predicted                   float64 `json:"predicted_ms"`
+	Measured                    float64 `json:"measured_ms"`
+	Least                       float64 `json:"measured_ms_min"`
+	Most                        float64 `json:"measured_ms_max"`
+	Bound                       float64
+}
+
+func validationTable(t *testing.T) string {
+	text, err := os.ReadFile(recordPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r struct {
+		Machine, Commit, Date string
+		Rows                  []recorded
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	s := "| what | agents | cable | plan, wire | predicted, ms | measured, ms | predicted is off by | held to |\n" +
+		"| --- | ---: | --- | --- | ---: | ---: | ---: | --- |\n"
+	for _, x := range r.Rows {
+		off := x.Predicted/x.Measured - 1
+		held := fmt.Sprintf("%.0f %%", 100*x.Bound)
+		if x.Bound == 0 {
+			held = "– (" + x.Why + ")"
+		} else if math.Abs(off) > x.Bound {
+			t.Errorf("the record has %s of %d agents at %s off by %.1f %%", x.What, x.Agents, x.Rate, 100*off)
+		}
+		s += fmt.Sprintf("| %s | %d | %s | %s, %s | %.1f | %.1f (%.1f to %.1f, %d) | %+.1f %% | %s |\n",
+			x.What, x.Agents, x.Rate, x.Plan, x.Wire, x.Predicted, x.Measured, x.Least, x.Most, x.Count, 100*off, held)
+	}
+	return s + fmt.Sprintf("\nRecorded %s at commit %s on %s.\n", r.Date, r.Commit, r.Machine)
+}
+
+// course is 500,000 images, averaged every so many steps of batch 12, scored each epoch.
+func course(t *testing.T, steps int) Course {
+	t.Helper()
+	l, err := learner.New(learner.Defaults(), 10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return Course{Images: 500_000, Steps: steps, Elements: len(l.Shared(false)), Plan: "ring", Wire: "fp32", Scores: 10, Scored: 10_000}
+}
+
+func scalingTable(t *testing.T) string {
+	s := "| averaged every | nodes | rounds | start, s | train, s | average, s | wait, s | evaluate, s | total, s | speed-up | efficiency |\n" +
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+	for _, steps := range []int{8, 16} {
+		var one time.Duration
+		for _, nodes := range []int{1, 2, 4, 8, 16, 24} {
+			p, err := model(t, Defaults(), papersWork(nodes)).Predict(course(t, steps))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if nodes == 1 {
+				one = p.Total()
+			}
+			speedup := one.Seconds() / p.Total().Seconds()
+			s += fmt.Sprintf("| %d steps | %d | %d | %.0f | %.1f | %.1f | %.1f | %.1f | %.1f | %.2f | %.0f %% |\n", steps, nodes, p.Rounds,
+				p.Start.Seconds(), p.Train.Seconds(), p.Average.Seconds(), p.Wait.Seconds(), p.Evaluate.Seconds(), p.Total().Seconds(), speedup, 100*speedup/float64(nodes))
+		}
+	}
+	return s
+}
+
+// remediesTable is what changes at 24 nodes.
+func remediesTable(t *testing.T) string {
+	s := "| at 24 nodes | rounds, s | of that training | start and evaluation, s | total, s |\n| --- | ---: | ---: | ---: | ---: |\n"
+	for _, r := range []struct {
+		name   string
+		steps  int
+		change func(w *Work, c *Course)
+	}{
+		{"every 8 steps", 8, func(*Work, *Course) {}},
+		{"every 8 steps, rounds.durable: round, on an SD card", 8, func(w *Work, _ *Course) { w.Durable = true }},
+		{"every 8 steps, fp16", 8, func(_ *Work, c *Course) { c.Wire = "fp16" }},
+		{"every 8 steps, delayed", 8, func(_ *Work, c *Course) { c.Delayed = true }},
+		{"every 8 steps, delayed, scored twice", 8, func(_ *Work, c *Course) { c.Delayed, c.Scores = true, 2 }},
+		{"every 16 steps", 16, func(*Work, *Course) {}},
+		{"every 16 steps, fp16", 16, func(_ *Work, c *Course) { c.Wire = "fp16" }},
+		{"every 16 steps, fp16, scored twice", 16, func(_ *Work, c *Course) { c.Wire, c.Scores = "fp16", 2 }},
+		{"every 32 steps", 32, func(*Work, *Course) {}},
+	} {
+		w, c := papersWork(24), course(t, r.steps)
+		r.change(&w, &c)
+		p, err := model(t, Defaults(), w).Predict(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rounds := p.Train + p.Average + p.Wait
+		s += fmt.Sprintf("| %s | %.1f | %.0f %% | %.1f | %.1f |\n", r.name, rounds.Seconds(), 100*p.Train.Seconds()/rounds.Seconds(),
+			(p.Start + p.Evaluate).Seconds(), p.Total().Seconds())
+	}
+	return s
+}
+
+func TestPredictAddsUpRounds(t *testing.T) {
+	c := Course{Images: 100_000, Steps: 8, Elements: 700_490, Plan: "ring", Wire: "fp32", Scores: 2, Scored: 1000}
+	m := model(t, Defaults(), papersWork(8))
+	p, err := m.Predict(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Rounds != 131 || p.Evaluate != 2*m.Evaluate(1000) || p.Total() != p.Start+p.Train+p.Average+p.Wait+p.Evaluate || p.Wait <= 0 {
+		t.Errorf("%+v", p)
+	}
+	even, jittery := Defaults(), Defaults()
+	jittery.Network.Jitter = 1 // a nanosecond, so that rounds are played one by one
+	one, err := model(t, even, papersWork(8)).Predict(c)
+	each, err2 := model(t, jittery, papersWork(8)).Predict(c)
+	if err != nil || err2 != nil || !near(one.Total().Seconds(), each.Total().Seconds(), 1e-3) {
+		t.Errorf("all rounds alike %+v, one by one %+v, %v %v", one, each, err, err2)
+	}
+	delayed := c
+	delayed.Delayed = true
+	if q, err := m.Predict(delayed); err != nil || q.Average >= p.Average || q.Train != p.Train {
+		t.Errorf("delayed %+v, %v; else %+v", q, err, p)
+	}
+	for _, bad := range []Course{{}, {Images: 1, Steps: 1, Plan: "line"}, {Images: 1, Steps: 1, Plan: "ring", Wire: "fp8", Elements: 1}} {
+		if _, err := m.Predict(bad); err == nil {
+			t.Errorf("no error for %+v", bad)
+		}
+	}
+}
