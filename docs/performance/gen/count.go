@@ -26,14 +26,22 @@ type counting struct {
 	args []string
 }
 
-// countings are those that the document uses: alone, and the papers' batch.
+// countings are those that the document uses: alone, and the papers' batch; of SqueezeNet where the papers' numbers fit.
 func countings() []counting {
-	of := func(input, batch string) counting {
-		return counting{"count-" + input + "-" + batch, []string{
+	of := func(model, input, batch string) counting {
+		c := counting{"count-" + input + "-" + batch, []string{
 			"--plan", "--peaks=false", "--width=0.5", "--threads=1", "--warmup=1", "--steps=2", "--for=0s", "--input=" + input, "--batch=" + batch,
 		}}
+		if model != "" {
+			c.name, c.args = "count-squeezenet-"+input+"-"+batch, append([]string{"--model=" + model}, c.args...)
+		}
+		return c
 	}
-	return []counting{of("32", "1"), of("128", "1"), of("32", "12"), of("128", "12")}
+	const squeezeNet = "squeezenet1_1"
+	return []counting{
+		of("", "32", "1"), of("", "128", "1"), of("", "32", "12"), of("", "128", "12"),
+		of(squeezeNet, "32", "1"), of(squeezeNet, "32", "12"),
+	}
 }
 
 // counted is a plan with the instructions of each of its steps.

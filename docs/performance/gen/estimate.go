@@ -119,8 +119,8 @@ func writeEstimate(t *strings.Builder, steps ...counted) {
 			map[bool]string{true: ", a store taking the pipes of two loads and a vector unit"}[c.shared], c.scalar, c.sources, b.slowest, b.fastest, b.where)
 	}
 	t.WriteString(estimateAssumptions)
-	t.WriteString("| board | input | batch | M instructions an image | MB an image | by instructions, images/s | by memory, images/s | both, images/s | epoch of 50 000 images, s |\n" +
-		"| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	t.WriteString("| board | model | input | batch | M instructions an image | MB an image | by instructions, images/s | by memory, images/s | both, images/s | epoch of 50 000 images, s |\n" +
+		"| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, b := range boards() {
 		for _, s := range steps {
 			writeEstimateRow(t, b, s)
@@ -146,7 +146,7 @@ func writeEstimateRow(t *strings.Builder, b board, s counted) {
 	issue, slow, slowest := s.limits(b, b.slowest)
 	_, fast, fastest := s.limits(b, b.fastest)
 	rate := func(ms float64) string { return short(n / ms * 1e3) }
-	fmt.Fprintf(t, "| %s | %d×%d | %d | %s | %s | %s | %s to %s | %s to %s | %s to %s |\n", b.name, s.Result.Input, s.Result.Input, s.Result.Batch,
+	fmt.Fprintf(t, "| %s | %s | %d×%d | %d | %s | %s | %s | %s to %s | %s to %s | %s to %s |\n", b.name, s.Result.net(), s.Result.Input, s.Result.Input, s.Result.Batch,
 		short(float64(all.Instructions)/1e6/n), short(bytes/1e6/n), rate(issue), rate(slow), rate(fast), rate(slowest), rate(fastest),
 		short(50*fastest/n), short(50*slowest/n))
 }
