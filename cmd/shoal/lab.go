@@ -130,7 +130,7 @@ func newLabListCmd(o *options) *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), list)
 			}
 			for _, e := range list {
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-16s %4d runs  %s\n", e.Name, e.Runs, e.About); err != nil {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%-24s %4d runs  %s\n", e.Name, e.Runs, e.About); err != nil {
 					return err
 				}
 			}

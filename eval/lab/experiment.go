@@ -22,6 +22,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -212,7 +213,7 @@ func (d *document) readAxes(n ast.Node) error {
 			return d.wrong(e.Key, "axes.%s: %v", a.path, err)
 		}
 		for _, v := range list.Values {
-			text, err := d.value(v)
+			text, err := d.value(a.path, v)
 			if err != nil {
 				return err
 			}
@@ -268,7 +269,7 @@ func (d *document) changes(n ast.Node) ([]configs.Override, error) {
 		if err := knownPath(path); err != nil {
 			return nil, d.wrong(e.Key, "variants: %s: %v", path, err)
 		}
-		text, err := d.value(e.Value)
+		text, err := d.value(path, e.Value)
 		if err != nil {
 			return nil, err
 		}
@@ -277,23 +278,44 @@ func (d *document) changes(n ast.Node) ([]configs.Override, error) {
 	return list, nil
 }
 
-// value is the text of a plain value, or of a list of them with commas.
-func (d *document) value(n ast.Node) (string, error) {
+// value is the text of what path is to be: a plain value, a list of them with commas, or for one of this file's own keys
+// keys with values, as JSON, which is YAML too.
+func (d *document) value(path string, n ast.Node) (string, error) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		return n.Value, nil
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, nil
 	case *ast.SequenceNode:
+		if path == "schedule.churn" {
+			return d.json(n)
+		}
 		var parts []string
 		for _, v := range n.Values {
-			text, err := d.value(v)
+			text, err := d.value(path, v)
 			if err != nil {
 				return "", err
 			}
 			parts = append(parts, text)
 		}
 		return strings.Join(parts, ","), nil
+	case *ast.MappingNode, *ast.MappingValueNode:
+		if isOwn(path) {
+			return d.json(n)
+		}
 	}
 	return "", d.wrong(n, "neither a value nor a list of values; give such as 0.5 or [1, 2]")
+}
+
+// json is a node as JSON.
+func (d *document) json(n ast.Node) (string, error) {
+	var v any
+	if err := yaml.NodeToValue(n, &v); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return "", d.wrong(n, "%v", err)
+	}
+	return string(text), nil
 }

@@ -84,6 +84,10 @@ repetitions: 2
 	if !slices.Equal(got, want) {
 		t.Errorf("runs are %q, want %q", got, want)
 	}
+	c, err := Read("x.yaml", "name: x\nagents: 4\nvariants:\n- name: a\n  set:\n    schedule.churn:\n    - {member: 3, from: 2, is: absent}\n    - member: 1\n      from: 1\n      is: slow\n      factor: 2\n- {name: b}\n")
+	if err != nil || len(c.Runs[0].own.Schedule.Churn) != 2 || c.Runs[0].own.Schedule.Churn[1].Factor != 2 || c.Runs[1].own.Schedule.Churn != nil {
+		t.Errorf("churn of variants: %+v, %v", c.Runs, err)
+	}
 	first, end := e.Runs[0], e.Runs[15]
 	if first.Agents != 3 || first.Model != "mobilenet_v2" || first.own.Time.Network.Rate != 1e8 || first.base.Averaging.Plan != "ring" {
 		t.Errorf("the first run is %+v", first)

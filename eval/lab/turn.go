@@ -69,7 +69,7 @@ func (t *turn) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	line.Place = t.run.Place
+	line.Kind, line.Place = row.KindRound, t.run.Place
 	if t.run.scored(line.Round, t.perRound) {
 		if line.Scores, err = t.cluster.Score(context.WithoutCancel(ctx), t.run.own.Score.Statistics); err != nil {
 			return err
@@ -91,7 +91,7 @@ func (t *turn) round(ctx context.Context) error {
 
 // end is the run's own row.
 func (t *turn) end(failed string) row.Run {
-	e := row.Run{Place: t.run.Place, Rounds: len(t.rounds), Hash: t.cluster.Hash(), Failed: failed, Scores: []row.Score{}, WallPeakRSSMB: peakMB()}
+	e := row.Run{Kind: row.KindRun, Place: t.run.Place, Rounds: len(t.rounds), Hash: t.cluster.Hash(), Failed: failed, Scores: []row.Score{}, WallPeakRSSMB: peakMB()}
 	s := &e.Seconds
 	s.Start = t.start
 	var seen float64 // images of the last epoch
