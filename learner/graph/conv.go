@@ -31,7 +31,7 @@ func (n *Net) conv(name string, x *G.Node, c, size, stride, pad int) *G.Node {
 		return n.filtered("conv", name, x, filter, shape, macs, newStemY(p, nil), newDenseDX(g, in, c), newStemDW(p, nil, n.spec.Batch))
 	}
 	return n.filtered("conv", name, x, filter, shape, g.OutH*g.OutW*size*size*in*c,
-		newDense(g, in, c), newDenseDX(g, in, c), newDenseDW(g, in, c))
+		newDense(g, in, c), newDenseDX(g, in, c), newDenseDW(g, in, c, n.spec.Batch))
 }
 
 // depthwise adds a 3×3 convolution, padding 1, of each channel with a filter of its own, without bias.
