@@ -26,8 +26,8 @@ func newLabCmd(o *options) *cobra.Command {
 		Long: "Run the experiment of a YAML file, or of a name that shoal lab list tells: every combination of what it varies is\n" +
 			"trained on a virtual cluster. What members compute has the bits of real agents; clock and wire are those of the\n" +
 			"machines and the network that the file describes.\n\n" +
-			"Results are rows, a JSON object per round and per run, in rows.jsonl of the directory. Interrupted by SIGINT or\n" +
-			"SIGTERM, or killed, the same command goes on where it was.",
+			"Results are rows, a JSON object per round and per run, in rows.jsonl of the directory, and at the end report.html and its\n" +
+			"figures. Interrupted by SIGINT or SIGTERM, or killed, the same command goes on where it was.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runLab(cmd, o, l, args[0]) },
 	}
@@ -35,7 +35,7 @@ func newLabCmd(o *options) *cobra.Command {
 	flags.StringVar(&l.out, "out", "", "`directory` of the results; default lab/NAME")
 	flags.BoolVar(&l.fresh, "fresh", false, "begin anew where results are already")
 	flags.BoolVar(&l.plan, "plan", false, "list the runs, and run none")
-	cmd.AddCommand(newLabListCmd(o), newLabTableCmd(o), newLabDeviceCmd(o))
+	cmd.AddCommand(newLabListCmd(o), newLabTableCmd(o), newLabDeviceCmd(o), newLabPlotCmd(o))
 	return cmd
 }
 
@@ -83,10 +83,19 @@ func runLab(cmd *cobra.Command, o *options, l labFlags, name string) error {
 		return fail(exitBusy, err)
 	case err != nil:
 		return err
+	}
+	rows, _, err := openRows(out)
+	if err != nil {
+		return err
+	}
+	page, err := writeReport(out, rows)
+	switch {
+	case err != nil:
+		return err
 	case o.json:
 		return printJSON(cmd.OutOrStdout(), ends)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d runs in %s\n", len(ends), filepath.Join(out, lab.RowsFile))
+	fmt.Fprintf(cmd.OutOrStdout(), "%d runs in %s; report: %s\n", len(ends), filepath.Join(out, lab.RowsFile), page)
 	return nil
 }
 

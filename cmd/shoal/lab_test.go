@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,14 @@ func TestLab(t *testing.T) {
 	if !strings.Contains(stderr, "2/2 agents=2,seed=1:") {
 		t.Errorf("progress is %q", stderr)
 	}
+	page := filepath.Join(out, "report.html")
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "<h1>small</h1>") {
+		t.Errorf("no report after the runs: %v", err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if stdout, stderr, code := shoal(t, "lab", "plot", out, "--out", other); code != exitOK || stdout != filepath.Join(other, "report.html")+"\n" {
+		t.Errorf("plot: %d, %q, %q", code, stdout, stderr)
+	}
 	again, _, code := shoal(t, "lab", file, "--out", out, "--json")
 	if code != exitOK || again != stdout {
 		t.Errorf("run again: %d, %s", code, again)
@@ -37,6 +46,7 @@ func TestLab(t *testing.T) {
 	}{
 		{[]string{"lab"}, exitUsage, "accepts 1 arg(s), received 0"},
 		{[]string{"lab", "quikstart"}, exitConfig, "no experiment \"quikstart\" is built in; there are"},
+		{[]string{"lab", "plot", t.TempDir()}, exitUsage, "rows.jsonl is not there; give a directory that shoal lab wrote to"},
 		{[]string{"lab", "absent.yaml"}, exitConfig, "open experiment: open absent.yaml"},
 		{[]string{"lab", written(t, "bad.yaml", "name: x\ntempo: 1\n")}, exitConfig, "tempo: unknown key"},
 		{[]string{"lab", written(t, "small.yaml", "name: small\n"), "--out", out}, exitFailure, "results of another experiment"},
