@@ -36,10 +36,11 @@ var below = []string{
 
 // floors is the only list of packages: a package without a row here may not exist.
 var floors = []floor{
-	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "eval/lab/papers", "eval/lab/report", "eval/lab/row", "eval/lab/timing", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
+	{"cmd/shoal", 6, slices.Concat(below, []string{"agent", "eval/lab", "eval/lab/compare", "eval/lab/papers", "eval/lab/report", "eval/lab/row", "eval/lab/timing", "learner/onnx"}), "wires flags to everything, and nothing imports it"},
 	{"eval/lab/row", 0, nil, "the form of an experiment's results; whoever reads them needs nothing else"},
 	{"eval/lab/papers", 1, []string{"eval/lab/row"}, "published numbers beside rows; knows no lab"},
 	{"eval/lab/spread", 1, []string{"eval/lab/row"}, "repetitions of a measurement, for whoever tells of rows"},
+	{"eval/lab/compare", 2, []string{"eval/lab/row", "eval/lab/spread"}, "reads the rows of two experiments; runs nothing"},
 	{"eval/lab/figure", 0, nil, "draws numbers; knows no experiment"},
 	{"eval/lab/report", 2, []string{"eval/lab/figure", "eval/lab/row", "eval/lab/spread", "eval/tensorboard"}, "reads rows and writes files; runs nothing"},
 	{"eval/tensorboard", 0, nil, "a file format"},
@@ -97,7 +98,7 @@ var fences = []fence{
 	{"github.com/chewxy/", []string{"learner/graph"}, "part of Gorgonia's Op interface"},
 	{"go4.org/", []string{"learner/graph"}, "Gorgonia needs it at start"},
 	{"github.com/nlpodyssey/gopickle", []string{"shards"}, "pickles come only from CIFAR-10's python distribution"},
-	{"github.com/goccy/go-yaml", []string{"configs", "cmd/shoal", "eval/lab", "eval/lab/papers", "eval/lab/timing"}, "YAML is what a person writes, nothing else"},
+	{"github.com/goccy/go-yaml", []string{"configs", "cmd/shoal", "eval/lab", "eval/lab/compare", "eval/lab/papers", "eval/lab/timing"}, "YAML is what a person writes, nothing else"},
 	{"github.com/spf13/cobra", []string{"cmd/shoal"}, "commands live at the top"},
 	{"github.com/charmbracelet/", []string{"cmd/shoal"}, "the terminal belongs to the command"},
 	{"gonum.org/v1/plot", []string{"eval/lab/figure"}, "what is drawn is data until there"},

@@ -35,7 +35,7 @@ func newLabCmd(o *options) *cobra.Command {
 	flags.StringVar(&l.out, "out", "", "`directory` of the results; default lab/NAME")
 	flags.BoolVar(&l.fresh, "fresh", false, "begin anew where results are already")
 	flags.BoolVar(&l.plan, "plan", false, "list the runs, and run none")
-	cmd.AddCommand(newLabListCmd(o), newLabTableCmd(o), newLabDeviceCmd(o), newLabPlotCmd(o))
+	cmd.AddCommand(newLabListCmd(o), newLabTableCmd(o), newLabDeviceCmd(o), newLabPlotCmd(o), newLabCompareCmd(o))
 	return cmd
 }
 

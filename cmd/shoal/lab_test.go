@@ -35,6 +35,10 @@ func TestLab(t *testing.T) {
 	if stdout, stderr, code := shoal(t, "lab", "plot", out, "--out", other); code != exitOK || stdout != filepath.Join(other, "report.html")+"\n" {
 		t.Errorf("plot: %d, %q, %q", code, stdout, stderr)
 	}
+	if stdout, stderr, code := shoal(t, "lab", "compare", out, filepath.Join(out, "rows.jsonl")); code != exitOK ||
+		!strings.Contains(stdout, "agents=2") || !strings.Contains(stdout, "equal") || !strings.Contains(stdout, "0 of ") {
+		t.Errorf("compare with itself: %d, %q, %q", code, stdout, stderr)
+	}
 	again, _, code := shoal(t, "lab", file, "--out", out, "--json")
 	if code != exitOK || again != stdout {
 		t.Errorf("run again: %d, %s", code, again)
