@@ -86,7 +86,8 @@ func ScalingOf(f row.File, model string) []Scaling {
 	return all
 }
 
-// BatchesOf is the batch sweep of an experiment's runs of a model, a line for each batch. Memory and CPU time are not
+// BatchesOf is the batch sweep of an experiment's runs of a model, a line for each batch; the start of the
+// agents is in no epoch. Memory and CPU time are not
 // known: the process that computes a virtual cluster is none of its agents.
 func BatchesOf(f row.File, model string) []Batch {
 	keys, groups := grouped(of(f, model), func(r row.Run) int { return r.Batch })
@@ -96,7 +97,7 @@ func BatchesOf(f row.File, model string) []Batch {
 			Batch: batch,
 			EpochSeconds: mean(groups[batch], func(r row.Run) (row.Number, bool) {
 				epochs := epochs(f, r)
-				return row.Number(r.Seconds.Total / epochs), epochs > 0 && r.Seconds.Total > 0
+				return row.Number((r.Seconds.Total - r.Seconds.Start) / epochs), epochs > 0 && r.Seconds.Total > 0
 			}),
 			StepSeconds: mean(groups[batch], func(r row.Run) (row.Number, bool) {
 				steps := float64(r.Images) / float64(max(r.Batch*r.Agents, 1))
