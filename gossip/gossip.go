@@ -48,14 +48,14 @@ type tuning struct {
 	askAgain                                                      time.Duration // of a double of this agent
 }
 
-// pi is the profile of a Pi on a LAN. A dead member is declared so about 6 to 9 s after its death: it is probed within
-// one or two intervals of 1 s, and has five more to object. A probe may take 700 ms, and the rest of the second over TCP
-// and through others, because training takes every core: a node that got 20 % of its CPU caused no suspicion in trials
-// with less. Two members exchange all that they know every 3 s: gossip may pass a
+// pi is the profile of a Pi on a LAN. A dead member is declared so about 6 to 9 s after its death: of n members each probes
+// one every 700 ms, so that one death in a hundred is found only after 4.6 intervals, whatever n is; the probe takes one, and
+// then the member has 4.7 to 5.6 s to object. A probe may take 500 ms, and the rest of the interval over TCP and through
+// others, because training takes every core; who is suspected wrongly says so in time. Two members exchange all that they know every 3 s: gossip may pass a
 // member by, which then lacks the newcomer until such an exchange; one of 64 members takes about 30 kB.
 func pi() tuning {
 	return tuning{
-		probeInterval: time.Second, probeTimeout: 700 * time.Millisecond,
+		probeInterval: 700 * time.Millisecond, probeTimeout: 500 * time.Millisecond,
 		gossipInterval: 200 * time.Millisecond, pushPullInterval: 3 * time.Second,
 		rejoinFirst: 250 * time.Millisecond, rejoinEvery: 10 * time.Second,
 		quiet: 50 * time.Millisecond, restless: 500 * time.Millisecond,

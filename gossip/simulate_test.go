@@ -37,13 +37,14 @@ func sunk(t *testing.T, seed uint64, n int) []time.Duration {
 	return took
 }
 
-// A member that loses power is known for dead by everybody within 10 s or so, 99 times in 100. The deaths of one network
-// are not independent, and memberlist draws its own numbers: of a few hundred the percentile was 7.3 to 10.9 s, so the
-// limit leaves room.
+// A member that loses power is known for dead by everybody within 10 s, 99 times in 100. memberlist draws its own numbers, so
+// that the percentile differs from run to run: of 96 to 372 times that one of 3, 8 or 32 members knew, it was 7.8 to 8.6 s.
 func TestSimulateDeath(t *testing.T) {
-	for _, row := range []struct{ n, seeds int }{{2, 6}, {3, 6}, {4, 4}, {8, 2}, {32, 1}} {
-		if row.n == 32 && effort(t) == 1 {
-			row.n = 16 // is as telling, at a third of the cost
+	for _, row := range []struct{ n, seeds int }{{2, 6}, {3, 6}, {4, 4}, {8, 2}, {32, 1}, {48, 1}} {
+		if effort(t) == 1 && row.n > 16 {
+			if row.n /= 2; row.n > 16 { // 16 are as telling as 32, at a third of the cost
+				continue
+			}
 		}
 		t.Run(fmt.Sprint(row.n), func(t *testing.T) {
 			var took []time.Duration
@@ -53,7 +54,7 @@ func TestSimulateDeath(t *testing.T) {
 			slices.Sort(took)
 			p := func(q float64) time.Duration { return took[int(q*float64(len(took)-1))].Round(time.Millisecond) }
 			t.Logf("%d members, %d deaths seen: median %v, p99 %v, max %v", row.n, len(took), p(.5), p(.99), p(1))
-			if limit := 12 * time.Second; p(.99) > limit {
+			if limit := 10 * time.Second; p(.99) > limit {
 				t.Errorf("p99 %v, limit %v", p(.99), limit)
 			}
 		})
