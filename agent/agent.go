@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,6 +55,9 @@ type Agent struct {
 	shown   shown     // what HTTP shows
 	told    time.Time // when the others heard of our progress last
 	cpu     cpuShare
+
+	moment      moment      // nil but in tests
+	coordinates atomic.Bool // this member coordinates, or did, the ballot it promised last
 }
 
 // eventQueue bounds the answers that wait for the loop: senders block, they do not lose.
@@ -75,8 +79,13 @@ func tameGarbage() (undo func()) {
 // Run is the life of one agent: it joins, trains its rounds and leaves. It returns nil when the run is finished, or when
 // ctx ended and the agent left in good order.
 func Run(ctx context.Context, cfg configs.Config, version string, log zerolog.Logger) error {
+	return run(ctx, cfg, version, log, nil)
+}
+
+func run(ctx context.Context, cfg configs.Config, version string, log zerolog.Logger, at moment) error {
 	a := &Agent{
-		cfg: cfg, version: version, log: log, started: time.Now(), node: nodeID(),
+		moment: at,
+		cfg:    cfg, version: version, log: log, started: time.Now(), node: nodeID(),
 		events: make(chan any, eventQueue), quit: make(chan struct{}), members: map[roster.ID]*member{},
 	}
 	defer tameGarbage()()

@@ -41,9 +41,11 @@ func (a *Agent) recordCommit(e roster.Adopt) {
 	if p := a.trainer.trained.Load(); e.Own && p.Images > 0 && p.Round == c.Round {
 		c.TrainLoss, c.TrainRight, c.Images = p.LossSum/float64(p.Images), float64(p.Correct)/float64(p.Images), p.Images
 	}
-	if err := a.journal.AppendCommit(c); err != nil {
-		a.ending.fail(err)
-	}
+	a.around("write journal", func() {
+		if err := a.journal.AppendCommit(c); err != nil {
+			a.ending.fail(err)
+		}
+	})
 }
 
 // commitOf is the journal's line of a record, without what only the agent that worked on the round knows.

@@ -121,7 +121,9 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved
 	failed := roster.Failed{Ballot: e.Tag.Ballot}
 	done := exchanged{ballot: e.Tag.Ballot}
 	begun := time.Now()
-	r, err := a.mean(ctx, e, x, &done)
+	var r collective.Result
+	var err error
+	a.around("exchange", func() { r, err = a.mean(ctx, e, x, &done) })
 	done.took = time.Since(begun)
 	m := moved{sent: r.Sent, received: r.Received}
 	if err == nil {
@@ -138,7 +140,8 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved
 	}
 	begun = time.Now()
 	hash := part.Hash(x.state)
-	if err := a.writeState(hash, x.state, e.Tag); err != nil {
+	a.around("store state", func() { err = a.writeState(hash, x.state, e.Tag) })
+	if err != nil {
 		a.post(failure{err})
 		failed.Reason = err.Error()
 		m.Event = failed

@@ -106,12 +106,16 @@ func (a *Agent) step(ctx context.Context, e roster.Event) {
 	}
 	now := time.Now()
 	a.round.account(now)
-	for _, effect := range a.machine.Step(now, e) {
+	taken := eventStep(e)
+	a.at("before " + taken)
+	effects := a.machine.Step(now, e)
+	for _, effect := range effects {
 		if a.ending.err != nil {
 			return
 		}
-		a.carryOut(ctx, effect)
+		a.around(effectStep(a.round.stable, effect), func() { a.carryOut(ctx, effect) })
 	}
+	a.at("after " + taken)
 	a.round.phase = a.machine.Phase()
 	if a.ending.leaving {
 		a.leave() // an exchange that was waited for may be over

@@ -22,14 +22,20 @@ type outbox struct {
 	agent *Agent
 
 	mu      sync.Mutex
-	waiting map[roster.ID][][]byte // a peer has an entry, maybe an empty one, while deliver serves it
+	waiting map[roster.ID][]letter // a peer has an entry, maybe an empty one, while deliver serves it
+}
+
+// letter is an encoded message.
+type letter struct {
+	kind roster.Kind
+	body []byte
 }
 
 // messageKind names the machines' messages on the control stream.
 const messageKind = "roster"
 
 func newOutbox(ctx context.Context, a *Agent) *outbox {
-	return &outbox{ctx: ctx, agent: a, waiting: map[roster.ID][][]byte{}}
+	return &outbox{ctx: ctx, agent: a, waiting: map[roster.ID][]letter{}}
 }
 
 // send queues m for a peer. Only the loop calls it.
@@ -46,20 +52,20 @@ func (o *outbox) send(to roster.ID, m roster.Message) {
 		o.agent.log.Warn().Str("event", "peer_stuck").Str("peer", string(to)).Msg("messages to the peer pile up; this one is dropped")
 		return
 	}
-	o.waiting[to] = append(queue, body)
+	o.waiting[to] = append(queue, letter{m.Kind, body})
 	if !served {
 		o.agent.start(func() { o.deliver(to) })
 	}
 }
 
 // next takes the first message waiting for a peer. When there is none deliver must return: the peer has no entry any more.
-func (o *outbox) next(to roster.ID) (body []byte, ok bool) {
+func (o *outbox) next(to roster.ID) (l letter, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	queue := o.waiting[to]
 	if len(queue) == 0 {
 		delete(o.waiting, to)
-		return nil, false
+		return letter{}, false
 	}
 	o.waiting[to] = queue[1:]
 	return queue[0], true
@@ -76,12 +82,13 @@ func (o *outbox) drop(to roster.ID) {
 // conversation.
 func (o *outbox) deliver(to roster.ID) {
 	for {
-		body, ok := o.next(to)
+		l, ok := o.next(to)
 		if !ok {
 			return
 		}
 		ctx, cancel := context.WithTimeout(o.ctx, sendWithin)
-		err := o.agent.host.Send(ctx, to, messageKind, body)
+		var err error
+		o.agent.around("deliver "+string(l.kind), func() { err = o.agent.host.Send(ctx, to, messageKind, l.body) })
 		cancel()
 		if err == nil {
 			continue

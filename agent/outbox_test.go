@@ -22,7 +22,7 @@ func TestDrainWaitsForMessages(t *testing.T) {
 		if d := took(t.Context()); d != 0 {
 			t.Errorf("nothing waits, and it takes %v", d)
 		}
-		o.waiting["peer"] = [][]byte{{1}}
+		o.waiting["peer"] = []letter{{body: []byte{1}}}
 		time.AfterFunc(20*time.Millisecond, func() {
 			for ok := true; ok; {
 				_, ok = o.next("peer")

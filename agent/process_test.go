@@ -47,7 +47,12 @@ func runAgent(path string) int {
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		err = agent.Run(ctx, cfg, "test", zerolog.New(os.Stderr).With().Timestamp().Logger())
+		log := zerolog.New(os.Stderr).With().Timestamp().Logger()
+		if dir, ok := os.LookupEnv(killsVariable); ok {
+			err = agent.RunAt(ctx, cfg, "test", log, (&suicide{dir: dir}).at)
+		} else {
+			err = agent.Run(ctx, cfg, "test", log)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "shoal:", err)
@@ -65,6 +70,7 @@ type shelf struct {
 	keys   map[int]string // key files of agents that have their own
 	names  map[int]string // names of agents that do not have that of their number
 	agents []*process
+	env    []string // of every agent, beside our own
 }
 
 // process is one agent, which may live several times.
@@ -164,7 +170,7 @@ func (s *shelf) start(i int, extra string) *process {
 	if old := s.agents[i]; old != nil {
 		p.out = old.out
 	}
-	p.cmd.Env = append(os.Environ(), agentVariable+"="+s.config(i), "GOMAXPROCS=2")
+	p.cmd.Env = append(append(os.Environ(), agentVariable+"="+s.config(i), "GOMAXPROCS=2"), s.env...)
 	p.cmd.Stderr = p.out
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -59,6 +59,7 @@ func (a *Agent) carryOut(ctx context.Context, effect roster.Effect) {
 	switch e := effect.(type) {
 	case roster.Persist:
 		a.round.stable = e.Stable
+		a.coordinates.Store(e.Stable.Promised.Coordinator == a.host.ID())
 		if err := a.store.keepStable(e.Stable); err != nil {
 			a.ending.fail(err)
 		}
@@ -135,7 +136,8 @@ func (a *Agent) fetch(ctx, wanted context.Context, e roster.Fetch) {
 		if from == a.host.ID() {
 			continue
 		}
-		if err = a.fetchFrom(wanted, e.Hash, from); err == nil {
+		a.around("get state", func() { err = a.fetchFrom(wanted, e.Hash, from) })
+		if err == nil {
 			a.post(roster.Fetched{Hash: e.Hash})
 			a.pull(ctx, from)
 			return
@@ -168,7 +170,7 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 				return
 			}
 		}
-		a.trainer.adopt(state, e.Counted)
+		a.around("load state", func() { a.trainer.adopt(state, e.Counted) })
 		_, carry := a.trainer.work()
 		a.post(roster.Adopted{Carry: carry, Norm: a.trainer.norm()})
 	}

@@ -136,7 +136,8 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err != nil {
 		return errors.Join(err, os.Remove(a.store.path(name)))
 	}
-	return a.store.rename(name, hash)
+	a.around("keep state", func() { err = a.store.rename(name, hash) })
+	return err
 }
 
 // pull gets the part of the record that this agent missed.
