@@ -97,8 +97,9 @@ func (l *Learner) Archive(state, outer []float32, meta map[string]string) *safet
 		"epsilon": strconv.FormatFloat(l.cfg.BatchNorm.Epsilon, 'g', -1, 64),
 	}}
 	maps.Copy(file.Metadata, meta)
+	var values []float32 // of one tensor at a time: the file copies them, and garbage of a whole state shows in the peak of memory
 	for _, p := range l.parts(state, outer) {
-		values := make([]float32, p.Len())
+		values = slices.Grow(values[:0], p.Len())[:p.Len()]
 		p.Export(values, p.values)
 		file.Tensors = append(file.Tensors, safetensors.Floats(p.name, p.Shape, values))
 		if p.Kind == graph.Variance {
