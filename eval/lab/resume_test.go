@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -186,5 +188,23 @@ func TestFailedRun(t *testing.T) {
 	r := f.Rounds[len(f.Rounds)-1] // diverged work is undone, as agents do
 	if r.Contributors != 0 || len(r.Missing) != 2 || r.Missing[0] != (row.Missing{Rank: 0, Reason: "no work"}) {
 		t.Errorf("a round of steps that diverge is %+v", r)
+	}
+}
+
+// The loss of a run is the mean over its last epoch, or over its last round where that is longer.
+func TestLossOfTheLastEpoch(t *testing.T) {
+	for _, steps := range []int{1, 4, 6, 8, 30} { // of 6 steps an epoch, in two epochs
+		f := perform(t, "name: x\nagents: 2\nepochs: 2\nbase:"+small+"  rounds: {steps: "+fmt.Sprint(steps)+"}\n", lab.Options{})
+		sum, images := 0.0, int64(0)
+		for i := len(f.Rounds) - 1; i >= 0 && images < 120; i-- {
+			n := f.Rounds[i].Images
+			if i > 0 {
+				n -= f.Rounds[i-1].Images
+			}
+			sum, images = sum+float64(f.Rounds[i].TrainLoss)*float64(n), images+n
+		}
+		if got := float64(f.Runs[0].TrainLoss); !(math.Abs(got-sum/float64(images)) < 1e-9) {
+			t.Errorf("%d steps a round: loss %v, want %v", steps, got, sum/float64(images))
+		}
 	}
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"shoal/eval/lab/cluster"
@@ -94,7 +95,8 @@ func (t *turn) end(failed string) row.Run {
 	e := row.Run{Kind: row.KindRun, Place: t.run.Place, Rounds: len(t.rounds), Hash: t.cluster.Hash(), Failed: failed, Scores: []row.Score{}, WallPeakRSSMB: peakMB()}
 	s := &e.Seconds
 	s.Start = t.start
-	var seen float64 // images of the last epoch
+	var seen float64                                           // images of the last epoch
+	first := len(t.rounds) - int(math.Ceil(1/t.perRound-1e-9)) // round of it, or the last one if that is more than an epoch
 	for i, line := range t.rounds {
 		s.Train += line.Seconds.Train
 		s.Average += line.Seconds.Average
@@ -109,7 +111,7 @@ func (t *turn) end(failed string) row.Run {
 		if i > 0 {
 			images -= float64(t.rounds[i-1].Images)
 		}
-		if float64(i) >= float64(len(t.rounds))-1/t.perRound && images > 0 {
+		if i >= first && images > 0 {
 			e.TrainLoss += line.TrainLoss * row.Number(images)
 			e.TrainAccuracy += line.TrainAccuracy * row.Number(images)
 			seen += images
