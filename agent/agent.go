@@ -46,15 +46,16 @@ type Agent struct {
 	quit    chan struct{} // closed when the loop has ended: nobody listens to events any more
 	working sync.WaitGroup
 
-	members map[roster.ID]*member
-	view    gossip.View
-	round   roundWork
-	scores  scoreWork
-	advice  advice
-	ending  ending
-	shown   shown     // what HTTP shows
-	told    time.Time // when the others heard of our progress last
-	cpu     cpuShare
+	members  map[roster.ID]*member
+	view     gossip.View
+	round    roundWork
+	scores   scoreWork
+	advice   advice
+	accuracy accuracy
+	ending   ending
+	shown    shown     // what HTTP shows
+	told     time.Time // when the others heard of our progress last
+	cpu      cpuShare
 
 	moment      moment      // nil but in tests
 	coordinates atomic.Bool // this member coordinates, or did, the ballot it promised last

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"time"
 
@@ -35,6 +36,7 @@ func (a *Agent) recordCommit(e roster.Adopt) {
 		return
 	}
 	if x := a.round.exchange.done; x.ballot == e.Record.Ballot {
+		a.watchAccuracy(c, x.norm)
 		c.Plan, c.Chosen, c.Exchange, c.Store = x.plan, x.chosen, x.took.Seconds(), x.stored.Seconds()
 	}
 	a.tellClipped(c)
@@ -87,6 +89,34 @@ func (a *Agent) tellClipped(c eval.Commit) {
 				Float64("scale", *x.Scale).Msg("the norm of the member's work is over averaging.bound times the median")
 		}
 	}
+}
+
+// watchAccuracy looks at a round that this agent averaged, and logs what is wrong with it or no longer is.
+func (a *Agent) watchAccuracy(c eval.Commit, mean float64) {
+	norms, images := make([]float64, len(c.Contributors)), int64(0)
+	for i, x := range c.Contributors {
+		norms[i], images = x.Norm, images+x.Samples
+	}
+	round, ok := agreementOf(norms, images, mean)
+	if !ok {
+		return
+	}
+	begun, ended := a.accuracy.see(round, a.trainer.recipe.StepsPerEpoch(a.trainer.set.Train.N, len(norms)))
+	for _, w := range begun {
+		a.log.Warn().Str("event", "accuracy_warning").Int("round", c.Round).Str("kind", w.Kind).Float64("gradient_noise", finiteOr(round.noiseScale(), -1)).
+			Float64("distance", round.distance()).Msg(w.Text)
+	}
+	for _, kind := range ended {
+		a.log.Info().Str("event", "accuracy_warning_over").Int("round", c.Round).Str("kind", kind).Msg("an earlier warning no longer holds")
+	}
+}
+
+// finiteOr is x, or other where JSON has no word for x.
+func finiteOr(x, other float64) float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return other
+	}
+	return x
 }
 
 // writeState stores a shared state under its hash, durably.

@@ -30,6 +30,7 @@ type exchanged struct {
 	hash         string        // of the state that follows, which is still in memory
 	plan, chosen string        // name, and text if the coordinator chose it
 	took, stored time.Duration // exchanging; hashing and storing what follows
+	norm         float64       // L2 norm of the mean
 }
 
 // cancel ends the exchange at work, if there is one, and waits for nothing.
@@ -127,6 +128,7 @@ func (a *Agent) average(ctx context.Context, e roster.Reduce, x *exchange) moved
 	done.took = time.Since(begun)
 	m := moved{sent: r.Sent, received: r.Received}
 	if err == nil {
+		done.norm = part.Length(x.delta)
 		err = a.trainer.follow(x.state, x.delta)
 	}
 	if err != nil {

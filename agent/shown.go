@@ -100,7 +100,7 @@ func (a *Agent) show() {
 		API: API, Name: a.cfg.Name, ID: string(a.host.ID()), Version: a.version, Lineage: last.Lineage, Generation: last.Roster.Generation,
 		Round: min(int(a.machine.Next()), a.cfg.Rounds.Count), Rounds: a.cfg.Rounds.Count, Phase: phase, Paused: a.paused(), Role: role,
 		Step: p.Step, Steps: p.Steps, Loss: p.Loss, StateHash: last.Hash, PeakRSSBytes: peakRSS(), Score: score,
-		Streams: a.host.Addrs(), Members: []MemberStatus{},
+		Streams: a.host.Addrs(), Members: []MemberStatus{}, Warnings: a.accuracy.warnings(),
 		Images: s.images + s.part.Images, Sent: s.sent, Received: s.received, Started: a.started.UTC().Format(time.RFC3339),
 	}
 	if a.gossip != nil {
@@ -124,6 +124,9 @@ func (a *Agent) show() {
 	slices.Sort(s.alive)
 	s.forget(s.status.Members)
 	s.own = eval.AgentSummary{ID: a.host.ID(), Name: a.cfg.Name, ModelHash: last.Hash, PeakRSSMB: float64(s.status.PeakRSSBytes) / (1 << 20)}
+	for _, w := range s.status.Warnings {
+		s.own.Warnings = append(s.own.Warnings, w.Text)
+	}
 	if total := s.busy + s.part.Seconds; total > 0 {
 		s.own.ImagesPerSecond = float64(s.images+s.part.Images) / total
 	}

@@ -31,6 +31,7 @@ type Status struct {
 	Streams         []string       `json:"streams"` // multiaddresses of streams
 	Members         []MemberStatus `json:"members"`
 	Score           *ScoreStatus   `json:"score,omitempty"` // the newest score heard of
+	Warnings        []Warning      `json:"warnings"`        // what accuracy suffers from now, as this agent sees it
 }
 
 // MemberStatus is a member as this agent sees it.

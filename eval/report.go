@@ -13,7 +13,8 @@ type AgentSummary struct {
 	Name            string    `json:"name"`
 	ModelHash       string    `json:"model_hash"` // of its shared state
 	ImagesPerSecond float64   `json:"images_per_second"`
-	PeakRSSMB       float64   `json:"peak_rss_mb"` // largest resident size, in 2^20 bytes
+	PeakRSSMB       float64   `json:"peak_rss_mb"`        // largest resident size, in 2^20 bytes
+	Warnings        []string  `json:"warnings,omitempty"` // of its accuracy guard, in force at the end
 }
 
 // Report is what a run leaves. Everything is what one agent knows: train loss and accuracy, seconds and bytes are its

@@ -89,6 +89,15 @@ func Norm(local, base []float32) float64 {
 	return math.Sqrt(sum)
 }
 
+// Length is the L2 norm of v.
+func Length(v []float32) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum)
+}
+
 // Finite reports whether all of v are numbers.
 func Finite(v []float32) bool {
 	for _, x := range v {
