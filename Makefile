@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak kills membership validate performance counts ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak kills membership validate performance counts browser ci clean
 
 all: build
 
@@ -98,6 +98,9 @@ performance: ## docs/performance.md from its records; RECORD=1 measures all of t
 counts: ## the instructions of a training step on arm64, counted under user-mode QEMU, and docs/performance.md with them
 	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o dist/shoal-symbols ./cmd/shoal
 	$(GO) run ./docs/performance/gen -count dist/shoal-symbols
+
+browser: ## reports of experiments in a headless Chromium, on a telephone and on a desk; says so where there is none
+	SHOAL_BROWSER=$(or $(BROWSER),find) $(GO) test -count=1 -v -run '^TestBrowser$$' ./eval/lab/report
 
 ci:
 	.ci/run

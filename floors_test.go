@@ -56,7 +56,7 @@ var floors = []floor{
 		[]string{"gossip/collective", "gossip/roster", "learner", "shards"},
 		"what a member computes is the same for an agent and in a virtual cluster; it sends nothing and reads no clock",
 	},
-	{"agent", 5, slices.Concat(below, []string{"agent/part"}), "the one place where the parts meet"},
+	{"agent", 5, slices.Concat(below, []string{"agent/part", "eval/tensorboard"}), "the one place where the parts meet"},
 	{"agent/chaos", 6, slices.Concat(below, []string{"agent"}), "a developer's scenarios with real processes; nothing imports it"},
 	{
 		"configs", 4,

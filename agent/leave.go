@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shoal/eval"
+	"shoal/eval/tensorboard"
 	"shoal/gossip/roster"
 )
 
@@ -144,13 +145,17 @@ func decimals(v [3]float64) string {
 	return strings.Join(text, ",")
 }
 
-// saveReport writes the whole record as a report.
+// saveReport writes the whole record as a report, and its curves.
 func (a *Agent) saveReport() error {
-	b, err := json.MarshalIndent(a.report(), "", "  ")
+	r := a.report()
+	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	return a.store.write("report.json", b)
+	if err := a.store.write("report.json", b); err != nil {
+		return err
+	}
+	return tensorboard.Write(a.file(curvesDir), curves(r, a.journal.Commits(), a.journal.Scores()))
 }
 
 // report is the record of the run as this agent knows it.

@@ -26,6 +26,7 @@ import (
 //	local.safetensors                 unfinished local work of an agent that left in good order
 //	peers.json                        where the members were last
 //	journal.jsonl, report.json        the record of the run
+//	tensorboard/                      its curves, as TensorBoard reads them
 //	model.safetensors                 the model at the end of the run
 //	http.addr                         where this agent serves its status, while it runs
 //	http.token                        what control calls must present, mode 0600

@@ -11,6 +11,7 @@ package tensorboard
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -57,7 +58,8 @@ func Encode(scalars []Scalar) ([]byte, error) {
 	return file, nil
 }
 
-// Write writes scalars as the event file of directory dir, which it makes, over one that is there.
+// Write writes scalars as the event file of directory dir, which it makes, over one that is there, whole or not
+// at all.
 func Write(dir string, scalars []Scalar) error {
 	file, err := Encode(scalars)
 	if err != nil {
@@ -66,8 +68,17 @@ func Write(dir string, scalars []Scalar) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write events: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, FileName), file, 0o644); err != nil {
+	f, err := os.CreateTemp(dir, ".events-*")
+	if err != nil {
 		return fmt.Errorf("write events: %w", err)
+	}
+	_, err = f.Write(file)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, FileName))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write events: %w", err), os.Remove(f.Name()))
 	}
 	return nil
 }
