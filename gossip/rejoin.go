@@ -16,11 +16,6 @@ import (
 // maxJoins bounds the members that are contacted at once.
 const maxJoins = 8
 
-// firstExchanges is how often a member that has just come exchanges all that it knows, with the members 1, 2, 4 … places
-// ahead of it: after k of them, 2^k members know all that these knew. Gossip alone, while all greet each other, passed one
-// of 32 by.
-const firstExchanges = 6
-
 // KeyError says that a seed has another cluster key, or none.
 type KeyError struct {
 	Addr string
@@ -31,25 +26,15 @@ func (e *KeyError) Error() string {
 }
 
 // rejoin contacts seeds, and members that died: memberlist never does by itself, so that two sides of a partition of
-// more than a few minutes would stay apart for ever. Until the first contact it tries soon and then ever more rarely; after
-// it, a few times and soon it exchanges all that is known with members in turn, so that many who start at once agree.
+// more than a few minutes would stay apart for ever. Until the first contact it tries soon and then ever more rarely.
 func (g *Gossip) rejoin() {
 	defer g.remember()
 	told := map[string]string{} // what was said of an address last
-	turns := 0
 	for pause := g.tuning.rejoinFirst; ; pause = min(2*pause, g.tuning.rejoinEvery) {
-		targets, soon := g.targets(), false
-		if addr, ok := g.table.ahead(1 << turns); ok && turns < firstExchanges {
-			targets, soon = append(targets, addr), true
-			turns++
-		}
-		for addr, problem := range g.join(targets) {
+		for addr, problem := range g.join(g.targets()) {
 			g.report(told, addr, problem)
 		}
-		switch {
-		case soon:
-			pause = 2 * g.tuning.rejoinFirst
-		case len(g.table.live()) > 0:
+		if len(g.table.live()) > 0 {
 			pause = g.tuning.rejoinEvery
 		}
 		g.remember()

@@ -96,18 +96,6 @@ func (t *table) members() []Member {
 func (t *table) live() []string { return t.addrs(Alive, Suspect) }
 func (t *table) dead() []string { return t.addrs(Dead) }
 
-// ahead is the address of the live member so many places ahead of this agent in the order of IDs, round and round; false
-// if there is no other.
-func (t *table) ahead(places int) (addr string, ok bool) {
-	all := slices.DeleteFunc(t.members(), func(m Member) bool { return m.ID != t.self.ID && m.State != Alive })
-	self := slices.IndexFunc(all, func(m Member) bool { return m.ID == t.self.ID })
-	if self < 0 || len(all) < 2 {
-		return "", false
-	}
-	m := all[(self+places)%len(all)]
-	return m.Addr, m.ID != t.self.ID
-}
-
 func (t *table) addrs(states ...State) []string {
 	var addrs []string
 	for _, m := range t.members() {
