@@ -8,7 +8,7 @@ type gemmArgs struct {
 
 // gemmBlock is how many elements of a are multiplied by one panel of b: they stay in the second cache, and the call is
 // short enough for the scheduler (assembly is not preempted).
-const gemmBlock = 48 << 10
+const gemmBlock = 256 << 10
 
 // deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
 func (s set) deep() int {
@@ -18,18 +18,19 @@ func (s set) deep() int {
 	return 5 * tileDeep
 }
 
-// gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b.
+// gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b. A panel of c stays in the
+// second cache, beside the block, until all its products are summed.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 	width := s.lanes()
 	vectors := (n + width - 1) / width
 	panels := (vectors + s.panel() - 1) / s.panel()
 	deep := s.deep()
-	block := max(gemmBlock/min(k, deep)/48, 1) * 48 // a multiple of every tile's rows
+	block := max(gemmBlock/k/48, 1) * 48 // a multiple of every tile's rows
 	for i := 0; i < m; i += block {
-		for p := 0; p < k; p += deep {
-			from := 0
-			for j := range panels {
-				to := min(vectors*(j+1)/panels*width, n)
+		from := 0
+		for j := range panels {
+			to := min(vectors*(j+1)/panels*width, n)
+			for p := 0; p < k; p += deep {
 				args := gemmArgs{
 					a: &a.Data[i*a.Row+p*a.Col], b: &b.Data[p*b.Row+from], c: &c.Data[i*c.Row+from],
 					m: min(m-i, block), n: to - from, k: min(k-p, deep),
@@ -39,8 +40,8 @@ func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 					args.add = 1
 				}
 				s.gemm(&args)
-				from = to
 			}
+			from = to
 		}
 	}
 }
