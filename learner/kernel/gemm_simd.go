@@ -6,9 +6,12 @@ type gemmArgs struct {
 	m, n, k, aRow, aCol, bRow, cRow, add int
 }
 
-// gemmBlock is how many elements of a are multiplied by one panel of b: they stay in the second cache, and the call is
-// short enough for the scheduler (assembly is not preempted).
-const gemmBlock = 256 << 10
+// A block of rows of a stays in the second cache while the panels of b pass by: gemmBlock of its elements are multiplied in
+// one call, short enough for the scheduler (assembly is not preempted), and gemmWhole of them before the next panel.
+const (
+	gemmBlock = 48 << 10
+	gemmWhole = 256 << 10
+)
 
 // deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
 func (s set) deep() int {
@@ -25,7 +28,7 @@ func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 	vectors := (n + width - 1) / width
 	panels := (vectors + s.panel() - 1) / s.panel()
 	deep := s.deep()
-	block := max(gemmBlock/k/48, 1) * 48 // a multiple of every tile's rows
+	block := max(min(gemmBlock/min(k, deep), gemmWhole/k)/48, 1) * 48 // a multiple of every tile's rows
 	for i := 0; i < m; i += block {
 		from := 0
 		for j := range panels {
