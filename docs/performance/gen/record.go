@@ -37,14 +37,17 @@ func benchmarks() []benchmark {
 		against("squeezenet-32", "squeezenet1_1", small),
 		{"batch-32", []string{small, "--sweep", "batch=1,4,8,12,16,24,32,64"}},
 		{"batch-128", []string{large, "--sweep", "batch=1,4,8,12,16,24,32"}},
-		{"threads-32", []string{small, "--sweep", "threads=1,2"}},
-		{"threads-128", []string{large, "--sweep", "threads=1,2"}},
+		{"threads-32", []string{small, "--for=5s", "--sweep", "threads=1,2"}},
+		{"threads-128", []string{large, "--for=5s", "--sweep", "threads=1,2"}},
 		{"memory", []string{"--sweep", "model=mobilenet_v2,squeezenet1_1", "--sweep", "input=32,64,96,128,160,224"}},
 		{"set-generic", []string{large, "--peaks=false", "--cpu=generic"}},
 		{"set-avx2", []string{large, "--peaks=false", "--cpu=avx2"}},
 		{"set-avx512", []string{large, "--peaks=false", "--cpu=avx512"}},
+		{"gemm-avx512", []string{"--gemm", "--threads=1", "--cpu=avx512"}},
+		{"gemm-avx2", []string{"--gemm", "--threads=1", "--cpu=avx2"}},
 		{"plan-32", []string{small, "--plan"}},
 		{"plan-128", []string{large, "--plan"}},
+		{"plan-squeezenet-128", []string{"--model=squeezenet1_1", large, "--plan"}},
 	}
 }
 

@@ -47,8 +47,10 @@ func document(dir string) (string, error) {
 	writeThreads(t, r)
 	writeSets(t, r)
 	writeMemory(t, r.sweep("memory"))
+	writeGemm(t, r)
 	_ = r.plan("plan-32") // for the table of records
 	writePlan(t, r.plan("plan-128"))
+	writePlan(t, r.plan("plan-squeezenet-128"))
 	var steps []counted
 	for _, c := range countings() {
 		steps = append(steps, r.counted(c.name))
@@ -168,6 +170,29 @@ func block(l line) string {
 	return strings.Join(words[:min(len(words), 2)], ".")
 }
 
+// gemm is what shoal bench --gemm says.
+type gemm struct {
+	Set     string `json:"cpu"`
+	Threads int    `json:"threads"`
+	Peaks   peaks  `json:"peaks"`
+	result         // for its machine and build
+}
+
+// writeGemm is what one core makes of matrix products.
+func writeGemm(t *strings.Builder, r *records) {
+	t.WriteString("## Products of matrices\n\nOne thread, against the multiply-adds that it can do in registers.\n\n" +
+		"| set | side | GFLOP/s | of the peak |\n| --- | --- | --- | --- |\n")
+	for _, name := range []string{"gemm-avx512", "gemm-avx2"} {
+		var g gemm
+		r.read(name, &g, func() result { return g.result })
+		fmt.Fprintf(t, "| %s | in registers | %s | |\n", g.Set, short(g.Peaks.GFLOPS))
+		for _, m := range g.Peaks.Products {
+			fmt.Fprintf(t, "| %s | %d | %s | %.0f %% |\n", g.Set, m.Side, short(m.GFLOPS), 100*m.Share)
+		}
+	}
+	t.WriteString("\n")
+}
+
 // writeProducts is how near products of matrices come to the arithmetic peak, with dashes where a record does not say.
 func writeProducts(t *strings.Builder, p peaks) {
 	t.WriteString("| | GFLOP/s | of the peak |\n| --- | --- | --- |\n")
@@ -190,7 +215,7 @@ func writePlan(t *strings.Builder, p plan) {
 	if p.Result.Peaks == nil {
 		return
 	}
-	fmt.Fprintf(t, "## Layers against the machine's limits\n\n%s at %d×%d, batch %d, %d threads. A step has %.2f GFLOP and moves %.0f MB between layers by its "+
+	fmt.Fprintf(t, "## Layers of %s against the machine's limits\n\nInput %d×%d, batch %d, %d threads. A step has %.2f GFLOP and moves %.0f MB between layers by its "+
 		"plan. The limits, measured in\nthe same run: %.0f GFLOP/s and %.1f GB/s (%s). Expected is the longer of arithmetic\n"+
 		"and traffic at these limits; what stays in a cache beats it. The arena is %s MiB; its largest tensor, %s, takes %s MiB.\n\n",
 		p.Result.net(), p.Result.Input, p.Result.Input, p.Result.Batch, p.Result.Threads, p.Result.StepGFLOP, p.Result.StepBytes/1e6,
