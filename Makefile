@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak kills membership validate performance counts browser ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak kills membership validate performance averaging counts browser ci clean
 
 all: build
 
@@ -94,6 +94,10 @@ validate: ## the lab's time model against real agents over cables of 100 Mbit/s 
 performance: ## docs/performance.md from its records; RECORD=1 measures all of them first, while nothing else runs
 	$(if $(RECORD),$(MAKE) build)
 	$(GO) run ./docs/performance/gen $(if $(RECORD),-record dist/shoal)
+
+averaging: ## docs/averaging.md from its record; RECORD=1 measures it first, beside Open MPI over shaped links, as root
+	$(if $(RECORD),$(MAKE) build)
+	$(GO) run ./docs/averaging/gen $(if $(RECORD),-record dist/shoal)
 
 counts: ## the instructions of a training step on arm64, counted under user-mode QEMU, and docs/performance.md with them
 	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o dist/shoal-symbols ./cmd/shoal

@@ -79,6 +79,7 @@ var floors = []floor{
 	{"learner/kernel", 0, nil, "inner loops over slices"},
 	{"learner/kernel/gen", 6, nil, "a developer's command that writes the kernels' assembly; nothing imports it"},
 	{"docs/performance/gen", 6, nil, "a developer's command that records benchmarks and writes a document; nothing imports it"},
+	{"docs/averaging/gen", 6, nil, "a developer's command that measures averaging against MPI and writes a document; nothing imports it"},
 	{"learner/tile", 0, nil, "integer maths and a cost model"},
 	{"learner/safetensors", 0, nil, "a file format"},
 }
