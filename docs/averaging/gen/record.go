@@ -88,7 +88,9 @@ const turns = 3
 func scenes() []scene {
 	ring, star := variant{Name: "ring"}, variant{Name: "star", Args: []string{"--set", "averaging.plan=star"}}
 	plain := variant{Name: "ring, unencrypted", Args: []string{"--unencrypted"}}
-	wire := func(name string) variant { return variant{Name: "ring, " + name, Args: []string{"--set", "averaging.wire=" + name}} }
+	wire := func(name string) variant {
+		return variant{Name: "ring, " + name, Args: []string{"--set", "averaging.wire=" + name}}
+	}
 	large := variant{Name: "ring, 25 million floats", Args: []string{"--length=25000000", "--steps=5", "--warmup=1"}}
 	return []scene{
 		{Ranks: 4, Rate: 1000, Steps: 30, Ours: []variant{ring, plain, star, wire("fp16"), wire("int8"), large}},
