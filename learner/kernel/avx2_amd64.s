@@ -4486,7 +4486,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc0e48348 // andq $-0x40, %rsp
 	LONG $0x40ec8148; WORD $0x003d; BYTE $0x00 // subq $0x3d40, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
 	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
 	LONG $0x07508d48 // leaq 0x7(%rax), %rdx
 	LONG $0x0e488d48 // leaq 0xe(%rax), %rcx
@@ -4494,215 +4494,637 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xca490f48 // cmovnsq %rdx, %rcx
 	LONG $0x03f9c148 // sarq $0x3, %rcx
 	LONG $0x02f98348 // cmpq $0x2, %rcx
-	LONG $0x009e840f; WORD $0x0000 // je 0xdf <gemm+0xdf>
+	LONG $0x008a840f; WORD $0x0000 // je 0xcb <gemm+0xcb>
 	LONG $0x01f98348 // cmpq $0x1, %rcx
-	LONG $0x285e850f; WORD $0x0000 // jne 0x28a9 <gemm+0x28a9>
-	LONG $0x10498b49 // movq 0x10(%r9), %rcx
-	WORD $0x8b4d; BYTE $0x21 // movq (%r9), %r12
-	LONG $0x08798b4d // movq 0x8(%r9), %r15
-	LONG $0x18598b49 // movq 0x18(%r9), %rbx
+	LONG $0x26be850f; WORD $0x0000 // jne 0x2709 <gemm+0x2709>
+	LONG $0x104f8b49 // movq 0x10(%r15), %rcx
+	WORD $0x8b4d; BYTE $0x27 // movq (%r15), %r12
+	LONG $0x08778b4d // movq 0x8(%r15), %r14
+	LONG $0x187f8b49 // movq 0x18(%r15), %rdi
 	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x40498b49 // movq 0x40(%r9), %rcx
+	LONG $0x404f8b49 // movq 0x40(%r15), %rcx
 	LONG $0x08f88348 // cmpq $0x8, %rax
 	WORD $0x1c7c // jl 0x85 <gemm+0x85>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
 	WORD $0x950f; BYTE $0xc2 // setne %dl
-	LONG $0x19fb8348 // cmpq $0x19, %rbx
+	LONG $0x19ff8348 // cmpq $0x19, %rdi
 	LONG $0xc69d0f40 // setge %sil
 	WORD $0x2040; BYTE $0xd6 // andb %dl, %sil
 	LONG $0x01fe8040 // cmpb $0x1, %sil
-	LONG $0x09b5850f; WORD $0x0000 // jne 0xa3a <gemm+0xa3a>
-	LONG $0x28798b49 // movq 0x28(%r9), %rdi
-	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x1fde8e0f; WORD $0x0000 // jle 0x2076 <gemm+0x2076>
-	QUAD $0x00000000cd0c8d4c // leaq (,%rcx,8), %r9
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
-	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
-	LONG $0x49348d4b // leaq (%r9,%r9,2), %rsi
+	LONG $0x107a850f; WORD $0x0000 // jne 0x10ff <gemm+0x10ff>
+	LONG $0x28778b49 // movq 0x28(%r15), %rsi
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00a88e0f; WORD $0x0000 // jle 0x147 <gemm+0x147>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x1237850f; WORD $0x0000 // jne 0x12f2 <gemm+0x12f2>
-	WORD $0xfa89 // movl %edi, %edx
-	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x1e1d830f; WORD $0x0000 // jae 0x1ef4 <gemm+0x1ef4>
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	LONG $0x001f48e9; BYTE $0x00 // jmp 0x2027 <gemm+0x2027>
-	WORD $0x8b4d; BYTE $0x39 // movq (%r9), %r15
-	LONG $0x08518b4d // movq 0x8(%r9), %r10
-	LONG $0x10718b49 // movq 0x10(%r9), %rsi
-	LONG $0x40798b49 // movq 0x40(%r9), %rdi
-	LONG $0x18418b4d // movq 0x18(%r9), %r8
+	LONG $0x1916850f; WORD $0x0000 // jne 0x19bf <gemm+0x19bf>
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0xf789 // movl %esi, %edi
+	WORD $0xe783; BYTE $0x07 // andl $0x7, %edi
+	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x1a47830f; WORD $0x0000 // jae 0x1b0a <gemm+0x1b0a>
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x001b0ee9; BYTE $0x00 // jmp 0x1bd9 <gemm+0x1bd9>
+	WORD $0x8b49; BYTE $0x1f // movq (%r15), %rbx
+	LONG $0x086f8b4d // movq 0x8(%r15), %r13
+	LONG $0x10778b49 // movq 0x10(%r15), %rsi
+	LONG $0x407f8b49 // movq 0x40(%r15), %rdi
+	LONG $0x184f8b4d // movq 0x18(%r15), %r9
 	LONG $0xf8488d48 // leaq -0x8(%rax), %rcx
 	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x227c // jl 0x11e <gemm+0x11e>
+	WORD $0x1c7c // jl 0x104 <gemm+0x104>
 	LONG $0x10ff8348 // cmpq $0x10, %rdi
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
 	WORD $0x950f; BYTE $0xc2 // setne %dl
-	LONG $0x13f88349 // cmpq $0x13, %r8
+	LONG $0x13f98349 // cmpq $0x13, %r9
 	LONG $0xc09d0f41 // setge %r8b
 	WORD $0x2041; BYTE $0xd0 // andb %dl, %r8b
 	LONG $0x01f88041 // cmpb $0x1, %r8b
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
-	LONG $0x11b2850f; WORD $0x0000 // jne 0x12d0 <gemm+0x12d0>
-	LONG $0x28718b4d // movq 0x28(%r9), %r14
-	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x00df8e0f; WORD $0x0000 // jle 0x20f <gemm+0x20f>
-	QUAD $0x00000000fd148d48 // leaq (,%rdi,8), %rdx
-	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
-	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
-	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
-	WORD $0x8944; BYTE $0xf2 // movl %r14d, %edx
-	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	LONG $0x04fe8349 // cmpq $0x4, %r14
-	LONG $0x1223830f; WORD $0x0000 // jae 0x138c <gemm+0x138c>
-	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x1444840f; WORD $0x0000 // je 0x15c0 <gemm+0x15c0>
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1feb // jmp 0x1ab <gemm+0x1ab>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107cc1c4; WORD $0x2042 // vmovups 0x20(%r10), %ymm0
-	LONG $0x117cc1c4; WORD $0x2043 // vmovups %ymm0, 0x20(%r11)
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	LONG $0x40c38349 // addq $0x40, %r11
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
-	WORD $0x5774 // je 0x202 <gemm+0x202>
-	LONG $0x0c180f43; BYTE $0x02 // prefetcht0 (%r10,%r8)
-	LONG $0x4c180f43; WORD $0x2002 // prefetcht0 0x20(%r10,%r8)
-	LONG $0x107cc1c4; BYTE $0x02 // vmovups (%r10), %ymm0
-	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
+	LONG $0x1899850f; WORD $0x0000 // jne 0x199d <gemm+0x199d>
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x08628e0f; WORD $0x0000 // jle 0x979 <gemm+0x979>
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0xca74 // je 0x190 <gemm+0x190>
+	LONG $0x1926850f; WORD $0x0000 // jne 0x1a4c <gemm+0x1a4c>
+	WORD $0x8945; BYTE $0xc1 // movl %r8d, %r9d
+	LONG $0x07e18341 // andl $0x7, %r9d
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x1c20830f; WORD $0x0000 // jae 0x1d5f <gemm+0x1d5f>
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x001d82e9; BYTE $0x00 // jmp 0x1ec9 <gemm+0x1ec9>
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x0fb88d0f; WORD $0x0000 // jge 0x1119 <gemm+0x1119>
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	LONG $0x04038c0f; WORD $0x0000 // jl 0x571 <gemm+0x571>
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x287f8b49 // movq 0x28(%r15), %rdi
+	LONG $0x485f8b4d // movq 0x48(%r15), %r11
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x38778b49 // movq 0x38(%r15), %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x03c88e0f; WORD $0x0000 // jle 0x55d <gemm+0x55d>
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0xc07c // jl 0x196 <gemm+0x196>
-	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x8a04 // vmovss (%r10,%r9,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x8c44; BYTE $0xf0 // vmovss %xmm0, -0x10(%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
-	WORD $0xeb75 // jne 0x1e0 <gemm+0x1e0>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	WORD $0x94eb // jmp 0x196 <gemm+0x196>
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	LONG $0x0013bee9; BYTE $0x00 // jmp 0x15cd <gemm+0x15cd>
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
-	QUAD $0x000000a8249c8948 // movq %rbx, 0xa8(%rsp)
-	LONG $0x06f88349 // cmpq $0x6, %r8
-	LONG $0x13be8c0f; WORD $0x0000 // jl 0x15ef <gemm+0x15ef>
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x48598b4d // movq 0x48(%r9), %r11
-	QUAD $0x000000009d348d4c // leaq (,%rbx,4), %r14
-	LONG $0x207a8d49 // leaq 0x20(%r10), %rdi
+	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x955c8d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rbx
+	LONG $0xd57c8d4d; BYTE $0x00 // leaq (%r13,%rdx,8), %r15
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x014c; BYTE $0xea // addq %r13, %rdx
+	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	WORD $0x2beb // jmp 0x232 <gemm+0x232>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0c11fcc5; BYTE $0x11 // vmovups %ymm1, (%rcx,%rdx)
+	LONG $0x246c034c; BYTE $0x48 // addq 0x48(%rsp), %r13
+	LONG $0xd0578d48 // leaq -0x30(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x03168e0f; WORD $0x0000 // jle 0x548 <gemm+0x548>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xd7420f48 // cmovbq %rdi, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x2b // vmovups (%r11), %ymm5
+	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
+	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
+	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
+	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
+	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
+	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0xbf77 // ja 0x260 <gemm+0x260>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2475 // jne 0x2d0 <gemm+0x2d0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00bb850f; WORD $0x0000 // jne 0x370 <gemm+0x370>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	LONG $0x00b3840f; WORD $0x0000 // je 0x37b <gemm+0x37b>
+	LONG $0x0000b3e9; BYTE $0x00 // jmp 0x380 <gemm+0x380>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00e7840f; WORD $0x0000 // je 0x3c0 <gemm+0x3c0>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff388e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x2f0 <gemm+0x2f0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x310 <gemm+0x310>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x330 <gemm+0x330>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x350 <gemm+0x350>
+	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x21a <gemm+0x21a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	WORD $0x0575 // jne 0x380 <gemm+0x380>
+	LONG $0x1c58e4c5; BYTE $0x91 // vaddps (%rcx,%rdx,4), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x91 // vmovups %ymm3, (%rcx,%rdx,4)
+	WORD $0x1975 // jne 0x3a0 <gemm+0x3a0>
+	LONG $0x1458ecc5; BYTE $0xd1 // vaddps (%rcx,%rdx,8), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe79850f; WORD $0xffff // jne 0x210 <gemm+0x210>
+	WORD $0x12eb // jmp 0x3ab <gemm+0x3ab>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe65850f; WORD $0xffff // jne 0x210 <gemm+0x210>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0c58f4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm1, %ymm1
+	LONG $0xfffe5be9; BYTE $0xff // jmp 0x215 <gemm+0x215>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe4b8e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x3e0 <gemm+0x3e0>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe128e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x410 <gemm+0x410>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfde88e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x440 <gemm+0x440>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdb28e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x470 <gemm+0x470>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd888e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x4a0 <gemm+0x4a0>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd518e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x4d0 <gemm+0x4d0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd278e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x500 <gemm+0x500>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfcf28e0f; WORD $0xffff // jle 0x21a <gemm+0x21a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x530 <gemm+0x530>
+	LONG $0xfffcd2e9; BYTE $0xff // jmp 0x21a <gemm+0x21a>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x485f8b4d // movq 0x48(%r15), %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfcc68349 // addq $-0x4, %r14
+	LONG $0x245c014c; BYTE $0x38 // addq %r11, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x028d8c0f; WORD $0x0000 // jl 0x808 <gemm+0x808>
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x44eb // jmp 0x5e8 <gemm+0x5e8>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
+	LONG $0xfe468d4d // leaq -0x2(%r14), %r8
+	LONG $0xf90c8d4d // leaq (%r9,%rdi,8), %r9
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x02238e0f; WORD $0x0000 // jle 0x80b <gemm+0x80b>
+	LONG $0x28578b4d // movq 0x28(%r15), %r10
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x38478b4d // movq 0x38(%r15), %r8
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xca7e // jle 0x5c5 <gemm+0x5c5>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	QUAD $0x000000b824bc8b4c // movq 0xb8(%rsp), %r15
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0xbb1c8d48 // leaq (%rbx,%rdi,4), %rbx
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x2eeb // jmp 0x650 <gemm+0x650>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c58f4c5; BYTE $0xba // vaddps (%rdx,%rdi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xba // vmovups %ymm1, (%rdx,%rdi,4)
+	LONG $0xd0628d4d // leaq -0x30(%r10), %r12
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0xff608e0f; WORD $0xffff // jle 0x5b0 <gemm+0x5b0>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe2420f4d // cmovbq %r10, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0x005d // vmovups (%r13), %ymm3
+	LONG $0x187dc2c4; BYTE $0x21 // vbroadcastss (%r9), %ymm4
+	LONG $0x187d82c4; WORD $0x992c // vbroadcastss (%r9,%r11,4), %ymm5
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
+	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0xd677 // ja 0x670 <gemm+0x670>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2075 // jne 0x6c0 <gemm+0x6c0>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b75 // jne 0x720 <gemm+0x720>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	WORD $0x8175 // jne 0x635 <gemm+0x635>
+	LONG $0xffff77e9; BYTE $0xff // jmp 0x630 <gemm+0x630>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b74 // je 0x740 <gemm+0x740>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff678e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x6e0 <gemm+0x6e0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x700 <gemm+0x700>
+	LONG $0xffff22e9; BYTE $0xff // jmp 0x63a <gemm+0x63a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xff06850f; WORD $0xffff // jne 0x635 <gemm+0x635>
+	LONG $0xfffefce9; BYTE $0xff // jmp 0x630 <gemm+0x630>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee68e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x941c // vmovss (%r12,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x760 <gemm+0x760>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb18e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x790 <gemm+0x790>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe878e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x7c0 <gemm+0x7c0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe528e0f; WORD $0xffff // jle 0x63a <gemm+0x63a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x7f0 <gemm+0x7f0>
+	LONG $0xfffe32e9; BYTE $0xff // jmp 0x63a <gemm+0x63a>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x1ee58e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x28778b49 // movq 0x28(%r15), %rsi
+	LONG $0x384f8b49 // movq 0x38(%r15), %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x1ed48e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x29eb // jmp 0x87f <gemm+0x87f>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x0a11fcc5 // vmovups %ymm1, (%rdx)
+	LONG $0xd0468d4c // leaq -0x30(%rsi), %r8
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x1e8a8e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc6420f4c // cmovbq %rsi, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x187dc2c4; WORD $0x2414 // vbroadcastss (%r12), %ymm2
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb86dc2c4; BYTE $0x09 // vfmadd231ps (%r9), %ymm2, %ymm1
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe677 // ja 0x8a0 <gemm+0x8a0>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x1075 // jne 0x8d0 <gemm+0x8d0>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x9b75 // jne 0x860 <gemm+0x860>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
+	WORD $0x95eb // jmp 0x865 <gemm+0x865>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x3b74 // je 0x910 <gemm+0x910>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x847e // jle 0x869 <gemm+0x869>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x8f0 <gemm+0x8f0>
+	LONG $0xffff60e9; BYTE $0xff // jmp 0x869 <gemm+0x869>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff4a8e0f; WORD $0xffff // jle 0x869 <gemm+0x869>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9014 // vmovss (%r8,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x930 <gemm+0x930>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff108e0f; WORD $0xffff // jle 0x869 <gemm+0x869>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x960 <gemm+0x960>
+	LONG $0xfffef0e9; BYTE $0xff // jmp 0x869 <gemm+0x869>
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x17778c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x48478b4d // movq 0x48(%r15), %r8
+	QUAD $0x0000000095348d4e // leaq (,%r10,4), %r14
+	LONG $0x207d8d49 // leaq 0x20(%r13), %rdi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000000e824bc8948 // movq %rdi, 0xe8(%rsp)
+	QUAD $0x000000c824bc8948 // movq %rdi, 0xc8(%rsp)
 	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
-	LONG $0x30518b49 // movq 0x30(%r9), %rdx
-	WORD $0x48eb // jmp 0x2ab <gemm+0x2ab>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0x30518b49 // movq 0x30(%r9), %rdx
-	LONG $0x48598b4d // movq 0x48(%r9), %r11
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	WORD $0x3beb // jmp 0xa08 <gemm+0xa08>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x48478b4d // movq 0x48(%r15), %r8
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
-	LONG $0xfa608d4d // leaq -0x6(%r8), %r12
-	LONG $0xff3c8d4d // leaq (%r15,%rdi,8), %r15
-	LONG $0x5b3c8d4b // leaq (%r11,%r11,2), %rdi
+	LONG $0xfa618d4d // leaq -0x6(%r9), %r12
+	LONG $0xfb1c8d48 // leaq (%rbx,%rdi,8), %rbx
+	LONG $0x403c8d4b // leaq (%r8,%r8,2), %rdi
 	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
-	LONG $0x0bf88349 // cmpq $0xb, %r8
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0x13478e0f; WORD $0x0000 // jle 0x15f2 <gemm+0x15f2>
-	LONG $0x28698b4d // movq 0x28(%r9), %r13
+	LONG $0x0bf98349 // cmpq $0xb, %r9
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x170d8e0f; WORD $0x0000 // jle 0x2115 <gemm+0x2115>
+	LONG $0x286f8b4d // movq 0x28(%r15), %r13
 	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
-	LONG $0x38598b4d // movq 0x38(%r9), %r11
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x385f8b4d // movq 0x38(%r15), %r11
 	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
-	LONG $0xbf1c8d49 // leaq (%r15,%rdi,4), %rbx
+	LONG $0xbb1c8d48 // leaq (%rbx,%rdi,4), %rbx
 	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x07618e0f; WORD $0x0000 // jle 0xa30 <gemm+0xa30>
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
-	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
-	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
-	QUAD $0x00000000bd148d48 // leaq (,%rdi,4), %rdx
-	LONG $0xbe048d4c // leaq (%rsi,%rdi,4), %r8
-	LONG $0xc1940f41 // sete %r9b
-	LONG $0xfe3c8d4c // leaq (%rsi,%rdi,8), %r15
+	WORD $0xba7e // jle 0x9e2 <gemm+0x9e2>
+	LONG $0xc6148d4a // leaq (%rsi,%r8,8), %rdx
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x860c8d4e // leaq (%rsi,%r8,4), %r9
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000000085148d4a // leaq (,%r8,4), %rdx
+	LONG $0x523c8d4c // leaq (%rdx,%rdx,2), %r15
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	LONG $0xc0940f41 // sete %r8b
 	LONG $0x04e7c148 // shlq $0x4, %rdi
 	LONG $0x02e3c149 // shlq $0x2, %r11
-	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x2444894c; BYTE $0x58 // movq %r8, 0x58(%rsp)
+	LONG $0x3e148d4a // leaq (%rsi,%r15), %rdx
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
 	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x16548d48; BYTE $0x20 // leaq 0x20(%rsi,%rdx), %rdx
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	LONG $0x3e548d48; BYTE $0x20 // leaq 0x20(%rsi,%rdi), %rdx
-	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	LONG $0x3e548d4a; BYTE $0x20 // leaq 0x20(%rsi,%r15), %rdx
+	LONG $0x3e7c8d4c; BYTE $0x20 // leaq 0x20(%rsi,%rdi), %r15
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	QUAD $0x000000d824bc894c // movq %r15, 0xd8(%rsp)
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
 	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
 	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
 	LONG $0x163c8d48 // leaq (%rsi,%rdx), %rdi
-	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
 	LONG $0x16548d48; BYTE $0x20 // leaq 0x20(%rsi,%rdx), %rdx
-	QUAD $0x000000b824bc8948 // movq %rdi, 0xb8(%rsp)
+	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
 	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	WORD $0x7beb // jmp 0x406 <gemm+0x406>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	WORD $0x7deb // jmp 0xb53 <gemm+0xb53>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
 	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
-	LONG $0x14117cc5; BYTE $0xbe // vmovups %ymm10, (%rsi,%rdi,4)
-	LONG $0x4c117cc5; WORD $0x20be // vmovups %ymm9, 0x20(%rsi,%rdi,4)
-	LONG $0x3c11fcc5; BYTE $0xfe // vmovups %ymm7, (%rsi,%rdi,8)
-	LONG $0x44117cc5; WORD $0x20fe // vmovups %ymm8, 0x20(%rsi,%rdi,8)
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	LONG $0x2c11fcc5; BYTE $0x3e // vmovups %ymm5, (%rsi,%rdi)
-	LONG $0x7411fcc5; WORD $0x203e // vmovups %ymm6, 0x20(%rsi,%rdi)
-	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
-	LONG $0x1c11fcc5; BYTE $0x3e // vmovups %ymm3, (%rsi,%rdi)
-	LONG $0x6411fcc5; WORD $0x203e // vmovups %ymm4, 0x20(%rsi,%rdi)
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	LONG $0x1411fcc5; BYTE $0x3e // vmovups %ymm2, (%rsi,%rdi)
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x4c11fcc5; WORD $0x203e // vmovups %ymm1, 0x20(%rsi,%rdi)
-	LONG $0x24540348; BYTE $0x38 // addq 0x38(%rsp), %rdx
-	LONG $0xd07d8d49 // leaq -0x30(%r13), %rdi
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x14117cc5; BYTE $0x96 // vmovups %ymm10, (%rsi,%rdx,4)
+	LONG $0x4c117cc5; WORD $0x2096 // vmovups %ymm9, 0x20(%rsi,%rdx,4)
+	LONG $0x3c11fcc5; BYTE $0xd6 // vmovups %ymm7, (%rsi,%rdx,8)
+	LONG $0x44117cc5; WORD $0x20d6 // vmovups %ymm8, 0x20(%rsi,%rdx,8)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x2c11fcc5; BYTE $0x16 // vmovups %ymm5, (%rsi,%rdx)
+	LONG $0x7411fcc5; WORD $0x2016 // vmovups %ymm6, 0x20(%rsi,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x1c11fcc5; BYTE $0x16 // vmovups %ymm3, (%rsi,%rdx)
+	LONG $0x6411fcc5; WORD $0x2016 // vmovups %ymm4, 0x20(%rsi,%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x1411fcc5; BYTE $0x16 // vmovups %ymm2, (%rsi,%rdx)
+	LONG $0x4c11fcc5; WORD $0x2016 // vmovups %ymm1, 0x20(%rsi,%rdx)
+	LONG $0x247c034c; BYTE $0x38 // addq 0x38(%rsp), %r15
+	LONG $0xd0558d49 // leaq -0x30(%r13), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x30fd8349 // cmpq $0x30, %r13
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	LONG $0xfe6a8e0f; WORD $0xffff // jle 0x270 <gemm+0x270>
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	LONG $0xfe7d8e0f; WORD $0xffff // jle 0x9d0 <gemm+0x9d0>
 	LONG $0x30fd8349 // cmpq $0x30, %r13
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -4714,14 +5136,14 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xfd420f4d // cmovbq %r13, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xd5420f49 // cmovbq %r13, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x6f107cc5; BYTE $0xe0 // vmovups -0x20(%rdi), %ymm13
 	LONG $0x37107cc5 // vmovups (%rdi), %ymm14
 	LONG $0x187d42c4; WORD $0x243c // vbroadcastss (%r12), %ymm15
 	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	WORD $0xff49; BYTE $0xcf // decq %r15
+	WORD $0xff48; BYTE $0xca // decq %rdx
 	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
 	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
 	LONG $0x187d02c4; WORD $0x943c // vbroadcastss (%r12,%r10,4), %ymm15
@@ -4741,312 +5163,297 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
 	LONG $0xb805c2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm2
 	LONG $0xb805c2c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm15, %ymm1
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0x8677 // ja 0x460 <gemm+0x460>
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x8677 // ja 0xba0 <gemm+0xba0>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	LONG $0x00ac850f; WORD $0x0000 // jne 0x590 <gemm+0x590>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfea2850f; WORD $0xffff // jne 0x390 <gemm+0x390>
+	LONG $0x00ac850f; WORD $0x0000 // jne 0xcd0 <gemm+0xcd0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfeb2850f; WORD $0xffff // jne 0xae0 <gemm+0xae0>
 	LONG $0x26581cc5 // vaddps (%rsi), %ymm12, %ymm12
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
 	LONG $0x5e5824c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm11, %ymm11
 	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
-	LONG $0x14582cc5; BYTE $0xbe // vaddps (%rsi,%rdi,4), %ymm10, %ymm10
-	LONG $0x14117cc5; BYTE $0xbe // vmovups %ymm10, (%rsi,%rdi,4)
-	LONG $0x4c5834c5; WORD $0x20be // vaddps 0x20(%rsi,%rdi,4), %ymm9, %ymm9
-	LONG $0x4c117cc5; WORD $0x20be // vmovups %ymm9, 0x20(%rsi,%rdi,4)
-	LONG $0x3c58c4c5; BYTE $0xfe // vaddps (%rsi,%rdi,8), %ymm7, %ymm7
-	LONG $0x3c11fcc5; BYTE $0xfe // vmovups %ymm7, (%rsi,%rdi,8)
-	LONG $0x7c58bcc5; WORD $0x20fe // vaddps 0x20(%rsi,%rdi,8), %ymm8, %ymm7
-	LONG $0x7c11fcc5; WORD $0x20fe // vmovups %ymm7, 0x20(%rsi,%rdi,8)
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	LONG $0x2c58d4c5; BYTE $0x3e // vaddps (%rsi,%rdi), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0x3e // vmovups %ymm5, (%rsi,%rdi)
-	LONG $0x6c58ccc5; WORD $0x203e // vaddps 0x20(%rsi,%rdi), %ymm6, %ymm5
-	LONG $0x6c11fcc5; WORD $0x203e // vmovups %ymm5, 0x20(%rsi,%rdi)
-	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
-	LONG $0x1c58e4c5; BYTE $0x3e // vaddps (%rsi,%rdi), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x3e // vmovups %ymm3, (%rsi,%rdi)
-	LONG $0x5c58dcc5; WORD $0x203e // vaddps 0x20(%rsi,%rdi), %ymm4, %ymm3
-	LONG $0x5c11fcc5; WORD $0x203e // vmovups %ymm3, 0x20(%rsi,%rdi)
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	LONG $0x1458ecc5; BYTE $0x3e // vaddps (%rsi,%rdi), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x3e // vmovups %ymm2, (%rsi,%rdi)
-	LONG $0x4c58f4c5; WORD $0x203e // vaddps 0x20(%rsi,%rdi), %ymm1, %ymm1
-	LONG $0xfffe5de9; BYTE $0xff // jmp 0x3e4 <gemm+0x3e4>
+	LONG $0x14582cc5; BYTE $0x96 // vaddps (%rsi,%rdx,4), %ymm10, %ymm10
+	LONG $0x14117cc5; BYTE $0x96 // vmovups %ymm10, (%rsi,%rdx,4)
+	LONG $0x4c5834c5; WORD $0x2096 // vaddps 0x20(%rsi,%rdx,4), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x2096 // vmovups %ymm9, 0x20(%rsi,%rdx,4)
+	LONG $0x3c58c4c5; BYTE $0xd6 // vaddps (%rsi,%rdx,8), %ymm7, %ymm7
+	LONG $0x3c11fcc5; BYTE $0xd6 // vmovups %ymm7, (%rsi,%rdx,8)
+	LONG $0x7c58bcc5; WORD $0x20d6 // vaddps 0x20(%rsi,%rdx,8), %ymm8, %ymm7
+	LONG $0x7c11fcc5; WORD $0x20d6 // vmovups %ymm7, 0x20(%rsi,%rdx,8)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x2c58d4c5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x16 // vmovups %ymm5, (%rsi,%rdx)
+	LONG $0x6c58ccc5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm6, %ymm5
+	LONG $0x6c11fcc5; WORD $0x2016 // vmovups %ymm5, 0x20(%rsi,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x1c58e4c5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x16 // vmovups %ymm3, (%rsi,%rdx)
+	LONG $0x5c58dcc5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x2016 // vmovups %ymm3, 0x20(%rsi,%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x1458ecc5; BYTE $0x16 // vaddps (%rsi,%rdx), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x16 // vmovups %ymm2, (%rsi,%rdx)
+	LONG $0x4c58f4c5; WORD $0x2016 // vaddps 0x20(%rsi,%rdx), %ymm1, %ymm1
+	LONG $0xfffe6de9; BYTE $0xff // jmp 0xb34 <gemm+0xb34>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	WORD $0x2a74 // je 0x5c0 <gemm+0x5c0>
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x2574 // je 0xd00 <gemm+0xd00>
 	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
 	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x617f // jg 0x60f <gemm+0x60f>
-	LONG $0x117c41c4; BYTE $0x10 // vmovups %ymm10, (%r8)
-	LONG $0x000097e9; BYTE $0x00 // jmp 0x64f <gemm+0x64f>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x5f7f // jg 0xd4a <gemm+0xd4a>
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
+	LONG $0x00008ae9; BYTE $0x00 // jmp 0xd7f <gemm+0xd7f>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x26581cc5 // vaddps (%rsi), %ymm12, %ymm12
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
 	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x00b38c0f; WORD $0x0000 // jl 0x68e <gemm+0x68e>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x64107ac5; WORD $0x20be // vmovss 0x20(%rsi,%rdi,4), %xmm12
-	LONG $0x64117ac5; WORD $0x10bc // vmovss %xmm12, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xec75 // jne 0x5e0 <gemm+0x5e0>
+	LONG $0x013a8c0f; WORD $0x0000 // jl 0xe52 <gemm+0xe52>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x64107ac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm12
+	LONG $0x64117ac5; WORD $0x1094 // vmovss %xmm12, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xd20 <gemm+0xd20>
 	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
 	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x01138c0f; WORD $0x0000 // jl 0x722 <gemm+0x722>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5c107ac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm11
-	LONG $0x5c117ac5; WORD $0x20be // vmovss %xmm11, 0x20(%rsi,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xec75 // jne 0x620 <gemm+0x620>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	WORD $0x6874 // je 0x6a2 <gemm+0x6a2>
-	LONG $0x117c41c4; BYTE $0x10 // vmovups %ymm10, (%r8)
+	LONG $0x00fe8c0f; WORD $0x0000 // jl 0xe48 <gemm+0xe48>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm11
+	LONG $0x5c117ac5; WORD $0x2096 // vmovss %xmm11, 0x20(%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xd50 <gemm+0xd50>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x5074 // je 0xdba <gemm+0xdba>
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
 	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x009c8f0f; WORD $0x0000 // jg 0x6eb <gemm+0x6eb>
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x2f11fcc5 // vmovups %ymm5, (%rdi)
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	LONG $0x1f11fcc5 // vmovups %ymm3, (%rdi)
-	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x008c8f0f; WORD $0x0000 // jg 0xe0b <gemm+0xe0b>
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfd648c0f; WORD $0xffff // jl 0x3ed <gemm+0x3ed>
-	LONG $0x000195e9; BYTE $0x00 // jmp 0x823 <gemm+0x823>
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
-	LONG $0x582cc1c4; BYTE $0x20 // vaddps (%r8), %ymm10, %ymm4
-	LONG $0x117cc1c4; BYTE $0x20 // vmovups %ymm4, (%r8)
-	LONG $0x00012ee9; BYTE $0x00 // jmp 0x7d0 <gemm+0x7d0>
-	LONG $0x582c41c4; BYTE $0x10 // vaddps (%r8), %ymm10, %ymm10
-	LONG $0x117c41c4; BYTE $0x10 // vmovups %ymm10, (%r8)
+	LONG $0xfd858c0f; WORD $0xffff // jl 0xb3a <gemm+0xb3a>
+	LONG $0x0000f0e9; BYTE $0x00 // jmp 0xeaa <gemm+0xeaa>
+	LONG $0x582c41c4; BYTE $0x11 // vaddps (%r9), %ymm10, %ymm10
+	LONG $0x117c41c4; BYTE $0x11 // vmovups %ymm10, (%r9)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x01148c0f; WORD $0x0000 // jl 0x7d0 <gemm+0x7d0>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0xb854; BYTE $0x20 // vmovss 0x20(%r8,%rdi,4), %xmm10
-	LONG $0x54117ac5; WORD $0x10bc // vmovss %xmm10, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xeb75 // jne 0x6c0 <gemm+0x6c0>
+	LONG $0x00888c0f; WORD $0x0000 // jl 0xe5c <gemm+0xe5c>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x9154; BYTE $0x20 // vmovss 0x20(%r9,%rdx,4), %xmm10
+	LONG $0x54117ac5; WORD $0x1094 // vmovss %xmm10, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0xde0 <gemm+0xde0>
 	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
 	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x00d28c0f; WORD $0x0000 // jl 0x7bd <gemm+0x7bd>
-	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x01428c0f; WORD $0x0000 // jl 0xf4d <gemm+0xf4d>
+	WORD $0xd231 // xorl %edx, %edx
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x4c107ac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm9
-	LONG $0x117a41c4; WORD $0xb84c; BYTE $0x20 // vmovss %xmm9, 0x20(%r8,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xeb75 // jne 0x6f0 <gemm+0x6f0>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	WORD $0x2674 // je 0x731 <gemm+0x731>
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
+	LONG $0x4c107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm9
+	LONG $0x117a41c4; WORD $0x914c; BYTE $0x20 // vmovss %xmm9, 0x20(%r9,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xeb75 // jne 0xe10 <gemm+0xe10>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0x0099840f; WORD $0x0000 // je 0xec8 <gemm+0xec8>
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
 	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xff348e0f; WORD $0xffff // jle 0x654 <gemm+0x654>
-	WORD $0x59eb // jmp 0x77b <gemm+0x77b>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfe82850f; WORD $0xffff // jne 0x5ae <gemm+0x5ae>
-	LONG $0xffff62e9; BYTE $0xff // jmp 0x693 <gemm+0x693>
-	LONG $0x5844c1c4; BYTE $0x3f // vaddps (%r15), %ymm7, %ymm7
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x008f8c0f; WORD $0x0000 // jl 0x7da <gemm+0x7da>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xbf7c; BYTE $0x20 // vmovss 0x20(%r15,%rdi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x10bc // vmovss %xmm7, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xeb75 // jne 0x750 <gemm+0x750>
-	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x018a8c0f; WORD $0x0000 // jl 0x905 <gemm+0x905>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm7
-	LONG $0x117ac1c4; WORD $0xbf7c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xeb75 // jne 0x780 <gemm+0x780>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0x00ab840f; WORD $0x0000 // je 0x84a <gemm+0x84a>
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x2f11fcc5 // vmovups %ymm5, (%rdi)
-	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfea58e0f; WORD $0xffff // jle 0x65d <gemm+0x65d>
-	LONG $0x0000eae9; BYTE $0x00 // jmp 0x8a7 <gemm+0x8a7>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfe88850f; WORD $0xffff // jne 0x64f <gemm+0x64f>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x5844c1c4; BYTE $0x27 // vaddps (%r15), %ymm7, %ymm4
-	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x2758d4c5 // vaddps (%rdi), %ymm5, %ymm4
+	LONG $0xff408e0f; WORD $0xffff // jle 0xd83 <gemm+0xd83>
+	LONG $0x0000c2e9; BYTE $0x00 // jmp 0xf0a <gemm+0xf0a>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfe99850f; WORD $0xffff // jne 0xceb <gemm+0xceb>
+	LONG $0x582cc1c4; BYTE $0x21 // vaddps (%r9), %ymm10, %ymm4
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x2758c4c5 // vaddps (%rdi), %ymm7, %ymm4
 	LONG $0x2711fcc5 // vmovups %ymm4, (%rdi)
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	LONG $0x1f58e4c5 // vaddps (%rdi), %ymm3, %ymm3
-	LONG $0x1f11fcc5 // vmovups %ymm3, (%rdi)
-	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
-	LONG $0x1758ecc5 // vaddps (%rdi), %ymm2, %ymm2
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x2258d4c5 // vaddps (%rdx), %ymm5, %ymm4
+	LONG $0x2211fcc5 // vmovups %ymm4, (%rdx)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x1a58e4c5 // vaddps (%rdx), %ymm3, %ymm3
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfbca8c0f; WORD $0xffff // jl 0x3ed <gemm+0x3ed>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x8f0c // vmovss %xmm1, (%rdi,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
-	WORD $0xeb75 // jne 0x830 <gemm+0x830>
-	LONG $0xfffba3e9; BYTE $0xff // jmp 0x3ed <gemm+0x3ed>
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x2f58d4c5 // vaddps (%rdi), %ymm5, %ymm5
-	LONG $0x2f11fcc5 // vmovups %ymm5, (%rdi)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x847c // jl 0x7e7 <gemm+0x7e7>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x000000e0248c8944 // movl %r9d, 0xe0(%rsp)
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
-	LONG $0x107ac1c4; WORD $0xb92c // vmovss (%r9,%rdi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x10bc // vmovss %xmm5, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xe775 // jne 0x870 <gemm+0x870>
-	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
-	QUAD $0x000000e0248c8b44 // movl 0xe0(%rsp), %r9d
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x016b8c0f; WORD $0x0000 // jl 0xa12 <gemm+0xa12>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x0000008824bc894c // movq %r15, 0x88(%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm5
-	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	LONG $0x117ac1c4; WORD $0xbf2c // vmovss %xmm5, (%r15,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xe775 // jne 0x8c0 <gemm+0x8c0>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	WORD $0x3574 // je 0x914 <gemm+0x914>
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0x1f11fcc5 // vmovups %ymm3, (%rdi)
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0xfd668e0f; WORD $0xffff // jle 0x669 <gemm+0x669>
-	WORD $0x75eb // jmp 0x97a <gemm+0x97a>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfd45850f; WORD $0xffff // jne 0x654 <gemm+0x654>
-	LONG $0xfffec6e9; BYTE $0xff // jmp 0x7da <gemm+0x7da>
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0x1f58e4c5 // vaddps (%rdi), %ymm3, %ymm3
-	LONG $0x1f11fcc5 // vmovups %ymm3, (%rdi)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfebb8c0f; WORD $0xffff // jl 0x7f7 <gemm+0x7f7>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	LONG $0x107ac1c4; WORD $0xbf1c // vmovss (%r15,%rdi,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x10bc // vmovss %xmm3, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xe475 // jne 0x940 <gemm+0x940>
-	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0x00a78c0f; WORD $0x0000 // jl 0xa21 <gemm+0xa21>
+	LONG $0xfc908c0f; WORD $0xffff // jl 0xb3a <gemm+0xb3a>
 	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm3
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	LONG $0x117ac1c4; WORD $0xbf1c // vmovss %xmm3, (%r15,%rdi,4)
+	LONG $0x4c10fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xba // vmovss %xmm1, (%rdx,%rdi,4)
 	WORD $0xff48; BYTE $0xc7 // incq %rdi
 	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xe475 // jne 0x980 <gemm+0x980>
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfcbb850f; WORD $0xffff // jne 0x669 <gemm+0x669>
-	QUAD $0x000000b824bc8b48 // movq 0xb8(%rsp), %rdi
-	LONG $0x1758ecc5 // vaddps (%rdi), %ymm2, %ymm2
-	LONG $0x1711fcc5 // vmovups %ymm2, (%rdi)
+	WORD $0xed75 // jne 0xeb0 <gemm+0xeb0>
+	LONG $0xfffc72e9; BYTE $0xff // jmp 0xb3a <gemm+0xb3a>
+	LONG $0x3f58c4c5 // vaddps (%rdi), %ymm7, %ymm7
+	LONG $0x3f11fcc5 // vmovups %ymm7, (%rdi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x887c // jl 0xe64 <gemm+0xe64>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x7c10fac5; WORD $0x2097 // vmovss 0x20(%rdi,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xee0 <gemm+0xee0>
+	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00f28c0f; WORD $0x0000 // jl 0xffc <gemm+0xffc>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x2097 // vmovss %xmm7, 0x20(%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0xf10 <gemm+0xf10>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x3274 // je 0xf5c <gemm+0xf5c>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0xfe418e0f; WORD $0xffff // jle 0xd8c <gemm+0xd8c>
+	WORD $0x6ceb // jmp 0xfb9 <gemm+0xfb9>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfe28850f; WORD $0xffff // jne 0xd7f <gemm+0xd7f>
+	LONG $0xffff00e9; BYTE $0xff // jmp 0xe5c <gemm+0xe5c>
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
+	LONG $0x2a58d4c5 // vaddps (%rdx), %ymm5, %ymm5
+	LONG $0x2a11fcc5 // vmovups %ymm5, (%rdx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfef08c0f; WORD $0xffff // jl 0xe71 <gemm+0xe71>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0xf90 <gemm+0xf90>
+	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x01288c0f; WORD $0x0000 // jl 0x10e1 <gemm+0x10e1>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x97 // vmovss %xmm5, (%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0xfc0 <gemm+0xfc0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x3274 // je 0x100b <gemm+0x100b>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0xfd9b8e0f; WORD $0xffff // jle 0xd95 <gemm+0xd95>
+	WORD $0x6deb // jmp 0x1069 <gemm+0x1069>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfd7d850f; WORD $0xffff // jne 0xd83 <gemm+0xd83>
+	LONG $0xfffe59e9; BYTE $0xff // jmp 0xe64 <gemm+0xe64>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x1a58e4c5 // vaddps (%rdx), %ymm3, %ymm3
+	LONG $0x1a11fcc5 // vmovups %ymm3, (%rdx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfe4e8c0f; WORD $0xffff // jl 0xe7e <gemm+0xe7e>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1c10fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x1040 <gemm+0x1040>
+	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0x00878c0f; WORD $0x0000 // jl 0x10f0 <gemm+0x10f0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x97 // vmovss %xmm3, (%rdi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x1070 <gemm+0x1070>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfd08850f; WORD $0xffff // jne 0xd95 <gemm+0xd95>
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
 	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfe358c0f; WORD $0xffff // jl 0x80f <gemm+0x80f>
-	QUAD $0x000000d0248c8b4c // movq 0xd0(%rsp), %r9
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb914 // vmovss (%r9,%rdi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x10bc // vmovss %xmm2, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf9 // cmpq %rdi, %rcx
-	WORD $0xec75 // jne 0x9f0 <gemm+0x9f0>
+	LONG $0xfdda8c0f; WORD $0xffff // jl 0xe96 <gemm+0xe96>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x9066 // nop
+	LONG $0x1410fac5; BYTE $0x97 // vmovss (%rdi,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xed75 // jne 0x10c0 <gemm+0x10c0>
 	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	LONG $0xfffdfde9; BYTE $0xff // jmp 0x80f <gemm+0x80f>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfc41850f; WORD $0xffff // jne 0x65d <gemm+0x65d>
-	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x7e7 <gemm+0x7e7>
-	LONG $0x01c1f641 // testb $0x1, %r9b
-	LONG $0xfc3e850f; WORD $0xffff // jne 0x669 <gemm+0x669>
-	LONG $0xfffdc7e9; BYTE $0xff // jmp 0x7f7 <gemm+0x7f7>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0xfff850e9; BYTE $0xff // jmp 0x28a <gemm+0x28a>
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	QUAD $0x000000f0249c894c // movq %r11, 0xf0(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x16418c0f; WORD $0x0000 // jl 0x2098 <gemm+0x2098>
-	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x48518b49 // movq 0x48(%r9), %rdx
-	QUAD $0x000000009d1c8d4e // leaq (,%r11,4), %r11
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0xfffdb5e9; BYTE $0xff // jmp 0xe96 <gemm+0xe96>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfca1850f; WORD $0xffff // jne 0xd8c <gemm+0xd8c>
+	LONG $0xfffd81e9; BYTE $0xff // jmp 0xe71 <gemm+0xe71>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xfc9b850f; WORD $0xffff // jne 0xd95 <gemm+0xd95>
+	LONG $0xfffd7fe9; BYTE $0xff // jmp 0xe7e <gemm+0xe7e>
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xf0488c0f; WORD $0xffff // jl 0x161 <gemm+0x161>
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x48778b49 // movq 0x48(%r15), %rsi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000951c8d4c // leaq (,%rdx,4), %r11
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	LONG $0x30498b49 // movq 0x30(%r9), %rcx
-	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
-	WORD $0x51eb // jmp 0xad9 <gemm+0xad9>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	LONG $0x30498b49 // movq 0x30(%r9), %rcx
-	LONG $0x48798b49 // movq 0x48(%r9), %rdi
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
+	QUAD $0x000000e0248c8948 // movq %rcx, 0xe0(%rsp)
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	WORD $0x4aeb // jmp 0x1199 <gemm+0x1199>
+	BYTE $0x90 // nop
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x304f8b49 // movq 0x30(%r15), %rcx
+	LONG $0x487f8b49 // movq 0x48(%r15), %rdi
+	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
 	WORD $0x8948; BYTE $0xff // movq %rdi, %rdi
 	LONG $0x05e7c148 // shlq $0x5, %rdi
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
@@ -5054,65 +5461,65 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x247c0148; BYTE $0x38 // addq %rdi, 0x38(%rsp)
 	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
 	LONG $0xf8768d4c // leaq -0x8(%rsi), %r14
-	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
 	LONG $0x0ffe8348 // cmpq $0xf, %rsi
-	LONG $0x15c28e0f; WORD $0x0000 // jle 0x209b <gemm+0x209b>
-	LONG $0x28418b4d // movq 0x28(%r9), %r8
+	LONG $0xefcb8e0f; WORD $0xffff // jle 0x164 <gemm+0x164>
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
 	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	LONG $0x38778b4d // movq 0x38(%r15), %r14
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
 	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
-	LONG $0x38718b4d // movq 0x38(%r9), %r14
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
 	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
 	LONG $0x942c8d4d // leaq (%r12,%rdx,4), %r13
 	LONG $0xd40c8d4d // leaq (%r12,%rdx,8), %r9
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x07b98e0f; WORD $0x0000 // jle 0x12c0 <gemm+0x12c0>
+	LONG $0x07c98e0f; WORD $0x0000 // jle 0x1990 <gemm+0x1990>
 	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
 	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
 	LONG $0x9e0c8d48 // leaq (%rsi,%rbx,4), %rcx
 	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
 	LONG $0xc4940f41 // sete %r12b
 	LONG $0x02e6c149 // shlq $0x2, %r14
-	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
 	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
-	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
 	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
 	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
-	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
 	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
 	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
 	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
 	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
 	LONG $0x04e2c149 // shlq $0x4, %r10
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
 	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
-	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
-	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
 	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
 	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
 	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
 	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
 	LONG $0x03e7c148 // shlq $0x3, %rdi
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
 	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
-	QUAD $0x000000c8249c8b48 // movq 0xc8(%rsp), %rbx
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
 	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
-	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
-	QUAD $0x000000f824b48948 // movq %rsi, 0xf8(%rsp)
-	WORD $0x39eb // jmp 0xc21 <gemm+0xc21>
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	WORD $0x39eb // jmp 0x12e1 <gemm+0x12e1>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x5874a1c4; WORD $0x120c // vaddps (%rdx,%r10), %ymm1, %ymm1
 	LONG $0x117ca1c4; WORD $0x120c // vmovups %ymm1, (%rdx,%r10)
-	QUAD $0x000000c0249c0348 // addq 0xc0(%rsp), %rbx
+	QUAD $0x000000e0249c0348 // addq 0xe0(%rsp), %rbx
 	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
 	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
 	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
@@ -5120,16 +5527,16 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	LONG $0xfe6f8e0f; WORD $0xffff // jle 0xa90 <gemm+0xa90>
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0xfe6f8e0f; WORD $0xffff // jle 0x1150 <gemm+0x1150>
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
 	LONG $0x24648944; BYTE $0x60 // movl %r12d, 0x60(%rsp)
 	LONG $0x3d648d4d; BYTE $0x00 // leaq (%r13,%rdi), %r12
-	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
 	LONG $0x3f3c8d49 // leaq (%r15,%rdi), %rdi
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
@@ -5139,11 +5546,11 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xd0420f4d // cmovbq %r8, %r10
 	WORD $0xff49; BYTE $0xc2 // incq %r10
-	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
-	LONG $0x0d748d49; BYTE $0x00 // leaq (%r13,%rcx), %rsi
+	LONG $0x09348d49 // leaq (%r9,%rcx), %rsi
+	LONG $0x0d448d4d; BYTE $0x00 // leaq (%r13,%rcx), %r8
 	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
 	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x0b107cc5 // vmovups (%rbx), %ymm9
 	LONG $0x187d62c4; WORD $0x0a1c // vbroadcastss (%rdx,%rcx), %ymm11
 	LONG $0x187d62c4; WORD $0x0f24 // vbroadcastss (%rdi,%rcx), %ymm12
@@ -5153,50 +5560,50 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
 	LONG $0x187d42c4; WORD $0x0d5c; BYTE $0x00 // vbroadcastss (%r13,%rcx), %ymm11
 	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
-	LONG $0x187d62c4; WORD $0x0e24 // vbroadcastss (%rsi,%rcx), %ymm12
+	LONG $0x187d42c4; WORD $0x0824 // vbroadcastss (%r8,%rcx), %ymm12
 	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
 	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
 	LONG $0x187d42c4; WORD $0x0c1c // vbroadcastss (%r12,%rcx), %ymm11
 	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
 	LONG $0x187d42c4; WORD $0x0924 // vbroadcastss (%r9,%rcx), %ymm12
 	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
-	LONG $0x187d42c4; WORD $0x081c // vbroadcastss (%r8,%rcx), %ymm11
+	LONG $0x187d62c4; WORD $0x0e1c // vbroadcastss (%rsi,%rcx), %ymm11
 	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
 	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
 	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
 	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x9477 // ja 0xc80 <gemm+0xc80>
+	WORD $0x9477 // ja 0x1350 <gemm+0x1350>
 	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x4e75 // jne 0xd40 <gemm+0xd40>
+	WORD $0x4e75 // jne 0x1410 <gemm+0x1410>
 	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
-	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
-	LONG $0x01c4850f; WORD $0x0000 // jne 0xee0 <gemm+0xee0>
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x01c7850f; WORD $0x0000 // jne 0x15b0 <gemm+0x15b0>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x02583cc5 // vaddps (%rdx), %ymm8, %ymm8
 	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
-	LONG $0x01bc840f; WORD $0x0000 // je 0xeeb <gemm+0xeeb>
-	LONG $0x0001bce9; BYTE $0x00 // jmp 0xef0 <gemm+0xef0>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x01bf840f; WORD $0x0000 // je 0x15bb <gemm+0x15bb>
+	LONG $0x0001bfe9; BYTE $0x00 // jmp 0x15c0 <gemm+0x15c0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
-	LONG $0x0256840f; WORD $0x0000 // je 0xfb0 <gemm+0xfb0>
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x0256840f; WORD $0x0000 // je 0x1680 <gemm+0x1680>
 	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe948e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfe848e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
 	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
 	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xd70 <gemm+0xd70>
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	WORD $0xed75 // jne 0x1440 <gemm+0x1440>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5204,8 +5611,8 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xda0 <gemm+0xda0>
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	WORD $0xed75 // jne 0x1470 <gemm+0x1470>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5213,8 +5620,8 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xdd0 <gemm+0xdd0>
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	WORD $0xed75 // jne 0x14a0 <gemm+0x14a0>
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5222,7 +5629,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xe00 <gemm+0xe00>
+	WORD $0xed75 // jne 0x14d0 <gemm+0x14d0>
 	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
@@ -5231,8 +5638,8 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xe30 <gemm+0xe30>
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	WORD $0xed75 // jne 0x1500 <gemm+0x1500>
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5240,8 +5647,8 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xe60 <gemm+0xe60>
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	WORD $0xed75 // jne 0x1530 <gemm+0x1530>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5249,8 +5656,8 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xe90 <gemm+0xe90>
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	WORD $0xed75 // jne 0x1560 <gemm+0x1560>
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
@@ -5258,143 +5665,143 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xec0 <gemm+0xec0>
-	LONG $0xfffd24e9; BYTE $0xff // jmp 0xbfc <gemm+0xbfc>
+	WORD $0xed75 // jne 0x1590 <gemm+0x1590>
+	LONG $0xfffd14e9; BYTE $0xff // jmp 0x12bc <gemm+0x12bc>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
-	WORD $0x0575 // jne 0xef0 <gemm+0xef0>
+	WORD $0x0575 // jne 0x15c0 <gemm+0x15c0>
 	LONG $0x3c58c4c5; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %ymm7, %ymm7
 	LONG $0x3c11fcc5; BYTE $0xb2 // vmovups %ymm7, (%rdx,%rsi,4)
-	WORD $0x6975 // jne 0xf60 <gemm+0xf60>
+	WORD $0x6975 // jne 0x1630 <gemm+0x1630>
 	LONG $0x3458ccc5; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %ymm6, %ymm6
 	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
-	WORD $0x6474 // je 0xf67 <gemm+0xf67>
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	WORD $0x6474 // je 0x1637 <gemm+0x1637>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
 	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
-	WORD $0x6975 // jne 0xf7b <gemm+0xf7b>
-	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
+	WORD $0x6975 // jne 0x164b <gemm+0x164b>
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
 	LONG $0x2458dcc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm4, %ymm4
 	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
-	WORD $0x6475 // jne 0xf8a <gemm+0xf8a>
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	WORD $0x6475 // jne 0x1657 <gemm+0x1657>
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
 	LONG $0x1c58e4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm3, %ymm3
 	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
-	WORD $0x5f75 // jne 0xf99 <gemm+0xf99>
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	WORD $0x5f75 // jne 0x1663 <gemm+0x1663>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
 	LONG $0x1458ecc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
-	LONG $0xfca7850f; WORD $0xffff // jne 0xbf6 <gemm+0xbf6>
-	LONG $0xfffc9ce9; BYTE $0xff // jmp 0xbf0 <gemm+0xbf0>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xfc9a850f; WORD $0xffff // jne 0x12b6 <gemm+0x12b6>
+	LONG $0xfffc8fe9; BYTE $0xff // jmp 0x12b0 <gemm+0x12b0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
-	WORD $0x9c75 // jne 0xf03 <gemm+0xf03>
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	WORD $0x9c75 // jne 0x15d3 <gemm+0x15d3>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
 	LONG $0x2c58d4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm5, %ymm5
 	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
-	WORD $0x9774 // je 0xf12 <gemm+0xf12>
-	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
+	WORD $0x9774 // je 0x15e2 <gemm+0x15e2>
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
 	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
-	WORD $0x9c74 // je 0xf26 <gemm+0xf26>
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
-	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
-	WORD $0xa174 // je 0xf3a <gemm+0xf3a>
+	WORD $0x9c74 // je 0x15f3 <gemm+0x15f3>
 	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
+	WORD $0xa174 // je 0x1604 <gemm+0x1604>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
 	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
-	LONG $0xfc4d850f; WORD $0xffff // jne 0xbf6 <gemm+0xbf6>
-	LONG $0xfffc42e9; BYTE $0xff // jmp 0xbf0 <gemm+0xbf0>
-	WORD $0x9066 // nop
+	LONG $0xfc40850f; WORD $0xffff // jne 0x12b6 <gemm+0x12b6>
+	LONG $0xfffc35e9; BYTE $0xff // jmp 0x12b0 <gemm+0x12b0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc388e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfc288e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x0c107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm9
 	LONG $0x4c117ac5; WORD $0x1094 // vmovss %xmm9, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0xfd0 <gemm+0xfd0>
+	WORD $0xed75 // jne 0x16a0 <gemm+0x16a0>
 	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
 	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc048e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfbf48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
 	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1000 <gemm+0x1000>
+	WORD $0xed75 // jne 0x16d0 <gemm+0x16d0>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbda8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	LONG $0xfbca8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x04107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm8
 	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1030 <gemm+0x1030>
+	WORD $0xed75 // jne 0x1700 <gemm+0x1700>
 	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfba48e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfb948e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
 	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1060 <gemm+0x1060>
+	WORD $0xed75 // jne 0x1730 <gemm+0x1730>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb7a8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	LONG $0xfb6a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x3c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm7
 	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1090 <gemm+0x1090>
+	WORD $0xed75 // jne 0x1760 <gemm+0x1760>
 	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
 	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb448e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfb348e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
 	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x10c0 <gemm+0x10c0>
+	WORD $0xed75 // jne 0x1790 <gemm+0x1790>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb1a8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	LONG $0xfb0a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x3410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm6
 	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x10f0 <gemm+0x10f0>
+	WORD $0xed75 // jne 0x17c0 <gemm+0x17c0>
 	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfae48e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfad48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
 	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1120 <gemm+0x1120>
+	WORD $0xed75 // jne 0x17f0 <gemm+0x17f0>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfaba8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfaaa8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
@@ -5402,280 +5809,504 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1150 <gemm+0x1150>
+	WORD $0xed75 // jne 0x1820 <gemm+0x1820>
 	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
 	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa848e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfa748e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
 	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1180 <gemm+0x1180>
+	WORD $0xed75 // jne 0x1850 <gemm+0x1850>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa5a8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0xfa4a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x2410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm4
 	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x11b0 <gemm+0x11b0>
+	WORD $0xed75 // jne 0x1880 <gemm+0x1880>
 	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa248e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xfa148e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
 	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x11e0 <gemm+0x11e0>
+	WORD $0xed75 // jne 0x18b0 <gemm+0x18b0>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9fa8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	LONG $0xf9ea8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x1c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm3
 	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1210 <gemm+0x1210>
+	WORD $0xed75 // jne 0x18e0 <gemm+0x18e0>
 	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9c48e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xf9b48e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
 	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1240 <gemm+0x1240>
+	WORD $0xed75 // jne 0x1910 <gemm+0x1910>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf99a8e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	LONG $0xf98a8e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x1410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm2
 	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1270 <gemm+0x1270>
+	WORD $0xed75 // jne 0x1940 <gemm+0x1940>
 	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9648e0f; WORD $0xffff // jle 0xbfc <gemm+0xbfc>
+	LONG $0xf9548e0f; WORD $0xffff // jle 0x12bc <gemm+0x12bc>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x12a0 <gemm+0x12a0>
-	LONG $0xfff944e9; BYTE $0xff // jmp 0xbfc <gemm+0xbfc>
+	WORD $0xed75 // jne 0x1970 <gemm+0x1970>
+	LONG $0xfff934e9; BYTE $0xff // jmp 0x12bc <gemm+0x12bc>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0xfff7d2e9; BYTE $0xff // jmp 0xaa2 <gemm+0xaa2>
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
-	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
-	QUAD $0x000000a8249c8948 // movq %rbx, 0xa8(%rsp)
-	LONG $0x06f88349 // cmpq $0x6, %r8
-	LONG $0x03028c0f; WORD $0x0000 // jl 0x15ef <gemm+0x15ef>
-	LONG $0xffef3fe9; BYTE $0xff // jmp 0x231 <gemm+0x231>
-	WORD $0x8941; BYTE $0xf8 // movl %edi, %r8d
-	LONG $0x03e08341 // andl $0x3, %r8d
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	LONG $0x04ff8348 // cmpq $0x4, %rdi
-	LONG $0x15ef830f; WORD $0x0000 // jae 0x28fa <gemm+0x28fa>
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x15a4840f; WORD $0x0000 // je 0x28bb <gemm+0x28bb>
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0xfff7c8e9; BYTE $0xff // jmp 0x1165 <gemm+0x1165>
+	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x07588c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
+	LONG $0xffefdce9; BYTE $0xff // jmp 0x99b <gemm+0x99b>
+	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	WORD $0xf789 // movl %esi, %edi
+	WORD $0xe783; BYTE $0x03 // andl $0x3, %edi
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	LONG $0x04fe8348 // cmpq $0x4, %rsi
+	LONG $0x0246830f; WORD $0x0000 // jae 0x1c24 <gemm+0x1c24>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x06c5840f; WORD $0x0000 // je 0x20af <gemm+0x20af>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	WORD $0x23eb // jmp 0x1358 <gemm+0x1358>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x117cc1c4; BYTE $0x02 // vmovups %ymm0, (%r10)
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	LONG $0x20c28349 // addq $0x20, %r10
+	WORD $0x21eb // jmp 0x1a18 <gemm+0x1a18>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x01 // vmovups %ymm0, (%r9)
+	LONG $0x20c18349 // addq $0x20, %r9
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x394c; BYTE $0xc2 // cmpq %r8, %rdx
-	LONG $0x0b92840f; WORD $0x0000 // je 0x1eea <gemm+0x1eea>
-	LONG $0x0c180f41; BYTE $0x31 // prefetcht0 (%r9,%rsi)
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	LONG $0x069c840f; WORD $0x0000 // je 0x20b4 <gemm+0x20b4>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xd47e // jle 0x1340 <gemm+0x1340>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x107ac1c4; WORD $0xb904 // vmovss (%r9,%rdi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
-	WORD $0xec75 // jne 0x1370 <gemm+0x1370>
+	WORD $0xd97e // jle 0x1a00 <gemm+0x1a00>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xb004 // vmovss (%r8,%rsi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10b4 // vmovss %xmm0, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xec75 // jne 0x1a30 <gemm+0x1a30>
 	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	WORD $0xb4eb // jmp 0x1340 <gemm+0x1340>
-	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
-	LONG $0xbb7c8d4c; BYTE $0x20 // leaq 0x20(%rbx,%rdi,4), %r15
-	LONG $0xfb648d4c; BYTE $0x20 // leaq 0x20(%rbx,%rdi,8), %r12
+	WORD $0xb4eb // jmp 0x1a00 <gemm+0x1a00>
+	WORD $0x8944; BYTE $0xc2 // movl %r8d, %edx
+	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
 	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x2149; BYTE $0xd6 // andq %rdx, %r14
-	LONG $0x7f148d48 // leaq (%rdi,%rdi,2), %rdx
-	LONG $0x2474894c; BYTE $0x38 // movq %r14, 0x38(%rsp)
-	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x936c8d4c; BYTE $0x20 // leaq 0x20(%rbx,%rdx,4), %r13
-	WORD $0x48eb // jmp 0x140d <gemm+0x140d>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4210fcc5; BYTE $0x20 // vmovups 0x20(%rdx), %ymm0
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
-	QUAD $0x0000e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r11)
-	LONG $0x00c38149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r11
-	LONG $0x04c28349 // addq $0x4, %r10
-	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
-	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
-	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
-	WORD $0x014c; BYTE $0xf3 // addq %r14, %rbx
-	LONG $0x24543b4c; BYTE $0x38 // cmpq 0x38(%rsp), %r10
-	LONG $0xed5c840f; WORD $0xffff // je 0x169 <gemm+0x169>
-	LONG $0x0c180f42; BYTE $0x03 // prefetcht0 (%rbx,%r8)
-	LONG $0x4c180f42; WORD $0x2003 // prefetcht0 0x20(%rbx,%r8)
-	LONG $0x0310fcc5 // vmovups (%rbx), %ymm0
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x049f830f; WORD $0x0000 // jae 0x1f0d <gemm+0x1f0d>
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x065c840f; WORD $0x0000 // je 0x20db <gemm+0x20db>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1beb // jmp 0x1ab5 <gemm+0x1ab5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; WORD $0x2043 // vmovups %ymm0, 0x20(%r11)
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x40c38349 // addq $0x40, %r11
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x394c; BYTE $0xf2 // cmpq %r14, %rdx
+	WORD $0x4874 // je 0x1afd <gemm+0x1afd>
+	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
 	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x0975 // jne 0x1430 <gemm+0x1430>
-	LONG $0x4310fcc5; BYTE $0x20 // vmovups 0x20(%rbx), %ymm0
-	WORD $0x3ceb // jmp 0x146a <gemm+0x146a>
-	WORD $0x9066 // nop
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2a7c // jl 0x146a <gemm+0x146a>
-	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9104 // vmovss (%r9,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0xf094 // vmovss %xmm0, -0x10(%rsp,%rdx,4)
+	WORD $0xd17c // jl 0x1aa0 <gemm+0x1aa0>
+	LONG $0x0008b841; WORD $0x0000 // movl $0x8, %r8d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8104 // vmovss (%r9,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8444; BYTE $0xf0 // vmovss %xmm0, -0x10(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xeb75 // jne 0x1ae0 <gemm+0x1ae0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	WORD $0xa3eb // jmp 0x1aa0 <gemm+0x1aa0>
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x0005e9e9; BYTE $0x00 // jmp 0x20f3 <gemm+0x20f3>
+	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x121c8d4f // leaq (%r10,%r10), %r11
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x06 // vmovups (%r14), %ymm0
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; BYTE $0x01 // vmovups %ymm0, (%r9)
+	LONG $0x107ca1c4; WORD $0x1304 // vmovups (%rbx,%r10), %ymm0
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; WORD $0x4041 // vmovups %ymm0, 0x40(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x117cc1c4; WORD $0x6041 // vmovups %ymm0, 0x60(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x00008081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x0000a081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	QUAD $0x0000c081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r9)
+	LONG $0x107c81c4; WORD $0x3204 // vmovups (%r10,%r14), %ymm0
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	QUAD $0x0000e081117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r9)
+	LONG $0x00c18149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r9
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xff6d850f; WORD $0xffff // jne 0x1b40 <gemm+0x1b40>
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x2974 // je 0x1c07 <gemm+0x1c07>
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0xe7c1; BYTE $0x05 // shll $0x5, %edi
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x06 // vmovups (%r14), %ymm0
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x117cc1c4; WORD $0x1104 // vmovups %ymm0, (%r9,%rdx)
+	LONG $0x20c28348 // addq $0x20, %rdx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xe975 // jne 0x1bf0 <gemm+0x1bf0>
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xe5428c0f; WORD $0xffff // jl 0x161 <gemm+0x161>
+	LONG $0xfff4f5e9; BYTE $0xff // jmp 0x1119 <gemm+0x1119>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0x8e1c8d4d // leaq (%r14,%rcx,4), %r11
+	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0x96348d4d // leaq (%r14,%rdx,4), %r14
+	WORD $0x27eb // jmp 0x1c83 <gemm+0x1c83>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x117cc1c4; WORD $0x6041 // vmovups %ymm0, 0x60(%r9)
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	LONG $0x80e98349 // subq $-0x80, %r9
+	LONG $0x04c78349 // addq $0x4, %r15
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	WORD $0x3949; BYTE $0xf7 // cmpq %rsi, %r15
+	LONG $0xfd5e840f; WORD $0xffff // je 0x19e1 <gemm+0x19e1>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0x1cbb <gemm+0x1cbb>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x954c; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1450 <gemm+0x1450>
+	WORD $0xeb75 // jne 0x1ca0 <gemm+0x1ca0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x1f7e // jle 0x1cea <gemm+0x1cea>
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x9304 // vmovss (%r11,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1cd0 <gemm+0x1cd0>
 	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xbb148d48 // leaq (%rbx,%rdi,4), %rdx
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x267e // jle 0x1d29 <gemm+0x1d29>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1d10 <gemm+0x1d10>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; WORD $0x4049 // vmovups %ymm1, 0x40(%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff228e0f; WORD $0xffff // jle 0x1c60 <gemm+0x1c60>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x107ac1c4; WORD $0x9604 // vmovss (%r14,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1d40 <gemm+0x1d40>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xffff01e9; BYTE $0xff // jmp 0x1c60 <gemm+0x1c60>
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	QUAD $0x00000000bd1c8d48 // leaq (,%rdi,4), %rbx
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x1b348d4c // leaq (%rbx,%rbx), %r14
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
+	LONG $0x107cc1c4; WORD $0x2045 // vmovups 0x20(%r13), %ymm0
 	LONG $0x117cc1c4; WORD $0x2043 // vmovups %ymm0, 0x20(%r11)
-	QUAD $0x00000080249c8948 // movq %rbx, 0x80(%rsp)
-	LONG $0x0c180f41; BYTE $0x10 // prefetcht0 (%r8,%rdx)
-	LONG $0x4c180f41; WORD $0x2010 // prefetcht0 0x20(%r8,%rdx)
-	LONG $0x0410fcc5; BYTE $0xbb // vmovups (%rbx,%rdi,4), %ymm0
+	LONG $0x107cc1c4; WORD $0x1d44; BYTE $0x00 // vmovups (%r13,%rbx), %ymm0
 	LONG $0x117cc1c4; WORD $0x4043 // vmovups %ymm0, 0x40(%r11)
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x0875 // jne 0x14a0 <gemm+0x14a0>
-	LONG $0x4210fcc5; BYTE $0x20 // vmovups 0x20(%rdx), %ymm0
-	WORD $0x3ceb // jmp 0x14db <gemm+0x14db>
-	BYTE $0x90 // nop
+	LONG $0x107cc1c4; WORD $0x1d44; BYTE $0x20 // vmovups 0x20(%r13,%rbx), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	LONG $0x117cc1c4; WORD $0x6043 // vmovups %ymm0, 0x60(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00008083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	QUAD $0x0000a083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x0000c083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	QUAD $0x0000e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00010083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x100(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	LONG $0x1d648d4d; BYTE $0x00 // leaq (%r13,%rbx), %r12
+	QUAD $0x00012083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x120(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x00014083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x140(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	LONG $0x1c2c8d4d // leaq (%r12,%rbx), %r13
+	QUAD $0x00016083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x160(%r11)
+	LONG $0x107ca1c4; WORD $0x2304 // vmovups (%rbx,%r12), %ymm0
+	QUAD $0x00018083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x180(%r11)
+	LONG $0x107ca1c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%rbx,%r12), %ymm0
+	QUAD $0x0001a083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1a0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b04 // vmovups (%rbx,%r13), %ymm0
+	QUAD $0x0001c083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1c0(%r11)
+	LONG $0x107ca1c4; WORD $0x2b44; BYTE $0x20 // vmovups 0x20(%rbx,%r13), %ymm0
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
+	QUAD $0x0001e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1e0(%r11)
+	LONG $0x00c38149; WORD $0x0002; BYTE $0x00 // addq $0x200, %r11
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0xfee3850f; WORD $0xffff // jne 0x1d90 <gemm+0x1d90>
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x3774 // je 0x1f05 <gemm+0x1f05>
+	LONG $0x20c58349 // addq $0x20, %r13
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x06e1c141 // shll $0x6, %r9d
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0xe045 // vmovups -0x20(%r13), %ymm0
+	LONG $0x117cc1c4; WORD $0x1304 // vmovups %ymm0, (%r11,%rdx)
+	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x117cc1c4; WORD $0x1344; BYTE $0x20 // vmovups %ymm0, 0x20(%r11,%rdx)
+	LONG $0x40c28348 // addq $0x40, %rdx
+	WORD $0x3949; BYTE $0xd1 // cmpq %rdx, %r9
+	WORD $0xdb75 // jne 0x1ee0 <gemm+0x1ee0>
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	LONG $0x0001e6e9; BYTE $0x00 // jmp 0x20f3 <gemm+0x20f3>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0xbd748d4d; BYTE $0x20 // leaq 0x20(%r13,%rdi,4), %r14
+	LONG $0xfd7c8d4d; BYTE $0x20 // leaq 0x20(%r13,%rdi,8), %r15
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x04ca8348 // orq $0x4, %rdx
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	LONG $0x7f148d48 // leaq (%rdi,%rdi,2), %rdx
+	LONG $0x95648d4d; BYTE $0x20 // leaq 0x20(%r13,%rdx,4), %r12
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x34eb // jmp 0x1f7c <gemm+0x1f7c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	QUAD $0x0000e083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r11)
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	LONG $0x00c38149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r11
+	LONG $0x04c58349 // addq $0x4, %r13
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
+	WORD $0x394d; BYTE $0xc5 // cmpq %r8, %r13
+	LONG $0xfaf5840f; WORD $0xffff // je 0x1a71 <gemm+0x1a71>
+	LONG $0x107cc1c4; BYTE $0x02 // vmovups (%r10), %ymm0
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x117cc1c4; BYTE $0x03 // vmovups %ymm0, (%r11)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2b7c // jl 0x14db <gemm+0x14db>
-	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0x8f04 // vmovss (%r15,%r9,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x8c44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r9,4)
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
-	WORD $0xeb75 // jne 0x14c0 <gemm+0x14c0>
+	WORD $0x2d7c // jl 0x1fca <gemm+0x1fca>
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x920c // vmovss (%r10,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0xf094 // vmovss %xmm1, -0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1fb0 <gemm+0x1fb0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; WORD $0x204b // vmovups %ymm1, 0x20(%r11)
+	LONG $0x107cc1c4; WORD $0xb90c // vmovups (%r9,%rdi,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x117cc1c4; WORD $0x404b // vmovups %ymm1, 0x40(%r11)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	WORD $0x227c // jl 0x200a <gemm+0x200a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9604 // vmovss (%r14,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x1ff0 <gemm+0x1ff0>
 	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xba0c8d4c // leaq (%rdx,%rdi,4), %r9
+	LONG $0xb9148d49 // leaq (%r9,%rdi,4), %rdx
 	LONG $0x117cc1c4; WORD $0x6043 // vmovups %ymm0, 0x60(%r11)
-	LONG $0x0c180f43; BYTE $0x08 // prefetcht0 (%r8,%r9)
-	LONG $0x4c180f43; WORD $0x2008 // prefetcht0 0x20(%r8,%r9)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x0410fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm0
 	QUAD $0x00008083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r11)
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x0c75 // jne 0x1510 <gemm+0x1510>
-	LONG $0x107cc1c4; WORD $0x2041 // vmovups 0x20(%r9), %ymm0
-	WORD $0x3eeb // jmp 0x154a <gemm+0x154a>
-	LONG $0x00401f0f // nopl (%rax)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	LONG $0x09f88348 // cmpq $0x9, %rax
-	WORD $0x2a7c // jl 0x154a <gemm+0x154a>
+	WORD $0x257c // jl 0x205b <gemm+0x205b>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x970c // vmovss (%r15,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x944c; BYTE $0x10 // vmovss %xmm1, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	WORD $0xeb75 // jne 0x2040 <gemm+0x2040>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0xba148d48 // leaq (%rdx,%rdi,4), %rdx
+	QUAD $0x0000a08b117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xa0(%r11)
+	LONG $0x0c10fcc5; BYTE $0xba // vmovups (%rdx,%rdi,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000c08b117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xc0(%r11)
+	LONG $0x09f88348 // cmpq $0x9, %rax
+	LONG $0xfeca8c0f; WORD $0xffff // jl 0x1f50 <gemm+0x1f50>
 	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x107ac1c4; WORD $0x9404 // vmovss (%r12,%rdx,4), %xmm0
 	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1530 <gemm+0x1530>
+	WORD $0xec75 // jne 0x2090 <gemm+0x2090>
 	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xb9148d49 // leaq (%r9,%rdi,4), %rdx
-	QUAD $0x0000a083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r11)
-	LONG $0x0c180f41; BYTE $0x10 // prefetcht0 (%r8,%rdx)
-	LONG $0x4c180f41; WORD $0x2010 // prefetcht0 0x20(%r8,%rdx)
-	LONG $0x107cc1c4; WORD $0xb904 // vmovups (%r9,%rdi,4), %ymm0
-	QUAD $0x0000c083117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r11)
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	LONG $0xfe55840f; WORD $0xffff // je 0x13d0 <gemm+0x13d0>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x09f88348 // cmpq $0x9, %rax
-	LONG $0xfe468c0f; WORD $0xffff // jl 0x13da <gemm+0x13da>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9544; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x15a0 <gemm+0x15a0>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xfffe1ae9; BYTE $0xff // jmp 0x13da <gemm+0x13da>
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
-	QUAD $0x000000a8249c8948 // movq %rbx, 0xa8(%rsp)
-	LONG $0x06f88349 // cmpq $0x6, %r8
-	LONG $0xec428d0f; WORD $0xffff // jge 0x231 <gemm+0x231>
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xfffea1e9; BYTE $0xff // jmp 0x1f50 <gemm+0x1f50>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0xf0438d0f; WORD $0xffff // jge 0x1119 <gemm+0x1119>
+	LONG $0xffe086e9; BYTE $0xff // jmp 0x161 <gemm+0x161>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0xe8898d0f; WORD $0xffff // jge 0x99b <gemm+0x99b>
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
 	LONG $0x04fc8349 // cmpq $0x4, %r12
-	LONG $0x04608c0f; WORD $0x0000 // jl 0x1a5c <gemm+0x1a5c>
-	LONG $0x30418b49 // movq 0x30(%r9), %rax
-	LONG $0x28418b4d // movq 0x28(%r9), %r8
-	LONG $0x48698b4d // movq 0x48(%r9), %r13
-	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
-	LONG $0x38798b49 // movq 0x38(%r9), %rdi
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x046d8c0f; WORD $0x0000 // jl 0x258c <gemm+0x258c>
+	LONG $0x30478b49 // movq 0x30(%r15), %rax
+	LONG $0x28478b4d // movq 0x28(%r15), %r8
+	LONG $0x486f8b4d // movq 0x48(%r15), %r13
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x387f8b49 // movq 0x38(%r15), %rdi
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
 	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	LONG $0x93148d4c // leaq (%rbx,%rdx,4), %r10
 	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	LONG $0x97148d4d // leaq (%r15,%rdx,4), %r10
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x05cc8e0f; WORD $0x0000 // jle 0x1bfa <gemm+0x1bfa>
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	QUAD $0x000000a8249c8b4c // movq 0xa8(%rsp), %r11
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
+	LONG $0x05e28e0f; WORD $0x0000 // jle 0x273d <gemm+0x273d>
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
 	LONG $0xae3c8d4e // leaq (%rsi,%r13,4), %r15
 	LONG $0xee248d4e // leaq (%rsi,%r13,8), %r12
 	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
 	LONG $0x20768d4d // leaq 0x20(%r14), %r14
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	WORD $0x940f; BYTE $0xc0 // sete %al
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
 	LONG $0x02e7c148 // shlq $0x2, %rdi
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
@@ -5683,13 +6314,13 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
 	LONG $0x166c8d4c; BYTE $0x20 // leaq 0x20(%rsi,%rdx), %r13
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
 	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	LONG $0x246c894c; BYTE $0x78 // movq %r13, 0x78(%rsp)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
 	QUAD $0x000000009d2c8d4e // leaq (,%r11,4), %r13
-	WORD $0x4eeb // jmp 0x16ec <gemm+0x16ec>
-	WORD $0x9066 // nop
+	WORD $0x5beb // jmp 0x221c <gemm+0x221c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
 	LONG $0x7e11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rsi)
@@ -5697,7 +6328,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x6c11fcc5; WORD $0x2086 // vmovups %ymm5, 0x20(%rsi,%rax,4)
 	LONG $0x2411fcc5; BYTE $0xc6 // vmovups %ymm4, (%rsi,%rax,8)
 	LONG $0x5c11fcc5; WORD $0x20c6 // vmovups %ymm3, 0x20(%rsi,%rax,8)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x1411fcc5; BYTE $0x06 // vmovups %ymm2, (%rsi,%rax)
 	LONG $0x4c11fcc5; WORD $0x2006 // vmovups %ymm1, 0x20(%rsi,%rax)
 	LONG $0x2474034c; BYTE $0x38 // addq 0x38(%rsp), %r14
@@ -5705,7 +6336,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	LONG $0x04ed8e0f; WORD $0x0000 // jle 0x1bd9 <gemm+0x1bd9>
+	LONG $0x04ff8e0f; WORD $0x0000 // jle 0x271b <gemm+0x271b>
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
@@ -5738,11 +6369,11 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
 	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xa577 // ja 0x1720 <gemm+0x1720>
+	WORD $0xa577 // ja 0x2250 <gemm+0x2250>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x6f75 // jne 0x17f0 <gemm+0x17f0>
+	WORD $0x6f75 // jne 0x2320 <gemm+0x2320>
 	WORD $0x01a8 // testb $0x1, %al
-	LONG $0xff17850f; WORD $0xffff // jne 0x16a0 <gemm+0x16a0>
+	LONG $0xff17850f; WORD $0xffff // jne 0x21d0 <gemm+0x21d0>
 	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
 	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
@@ -5756,140 +6387,139 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x2411fcc5; BYTE $0xc6 // vmovups %ymm4, (%rsi,%rax,8)
 	LONG $0x5c58e4c5; WORD $0x20c6 // vaddps 0x20(%rsi,%rax,8), %ymm3, %ymm3
 	LONG $0x5c11fcc5; WORD $0x20c6 // vmovups %ymm3, 0x20(%rsi,%rax,8)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x1458ecc5; BYTE $0x06 // vaddps (%rsi,%rax), %ymm2, %ymm2
 	LONG $0x1411fcc5; BYTE $0x06 // vmovups %ymm2, (%rsi,%rax)
 	LONG $0x4c58f4c5; WORD $0x2006 // vaddps 0x20(%rsi,%rax), %ymm1, %ymm1
-	LONG $0xfffee8e9; BYTE $0xff // jmp 0x16ce <gemm+0x16ce>
+	LONG $0xfffee8e9; BYTE $0xff // jmp 0x21fe <gemm+0x21fe>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
 	WORD $0x01a8 // testb $0x1, %al
-	WORD $0x1774 // je 0x1810 <gemm+0x1810>
+	WORD $0x1474 // je 0x2340 <gemm+0x2340>
 	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x517f // jg 0x1859 <gemm+0x1859>
-	LONG $0x0001b6e9; BYTE $0x00 // jmp 0x19c3 <gemm+0x19c3>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0x4e7f // jg 0x2389 <gemm+0x2389>
+	LONG $0x0001b3e9; BYTE $0x00 // jmp 0x24f3 <gemm+0x24f3>
 	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
 	LONG $0x06117cc5 // vmovups %ymm8, (%rsi)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01c48e0f; WORD $0x0000 // jle 0x19eb <gemm+0x19eb>
+	LONG $0x01c48e0f; WORD $0x0000 // jle 0x251b <gemm+0x251b>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x44107ac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm8
 	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1830 <gemm+0x1830>
+	WORD $0xec75 // jne 0x2360 <gemm+0x2360>
 	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01668e0f; WORD $0x0000 // jle 0x19bf <gemm+0x19bf>
+	LONG $0x01668e0f; WORD $0x0000 // jle 0x24ef <gemm+0x24ef>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
 	LONG $0x7c11fac5; WORD $0x2096 // vmovss %xmm7, 0x20(%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1860 <gemm+0x1860>
+	WORD $0xec75 // jne 0x2390 <gemm+0x2390>
 	WORD $0x01a8 // testb $0x1, %al
-	WORD $0x1574 // je 0x188d <gemm+0x188d>
+	WORD $0x1574 // je 0x23bd <gemm+0x23bd>
 	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x527f // jg 0x18da <gemm+0x18da>
-	LONG $0x00013be9; BYTE $0x00 // jmp 0x19c8 <gemm+0x19c8>
+	WORD $0x527f // jg 0x240a <gemm+0x240a>
+	LONG $0x00013be9; BYTE $0x00 // jmp 0x24f8 <gemm+0x24f8>
 	LONG $0x584cc1c4; BYTE $0x37 // vaddps (%r15), %ymm6, %ymm6
 	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x014f8e0f; WORD $0x0000 // jle 0x19f5 <gemm+0x19f5>
+	LONG $0x014f8e0f; WORD $0x0000 // jle 0x2525 <gemm+0x2525>
 	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x107ac1c4; WORD $0x9774; BYTE $0x20 // vmovss 0x20(%r15,%rdx,4), %xmm6
 	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x18b0 <gemm+0x18b0>
+	WORD $0xeb75 // jne 0x23e0 <gemm+0x23e0>
 	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x016e8e0f; WORD $0x0000 // jle 0x1a48 <gemm+0x1a48>
+	LONG $0x016e8e0f; WORD $0x0000 // jle 0x2578 <gemm+0x2578>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
 	LONG $0x117ac1c4; WORD $0x976c; BYTE $0x20 // vmovss %xmm5, 0x20(%r15,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x18e0 <gemm+0x18e0>
+	WORD $0xeb75 // jne 0x2410 <gemm+0x2410>
 	WORD $0x01a8 // testb $0x1, %al
-	WORD $0x1674 // je 0x190f <gemm+0x190f>
+	WORD $0x1674 // je 0x243f <gemm+0x243f>
 	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x507f // jg 0x195a <gemm+0x195a>
-	LONG $0x0000bfe9; BYTE $0x00 // jmp 0x19ce <gemm+0x19ce>
+	WORD $0x507f // jg 0x248a <gemm+0x248a>
+	LONG $0x0000bfe9; BYTE $0x00 // jmp 0x24fe <gemm+0x24fe>
 	LONG $0x585cc1c4; WORD $0x2424 // vaddps (%r12), %ymm4, %ymm4
 	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00d78e0f; WORD $0x0000 // jle 0x1a01 <gemm+0x1a01>
+	LONG $0x00d78e0f; WORD $0x0000 // jle 0x2531 <gemm+0x2531>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x107ac1c4; WORD $0x9464; BYTE $0x20 // vmovss 0x20(%r12,%rdx,4), %xmm4
 	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x1930 <gemm+0x1930>
+	WORD $0xeb75 // jne 0x2460 <gemm+0x2460>
 	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00f88e0f; WORD $0x0000 // jle 0x1a52 <gemm+0x1a52>
+	LONG $0x00f88e0f; WORD $0x0000 // jle 0x2582 <gemm+0x2582>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
 	LONG $0x117ac1c4; WORD $0x945c; BYTE $0x20 // vmovss %xmm3, 0x20(%r12,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x1960 <gemm+0x1960>
+	WORD $0xeb75 // jne 0x2490 <gemm+0x2490>
 	WORD $0x01a8 // testb $0x1, %al
-	WORD $0x5575 // jne 0x19ce <gemm+0x19ce>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	WORD $0x5575 // jne 0x24fe <gemm+0x24fe>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
 	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x7e7e // jle 0x1a16 <gemm+0x1a16>
+	WORD $0x7e7e // jle 0x2546 <gemm+0x2546>
 	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x107ac1c4; WORD $0x8314 // vmovss (%r11,%rax,4), %xmm2
 	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
 	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xec75 // jne 0x19a0 <gemm+0x19a0>
+	WORD $0xec75 // jne 0x24d0 <gemm+0x24d0>
 	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
 	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	WORD $0x57eb // jmp 0x1a16 <gemm+0x1a16>
+	WORD $0x57eb // jmp 0x2546 <gemm+0x2546>
 	WORD $0x01a8 // testb $0x1, %al
-	WORD $0x2874 // je 0x19eb <gemm+0x19eb>
+	WORD $0x2874 // je 0x251b <gemm+0x251b>
 	LONG $0x117cc1c4; BYTE $0x37 // vmovups %ymm6, (%r15)
 	LONG $0x117cc1c4; WORD $0x2424 // vmovups %ymm4, (%r12)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0x20c08348 // addq $0x20, %rax
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x437f // jg 0x1a29 <gemm+0x1a29>
-	LONG $0xfffce9e9; BYTE $0xff // jmp 0x16d4 <gemm+0x16d4>
+	WORD $0x437f // jg 0x2559 <gemm+0x2559>
+	LONG $0xfffce9e9; BYTE $0xff // jmp 0x2204 <gemm+0x2204>
 	LONG $0x584cc1c4; BYTE $0x1f // vaddps (%r15), %ymm6, %ymm3
 	LONG $0x117cc1c4; BYTE $0x1f // vmovups %ymm3, (%r15)
 	LONG $0x585cc1c4; WORD $0x241c // vaddps (%r12), %ymm4, %ymm3
 	LONG $0x117cc1c4; WORD $0x241c // vmovups %ymm3, (%r12)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0x20c08348 // addq $0x20, %rax
@@ -5897,167 +6527,173 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfcab8e0f; WORD $0xffff // jle 0x16d4 <gemm+0x16d4>
+	LONG $0xfcab8e0f; WORD $0xffff // jle 0x2204 <gemm+0x2204>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
 	LONG $0x0c11fac5; BYTE $0x90 // vmovss %xmm1, (%rax,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xed75 // jne 0x1a30 <gemm+0x1a30>
-	LONG $0xfffc8ce9; BYTE $0xff // jmp 0x16d4 <gemm+0x16d4>
+	WORD $0xed75 // jne 0x2560 <gemm+0x2560>
+	LONG $0xfffc8ce9; BYTE $0xff // jmp 0x2204 <gemm+0x2204>
 	WORD $0x01a8 // testb $0x1, %al
-	LONG $0xff78850f; WORD $0xffff // jne 0x19c8 <gemm+0x19c8>
-	WORD $0xa3eb // jmp 0x19f5 <gemm+0x19f5>
+	LONG $0xff78850f; WORD $0xffff // jne 0x24f8 <gemm+0x24f8>
+	WORD $0xa3eb // jmp 0x2525 <gemm+0x2525>
 	WORD $0x01a8 // testb $0x1, %al
-	LONG $0xff74850f; WORD $0xffff // jne 0x19ce <gemm+0x19ce>
-	WORD $0xa5eb // jmp 0x1a01 <gemm+0x1a01>
-	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	LONG $0xff74850f; WORD $0xffff // jne 0x24fe <gemm+0x24fe>
+	WORD $0xa5eb // jmp 0x2531 <gemm+0x2531>
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
 	LONG $0x02fc8349 // cmpq $0x2, %r12
-	LONG $0x01ab8d0f; WORD $0x0000 // jge 0x1c19 <gemm+0x1c19>
+	LONG $0x01b88d0f; WORD $0x0000 // jge 0x275e <gemm+0x275e>
 	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
-	QUAD $0x000000a8249c8b48 // movq 0xa8(%rsp), %rbx
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
 	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x0e1a8e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
-	LONG $0x28798b49 // movq 0x28(%r9), %rdi
-	LONG $0x38418b49 // movq 0x38(%r9), %rax
+	LONG $0x01478e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	LONG $0x287f8b49 // movq 0x28(%r15), %rdi
+	LONG $0x38478b49 // movq 0x38(%r15), %rax
 	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x0e098e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x01368e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
+	LONG $0x507f8349; BYTE $0x00 // cmpq $0x0, 0x50(%r15)
 	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
 	WORD $0x940f; BYTE $0xc2 // sete %dl
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x20c38349 // addq $0x20, %r11
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0x2eeb // jmp 0x1aef <gemm+0x1aef>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x20c68349 // addq $0x20, %r14
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x2beb // jmp 0x261f <gemm+0x261f>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
 	LONG $0x4611fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi)
 	LONG $0xd04f8d4c // leaq -0x30(%rdi), %r9
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014d; BYTE $0xc6 // addq %r8, %r14
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x30ff8348 // cmpq $0x30, %rdi
 	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	LONG $0x0dba8e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
+	LONG $0x00ea8e0f; WORD $0x0000 // jle 0x2709 <gemm+0x2709>
 	LONG $0x30ff8348 // cmpq $0x30, %rdi
 	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xcf420f4c // cmovbq %rdi, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x187dc2c4; BYTE $0x17 // vbroadcastss (%r15), %ymm2
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x187de2c4; BYTE $0x13 // vbroadcastss (%rbx), %ymm2
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0xb86dc2c4; WORD $0xe04a // vfmadd231ps -0x20(%r10), %ymm2, %ymm1
 	LONG $0xb86dc2c4; BYTE $0x02 // vfmadd231ps (%r10), %ymm2, %ymm0
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xe177 // ja 0x1b10 <gemm+0x1b10>
+	WORD $0xe177 // ja 0x2640 <gemm+0x2640>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x1b75 // jne 0x1b50 <gemm+0x1b50>
+	WORD $0x1b75 // jne 0x2680 <gemm+0x2680>
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x9675 // jne 0x1ad0 <gemm+0x1ad0>
+	WORD $0x9675 // jne 0x2600 <gemm+0x2600>
 	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
 	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
 	LONG $0x4658fcc5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm0, %ymm0
-	WORD $0x8beb // jmp 0x1ad4 <gemm+0x1ad4>
+	WORD $0x8beb // jmp 0x2604 <gemm+0x2604>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x1b74 // je 0x1b70 <gemm+0x1b70>
+	WORD $0x1b74 // je 0x26a0 <gemm+0x26a0>
 	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x597f // jg 0x1bbd <gemm+0x1bbd>
-	LONG $0xffff70e9; BYTE $0xff // jmp 0x1ad9 <gemm+0x1ad9>
+	WORD $0x597f // jg 0x26ed <gemm+0x26ed>
+	LONG $0xffff70e9; BYTE $0xff // jmp 0x2609 <gemm+0x2609>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x0e58f4c5 // vaddps (%rsi), %ymm1, %ymm1
 	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x237e // jle 0x1baa <gemm+0x1baa>
+	WORD $0x237e // jle 0x26da <gemm+0x26da>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x4c10fac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm1
 	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1b90 <gemm+0x1b90>
+	WORD $0xec75 // jne 0x26c0 <gemm+0x26c0>
 	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
 	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xff1c8e0f; WORD $0xffff // jle 0x1ad9 <gemm+0x1ad9>
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x2609 <gemm+0x2609>
 	WORD $0xd231 // xorl %edx, %edx
 	BYTE $0x90 // nop
 	LONG $0x4410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm0
 	LONG $0x4411fac5; WORD $0x2096 // vmovss %xmm0, 0x20(%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1bc0 <gemm+0x1bc0>
-	LONG $0xffff00e9; BYTE $0xff // jmp 0x1ad9 <gemm+0x1ad9>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x30418b49 // movq 0x30(%r9), %rax
-	LONG $0x48698b4d // movq 0x48(%r9), %r13
-	WORD $0x03eb // jmp 0x1bfd <gemm+0x1bfd>
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	WORD $0xec75 // jne 0x26f0 <gemm+0x26f0>
+	LONG $0xffff00e9; BYTE $0xff // jmp 0x2609 <gemm+0x2609>
+	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0x30478b49 // movq 0x30(%r15), %rax
+	LONG $0x486f8b4d // movq 0x48(%r15), %r13
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0x04e0c148 // shlq $0x4, %rax
 	LONG $0x04e5c149 // shlq $0x4, %r13
 	LONG $0xfcc48349 // addq $-0x4, %r12
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
 	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	LONG $0x02fc8349 // cmpq $0x2, %r12
-	LONG $0xfe558c0f; WORD $0xffff // jl 0x1a6e <gemm+0x1a6e>
-	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
-	LONG $0x30518b49 // movq 0x30(%r9), %rdx
-	LONG $0x48498b4d // movq 0x48(%r9), %r9
-	LONG $0x20468d4d // leaq 0x20(%r14), %r8
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0xfe488c0f; WORD $0xffff // jl 0x25a6 <gemm+0x25a6>
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x484f8b4d // movq 0x48(%r15), %r9
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000bd048d4c // leaq (,%rdi,4), %r8
+	QUAD $0x000000009d048d4e // leaq (,%r11,4), %r8
+	LONG $0x207e8d49 // leaq 0x20(%r14), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x36eb // jmp 0x1c81 <gemm+0x1c81>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
-	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	WORD $0x39eb // jmp 0x27c1 <gemm+0x27c1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0x30578b49 // movq 0x30(%r15), %rdx
+	LONG $0x484f8b4d // movq 0x48(%r15), %r9
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0xce348d4a // leaq (%rsi,%r9,8), %rsi
 	LONG $0x247c8d49; BYTE $0xfe // leaq -0x2(%r12), %rdi
-	LONG $0xd73c8d4d // leaq (%r15,%rdx,8), %r15
+	LONG $0xd31c8d48 // leaq (%rbx,%rdx,8), %rbx
 	LONG $0x03fc8349 // cmpq $0x3, %r12
 	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	LONG $0xfdf08e0f; WORD $0xffff // jle 0x1a71 <gemm+0x1a71>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
-	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
+	LONG $0xfde88e0f; WORD $0xffff // jle 0x25a9 <gemm+0x25a9>
+	LONG $0x28778b4d // movq 0x28(%r15), %r14
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x38578b4d // movq 0x38(%r15), %r10
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
 	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
-	LONG $0x28778b4c // movq 0x28(%rdi), %r14
-	LONG $0x38578b4c // movq 0x38(%rdi), %r10
 	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0xc47e // jle 0x1c62 <gemm+0x1c62>
+	LONG $0x02538e0f; WORD $0x0000 // jle 0x2a30 <gemm+0x2a30>
 	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
 	LONG $0x8e148d4a // leaq (%rsi,%r9,4), %rdx
 	LONG $0x8e6c8d4e; BYTE $0x20 // leaq 0x20(%rsi,%r9,4), %r13
 	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
 	LONG $0xc3940f41 // sete %r11b
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x38eb // jmp 0x1cfd <gemm+0x1cfd>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x39eb // jmp 0x283d <gemm+0x283d>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
 	LONG $0x5e11fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rsi)
 	LONG $0x117ca1c4; WORD $0x8e14 // vmovups %ymm2, (%rsi,%r9,4)
@@ -6067,7 +6703,7 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
 	LONG $0x30fe8349 // cmpq $0x30, %r14
 	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
-	LONG $0xff538e0f; WORD $0xffff // jle 0x1c50 <gemm+0x1c50>
+	LONG $0xff538e0f; WORD $0xffff // jle 0x2790 <gemm+0x2790>
 	LONG $0x30fe8349 // cmpq $0x30, %r14
 	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
@@ -6089,11 +6725,11 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
 	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xc977 // ja 0x1d20 <gemm+0x1d20>
+	WORD $0xc977 // ja 0x2860 <gemm+0x2860>
 	LONG $0x08f98348 // cmpq $0x8, %rcx
-	WORD $0x4375 // jne 0x1da0 <gemm+0x1da0>
+	WORD $0x4375 // jne 0x28e0 <gemm+0x28e0>
 	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xff69850f; WORD $0xffff // jne 0x1cd0 <gemm+0x1cd0>
+	LONG $0xff69850f; WORD $0xffff // jne 0x2810 <gemm+0x2810>
 	LONG $0x2658dcc5 // vaddps (%rsi), %ymm4, %ymm4
 	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
 	LONG $0x5e58e4c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm3, %ymm3
@@ -6101,69 +6737,69 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x586ca1c4; WORD $0x8e14 // vaddps (%rsi,%r9,4), %ymm2, %ymm2
 	LONG $0x117ca1c4; WORD $0x8e14 // vmovups %ymm2, (%rsi,%r9,4)
 	LONG $0x5874a1c4; WORD $0x8e4c; BYTE $0x20 // vaddps 0x20(%rsi,%r9,4), %ymm1, %ymm1
-	LONG $0xffff4ee9; BYTE $0xff // jmp 0x1cdf <gemm+0x1cdf>
+	LONG $0xffff4ee9; BYTE $0xff // jmp 0x281f <gemm+0x281f>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x1a74 // je 0x1dc0 <gemm+0x1dc0>
+	WORD $0x1a74 // je 0x2900 <gemm+0x2900>
 	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x547f // jg 0x1e09 <gemm+0x1e09>
-	WORD $0x73eb // jmp 0x1e2a <gemm+0x1e2a>
+	WORD $0x547f // jg 0x2949 <gemm+0x2949>
+	WORD $0x73eb // jmp 0x296a <gemm+0x296a>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x2658dcc5 // vaddps (%rsi), %ymm4, %ymm4
 	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00ce8e0f; WORD $0x0000 // jle 0x1ea5 <gemm+0x1ea5>
+	LONG $0x00ce8e0f; WORD $0x0000 // jle 0x29e5 <gemm+0x29e5>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x6410fac5; WORD $0x2096 // vmovss 0x20(%rsi,%rdx,4), %xmm4
 	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1de0 <gemm+0x1de0>
+	WORD $0xec75 // jne 0x2920 <gemm+0x2920>
 	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00968e0f; WORD $0x0000 // jle 0x1e9f <gemm+0x1e9f>
+	LONG $0x00968e0f; WORD $0x0000 // jle 0x29df <gemm+0x29df>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
 	LONG $0x5c11fac5; WORD $0x2096 // vmovss %xmm3, 0x20(%rsi,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xec75 // jne 0x1e10 <gemm+0x1e10>
+	WORD $0xec75 // jne 0x2950 <gemm+0x2950>
 	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x1d74 // je 0x1e47 <gemm+0x1e47>
+	WORD $0x1d74 // je 0x2987 <gemm+0x2987>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00878f0f; WORD $0x0000 // jg 0x1ec9 <gemm+0x1ec9>
-	LONG $0xfffe9fe9; BYTE $0xff // jmp 0x1ce6 <gemm+0x1ce6>
+	LONG $0x00878f0f; WORD $0x0000 // jg 0x2a09 <gemm+0x2a09>
+	LONG $0xfffe9fe9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
 	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x287e // jle 0x1e8b <gemm+0x1e8b>
+	WORD $0x287e // jle 0x29cb <gemm+0x29cb>
 	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x107ac1c4; WORD $0x9554; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm2
 	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x1e70 <gemm+0x1e70>
+	WORD $0xeb75 // jne 0x29b0 <gemm+0x29b0>
 	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x2f7f // jg 0x1ec9 <gemm+0x1ec9>
-	LONG $0xfffe47e9; BYTE $0xff // jmp 0x1ce6 <gemm+0x1ce6>
+	WORD $0x2f7f // jg 0x2a09 <gemm+0x2a09>
+	LONG $0xfffe47e9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
 	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x8575 // jne 0x1e2a <gemm+0x1e2a>
+	WORD $0x8575 // jne 0x296a <gemm+0x296a>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
 	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
@@ -6171,674 +6807,18 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfe1d8e0f; WORD $0xffff // jle 0x1ce6 <gemm+0x1ce6>
+	LONG $0xfe1d8e0f; WORD $0xffff // jle 0x2826 <gemm+0x2826>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
 	LONG $0x117ac1c4; WORD $0x954c; BYTE $0x00 // vmovss %xmm1, (%r13,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0xeb75 // jne 0x1ed0 <gemm+0x1ed0>
-	LONG $0xfffdfce9; BYTE $0xff // jmp 0x1ce6 <gemm+0x1ce6>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x000182e9; BYTE $0x00 // jmp 0x2076 <gemm+0x2076>
-	LONG $0x34d16b48 // imulq $0x34, %rcx, %rdx
-	QUAD $0xfffffffffffcb849; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %r8
-	LONG $0x89348d4f // leaq (%r9,%r9,4), %r14
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0x05e3c149 // shlq $0x5, %r11
-	LONG $0xfcc08349 // addq $-0x4, %r8
-	WORD $0x214c; BYTE $0xc7 // andq %r8, %rdi
-	LONG $0xc9048d4c // leaq (%rcx,%rcx,8), %r8
-	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x7f148d4f // leaq (%r15,%r15,2), %r10
-	LONG $0x401c8d4b // leaq (%r8,%r8,2), %rbx
-	LONG $0x2cc16b4c // imulq $0x2c, %rcx, %r8
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	QUAD $0x000000008d148d4c // leaq (,%rcx,4), %r10
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x92248d4f // leaq (%r10,%r10,4), %r12
-	LONG $0x52348d4f // leaq (%r10,%r10,2), %r14
-	LONG $0x2464894c; BYTE $0x60 // movq %r12, 0x60(%rsp)
-	LONG $0xd2248d4f // leaq (%r10,%r10,8), %r12
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x320c180f // prefetcht0 (%rdx,%rsi)
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x1a2c8d4e // leaq (%rdx,%r11), %r13
-	LONG $0x0210fcc5 // vmovups (%rdx), %ymm0
-	LONG $0x117cc1c4; BYTE $0x02 // vmovups %ymm0, (%r10)
-	LONG $0x1a0c180f // prefetcht0 (%rdx,%rbx)
-	LONG $0x0410fcc5; BYTE $0x8a // vmovups (%rdx,%rcx,4), %ymm0
-	LONG $0x117cc1c4; WORD $0x2042 // vmovups %ymm0, 0x20(%r10)
-	LONG $0x0c180f42; BYTE $0x1a // prefetcht0 (%rdx,%r11)
-	LONG $0x0410fcc5; BYTE $0xca // vmovups (%rdx,%rcx,8), %ymm0
-	LONG $0x117cc1c4; WORD $0x4042 // vmovups %ymm0, 0x40(%r10)
-	LONG $0x0c180f42; BYTE $0x22 // prefetcht0 (%rdx,%r12)
-	LONG $0x107ca1c4; WORD $0x3204 // vmovups (%rdx,%r14), %ymm0
-	LONG $0x117cc1c4; WORD $0x6042 // vmovups %ymm0, 0x60(%r10)
-	LONG $0x0c180f42; BYTE $0x0a // prefetcht0 (%rdx,%r9)
-	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
-	LONG $0x107ca1c4; WORD $0x3a04 // vmovups (%rdx,%r15), %ymm0
-	QUAD $0x00008082117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r10)
-	LONG $0x0c180f42; BYTE $0x02 // prefetcht0 (%rdx,%r8)
-	LONG $0x107ca1c4; WORD $0x0a04 // vmovups (%rdx,%r9), %ymm0
-	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
-	QUAD $0x0000a082117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r10)
-	LONG $0x0c180f42; BYTE $0x0a // prefetcht0 (%rdx,%r9)
-	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
-	LONG $0x0410fcc5; BYTE $0x32 // vmovups (%rdx,%rsi), %ymm0
-	QUAD $0x0000c082117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r10)
-	LONG $0x0c180f42; BYTE $0x0a // prefetcht0 (%rdx,%r9)
-	LONG $0x0410fcc5; BYTE $0x1a // vmovups (%rdx,%rbx), %ymm0
-	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
-	QUAD $0x0000e082117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r10)
-	LONG $0x00c28149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r10
-	LONG $0xf8c78348 // addq $-0x8, %rdi
-	LONG $0xff49850f; WORD $0xffff // jne 0x1f70 <gemm+0x1f70>
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x0886840f; WORD $0x0000 // je 0x28bb <gemm+0x28bb>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0xe2c1; BYTE $0x05 // shll $0x5, %edx
-	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x9066 // nop
-	LONG $0x4c180f41; WORD $0x0035 // prefetcht0 (%r13,%rsi)
-	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	LONG $0x117cc1c4; WORD $0x3a04 // vmovups %ymm0, (%r10,%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xe275 // jne 0x2050 <gemm+0x2050>
-	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	QUAD $0x000000f0249c894c // movq %r11, 0xf0(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0xe9bf8d0f; WORD $0xffff // jge 0xa57 <gemm+0xa57>
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	LONG $0x04fe8349 // cmpq $0x4, %r14
-	LONG $0x03fe8c0f; WORD $0x0000 // jl 0x24a3 <gemm+0x24a3>
-	LONG $0x30498b49 // movq 0x30(%r9), %rcx
-	LONG $0x28798b49 // movq 0x28(%r9), %rdi
-	LONG $0x48698b4d // movq 0x48(%r9), %r13
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0x38718b49 // movq 0x38(%r9), %rsi
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x03bd8e0f; WORD $0x0000 // jle 0x248c <gemm+0x248c>
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
-	QUAD $0x000000f024a48b4c // movq 0xf0(%rsp), %r12
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0xab1c8d4b // leaq (%r11,%r13,4), %rbx
-	LONG $0xeb3c8d4f // leaq (%r11,%r13,8), %r15
-	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
-	QUAD $0x000000c824ac8b4c // movq 0xc8(%rsp), %r13
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	WORD $0x29eb // jmp 0x2162 <gemm+0x2162>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x0c11fcc5; BYTE $0x11 // vmovups %ymm1, (%rcx,%rdx)
-	LONG $0x246c034c; BYTE $0x48 // addq 0x48(%rsp), %r13
-	LONG $0xd0578d48 // leaq -0x30(%rdi), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x03168e0f; WORD $0x0000 // jle 0x2478 <gemm+0x2478>
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xd7420f48 // cmovbq %rdi, %rdx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; BYTE $0x2b // vmovups (%r11), %ymm5
-	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
-	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
-	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
-	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
-	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
-	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xbf77 // ja 0x2190 <gemm+0x2190>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2975 // jne 0x2200 <gemm+0x2200>
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0x00bb850f; WORD $0x0000 // jne 0x22a0 <gemm+0x22a0>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x00b3840f; WORD $0x0000 // je 0x22ab <gemm+0x22ab>
-	LONG $0x0000b3e9; BYTE $0x00 // jmp 0x22b0 <gemm+0x22b0>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0x00e7840f; WORD $0x0000 // je 0x22f0 <gemm+0x22f0>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff388e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	BYTE $0x90 // nop
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2220 <gemm+0x2220>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2240 <gemm+0x2240>
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x2260 <gemm+0x2260>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2280 <gemm+0x2280>
-	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x214a <gemm+0x214a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	WORD $0x0575 // jne 0x22b0 <gemm+0x22b0>
-	LONG $0x1c58e4c5; BYTE $0x91 // vaddps (%rcx,%rdx,4), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x91 // vmovups %ymm3, (%rcx,%rdx,4)
-	WORD $0x1975 // jne 0x22d0 <gemm+0x22d0>
-	LONG $0x1458ecc5; BYTE $0xd1 // vaddps (%rcx,%rdx,8), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
-	LONG $0xfe79850f; WORD $0xffff // jne 0x2140 <gemm+0x2140>
-	WORD $0x12eb // jmp 0x22db <gemm+0x22db>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
-	LONG $0xfe65850f; WORD $0xffff // jne 0x2140 <gemm+0x2140>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x0c58f4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm1, %ymm1
-	LONG $0xfffe5be9; BYTE $0xff // jmp 0x2145 <gemm+0x2145>
+	WORD $0xeb75 // jne 0x2a10 <gemm+0x2a10>
+	LONG $0xfffdfce9; BYTE $0xff // jmp 0x2826 <gemm+0x2826>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe4b8e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x2c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2310 <gemm+0x2310>
-	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe128e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2340 <gemm+0x2340>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfde88e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x2410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2370 <gemm+0x2370>
-	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdb28e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x23a0 <gemm+0x23a0>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd888e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x23d0 <gemm+0x23d0>
-	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd518e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x2400 <gemm+0x2400>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd278e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2430 <gemm+0x2430>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfcf28e0f; WORD $0xffff // jle 0x214a <gemm+0x214a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x2460 <gemm+0x2460>
-	LONG $0xfffcd2e9; BYTE $0xff // jmp 0x214a <gemm+0x214a>
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	LONG $0x30498b49 // movq 0x30(%r9), %rcx
-	LONG $0x48698b4d // movq 0x48(%r9), %r13
-	WORD $0x03eb // jmp 0x248f <gemm+0x248f>
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xfcc68349 // addq $-0x4, %r14
-	LONG $0x246c014c; BYTE $0x38 // addq %r13, 0x38(%rsp)
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0x02938c0f; WORD $0x0000 // jl 0x2748 <gemm+0x2748>
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x30518b49 // movq 0x30(%r9), %rdx
-	LONG $0x48798b49 // movq 0x48(%r9), %rdi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x3feb // jmp 0x251d <gemm+0x251d>
-	WORD $0x9066 // nop
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	LONG $0x30518b49 // movq 0x30(%r9), %rdx
-	LONG $0x48798b49 // movq 0x48(%r9), %rdi
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
-	LONG $0xfe468d4d // leaq -0x2(%r14), %r8
-	LONG $0xfa148d4d // leaq (%r10,%rdi,8), %r10
-	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
-	LONG $0x03fe8349 // cmpq $0x3, %r14
-	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
-	LONG $0x022e8e0f; WORD $0x0000 // jle 0x274b <gemm+0x274b>
-	LONG $0x28518b4d // movq 0x28(%r9), %r10
-	LONG $0x38418b4d // movq 0x38(%r9), %r8
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x02098e0f; WORD $0x0000 // jle 0x2740 <gemm+0x2740>
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	LONG $0xbc1c8d49 // leaq (%r12,%rdi,4), %rbx
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x2deb // jmp 0x2580 <gemm+0x2580>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0c58f4c5; BYTE $0xba // vaddps (%rdx,%rdi,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xba // vmovups %ymm1, (%rdx,%rdi,4)
-	LONG $0xd0628d4d // leaq -0x30(%r10), %r12
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
-	LONG $0xff608e0f; WORD $0xffff // jle 0x24e0 <gemm+0x24e0>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe2420f4d // cmovbq %r10, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107cc1c4; WORD $0x005d // vmovups (%r13), %ymm3
-	LONG $0x187dc2c4; BYTE $0x21 // vbroadcastss (%r9), %ymm4
-	LONG $0x187d82c4; WORD $0x992c // vbroadcastss (%r9,%r11,4), %ymm5
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
-	WORD $0xff49; BYTE $0xcc // decq %r12
-	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
-	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	WORD $0xd677 // ja 0x25a0 <gemm+0x25a0>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2075 // jne 0x25f0 <gemm+0x25f0>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b75 // jne 0x2650 <gemm+0x2650>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
-	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
-	WORD $0x8175 // jne 0x2565 <gemm+0x2565>
-	LONG $0xffff77e9; BYTE $0xff // jmp 0x2560 <gemm+0x2560>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b74 // je 0x2670 <gemm+0x2670>
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff678e0f; WORD $0xffff // jle 0x256a <gemm+0x256a>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2610 <gemm+0x2610>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2630 <gemm+0x2630>
-	LONG $0xffff22e9; BYTE $0xff // jmp 0x256a <gemm+0x256a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
-	LONG $0xff06850f; WORD $0xffff // jne 0x2565 <gemm+0x2565>
-	LONG $0xfffefce9; BYTE $0xff // jmp 0x2560 <gemm+0x2560>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfee68e0f; WORD $0xffff // jle 0x256a <gemm+0x256a>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x941c // vmovss (%r12,%rdx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2690 <gemm+0x2690>
-	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb18e0f; WORD $0xffff // jle 0x256a <gemm+0x256a>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x26c0 <gemm+0x26c0>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe878e0f; WORD $0xffff // jle 0x256a <gemm+0x256a>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x26f0 <gemm+0x26f0>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe528e0f; WORD $0xffff // jle 0x256a <gemm+0x256a>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2720 <gemm+0x2720>
-	LONG $0xfffe32e9; BYTE $0xff // jmp 0x256a <gemm+0x256a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0xfffdb2e9; BYTE $0xff // jmp 0x24fa <gemm+0x24fa>
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x014d8e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
-	LONG $0x28718b49 // movq 0x28(%r9), %rsi
-	LONG $0x38498b49 // movq 0x38(%r9), %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x013c8e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x21eb // jmp 0x27af <gemm+0x27af>
-	WORD $0x9066 // nop
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x0a11fcc5 // vmovups %ymm1, (%rdx)
-	LONG $0xd0468d4c // leaq -0x30(%rsi), %r8
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x00fa8e0f; WORD $0x0000 // jle 0x28a9 <gemm+0x28a9>
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc6420f4c // cmovbq %rsi, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x187dc2c4; WORD $0x2414 // vbroadcastss (%r12), %ymm2
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0xb86dc2c4; BYTE $0x09 // vfmadd231ps (%r9), %ymm2, %ymm1
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xe677 // ja 0x27d0 <gemm+0x27d0>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x1075 // jne 0x2800 <gemm+0x2800>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x9b75 // jne 0x2790 <gemm+0x2790>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
-	WORD $0x95eb // jmp 0x2795 <gemm+0x2795>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x3b74 // je 0x2840 <gemm+0x2840>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x847e // jle 0x2799 <gemm+0x2799>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2820 <gemm+0x2820>
-	LONG $0xffff60e9; BYTE $0xff // jmp 0x2799 <gemm+0x2799>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff4a8e0f; WORD $0xffff // jle 0x2799 <gemm+0x2799>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9014 // vmovss (%r8,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2860 <gemm+0x2860>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff108e0f; WORD $0xffff // jle 0x2799 <gemm+0x2799>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2890 <gemm+0x2890>
-	LONG $0xfffef0e9; BYTE $0xff // jmp 0x2799 <gemm+0x2799>
-	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
-	BYTE $0x5b // popq %rbx
-	WORD $0x5c41 // popq %r12
-	WORD $0x5d41 // popq %r13
-	WORD $0x5e41 // popq %r14
-	WORD $0x5f41 // popq %r15
-	BYTE $0x5d // popq %rbp
-	WORD $0xf8c5; BYTE $0x77 // vzeroupper
-	BYTE $0xc3 // retq
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
-	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	QUAD $0x000000f0249c894c // movq %r11, 0xf0(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0xe1628d0f; WORD $0xffff // jge 0xa57 <gemm+0xa57>
-	LONG $0xfff79ee9; BYTE $0xff // jmp 0x2098 <gemm+0x2098>
-	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
-	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
-	LONG $0xcf348d4d // leaq (%r15,%rcx,8), %r14
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x2148; BYTE $0xd7 // andq %rdx, %rdi
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	LONG $0x973c8d4d // leaq (%r15,%rdx,4), %r15
-	WORD $0x28eb // jmp 0x2956 <gemm+0x2956>
-	WORD $0x9066 // nop
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	LONG $0x117cc1c4; WORD $0x6042 // vmovups %ymm0, 0x60(%r10)
-	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
-	LONG $0x80ea8349 // subq $-0x80, %r10
-	LONG $0x04c48349 // addq $0x4, %r12
-	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
-	WORD $0x014d; BYTE $0xde // addq %r11, %r14
-	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
-	WORD $0x3949; BYTE $0xfc // cmpq %rdi, %r12
-	LONG $0xe9b8840f; WORD $0xffff // je 0x130e <gemm+0x130e>
-	LONG $0x4c180f41; WORD $0x0035 // prefetcht0 (%r13,%rsi)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x297e // jle 0x299b <gemm+0x299b>
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x954c; BYTE $0x00 // vmovss (%r13,%rdx,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xeb75 // jne 0x2980 <gemm+0x2980>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x89148d49 // leaq (%r9,%rcx,4), %rdx
-	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
-	LONG $0x160c180f // prefetcht0 (%rsi,%rdx)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x287e // jle 0x29db <gemm+0x29db>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xab04 // vmovss (%rbx,%r13,4), %xmm0
-	LONG $0x117aa1c4; WORD $0xac44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
-	WORD $0xeb75 // jne 0x29c0 <gemm+0x29c0>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
-	LONG $0x117cc1c4; WORD $0x2042 // vmovups %ymm0, 0x20(%r10)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x160c180f // prefetcht0 (%rsi,%rdx)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x1f7e // jle 0x2a1b <gemm+0x2a1b>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	BYTE $0x90 // nop
-	LONG $0x107a81c4; WORD $0xae0c // vmovss (%r14,%r13,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xac4c; BYTE $0x10 // vmovss %xmm1, 0x10(%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
-	WORD $0xeb75 // jne 0x2a00 <gemm+0x2a00>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x8a148d48 // leaq (%rdx,%rcx,4), %rdx
-	LONG $0x117cc1c4; WORD $0x404a // vmovups %ymm1, 0x40(%r10)
-	LONG $0x160c180f // prefetcht0 (%rsi,%rdx)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfef88e0f; WORD $0xffff // jle 0x2930 <gemm+0x2930>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9704 // vmovss (%r15,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x2a40 <gemm+0x2a40>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xfffed1e9; BYTE $0xff // jmp 0x2930 <gemm+0x2930>
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0xfffd6ae9; BYTE $0xff // jmp 0x27a2 <gemm+0x27a2>
 	MOVQ R12, SP
 	RET
 

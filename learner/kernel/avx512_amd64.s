@@ -5534,426 +5534,812 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc0e48348 // andq $-0x40, %rsp
 	LONG $0x00ec8148; WORD $0x00f2; BYTE $0x00 // subq $0xf200, %rsp
 	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
+	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
 	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
 	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
 	LONG $0xc1490f48 // cmovnsq %rcx, %rax
 	LONG $0x04f8c148 // sarq $0x4, %rax
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x01678f0f; WORD $0x0000 // jg 0x1aa <gemm+0x1aa>
+	LONG $0x00a78f0f; WORD $0x0000 // jg 0xea <gemm+0xea>
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x02d6840f; WORD $0x0000 // je 0x323 <gemm+0x323>
+	LONG $0x0147840f; WORD $0x0000 // je 0x194 <gemm+0x194>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x5a23850f; WORD $0x0000 // jne 0x5a7f <gemm+0x5a7f>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x10708b48 // movq 0x10(%rax), %rsi
-	WORD $0x8b4c; BYTE $0x38 // movq (%rax), %r15
-	LONG $0x08688b4c // movq 0x8(%rax), %r13
-	LONG $0x40488b4c // movq 0x40(%rax), %r9
-	LONG $0x18788b48 // movq 0x18(%rax), %rdi
-	LONG $0xf04a8d48 // leaq -0x10(%rdx), %rcx
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x634f850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	WORD $0x8b4c; BYTE $0x39 // movq (%rcx), %r15
+	LONG $0x08498b4c // movq 0x8(%rcx), %r9
+	LONG $0x18518b4c // movq 0x18(%rcx), %r10
+	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
 	LONG $0x20fa8348 // cmpq $0x20, %rdx
 	WORD $0x1e7c // jl 0xa6 <gemm+0xa6>
-	LONG $0x20f98349 // cmpq $0x20, %r9
-	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x25ff8348 // cmpq $0x25, %rdi
-	WORD $0x9d0f; BYTE $0xc1 // setge %cl
-	WORD $0xc120 // andb %al, %cl
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	LONG $0x04fe850f; WORD $0x0000 // jne 0x5a4 <gemm+0x5a4>
-	LONG $0x28408b4c // movq 0x28(%rax), %r8
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x045f8e0f; WORD $0x0000 // jle 0x518 <gemm+0x518>
-	QUAD $0x00000000cd048d4a // leaq (,%r9,8), %rax
-	QUAD $0x0000012024bc8948 // movq %rdi, 0x120(%rsp)
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
-	LONG $0x403c8d48 // leaq (%rax,%rax,2), %rdi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8944; BYTE $0xc0 // movl %r8d, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	QUAD $0x000001c024848d48 // leaq 0x1c0(%rsp), %rax
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x2ecd830f; WORD $0x0000 // jae 0x2fe1 <gemm+0x2fe1>
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x4282840f; WORD $0x0000 // je 0x43af <gemm+0x43af>
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	QUAD $0x0000012024bc8b48 // movq 0x120(%rsp), %rdi
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x40c58349 // addq $0x40, %r13
-	LONG $0x07e0c141 // shll $0x7, %r8d
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0x24eb // jmp 0x17f <gemm+0x17f>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0
-	QUAD $0x01014411487cd162 // vmovups %zmm0, 0x40(%r9,%rax)
-	LONG $0x80e88348 // subq $-0x80, %rax
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	LONG $0x0399840f; WORD $0x0000 // je 0x518 <gemm+0x518>
-	LONG $0x4c180f41; WORD $0xc035 // prefetcht0 -0x40(%r13,%rsi)
-	LONG $0x4c180f41; WORD $0x0035 // prefetcht0 (%r13,%rsi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x487cd162; WORD $0x4510; BYTE $0xff // vmovups -0x40(%r13), %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x01 // vmovups %zmm0, (%r9,%rax)
-	WORD $0xbf74 // je 0x160 <gemm+0x160>
-	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
-	WORD $0xbdeb // jmp 0x167 <gemm+0x167>
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	LONG $0x020e840f; WORD $0x0000 // je 0x3c2 <gemm+0x3c2>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x04f88348 // cmpq $0x4, %rax
-	LONG $0x58bc850f; WORD $0x0000 // jne 0x5a7f <gemm+0x5a7f>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0x8b4c; BYTE $0x29 // movq (%rcx), %r13
-	LONG $0x08798b48 // movq 0x8(%rcx), %rdi
-	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
-	LONG $0x18498b4c // movq 0x18(%rcx), %r9
-	LONG $0xd0428d48 // leaq -0x30(%rdx), %rax
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x40fa8348 // cmpq $0x40, %rdx
-	WORD $0x1e7c // jl 0x208 <gemm+0x208>
-	LONG $0x40f88348 // cmpq $0x40, %rax
+	LONG $0x20f88348 // cmpq $0x20, %rax
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x13f98349 // cmpq $0x13, %r9
+	LONG $0x25fa8349 // cmpq $0x25, %r10
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x12e0850f; WORD $0x0000 // jne 0x14e8 <gemm+0x14e8>
-	LONG $0x28518b48 // movq 0x28(%rcx), %rdx
-	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x03588e0f; WORD $0x0000 // jle 0x573 <gemm+0x573>
-	QUAD $0x00000000c50c8d48 // leaq (,%rax,8), %rcx
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xe183; BYTE $0x03 // andl $0x3, %ecx
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	LONG $0x04fa8348 // cmpq $0x4, %rdx
-	LONG $0x3069830f; WORD $0x0000 // jae 0x32d7 <gemm+0x32d7>
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
-	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x4d43840f; WORD $0x0000 // je 0x4fca <gemm+0x4fca>
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0xc0c18148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rcx
-	LONG $0x08e2c141 // shll $0x8, %r10d
-	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0x2ceb // jmp 0x2d1 <gemm+0x2d1>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
-	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
-	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
-	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
-	LONG $0x0295840f; WORD $0x0000 // je 0x566 <gemm+0x566>
-	QUAD $0xffffff40398c180f // prefetcht0 -0xc0(%rcx,%rdi)
-	LONG $0x394c180f; BYTE $0x80 // prefetcht0 -0x80(%rcx,%rdi)
-	LONG $0x394c180f; BYTE $0xc0 // prefetcht0 -0x40(%rcx,%rdi)
-	LONG $0x390c180f // prefetcht0 (%rcx,%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0xfd // vmovups -0xc0(%rcx), %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x11 // vmovups %zmm0, (%r9,%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0xfe // vmovups -0x80(%rcx), %zmm0
-	QUAD $0x01114411487cd162 // vmovups %zmm0, 0x40(%r9,%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0xff // vmovups -0x40(%rcx), %zmm0
-	QUAD $0x02114411487cd162 // vmovups %zmm0, 0x80(%r9,%rdx)
-	WORD $0x9574 // je 0x2b0 <gemm+0x2b0>
-	LONG $0xc97cf162; WORD $0x0110 // vmovups (%rcx), %zmm0 {%k1} {z}
-	WORD $0x93eb // jmp 0x2b6 <gemm+0x2b6>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
-	LONG $0x08518b4c // movq 0x8(%rcx), %r10
-	LONG $0x10618b4c // movq 0x10(%rcx), %r12
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x18718b48 // movq 0x18(%rcx), %rsi
-	WORD $0x1e7c // jl 0x361 <gemm+0x361>
-	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x31fe8348 // cmpq $0x31, %rsi
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x1983850f; WORD $0x0000 // jne 0x1ce4 <gemm+0x1ce4>
+	LONG $0x2a44850f; WORD $0x0000 // jne 0x2aea <gemm+0x2aea>
 	LONG $0x28418b4c // movq 0x28(%rcx), %r8
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	QUAD $0x000000c824b48948 // movq %rsi, 0xc8(%rsp)
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x021b8e0f; WORD $0x0000 // jle 0x597 <gemm+0x597>
-	QUAD $0x00000000c50c8d48 // leaq (,%rax,8), %rcx
+	LONG $0x0c358e0f; WORD $0x0000 // jle 0xced <gemm+0xced>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
 	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x3174830f; WORD $0x0000 // jae 0x352b <gemm+0x352b>
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x00358be9; BYTE $0x00 // jmp 0x394d <gemm+0x394d>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0x8b4c; BYTE $0x21 // movq (%rcx), %r12
-	LONG $0x08798b48 // movq 0x8(%rcx), %rdi
+	LONG $0x2a90830f; WORD $0x0000 // jae 0x2b72 <gemm+0x2b72>
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	LONG $0x0030dde9; BYTE $0x00 // jmp 0x31c7 <gemm+0x31c7>
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	LONG $0x0199840f; WORD $0x0000 // je 0x28d <gemm+0x28d>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x04f88348 // cmpq $0x4, %rax
+	LONG $0x62a8850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0x8b4c; BYTE $0x29 // movq (%rcx), %r13
+	LONG $0x08598b4c // movq 0x8(%rcx), %r11
 	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
-	LONG $0x40698b4c // movq 0x40(%rcx), %r13
-	LONG $0x18518b4c // movq 0x18(%rcx), %r10
-	LONG $0xe0428d48 // leaq -0x20(%rdx), %rax
+	LONG $0x18498b4c // movq 0x18(%rcx), %r9
+	LONG $0xd0428d48 // leaq -0x30(%rdx), %rax
 	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	WORD $0x1e7c // jl 0x40c <gemm+0x40c>
-	LONG $0x30fd8349 // cmpq $0x30, %r13
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x40fa8348 // cmpq $0x40, %rdx
+	WORD $0x1e7c // jl 0x148 <gemm+0x148>
+	LONG $0x40f88348 // cmpq $0x40, %rax
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x19fa8349 // cmpq $0x19, %r10
+	LONG $0x13f98349 // cmpq $0x13, %r9
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x22ae850f; WORD $0x0000 // jne 0x26ba <gemm+0x26ba>
-	LONG $0x28518b48 // movq 0x28(%rcx), %rdx
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x01208e0f; WORD $0x0000 // jle 0x53f <gemm+0x53f>
-	QUAD $0x00000000ed0c8d4a // leaq (,%r13,8), %rcx
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
+	LONG $0x29c4850f; WORD $0x0000 // jne 0x2b0c <gemm+0x2b0c>
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x17988e0f; WORD $0x0000 // jle 0x18fa <gemm+0x18fa>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0xd189 // movl %edx, %ecx
-	WORD $0xe183; BYTE $0x03 // andl $0x3, %ecx
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	QUAD $0x000001c024848d4c // leaq 0x1c0(%rsp), %r8
-	LONG $0x04fa8348 // cmpq $0x4, %rdx
-	LONG $0x32d6830f; WORD $0x0000 // jae 0x374b <gemm+0x374b>
-	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x5606840f; WORD $0x0000 // je 0x5a91 <gemm+0x5a91>
-	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
-	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
-	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
-	LONG $0x80e88348 // subq $-0x80, %rax
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x2ceb // jmp 0x4dd <gemm+0x4dd>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	QUAD $0x02104411487cd162 // vmovups %zmm0, 0x80(%r8,%rdx)
-	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x6274 // je 0x53f <gemm+0x53f>
-	LONG $0x384c180f; BYTE $0x80 // prefetcht0 -0x80(%rax,%rdi)
-	LONG $0x384c180f; BYTE $0xc0 // prefetcht0 -0x40(%rax,%rdi)
-	LONG $0x380c180f // prefetcht0 (%rax,%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cf162; WORD $0x4010; BYTE $0xfe // vmovups -0x80(%rax), %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x10 // vmovups %zmm0, (%r8,%rdx)
-	LONG $0x487cf162; WORD $0x4010; BYTE $0xff // vmovups -0x40(%rax), %zmm0
-	QUAD $0x01104411487cd162 // vmovups %zmm0, 0x40(%r8,%rdx)
-	WORD $0xb074 // je 0x4c0 <gemm+0x4c0>
-	LONG $0xc97cf162; WORD $0x0010 // vmovups (%rax), %zmm0 {%k1} {z}
-	WORD $0xaeeb // jmp 0x4c6 <gemm+0x4c6>
-	QUAD $0x000001c024b48d48 // leaq 0x1c0(%rsp), %rsi
-	QUAD $0x0000015024b48948 // movq %rsi, 0x150(%rsp)
-	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
-	LONG $0x0cff8348 // cmpq $0xc, %rdi
-	LONG $0x008a8c0f; WORD $0x0000 // jl 0x5c4 <gemm+0x5c4>
-	LONG $0x003ea0e9; BYTE $0x00 // jmp 0x43df <gemm+0x43df>
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	QUAD $0x00000130248c894c // movq %r9, 0x130(%rsp)
-	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	LONG $0x21768c0f; WORD $0x0000 // jl 0x26d7 <gemm+0x26d7>
-	LONG $0x00555be9; BYTE $0x00 // jmp 0x5ac1 <gemm+0x5ac1>
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	LONG $0x004a65e9; BYTE $0x00 // jmp 0x4fd8 <gemm+0x4fd8>
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	LONG $0x2444894c; BYTE $0x78 // movq %r8, 0x78(%rsp)
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x0f708d0f; WORD $0x0000 // jge 0x1502 <gemm+0x1502>
-	LONG $0x004a5de9; BYTE $0x00 // jmp 0x4ff4 <gemm+0x4ff4>
 	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
-	LONG $0x0033f2e9; BYTE $0x00 // jmp 0x3996 <gemm+0x3996>
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	QUAD $0x0000015024b48948 // movq %rsi, 0x150(%rsp)
-	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
-	LONG $0x0cff8348 // cmpq $0xc, %rdi
-	LONG $0x3e1b8d0f; WORD $0x0000 // jge 0x43df <gemm+0x43df>
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x07a48c0f; WORD $0x0000 // jl 0xd75 <gemm+0xd75>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x30428b48 // movq 0x30(%rdx), %rax
-	LONG $0x28528b4c // movq 0x28(%rdx), %r10
-	LONG $0x484a8b4c // movq 0x48(%rdx), %r9
-	LONG $0x387a8b48 // movq 0x38(%rdx), %rdi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
-	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x07588e0f; WORD $0x0000 // jle 0xd59 <gemm+0xd59>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
-	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x40728d4c // leaq 0x40(%rdx), %r14
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x20244489 // movl %eax, 0x20(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x2c78830f; WORD $0x0000 // jae 0x2e04 <gemm+0x2e04>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x004027e9; BYTE $0x00 // jmp 0x41bb <gemm+0x41bb>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
+	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
+	LONG $0x10618b4c // movq 0x10(%rcx), %r12
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x18418b4c // movq 0x18(%rcx), %r8
+	WORD $0x1e7c // jl 0x1d2 <gemm+0x1d2>
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x31f88349 // cmpq $0x31, %r8
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x295c850f; WORD $0x0000 // jne 0x2b2e <gemm+0x2b2e>
+	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
+	LONG $0x28418b4c // movq 0x28(%rcx), %r8
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x5a0a8e0f; WORD $0x0000 // jle 0x5bf6 <gemm+0x5bf6>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x4ab9830f; WORD $0x0000 // jae 0x4cdf <gemm+0x4cdf>
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x59ad840f; WORD $0x0000 // je 0x5bf1 <gemm+0x5bf1>
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x26eb // jmp 0x27d <gemm+0x27d>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%rdi,%rsi)
+	LONG $0x40c68348 // addq $0x40, %rsi
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	LONG $0x009f840f; WORD $0x0000 // je 0x31c <gemm+0x31c>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0xdb74 // je 0x260 <gemm+0x260>
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0xd9eb // jmp 0x266 <gemm+0x266>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xe0428d48 // leaq -0x20(%rdx), %rax
+	WORD $0x8b4c; BYTE $0x21 // movq (%rcx), %r12
+	LONG $0x08518b4c // movq 0x8(%rcx), %r10
+	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	LONG $0x18598b48 // movq 0x18(%rcx), %rbx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x40418b48 // movq 0x40(%rcx), %rax
+	LONG $0x30fa8348 // cmpq $0x30, %rdx
+	WORD $0x1e7c // jl 0x2d7 <gemm+0x2d7>
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x19fb8348 // cmpq $0x19, %rbx
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xca20 // andb %cl, %dl
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x2879850f; WORD $0x0000 // jne 0x2b50 <gemm+0x2b50>
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x1e1a8e0f; WORD $0x0000 // jle 0x2104 <gemm+0x2104>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x4bf5830f; WORD $0x0000 // jae 0x4f09 <gemm+0x4f09>
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	LONG $0x004f42e9; BYTE $0x00 // jmp 0x525e <gemm+0x525e>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0x58d88c0f; WORD $0x0000 // jl 0x5c20 <gemm+0x5c20>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x0000008024b4894c // movq %r14, 0x80(%rsp)
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xca0c8d4a // leaq (%rdx,%r9,8), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	LONG $0xca4c8d4a; BYTE $0x40 // leaq 0x40(%rdx,%r9,8), %rcx
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	QUAD $0x000000008d0c8d4a // leaq (,%r9,4), %rcx
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x8a048d4a // leaq (%rdx,%r9,4), %rax
-	LONG $0x49348d4c // leaq (%rcx,%rcx,2), %r14
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	LONG $0x8a448d4a; BYTE $0x40 // leaq 0x40(%rdx,%r9,4), %rax
-	LONG $0x2474894c; BYTE $0x70 // movq %r14, 0x70(%rsp)
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x00000000cd048d4a // leaq (,%r9,8), %rax
-	LONG $0x402c8d4c // leaq (%rax,%rax,2), %r13
-	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x246c894c; BYTE $0x78 // movq %r13, 0x78(%rsp)
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	QUAD $0x00000000a50c8d4e // leaq (,%r12,4), %r9
-	LONG $0x03e4c149 // shlq $0x3, %r12
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	LONG $0x320c8d4e // leaq (%rdx,%r14), %r9
-	QUAD $0x000000d0248c894c // movq %r9, 0xd0(%rsp)
-	LONG $0x324c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r14), %r9
-	LONG $0x3a348d4e // leaq (%rdx,%r15), %r14
-	LONG $0x3a7c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r15
-	QUAD $0x0000011824b4894c // movq %r14, 0x118(%rsp)
-	LONG $0x0a348d4c // leaq (%rdx,%rcx), %r14
-	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
-	LONG $0x2a0c8d4e // leaq (%rdx,%r13), %r9
-	QUAD $0x0000010824b4894c // movq %r14, 0x108(%rsp)
-	LONG $0x2a748d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r14
-	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
-	QUAD $0x00000100248c8948 // movq %rcx, 0x100(%rsp)
-	QUAD $0x00000150248c8b48 // movq 0x150(%rsp), %rcx
-	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
-	LONG $0x020c8d4c // leaq (%rdx,%rax), %r9
-	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
-	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
-	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
-	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
-	LONG $0x40498d4c // leaq 0x40(%rcx), %r9
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	LONG $0x0000cde9; BYTE $0x00 // jmp 0x856 <gemm+0x856>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0x244c034c; BYTE $0x50 // addq 0x50(%rsp), %r9
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0xd0568d4c // leaq -0x30(%rsi), %r10
-	QUAD $0x00000000202444c7 // movl $0x0, 0x20(%rsp)
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x04e98e0f; WORD $0x0000 // jle 0xd3f <gemm+0xd3f>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	WORD $0x5eeb // jmp 0x3ef <gemm+0x3ef>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	LONG $0x06e6c148 // shlq $0x6, %rsi
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	LONG $0x58348e0f; WORD $0x0000 // jle 0x5c23 <gemm+0x5c23>
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	LONG $0x3cf86b48 // imulq $0x3c, %rax, %rdi
+	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x8e3c8d4f // leaq (%r14,%r9,4), %r15
+	LONG $0xce2c8d4f // leaq (%r14,%r9,8), %r13
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x08ad8e0f; WORD $0x0000 // jle 0xce0 <gemm+0xce0>
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
+	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
+	QUAD $0x00000000fd348d4c // leaq (,%rdi,8), %r14
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x2464c148; WORD $0x0260 // shlq $0x2, 0x60(%rsp)
+	LONG $0x88248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x88(%rsp)
+	QUAD $0x000001002484894c // movq %r8, 0x100(%rsp)
+	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0xb6348d4f // leaq (%r14,%r14,4), %r14
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
+	QUAD $0x00000098249c894c // movq %r11, 0x98(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	LONG $0x040c8d4b // leaq (%r12,%r8), %rcx
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000140248c8948 // movq %rcx, 0x140(%rsp)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000001b824848948 // movq %rax, 0x1b8(%rsp)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
+	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
+	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
+	LONG $0x140c8d49 // leaq (%r12,%rdx), %rcx
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
+	LONG $0x340c8d4b // leaq (%r12,%r14), %rcx
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
+	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
+	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	LONG $0x000125e9; BYTE $0x00 // jmp 0x73d <gemm+0x73d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	LONG $0xd0598d48 // leaq -0x30(%rcx), %rbx
+	QUAD $0x00000000882484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x88(%rsp)
+	QUAD $0x000000a024940348 // addq 0xa0(%rsp), %rdx
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0xfc638e0f; WORD $0xffff // jle 0x3a0 <gemm+0x3a0>
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x23348d4f // leaq (%r11,%r12), %r14
-	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
-	LONG $0x20248d4f // leaq (%r8,%r12), %r12
+	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
+	LONG $0x1f248d4f // leaq (%r15,%r11), %r12
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0xf3420f48 // cmovbq %rbx, %rsi
+	LONG $0x191c8d4b // leaq (%r9,%r11), %rbx
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
+	LONG $0x1f1c8d4a // leaq (%rdi,%r11), %rbx
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	LONG $0x1d5c8d4b; BYTE $0x00 // leaq (%r13,%r11), %rbx
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x07048d4c // leaq (%rdi,%rax), %r8
+	LONG $0x010c8d49 // leaq (%r9,%rax), %rcx
+	LONG $0x02348d4d // leaq (%r10,%rax), %r14
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x05448d4d; BYTE $0x00 // leaq (%r13,%rax), %r8
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x07048d4d // leaq (%r15,%rax), %r8
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
+	BYTE $0x90 // nop
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x487cc162; WORD $0x0210 // vmovups (%r10), %zmm16
+	LONG $0x2454034c; BYTE $0x78 // addq 0x78(%rsp), %r10
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x507d5262; WORD $0x3cb8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm15
+	LONG $0x507d7262; WORD $0x34b8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm14
+	LONG $0x507d5262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm13
+	LONG $0x507d5262; WORD $0x24b8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm12
+	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm11
+	QUAD $0x00154cb8507d5262 // vfmadd231ps (%r13,%rdx){1to16}, %zmm16, %zmm9
+	LONG $0x507df262; WORD $0x34b8; BYTE $0x17 // vfmadd231ps (%rdi,%rdx){1to16}, %zmm16, %zmm6
+	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
+	LONG $0x507dd262; WORD $0x04b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm0
+	LONG $0x507d7262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm10
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x507d7262; WORD $0x04b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm8
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x507df262; WORD $0x3cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm7
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x507df262; WORD $0x2cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm5
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x507df262; WORD $0x24b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm4
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x507df262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm2
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x507df262; WORD $0x0cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm1
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff51870f; WORD $0xffff // ja 0x810 <gemm+0x810>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x0175850f; WORD $0x0000 // jne 0xa40 <gemm+0xa40>
+	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0xfd2c850f; WORD $0xffff // jne 0x620 <gemm+0x620>
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0xfffcb7e9; BYTE $0xff // jmp 0x6f1 <gemm+0x6f1>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0x00df840f; WORD $0x0000 // je 0xb40 <gemm+0xb40>
+	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
+	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
+	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
+	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
+	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffbb9e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	BYTE $0x90 // nop
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
+	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
+	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
+	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x1e10 // vmovups (%rsi), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x0e10 // vmovups (%rsi), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffa19e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	BYTE $0x90 // nop
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0xfff6c8e9; BYTE $0xff // jmp 0x3b5 <gemm+0x3b5>
+	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0x252b8c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40798d49 // leaq 0x40(%r9), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000014824bc8948 // movq %rdi, 0x148(%rsp)
+	QUAD $0x00000000b53c8d48 // leaq (,%rsi,4), %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x54eb // jmp 0xdb0 <gemm+0xdb0>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x2454014c; BYTE $0x30 // addq %r10, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xf4428d4c // leaq -0xc(%rdx), %r8
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0x17fa8348 // cmpq $0x17, %rdx
+	LONG $0x248d8e0f; WORD $0x0000 // jle 0x323d <gemm+0x323d>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x0b0a8e0f; WORD $0x0000 // jle 0x18f0 <gemm+0x18f0>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
+	LONG $0x96048d4a // leaq (%rsi,%r10,4), %rax
+	QUAD $0x00000000953c8d4e // leaq (,%r10,4), %r15
+	QUAD $0x00000000d5148d4a // leaq (,%r10,8), %rdx
+	LONG $0x964c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r10,4), %rcx
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	LONG $0xd60c8d4a // leaq (%rsi,%r10,8), %rcx
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	LONG $0xd2148d4b // leaq (%r10,%r10,8), %rdx
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0x2464c148; WORD $0x0270 // shlq $0x2, 0x70(%rsp)
+	LONG $0x68244489 // movl %eax, 0x68(%rsp)
+	LONG $0xbf048d4b // leaq (%r15,%r15,4), %rax
+	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0xff048d4b // leaq (%r15,%r15,8), %rax
+	QUAD $0x00000000e53c8d4e // leaq (,%r12,8), %r15
+	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000d024bc894c // movq %r15, 0xd0(%rsp)
+	LONG $0xd67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r10,8), %r15
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
+	QUAD $0x000000f824bc894c // movq %r15, 0xf8(%rsp)
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
+	LONG $0x0e7c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %r15
+	LONG $0x0e0c8d48 // leaq (%rsi,%rcx), %rcx
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	QUAD $0x0000014024bc894c // movq %r15, 0x140(%rsp)
+	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
+	QUAD $0x0000013024848948 // movq %rax, 0x130(%rsp)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x064c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rcx
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x0e048d4a // leaq (%rsi,%r9), %rax
+	LONG $0x0e4c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r9), %r9
+	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
+	LONG $0x16448d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rax
+	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
+	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
+	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
+	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
+	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x0e548d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rdx
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	QUAD $0x00000170248c8948 // movq %rcx, 0x170(%rsp)
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x2cc26b49 // imulq $0x2c, %r10, %rax
+	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	LONG $0x000193e9; BYTE $0x00 // jmp 0x11a4 <gemm+0x11a4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
+	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0xd0598d4d // leaq -0x30(%r9), %r11
+	QUAD $0x00000000682444c7 // movl $0x0, 0x68(%rsp)
+	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0xfbbc8e0f; WORD $0xffff // jle 0xd60 <gemm+0xd60>
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0x26148d4b // leaq (%r14,%r12), %rdx
+	LONG $0x25548d4f; BYTE $0x00 // leaq (%r13,%r12), %r10
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -5970,663 +6356,362 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xf2420f49 // cmovbq %r10, %rsi
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
-	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
-	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	LONG $0xfb420f4d // cmovbq %r11, %r15
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0e048d49 // leaq (%r14,%rcx), %rax
+	LONG $0x0b348d48 // leaq (%rbx,%rcx), %rsi
+	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x08348d49 // leaq (%r8,%rcx), %rsi
+	LONG $0x20048d4b // leaq (%r8,%r12), %rax
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
+	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
+	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm28
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm29
+	LONG $0x487d4262; WORD $0x1418; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm26
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
+	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm27
+	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
+	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
+	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
+	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
+	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
+	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
+	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
+	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
+	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
+	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm28
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
+	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
+	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
+	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
+	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
+	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
+	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
+	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0xfee7870f; WORD $0xffff // ja 0x1290 <gemm+0x1290>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x012b850f; WORD $0x0000 // jne 0x14e0 <gemm+0x14e0>
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x035d840f; WORD $0x0000 // je 0x1730 <gemm+0x1730>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfffc91e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0xfb22850f; WORD $0xffff // jne 0x1020 <gemm+0x1020>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0xc97cc162; WORD $0x3a10 // vmovups (%r10), %zmm23 {%k1} {z}
+	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
+	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x2a10 // vmovups (%r10), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x1a10 // vmovups (%r10), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x0a10 // vmovups (%r10), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
+	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x3a10 // vmovups (%r10), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x2a10 // vmovups (%r10), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
+	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x1a10 // vmovups (%r10), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
+	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x3a10 // vmovups (%r10), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x1a10 // vmovups (%r10), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffa45e9; BYTE $0xff // jmp 0x1167 <gemm+0x1167>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
-	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
-	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
-	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
-	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
-	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
-	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
-	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
-	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
-	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
-	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
-	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
-	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
-	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
-	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
-	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
-	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
-	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
-	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
-	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff47870f; WORD $0xffff // ja 0x8e0 <gemm+0x8e0>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x012b850f; WORD $0x0000 // jne 0xad0 <gemm+0xad0>
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0xfdd6850f; WORD $0xffff // jne 0x790 <gemm+0x790>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x4054e162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906458405ce162 // vaddps 0x40(%rax,%rdx,4), %zmm20, %zmm20
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
 	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
 	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
 	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
 	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	LONG $0xfffd5be9; BYTE $0xff // jmp 0x82a <gemm+0x82a>
-	BYTE $0x90 // nop
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x00eb840f; WORD $0x0000 // je 0xbd0 <gemm+0xbd0>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x24548b4c; BYTE $0x68 // movq 0x68(%rsp), %r10
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
-	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
-	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffc6ee9; BYTE $0xff // jmp 0x832 <gemm+0x832>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x24548b4c; BYTE $0x68 // movq 0x68(%rsp), %r10
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0xc97c7162; WORD $0x3a10 // vmovups (%rdx), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	LONG $0x48145162; WORD $0x2a58 // vaddps (%r10), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x48345162; WORD $0x0a58 // vaddps (%r10), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x4854d162; WORD $0x2a58 // vaddps (%r10), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffaf3e9; BYTE $0xff // jmp 0x832 <gemm+0x832>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0xf8c68348 // addq $-0x8, %rsi
-	LONG $0x244c014c; BYTE $0x28 // addq %r9, 0x28(%rsp)
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0x04fe8348 // cmpq $0x4, %rsi
-	LONG $0x03b28c0f; WORD $0x0000 // jl 0x1131 <gemm+0x1131>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x40c28348 // addq $0x40, %rdx
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x4deb // jmp 0xe16 <gemm+0xe16>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x244c014c; BYTE $0x28 // addq %r9, 0x28(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0xfc468d4c // leaq -0x4(%rsi), %r8
-	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x031e8e0f; WORD $0x0000 // jle 0x1134 <gemm+0x1134>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xac7e // jle 0xde5 <gemm+0xde5>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
-	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
-	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
-	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
-	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
-	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
-	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
-	WORD $0x59eb // jmp 0xef7 <gemm+0xef7>
-	WORD $0x9066 // nop
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
-	LONG $0x24440348; BYTE $0x20 // addq 0x20(%rsp), %rax
-	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xfed98e0f; WORD $0xffff // jle 0xdd0 <gemm+0xdd0>
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
-	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
-	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
-	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
-	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
-	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
-	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
-	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
-	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
-	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
-	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
-	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
-	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
-	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x9677 // ja 0xf30 <gemm+0xf30>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x008a850f; WORD $0x0000 // jne 0x1030 <gemm+0x1030>
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xfef0850f; WORD $0xffff // jne 0xea0 <gemm+0xea0>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0xed7 <gemm+0xed7>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x5a74 // je 0x1090 <gemm+0x1090>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe53e9; BYTE $0xff // jmp 0xedf <gemm+0xedf>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdaee9; BYTE $0xff // jmp 0xedf <gemm+0xedf>
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	LONG $0x02f88349 // cmpq $0x2, %r8
-	LONG $0x02488c0f; WORD $0x0000 // jl 0x1386 <gemm+0x1386>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
-	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	WORD $0x42eb // jmp 0x11cd <gemm+0x11cd>
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfff882e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
-	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
-	LONG $0xfe488d49 // leaq -0x2(%r8), %rcx
-	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x03f88349 // cmpq $0x3, %r8
-	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x1389 <gemm+0x1389>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0x28518b4c // movq 0x28(%rcx), %r10
-	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xc57e // jle 0x11aa <gemm+0x11aa>
-	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
-	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
-	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x40eb // jmp 0x1258 <gemm+0x1258>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
-	LONG $0xd04a8d49 // leaq -0x30(%r10), %rcx
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0xff388e0f; WORD $0xffff // jle 0x1190 <gemm+0x1190>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	LONG $0xca420f49 // cmovbq %r10, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487dd262; WORD $0x2918 // vbroadcastss (%r9), %zmm5
-	LONG $0x487d9262; WORD $0x3c18; BYTE $0x99 // vbroadcastss (%r9,%r11,4), %zmm7
-	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
-	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
-	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
-	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
-	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xbd77 // ja 0x1280 <gemm+0x1280>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	WORD $0x4575 // jne 0x1310 <gemm+0x1310>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xff4b850f; WORD $0xffff // jne 0x1220 <gemm+0x1220>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
-	LONG $0xffff2ae9; BYTE $0xff // jmp 0x1239 <gemm+0x1239>
-	BYTE $0x90 // nop
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x2a74 // je 0x1340 <gemm+0x1340>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xffff09e9; BYTE $0xff // jmp 0x1241 <gemm+0x1241>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xfffebbe9; BYTE $0xff // jmp 0x1241 <gemm+0x1241>
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	QUAD $0x00000150248c8b4c // movq 0x150(%rsp), %r9
-	QUAD $0x000000a8249c8b4c // movq 0xa8(%rsp), %r11
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x46dd8e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x46bb8e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x40c68348 // addq $0x40, %rsi
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x40c18349 // addq $0x40, %r9
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x31eb // jmp 0x142b <gemm+0x142b>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x46548e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0xc1420f4c // cmovbq %rcx, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
-	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xde77 // ja 0x1450 <gemm+0x1450>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	WORD $0x2675 // jne 0x14a0 <gemm+0x14a0>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x8075 // jne 0x1400 <gemm+0x1400>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
-	LONG $0xffff6ee9; BYTE $0xff // jmp 0x140b <gemm+0x140b>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1a74 // je 0x14c0 <gemm+0x14c0>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff56e9; BYTE $0xff // jmp 0x1412 <gemm+0x1412>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff2ae9; BYTE $0xff // jmp 0x1412 <gemm+0x1412>
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0x2444894c; BYTE $0x78 // movq %r8, 0x78(%rsp)
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
+	LONG $0xfff47be9; BYTE $0xff // jmp 0xd75 <gemm+0xd75>
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
 	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x3af28c0f; WORD $0x0000 // jl 0x4ff4 <gemm+0x4ff4>
+	LONG $0x29328c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
-	LONG $0xc0978d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rdi), %rdx
+	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
+	QUAD $0x00000000bd1c8d4c // leaq (,%rdi,4), %r11
 	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
-	WORD $0x47eb // jmp 0x1591 <gemm+0x1591>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	WORD $0x45eb // jmp 0x19b1 <gemm+0x19b1>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
-	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	LONG $0xfa518d4d // leaq -0x6(%r9), %r10
 	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
 	LONG $0x5b0c8d48 // leaq (%rbx,%rbx,2), %rcx
 	LONG $0xce348d48 // leaq (%rsi,%rcx,8), %rsi
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x0bf98349 // cmpq $0xb, %r9
 	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0x3a668e0f; WORD $0x0000 // jle 0x4ff7 <gemm+0x4ff7>
+	LONG $0x28a88e0f; WORD $0x0000 // jle 0x4259 <gemm+0x4259>
 	LONG $0x28618b4c // movq 0x28(%rcx), %r12
 	LONG $0x38718b4c // movq 0x38(%rcx), %r14
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
 	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
 	LONG $0x8d6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r13
 	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	WORD $0xaa7e // jle 0x1562 <gemm+0x1562>
+	WORD $0xb07e // jle 0x1985 <gemm+0x1985>
 	QUAD $0x000000c09e8c8d48 // leaq 0xc0(%rsi,%rbx,4), %rcx
 	LONG $0x9e048d48 // leaq (%rsi,%rbx,4), %rax
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
 	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
-	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
 	QUAD $0x000000c0de8c8d48 // leaq 0xc0(%rsi,%rbx,8), %rcx
 	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
 	QUAD $0x000000009d048d48 // leaq (,%rbx,4), %rax
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
 	LONG $0xc08e8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rcx
 	LONG $0x800c8d4c // leaq (%rax,%rax,4), %r9
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	LONG $0xc7940f40 // sete %dil
 	LONG $0x02e6c149 // shlq $0x2, %r14
 	LONG $0x0e048d4e // leaq (%rsi,%r9), %r8
 	LONG $0x0e148d48 // leaq (%rsi,%rcx), %rdx
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
 	QUAD $0x000000c00e8c8d48 // leaq 0xc0(%rsi,%rcx), %rcx
-	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
 	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
 	LONG $0x04e1c148 // shlq $0x4, %rcx
 	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
 	QUAD $0x000000c00e948d48 // leaq 0xc0(%rsi,%rcx), %rdx
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
 	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
 	QUAD $0x000000c00e948d4a // leaq 0xc0(%rsi,%r9), %rdx
-	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
-	LONG $0x0000dbe9; BYTE $0x00 // jmp 0x1754 <gemm+0x1754>
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	LONG $0x0000dbe9; BYTE $0x00 // jmp 0x1b74 <gemm+0x1b74>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
 	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
 	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
@@ -6651,12 +6736,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x010e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9)
 	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
 	QUAD $0x030e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9)
-	LONG $0x24440348; BYTE $0x38 // addq 0x38(%rsp), %rax
+	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
 	LONG $0x24548d49; BYTE $0xd0 // leaq -0x30(%r12), %rdx
 	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x30fc8349 // cmpq $0x30, %r12
 	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	LONG $0xfdfc8e0f; WORD $0xffff // jle 0x1550 <gemm+0x1550>
+	LONG $0xfdfc8e0f; WORD $0xffff // jle 0x1970 <gemm+0x1970>
 	LONG $0x30fc8349 // cmpq $0x30, %r12
 	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
@@ -6726,13 +6811,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
 	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	LONG $0xff14870f; WORD $0xffff // ja 0x17e0 <gemm+0x17e0>
+	LONG $0xff14870f; WORD $0xffff // ja 0x1c00 <gemm+0x1c00>
 	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x0178850f; WORD $0x0000 // jne 0x1a50 <gemm+0x1a50>
+	LONG $0x0178850f; WORD $0x0000 // jne 0x1e70 <gemm+0x1e70>
 	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfd9e850f; WORD $0xffff // jne 0x1680 <gemm+0x1680>
+	LONG $0xfd9e850f; WORD $0xffff // jne 0x1aa0 <gemm+0x1aa0>
 	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
 	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
 	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
@@ -6779,12 +6864,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x020e4c584874b162 // vaddps 0x80(%rsi,%r9), %zmm1, %zmm1
 	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
 	QUAD $0x030e4458487cb162 // vaddps 0xc0(%rsi,%r9), %zmm0, %zmm0
-	LONG $0xfffce3e9; BYTE $0xff // jmp 0x1733 <gemm+0x1733>
+	LONG $0xfffce3e9; BYTE $0xff // jmp 0x1b53 <gemm+0x1b53>
 	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0x00e6840f; WORD $0x0000 // je 0x1b40 <gemm+0x1b40>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x00e6840f; WORD $0x0000 // je 0x1f60 <gemm+0x1f60>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
 	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
 	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
 	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
@@ -6793,36 +6878,36 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
 	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
 	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
 	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
 	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
 	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
 	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
 	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
 	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
 	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
 	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
 	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
 	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
 	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
 	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
 	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
 	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
 	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
 	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffbfde9; BYTE $0xff // jmp 0x173b <gemm+0x173b>
+	LONG $0xfffbfde9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
 	WORD $0x9066 // nop
 	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
 	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
 	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
 	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
@@ -6837,29 +6922,29 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
 	LONG $0x4074c162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm17, %zmm17
 	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
 	LONG $0xc97ce162; WORD $0x0f10 // vmovups (%rdi), %zmm17 {%k1} {z}
 	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
 	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
 	LONG $0x48045162; WORD $0x3858 // vaddps (%r8), %zmm15, %zmm15
 	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
 	LONG $0x480c5162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm14, %zmm14
 	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
 	LONG $0x48145162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm13, %zmm13
 	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
 	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
 	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
 	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
 	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
 	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
 	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
 	LONG $0x48345162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm9, %zmm9
 	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
 	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
 	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
 	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
@@ -6870,11 +6955,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
 	LONG $0x4854d162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
 	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
 	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
 	LONG $0x486cd162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm2, %zmm2
@@ -6884,2032 +6969,886 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffa57e9; BYTE $0xff // jmp 0x173b <gemm+0x173b>
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	QUAD $0x000001202494894c // movq %r10, 0x120(%rsp)
-	QUAD $0x00000148249c894c // movq %r11, 0x148(%rsp)
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0x1cb78c0f; WORD $0x0000 // jl 0x39b8 <gemm+0x39b8>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	QUAD $0x000000009d3c8d4a // leaq (,%r11,4), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
-	WORD $0x5aeb // jmp 0x1d9c <gemm+0x1d9c>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
-	WORD $0x8948; BYTE $0xf6 // movq %rsi, %rsi
-	LONG $0x06e6c148 // shlq $0x6, %rsi
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
-	LONG $0xf07a8d4c // leaq -0x10(%rdx), %r15
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
-	LONG $0x1c1f8e0f; WORD $0x0000 // jle 0x39bb <gemm+0x39bb>
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x401c8d4c // leaq (%rax,%rax,2), %r11
-	QUAD $0x000000c824b48948 // movq %rsi, 0xc8(%rsp)
-	LONG $0x3cf06b48 // imulq $0x3c, %rax, %rsi
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0x9e3c8d4f // leaq (%r14,%r11,4), %r15
-	LONG $0xde2c8d4f // leaq (%r14,%r11,8), %r13
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
-	WORD $0x014d; BYTE $0xf3 // addq %r14, %r11
-	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x08d08e0f; WORD $0x0000 // jle 0x26b0 <gemm+0x26b0>
-	LONG $0x24748948; BYTE $0x68 // movq %rsi, 0x68(%rsp)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	QUAD $0x000000d824b4894c // movq %r14, 0xd8(%rsp)
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	QUAD $0x0000009824a4894c // movq %r12, 0x98(%rsp)
-	LONG $0xf40c8d49 // leaq (%r12,%rsi,8), %rcx
-	LONG $0xb4048d49 // leaq (%r12,%rsi,4), %rax
-	QUAD $0x00000000f5348d4c // leaq (,%rsi,8), %r14
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	QUAD $0x00000110248c8948 // movq %rcx, 0x110(%rsp)
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	QUAD $0x0000011824848948 // movq %rax, 0x118(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	QUAD $0x0000008024a4c148; BYTE $0x02 // shlq $0x2, 0x80(%rsp)
-	LONG $0x88248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x88(%rsp)
-	QUAD $0x000000f82484894c // movq %r8, 0xf8(%rsp)
-	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
-	QUAD $0x000000e0248c8948 // movq %rcx, 0xe0(%rsp)
-	QUAD $0x00000000cd0c8d4a // leaq (,%r9,8), %rcx
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0xb6348d4f // leaq (%r14,%r14,4), %r14
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	QUAD $0x0000010024948948 // movq %rdx, 0x100(%rsp)
-	LONG $0xf6148d48 // leaq (%rsi,%rsi,8), %rdx
-	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	LONG $0x040c8d4b // leaq (%r12,%r8), %rcx
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
-	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000128248c8948 // movq %rcx, 0x128(%rsp)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000001b824848948 // movq %rax, 0x1b8(%rsp)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	QUAD $0x000000f024948948 // movq %rdx, 0xf0(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000140248c8948 // movq %rcx, 0x140(%rsp)
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
-	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
-	LONG $0x2cc66b48 // imulq $0x2c, %rsi, %rax
-	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
-	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
-	LONG $0x140c8d49 // leaq (%r12,%rdx), %rcx
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
-	LONG $0x340c8d4b // leaq (%r12,%r14), %rcx
-	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
-	LONG $0x34c66b48 // imulq $0x34, %rsi, %rax
-	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
-	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	LONG $0x38c66b48 // imulq $0x38, %rsi, %rax
-	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
-	LONG $0x3cc66b48 // imulq $0x3c, %rsi, %rax
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x000126e9; BYTE $0x00 // jmp 0x20eb <gemm+0x20eb>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
-	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
-	QUAD $0x00000140248c8b4c // movq 0x140(%rsp), %r9
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
-	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
-	QUAD $0x00000130248c8b4c // movq 0x130(%rsp), %r9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
-	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
-	QUAD $0x000001b0248c8b4c // movq 0x1b0(%rsp), %r9
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
-	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
-	QUAD $0x00000198248c8b4c // movq 0x198(%rsp), %r9
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
-	QUAD $0x00000178248c8b4c // movq 0x178(%rsp), %r9
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x24540148; BYTE $0x68 // addq %rdx, 0x68(%rsp)
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
-	LONG $0xd0598d48 // leaq -0x30(%rcx), %rbx
-	QUAD $0x00000000882484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x88(%rsp)
-	QUAD $0x0000009024940348 // addq 0x90(%rsp), %rdx
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0xfc658e0f; WORD $0xffff // jle 0x1d50 <gemm+0x1d50>
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xcb420f48 // cmovbq %rbx, %rcx
-	LONG $0x0b1c8d4b // leaq (%r11,%r9), %rbx
-	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
-	LONG $0x0e1c8d4a // leaq (%rsi,%r9), %rbx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
-	LONG $0x0d5c8d4b; BYTE $0x00 // leaq (%r13,%r9), %rbx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x0f1c8d4b // leaq (%r15,%r9), %rbx
-	LONG $0x06348d4c // leaq (%rsi,%rax), %r14
-	LONG $0x03048d4d // leaq (%r11,%rax), %r8
-	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
-	LONG $0x0a1c8d4b // leaq (%r10,%r9), %rbx
-	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
-	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
-	LONG $0x05748d4d; BYTE $0x00 // leaq (%r13,%rax), %r14
-	LONG $0x2444894c; BYTE $0x20 // movq %r8, 0x20(%rsp)
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
-	LONG $0x07348d4d // leaq (%r15,%rax), %r14
-	LONG $0x2474894c; BYTE $0x60 // movq %r14, 0x60(%rsp)
-	LONG $0x02348d4d // leaq (%r10,%rax), %r14
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
-	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
-	LONG $0x487cc162; WORD $0x0210 // vmovups (%r10), %zmm16
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x507d7262; WORD $0x3cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm15
-	LONG $0x507d7262; WORD $0x34b8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm14
-	LONG $0x507d5262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm13
-	LONG $0x507d5262; WORD $0x24b8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm12
-	QUAD $0x00154cb8507d5262 // vfmadd231ps (%r13,%rdx){1to16}, %zmm16, %zmm9
-	LONG $0x507dd262; WORD $0x34b8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm6
-	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm3
-	LONG $0x507dd262; WORD $0x04b8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm0
-	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm11
-	LONG $0x24648b4c; BYTE $0x60 // movq 0x60(%rsp), %r12
-	LONG $0x507d5262; WORD $0x14b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm10
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x507d5262; WORD $0x04b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm8
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	LONG $0x507dd262; WORD $0x3cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm7
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x507dd262; WORD $0x2cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm5
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x507dd262; WORD $0x24b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm4
-	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0x507dd262; WORD $0x14b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm2
-	LONG $0x24648b4c; BYTE $0x20 // movq 0x20(%rsp), %r12
-	LONG $0x507dd262; WORD $0x0cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm1
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	LONG $0xff4e870f; WORD $0xffff // ja 0x21d0 <gemm+0x21d0>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x0112850f; WORD $0x0000 // jne 0x23a0 <gemm+0x23a0>
-	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x02a9840f; WORD $0x0000 // je 0x2560 <gemm+0x2560>
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffd15e9; BYTE $0xff // jmp 0x20a9 <gemm+0x20a9>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0xfc0c850f; WORD $0xffff // jne 0x1fd0 <gemm+0x1fd0>
-	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
-	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
-	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x2910 // vmovups (%r9), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
-	QUAD $0x00000140248c8b4c // movq 0x140(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
-	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x1910 // vmovups (%r9), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
-	QUAD $0x00000130248c8b4c // movq 0x130(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x0910 // vmovups (%r9), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
-	QUAD $0x000001b0248c8b4c // movq 0x1b0(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x3910 // vmovups (%r9), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
-	QUAD $0x00000198248c8b4c // movq 0x198(%rsp), %r9
-	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x2910 // vmovups (%r9), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
-	QUAD $0x00000178248c8b4c // movq 0x178(%rsp), %r9
-	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x1910 // vmovups (%r9), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
-	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffb46e9; BYTE $0xff // jmp 0x20a3 <gemm+0x20a3>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfff9fce9; BYTE $0xff // jmp 0x20a9 <gemm+0x20a9>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0xfff6abe9; BYTE $0xff // jmp 0x1d65 <gemm+0x1d65>
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	QUAD $0x00000130248c894c // movq %r9, 0x130(%rsp)
-	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	LONG $0x33ea8d0f; WORD $0x0000 // jge 0x5ac1 <gemm+0x5ac1>
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0x04ff8348 // cmpq $0x4, %rdi
-	LONG $0x04b78c0f; WORD $0x0000 // jl 0x2b9b <gemm+0x2b9b>
-	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	LONG $0xfffa57e9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x31c18c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
+	LONG $0x80928d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r10), %rdx
 	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000015024948948 // movq %rdx, 0x150(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000bd048d4c // leaq (,%rdi,4), %r8
-	LONG $0x80c28148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdx
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	WORD $0x45eb // jmp 0x2784 <gemm+0x2784>
-	BYTE $0x90 // nop
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x4eeb // jmp 0x21bc <gemm+0x21bc>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0xfc578d4c // leaq -0x4(%rdi), %r10
+	QUAD $0x0000014024948b48 // movq 0x140(%rsp), %rdx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x05e0c149 // shlq $0x5, %r8
 	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x07ff8348 // cmpq $0x7, %rdi
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0x041a8e0f; WORD $0x0000 // jle 0x2b9e <gemm+0x2b9e>
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x38518b4c // movq 0x38(%rcx), %r10
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0xf8528d4c // leaq -0x8(%rdx), %r10
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x0ffa8348 // cmpq $0xf, %rdx
+	LONG $0x312e8e0f; WORD $0x0000 // jle 0x52ea <gemm+0x52ea>
+	LONG $0x28418b4c // movq 0x28(%rcx), %r8
+	LONG $0x38718b4c // movq 0x38(%rcx), %r14
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xb87e // jle 0x275a <gemm+0x275a>
-	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
-	QUAD $0x000000808e8c8d4a // leaq 0x80(%rsi,%r9,4), %rcx
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0xce3c8d4a // leaq (%rsi,%r9,8), %rdi
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
+	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x08f18e0f; WORD $0x0000 // jle 0x2ae0 <gemm+0x2ae0>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
-	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
-	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	QUAD $0x000000800ebc8d48 // leaq 0x80(%rsi,%rcx), %rdi
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
-	WORD $0x7aeb // jmp 0x2891 <gemm+0x2891>
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
+	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x161c8d4a // leaq (%rsi,%r10), %rbx
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x0000008024a4894c // movq %r12, 0x80(%rsp)
+	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
+	LONG $0x03e1c149 // shlq $0x3, %r9
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000801e948d4c // leaq 0x80(%rsi,%rbx), %r10
+	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
+	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
+	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
+	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
+	QUAD $0x000001202494894c // movq %r10, 0x120(%rsp)
+	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
+	QUAD $0x00000080268c8d4e // leaq 0x80(%rsi,%r12), %r9
+	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	QUAD $0x00000110248c8948 // movq %rcx, 0x110(%rsp)
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	LONG $0x000111e9; BYTE $0x00 // jmp 0x2468 <gemm+0x2468>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
-	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
-	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
-	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
-	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
+	QUAD $0x018e6411487ce162 // vmovups %zmm20, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0x247c0348; BYTE $0x38 // addq 0x38(%rsp), %rdi
-	LONG $0xd0638d4c // leaq -0x30(%rbx), %r12
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
-	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x2740 <gemm+0x2740>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0xd0428d4c // leaq -0x30(%rdx), %r8
+	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
+	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
+	LONG $0x30fa8348 // cmpq $0x30, %rdx
+	LONG $0xfd088e0f; WORD $0xffff // jle 0x2170 <gemm+0x2170>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	LONG $0xe3420f4c // cmovbq %rbx, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d8262; WORD $0x0418; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm16
-	LONG $0x487c5162; WORD $0x6510; BYTE $0xfe // vmovups -0x80(%r13), %zmm12
-	LONG $0x487c5162; WORD $0x6d10; BYTE $0xff // vmovups -0x40(%r13), %zmm13
-	LONG $0x487c5162; WORD $0x7510; BYTE $0x00 // vmovups (%r13), %zmm14
-	LONG $0x487d5262; WORD $0x3b18 // vbroadcastss (%r11), %zmm15
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm17
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
-	WORD $0xff49; BYTE $0xcc // decq %r12
-	LONG $0x407d5262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm16, %zmm8
-	LONG $0x407dd262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm16, %zmm7
-	LONG $0x480db262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm14, %zmm6
-	LONG $0x487dc262; WORD $0x0618 // vbroadcastss (%r14), %zmm16
-	LONG $0x48055262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm15, %zmm11
-	LONG $0x48055262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm15, %zmm10
-	LONG $0x480d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm14, %zmm9
-	LONG $0x4075d262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm17, %zmm5
-	LONG $0x4075d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm17, %zmm4
-	LONG $0x480db262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm14, %zmm3
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
-	LONG $0x407dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm16, %zmm2
-	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
-	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0xff73870f; WORD $0xffff // ja 0x28e0 <gemm+0x28e0>
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	LONG $0xc8420f4d // cmovbq %r8, %r9
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
+	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x07148d4a // leaq (%rdi,%r8), %rdx
+	LONG $0x055c8d4b; BYTE $0x00 // leaq (%r13,%r8), %rbx
+	LONG $0x07248d4f // leaq (%r15,%r8), %r12
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
+	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
+	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
+	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x01 // vbroadcastss (%rcx,%rax), %zmm29
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
+	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x401d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm28, %zmm19
+	LONG $0x401d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm28, %zmm20
+	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
+	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
+	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
+	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
+	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%rax), %zmm29
+	LONG $0x40258262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm27, %zmm23
+	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
+	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
+	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
+	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
+	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm28
+	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x07 // vbroadcastss (%rdi,%rax), %zmm29
+	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
+	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
+	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm28
+	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
+	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
+	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
+	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
+	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0xff10870f; WORD $0xffff // ja 0x2520 <gemm+0x2520>
 	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x00c7850f; WORD $0x0000 // jne 0x2a40 <gemm+0x2a40>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe9e850f; WORD $0xffff // jne 0x2820 <gemm+0x2820>
-	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x48347162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x483c3162; WORD $0x0458; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm8, %zmm8
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
-	QUAD $0x018e7c584844b162 // vaddps 0x40(%rsi,%r9,4), %zmm7, %zmm7
-	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
-	QUAD $0x028e7458484cb162 // vaddps 0x80(%rsi,%r9,4), %zmm6, %zmm6
-	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
-	LONG $0x4854b162; WORD $0x2c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm5, %zmm5
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
-	QUAD $0x01ce6458485cb162 // vaddps 0x40(%rsi,%r9,8), %zmm4, %zmm4
-	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
-	QUAD $0x02ce5c584864b162 // vaddps 0x80(%rsi,%r9,8), %zmm3, %zmm3
-	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x01af850f; WORD $0x0000 // jne 0x27d0 <gemm+0x27d0>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0xfd2f850f; WORD $0xffff // jne 0x2360 <gemm+0x2360>
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
+	QUAD $0x018e5c58405ce162 // vaddps 0x40(%rsi,%rcx,4), %zmm20, %zmm19
+	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
 	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffe40e9; BYTE $0xff // jmp 0x2871 <gemm+0x2871>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b74 // je 0x2ac0 <gemm+0x2ac0>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12)
-	QUAD $0x01247c11487cd162 // vmovups %zmm7, 0x40(%r12)
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
-	LONG $0x497cd162; WORD $0x7511; BYTE $0x00 // vmovups %zmm6, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x24 // vmovups %zmm5, (%r12)
-	QUAD $0x01246411487cd162 // vmovups %zmm4, 0x40(%r12)
-	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
-	LONG $0x497cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13) {%k1}
-	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdbee9; BYTE $0xff // jmp 0x2879 <gemm+0x2879>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0xc97c7162; WORD $0x1210 // vmovups (%rdx), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x483c5162; WORD $0x4558; BYTE $0x00 // vaddps (%r13), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13)
-	LONG $0x4844d162; WORD $0x7d58; BYTE $0x01 // vaddps 0x40(%r13), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7d11; BYTE $0x01 // vmovups %zmm7, 0x40(%r13)
-	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x24 // vmovups %zmm6, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6511; BYTE $0x01 // vmovups %zmm4, 0x40(%r13)
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
-	LONG $0x486cf162; WORD $0x1058 // vaddps (%rax), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
-	LONG $0x4874f162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%rax), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffcdee9; BYTE $0xff // jmp 0x2879 <gemm+0x2879>
-	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	LONG $0x02fa8349 // cmpq $0x2, %r10
-	LONG $0x02a78c0f; WORD $0x0000 // jl 0x2e4f <gemm+0x2e4f>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x0000013024948b48 // movq 0x130(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000013824bc8b48 // movq 0x138(%rsp), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
-	LONG $0x80878d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rax
-	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	WORD $0x36eb // jmp 0x2c33 <gemm+0x2c33>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
-	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
-	LONG $0xc6348d4a // leaq (%rsi,%r8,8), %rsi
-	LONG $0xfe428d49 // leaq -0x2(%r10), %rax
-	LONG $0x03fa8349 // cmpq $0x3, %r10
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x021f8e0f; WORD $0x0000 // jle 0x2e52 <gemm+0x2e52>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x28588b48 // movq 0x28(%rax), %rbx
-	LONG $0x38488b4c // movq 0x38(%rax), %r9
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xcf7e // jle 0x2c1a <gemm+0x2c1a>
-	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0x863c8d4e // leaq (%rsi,%r8,4), %r15
-	QUAD $0x0000008086a48d4e // leaq 0x80(%rsi,%r8,4), %r12
-	LONG $0x80968d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdx
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x45eb // jmp 0x2cc3 <gemm+0x2cc3>
-	WORD $0x9066 // nop
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
-	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
-	QUAD $0x02864411487cb162 // vmovups %zmm0, 0x80(%rsi,%r8,4)
-	LONG $0x24440348; BYTE $0x38 // addq 0x38(%rsp), %rax
-	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0xff3d8e0f; WORD $0xffff // jle 0x2c00 <gemm+0x2c00>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xd3420f4c // cmovbq %rbx, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	BYTE $0x90 // nop
-	LONG $0x487d5262; WORD $0x0b18 // vbroadcastss (%r11), %zmm9
-	LONG $0x487d1262; WORD $0x1418; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm10
-	LONG $0x487cd162; WORD $0x7510; BYTE $0xfe // vmovups -0x80(%r13), %zmm6
-	LONG $0x487cd162; WORD $0x7d10; BYTE $0xff // vmovups -0x40(%r13), %zmm7
-	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0xff49; BYTE $0xca // decq %r10
-	LONG $0x4835f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm9, %zmm5
-	LONG $0x4835f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm9, %zmm4
-	LONG $0x483dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm8, %zmm3
-	LONG $0x482df262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm10, %zmm2
-	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
-	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0xab77 // ja 0x2cf0 <gemm+0x2cf0>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x6375 // jne 0x2db0 <gemm+0x2db0>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0xff2a850f; WORD $0xffff // jne 0x2c80 <gemm+0x2c80>
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x486cb162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm2, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
-	QUAD $0x01864c584874b162 // vaddps 0x40(%rsi,%r8,4), %zmm1, %zmm1
-	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
-	QUAD $0x02864458487cb162 // vaddps 0x80(%rsi,%r8,4), %zmm0, %zmm0
-	LONG $0xfffefae9; BYTE $0xff // jmp 0x2ca3 <gemm+0x2ca3>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x3b74 // je 0x2df0 <gemm+0x2df0>
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
-	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffecae9; BYTE $0xff // jmp 0x2cab <gemm+0x2cab>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
-	LONG $0x486cd162; WORD $0x1758 // vaddps (%r15), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
-	LONG $0x4874d162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x2cab <gemm+0x2cab>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	QUAD $0x00000138249c8b4c // movq 0x138(%rsp), %r11
-	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x2c148e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x2bf28e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
-	LONG $0xc0940f41 // sete %r8b
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x80eb8349 // subq $-0x80, %r11
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0x3aeb // jmp 0x2efb <gemm+0x2efb>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
-	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x2b848e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0xc9420f4c // cmovbq %rcx, %r9
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487dd262; WORD $0x1c18; BYTE $0x24 // vbroadcastss (%r12), %zmm3
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x4865d262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm3, %zmm2
-	LONG $0x4865d262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm3, %zmm1
-	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xd677 // ja 0x2f20 <gemm+0x2f20>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x3e75 // jne 0x2f90 <gemm+0x2f90>
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff74850f; WORD $0xffff // jne 0x2ed0 <gemm+0x2ed0>
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
-	LONG $0xffff5be9; BYTE $0xff // jmp 0x2edd <gemm+0x2edd>
+	LONG $0xfffc75e9; BYTE $0xff // jmp 0x2437 <gemm+0x2437>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x1a74 // je 0x2fb0 <gemm+0x2fb0>
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff36e9; BYTE $0xff // jmp 0x2ee4 <gemm+0x2ee4>
-	WORD $0x9066 // nop
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff03e9; BYTE $0xff // jmp 0x2ee4 <gemm+0x2ee4>
-	LONG $0xc9148d4b // leaq (%r9,%r9,8), %rdx
-	QUAD $0xfffffffffff8b848; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rax
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
-	LONG $0x05e3c148 // shlq $0x5, %rbx
-	LONG $0x407f8d4c // leaq 0x40(%rdi), %r15
-	WORD $0x2149; BYTE $0xc0 // andq %rax, %r8
-	LONG $0x245c8948; BYTE $0x20 // movq %rbx, 0x20(%rsp)
-	LONG $0x40638d4c // leaq 0x40(%rbx), %r12
-	QUAD $0x000000408d1c8d4a // leaq 0x40(,%r9,4), %rbx
-	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
-	QUAD $0x0000004095148d4c // leaq 0x40(,%rdx,4), %r10
-	QUAD $0x00000040cd148d4a // leaq 0x40(,%r9,8), %rdx
-	LONG $0x015c8d4d; BYTE $0x40 // leaq 0x40(%r9,%rax), %r11
-	LONG $0x34c16b49 // imulq $0x34, %r9, %rax
-	LONG $0x40c08348 // addq $0x40, %rax
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
-	QUAD $0x00000040850c8d48 // leaq 0x40(,%rax,4), %rcx
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x40c08348 // addq $0x40, %rax
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x890c8d4b // leaq (%r9,%r9,4), %rcx
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x000000408d048d48 // leaq 0x40(,%rcx,4), %rax
-	QUAD $0x00000040cd0c8d48 // leaq 0x40(,%rcx,8), %rcx
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0x2cc16b49 // imulq $0x2c, %r9, %rax
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	LONG $0x40c08348 // addq $0x40, %rax
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	LONG $0x40c08348 // addq $0x40, %rax
-	WORD $0x34eb // jmp 0x30c6 <gemm+0x30c6>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
-	LONG $0x246c034c; BYTE $0x20 // addq 0x20(%rsp), %r13
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r9)
-	LONG $0x00c18149; WORD $0x0004; BYTE $0x00 // addq $0x400, %r9
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0xd051840f; WORD $0xffff // je 0x117 <gemm+0x117>
-	LONG $0x4c180f43; WORD $0xc03d // prefetcht0 -0x40(%r13,%r15)
-	LONG $0x4c180f43; WORD $0x003d // prefetcht0 (%r13,%r15)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x40758d49 // leaq 0x40(%r13), %rsi
-	WORD $0x894d; BYTE $0xee // movq %r13, %r14
-	LONG $0x487cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0
-	LONG $0x487cd162; WORD $0x0111 // vmovups %zmm0, (%r9)
-	WORD $0x1275 // jne 0x3100 <gemm+0x3100>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x10eb // jmp 0x3106 <gemm+0x3106>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x01 // vmovups %zmm0, 0x40(%r9)
-	LONG $0x4c180f43; WORD $0xc01e // prefetcht0 -0x40(%r14,%r11)
-	LONG $0x0c180f43; BYTE $0x1e // prefetcht0 (%r14,%r11)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x1e348d49 // leaq (%r14,%rbx), %rsi
-	QUAD $0xff1e4410487cd162 // vmovups -0x40(%r14,%rbx), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x02 // vmovups %zmm0, 0x80(%r9)
-	WORD $0x0d75 // jne 0x3140 <gemm+0x3140>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x0beb // jmp 0x3146 <gemm+0x3146>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
-	LONG $0x4c180f43; WORD $0xc026 // prefetcht0 -0x40(%r14,%r12)
-	LONG $0x0c180f43; BYTE $0x26 // prefetcht0 (%r14,%r12)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x16348d49 // leaq (%r14,%rdx), %rsi
-	QUAD $0xff164410487cd162 // vmovups -0x40(%r14,%rdx), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x04 // vmovups %zmm0, 0x100(%r9)
-	WORD $0x0d75 // jne 0x3180 <gemm+0x3180>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x0beb // jmp 0x3186 <gemm+0x3186>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x05 // vmovups %zmm0, 0x140(%r9)
-	LONG $0x4c180f43; WORD $0xc016 // prefetcht0 -0x40(%r14,%r10)
-	LONG $0x0c180f43; BYTE $0x16 // prefetcht0 (%r14,%r10)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	QUAD $0xff3e4410487cd162 // vmovups -0x40(%r14,%rdi), %zmm0
-	LONG $0x3e348d49 // leaq (%r14,%rdi), %rsi
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x06 // vmovups %zmm0, 0x180(%r9)
-	WORD $0x0875 // jne 0x31c0 <gemm+0x31c0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x06eb // jmp 0x31c6 <gemm+0x31c6>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r9)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x06348d49 // leaq (%r14,%rax), %rsi
-	LONG $0x4c180f41; WORD $0xc00e // prefetcht0 -0x40(%r14,%rcx)
-	LONG $0x0c180f41; BYTE $0x0e // prefetcht0 (%r14,%rcx)
-	QUAD $0xff064410487cd162 // vmovups -0x40(%r14,%rax), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x08 // vmovups %zmm0, 0x200(%r9)
-	WORD $0x0875 // jne 0x3200 <gemm+0x3200>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x06eb // jmp 0x3206 <gemm+0x3206>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x247c8b48; BYTE $0x60 // movq 0x60(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x09 // vmovups %zmm0, 0x240(%r9)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x4c180f41; WORD $0xc00e // prefetcht0 -0x40(%r14,%rcx)
-	LONG $0x0c180f41; BYTE $0x0e // prefetcht0 (%r14,%rcx)
-	LONG $0x3e348d49 // leaq (%r14,%rdi), %rsi
-	QUAD $0xff3e4410487cd162 // vmovups -0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0a // vmovups %zmm0, 0x280(%r9)
-	WORD $0x1375 // jne 0x3250 <gemm+0x3250>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x11eb // jmp 0x3256 <gemm+0x3256>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r9)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x3e348d4b // leaq (%r14,%r15), %rsi
-	LONG $0x4c180f41; WORD $0xc03e // prefetcht0 -0x40(%r14,%rdi)
-	LONG $0x0c180f41; BYTE $0x3e // prefetcht0 (%r14,%rdi)
-	QUAD $0xff3e4410487c9162 // vmovups -0x40(%r14,%r15), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0c // vmovups %zmm0, 0x300(%r9)
-	WORD $0x0875 // jne 0x3290 <gemm+0x3290>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x06eb // jmp 0x3296 <gemm+0x3296>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0d // vmovups %zmm0, 0x340(%r9)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x1e348d4b // leaq (%r14,%r11), %rsi
-	LONG $0x4c180f41; WORD $0xc03e // prefetcht0 -0x40(%r14,%rdi)
-	LONG $0x0c180f41; BYTE $0x3e // prefetcht0 (%r14,%rdi)
-	QUAD $0xff1e4410487c9162 // vmovups -0x40(%r14,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0e // vmovups %zmm0, 0x380(%r9)
-	LONG $0xfdd4840f; WORD $0xffff // je 0x30a0 <gemm+0x30a0>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0xfffdcfe9; BYTE $0xff // jmp 0x30a6 <gemm+0x30a6>
-	QUAD $0xfffffffffff8b849; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %r8
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x05e7c149 // shlq $0x5, %r15
-	QUAD $0x000000c0c5348d4c // leaq 0xc0(,%rax,8), %r14
-	QUAD $0x000000c085248d4c // leaq 0xc0(,%rax,4), %r12
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	LONG $0x04c88349 // orq $0x4, %r8
-	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	WORD $0x214c; BYTE $0xc2 // andq %r8, %rdx
-	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
-	QUAD $0x000000c0851c8d4e // leaq 0xc0(,%r8,4), %r11
-	LONG $0xc0048d4c // leaq (%rax,%rax,8), %r8
-	QUAD $0x000000c0851c8d4a // leaq 0xc0(,%r8,4), %rbx
-	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
-	QUAD $0x000000c000ac8d4e // leaq 0xc0(%rax,%r8), %r13
-	LONG $0xc0878d4c; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rdi), %r8
-	WORD $0x2ceb // jmp 0x3376 <gemm+0x3376>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x244c0348; BYTE $0x38 // addq 0x38(%rsp), %rcx
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r9)
-	LONG $0x00c18149; WORD $0x0004; BYTE $0x00 // addq $0x400, %r9
-	LONG $0xfcc28348 // addq $-0x4, %rdx
-	LONG $0xcefb840f; WORD $0xffff // je 0x271 <gemm+0x271>
-	QUAD $0xffff40018c180f42; BYTE $0xff // prefetcht0 -0xc0(%rcx,%r8)
-	LONG $0x4c180f42; WORD $0x8001 // prefetcht0 -0x80(%rcx,%r8)
-	LONG $0x4c180f42; WORD $0xc001 // prefetcht0 -0x40(%rcx,%r8)
-	LONG $0x0c180f42; BYTE $0x01 // prefetcht0 (%rcx,%r8)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0xc0918d4c; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %r10
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	LONG $0x487cd162; WORD $0x0111 // vmovups %zmm0, (%r9)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x01 // vmovups 0x40(%rcx), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x01 // vmovups %zmm0, 0x40(%r9)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x02 // vmovups 0x80(%rcx), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x02 // vmovups %zmm0, 0x80(%r9)
-	WORD $0x1675 // jne 0x33e0 <gemm+0x33e0>
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	WORD $0x14eb // jmp 0x33e6 <gemm+0x33e6>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
-	QUAD $0xffff40288c180f42; BYTE $0xff // prefetcht0 -0xc0(%rax,%r13)
-	LONG $0x4c180f42; WORD $0x8028 // prefetcht0 -0x80(%rax,%r13)
-	LONG $0x4c180f42; WORD $0xc028 // prefetcht0 -0x40(%rax,%r13)
-	LONG $0x0c180f42; BYTE $0x28 // prefetcht0 (%rax,%r13)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x20148d4e // leaq (%rax,%r12), %r10
-	QUAD $0xfd204410487cb162 // vmovups -0xc0(%rax,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x04 // vmovups %zmm0, 0x100(%r9)
-	QUAD $0xfe204410487cb162 // vmovups -0x80(%rax,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x05 // vmovups %zmm0, 0x140(%r9)
-	QUAD $0xff204410487cb162 // vmovups -0x40(%rax,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x06 // vmovups %zmm0, 0x180(%r9)
-	WORD $0x1075 // jne 0x3450 <gemm+0x3450>
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	WORD $0x0eeb // jmp 0x3456 <gemm+0x3456>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r9)
-	QUAD $0xffff40388c180f42; BYTE $0xff // prefetcht0 -0xc0(%rax,%r15)
-	LONG $0x4c180f42; WORD $0x8038 // prefetcht0 -0x80(%rax,%r15)
-	LONG $0x4c180f42; WORD $0xc038 // prefetcht0 -0x40(%rax,%r15)
-	LONG $0x0c180f42; BYTE $0x38 // prefetcht0 (%rax,%r15)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x30148d4e // leaq (%rax,%r14), %r10
-	QUAD $0xfd304410487cb162 // vmovups -0xc0(%rax,%r14), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x08 // vmovups %zmm0, 0x200(%r9)
-	QUAD $0xfe304410487cb162 // vmovups -0x80(%rax,%r14), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x09 // vmovups %zmm0, 0x240(%r9)
-	QUAD $0xff304410487cb162 // vmovups -0x40(%rax,%r14), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0a // vmovups %zmm0, 0x280(%r9)
-	WORD $0x1075 // jne 0x34c0 <gemm+0x34c0>
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	WORD $0x0eeb // jmp 0x34c6 <gemm+0x34c6>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r9)
-	QUAD $0xffffff40188c180f // prefetcht0 -0xc0(%rax,%rbx)
-	LONG $0x184c180f; BYTE $0x80 // prefetcht0 -0x80(%rax,%rbx)
-	LONG $0x184c180f; BYTE $0xc0 // prefetcht0 -0x40(%rax,%rbx)
-	LONG $0x180c180f // prefetcht0 (%rax,%rbx)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x18148d4e // leaq (%rax,%r11), %r10
-	QUAD $0xfd184410487cb162 // vmovups -0xc0(%rax,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0c // vmovups %zmm0, 0x300(%r9)
-	QUAD $0xfe184410487cb162 // vmovups -0x80(%rax,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0d // vmovups %zmm0, 0x340(%r9)
-	QUAD $0xff184410487cb162 // vmovups -0x40(%rax,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x0e // vmovups %zmm0, 0x380(%r9)
-	LONG $0xfe30840f; WORD $0xffff // je 0x3350 <gemm+0x3350>
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	LONG $0xfffe2be9; BYTE $0xff // jmp 0x3356 <gemm+0x3356>
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	QUAD $0x00000000851c8d48 // leaq (,%rax,4), %rbx
-	QUAD $0x000000d824b4894c // movq %r14, 0xd8(%rsp)
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	QUAD $0x0000009824a4894c // movq %r12, 0x98(%rsp)
-	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
-	LONG $0x9b348d4c // leaq (%rbx,%rbx,4), %r14
-	LONG $0x5b348d48 // leaq (%rbx,%rbx,2), %rsi
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	WORD $0xf749; BYTE $0xdd // negq %r13
-	QUAD $0x000001c024b48d48 // leaq 0x1c0(%rsp), %rsi
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
-	WORD $0x24eb // jmp 0x35b4 <gemm+0x35b4>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rsi)
-	LONG $0x00c68148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rsi
-	WORD $0x014d; BYTE $0xea // addq %r13, %r10
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0x0373840f; WORD $0x0000 // je 0x3927 <gemm+0x3927>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x0c180f41; BYTE $0x3a // prefetcht0 (%r10,%rdi)
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	WORD $0x0c75 // jne 0x35d0 <gemm+0x35d0>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0aeb // jmp 0x35d6 <gemm+0x35d6>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0x3a148d4c // leaq (%rdx,%rdi), %r10
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x0611 // vmovups %zmm0, (%rsi)
-	LONG $0x1a0c8d4c // leaq (%rdx,%rbx), %r9
-	LONG $0x0c180f41; BYTE $0x1a // prefetcht0 (%r10,%rbx)
-	WORD $0x0f75 // jne 0x3600 <gemm+0x3600>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0deb // jmp 0x3606 <gemm+0x3606>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
-	LONG $0x1a248d4d // leaq (%r10,%rbx), %r12
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x01 // vmovups %zmm0, 0x40(%rsi)
-	LONG $0x0c180f41; BYTE $0x1c // prefetcht0 (%r12,%rbx)
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	LONG $0x0a0c8d4e // leaq (%rdx,%r9), %r9
-	WORD $0x1675 // jne 0x3640 <gemm+0x3640>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x14eb // jmp 0x3646 <gemm+0x3646>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x244c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r9
-	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
-	LONG $0x0c180f41; BYTE $0x1b // prefetcht0 (%r11,%rbx)
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
-	LONG $0x0a0c8d4e // leaq (%rdx,%r9), %r9
-	WORD $0x1775 // jne 0x3680 <gemm+0x3680>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x15eb // jmp 0x3686 <gemm+0x3686>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
-	LONG $0x3a0c8d4e // leaq (%rdx,%r15), %r9
-	LONG $0x0c180f41; BYTE $0x1b // prefetcht0 (%r11,%rbx)
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
-	WORD $0x0975 // jne 0x36b0 <gemm+0x36b0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x07eb // jmp 0x36b6 <gemm+0x36b6>
-	BYTE $0x90 // nop
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x04 // vmovups %zmm0, 0x100(%rsi)
-	LONG $0x320c8d4e // leaq (%rdx,%r14), %r9
-	LONG $0x0c180f41; BYTE $0x1b // prefetcht0 (%r11,%rbx)
-	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
-	WORD $0x0975 // jne 0x36e0 <gemm+0x36e0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x07eb // jmp 0x36e6 <gemm+0x36e6>
-	BYTE $0x90 // nop
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x0149; BYTE $0xdc // addq %rbx, %r12
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x05 // vmovups %zmm0, 0x140(%rsi)
-	LONG $0x0c180f41; BYTE $0x1c // prefetcht0 (%r12,%rbx)
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	WORD $0x1075 // jne 0x3710 <gemm+0x3710>
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	WORD $0x0eeb // jmp 0x3716 <gemm+0x3716>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x06 // vmovups %zmm0, 0x180(%rsi)
-	LONG $0x0c180f41; BYTE $0x1b // prefetcht0 (%r11,%rbx)
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x0a0c8d4e // leaq (%rdx,%r9), %r9
-	LONG $0xfe50840f; WORD $0xffff // je 0x3590 <gemm+0x3590>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0xfffe4be9; BYTE $0xff // jmp 0x3596 <gemm+0x3596>
-	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x05e7c149 // shlq $0x5, %r15
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	QUAD $0x00000080ed348d4e // leaq 0x80(,%r13,8), %r14
-	QUAD $0x00000080ad248d4e // leaq 0x80(,%r13,4), %r12
-	LONG $0x04c98348 // orq $0x4, %rcx
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	LONG $0x80ef8349 // subq $-0x80, %r15
-	QUAD $0x000001c024848d4c // leaq 0x1c0(%rsp), %r8
-	WORD $0x2148; BYTE $0xca // andq %rcx, %rdx
-	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
-	QUAD $0x000000808d1c8d4c // leaq 0x80(,%rcx,4), %r11
-	LONG $0xed4c8d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rcx
-	QUAD $0x000000808d1c8d48 // leaq 0x80(,%rcx,4), %rbx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x000000800dac8d4d // leaq 0x80(%r13,%rcx), %r13
-	LONG $0x808f8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rcx
-	WORD $0x2ceb // jmp 0x37e6 <gemm+0x37e6>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x24440348; BYTE $0x38 // addq 0x38(%rsp), %rax
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r8)
-	LONG $0x00c08149; WORD $0x0003; BYTE $0x00 // addq $0x300, %r8
-	LONG $0xfcc28348 // addq $-0x4, %rdx
-	LONG $0xcc8f840f; WORD $0xffff // je 0x475 <gemm+0x475>
-	LONG $0x084c180f; BYTE $0x80 // prefetcht0 -0x80(%rax,%rcx)
-	LONG $0x084c180f; BYTE $0xc0 // prefetcht0 -0x40(%rax,%rcx)
-	LONG $0x080c180f // prefetcht0 (%rax,%rcx)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x80888d4c; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rax), %r9
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x487cf162; WORD $0x0010 // vmovups (%rax), %zmm0
-	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
-	LONG $0x487cf162; WORD $0x4010; BYTE $0x01 // vmovups 0x40(%rax), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
-	WORD $0x1075 // jne 0x3830 <gemm+0x3830>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0eeb // jmp 0x3836 <gemm+0x3836>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8)
-	LONG $0x4c180f43; WORD $0x802a // prefetcht0 -0x80(%r10,%r13)
-	LONG $0x4c180f43; WORD $0xc02a // prefetcht0 -0x40(%r10,%r13)
-	LONG $0x0c180f43; BYTE $0x2a // prefetcht0 (%r10,%r13)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x220c8d4f // leaq (%r10,%r12), %r9
-	QUAD $0xfe224410487c9162 // vmovups -0x80(%r10,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8)
-	QUAD $0xff224410487c9162 // vmovups -0x40(%r10,%r12), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x04 // vmovups %zmm0, 0x100(%r8)
-	WORD $0x0875 // jne 0x3880 <gemm+0x3880>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x06eb // jmp 0x3886 <gemm+0x3886>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x05 // vmovups %zmm0, 0x140(%r8)
-	LONG $0x4c180f43; WORD $0x803a // prefetcht0 -0x80(%r10,%r15)
-	LONG $0x4c180f43; WORD $0xc03a // prefetcht0 -0x40(%r10,%r15)
-	LONG $0x0c180f43; BYTE $0x3a // prefetcht0 (%r10,%r15)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x320c8d4f // leaq (%r10,%r14), %r9
-	QUAD $0xfe324410487c9162 // vmovups -0x80(%r10,%r14), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x06 // vmovups %zmm0, 0x180(%r8)
-	QUAD $0xff324410487c9162 // vmovups -0x40(%r10,%r14), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r8)
-	WORD $0x0875 // jne 0x38d0 <gemm+0x38d0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x06eb // jmp 0x38d6 <gemm+0x38d6>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x08 // vmovups %zmm0, 0x200(%r8)
-	LONG $0x4c180f41; WORD $0x801a // prefetcht0 -0x80(%r10,%rbx)
-	LONG $0x4c180f41; WORD $0xc01a // prefetcht0 -0x40(%r10,%rbx)
-	LONG $0x0c180f41; BYTE $0x1a // prefetcht0 (%r10,%rbx)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x1a0c8d4f // leaq (%r10,%r11), %r9
-	QUAD $0xfe1a4410487c9162 // vmovups -0x80(%r10,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x09 // vmovups %zmm0, 0x240(%r8)
-	QUAD $0xff1a4410487c9162 // vmovups -0x40(%r10,%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0a // vmovups %zmm0, 0x280(%r8)
-	LONG $0xfea4840f; WORD $0xffff // je 0x37c0 <gemm+0x37c0>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0xfffe9fe9; BYTE $0xff // jmp 0x37c6 <gemm+0x37c6>
-	LONG $0x24540348; BYTE $0x50 // addq 0x50(%rsp), %rdx
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x3c74 // je 0x398e <gemm+0x398e>
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1ceb // jmp 0x3979 <gemm+0x3979>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x16 // vmovups %zmm0, (%rsi,%rdx)
-	LONG $0x40c28348 // addq $0x40, %rdx
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x1574 // je 0x398e <gemm+0x398e>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x0c180f41; BYTE $0x38 // prefetcht0 (%r8,%rdi)
-	WORD $0xda74 // je 0x3960 <gemm+0x3960>
-	LONG $0xc97cd162; WORD $0x0010 // vmovups (%r8), %zmm0 {%k1} {z}
-	WORD $0xd8eb // jmp 0x3966 <gemm+0x3966>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	QUAD $0x000001202494894c // movq %r10, 0x120(%rsp)
-	QUAD $0x00000148249c894c // movq %r11, 0x148(%rsp)
-	LONG $0x10fe8348 // cmpq $0x10, %rsi
-	LONG $0xe3498d0f; WORD $0xffff // jge 0x1d01 <gemm+0x1d01>
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x08ff8349 // cmpq $0x8, %r15
-	LONG $0x04ad8c0f; WORD $0x0000 // jl 0x3e72 <gemm+0x3e72>
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x28698b4c // movq 0x28(%rcx), %r13
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
-	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x046d8e0f; WORD $0x0000 // jle 0x3e60 <gemm+0x3e60>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0xcc148d4b // leaq (%r12,%r9,8), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
-	QUAD $0x000000d824b4894c // movq %r14, 0xd8(%rsp)
-	QUAD $0x0000014824b48b48 // movq 0x148(%rsp), %rsi
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	QUAD $0x0000009824a4894c // movq %r12, 0x98(%rsp)
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
-	LONG $0x52348d4c // leaq (%rdx,%rdx,2), %r14
-	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
-	LONG $0xc7940f41 // sete %r15b
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0xd0f7 // notl %eax
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
-	QUAD $0x0000008824b4894c // movq %r14, 0x88(%rsp)
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x34048d4b // leaq (%r12,%r14), %rax
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x8c0c8d4b // leaq (%r12,%r9,4), %rcx
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	QUAD $0x00000000cd0c8d4a // leaq (,%r9,8), %rcx
-	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
-	LONG $0x03e3c149 // shlq $0x3, %r11
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
-	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
-	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	QUAD $0x00000120248c8b4c // movq 0x120(%rsp), %r9
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	LONG $0x000087e9; BYTE $0x00 // jmp 0x3b91 <gemm+0x3b91>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0x244c034c; BYTE $0x28 // addq 0x28(%rsp), %r9
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0xd0698d4c // leaq -0x30(%rcx), %r13
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x02b58e0f; WORD $0x0000 // jle 0x3e46 <gemm+0x3e46>
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x247c8944; BYTE $0x38 // movl %r15d, 0x38(%rsp)
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0x30fd8349 // cmpq $0x30, %r13
-	LONG $0x0030bb41; WORD $0x0000 // movl $0x30, %r11d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x246c894c; BYTE $0x20 // movq %r13, 0x20(%rsp)
-	LONG $0xdd420f4d // cmovbq %r13, %r11
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	LONG $0x3b0c8d4a // leaq (%rbx,%r15), %rcx
-	LONG $0x32048d49 // leaq (%r10,%rsi), %rax
-	LONG $0x30248d4d // leaq (%r8,%rsi), %r12
-	LONG $0x3a348d4f // leaq (%r10,%r15), %r14
-	LONG $0x38348d4b // leaq (%r8,%r15), %rsi
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff49; BYTE $0xcb // decq %r11
-	LONG $0x583d9262; WORD $0x3cb8; BYTE $0x38 // vfmadd231ps (%r8,%r15){1to16}, %zmm8, %zmm7
-	LONG $0x583db262; WORD $0x34b8; BYTE $0x3e // vfmadd231ps (%rsi,%r15){1to16}, %zmm8, %zmm6
-	LONG $0x583d9262; WORD $0x2cb8; BYTE $0x3c // vfmadd231ps (%r12,%r15){1to16}, %zmm8, %zmm5
-	LONG $0x583d9262; WORD $0x24b8; BYTE $0x3a // vfmadd231ps (%r10,%r15){1to16}, %zmm8, %zmm4
-	LONG $0x583d9262; WORD $0x1cb8; BYTE $0x3e // vfmadd231ps (%r14,%r15){1to16}, %zmm8, %zmm3
-	LONG $0x583db262; WORD $0x14b8; BYTE $0x38 // vfmadd231ps (%rax,%r15){1to16}, %zmm8, %zmm2
-	LONG $0x583db262; WORD $0x0cb8; BYTE $0x3b // vfmadd231ps (%rbx,%r15){1to16}, %zmm8, %zmm1
-	LONG $0x583db262; WORD $0x04b8; BYTE $0x39 // vfmadd231ps (%rcx,%r15){1to16}, %zmm8, %zmm0
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x01fb8349 // cmpq $0x1, %r11
-	WORD $0xb277 // ja 0x3bf0 <gemm+0x3bf0>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	LONG $0x00b6850f; WORD $0x0000 // jne 0x3d00 <gemm+0x3d00>
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0xfeae850f; WORD $0xffff // jne 0x3b10 <gemm+0x3b10>
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0xfffe71e9; BYTE $0xff // jmp 0x3b6b <gemm+0x3b6b>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x6c74 // je 0x3d80 <gemm+0x3d80>
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0x497cd162; WORD $0x2b11 // vmovups %zmm5, (%r11) {%k1}
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1b11 // vmovups %zmm3, (%r11) {%k1}
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x0120840f; WORD $0x0000 // je 0x2900 <gemm+0x2900>
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x487cc162; WORD $0x6011; BYTE $0x01 // vmovups %zmm20, 0x40(%r8)
+	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
+	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
+	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
+	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffdf9e9; BYTE $0xff // jmp 0x3b72 <gemm+0x3b72>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
+	LONG $0xfffb4de9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
+	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
+	LONG $0x405cc162; WORD $0x5858; BYTE $0x01 // vaddps 0x40(%r8), %zmm20, %zmm19
+	LONG $0x487cc162; WORD $0x5811; BYTE $0x01 // vmovups %zmm19, 0x40(%r8)
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x4074c162; WORD $0x0858 // vaddps (%r8), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
+	LONG $0x407cc162; WORD $0x4058; BYTE $0x01 // vaddps 0x40(%r8), %zmm16, %zmm16
+	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	LONG $0xc97ce162; WORD $0x0610 // vmovups (%rsi), %zmm16 {%k1} {z}
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x480c5162; WORD $0x3058 // vaddps (%r8), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
+	LONG $0x48145162; WORD $0x6858; BYTE $0x01 // vaddps 0x40(%r8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	LONG $0x483c5162; WORD $0x0058 // vaddps (%r8), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
+	LONG $0x4844d162; WORD $0x7858; BYTE $0x01 // vaddps 0x40(%r8), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0xc97cd162; WORD $0x3310 // vmovups (%r11), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cd162; WORD $0x2b11 // vmovups %zmm5, (%r11) {%k1}
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x2310 // vmovups (%r11), %zmm4 {%k1} {z}
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x4854d162; WORD $0x2858 // vaddps (%r8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
+	LONG $0x485cd162; WORD $0x6058; BYTE $0x01 // vaddps 0x40(%r8), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1b11 // vmovups %zmm3, (%r11) {%k1}
-	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x486cd162; WORD $0x1058 // vaddps (%r8), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
+	LONG $0x4874d162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%r8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffd2ce9; BYTE $0xff // jmp 0x3b72 <gemm+0x3b72>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0xf8c78349 // addq $-0x8, %r15
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x014d; BYTE $0xcc // addq %r9, %r12
-	LONG $0x04ff8349 // cmpq $0x4, %r15
-	LONG $0x025d8c0f; WORD $0x0000 // jl 0x40d9 <gemm+0x40d9>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	WORD $0x45eb // jmp 0x3f02 <gemm+0x3f02>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
-	LONG $0x30588b4c // movq 0x30(%rax), %r11
-	LONG $0x48508b48 // movq 0x48(%rax), %rdx
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0xfc778d49 // leaq -0x4(%r15), %rsi
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
-	LONG $0x07ff8349 // cmpq $0x7, %r15
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x01da8e0f; WORD $0x0000 // jle 0x40dc <gemm+0x40dc>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
-	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x860c8d4d // leaq (%r14,%rax,4), %r9
-	LONG $0x28438b4c // movq 0x28(%rbx), %r8
-	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xbb7e // jle 0x3edd <gemm+0x3edd>
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
-	LONG $0xd41c8d49 // leaq (%r12,%rdx,8), %rbx
-	QUAD $0x000000d824b4894c // movq %r14, 0xd8(%rsp)
-	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	QUAD $0x00000120249c8b48 // movq 0x120(%rsp), %rbx
-	LONG $0x40348d4c // leaq (%rax,%rax,2), %r14
-	LONG $0xc3940f41 // sete %r11b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
-	WORD $0x3aeb // jmp 0x3fa4 <gemm+0x3fa4>
+	LONG $0xfff965e9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%r15,%r14)
-	LONG $0x245c0348; BYTE $0x20 // addq 0x20(%rsp), %rbx
-	LONG $0xd0408d49 // leaq -0x30(%r8), %rax
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0xff1c8e0f; WORD $0xffff // jle 0x3ec0 <gemm+0x3ec0>
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
-	LONG $0xc0420f49 // cmovbq %r8, %rax
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x6510; BYTE $0x00 // vmovups (%r13), %zmm4
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x585dd262; WORD $0x01b8 // vfmadd231ps (%r9){1to16}, %zmm4, %zmm0
-	LONG $0x585df262; WORD $0x1fb8 // vfmadd231ps (%rdi){1to16}, %zmm4, %zmm3
-	LONG $0x585db262; WORD $0x14b8; BYTE $0x97 // vfmadd231ps (%rdi,%r10,4){1to16}, %zmm4, %zmm2
-	LONG $0x585db262; WORD $0x0cb8; BYTE $0xd7 // vfmadd231ps (%rdi,%r10,8){1to16}, %zmm4, %zmm1
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xcd77 // ja 0x3fd0 <gemm+0x3fd0>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x4575 // jne 0x4050 <gemm+0x4050>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xff5b850f; WORD $0xffff // jne 0x3f70 <gemm+0x3f70>
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%r14), %zmm0, %zmm0
-	LONG $0xffff3be9; BYTE $0xff // jmp 0x3f84 <gemm+0x3f84>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x2a74 // je 0x4080 <gemm+0x4080>
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xffff0de9; BYTE $0xff // jmp 0x3f8b <gemm+0x3f8b>
-	WORD $0x9066 // nop
-	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x3f8b <gemm+0x3f8b>
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	LONG $0x02fe8348 // cmpq $0x2, %rsi
-	LONG $0x01b58c0f; WORD $0x0000 // jl 0x429b <gemm+0x429b>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	QUAD $0x0000014824bc8b48 // movq 0x148(%rsp), %rdi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x3ceb // jmp 0x415e <gemm+0x415e>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
-	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
-	LONG $0xfe7e8d48 // leaq -0x2(%rsi), %rdi
-	LONG $0x03fe8348 // cmpq $0x3, %rsi
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x01408e0f; WORD $0x0000 // jle 0x429e <gemm+0x429e>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x28438b4c // movq 0x28(%rbx), %r8
-	LONG $0x387b8b48 // movq 0x38(%rbx), %rdi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xcf7e // jle 0x4145 <gemm+0x4145>
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	QUAD $0x00000120249c8b48 // movq 0x120(%rsp), %rbx
-	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
-	QUAD $0x000000d824b4894c // movq %r14, 0xd8(%rsp)
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x2ceb // jmp 0x41c5 <gemm+0x41c5>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
-	LONG $0xd0788d4d // leaq -0x30(%r8), %r15
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0xff6b8e0f; WORD $0xffff // jle 0x4130 <gemm+0x4130>
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
-	LONG $0xf8420f4d // cmovbq %r8, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x586dd262; WORD $0x09b8 // vfmadd231ps (%r9){1to16}, %zmm2, %zmm1
-	LONG $0x586d9262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%r9,%r10,4){1to16}, %zmm2, %zmm0
-	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0xdd77 // ja 0x41f0 <gemm+0x41f0>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x3575 // jne 0x4250 <gemm+0x4250>
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff78850f; WORD $0xffff // jne 0x41a0 <gemm+0x41a0>
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
-	LONG $0xffff65e9; BYTE $0xff // jmp 0x41a7 <gemm+0x41a7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x1774 // je 0x4270 <gemm+0x4270>
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
-	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff43e9; BYTE $0xff // jmp 0x41ae <gemm+0x41ae>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
-	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff13e9; BYTE $0xff // jmp 0x41ae <gemm+0x41ae>
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x17c88e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x17a68e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x2beb // jmp 0x432d <gemm+0x432d>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x17528e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0xf9420f48 // cmovbq %rcx, %rdi
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x0e18 // vbroadcastss (%r14), %zmm1
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
-	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xe577 // ja 0x4350 <gemm+0x4350>
-	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
-	WORD $0x1d75 // jne 0x4390 <gemm+0x4390>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x0775 // jne 0x4383 <gemm+0x4383>
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
-	WORD $0x8beb // jmp 0x4317 <gemm+0x4317>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xff73850f; WORD $0xffff // jne 0x4310 <gemm+0x4310>
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff61e9; BYTE $0xff // jmp 0x4310 <gemm+0x4310>
-	QUAD $0x0000012024bc8b48 // movq 0x120(%rsp), %rdi
-	QUAD $0x000001c024b48d48 // leaq 0x1c0(%rsp), %rsi
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
-	QUAD $0x0000015024b48948 // movq %rsi, 0x150(%rsp)
-	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
-	LONG $0x0cff8348 // cmpq $0xc, %rdi
-	LONG $0xc1e58c0f; WORD $0xffff // jl 0x5c4 <gemm+0x5c4>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	LONG $0x304e8b48 // movq 0x30(%rsi), %rcx
-	LONG $0x48468b4c // movq 0x48(%rsi), %r8
-	LONG $0x40428d48 // leaq 0x40(%rdx), %rax
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
-	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
-	WORD $0x4feb // jmp 0x4486 <gemm+0x4486>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
-	QUAD $0x0000012024bc8b48 // movq 0x120(%rsp), %rdi
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
-	LONG $0x40148d4b // leaq (%r8,%r8,2), %rdx
-	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
-	LONG $0xf4778d48 // leaq -0xc(%rdi), %rsi
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x24540148; BYTE $0x28 // addq %rdx, 0x28(%rsp)
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0x17ff8348 // cmpq $0x17, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	LONG $0xc1418e0f; WORD $0xffff // jle 0x5c7 <gemm+0x5c7>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
-	LONG $0x87348d4d // leaq (%r15,%rax,4), %r14
-	LONG $0xc71c8d49 // leaq (%r15,%rax,8), %rbx
-	LONG $0xc9048d48 // leaq (%rcx,%rcx,8), %rax
-	LONG $0x872c8d4d // leaq (%r15,%rax,4), %r13
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x285a8b4c // movq 0x28(%rdx), %r11
-	LONG $0x384a8b4c // movq 0x38(%rdx), %r9
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x0b058e0f; WORD $0x0000 // jle 0x4fc0 <gemm+0x4fc0>
-	QUAD $0x0000012024bc8948 // movq %rdi, 0x120(%rsp)
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	LONG $0x870c8d4a // leaq (%rdi,%r8,4), %rcx
-	QUAD $0x00000000850c8d4e // leaq (,%r8,4), %r9
-	LONG $0x87748d4a; BYTE $0x40 // leaq 0x40(%rdi,%r8,4), %rsi
-	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
-	LONG $0xc7148d4a // leaq (%rdi,%r8,8), %rdx
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
-	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xfff6a0e9; BYTE $0xff // jmp 0x218a <gemm+0x218a>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0x07338c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
+	LONG $0xffe203e9; BYTE $0xff // jmp 0xd0f <gemm+0xd0f>
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0x06f98349 // cmpq $0x6, %r9
+	LONG $0x172d8c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
+	LONG $0xffedf6e9; BYTE $0xff // jmp 0x1924 <gemm+0x1924>
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
 	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
-	QUAD $0x00000000c5348d4a // leaq (,%r8,8), %rsi
-	QUAD $0x0000011824948948 // movq %rdx, 0x118(%rsp)
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	LONG $0x60244c89 // movl %ecx, 0x60(%rsp)
-	LONG $0x890c8d4b // leaq (%r9,%r9,4), %rcx
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
-	QUAD $0x00000000c5148d4c // leaq (,%rax,8), %r10
-	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
-	QUAD $0x0000010024948948 // movq %rdx, 0x100(%rsp)
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
-	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
-	LONG $0xc7548d4e; BYTE $0x40 // leaq 0x40(%rdi,%r8,8), %r10
-	LONG $0xc0348d4b // leaq (%r8,%r8,8), %rsi
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0xc90c8d4b // leaq (%r9,%r9,8), %rcx
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	LONG $0x40578d4c // leaq 0x40(%rdi), %r10
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	QUAD $0x0000010824b48948 // movq %rsi, 0x108(%rsp)
-	LONG $0x890c8d4c // leaq (%rcx,%rcx,4), %r9
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
-	LONG $0x0f148d4c // leaq (%rdi,%rcx), %r10
-	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
-	LONG $0x0f548d4c; BYTE $0x40 // leaq 0x40(%rdi,%rcx), %r10
-	LONG $0x3f0c8d4a // leaq (%rdi,%r15), %rcx
-	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0xd7fd8d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
+	LONG $0x0030d0e9; BYTE $0x00 // jmp 0x5c20 <gemm+0x5c20>
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x277a8c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
+	LONG $0xfff5b4e9; BYTE $0xff // jmp 0x2126 <gemm+0x2126>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x00000040c5248d4c // leaq 0x40(,%rax,8), %r12
+	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
 	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	LONG $0x3f548d4e; BYTE $0x40 // leaq 0x40(%rdi,%r15), %r10
-	QUAD $0x000001402494894c // movq %r10, 0x140(%rsp)
-	LONG $0x0f3c8d4c // leaq (%rdi,%rcx), %r15
-	LONG $0x0f4c8d48; BYTE $0x40 // leaq 0x40(%rdi,%rcx), %rcx
-	QUAD $0x0000013024bc894c // movq %r15, 0x130(%rsp)
-	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x0f548d4c; BYTE $0x40 // leaq 0x40(%rdi,%rcx), %r10
-	LONG $0x0f3c8d4c // leaq (%rdi,%rcx), %r15
-	LONG $0x370c8d48 // leaq (%rdi,%rsi), %rcx
-	LONG $0x37748d48; BYTE $0x40 // leaq 0x40(%rdi,%rsi), %rsi
-	QUAD $0x000001a0248c8948 // movq %rcx, 0x1a0(%rsp)
-	LONG $0x174c8d48; BYTE $0x40 // leaq 0x40(%rdi,%rdx), %rcx
-	QUAD $0x000001a824bc894c // movq %r15, 0x1a8(%rsp)
-	QUAD $0x0000019824b48948 // movq %rsi, 0x198(%rsp)
-	LONG $0x0f748d4a; BYTE $0x40 // leaq 0x40(%rdi,%r9), %rsi
-	QUAD $0x000001b02494894c // movq %r10, 0x1b0(%rsp)
-	QUAD $0x00000190248c8948 // movq %rcx, 0x190(%rsp)
-	LONG $0x170c8d48 // leaq (%rdi,%rdx), %rcx
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	QUAD $0x00000188248c8948 // movq %rcx, 0x188(%rsp)
-	QUAD $0x0000017024b48948 // movq %rsi, 0x170(%rsp)
-	LONG $0x170c8d48 // leaq (%rdi,%rdx), %rcx
-	LONG $0x17548d48; BYTE $0x40 // leaq 0x40(%rdi,%rdx), %rdx
-	QUAD $0x00000180248c8948 // movq %rcx, 0x180(%rsp)
-	LONG $0x2cc86b49 // imulq $0x2c, %r8, %rcx
-	QUAD $0x0000017824948948 // movq %rdx, 0x178(%rsp)
-	LONG $0x0f148d4a // leaq (%rdi,%r9), %rdx
-	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
-	QUAD $0x0000016824948948 // movq %rdx, 0x168(%rsp)
-	LONG $0x0f148d48 // leaq (%rdi,%rcx), %rdx
-	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
-	LONG $0x0f4c8d48; BYTE $0x40 // leaq 0x40(%rdi,%rcx), %rcx
-	QUAD $0x0000015824948948 // movq %rdx, 0x158(%rsp)
-	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
-	LONG $0x000141e9; BYTE $0x00 // jmp 0x4823 <gemm+0x4823>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x487ce162; WORD $0x3a11 // vmovups %zmm23, (%rdx)
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0xb2 // vmovups %zmm21, (%rdx,%rsi,4)
-	QUAD $0x01b26411487ce162 // vmovups %zmm20, 0x40(%rdx,%rsi,4)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xf2 // vmovups %zmm19, (%rdx,%rsi,8)
-	QUAD $0x01f25411487ce162 // vmovups %zmm18, 0x40(%rdx,%rsi,8)
-	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm17, (%rdx,%rsi)
-	QUAD $0x01324411487ce162 // vmovups %zmm16, 0x40(%rdx,%rsi)
-	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm15, (%rdx,%rsi)
-	QUAD $0x01327411487c7162 // vmovups %zmm14, 0x40(%rdx,%rsi)
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x32 // vmovups %zmm13, (%rdx,%rsi)
-	QUAD $0x01326411487c7162 // vmovups %zmm12, 0x40(%rdx,%rsi)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm11, (%rdx,%rsi)
-	QUAD $0x01325411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi)
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm9, (%rdx,%rsi)
-	QUAD $0x01324411487c7162 // vmovups %zmm8, 0x40(%rdx,%rsi)
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm7, (%rdx,%rsi)
-	QUAD $0x01327411487cf162 // vmovups %zmm6, 0x40(%rdx,%rsi)
-	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x32 // vmovups %zmm5, (%rdx,%rsi)
-	QUAD $0x01326411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi)
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm3, (%rdx,%rsi)
-	QUAD $0x01325411487cf162 // vmovups %zmm2, 0x40(%rdx,%rsi)
-	QUAD $0x0000016024b48b48 // movq 0x160(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm1, (%rdx,%rsi)
-	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0xd0588d4c // leaq -0x30(%rax), %r11
-	QUAD $0x00000098248c034c // addq 0x98(%rsp), %r9
-	QUAD $0x00000000602444c7 // movl $0x0, 0x60(%rsp)
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0xfc1d8e0f; WORD $0xffff // jle 0x4440 <gemm+0x4440>
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x05748d49; BYTE $0x00 // leaq (%r13,%rax), %rsi
-	LONG $0x06048d4d // leaq (%r14,%rax), %r8
-	LONG $0x04148d4d // leaq (%r12,%rax), %r10
-	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x40c68349 // addq $0x40, %r14
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x10548d48; BYTE $0x40 // leaq 0x40(%rax,%rdx), %rdx
+	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	QUAD $0x00000040d5348d48 // leaq 0x40(,%rdx,8), %rsi
+	QUAD $0x00000040953c8d4c // leaq 0x40(,%rdx,4), %r15
+	QUAD $0x0000004085148d48 // leaq 0x40(,%rax,4), %rdx
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
+	QUAD $0x00000040b51c8d48 // leaq 0x40(,%rsi,4), %rbx
+	WORD $0x28eb // jmp 0x2c27 <gemm+0x2c27>
+	BYTE $0x90 // nop
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
+	LONG $0x00c78148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdi
+	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x057b840f; WORD $0x0000 // je 0x31a2 <gemm+0x31a2>
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x40498d4d // leaq 0x40(%r9), %r9
+	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
+	WORD $0x0e75 // jne 0x2c50 <gemm+0x2c50>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0ceb // jmp 0x2c56 <gemm+0x2c56>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	WORD $0x0975 // jne 0x2c80 <gemm+0x2c80>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x07eb // jmp 0x2c86 <gemm+0x2c86>
+	BYTE $0x90 // nop
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0x2e148d4e // leaq (%rsi,%r13), %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2a // vmovups (%r10,%r13), %zmm0
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	WORD $0x1275 // jne 0x2cc0 <gemm+0x2cc0>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x10eb // jmp 0x2cc6 <gemm+0x2cc6>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x3e0c8d4e // leaq (%rsi,%r15), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	WORD $0x1375 // jne 0x2d00 <gemm+0x2d00>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x11eb // jmp 0x2d06 <gemm+0x2d06>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x360c8d4e // leaq (%rsi,%r14), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
+	WORD $0x1075 // jne 0x2d40 <gemm+0x2d40>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0eeb // jmp 0x2d46 <gemm+0x2d46>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
+	WORD $0x1075 // jne 0x2d80 <gemm+0x2d80>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x0eeb // jmp 0x2d86 <gemm+0x2d86>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
+	WORD $0x0b75 // jne 0x2dc0 <gemm+0x2dc0>
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	WORD $0x09eb // jmp 0x2dc6 <gemm+0x2dc6>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
+	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
+	LONG $0xfe07840f; WORD $0xffff // je 0x2c00 <gemm+0x2c00>
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	LONG $0xfffe02e9; BYTE $0xff // jmp 0x2c06 <gemm+0x2c06>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	QUAD $0x000000c0c52c8d4c // leaq 0xc0(,%rax,8), %r13
+	QUAD $0x000000c085148d4c // leaq 0xc0(,%rax,4), %r10
+	QUAD $0x000001c024848d4c // leaq 0x1c0(%rsp), %r8
+	WORD $0x2149; BYTE $0xd1 // andq %rdx, %r9
+	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000000c010948d48 // leaq 0xc0(%rax,%rdx), %rdx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	QUAD $0x000000c0d53c8d48 // leaq 0xc0(,%rdx,8), %rdi
+	QUAD $0x000000c095248d4c // leaq 0xc0(,%rdx,4), %r12
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
+	QUAD $0x000000c0bd3c8d48 // leaq 0xc0(,%rdi,4), %rdi
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x00000000853c8d48 // leaq (,%rax,4), %rdi
+	WORD $0x33eb // jmp 0x2ec4 <gemm+0x2ec4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1f // vmovups %zmm0, 0x7c0(%r8)
+	LONG $0x00c08149; WORD $0x0008; BYTE $0x00 // addq $0x800, %r8
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x12dd840f; WORD $0x0000 // je 0x41a1 <gemm+0x41a1>
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%r11), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%r11), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8)
+	WORD $0x1275 // jne 0x2f10 <gemm+0x2f10>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x10eb // jmp 0x2f16 <gemm+0x2f16>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x13148d4a // leaq (%rbx,%r10), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x3b // vmovups (%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x04 // vmovups %zmm0, 0x100(%r8)
+	QUAD $0x013b4410487cf162 // vmovups 0x40(%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x05 // vmovups %zmm0, 0x140(%r8)
+	QUAD $0x023b4410487cf162 // vmovups 0x80(%rbx,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x06 // vmovups %zmm0, 0x180(%r8)
+	WORD $0x0b75 // jne 0x2f60 <gemm+0x2f60>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x09eb // jmp 0x2f66 <gemm+0x2f66>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x3b1c8d4c // leaq (%rbx,%rdi), %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x2b148d4a // leaq (%rbx,%r13), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3b // vmovups (%r11,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x08 // vmovups %zmm0, 0x200(%r8)
+	QUAD $0x013b4410487cd162 // vmovups 0x40(%r11,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x09 // vmovups %zmm0, 0x240(%r8)
+	QUAD $0x023b4410487cd162 // vmovups 0x80(%r11,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0a // vmovups %zmm0, 0x280(%r8)
+	WORD $0x1475 // jne 0x2fc0 <gemm+0x2fc0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x12eb // jmp 0x2fc6 <gemm+0x2fc6>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0c // vmovups %zmm0, 0x300(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0d // vmovups %zmm0, 0x340(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0e // vmovups %zmm0, 0x380(%r8)
+	WORD $0x1575 // jne 0x3020 <gemm+0x3020>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x13eb // jmp 0x3026 <gemm+0x3026>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r8)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x3b148d4a // leaq (%rbx,%r15), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x10 // vmovups %zmm0, 0x400(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x11 // vmovups %zmm0, 0x440(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x12 // vmovups %zmm0, 0x480(%r8)
+	WORD $0x1275 // jne 0x3080 <gemm+0x3080>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x10eb // jmp 0x3086 <gemm+0x3086>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x13 // vmovups %zmm0, 0x4c0(%r8)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x14 // vmovups %zmm0, 0x500(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x15 // vmovups %zmm0, 0x540(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x16 // vmovups %zmm0, 0x580(%r8)
+	WORD $0x0d75 // jne 0x30e0 <gemm+0x30e0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0beb // jmp 0x30e6 <gemm+0x30e6>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x17 // vmovups %zmm0, 0x5c0(%r8)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x18 // vmovups %zmm0, 0x600(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x19 // vmovups %zmm0, 0x640(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1a // vmovups %zmm0, 0x680(%r8)
+	WORD $0x0d75 // jne 0x3140 <gemm+0x3140>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0beb // jmp 0x3146 <gemm+0x3146>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1b // vmovups %zmm0, 0x6c0(%r8)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1c // vmovups %zmm0, 0x700(%r8)
+	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1d // vmovups %zmm0, 0x740(%r8)
+	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x1e // vmovups %zmm0, 0x780(%r8)
+	LONG $0xfd09840f; WORD $0xffff // je 0x2ea0 <gemm+0x2ea0>
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0xfffd04e9; BYTE $0xff // jmp 0x2ea6 <gemm+0x2ea6>
+	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4c74 // je 0x3218 <gemm+0x3218>
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x07 // shll $0x7, %ecx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x1feb // jmp 0x31fa <gemm+0x31fa>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
+	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
+	LONG $0x80ea8348 // subq $-0x80, %rdx
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x1e74 // je 0x3218 <gemm+0x3218>
+	LONG $0x487cd162; WORD $0x4110; BYTE $0xff // vmovups -0x40(%r9), %zmm0
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
+	WORD $0xd074 // je 0x31e0 <gemm+0x31e0>
+	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
+	WORD $0xceeb // jmp 0x31e6 <gemm+0x31e6>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	LONG $0x0cfa8349 // cmpq $0xc, %r10
+	LONG $0xdad58d0f; WORD $0xffff // jge 0xd0f <gemm+0xd0f>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x08f88349 // cmpq $0x8, %r8
+	LONG $0x07858c0f; WORD $0x0000 // jl 0x39cc <gemm+0x39cc>
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x28718b4c // movq 0x28(%rcx), %r14
+	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x0b438e0f; WORD $0x0000 // jle 0x3dc5 <gemm+0x3dc5>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x20244489 // movl %eax, 0x20(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	QUAD $0x000000c824ac894c // movq %r13, 0xc8(%rsp)
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xf20c8d48 // leaq (%rdx,%rsi,8), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	LONG $0xf24c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,8), %rcx
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0xb2048d48 // leaq (%rdx,%rsi,4), %rax
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0xb2448d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,4), %rax
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
+	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	QUAD $0x00000000a5148d4e // leaq (,%r12,4), %r10
+	LONG $0x03e4c149 // shlq $0x3, %r12
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x3a148d4e // leaq (%rdx,%r15), %r10
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	LONG $0x3a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r10
+	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
+	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
+	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
+	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
+	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
+	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
+	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
+	LONG $0x0a3c8d4e // leaq (%rdx,%r9), %r15
+	LONG $0x0a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r9), %r10
+	LONG $0x020c8d4c // leaq (%rdx,%rax), %r9
+	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x404e8d4c // leaq 0x40(%rsi), %r9
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x0000cce9; BYTE $0x00 // jmp 0x34d7 <gemm+0x34d7>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0x244c034c; BYTE $0x58 // addq 0x58(%rsp), %r9
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
+	QUAD $0x00000000202444c7 // movl $0x0, 0x20(%rsp)
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x08d18e0f; WORD $0x0000 // jle 0x3da8 <gemm+0x3da8>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	LONG $0x2474894c; BYTE $0x48 // movq %r14, 0x48(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -8926,323 +7865,647 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x245c894c; BYTE $0x58 // movq %r11, 0x58(%rsp)
-	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
-	LONG $0x03348d48 // leaq (%rbx,%rax), %rsi
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0xfb420f4d // cmovbq %r11, %r15
-	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
-	LONG $0x0b3c8d48 // leaq (%rbx,%rcx), %rdi
-	LONG $0x0e348d49 // leaq (%r14,%rcx), %rsi
-	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
-	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
-	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
-	LONG $0x0c3c8d49 // leaq (%r12,%rcx), %rdi
-	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
-	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
-	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm28
-	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0f // vbroadcastss (%rdi,%rcx), %zmm29
-	LONG $0x487d4262; WORD $0x1418; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm26
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
-	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
-	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
-	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
-	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
-	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
-	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
-	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
-	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
-	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
-	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
-	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
-	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
-	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
-	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
-	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
-	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
-	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm27
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm28
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
-	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
-	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
-	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
-	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
-	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
-	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
-	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
-	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
-	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	LONG $0xfee7870f; WORD $0xffff // ja 0x4910 <gemm+0x4910>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x01db850f; WORD $0x0000 // jne 0x4c10 <gemm+0x4c10>
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
-	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
-	LONG $0xfc9b850f; WORD $0xffff // jne 0x46f0 <gemm+0x46f0>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x4044e162; WORD $0x3a58 // vaddps (%rdx), %zmm23, %zmm23
-	LONG $0x487ce162; WORD $0x3a11 // vmovups %zmm23, (%rdx)
-	LONG $0x404ce162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
-	LONG $0x4054e162; WORD $0x2c58; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0xb2 // vmovups %zmm21, (%rdx,%rsi,4)
-	QUAD $0x01b26458405ce162 // vaddps 0x40(%rdx,%rsi,4), %zmm20, %zmm20
-	QUAD $0x01b26411487ce162 // vmovups %zmm20, 0x40(%rdx,%rsi,4)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xf2 // vmovups %zmm19, (%rdx,%rsi,8)
-	QUAD $0x01f25458406ce162 // vaddps 0x40(%rdx,%rsi,8), %zmm18, %zmm18
-	QUAD $0x01f25411487ce162 // vmovups %zmm18, 0x40(%rdx,%rsi,8)
-	QUAD $0x000000c024b48b48 // movq 0xc0(%rsp), %rsi
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm17, (%rdx,%rsi)
-	QUAD $0x01324458407ce162 // vaddps 0x40(%rdx,%rsi), %zmm16, %zmm16
-	QUAD $0x01324411487ce162 // vmovups %zmm16, 0x40(%rdx,%rsi)
-	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
-	LONG $0x48047162; WORD $0x3c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm15, (%rdx,%rsi)
-	QUAD $0x01327458480c7162 // vaddps 0x40(%rdx,%rsi), %zmm14, %zmm14
-	QUAD $0x01327411487c7162 // vmovups %zmm14, 0x40(%rdx,%rsi)
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x32 // vmovups %zmm13, (%rdx,%rsi)
-	QUAD $0x01326458481c7162 // vaddps 0x40(%rdx,%rsi), %zmm12, %zmm12
-	QUAD $0x01326411487c7162 // vmovups %zmm12, 0x40(%rdx,%rsi)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm11, (%rdx,%rsi)
-	QUAD $0x01325458482c7162 // vaddps 0x40(%rdx,%rsi), %zmm10, %zmm10
-	QUAD $0x01325411487c7162 // vmovups %zmm10, 0x40(%rdx,%rsi)
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x48347162; WORD $0x0c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm9, (%rdx,%rsi)
-	QUAD $0x01324458483c7162 // vaddps 0x40(%rdx,%rsi), %zmm8, %zmm8
-	QUAD $0x01324411487c7162 // vmovups %zmm8, 0x40(%rdx,%rsi)
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x32 // vmovups %zmm7, (%rdx,%rsi)
-	QUAD $0x01327458484cf162 // vaddps 0x40(%rdx,%rsi), %zmm6, %zmm6
-	QUAD $0x01327411487cf162 // vmovups %zmm6, 0x40(%rdx,%rsi)
-	QUAD $0x000000b824b48b48 // movq 0xb8(%rsp), %rsi
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x32 // vmovups %zmm5, (%rdx,%rsi)
-	QUAD $0x01326458485cf162 // vaddps 0x40(%rdx,%rsi), %zmm4, %zmm4
-	QUAD $0x01326411487cf162 // vmovups %zmm4, 0x40(%rdx,%rsi)
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x32 // vmovups %zmm3, (%rdx,%rsi)
-	QUAD $0x01325458486cf162 // vaddps 0x40(%rdx,%rsi), %zmm2, %zmm2
-	QUAD $0x01325411487cf162 // vmovups %zmm2, 0x40(%rdx,%rsi)
-	QUAD $0x0000016024b48b48 // movq 0x160(%rsp), %rsi
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x32 // vaddps (%rdx,%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x32 // vmovups %zmm1, (%rdx,%rsi)
-	QUAD $0x01324458487cf162 // vaddps 0x40(%rdx,%rsi), %zmm0, %zmm0
-	LONG $0xfffbe4e9; BYTE $0xff // jmp 0x47e9 <gemm+0x47e9>
+	LONG $0xf6420f49 // cmovbq %r14, %rsi
+	LONG $0x23348d4f // leaq (%r11,%r12), %r14
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
+	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
+	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
+	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
+	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
+	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
+	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
+	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
+	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
+	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
+	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
+	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
+	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
+	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
+	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
+	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
+	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
+	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
+	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
+	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
+	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
+	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff47870f; WORD $0xffff // ja 0x3560 <gemm+0x3560>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x013b850f; WORD $0x0000 // jne 0x3760 <gemm+0x3760>
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0xfdd1850f; WORD $0xffff // jne 0x3410 <gemm+0x3410>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	LONG $0xfffd56e9; BYTE $0xff // jmp 0x34ab <gemm+0x34ab>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
-	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
-	LONG $0x0160840f; WORD $0x0000 // je 0x4d90 <gemm+0x4d90>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
-	LONG $0x487ce162; WORD $0x3a11 // vmovups %zmm23, (%rdx)
-	LONG $0x497ce162; WORD $0x3611 // vmovups %zmm22, (%rsi) {%k1}
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	LONG $0x487ce162; WORD $0x2f11 // vmovups %zmm21, (%rdi)
-	QUAD $0x0000011824bc8b48 // movq 0x118(%rsp), %rdi
-	LONG $0x497ce162; WORD $0x2611 // vmovups %zmm20, (%rsi) {%k1}
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x487ce162; WORD $0x1f11 // vmovups %zmm19, (%rdi)
-	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
-	LONG $0x487ce162; WORD $0x0f11 // vmovups %zmm17, (%rdi)
-	QUAD $0x0000013824bc8b48 // movq 0x138(%rsp), %rdi
-	LONG $0x497ce162; WORD $0x0611 // vmovups %zmm16, (%rsi) {%k1}
-	QUAD $0x0000014024b48b48 // movq 0x140(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi)
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
-	LONG $0x497c7162; WORD $0x3611 // vmovups %zmm14, (%rsi) {%k1}
-	QUAD $0x000001b824b48b48 // movq 0x1b8(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x2f11 // vmovups %zmm13, (%rdi)
-	QUAD $0x000001a824bc8b48 // movq 0x1a8(%rsp), %rdi
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
-	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
-	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
-	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
-	LONG $0x487c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi)
-	QUAD $0x0000018824bc8b48 // movq 0x188(%rsp), %rdi
-	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
-	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
-	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x2f11 // vmovups %zmm5, (%rdi)
-	QUAD $0x0000016824bc8b48 // movq 0x168(%rsp), %rdi
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
-	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
-	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x00eb840f; WORD $0x0000 // je 0x3860 <gemm+0x3860>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
+	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
+	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffc62e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0xc97c7162; WORD $0x3a10 // vmovups (%rdx), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	LONG $0x48145162; WORD $0x2a58 // vaddps (%r10), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x48345162; WORD $0x0a58 // vaddps (%r10), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
+	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
+	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x4854d162; WORD $0x2a58 // vaddps (%r10), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffae7e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x04128d0f; WORD $0x0000 // jge 0x3df0 <gemm+0x3df0>
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x024b8c0f; WORD $0x0000 // jl 0x3c36 <gemm+0x3c36>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
+	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	WORD $0x45eb // jmp 0x3a7d <gemm+0x3a7d>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
+	LONG $0xfe4e8d49 // leaq -0x2(%r14), %rcx
+	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x3c39 <gemm+0x3c39>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x28518b4c // movq 0x28(%rcx), %r10
+	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xc57e // jle 0x3a5a <gemm+0x3a5a>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0x2474894c; BYTE $0x20 // movq %r14, 0x20(%rsp)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
+	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
+	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x40eb // jmp 0x3b08 <gemm+0x3b08>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
+	LONG $0xd04a8d49 // leaq -0x30(%r10), %rcx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0xff388e0f; WORD $0xffff // jle 0x3a40 <gemm+0x3a40>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xca420f49 // cmovbq %r10, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x2918 // vbroadcastss (%r9), %zmm5
+	LONG $0x487d9262; WORD $0x3c18; BYTE $0x99 // vbroadcastss (%r9,%r11,4), %zmm7
+	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
+	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
+	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
+	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
+	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xbd77 // ja 0x3b30 <gemm+0x3b30>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x4575 // jne 0x3bc0 <gemm+0x3bc0>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xff4b850f; WORD $0xffff // jne 0x3ad0 <gemm+0x3ad0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
+	LONG $0xffff2ae9; BYTE $0xff // jmp 0x3ae9 <gemm+0x3ae9>
+	BYTE $0x90 // nop
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	WORD $0x2a74 // je 0x3bf0 <gemm+0x3bf0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xffff09e9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xfffebbe9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x27598e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x27378e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x40c68348 // addq $0x40, %rsi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x2eeb // jmp 0x3cd8 <gemm+0x3cd8>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x26d38e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0xc1420f4c // cmovbq %rcx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xde77 // ja 0x3d00 <gemm+0x3d00>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x3675 // jne 0x3d60 <gemm+0x3d60>
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff79850f; WORD $0xffff // jne 0x3cb0 <gemm+0x3cb0>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
+	LONG $0xffff67e9; BYTE $0xff // jmp 0x3cbb <gemm+0x3cbb>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x1774 // je 0x3d80 <gemm+0x3d80>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffa6fe9; BYTE $0xff // jmp 0x47f1 <gemm+0x47f1>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
-	LONG $0x4044e162; WORD $0x3a58 // vaddps (%rdx), %zmm23, %zmm23
-	LONG $0x487ce162; WORD $0x3a11 // vmovups %zmm23, (%rdx)
-	LONG $0xc97ce162; WORD $0x3e10 // vmovups (%rsi), %zmm23 {%k1} {z}
-	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
-	LONG $0x497ce162; WORD $0x3611 // vmovups %zmm22, (%rsi) {%k1}
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	LONG $0x4054e162; WORD $0x2f58 // vaddps (%rdi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2f11 // vmovups %zmm21, (%rdi)
-	QUAD $0x0000011824bc8b48 // movq 0x118(%rsp), %rdi
-	LONG $0xc97ce162; WORD $0x2e10 // vmovups (%rsi), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497ce162; WORD $0x2611 // vmovups %zmm20, (%rsi) {%k1}
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x4064e162; WORD $0x1f58 // vaddps (%rdi), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1f11 // vmovups %zmm19, (%rdi)
-	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
-	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
-	LONG $0x4074e162; WORD $0x0f58 // vaddps (%rdi), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0f11 // vmovups %zmm17, (%rdi)
-	QUAD $0x0000013824bc8b48 // movq 0x138(%rsp), %rdi
-	LONG $0xc97ce162; WORD $0x0e10 // vmovups (%rsi), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497ce162; WORD $0x0611 // vmovups %zmm16, (%rsi) {%k1}
-	QUAD $0x0000014024b48b48 // movq 0x140(%rsp), %rsi
-	LONG $0x48047162; WORD $0x3f58 // vaddps (%rdi), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi)
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
-	LONG $0xc97c7162; WORD $0x3e10 // vmovups (%rsi), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3611 // vmovups %zmm14, (%rsi) {%k1}
-	QUAD $0x000001b824b48b48 // movq 0x1b8(%rsp), %rsi
-	LONG $0x48147162; WORD $0x2f58 // vaddps (%rdi), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2f11 // vmovups %zmm13, (%rdi)
-	QUAD $0x000001a824bc8b48 // movq 0x1a8(%rsp), %rdi
-	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0x48247162; WORD $0x1f58 // vaddps (%rdi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
-	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
-	LONG $0xc97c7162; WORD $0x1e10 // vmovups (%rsi), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
-	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
-	LONG $0x48347162; WORD $0x0f58 // vaddps (%rdi), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi)
-	QUAD $0x0000018824bc8b48 // movq 0x188(%rsp), %rdi
-	LONG $0xc97c7162; WORD $0x0e10 // vmovups (%rsi), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
-	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
-	LONG $0x4844f162; WORD $0x3f58 // vaddps (%rdi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
-	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
-	LONG $0x4854f162; WORD $0x2f58 // vaddps (%rdi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2f11 // vmovups %zmm5, (%rdi)
-	QUAD $0x0000016824bc8b48 // movq 0x168(%rsp), %rdi
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
-	LONG $0x4864f162; WORD $0x1f58 // vaddps (%rdi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
-	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
+	BYTE $0x90 // nop
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfff837e9; BYTE $0xff // jmp 0x47f1 <gemm+0x47f1>
+	LONG $0xffff1ae9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x24740148; BYTE $0x30 // addq %rsi, 0x30(%rsp)
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0xfbee8c0f; WORD $0xffff // jl 0x39de <gemm+0x39de>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40518d49 // leaq 0x40(%r9), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x54eb // jmp 0x3e86 <gemm+0x3e86>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x2444014c; BYTE $0x30 // addq %r8, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xfc768d4c // leaq -0x4(%rsi), %r14
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	LONG $0xfb5b8e0f; WORD $0xffff // jle 0x39e1 <gemm+0x39e1>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xac7e // jle 0x3e55 <gemm+0x3e55>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
+	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
+	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
+	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
+	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
+	LONG $0x247c894c; BYTE $0x78 // movq %r15, 0x78(%rsp)
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
+	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
+	WORD $0x59eb // jmp 0x3f67 <gemm+0x3f67>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
+	LONG $0x24440348; BYTE $0x20 // addq 0x20(%rsp), %rax
+	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xfed98e0f; WORD $0xffff // jle 0x3e40 <gemm+0x3e40>
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xcb420f49 // cmovbq %r11, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	LONG $0xfff493e9; BYTE $0xff // jmp 0x445d <gemm+0x445d>
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
-	LONG $0x2444894c; BYTE $0x78 // movq %r8, 0x78(%rsp)
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
+	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
+	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
+	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
+	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
+	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
+	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
+	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
+	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
+	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x9677 // ja 0x3fa0 <gemm+0x3fa0>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x008a850f; WORD $0x0000 // jne 0x40a0 <gemm+0x40a0>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xfef0850f; WORD $0xffff // jne 0x3f10 <gemm+0x3f10>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x3f47 <gemm+0x3f47>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x5a74 // je 0x4100 <gemm+0x4100>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffe53e9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffdaee9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
+	LONG $0x245c0348; BYTE $0x30 // addq 0x30(%rsp), %rbx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7174 // je 0x4239 <gemm+0x4239>
+	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x23eb // jmp 0x41fd <gemm+0x41fd>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	QUAD $0x03104411487cd162 // vmovups %zmm0, 0xc0(%r8,%rdx)
+	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x3c74 // je 0x4239 <gemm+0x4239>
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x10 // vmovups %zmm0, (%r8,%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%r11), %zmm0
+	QUAD $0x01104411487cd162 // vmovups %zmm0, 0x40(%r8,%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%r11), %zmm0
+	QUAD $0x02104411487cd162 // vmovups %zmm0, 0x80(%r8,%rdx)
+	WORD $0xaf74 // je 0x41e0 <gemm+0x41e0>
+	LONG $0xc97cd162; WORD $0x0310 // vmovups (%r11), %zmm0 {%k1} {z}
+	WORD $0xadeb // jmp 0x41e6 <gemm+0x41e6>
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
 	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0xc50e8d0f; WORD $0xffff // jge 0x1502 <gemm+0x1502>
+	LONG $0xd6ce8d0f; WORD $0xffff // jge 0x1924 <gemm+0x1924>
 	WORD $0x894d; BYTE $0xca // movq %r9, %r10
 	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x05968c0f; WORD $0x0000 // jl 0x5597 <gemm+0x5597>
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	LONG $0x05948c0f; WORD $0x0000 // jl 0x47f7 <gemm+0x47f7>
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000bd3c8d48 // leaq (,%rdi,4), %rdi
-	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
+	LONG $0xc0c78148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdi
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x51eb // jmp 0x50a4 <gemm+0x50a4>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	WORD $0x49eb // jmp 0x4301 <gemm+0x4301>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48418b4c // movq 0x48(%rcx), %r8
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
@@ -9251,11 +8514,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x04e2c148 // shlq $0x4, %rdx
 	LONG $0xfc7a8d4d // leaq -0x4(%r10), %r15
 	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
 	LONG $0x07fa8349 // cmpq $0x7, %r10
 	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	LONG $0x04f68e0f; WORD $0x0000 // jle 0x559a <gemm+0x559a>
+	LONG $0x04f98e0f; WORD $0x0000 // jle 0x47fa <gemm+0x47fa>
 	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
 	LONG $0x38498b4c // movq 0x38(%rcx), %r9
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
@@ -9264,30 +8527,30 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
 	LONG $0x8d748d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r14
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xb77e // jle 0x507a <gemm+0x507a>
+	WORD $0xb77e // jle 0x42d7 <gemm+0x42d7>
 	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
 	QUAD $0x000000c0868c8d4a // leaq 0xc0(%rsi,%r8,4), %rcx
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
 	LONG $0xc6148d4e // leaq (%rsi,%r8,8), %r10
 	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
 	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
 	QUAD $0x000000c0c68c8d4a // leaq 0xc0(%rsi,%r8,8), %rcx
-	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
 	LONG $0x402c8d4c // leaq (%rax,%rax,2), %r13
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
 	LONG $0xc0868d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rax
 	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
 	LONG $0x02e1c149 // shlq $0x2, %r9
 	QUAD $0x000000c02e8c8d4a // leaq 0xc0(%rsi,%r13), %rcx
 	LONG $0x2e048d4a // leaq (%rsi,%r13), %rax
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x000095e9; BYTE $0x00 // jmp 0x51d0 <gemm+0x51d0>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x00009be9; BYTE $0x00 // jmp 0x4430 <gemm+0x4430>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
 	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
 	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
@@ -9304,12 +8567,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x012e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r13)
 	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
 	QUAD $0x032e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r13)
-	LONG $0x244c0348; BYTE $0x38 // addq 0x38(%rsp), %rcx
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
 	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0xfe908e0f; WORD $0xffff // jle 0x5060 <gemm+0x5060>
+	LONG $0xfe908e0f; WORD $0xffff // jle 0x42c0 <gemm+0x42c0>
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
@@ -9361,11 +8624,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
 	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
 	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0xff55870f; WORD $0xffff // ja 0x5230 <gemm+0x5230>
+	LONG $0xff55870f; WORD $0xffff // ja 0x4490 <gemm+0x4490>
 	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x00f9850f; WORD $0x0000 // jne 0x53e0 <gemm+0x53e0>
+	LONG $0x00f9850f; WORD $0x0000 // jne 0x4640 <gemm+0x4640>
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe50850f; WORD $0xffff // jne 0x5140 <gemm+0x5140>
+	LONG $0xfe50850f; WORD $0xffff // jne 0x43a0 <gemm+0x43a0>
 	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
 	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
 	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
@@ -9397,38 +8660,38 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x022e4c584874b162 // vaddps 0x80(%rsi,%r13), %zmm1, %zmm1
 	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
 	QUAD $0x032e4458487cb162 // vaddps 0xc0(%rsi,%r13), %zmm0, %zmm0
-	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x51b0 <gemm+0x51b0>
+	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x4410 <gemm+0x4410>
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0x0097840f; WORD $0x0000 // je 0x5480 <gemm+0x5480>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x0097840f; WORD $0x0000 // je 0x46e0 <gemm+0x46e0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
 	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
 	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
 	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
 	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
 	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
 	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
 	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
 	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
 	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
 	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
 	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
 	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
 	LONG $0x487cf162; WORD $0x1811 // vmovups %zmm3, (%rax)
 	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
 	LONG $0x487cf162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%rax)
 	LONG $0x497cd162; WORD $0x0211 // vmovups %zmm0, (%r10) {%k1}
-	LONG $0xfffd42e9; BYTE $0xff // jmp 0x51b8 <gemm+0x51b8>
+	LONG $0xfffd42e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
+	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
 	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
 	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
 	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
@@ -9437,18 +8700,18 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
 	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
 	LONG $0x48245162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm11, %zmm11
 	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
 	QUAD $0x01245458482c5162 // vaddps 0x40(%r12), %zmm10, %zmm10
 	QUAD $0x01245411487c5162 // vmovups %zmm10, 0x40(%r12)
 	QUAD $0x02244c5848345162 // vaddps 0x80(%r12), %zmm9, %zmm9
 	QUAD $0x02244c11487c5162 // vmovups %zmm9, 0x80(%r12)
-	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
 	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
 	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
 	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
-	LONG $0x24548b4c; BYTE $0x48 // movq 0x48(%rsp), %r10
+	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
 	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
 	QUAD $0x01247458484cd162 // vaddps 0x40(%r12), %zmm6, %zmm6
@@ -9467,15 +8730,15 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffc21e9; BYTE $0xff // jmp 0x51b8 <gemm+0x51b8>
+	LONG $0xfffc21e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
 	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
 	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x03178c0f; WORD $0x0000 // jl 0x58bb <gemm+0x58bb>
-	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x03178c0f; WORD $0x0000 // jl 0x4b1b <gemm+0x4b1b>
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
@@ -9485,13 +8748,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x06e1c148 // shlq $0x6, %rcx
 	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
 	LONG $0xc08f8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rdi), %rcx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	WORD $0x3eeb // jmp 0x5634 <gemm+0x5634>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000008024ac8b4c // movq 0x80(%rsp), %r13
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	WORD $0x38eb // jmp 0x4891 <gemm+0x4891>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
 	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48498b4c // movq 0x48(%rcx), %r9
@@ -9500,24 +8763,25 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xfe4f8d49 // leaq -0x2(%r15), %rcx
 	LONG $0x03ff8349 // cmpq $0x3, %r15
 	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x028a8e0f; WORD $0x0000 // jle 0x58be <gemm+0x58be>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x028d8e0f; WORD $0x0000 // jle 0x4b1e <gemm+0x4b1e>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
 	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
 	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
 	LONG $0x38518b4c // movq 0x38(%rcx), %r10
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xce7e // jle 0x561a <gemm+0x561a>
+	WORD $0xce7e // jle 0x4877 <gemm+0x4877>
 	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
 	LONG $0x8e148d4a // leaq (%rsi,%r9,4), %rdx
 	QUAD $0x000000c08ea48d4e // leaq 0xc0(%rsi,%r9,4), %r12
 	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
 	LONG $0xc0be8d4c; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %r15
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
 	LONG $0xc7940f40 // sete %dil
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x52eb // jmp 0x56d2 <gemm+0x56d2>
+	WORD $0x58eb // jmp 0x4932 <gemm+0x4932>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
 	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
 	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
@@ -9526,12 +8790,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x018e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9,4)
 	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
 	QUAD $0x038e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9,4)
-	LONG $0x244c0348; BYTE $0x38 // addq 0x38(%rsp), %rcx
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
 	LONG $0xd0438d48 // leaq -0x30(%rbx), %rax
 	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	LONG $0xff2e8e0f; WORD $0xffff // jle 0x5600 <gemm+0x5600>
+	LONG $0xff2e8e0f; WORD $0xffff // jle 0x4860 <gemm+0x4860>
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
@@ -9564,11 +8828,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
 	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x9877 // ja 0x5710 <gemm+0x5710>
+	WORD $0x9877 // ja 0x4970 <gemm+0x4970>
 	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x007c850f; WORD $0x0000 // jne 0x5800 <gemm+0x5800>
+	LONG $0x007c850f; WORD $0x0000 // jne 0x4a60 <gemm+0x4a60>
 	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfef2850f; WORD $0xffff // jne 0x5680 <gemm+0x5680>
+	LONG $0xfef2850f; WORD $0xffff // jne 0x48e0 <gemm+0x48e0>
 	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
 	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
@@ -9584,10 +8848,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x028e4c584874b162 // vaddps 0x80(%rsi,%r9,4), %zmm1, %zmm1
 	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
 	QUAD $0x038e4458487cb162 // vaddps 0xc0(%rsi,%r9,4), %zmm0, %zmm0
-	LONG $0xfffeb3e9; BYTE $0xff // jmp 0x56b2 <gemm+0x56b2>
+	LONG $0xfffeb3e9; BYTE $0xff // jmp 0x4912 <gemm+0x4912>
 	BYTE $0x90 // nop
 	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x3a74 // je 0x5840 <gemm+0x5840>
+	WORD $0x3a74 // je 0x4aa0 <gemm+0x4aa0>
 	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
 	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
 	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
@@ -9596,7 +8860,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
 	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe7ae9; BYTE $0xff // jmp 0x56ba <gemm+0x56ba>
+	LONG $0xfffe7ae9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
 	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
 	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
@@ -9615,51 +8879,50 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdffe9; BYTE $0xff // jmp 0x56ba <gemm+0x56ba>
+	LONG $0xfffdffe9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
 	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
-	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01ab8e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x18748e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01898e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x18528e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
 	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
 	LONG $0xc0be8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rdi
 	LONG $0xc0940f41 // sete %r8b
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0x35eb // jmp 0x5962 <gemm+0x5962>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x32eb // jmp 0x4bc2 <gemm+0x4bc2>
 	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
 	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
 	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
 	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x011d8e0f; WORD $0x0000 // jle 0x5a7f <gemm+0x5a7f>
+	LONG $0x17e98e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
 	LONG $0xc9420f4c // cmovbq %rcx, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
@@ -9670,13 +8933,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
 	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
 	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xcf77 // ja 0x5990 <gemm+0x5990>
+	WORD $0xcf77 // ja 0x4bf0 <gemm+0x4bf0>
 	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x4775 // jne 0x5a10 <gemm+0x5a10>
+	WORD $0x4775 // jne 0x4c70 <gemm+0x4c70>
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff5d850f; WORD $0xffff // jne 0x5930 <gemm+0x5930>
+	LONG $0xff5d850f; WORD $0xffff // jne 0x4b90 <gemm+0x4b90>
 	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
 	LONG $0x486cf162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm2, %zmm2
@@ -9684,15 +8947,15 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4874f162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
 	LONG $0x487cf162; WORD $0x4658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm0, %zmm0
-	LONG $0xffff3de9; BYTE $0xff // jmp 0x5944 <gemm+0x5944>
+	LONG $0xffff3de9; BYTE $0xff // jmp 0x4ba4 <gemm+0x4ba4>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x2a74 // je 0x5a40 <gemm+0x5a40>
+	WORD $0x2a74 // je 0x4ca0 <gemm+0x4ca0>
 	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
 	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff16e9; BYTE $0xff // jmp 0x594b <gemm+0x594b>
+	LONG $0xffff16e9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
@@ -9703,7 +8966,1093 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffecce9; BYTE $0xff // jmp 0x594b <gemm+0x594b>
+	LONG $0xfffecce9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
+	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
+	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	WORD $0x2149; BYTE $0xf0 // andq %rsi, %r8
+	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
+	LONG $0x5b148d4b // leaq (%r11,%r11,2), %rdx
+	LONG $0xb63c8d4f // leaq (%r14,%r14,4), %r15
+	LONG $0x762c8d4f // leaq (%r14,%r14,2), %r13
+	LONG $0x76148d4c // leaq (%rsi,%rsi,2), %r10
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x26eb // jmp 0x4d51 <gemm+0x4d51>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
+	LONG $0x00c78148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdi
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0xf8c08349 // addq $-0x8, %r8
+	LONG $0xb4d5840f; WORD $0xffff // je 0x226 <gemm+0x226>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x1775 // jne 0x4d70 <gemm+0x4d70>
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	WORD $0x15eb // jmp 0x4d76 <gemm+0x4d76>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x36348d4a // leaq (%rsi,%r14), %rsi
+	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e50 <gemm+0x4e50>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e6d <gemm+0x4e6d>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e8a <gemm+0x4e8a>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ea7 <gemm+0x4ea7>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ec4 <gemm+0x4ec4>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ee1 <gemm+0x4ee1>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	LONG $0xfef3840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
+	LONG $0x0000bce9; BYTE $0x00 // jmp 0x4efe <gemm+0x4efe>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4dac <gemm+0x4dac>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4dc9 <gemm+0x4dc9>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4de6 <gemm+0x4de6>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4e03 <gemm+0x4e03>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0xff3f840f; WORD $0xffff // je 0x4e20 <gemm+0x4e20>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	LONG $0xfe32840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0xfffe2de9; BYTE $0xff // jmp 0x4d36 <gemm+0x4d36>
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x00000080c52c8d4c // leaq 0x80(,%rax,8), %r13
+	QUAD $0x0000008085148d4c // leaq 0x80(,%rax,4), %r10
+	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	WORD $0x2149; BYTE $0xf9 // andq %rdi, %r9
+	LONG $0x80ef8349 // subq $-0x80, %r15
+	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x00000080088c8d48 // leaq 0x80(%rax,%rcx), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	QUAD $0x00000080cd148d48 // leaq 0x80(,%rcx,8), %rdx
+	QUAD $0x000000808d248d4c // leaq 0x80(,%rcx,4), %r12
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
+	QUAD $0x0000008095348d4c // leaq 0x80(,%rdx,4), %r14
+	WORD $0x33eb // jmp 0x4fd4 <gemm+0x4fd4>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdi)
+	LONG $0x00c78148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rdi
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x025f840f; WORD $0x0000 // je 0x5233 <gemm+0x5233>
+	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x80908d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rdx
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
+	LONG $0x487cd162; WORD $0x4010; BYTE $0x01 // vmovups 0x40(%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	WORD $0x1075 // jne 0x5010 <gemm+0x5010>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0eeb // jmp 0x5016 <gemm+0x5016>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	QUAD $0x010b4410487cd162 // vmovups 0x40(%r11,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
+	WORD $0x0a75 // jne 0x5050 <gemm+0x5050>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x08eb // jmp 0x5056 <gemm+0x5056>
+	WORD $0x9066 // nop
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0x0b048d4d // leaq (%r11,%rcx), %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x2b148d4b // leaq (%r11,%r13), %rdx
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x08 // vmovups (%r8,%rcx), %zmm0
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
+	QUAD $0x01084410487cd162 // vmovups 0x40(%r8,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
+	WORD $0x1375 // jne 0x50a0 <gemm+0x50a0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x11eb // jmp 0x50a6 <gemm+0x50a6>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
+	WORD $0x1475 // jne 0x50f0 <gemm+0x50f0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x12eb // jmp 0x50f6 <gemm+0x50f6>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x3b148d4b // leaq (%r11,%r15), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
+	WORD $0x1175 // jne 0x5140 <gemm+0x5140>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0feb // jmp 0x5146 <gemm+0x5146>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x33148d4b // leaq (%r11,%r14), %rdx
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x10 // vmovups %zmm0, 0x400(%rdi)
+	WORD $0x1175 // jne 0x5190 <gemm+0x5190>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0feb // jmp 0x5196 <gemm+0x5196>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x11 // vmovups %zmm0, 0x440(%rdi)
+	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x12 // vmovups %zmm0, 0x480(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdi)
+	WORD $0x0c75 // jne 0x51e0 <gemm+0x51e0>
+	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
+	WORD $0x0aeb // jmp 0x51e6 <gemm+0x51e6>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x14 // vmovups %zmm0, 0x500(%rdi)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x15 // vmovups %zmm0, 0x540(%rdi)
+	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x16 // vmovups %zmm0, 0x580(%rdi)
+	LONG $0xfd88840f; WORD $0xffff // je 0x4fb0 <gemm+0x4fb0>
+	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
+	LONG $0xfffd83e9; BYTE $0xff // jmp 0x4fb6 <gemm+0x4fb6>
+	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x00000140249c8b48 // movq 0x140(%rsp), %rbx
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6774 // je 0x52ca <gemm+0x52ca>
+	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
+	LONG $0x80ea8349 // subq $-0x80, %r10
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x27eb // jmp 0x529d <gemm+0x529d>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
+	QUAD $0x02174411487cf162 // vmovups %zmm0, 0x80(%rdi,%rdx)
+	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x2d74 // je 0x52ca <gemm+0x52ca>
+	LONG $0x487cd162; WORD $0x4210; BYTE $0xfe // vmovups -0x80(%r10), %zmm0
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
+	LONG $0x487cd162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%r10), %zmm0
+	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
+	WORD $0xbe74 // je 0x5280 <gemm+0x5280>
+	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
+	WORD $0xbceb // jmp 0x5286 <gemm+0x5286>
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
+	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0xce3f8d0f; WORD $0xffff // jge 0x2126 <gemm+0x2126>
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x04b78c0f; WORD $0x0000 // jl 0x57ab <gemm+0x57ab>
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
+	LONG $0x80c78148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	WORD $0x4beb // jmp 0x5394 <gemm+0x5394>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
+	LONG $0xfc7a8d4c // leaq -0x4(%rdx), %r15
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x07fa8348 // cmpq $0x7, %rdx
+	LONG $0x041a8e0f; WORD $0x0000 // jle 0x57ae <gemm+0x57ae>
+	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	LONG $0x38518b4c // movq 0x38(%rcx), %r10
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xae7e // jle 0x5365 <gemm+0x5365>
+	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
+	QUAD $0x000000808e8c8d4a // leaq 0x80(%rsi,%r9,4), %rcx
+	LONG $0xce3c8d4a // leaq (%rsi,%r9,8), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
+	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	QUAD $0x000000800ebc8d48 // leaq 0x80(%rsi,%rcx), %rdi
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	WORD $0x7aeb // jmp 0x54a1 <gemm+0x54a1>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
+	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
+	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
+	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
+	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
+	LONG $0x247c0348; BYTE $0x48 // addq 0x48(%rsp), %rdi
+	LONG $0xd0638d4c // leaq -0x30(%rbx), %r12
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x5350 <gemm+0x5350>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0xe3420f4c // cmovbq %rbx, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d8262; WORD $0x0418; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm16
+	LONG $0x487c5162; WORD $0x6510; BYTE $0xfe // vmovups -0x80(%r13), %zmm12
+	LONG $0x487c5162; WORD $0x6d10; BYTE $0xff // vmovups -0x40(%r13), %zmm13
+	LONG $0x487c5162; WORD $0x7510; BYTE $0x00 // vmovups (%r13), %zmm14
+	LONG $0x487d5262; WORD $0x3b18 // vbroadcastss (%r11), %zmm15
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm17
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0x407d5262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm16, %zmm8
+	LONG $0x407dd262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm16, %zmm7
+	LONG $0x480db262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm14, %zmm6
+	LONG $0x487dc262; WORD $0x0618 // vbroadcastss (%r14), %zmm16
+	LONG $0x48055262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm15, %zmm11
+	LONG $0x48055262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm15, %zmm10
+	LONG $0x480d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm14, %zmm9
+	LONG $0x4075d262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm17, %zmm5
+	LONG $0x4075d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm17, %zmm4
+	LONG $0x480db262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm14, %zmm3
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x407dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm16, %zmm2
+	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
+	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	LONG $0xff73870f; WORD $0xffff // ja 0x54f0 <gemm+0x54f0>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x00c7850f; WORD $0x0000 // jne 0x5650 <gemm+0x5650>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfe9e850f; WORD $0xffff // jne 0x5430 <gemm+0x5430>
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x48347162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
+	LONG $0x483c3162; WORD $0x0458; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
+	QUAD $0x018e7c584844b162 // vaddps 0x40(%rsi,%r9,4), %zmm7, %zmm7
+	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
+	QUAD $0x028e7458484cb162 // vaddps 0x80(%rsi,%r9,4), %zmm6, %zmm6
+	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
+	QUAD $0x01ce6458485cb162 // vaddps 0x40(%rsi,%r9,8), %zmm4, %zmm4
+	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
+	QUAD $0x02ce5c584864b162 // vaddps 0x80(%rsi,%r9,8), %zmm3, %zmm3
+	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
+	LONG $0xfffe40e9; BYTE $0xff // jmp 0x5481 <gemm+0x5481>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b74 // je 0x56d0 <gemm+0x56d0>
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12)
+	QUAD $0x01247c11487cd162 // vmovups %zmm7, 0x40(%r12)
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x497cd162; WORD $0x7511; BYTE $0x00 // vmovups %zmm6, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x24 // vmovups %zmm5, (%r12)
+	QUAD $0x01246411487cd162 // vmovups %zmm4, 0x40(%r12)
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x497cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13) {%k1}
+	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffdbee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0xc97c7162; WORD $0x1210 // vmovups (%rdx), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x483c5162; WORD $0x4558; BYTE $0x00 // vaddps (%r13), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13)
+	LONG $0x4844d162; WORD $0x7d58; BYTE $0x01 // vaddps 0x40(%r13), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7d11; BYTE $0x01 // vmovups %zmm7, 0x40(%r13)
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x24 // vmovups %zmm6, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6511; BYTE $0x01 // vmovups %zmm4, 0x40(%r13)
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0x486cf162; WORD $0x1058 // vaddps (%rax), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
+	LONG $0x4874f162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%rax), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0xfffcdee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x02a78c0f; WORD $0x0000 // jl 0x5a5f <gemm+0x5a5f>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x80878d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rax
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	WORD $0x36eb // jmp 0x5843 <gemm+0x5843>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
+	LONG $0xc6348d4a // leaq (%rsi,%r8,8), %rsi
+	LONG $0xfe478d49 // leaq -0x2(%r15), %rax
+	LONG $0x03ff8349 // cmpq $0x3, %r15
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x021f8e0f; WORD $0x0000 // jle 0x5a62 <gemm+0x5a62>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x28588b48 // movq 0x28(%rax), %rbx
+	LONG $0x38488b4c // movq 0x38(%rax), %r9
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xcf7e // jle 0x582a <gemm+0x582a>
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x863c8d4e // leaq (%rsi,%r8,4), %r15
+	QUAD $0x0000008086a48d4e // leaq 0x80(%rsi,%r8,4), %r12
+	LONG $0x80968d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdx
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x45eb // jmp 0x58d3 <gemm+0x58d3>
+	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
+	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
+	QUAD $0x02864411487cb162 // vmovups %zmm0, 0x80(%rsi,%r8,4)
+	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
+	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0xff3d8e0f; WORD $0xffff // jle 0x5810 <gemm+0x5810>
+	LONG $0x30fb8348 // cmpq $0x30, %rbx
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xd3420f4c // cmovbq %rbx, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	BYTE $0x90 // nop
+	LONG $0x487d5262; WORD $0x0b18 // vbroadcastss (%r11), %zmm9
+	LONG $0x487d1262; WORD $0x1418; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm10
+	LONG $0x487cd162; WORD $0x7510; BYTE $0xfe // vmovups -0x80(%r13), %zmm6
+	LONG $0x487cd162; WORD $0x7d10; BYTE $0xff // vmovups -0x40(%r13), %zmm7
+	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x4835f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm9, %zmm5
+	LONG $0x4835f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm9, %zmm4
+	LONG $0x483dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm8, %zmm3
+	LONG $0x482df262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm10, %zmm2
+	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
+	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xab77 // ja 0x5900 <gemm+0x5900>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	WORD $0x6375 // jne 0x59c0 <gemm+0x59c0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xff2a850f; WORD $0xffff // jne 0x5890 <gemm+0x5890>
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
+	LONG $0x486cb162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
+	QUAD $0x01864c584874b162 // vaddps 0x40(%rsi,%r8,4), %zmm1, %zmm1
+	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
+	QUAD $0x02864458487cb162 // vaddps 0x80(%rsi,%r8,4), %zmm0, %zmm0
+	LONG $0xfffefae9; BYTE $0xff // jmp 0x58b3 <gemm+0x58b3>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x3b74 // je 0x5a00 <gemm+0x5a00>
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffecae9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x486cd162; WORD $0x1758 // vaddps (%r15), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
+	LONG $0x4874d162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	QUAD $0x00000138249c8b4c // movq 0x138(%rsp), %r11
+	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x09308e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x090e8e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x80eb8348 // subq $-0x80, %rbx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x3aeb // jmp 0x5b0b <gemm+0x5b0b>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x08a08e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x1c18; BYTE $0x24 // vbroadcastss (%r12), %zmm3
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x4865d262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm3, %zmm2
+	LONG $0x4865d262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm3, %zmm1
+	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xd677 // ja 0x5b30 <gemm+0x5b30>
+	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	WORD $0x3e75 // jne 0x5ba0 <gemm+0x5ba0>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff74850f; WORD $0xffff // jne 0x5ae0 <gemm+0x5ae0>
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
+	LONG $0xffff5be9; BYTE $0xff // jmp 0x5aed <gemm+0x5aed>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x1a74 // je 0x5bc0 <gemm+0x5bc0>
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xffff36e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
+	WORD $0x9066 // nop
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xffff03e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
+	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	LONG $0xa7288d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x04ac8c0f; WORD $0x0000 // jl 0x60d9 <gemm+0x60d9>
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x28798b4c // movq 0x28(%rcx), %r15
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
+	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x07748e0f; WORD $0x0000 // jle 0x63d7 <gemm+0x63d7>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0xdc148d4b // leaq (%r12,%r11,8), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
+	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	LONG $0xc6940f41 // sete %r14b
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0xd0f7 // notl %eax
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x0c048d4b // leaq (%r12,%r9), %rax
+	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x9c0c8d4b // leaq (%r12,%r11,4), %rcx
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
+	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
+	LONG $0x03e5c149 // shlq $0x3, %r13
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x00008ce9; BYTE $0x00 // jmp 0x5e01 <gemm+0x5e01>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0x244c034c; BYTE $0x30 // addq 0x30(%rsp), %r9
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xd07b8d4d // leaq -0x30(%r11), %r15
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x05bc8e0f; WORD $0x0000 // jle 0x63bd <gemm+0x63bd>
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x30ff8349 // cmpq $0x30, %r15
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	LONG $0x24748944; BYTE $0x48 // movl %r14d, 0x48(%rsp)
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x2a048d4b // leaq (%r10,%r13), %rax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xf7420f49 // cmovbq %r15, %rsi
+	LONG $0x283c8d4f // leaq (%r8,%r13), %r15
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x0b1c8d4c // leaq (%rbx,%rcx), %r11
+	LONG $0x0a348d4d // leaq (%r10,%rcx), %r14
+	LONG $0x082c8d4d // leaq (%r8,%rcx), %r13
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x583dd262; WORD $0x3cb8; BYTE $0x08 // vfmadd231ps (%r8,%rcx){1to16}, %zmm8, %zmm7
+	QUAD $0x000d74b8583dd262 // vfmadd231ps (%r13,%rcx){1to16}, %zmm8, %zmm6
+	LONG $0x583dd262; WORD $0x2cb8; BYTE $0x0f // vfmadd231ps (%r15,%rcx){1to16}, %zmm8, %zmm5
+	LONG $0x583dd262; WORD $0x24b8; BYTE $0x0a // vfmadd231ps (%r10,%rcx){1to16}, %zmm8, %zmm4
+	LONG $0x583dd262; WORD $0x1cb8; BYTE $0x0e // vfmadd231ps (%r14,%rcx){1to16}, %zmm8, %zmm3
+	LONG $0x583df262; WORD $0x14b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm8, %zmm2
+	LONG $0x583df262; WORD $0x0cb8; BYTE $0x0b // vfmadd231ps (%rbx,%rcx){1to16}, %zmm8, %zmm1
+	LONG $0x583dd262; WORD $0x04b8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm8, %zmm0
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xb177 // ja 0x5e60 <gemm+0x5e60>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x00c5850f; WORD $0x0000 // jne 0x5f80 <gemm+0x5f80>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0xfea0850f; WORD $0xffff // jne 0x5d80 <gemm+0x5d80>
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0xfffe63e9; BYTE $0xff // jmp 0x5ddb <gemm+0x5ddb>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	WORD $0x6f74 // je 0x6010 <gemm+0x6010>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
+	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
+	LONG $0xfffdd9e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0xc97cd162; WORD $0x3710 // vmovups (%r15), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	LONG $0xc97cd162; WORD $0x2e10 // vmovups (%r14), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0xc97cd162; WORD $0x1e10 // vmovups (%r14), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
+	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	LONG $0xc97cd162; WORD $0x1710 // vmovups (%r15), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
+	LONG $0xc97cd162; WORD $0x0e10 // vmovups (%r14), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
+	LONG $0xfffd09e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0x03088d0f; WORD $0x0000 // jge 0x63f3 <gemm+0x63f3>
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x02ff8348 // cmpq $0x2, %rdi
+	LONG $0x01b38c0f; WORD $0x0000 // jl 0x62ab <gemm+0x62ab>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x3aeb // jmp 0x616e <gemm+0x616e>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
+	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
+	LONG $0xfe778d48 // leaq -0x2(%rdi), %rsi
+	LONG $0x03ff8348 // cmpq $0x3, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x01408e0f; WORD $0x0000 // jle 0x62ae <gemm+0x62ae>
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x28438b4c // movq 0x28(%rbx), %r8
+	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xcf7e // jle 0x6155 <gemm+0x6155>
+	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
+	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x2ceb // jmp 0x61d5 <gemm+0x61d5>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
+	LONG $0xd0788d4d // leaq -0x30(%r8), %r15
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0xff6b8e0f; WORD $0xffff // jle 0x6140 <gemm+0x6140>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0xf8420f4d // cmovbq %r8, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x586dd262; WORD $0x09b8 // vfmadd231ps (%r9){1to16}, %zmm2, %zmm1
+	LONG $0x586d9262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%r9,%r10,4){1to16}, %zmm2, %zmm0
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	WORD $0xdd77 // ja 0x6200 <gemm+0x6200>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x3575 // jne 0x6260 <gemm+0x6260>
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff78850f; WORD $0xffff // jne 0x61b0 <gemm+0x61b0>
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x61b7 <gemm+0x61b7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x1774 // je 0x6280 <gemm+0x6280>
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
+	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
+	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
+	LONG $0xffff13e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	QUAD $0x0000014824848b4c // movq 0x148(%rsp), %r8
+	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00e48e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00c28e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x27eb // jmp 0x6339 <gemm+0x6339>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	WORD $0x727e // jle 0x63ab <gemm+0x63ab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0xf9420f48 // cmovbq %rcx, %rdi
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x487dd262; WORD $0x0e18 // vbroadcastss (%r14), %zmm1
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0xe577 // ja 0x6350 <gemm+0x6350>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x1d75 // jne 0x6390 <gemm+0x6390>
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x0775 // jne 0x6383 <gemm+0x6383>
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
+	WORD $0x9beb // jmp 0x6327 <gemm+0x6327>
+	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x8775 // jne 0x6320 <gemm+0x6320>
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xffff75e9; BYTE $0xff // jmp 0x6320 <gemm+0x6320>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -9713,416 +10062,142 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	QUAD $0x00000130248c894c // movq %r9, 0x130(%rsp)
-	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
-	LONG $0x08fa8349 // cmpq $0x8, %r10
-	LONG $0xcc168c0f; WORD $0xffff // jl 0x26d7 <gemm+0x26d7>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0xfcf88c0f; WORD $0xffff // jl 0x60eb <gemm+0x60eb>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
-	LONG $0x80978d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rdx
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000014024948948 // movq %rdx, 0x140(%rsp)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x53eb // jmp 0x5b5c <gemm+0x5b5c>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	LONG $0xf87a8d48 // leaq -0x8(%rdx), %rdi
-	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	LONG $0x0ffa8348 // cmpq $0xf, %rdx
-	LONG $0xcb7e8e0f; WORD $0xffff // jle 0x26da <gemm+0x26da>
-	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
-	LONG $0x28418b4c // movq 0x28(%rcx), %r8
-	LONG $0x38718b4c // movq 0x38(%rcx), %r14
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
-	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x08e18e0f; WORD $0x0000 // jle 0x6470 <gemm+0x6470>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x38244489 // movl %eax, 0x38(%rsp)
-	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
-	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
-	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x161c8d4a // leaq (%rsi,%r10), %rbx
-	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
-	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
-	LONG $0x245c8948; BYTE $0x70 // movq %rbx, 0x70(%rsp)
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
-	LONG $0x03e1c149 // shlq $0x3, %r9
-	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
-	QUAD $0x000000801e948d4c // leaq 0x80(%rsi,%rbx), %r10
-	QUAD $0x000000c0249c8948 // movq %rbx, 0xc0(%rsp)
-	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
-	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
-	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
-	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
-	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
-	QUAD $0x000001182494894c // movq %r10, 0x118(%rsp)
-	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
-	QUAD $0x0000010024948948 // movq %rdx, 0x100(%rsp)
-	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
-	QUAD $0x00000080268c8d4e // leaq 0x80(%rsi,%r12), %r9
-	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
-	QUAD $0x0000014024b48b48 // movq 0x140(%rsp), %rsi
-	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
-	QUAD $0x000000f024948948 // movq %rdx, 0xf0(%rsp)
-	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
-	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
-	LONG $0x000114e9; BYTE $0x00 // jmp 0x5e08 <gemm+0x5e08>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
-	QUAD $0x018e6411487ce162 // vmovups %zmm20, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0xd0428d4c // leaq -0x30(%rdx), %r8
-	QUAD $0x00000000382444c7 // movl $0x0, 0x38(%rsp)
-	LONG $0x24740348; BYTE $0x58 // addq 0x58(%rsp), %rsi
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	LONG $0xfd088e0f; WORD $0xffff // jle 0x5b10 <gemm+0x5b10>
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
-	LONG $0xc8420f4d // cmovbq %r8, %r9
-	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
-	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x07148d4a // leaq (%rdi,%r8), %rdx
-	LONG $0x055c8d4b; BYTE $0x00 // leaq (%r13,%r8), %rbx
-	LONG $0x07248d4f // leaq (%r15,%r8), %r12
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
-	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
-	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
-	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x01 // vbroadcastss (%rcx,%rax), %zmm29
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
-	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x401d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm28, %zmm19
-	LONG $0x401d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm28, %zmm20
-	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
-	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
-	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
-	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
-	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%rax), %zmm29
-	LONG $0x40258262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm27, %zmm23
-	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
-	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
-	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
-	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
-	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm28
-	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
-	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
-	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x07 // vbroadcastss (%rdi,%rax), %zmm29
-	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
-	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
-	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm28
-	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
-	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
-	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
-	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
-	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	LONG $0xff10870f; WORD $0xffff // ja 0x5ec0 <gemm+0x5ec0>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x01af850f; WORD $0x0000 // jne 0x6170 <gemm+0x6170>
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0xfd2f850f; WORD $0xffff // jne 0x5d00 <gemm+0x5d00>
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
-	QUAD $0x018e5c58405ce162 // vaddps 0x40(%rsi,%rcx,4), %zmm20, %zmm19
-	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffc75e9; BYTE $0xff // jmp 0x5dd7 <gemm+0x5dd7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x0110840f; WORD $0x0000 // je 0x6290 <gemm+0x6290>
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x487cc162; WORD $0x6011; BYTE $0x01 // vmovups %zmm20, 0x40(%r8)
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
-	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
-	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
-	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000f024848b4c // movq 0xf0(%rsp), %r8
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffb50e9; BYTE $0xff // jmp 0x5ddf <gemm+0x5ddf>
+	LONG $0x30728b48 // movq 0x30(%rdx), %rsi
+	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
+	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	WORD $0x40eb // jmp 0x646f <gemm+0x646f>
 	BYTE $0x90 // nop
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
-	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x405cc162; WORD $0x5858; BYTE $0x01 // vaddps 0x40(%r8), %zmm20, %zmm19
-	LONG $0x487cc162; WORD $0x5811; BYTE $0x01 // vmovups %zmm19, 0x40(%r8)
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x4074c162; WORD $0x0858 // vaddps (%r8), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
-	LONG $0x407cc162; WORD $0x4058; BYTE $0x01 // vaddps 0x40(%r8), %zmm16, %zmm16
-	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	LONG $0xc97ce162; WORD $0x0610 // vmovups (%rsi), %zmm16 {%k1} {z}
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x480c5162; WORD $0x3058 // vaddps (%r8), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
-	LONG $0x48145162; WORD $0x6858; BYTE $0x01 // vaddps 0x40(%r8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
-	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x483c5162; WORD $0x0058 // vaddps (%r8), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
-	LONG $0x4844d162; WORD $0x7858; BYTE $0x01 // vaddps 0x40(%r8), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0x4854d162; WORD $0x2858 // vaddps (%r8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
-	LONG $0x485cd162; WORD $0x6058; BYTE $0x01 // vaddps 0x40(%r8), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
-	QUAD $0x000000f024848b4c // movq 0xf0(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	LONG $0x486cd162; WORD $0x1058 // vaddps (%r8), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
-	LONG $0x4874d162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%r8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfff978e9; BYTE $0xff // jmp 0x5ddf <gemm+0x5ddf>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x30708b48 // movq 0x30(%rax), %rsi
+	LONG $0x48508b48 // movq 0x48(%rax), %rdx
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0xfc788d49 // leaq -0x4(%r8), %rdi
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x07f88349 // cmpq $0x7, %r8
+	LONG $0xfc7f8e0f; WORD $0xffff // jle 0x60ee <gemm+0x60ee>
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x86148d4d // leaq (%r14,%rax,4), %r10
+	LONG $0x284b8b4d // movq 0x28(%r11), %r9
+	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xb17e // jle 0x6445 <gemm+0x6445>
+	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x0000014824b48b4c // movq 0x148(%rsp), %r14
+	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
+	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x3c2c8d4f // leaq (%r12,%r15), %r13
+	WORD $0x3feb // jmp 0x6514 <gemm+0x6514>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x3c // vmovups %zmm0, (%r12,%r15)
+	LONG $0x2474034c; BYTE $0x20 // addq 0x20(%rsp), %r14
+	LONG $0xd0418d49 // leaq -0x30(%r9), %rax
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x6430 <gemm+0x6430>
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0xc1420f49 // cmovbq %r9, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0xfff6b0e9; BYTE $0xff // jmp 0x5b2a <gemm+0x5b2a>
+	LONG $0x487cd162; WORD $0x2310 // vmovups (%r11), %zmm4
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x585dd262; WORD $0x02b8 // vfmadd231ps (%r10){1to16}, %zmm4, %zmm0
+	LONG $0x585dd262; WORD $0x18b8 // vfmadd231ps (%r8){1to16}, %zmm4, %zmm3
+	LONG $0x585dd262; WORD $0x14b8; BYTE $0x98 // vfmadd231ps (%r8,%rbx,4){1to16}, %zmm4, %zmm2
+	LONG $0x585dd262; WORD $0x0cb8; BYTE $0xd8 // vfmadd231ps (%r8,%rbx,8){1to16}, %zmm4, %zmm1
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0xce77 // ja 0x6540 <gemm+0x6540>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x4675 // jne 0x65c0 <gemm+0x65c0>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xff5c850f; WORD $0xffff // jne 0x64e0 <gemm+0x64e0>
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x3c // vaddps (%r12,%r15), %zmm0, %zmm0
+	LONG $0xffff3be9; BYTE $0xff // jmp 0x64f5 <gemm+0x64f5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x2a74 // je 0x65f0 <gemm+0x65f0>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
+	LONG $0xffff0de9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
+	BYTE $0x90 // nop
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
+	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0xc97cd162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
 	MOVQ R12, SP
 	RET
 

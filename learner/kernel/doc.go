@@ -9,7 +9,7 @@
 // The loops of this package in Go are the specification. Vector code for AVX-512, AVX2 and NEON does the same within
 // rounding; its products are fused, and it does the same operations in the same order in each of those sets, so that their
 // results agree to the bit with each other; conversions for the wire and norms agree with the loops in Go as well. On amd64
-// the kernels that train take numbers below 2⁻¹²⁶ as zero, as only such cost Intel's cores a hundred cycles each; those that
+// the kernels that train take numbers below 2⁻¹²⁶ as zero, since Intel's cores are slow with those; the kernels that
 // averaging rests on do not. The
 // best that the CPU has is used unless Choose is called. The code is C in csrc, compiled by gen into the assembly that is
 // checked in. Build with -tags purego to have none.

@@ -4173,11 +4173,11 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x9342fd29 // asr x9, x9,
 	WORD $0xf100093f // cmp x9,
 	WORD $0xf90043e0 // str x0, [sp,
-	WORD $0x5400074c // b.gt 0x134 <gemm+0x134>
+	WORD $0x5400064c // b.gt 0x114 <gemm+0x114>
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000ea0 // b.eq 0x228 <gemm+0x228>
+	WORD $0x54000ca0 // b.eq 0x1e8 <gemm+0x1e8>
 	WORD $0xf100093f // cmp x9,
-	WORD $0x5402c2c1 // b.ne 0x58b4 <gemm+0x58b4>
+	WORD $0x5402c0c1 // b.ne 0x5874 <gemm+0x5874>
 	WORD $0xd1001109 // sub x9, x8,
 	WORD $0xa94063ca // ldp x10, x24, [x30]
 	WORD $0xf94023cb // ldr x11, [x30,
@@ -4185,224 +4185,200 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xa94117cc // ldp x12, x5, [x30,
 	WORD $0x540000ab // b.lt 0x88 <gemm+0x88>
 	WORD $0xf100217f // cmp x11,
-	WORD $0x54004c80 // b.eq 0xa0c <gemm+0xa0c>
+	WORD $0x54004980 // b.eq 0x9ac <gemm+0x9ac>
 	WORD $0xf10064bf // cmp x5,
-	WORD $0x54004c4b // b.lt 0xa0c <gemm+0xa0c>
+	WORD $0x5400494b // b.lt 0x9ac <gemm+0x9ac>
 	WORD $0xf94017cd // ldr x13, [x30,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x54004bab // b.lt 0xa04 <gemm+0xa04>
+	WORD $0x540048ab // b.lt 0x9a4 <gemm+0x9a4>
 	WORD $0xaa1f03ee // mov x14, xzr
 	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0b056b // add x11, x11, x11, lsl
-	WORD $0xd37df170 // lsl x16, x11,
-	WORD $0x910403f1 // add x17, sp,
+	WORD $0x910403f0 // add x16, sp,
 	WORD $0x5280010b // mov w11,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x1400000a // b 0xdc <gemm+0xdc>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
+	WORD $0x14000008 // b 0xcc <gemm+0xcc>
 	WORD $0x3dc00700 // ldr q0, [x24,
 	WORD $0x910005ce // add x14, x14,
-	WORD $0x3d800620 // str q0, [x17,
+	WORD $0x3d800600 // str q0, [x16,
 	WORD $0x8b0f0318 // add x24, x24, x15
-	WORD $0x91008231 // add x17, x17,
+	WORD $0x91008210 // add x16, x16,
 	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x540016e0 // b.eq 0x3b4 <gemm+0x3b4>
-	WORD $0x8b100301 // add x1, x24, x16
-	WORD $0xf9800020 // prfm pldl1keep, [x1]
-	WORD $0xf9800820 // prfm pldl1keep, [x1,
+	WORD $0x54001460 // b.eq 0x354 <gemm+0x354>
 	WORD $0x3dc00300 // ldr q0, [x24]
-	WORD $0x3d800220 // str q0, [x17]
+	WORD $0x3d800200 // str q0, [x16]
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffe60 // b.eq 0xc0 <gemm+0xc0>
+	WORD $0x54fffec0 // b.eq 0xb0 <gemm+0xb0>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54fffe0b // b.lt 0xc4 <gemm+0xc4>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd37ef422 // lsl x2, x1,
-	WORD $0x8b020303 // add x3, x24, x2
-	WORD $0xbd401060 // ldr s0, [x3,
-	WORD $0xbc226800 // str s0, [x0, x2]
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff41 // b.ne 0x110 <gemm+0x110>
+	WORD $0x54fffe6b // b.lt 0xb4 <gemm+0xb4>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0x8b010302 // add x2, x24, x1
+	WORD $0xbd401040 // ldr s0, [x2,
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff41 // b.ne 0xf0 <gemm+0xf0>
 	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe5 // b 0xc4 <gemm+0xc4>
+	WORD $0x17ffffe9 // b 0xb4 <gemm+0xb4>
 	WORD $0xf1000d3f // cmp x9,
-	WORD $0x54000d20 // b.eq 0x2dc <gemm+0x2dc>
+	WORD $0x54000ba0 // b.eq 0x28c <gemm+0x28c>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x5402bba1 // b.ne 0x58b4 <gemm+0x58b4>
+	WORD $0x5402baa1 // b.ne 0x5874 <gemm+0x5874>
 	WORD $0xd1003109 // sub x9, x8,
 	WORD $0xa9405bca // ldp x10, x22, [x30]
 	WORD $0xf94023cb // ldr x11, [x30,
 	WORD $0xf100411f // cmp x8,
-	WORD $0xa9411bcc // ldp x12, x6, [x30,
-	WORD $0x540000ab // b.lt 0x16c <gemm+0x16c>
+	WORD $0xa9410fcc // ldp x12, x3, [x30,
+	WORD $0x540000ab // b.lt 0x14c <gemm+0x14c>
 	WORD $0xf100417f // cmp x11,
-	WORD $0x54001300 // b.eq 0x3c0 <gemm+0x3c0>
-	WORD $0xf10034df // cmp x6,
-	WORD $0x540012cb // b.lt 0x3c0 <gemm+0x3c0>
+	WORD $0x54001100 // b.eq 0x360 <gemm+0x360>
+	WORD $0xf100347f // cmp x3,
+	WORD $0x540010cb // b.lt 0x360 <gemm+0x360>
 	WORD $0xf94017cd // ldr x13, [x30,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400f20b // b.lt 0x1fb4 <gemm+0x1fb4>
+	WORD $0x5400f00b // b.lt 0x1f54 <gemm+0x1f54>
 	WORD $0xaa1f03ee // mov x14, xzr
 	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0b056b // add x11, x11, x11, lsl
-	WORD $0xd37df170 // lsl x16, x11,
-	WORD $0x910403f1 // add x17, sp,
+	WORD $0x910403f0 // add x16, sp,
 	WORD $0x5280020b // mov w11,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000009 // b 0x1bc <gemm+0x1bc>
-	WORD $0xd503201f // nop
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
+	WORD $0x14000008 // b 0x190 <gemm+0x190>
 	WORD $0x3dc00ec0 // ldr q0, [x22,
 	WORD $0x910005ce // add x14, x14,
-	WORD $0x3d800e20 // str q0, [x17,
+	WORD $0x3d800e00 // str q0, [x16,
 	WORD $0x8b0f02d6 // add x22, x22, x15
-	WORD $0x91010231 // add x17, x17,
+	WORD $0x91010210 // add x16, x16,
 	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x54001020 // b.eq 0x3bc <gemm+0x3bc>
-	WORD $0x8b1002c1 // add x1, x22, x16
-	WORD $0xf9800020 // prfm pldl1keep, [x1]
-	WORD $0xf9800820 // prfm pldl1keep, [x1,
-	WORD $0xf9801020 // prfm pldl1keep, [x1,
-	WORD $0xf9801820 // prfm pldl1keep, [x1,
+	WORD $0x54000e80 // b.eq 0x35c <gemm+0x35c>
 	WORD $0x3dc002c0 // ldr q0, [x22]
-	WORD $0x3d800220 // str q0, [x17]
+	WORD $0x3d800200 // str q0, [x16]
 	WORD $0x3dc006c0 // ldr q0, [x22,
-	WORD $0x3d800620 // str q0, [x17,
+	WORD $0x3d800600 // str q0, [x16,
 	WORD $0x3dc00ac0 // ldr q0, [x22,
-	WORD $0x3d800a20 // str q0, [x17,
+	WORD $0x3d800a00 // str q0, [x16,
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffda0 // b.eq 0x1a0 <gemm+0x1a0>
+	WORD $0x54fffe40 // b.eq 0x174 <gemm+0x174>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x54fffd4b // b.lt 0x1a4 <gemm+0x1a4>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xd37ef422 // lsl x2, x1,
-	WORD $0x8b0202c3 // add x3, x22, x2
-	WORD $0xbd403060 // ldr s0, [x3,
-	WORD $0xbc226800 // str s0, [x0, x2]
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff41 // b.ne 0x204 <gemm+0x204>
+	WORD $0x54fffdeb // b.lt 0x178 <gemm+0x178>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd37ef401 // lsl x1, x0,
+	WORD $0x8b0102c2 // add x2, x22, x1
+	WORD $0xbd403040 // ldr s0, [x2,
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff41 // b.ne 0x1c4 <gemm+0x1c4>
 	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe0 // b 0x1a4 <gemm+0x1a4>
-	WORD $0xa94003c9 // ldp x9, x0, [x30]
-	WORD $0xf94023c2 // ldr x2, [x30,
+	WORD $0x17ffffe5 // b 0x178 <gemm+0x178>
+	WORD $0xa94047c9 // ldp x9, x17, [x30]
+	WORD $0xf94023c0 // ldr x0, [x30,
 	WORD $0xf100111f // cmp x8,
-	WORD $0xa94113cb // ldp x11, x4, [x30,
-	WORD $0x540000ab // b.lt 0x24c <gemm+0x24c>
-	WORD $0xf100105f // cmp x2,
-	WORD $0x54012760 // b.eq 0x272c <gemm+0x272c>
-	WORD $0xf100949f // cmp x4,
-	WORD $0x5401272b // b.lt 0x272c <gemm+0x272c>
+	WORD $0xa9410bcb // ldp x11, x2, [x30,
+	WORD $0x540000ab // b.lt 0x20c <gemm+0x20c>
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54012660 // b.eq 0x26cc <gemm+0x26cc>
+	WORD $0xf100945f // cmp x2,
+	WORD $0x5401262b // b.lt 0x26cc <gemm+0x26cc>
 	WORD $0xf94017ca // ldr x10, [x30,
 	WORD $0xf100055f // cmp x10,
-	WORD $0x5401268b // b.lt 0x2724 <gemm+0x2724>
+	WORD $0x5401258b // b.lt 0x26c4 <gemm+0x26c4>
 	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd37ef44d // lsl x13, x2,
-	WORD $0x8b02044e // add x14, x2, x2, lsl
-	WORD $0xd37df1ce // lsl x14, x14,
-	WORD $0x910403ef // add x15, sp,
-	WORD $0x52800082 // mov w2,
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0x14000008 // b 0x298 <gemm+0x298>
-	WORD $0xd503201f // nop
-	WORD $0x3dc00000 // ldr q0, [x0]
+	WORD $0xd37ef40d // lsl x13, x0,
+	WORD $0x910403ee // add x14, sp,
+	WORD $0x52800080 // mov w0,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
+	WORD $0x14000007 // b 0x24c <gemm+0x24c>
+	WORD $0x3dc00220 // ldr q0, [x17]
 	WORD $0x9100058c // add x12, x12,
-	WORD $0x8b0d0000 // add x0, x0, x13
+	WORD $0x8b0d0231 // add x17, x17, x13
 	WORD $0xeb0a019f // cmp x12, x10
-	WORD $0x3c8105e0 // str q0, [x15],
-	WORD $0x54003b00 // b.eq 0x9f4 <gemm+0x9f4>
-	WORD $0x8b0e0011 // add x17, x0, x14
-	WORD $0xf9800220 // prfm pldl1keep, [x17]
+	WORD $0x3c8105c0 // str q0, [x14],
+	WORD $0x54003a60 // b.eq 0x994 <gemm+0x994>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54fffee0 // b.eq 0x280 <gemm+0x280>
+	WORD $0x54ffff20 // b.eq 0x234 <gemm+0x234>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54fffe8b // b.lt 0x284 <gemm+0x284>
-	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x54fffecb // b.lt 0x238 <gemm+0x238>
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xd503201f // nop
-	WORD $0xbc717800 // ldr s0, [x0, x17, lsl
-	WORD $0xbc317a00 // str s0, [x16, x17, lsl
-	WORD $0x91000631 // add x17, x17,
-	WORD $0xeb11011f // cmp x8, x17
-	WORD $0x54ffff81 // b.ne 0x2c0 <gemm+0x2c0>
+	WORD $0xd503201f // nop
+	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
+	WORD $0xbc3079e0 // str s0, [x15, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x270 <gemm+0x270>
 	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffeb // b 0x284 <gemm+0x284>
+	WORD $0x17ffffec // b 0x238 <gemm+0x238>
 	WORD $0xd1002109 // sub x9, x8,
-	WORD $0xa9406fd8 // ldp x24, x27, [x30]
+	WORD $0xa9406fca // ldp x10, x27, [x30]
 	WORD $0xf94023cb // ldr x11, [x30,
 	WORD $0xf100311f // cmp x8,
 	WORD $0xa94113cc // ldp x12, x4, [x30,
-	WORD $0x540000ab // b.lt 0x304 <gemm+0x304>
+	WORD $0x540000ab // b.lt 0x2b4 <gemm+0x2b4>
 	WORD $0xf100317f // cmp x11,
-	WORD $0x5401ffa0 // b.eq 0x42ec <gemm+0x42ec>
+	WORD $0x5401ffa0 // b.eq 0x429c <gemm+0x429c>
 	WORD $0xf1004c9f // cmp x4,
-	WORD $0x5401ff6b // b.lt 0x42ec <gemm+0x42ec>
+	WORD $0x5401ff6b // b.lt 0x429c <gemm+0x429c>
 	WORD $0xf94017cd // ldr x13, [x30,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x5401fecb // b.lt 0x42e4 <gemm+0x42e4>
+	WORD $0x5401fecb // b.lt 0x4294 <gemm+0x4294>
 	WORD $0xaa1f03ee // mov x14, xzr
 	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x8b0b056a // add x10, x11, x11, lsl
-	WORD $0xd37df150 // lsl x16, x10,
-	WORD $0x910403f1 // add x17, sp,
+	WORD $0x910403f0 // add x16, sp,
 	WORD $0x5280018b // mov w11,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000008 // b 0x350 <gemm+0x350>
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91340231 // add x17, x17,
+	WORD $0x14000009 // b 0x2fc <gemm+0x2fc>
+	WORD $0xd503201f // nop
 	WORD $0x3dc00b60 // ldr q0, [x27,
 	WORD $0x910005ce // add x14, x14,
-	WORD $0x3d800a20 // str q0, [x17,
+	WORD $0x3d800a00 // str q0, [x16,
 	WORD $0x8b0f037b // add x27, x27, x15
-	WORD $0x9100c231 // add x17, x17,
+	WORD $0x9100c210 // add x16, x16,
 	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x54003580 // b.eq 0x9fc <gemm+0x9fc>
-	WORD $0x8b10036a // add x10, x27, x16
-	WORD $0xf9800140 // prfm pldl1keep, [x10]
-	WORD $0xf9800940 // prfm pldl1keep, [x10,
-	WORD $0xf9801140 // prfm pldl1keep, [x10,
+	WORD $0x54003520 // b.eq 0x99c <gemm+0x99c>
 	WORD $0x3dc00360 // ldr q0, [x27]
-	WORD $0x3d800220 // str q0, [x17]
+	WORD $0x3d800200 // str q0, [x16]
 	WORD $0x3dc00760 // ldr q0, [x27,
-	WORD $0x3d800620 // str q0, [x17,
+	WORD $0x3d800600 // str q0, [x16,
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffe00 // b.eq 0x334 <gemm+0x334>
+	WORD $0x54fffe80 // b.eq 0x2e0 <gemm+0x2e0>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x3d8f43e0 // str q0, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x54fffdab // b.lt 0x338 <gemm+0x338>
-	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x54fffe2b // b.lt 0x2e4 <gemm+0x2e4>
+	WORD $0xaa1f03e0 // mov x0, xzr
 	WORD $0xd503201f // nop
-	WORD $0xd37ef541 // lsl x1, x10,
+	WORD $0xd503201f // nop
+	WORD $0xd37ef401 // lsl x1, x0,
 	WORD $0x8b010362 // add x2, x27, x1
 	WORD $0xbd402040 // ldr s0, [x2,
-	WORD $0xbc216800 // str s0, [x0, x1]
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff41 // b.ne 0x390 <gemm+0x390>
+	WORD $0xbc216a20 // str s0, [x17, x1]
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff41 // b.ne 0x330 <gemm+0x330>
 	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe2 // b 0x338 <gemm+0x338>
+	WORD $0x17ffffe5 // b 0x2e4 <gemm+0x2e4>
 	WORD $0x910403f8 // add x24, sp,
-	WORD $0x14000195 // b 0xa0c <gemm+0xa0c>
+	WORD $0x14000195 // b 0x9ac <gemm+0x9ac>
 	WORD $0x910403f6 // add x22, sp,
-	WORD $0xf10010df // cmp x6,
+	WORD $0xf100107f // cmp x3,
 	WORD $0x8b0b056d // add x13, x11, x11, lsl
 	WORD $0xd37ced77 // lsl x23, x11,
 	WORD $0xd37ef56e // lsl x14, x11,
 	WORD $0xf90073ed // str x13, [sp,
-	WORD $0x5400e00a // b.ge 0x1fd4 <gemm+0x1fd4>
-	WORD $0xaa0603eb // mov x11, x6
+	WORD $0x5400e00a // b.ge 0x1f74 <gemm+0x1f74>
+	WORD $0xaa0303eb // mov x11, x3
 	WORD $0xf100057f // cmp x11,
-	WORD $0x54001e2d // b.le 0x7a4 <gemm+0x7a4>
+	WORD $0x54001e2d // b.le 0x744 <gemm+0x744>
 	WORD $0xf94073e8 // ldr x8, [sp,
 	WORD $0xd37ae508 // lsl x8, x8,
 	WORD $0xf9401bc1 // ldr x1, [x30,
@@ -4410,7 +4386,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fef // add x15, sp,
 	WORD $0x913401ef // add x15, x15,
 	WORD $0xf94027c2 // ldr x2, [x30,
-	WORD $0x14000009 // b 0x424 <gemm+0x424>
+	WORD $0x14000009 // b 0x3c4 <gemm+0x3c4>
 	WORD $0xf9401bc1 // ldr x1, [x30,
 	WORD $0xf94027c2 // ldr x2, [x30,
 	WORD $0xd1000970 // sub x16, x11,
@@ -4418,10 +4394,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b020d8c // add x12, x12, x2, lsl
 	WORD $0xf1000d7f // cmp x11,
 	WORD $0xaa1003eb // mov x11, x16
-	WORD $0x54001c4d // b.le 0x7a8 <gemm+0x7a8>
+	WORD $0x54001c4d // b.le 0x748 <gemm+0x748>
 	WORD $0xf94017d0 // ldr x16, [x30,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x40c <gemm+0x40c>
+	WORD $0x54ffff0b // b.lt 0x3ac <gemm+0x3ac>
 	WORD $0xf9401fd1 // ldr x17, [x30,
 	WORD $0xf9402bc6 // ldr x6, [x30,
 	WORD $0xaa0a03e0 // mov x0, x10
@@ -4433,7 +4409,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x1a9f17f3 // cset w19, eq
 	WORD $0xd37ef626 // lsl x6, x17,
 	WORD $0xaa1603e7 // mov x7, x22
-	WORD $0x14000009 // b 0x480 <gemm+0x480>
+	WORD $0x14000009 // b 0x420 <gemm+0x420>
 	WORD $0xad001d85 // stp q5, q7, [x12]
 	WORD $0xad011186 // stp q6, q4, [x12,
 	WORD $0xad000883 // stp q3, q2, [x4]
@@ -4441,14 +4417,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x2a1f03f3 // mov w19, wzr
 	WORD $0xf100c210 // subs x16, x16,
 	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x54fffc4d // b.le 0x404 <gemm+0x404>
+	WORD $0x54fffc4d // b.le 0x3a4 <gemm+0x3a4>
 	WORD $0xf100c21f // cmp x16,
 	WORD $0x9a8d3214 // csel x20, x16, x13, lo
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0xf100063f // cmp x17,
-	WORD $0x54000881 // b.ne 0x5a0 <gemm+0x5a0>
+	WORD $0x54000881 // b.ne 0x540 <gemm+0x540>
 	WORD $0xf100121f // cmp x16,
-	WORD $0x54000843 // b.lo 0x5a0 <gemm+0x5a0>
+	WORD $0x54000843 // b.lo 0x540 <gemm+0x540>
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0xaa0703e2 // mov x2, x7
 	WORD $0x6f00e406 // movi v6.2d,
@@ -4507,12 +4483,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1001294 // sub x20, x20,
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0x4fb11a60 // fmla v0.4s, v19.4s, v17.s[3]
-	WORD $0x54fff9e8 // b.hi 0x4c0 <gemm+0x4c0>
+	WORD $0x54fff9e8 // b.hi 0x460 <gemm+0x460>
 	WORD $0x91001282 // add x2, x20,
 	WORD $0xf100145f // cmp x2,
-	WORD $0x5400040b // b.lt 0x610 <gemm+0x610>
+	WORD $0x5400040b // b.lt 0x5b0 <gemm+0x5b0>
 	WORD $0x8b1702a2 // add x2, x21, x23
-	WORD $0x1400000a // b 0x5c0 <gemm+0x5c0>
+	WORD $0x1400000a // b 0x560 <gemm+0x560>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -4541,9 +4517,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0xd1000694 // sub x20, x20,
 	WORD $0xf100069f // cmp x20,
-	WORD $0x54fffe28 // b.hi 0x5d0 <gemm+0x5d0>
+	WORD $0x54fffe28 // b.hi 0x570 <gemm+0x570>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000261 // b.ne 0x660 <gemm+0x660>
+	WORD $0x54000261 // b.ne 0x600 <gemm+0x600>
 	WORD $0x3707f253 // tbnz w19,
 	WORD $0xad404590 // ldp q16, q17, [x12]
 	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
@@ -4560,15 +4536,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
 	WORD $0xad000883 // stp q3, q2, [x4]
 	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffff85 // b 0x46c <gemm+0x46c>
+	WORD $0x17ffff85 // b 0x40c <gemm+0x40c>
 	WORD $0xd503201f // nop
 	WORD $0x36000113 // tbz w19,
 	WORD $0xad001d85 // stp q5, q7, [x12]
 	WORD $0x3d800986 // str q6, [x12,
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400032a // b.ge 0x6d8 <gemm+0x6d8>
-	WORD $0x14000022 // b 0x700 <gemm+0x700>
+	WORD $0x5400032a // b.ge 0x678 <gemm+0x678>
+	WORD $0x14000022 // b 0x6a0 <gemm+0x6a0>
 	WORD $0xd503201f // nop
 	WORD $0xad404590 // ldp q16, q17, [x12]
 	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
@@ -4580,18 +4556,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800986 // str q6, [x12,
 	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x6c8 <gemm+0x6c8>
+	WORD $0x5400010b // b.lt 0x668 <gemm+0x668>
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0xbc627865 // ldr s5, [x3, x2, lsl
 	WORD $0xbc2279e5 // str s5, [x15, x2, lsl
 	WORD $0x91000442 // add x2, x2,
 	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x6b0 <gemm+0x6b0>
+	WORD $0x54ffff81 // b.ne 0x650 <gemm+0x650>
 	WORD $0x3dcf43e5 // ldr q5, [sp,
 	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400016b // b.lt 0x700 <gemm+0x700>
+	WORD $0x5400016b // b.lt 0x6a0 <gemm+0x6a0>
 	WORD $0x91400fe2 // add x2, sp,
 	WORD $0x91340042 // add x2, x2,
 	WORD $0xaa0303f4 // mov x20, x3
@@ -4601,14 +4577,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404444 // ldr s4, [x2],
 	WORD $0xbc004684 // str s4, [x20],
 	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x6f0 <gemm+0x6f0>
+	WORD $0x54ffffa1 // b.ne 0x690 <gemm+0x690>
 	WORD $0x36000113 // tbz w19,
 	WORD $0xad000883 // stp q3, q2, [x4]
 	WORD $0x3d800881 // str q1, [x4,
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400032a // b.ge 0x778 <gemm+0x778>
-	WORD $0x17ffff56 // b 0x470 <gemm+0x470>
+	WORD $0x5400032a // b.ge 0x718 <gemm+0x718>
+	WORD $0x17ffff56 // b 0x410 <gemm+0x410>
 	WORD $0xd503201f // nop
 	WORD $0xad401484 // ldp q4, q5, [x4]
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
@@ -4620,18 +4596,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800882 // str q2, [x4,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x768 <gemm+0x768>
+	WORD $0x5400010b // b.lt 0x708 <gemm+0x708>
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0xbc6278a1 // ldr s1, [x5, x2, lsl
 	WORD $0xbc2279e1 // str s1, [x15, x2, lsl
 	WORD $0x91000442 // add x2, x2,
 	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x750 <gemm+0x750>
+	WORD $0x54ffff81 // b.ne 0x6f0 <gemm+0x6f0>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffe7eb // b.lt 0x470 <gemm+0x470>
+	WORD $0x54ffe7eb // b.lt 0x410 <gemm+0x410>
 	WORD $0x91400fe2 // add x2, sp,
 	WORD $0x91340042 // add x2, x2,
 	WORD $0xaa0503f3 // mov x19, x5
@@ -4641,14 +4617,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404440 // ldr s0, [x2],
 	WORD $0xbc004660 // str s0, [x19],
 	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x790 <gemm+0x790>
-	WORD $0x17ffff34 // b 0x470 <gemm+0x470>
+	WORD $0x54ffffa1 // b.ne 0x730 <gemm+0x730>
+	WORD $0x17ffff34 // b 0x410 <gemm+0x410>
 	WORD $0xaa0b03f0 // mov x16, x11
 	WORD $0xf100061f // cmp x16,
-	WORD $0x5402884b // b.lt 0x58b4 <gemm+0x58b4>
+	WORD $0x5402894b // b.lt 0x5874 <gemm+0x5874>
 	WORD $0xf94017c8 // ldr x8, [x30,
 	WORD $0xf100011f // cmp x8,
-	WORD $0x540287ed // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x540288ed // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf94073eb // ldr x11, [sp,
 	WORD $0xd37ae56b // lsl x11, x11,
 	WORD $0xf9401fcd // ldr x13, [x30,
@@ -4660,21 +4636,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x52800611 // mov w17,
 	WORD $0x91400fe0 // add x0, sp,
 	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000008 // b 0x808 <gemm+0x808>
+	WORD $0x14000008 // b 0x7a8 <gemm+0x7a8>
 	WORD $0xd503201f // nop
 	WORD $0xad000d82 // stp q2, q3, [x12]
 	WORD $0xad010181 // stp q1, q0, [x12,
 	WORD $0x2a1f03e1 // mov w1, wzr
 	WORD $0xf100c108 // subs x8, x8,
 	WORD $0x8b0b02d6 // add x22, x22, x11
-	WORD $0x5402858d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5402868d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf100c11f // cmp x8,
 	WORD $0x9a913103 // csel x3, x8, x17, lo
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x540005c1 // b.ne 0x8d0 <gemm+0x8d0>
+	WORD $0x540005c1 // b.ne 0x870 <gemm+0x870>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000583 // b.lo 0x8d0 <gemm+0x8d0>
+	WORD $0x54000583 // b.lo 0x870 <gemm+0x870>
 	WORD $0xaa1603e4 // mov x4, x22
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e401 // movi v1.2d,
@@ -4711,12 +4687,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa418c0 // fmla v0.4s, v6.4s, v4.s[3]
 	WORD $0xd1001063 // sub x3, x3,
 	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x54fffc08 // b.hi 0x834 <gemm+0x834>
+	WORD $0x54fffc08 // b.hi 0x7d4 <gemm+0x7d4>
 	WORD $0x91001064 // add x4, x3,
 	WORD $0xf100149f // cmp x4,
-	WORD $0x540002eb // b.lt 0x91c <gemm+0x91c>
+	WORD $0x540002eb // b.lt 0x8bc <gemm+0x8bc>
 	WORD $0x8b170042 // add x2, x2, x23
-	WORD $0x14000006 // b 0x8e0 <gemm+0x8e0>
+	WORD $0x14000006 // b 0x880 <gemm+0x880>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e401 // movi v1.2d,
@@ -4736,9 +4712,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0xd1000463 // sub x3, x3,
 	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffec8 // b.hi 0x8f0 <gemm+0x8f0>
+	WORD $0x54fffec8 // b.hi 0x890 <gemm+0x890>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000181 // b.ne 0x950 <gemm+0x950>
+	WORD $0x54000181 // b.ne 0x8f0 <gemm+0x8f0>
 	WORD $0x3707f661 // tbnz w1,
 	WORD $0xad401584 // ldp q4, q5, [x12]
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
@@ -4747,7 +4723,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
 	WORD $0xad000d82 // stp q2, q3, [x12]
 	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffffac // b 0x7f4 <gemm+0x7f4>
+	WORD $0x17ffffac // b 0x794 <gemm+0x794>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x36000101 // tbz w1,
@@ -4755,8 +4731,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800981 // str q1, [x12,
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400032a // b.ge 0x9c8 <gemm+0x9c8>
-	WORD $0x17ffffa4 // b 0x7f8 <gemm+0x7f8>
+	WORD $0x5400032a // b.ge 0x968 <gemm+0x968>
+	WORD $0x17ffffa4 // b 0x798 <gemm+0x798>
 	WORD $0xd503201f // nop
 	WORD $0xad401584 // ldp q4, q5, [x12]
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
@@ -4768,18 +4744,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800982 // str q2, [x12,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x9b8 <gemm+0x9b8>
+	WORD $0x5400010b // b.lt 0x958 <gemm+0x958>
 	WORD $0xaa1f03e1 // mov x1, xzr
 	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
 	WORD $0xbc217801 // str s1, [x0, x1, lsl
 	WORD $0x91000421 // add x1, x1,
 	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0x9a0 <gemm+0x9a0>
+	WORD $0x54ffff81 // b.ne 0x940 <gemm+0x940>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff1ab // b.lt 0x7f8 <gemm+0x7f8>
+	WORD $0x54fff1ab // b.lt 0x798 <gemm+0x798>
 	WORD $0x91400fe1 // add x1, sp,
 	WORD $0x91340021 // add x1, x1,
 	WORD $0xaa0f03e2 // mov x2, x15
@@ -4789,12 +4765,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404420 // ldr s0, [x1],
 	WORD $0xbc004440 // str s0, [x2],
 	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x9e0 <gemm+0x9e0>
-	WORD $0x17ffff82 // b 0x7f8 <gemm+0x7f8>
-	WORD $0x910403e0 // add x0, sp,
-	WORD $0x1400074d // b 0x272c <gemm+0x272c>
+	WORD $0x54ffffa1 // b.ne 0x980 <gemm+0x980>
+	WORD $0x17ffff82 // b 0x798 <gemm+0x798>
+	WORD $0x910403f1 // add x17, sp,
+	WORD $0x1400074d // b 0x26cc <gemm+0x26cc>
 	WORD $0x910403fb // add x27, sp,
-	WORD $0x14000e3b // b 0x42ec <gemm+0x42ec>
+	WORD $0x14000e3f // b 0x429c <gemm+0x429c>
 	WORD $0x910403f8 // add x24, sp,
 	WORD $0x5280010b // mov w11,
 	WORD $0xf10020bf // cmp x5,
@@ -4803,10 +4779,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd37ef56e // lsl x14, x11,
 	WORD $0xf9004bf8 // str x24, [sp,
 	WORD $0xf9003bef // str x15, [sp,
-	WORD $0x54002d0a // b.ge 0xfc4 <gemm+0xfc4>
+	WORD $0x54002d0a // b.ge 0xf64 <gemm+0xf64>
 	WORD $0xaa0503f0 // mov x16, x5
 	WORD $0xf100121f // cmp x16,
-	WORD $0x540084ab // b.lt 0x1ac4 <gemm+0x1ac4>
+	WORD $0x540084ab // b.lt 0x1a64 <gemm+0x1a64>
 	WORD $0xd37ae5e8 // lsl x8, x15,
 	WORD $0xf9401bcf // ldr x15, [x30,
 	WORD $0x9100430b // add x11, x24,
@@ -4814,7 +4790,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf94027cb // ldr x11, [x30,
 	WORD $0x91400fe1 // add x1, sp,
 	WORD $0x91340021 // add x1, x1,
-	WORD $0x1400000c // b 0xa80 <gemm+0xa80>
+	WORD $0x1400000c // b 0xa20 <gemm+0xa20>
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bcf // ldr x15, [x30,
 	WORD $0xf94027cb // ldr x11, [x30,
@@ -4825,10 +4801,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0b118c // add x12, x12, x11, lsl
 	WORD $0xf1001e1f // cmp x16,
 	WORD $0xaa1103f0 // mov x16, x17
-	WORD $0x5400826d // b.le 0x1ac8 <gemm+0x1ac8>
+	WORD $0x5400826d // b.le 0x1a68 <gemm+0x1a68>
 	WORD $0xf94017c2 // ldr x2, [x30,
 	WORD $0xf100045f // cmp x2,
-	WORD $0x54ffff0b // b.lt 0xa68 <gemm+0xa68>
+	WORD $0x54ffff0b // b.lt 0xa08 <gemm+0xa08>
 	WORD $0xf9000fb0 // str x16, [x29,
 	WORD $0xf9401fc3 // ldr x3, [x30,
 	WORD $0xaa0a03e4 // mov x4, x10
@@ -4850,7 +4826,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91004319 // add x25, x24,
 	WORD $0xd37ef47a // lsl x26, x3,
 	WORD $0xf9407ffb // ldr x27, [sp,
-	WORD $0x1400000a // b 0xb08 <gemm+0xb08>
+	WORD $0x1400000a // b 0xaa8 <gemm+0xaa8>
 	WORD $0xad001987 // stp q7, q6, [x12]
 	WORD $0xad001285 // stp q5, q4, [x20]
 	WORD $0xad000aa3 // stp q3, q2, [x21]
@@ -4859,13 +4835,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100c042 // subs x2, x2,
 	WORD $0x8b0803de // add x30, x30, x8
 	WORD $0x8b08037b // add x27, x27, x8
-	WORD $0x54fffa8d // b.le 0xa54 <gemm+0xa54>
+	WORD $0x54fffa8d // b.le 0x9f4 <gemm+0x9f4>
 	WORD $0xf100c05f // cmp x2,
 	WORD $0x5280060b // mov w11,
 	WORD $0x9a8b3050 // csel x16, x2, x11, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000341 // b.ne 0xb84 <gemm+0xb84>
+	WORD $0x54000341 // b.ne 0xb24 <gemm+0xb24>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x9100060b // add x11, x16,
 	WORD $0xaa1b03f0 // mov x16, x27
@@ -4889,12 +4865,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b1a0084 // add x4, x4, x26
 	WORD $0xf100057f // cmp x11,
 	WORD $0x4fb01a40 // fmla v0.4s, v18.4s, v16.s[3]
-	WORD $0x54fffe48 // b.hi 0xb44 <gemm+0xb44>
-	WORD $0x14000066 // b 0xd18 <gemm+0xd18>
+	WORD $0x54fffe48 // b.hi 0xae4 <gemm+0xae4>
+	WORD $0x14000066 // b 0xcb8 <gemm+0xcb8>
 	WORD $0xf100047f // cmp x3,
-	WORD $0x54000841 // b.ne 0xc90 <gemm+0xc90>
+	WORD $0x54000841 // b.ne 0xc30 <gemm+0xc30>
 	WORD $0xf100105f // cmp x2,
-	WORD $0x54000803 // b.lo 0xc90 <gemm+0xc90>
+	WORD $0x54000803 // b.lo 0xc30 <gemm+0xc30>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xaa1e03e0 // mov x0, x30
 	WORD $0x6f00e402 // movi v2.2d,
@@ -4950,12 +4926,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1001210 // sub x16, x16,
 	WORD $0x8b0e0000 // add x0, x0, x14
 	WORD $0x4fb11aa0 // fmla v0.4s, v21.4s, v17.s[3]
-	WORD $0x54fffa28 // b.hi 0xbb4 <gemm+0xbb4>
+	WORD $0x54fffa28 // b.hi 0xb54 <gemm+0xb54>
 	WORD $0x91001200 // add x0, x16,
 	WORD $0xf100141f // cmp x0,
-	WORD $0x540004eb // b.lt 0xd18 <gemm+0xd18>
+	WORD $0x540004eb // b.lt 0xcb8 <gemm+0xcb8>
 	WORD $0x8b0d0160 // add x0, x11, x13
-	WORD $0x1400000b // b 0xcb0 <gemm+0xcb0>
+	WORD $0x1400000b // b 0xc50 <gemm+0xc50>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
@@ -4987,13 +4963,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1000610 // sub x16, x16,
 	WORD $0xf100061f // cmp x16,
 	WORD $0x4f921220 // fmla v0.4s, v17.4s, v18.s[0]
-	WORD $0x54fffde8 // b.hi 0xcc0 <gemm+0xcc0>
+	WORD $0x54fffde8 // b.hi 0xc60 <gemm+0xc60>
 	WORD $0x8b0b00e7 // add x7, x7, x11
 	WORD $0x8b0b00c6 // add x6, x6, x11
 	WORD $0x8b0b00a5 // add x5, x5, x11
 	WORD $0x8b0b0084 // add x4, x4, x11
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000241 // b.ne 0xd64 <gemm+0xd64>
+	WORD $0x54000241 // b.ne 0xd04 <gemm+0xd04>
 	WORD $0x3707ee31 // tbnz w17,
 	WORD $0xad404590 // ldp q16, q17, [x12]
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
@@ -5010,13 +4986,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad400f02 // ldp q2, q3, [x24]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffff64 // b 0xaf0 <gemm+0xaf0>
+	WORD $0x17ffff64 // b 0xa90 <gemm+0xa90>
 	WORD $0x360000f1 // tbz w17,
 	WORD $0x3d800187 // str q7, [x12]
 	WORD $0xf100013f // cmp x9,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x540002ac // b.gt 0xdc8 <gemm+0xdc8>
-	WORD $0x1400006f // b 0xf34 <gemm+0xf34>
+	WORD $0x540002ac // b.gt 0xd68 <gemm+0xd68>
+	WORD $0x1400006f // b 0xed4 <gemm+0xed4>
 	WORD $0xd503201f // nop
 	WORD $0x3dc00190 // ldr q16, [x12]
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
@@ -5024,89 +5000,89 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000deb // b.lt 0xf54 <gemm+0xf54>
+	WORD $0x54000deb // b.lt 0xef4 <gemm+0xef4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b7a67 // ldr s7, [x19, x11, lsl
 	WORD $0xbc2b7827 // str s7, [x1, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xda0 <gemm+0xda0>
+	WORD $0x54ffff81 // b.ne 0xd40 <gemm+0xd40>
 	WORD $0x3dcf43e7 // ldr q7, [sp,
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	WORD $0x3d8f43e6 // str q6, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000b6b // b.lt 0xf30 <gemm+0xf30>
+	WORD $0x54000b6b // b.lt 0xed0 <gemm+0xed0>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7826 // ldr s6, [x1, x11, lsl
 	WORD $0xbc2b7a66 // str s6, [x19, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xdd0 <gemm+0xdd0>
+	WORD $0x54ffff81 // b.ne 0xd70 <gemm+0xd70>
 	WORD $0x360000d1 // tbz w17,
 	WORD $0x3d800285 // str q5, [x20]
 	WORD $0xf100013f // cmp x9,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x540002ac // b.gt 0xe48 <gemm+0xe48>
-	WORD $0x14000050 // b 0xf38 <gemm+0xf38>
+	WORD $0x540002ac // b.gt 0xde8 <gemm+0xde8>
+	WORD $0x14000050 // b 0xed8 <gemm+0xed8>
 	WORD $0x3dc00286 // ldr q6, [x20]
 	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
 	WORD $0x3d800285 // str q5, [x20]
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000a6b // b.lt 0xf60 <gemm+0xf60>
+	WORD $0x54000a6b // b.lt 0xf00 <gemm+0xf00>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ac5 // ldr s5, [x22, x11, lsl
 	WORD $0xbc2b7825 // str s5, [x1, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xe20 <gemm+0xe20>
+	WORD $0x54ffff81 // b.ne 0xdc0 <gemm+0xdc0>
 	WORD $0x3dcf43e5 // ldr q5, [sp,
 	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000b8b // b.lt 0xfb4 <gemm+0xfb4>
+	WORD $0x54000b8b // b.lt 0xf54 <gemm+0xf54>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7824 // ldr s4, [x1, x11, lsl
 	WORD $0xbc2b7ac4 // str s4, [x22, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xe50 <gemm+0xe50>
+	WORD $0x54ffff81 // b.ne 0xdf0 <gemm+0xdf0>
 	WORD $0x360000d1 // tbz w17,
 	WORD $0x3d8002a3 // str q3, [x21]
 	WORD $0xf100013f // cmp x9,
 	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x540002ac // b.gt 0xec8 <gemm+0xec8>
-	WORD $0x14000031 // b 0xf3c <gemm+0xf3c>
+	WORD $0x540002ac // b.gt 0xe68 <gemm+0xe68>
+	WORD $0x14000031 // b 0xedc <gemm+0xedc>
 	WORD $0x3dc002a4 // ldr q4, [x21]
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d8002a3 // str q3, [x21]
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x540006cb // b.lt 0xf6c <gemm+0xf6c>
+	WORD $0x540006cb // b.lt 0xf0c <gemm+0xf0c>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ae3 // ldr s3, [x23, x11, lsl
 	WORD $0xbc2b7823 // str s3, [x1, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xea0 <gemm+0xea0>
+	WORD $0x54ffff81 // b.ne 0xe40 <gemm+0xe40>
 	WORD $0x3dcf43e3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x540007cb // b.lt 0xfbc <gemm+0xfbc>
+	WORD $0x540007cb // b.lt 0xf5c <gemm+0xf5c>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7822 // ldr s2, [x1, x11, lsl
 	WORD $0xbc2b7ae2 // str s2, [x23, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xed0 <gemm+0xed0>
+	WORD $0x54ffff81 // b.ne 0xe70 <gemm+0xe70>
 	WORD $0x370002d1 // tbnz w17,
 	WORD $0x3dc00302 // ldr q2, [x24]
 	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
@@ -5115,17 +5091,17 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
 	WORD $0xaa1903eb // mov x11, x25
-	WORD $0x540003eb // b.lt 0xf80 <gemm+0xf80>
+	WORD $0x540003eb // b.lt 0xf20 <gemm+0xf20>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7b21 // ldr s1, [x25, x11, lsl
 	WORD $0xbc2b7821 // str s1, [x1, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xf10 <gemm+0xf10>
+	WORD $0x54ffff81 // b.ne 0xeb0 <gemm+0xeb0>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0xaa1903eb // mov x11, x25
-	WORD $0x14000015 // b 0xf80 <gemm+0xf80>
+	WORD $0x14000015 // b 0xf20 <gemm+0xf20>
 	WORD $0x36000131 // tbz w17,
 	WORD $0x3d800285 // str q5, [x20]
 	WORD $0x3d8002a3 // str q3, [x21]
@@ -5133,8 +5109,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3c810561 // str q1, [x11],
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400022a // b.ge 0xf90 <gemm+0xf90>
-	WORD $0x17fffee9 // b 0xaf4 <gemm+0xaf4>
+	WORD $0x5400022a // b.ge 0xf30 <gemm+0xf30>
+	WORD $0x17fffee9 // b 0xa94 <gemm+0xa94>
 	WORD $0x3dc00282 // ldr q2, [x20]
 	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
 	WORD $0x3d800282 // str q2, [x20]
@@ -5149,7 +5125,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffdb4b // b.lt 0xaf4 <gemm+0xaf4>
+	WORD $0x54ffdb4b // b.lt 0xa94 <gemm+0xa94>
 	WORD $0x91400ff0 // add x16, sp,
 	WORD $0x91340210 // add x16, x16,
 	WORD $0xaa0903f1 // mov x17, x9
@@ -5157,12 +5133,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404600 // ldr s0, [x16],
 	WORD $0xbc004560 // str s0, [x11],
 	WORD $0xf1000631 // subs x17, x17,
-	WORD $0x54ffffa1 // b.ne 0xfa0 <gemm+0xfa0>
-	WORD $0x17fffed1 // b 0xaf4 <gemm+0xaf4>
+	WORD $0x54ffffa1 // b.ne 0xf40 <gemm+0xf40>
+	WORD $0x17fffed1 // b 0xa94 <gemm+0xa94>
 	WORD $0x3707fc31 // tbnz w17,
-	WORD $0x17ffffea // b 0xf60 <gemm+0xf60>
+	WORD $0x17ffffea // b 0xf00 <gemm+0xf00>
 	WORD $0x3707fc11 // tbnz w17,
-	WORD $0x17ffffeb // b 0xf6c <gemm+0xf6c>
+	WORD $0x17ffffeb // b 0xf0c <gemm+0xf0c>
 	WORD $0xd37ae5f0 // lsl x16, x15,
 	WORD $0xf9005ff0 // str x16, [sp,
 	WORD $0x91004310 // add x16, x24,
@@ -5173,7 +5149,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf94027d1 // ldr x17, [x30,
 	WORD $0x91400ff5 // add x21, sp,
 	WORD $0x913402b5 // add x21, x21,
-	WORD $0x1400000c // b 0x101c <gemm+0x101c>
+	WORD $0x1400000c // b 0xfbc <gemm+0xfbc>
 	WORD $0xa94817fe // ldp x30, x5, [sp,
 	WORD $0xf9401bc1 // ldr x1, [x30,
 	WORD $0xf94027d1 // ldr x17, [x30,
@@ -5184,10 +5160,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b11158c // add x12, x12, x17, lsl
 	WORD $0xf1003cbf // cmp x5,
 	WORD $0xaa1003e5 // mov x5, x16
-	WORD $0x54ffd0ad // b.le 0xa2c <gemm+0xa2c>
+	WORD $0x54ffd0ad // b.le 0x9cc <gemm+0x9cc>
 	WORD $0xf94017c0 // ldr x0, [x30,
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54ffff0b // b.lt 0x1004 <gemm+0x1004>
+	WORD $0x54ffff0b // b.lt 0xfa4 <gemm+0xfa4>
 	WORD $0xf90047e5 // str x5, [sp,
 	WORD $0x8b010956 // add x22, x10, x1, lsl
 	WORD $0xf9401fc6 // ldr x6, [x30,
@@ -5242,7 +5218,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf9405bf0 // ldr x16, [sp,
 	WORD $0xf90053f7 // str x23, [sp,
 	WORD $0xf90077e7 // str x7, [sp,
-	WORD $0x14000015 // b 0x1154 <gemm+0x1154>
+	WORD $0x14000015 // b 0x10f4 <gemm+0x10f4>
 	WORD $0xad005997 // stp q23, q22, [x12]
 	WORD $0xa94f2beb // ldp x11, x10, [sp,
 	WORD $0xad005155 // stp q21, q20, [x10]
@@ -5262,7 +5238,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf9405feb // ldr x11, [sp,
 	WORD $0x8b0b0021 // add x1, x1, x11
 	WORD $0x8b0b0042 // add x2, x2, x11
-	WORD $0x54fff50d // b.le 0xff0 <gemm+0xff0>
+	WORD $0x54fff50d // b.le 0xf90 <gemm+0xf90>
 	WORD $0xaa1703ea // mov x10, x23
 	WORD $0xaa1003f7 // mov x23, x16
 	WORD $0xf100c01f // cmp x0,
@@ -5270,7 +5246,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x9a8b300b // csel x11, x0, x11, lo
 	WORD $0xf9400fb0 // ldr x16, [x29,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54000721 // b.ne 0x1254 <gemm+0x1254>
+	WORD $0x54000721 // b.ne 0x11f4 <gemm+0x11f4>
 	WORD $0xaa1f03e7 // mov x7, xzr
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x6f00e401 // movi v1.2d,
@@ -5313,26 +5289,26 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b110318 // add x24, x24, x17
 	WORD $0xf100057f // cmp x11,
 	WORD $0x4fb91b40 // fmla v0.4s, v26.4s, v25.s[3]
-	WORD $0x54fffd28 // b.hi 0x11c0 <gemm+0x11c0>
+	WORD $0x54fffd28 // b.hi 0x1160 <gemm+0x1160>
 	WORD $0xaa1703f0 // mov x16, x23
 	WORD $0xaa0a03f7 // mov x23, x10
 	WORD $0xf100113f // cmp x9,
 	WORD $0xf94077e7 // ldr x7, [sp,
-	WORD $0x540017e0 // b.eq 0x152c <gemm+0x152c>
+	WORD $0x540017e0 // b.eq 0x14cc <gemm+0x14cc>
 	WORD $0x36001cf4 // tbz w20,
 	WORD $0x3d800197 // str q23, [x12]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43f6 // str q22, [sp,
-	WORD $0x54001eac // b.gt 0x1618 <gemm+0x1618>
+	WORD $0x54001eac // b.gt 0x15b8 <gemm+0x15b8>
 	WORD $0xf9407feb // ldr x11, [sp,
 	WORD $0x3d800175 // str q21, [x11]
-	WORD $0x140000ff // b 0x164c <gemm+0x164c>
+	WORD $0x140000ff // b 0x15ec <gemm+0x15ec>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf94057e7 // ldr x7, [sp,
 	WORD $0xf10004ff // cmp x7,
-	WORD $0x54000ea1 // b.ne 0x1434 <gemm+0x1434>
+	WORD $0x54000ea1 // b.ne 0x13d4 <gemm+0x13d4>
 	WORD $0xf100101f // cmp x0,
-	WORD $0x54000e63 // b.lo 0x1434 <gemm+0x1434>
+	WORD $0x54000e63 // b.lo 0x13d4 <gemm+0x13d4>
 	WORD $0xaa1f03f7 // mov x23, xzr
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e403 // movi v3.2d,
@@ -5433,7 +5409,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x910042f7 // add x23, x23,
 	WORD $0x8b0d00e7 // add x7, x7, x13
 	WORD $0x4fba1920 // fmla v0.4s, v9.4s, v26.s[3]
-	WORD $0x54fff5a8 // b.hi 0x12b0 <gemm+0x12b0>
+	WORD $0x54fff5a8 // b.hi 0x1250 <gemm+0x1250>
 	WORD $0x91001170 // add x16, x11,
 	WORD $0x8b1700a5 // add x5, x5, x23
 	WORD $0x8b1701ef // add x15, x15, x23
@@ -5444,9 +5420,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b1702d6 // add x22, x22, x23
 	WORD $0x8b170318 // add x24, x24, x23
 	WORD $0xf100161f // cmp x16,
-	WORD $0x5400078b // b.lt 0x1518 <gemm+0x1518>
+	WORD $0x5400078b // b.lt 0x14b8 <gemm+0x14b8>
 	WORD $0xd10040f7 // sub x23, x7,
-	WORD $0x14000011 // b 0x1474 <gemm+0x1474>
+	WORD $0x14000011 // b 0x1414 <gemm+0x1414>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -5495,7 +5471,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e02f7 // add x23, x23, x14
 	WORD $0xf100057f // cmp x11,
 	WORD $0x4f9a1320 // fmla v0.4s, v25.4s, v26.s[0]
-	WORD $0x54fffc68 // b.hi 0x1480 <gemm+0x1480>
+	WORD $0x54fffc68 // b.hi 0x1420 <gemm+0x1420>
 	WORD $0x8b0700a5 // add x5, x5, x7
 	WORD $0x8b0701ef // add x15, x15, x7
 	WORD $0x8b0703de // add x30, x30, x7
@@ -5508,7 +5484,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf94053f7 // ldr x23, [sp,
 	WORD $0xf100113f // cmp x9,
 	WORD $0xf94077e7 // ldr x7, [sp,
-	WORD $0x54ffe861 // b.ne 0x1234 <gemm+0x1234>
+	WORD $0x54ffe861 // b.ne 0x11d4 <gemm+0x11d4>
 	WORD $0x3707ded4 // tbnz w20,
 	WORD $0xad406598 // ldp q24, q25, [x12]
 	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
@@ -5547,7 +5523,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad400d62 // ldp q2, q3, [x11]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17fffedd // b 0x1138 <gemm+0x1138>
+	WORD $0x17fffedd // b 0x10d8 <gemm+0x10d8>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3dc00198 // ldr q24, [x12]
@@ -5556,31 +5532,31 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400096b // b.lt 0x1714 <gemm+0x1714>
+	WORD $0x5400096b // b.lt 0x16b4 <gemm+0x16b4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b78d7 // ldr s23, [x6, x11, lsl
 	WORD $0xbc2b7ab7 // str s23, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x15f0 <gemm+0x15f0>
+	WORD $0x54ffff81 // b.ne 0x1590 <gemm+0x1590>
 	WORD $0x3dcf43f7 // ldr q23, [sp,
 	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
 	WORD $0x3d8f43f6 // str q22, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x540007eb // b.lt 0x1710 <gemm+0x1710>
+	WORD $0x540007eb // b.lt 0x16b0 <gemm+0x16b0>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ab6 // ldr s22, [x21, x11, lsl
 	WORD $0xbc2b78d6 // str s22, [x6, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1620 <gemm+0x1620>
+	WORD $0x54ffff81 // b.ne 0x15c0 <gemm+0x15c0>
 	WORD $0x360002d4 // tbz w20,
 	WORD $0xf9407feb // ldr x11, [sp,
 	WORD $0x3d800175 // str q21, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400048c // b.gt 0x16d8 <gemm+0x16d8>
+	WORD $0x5400048c // b.gt 0x1678 <gemm+0x1678>
 	WORD $0xf9407beb // ldr x11, [sp,
 	WORD $0x3d800173 // str q19, [x11]
 	WORD $0xf94073eb // ldr x11, [sp,
@@ -5595,8 +5571,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3c810561 // str q1, [x11],
 	WORD $0xf100151f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd5cb // b.lt 0x113c <gemm+0x113c>
-	WORD $0x14000044 // b 0x1798 <gemm+0x1798>
+	WORD $0x54ffd5cb // b.lt 0x10dc <gemm+0x10dc>
+	WORD $0x14000044 // b 0x1738 <gemm+0x1738>
 	WORD $0xf9407feb // ldr x11, [sp,
 	WORD $0x3dc00176 // ldr q22, [x11]
 	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
@@ -5604,32 +5580,32 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x540003eb // b.lt 0x1724 <gemm+0x1724>
+	WORD $0x540003eb // b.lt 0x16c4 <gemm+0x16c4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b7a75 // ldr s21, [x19, x11, lsl
 	WORD $0xbc2b7ab5 // str s21, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x16b0 <gemm+0x16b0>
+	WORD $0x54ffff81 // b.ne 0x1650 <gemm+0x1650>
 	WORD $0x3dcf43f5 // ldr q21, [sp,
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0x3d8f43f4 // str q20, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54000b8b // b.lt 0x1844 <gemm+0x1844>
+	WORD $0x54000b8b // b.lt 0x17e4 <gemm+0x17e4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ab4 // ldr s20, [x21, x11, lsl
 	WORD $0xbc2b7a74 // str s20, [x19, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x16e0 <gemm+0x16e0>
+	WORD $0x54ffff81 // b.ne 0x1680 <gemm+0x1680>
 	WORD $0x36000634 // tbz w20,
 	WORD $0xf9407beb // ldr x11, [sp,
 	WORD $0x3d800173 // str q19, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0x54fffa6d // b.le 0x1654 <gemm+0x1654>
-	WORD $0x1400003f // b 0x1808 <gemm+0x1808>
+	WORD $0x54fffa6d // b.le 0x15f4 <gemm+0x15f4>
+	WORD $0x1400003f // b 0x17a8 <gemm+0x17a8>
 	WORD $0x3707d9d4 // tbnz w20,
 	WORD $0xf9407feb // ldr x11, [sp,
 	WORD $0x3dc00163 // ldr q3, [x11]
@@ -5663,15 +5639,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100151f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcd4b // b.lt 0x113c <gemm+0x113c>
+	WORD $0x54ffcd4b // b.lt 0x10dc <gemm+0x10dc>
 	WORD $0x91400fe7 // add x7, sp,
 	WORD $0x913400e7 // add x7, x7,
 	WORD $0xaa0903f4 // mov x20, x9
 	WORD $0xbc4044e0 // ldr s0, [x7],
 	WORD $0xbc004560 // str s0, [x11],
 	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x17a4 <gemm+0x17a4>
-	WORD $0x17fffe62 // b 0x113c <gemm+0x113c>
+	WORD $0x54ffffa1 // b.ne 0x1744 <gemm+0x1744>
+	WORD $0x17fffe62 // b 0x10dc <gemm+0x10dc>
 	WORD $0xf9407beb // ldr x11, [sp,
 	WORD $0x3dc00174 // ldr q20, [x11]
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
@@ -5679,36 +5655,36 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54fffb0b // b.lt 0x1734 <gemm+0x1734>
+	WORD $0x54fffb0b // b.lt 0x16d4 <gemm+0x16d4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b78f3 // ldr s19, [x7, x11, lsl
 	WORD $0xbc2b7ab3 // str s19, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x17e0 <gemm+0x17e0>
+	WORD $0x54ffff81 // b.ne 0x1780 <gemm+0x1780>
 	WORD $0x3dcf43f3 // ldr q19, [sp,
 	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
 	WORD $0x3d8f43f2 // str q18, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400066b // b.lt 0x18d0 <gemm+0x18d0>
+	WORD $0x5400066b // b.lt 0x1870 <gemm+0x1870>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ab2 // ldr s18, [x21, x11, lsl
 	WORD $0xbc2b78f2 // str s18, [x7, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1810 <gemm+0x1810>
+	WORD $0x54ffff81 // b.ne 0x17b0 <gemm+0x17b0>
 	WORD $0x36000154 // tbz w20,
 	WORD $0xf94073eb // ldr x11, [sp,
 	WORD $0x3d800170 // str q16, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43f1 // str q17, [sp,
 	WORD $0xf9403fe7 // ldr x7, [sp,
-	WORD $0x54fff10d // b.le 0x165c <gemm+0x165c>
-	WORD $0x14000017 // b 0x189c <gemm+0x189c>
+	WORD $0x54fff10d // b.le 0x15fc <gemm+0x15fc>
+	WORD $0x14000017 // b 0x183c <gemm+0x183c>
 	WORD $0x3707f054 // tbnz w20,
-	WORD $0x17ffffb7 // b 0x1724 <gemm+0x1724>
+	WORD $0x17ffffb7 // b 0x16c4 <gemm+0x16c4>
 	WORD $0xf94073eb // ldr x11, [sp,
 	WORD $0x3dc00172 // ldr q18, [x11]
 	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
@@ -5717,33 +5693,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
 	WORD $0xf9403fe7 // ldr x7, [sp,
-	WORD $0x54fff6cb // b.lt 0x1744 <gemm+0x1744>
+	WORD $0x54fff6cb // b.lt 0x16e4 <gemm+0x16e4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b7a10 // ldr s16, [x16, x11, lsl
 	WORD $0xbc2b7ab0 // str s16, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1874 <gemm+0x1874>
+	WORD $0x54ffff81 // b.ne 0x1814 <gemm+0x1814>
 	WORD $0x3dcf43f0 // ldr q16, [sp,
 	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
 	WORD $0x3d8f43f0 // str q16, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400064b // b.lt 0x1960 <gemm+0x1960>
+	WORD $0x5400064b // b.lt 0x1900 <gemm+0x1900>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b7ab0 // ldr s16, [x21, x11, lsl
 	WORD $0xbc2b7a10 // str s16, [x16, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x18a0 <gemm+0x18a0>
+	WORD $0x54ffff81 // b.ne 0x1840 <gemm+0x1840>
 	WORD $0x36000134 // tbz w20,
 	WORD $0xf9406feb // ldr x11, [sp,
 	WORD $0x3d800166 // str q6, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x54ffeced // b.le 0x1664 <gemm+0x1664>
-	WORD $0x14000017 // b 0x1928 <gemm+0x1928>
+	WORD $0x54ffeced // b.le 0x1604 <gemm+0x1604>
+	WORD $0x14000017 // b 0x18c8 <gemm+0x18c8>
 	WORD $0x3707ec34 // tbnz w20,
-	WORD $0x17ffff98 // b 0x1734 <gemm+0x1734>
+	WORD $0x17ffff98 // b 0x16d4 <gemm+0x16d4>
 	WORD $0xf9406feb // ldr x11, [sp,
 	WORD $0x3dc00170 // ldr q16, [x11]
 	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
@@ -5751,35 +5727,35 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54fff30b // b.lt 0x1754 <gemm+0x1754>
+	WORD $0x54fff30b // b.lt 0x16f4 <gemm+0x16f4>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7ae6 // ldr s6, [x23, x11, lsl
 	WORD $0xbc2b7aa6 // str s6, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1900 <gemm+0x1900>
+	WORD $0x54ffff81 // b.ne 0x18a0 <gemm+0x18a0>
 	WORD $0x3dcf43e6 // ldr q6, [sp,
 	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	WORD $0x3d8f43e6 // str q6, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400068b // b.lt 0x19f4 <gemm+0x19f4>
+	WORD $0x5400068b // b.lt 0x1994 <gemm+0x1994>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7aa6 // ldr s6, [x21, x11, lsl
 	WORD $0xbc2b7ae6 // str s6, [x23, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1930 <gemm+0x1930>
+	WORD $0x54ffff81 // b.ne 0x18d0 <gemm+0x18d0>
 	WORD $0x36000134 // tbz w20,
 	WORD $0xf9406beb // ldr x11, [sp,
 	WORD $0x3d800164 // str q4, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0x54ffe8ad // b.le 0x166c <gemm+0x166c>
-	WORD $0x14000017 // b 0x19b8 <gemm+0x19b8>
+	WORD $0x54ffe8ad // b.le 0x160c <gemm+0x160c>
+	WORD $0x14000017 // b 0x1958 <gemm+0x1958>
 	WORD $0x3707e7f4 // tbnz w20,
-	WORD $0x17ffff78 // b 0x1744 <gemm+0x1744>
+	WORD $0x17ffff78 // b 0x16e4 <gemm+0x16e4>
 	WORD $0xf9406beb // ldr x11, [sp,
 	WORD $0x3dc00166 // ldr q6, [x11]
 	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
@@ -5787,36 +5763,36 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffef0b // b.lt 0x1764 <gemm+0x1764>
+	WORD $0x54ffef0b // b.lt 0x1704 <gemm+0x1704>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b78e4 // ldr s4, [x7, x11, lsl
 	WORD $0xbc2b7aa4 // str s4, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1990 <gemm+0x1990>
+	WORD $0x54ffff81 // b.ne 0x1930 <gemm+0x1930>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x5400080b // b.lt 0x1ab4 <gemm+0x1ab4>
+	WORD $0x5400080b // b.lt 0x1a54 <gemm+0x1a54>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6b7aa4 // ldr s4, [x21, x11, lsl
 	WORD $0xbc2b78e4 // str s4, [x7, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x19c0 <gemm+0x19c0>
+	WORD $0x54ffff81 // b.ne 0x1960 <gemm+0x1960>
 	WORD $0x36000154 // tbz w20,
 	WORD $0xf94067eb // ldr x11, [sp,
 	WORD $0x3d800162 // str q2, [x11]
 	WORD $0xf100111f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf94033e7 // ldr x7, [sp,
-	WORD $0x54ffe44d // b.le 0x1674 <gemm+0x1674>
-	WORD $0x14000017 // b 0x1a4c <gemm+0x1a4c>
+	WORD $0x54ffe44d // b.le 0x1614 <gemm+0x1614>
+	WORD $0x14000017 // b 0x19ec <gemm+0x19ec>
 	WORD $0x3707e394 // tbnz w20,
-	WORD $0x17ffff57 // b 0x1754 <gemm+0x1754>
+	WORD $0x17ffff57 // b 0x16f4 <gemm+0x16f4>
 	WORD $0xf94067eb // ldr x11, [sp,
 	WORD $0x3dc00164 // ldr q4, [x11]
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
@@ -5825,24 +5801,24 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100151f // cmp x8,
 	WORD $0xf94033e7 // ldr x7, [sp,
-	WORD $0x54ffeacb // b.lt 0x1774 <gemm+0x1774>
+	WORD $0x54ffeacb // b.lt 0x1714 <gemm+0x1714>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b78e2 // ldr s2, [x7, x11, lsl
 	WORD $0xbc2b7aa2 // str s2, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1a24 <gemm+0x1a24>
+	WORD $0x54ffff81 // b.ne 0x19c4 <gemm+0x19c4>
 	WORD $0x3dcf43e2 // ldr q2, [sp,
 	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x540003ab // b.lt 0x1abc <gemm+0x1abc>
+	WORD $0x540003ab // b.lt 0x1a5c <gemm+0x1a5c>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xbc6b7aa2 // ldr s2, [x21, x11, lsl
 	WORD $0xbc2b78e2 // str s2, [x7, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1a50 <gemm+0x1a50>
+	WORD $0x54ffff81 // b.ne 0x19f0 <gemm+0x19f0>
 	WORD $0x3707e094 // tbnz w20,
 	WORD $0xf94063eb // ldr x11, [sp,
 	WORD $0x3dc00162 // ldr q2, [x11]
@@ -5852,24 +5828,24 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100151f // cmp x8,
 	WORD $0xf9402feb // ldr x11, [sp,
-	WORD $0x54ffe80b // b.lt 0x1788 <gemm+0x1788>
+	WORD $0x54ffe80b // b.lt 0x1728 <gemm+0x1728>
 	WORD $0xaa1f03eb // mov x11, xzr
 	WORD $0xf9402fe7 // ldr x7, [sp,
 	WORD $0xbc6b78e1 // ldr s1, [x7, x11, lsl
 	WORD $0xbc2b7aa1 // str s1, [x21, x11, lsl
 	WORD $0x9100056b // add x11, x11,
 	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1a94 <gemm+0x1a94>
+	WORD $0x54ffff81 // b.ne 0x1a34 <gemm+0x1a34>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0xaa0703eb // mov x11, x7
-	WORD $0x17ffff36 // b 0x1788 <gemm+0x1788>
+	WORD $0x17ffff36 // b 0x1728 <gemm+0x1728>
 	WORD $0x3707ddd4 // tbnz w20,
-	WORD $0x17ffff2b // b 0x1764 <gemm+0x1764>
+	WORD $0x17ffff2b // b 0x1704 <gemm+0x1704>
 	WORD $0x3707ddd4 // tbnz w20,
-	WORD $0x17ffff2d // b 0x1774 <gemm+0x1774>
+	WORD $0x17ffff2d // b 0x1714 <gemm+0x1714>
 	WORD $0xaa1003f1 // mov x17, x16
 	WORD $0xf100063f // cmp x17,
-	WORD $0x5400184d // b.le 0x1dd4 <gemm+0x1dd4>
+	WORD $0x5400184d // b.le 0x1d74 <gemm+0x1d74>
 	WORD $0xf9403be8 // ldr x8, [sp,
 	WORD $0xd37ae508 // lsl x8, x8,
 	WORD $0xf9401bc2 // ldr x2, [x30,
@@ -5877,7 +5853,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fef // add x15, sp,
 	WORD $0x913401ef // add x15, x15,
 	WORD $0xf94027c4 // ldr x4, [x30,
-	WORD $0x14000009 // b 0x1b10 <gemm+0x1b10>
+	WORD $0x14000009 // b 0x1ab0 <gemm+0x1ab0>
 	WORD $0xf9401bc2 // ldr x2, [x30,
 	WORD $0xf94027c4 // ldr x4, [x30,
 	WORD $0xd1000a30 // sub x16, x17,
@@ -5885,10 +5861,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b040d8c // add x12, x12, x4, lsl
 	WORD $0xf1000e3f // cmp x17,
 	WORD $0xaa1003f1 // mov x17, x16
-	WORD $0x5400166d // b.le 0x1dd8 <gemm+0x1dd8>
+	WORD $0x5400166d // b.le 0x1d78 <gemm+0x1d78>
 	WORD $0xf94017d0 // ldr x16, [x30,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x1af8 <gemm+0x1af8>
+	WORD $0x54ffff0b // b.lt 0x1a98 <gemm+0x1a98>
 	WORD $0xf9401fc0 // ldr x0, [x30,
 	WORD $0xf9402bc6 // ldr x6, [x30,
 	WORD $0xaa0a03e1 // mov x1, x10
@@ -5900,21 +5876,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x1a9f17f3 // cset w19, eq
 	WORD $0xd37ef406 // lsl x6, x0,
 	WORD $0xaa1803e7 // mov x7, x24
-	WORD $0x14000008 // b 0x1b68 <gemm+0x1b68>
+	WORD $0x14000008 // b 0x1b08 <gemm+0x1b08>
 	WORD $0xd503201f // nop
 	WORD $0xad000983 // stp q3, q2, [x12]
 	WORD $0xad000081 // stp q1, q0, [x4]
 	WORD $0x2a1f03f3 // mov w19, wzr
 	WORD $0xf100c210 // subs x16, x16,
 	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x54fffc6d // b.le 0x1af0 <gemm+0x1af0>
+	WORD $0x54fffc6d // b.le 0x1a90 <gemm+0x1a90>
 	WORD $0xf100c21f // cmp x16,
 	WORD $0x9a8b3214 // csel x20, x16, x11, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54000541 // b.ne 0x1c20 <gemm+0x1c20>
+	WORD $0x54000541 // b.ne 0x1bc0 <gemm+0x1bc0>
 	WORD $0xf100121f // cmp x16,
-	WORD $0x54000503 // b.lo 0x1c20 <gemm+0x1c20>
+	WORD $0x54000503 // b.lo 0x1bc0 <gemm+0x1bc0>
 	WORD $0xaa0703f6 // mov x22, x7
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -5948,12 +5924,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa518e0 // fmla v0.4s, v7.4s, v5.s[3]
 	WORD $0xd1001294 // sub x20, x20,
 	WORD $0x8b0e02d6 // add x22, x22, x14
-	WORD $0x54fffc68 // b.hi 0x1b94 <gemm+0x1b94>
+	WORD $0x54fffc68 // b.hi 0x1b34 <gemm+0x1b34>
 	WORD $0x91001296 // add x22, x20,
 	WORD $0xf10016df // cmp x22,
-	WORD $0x540002cb // b.lt 0x1c6c <gemm+0x1c6c>
+	WORD $0x540002cb // b.lt 0x1c0c <gemm+0x1c0c>
 	WORD $0x8b0d02b5 // add x21, x21, x13
-	WORD $0x14000005 // b 0x1c30 <gemm+0x1c30>
+	WORD $0x14000005 // b 0x1bd0 <gemm+0x1bd0>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0xaa0703f5 // mov x21, x7
@@ -5972,9 +5948,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e02b5 // add x21, x21, x14
 	WORD $0xd1000694 // sub x20, x20,
 	WORD $0xf100069f // cmp x20,
-	WORD $0x54fffec8 // b.hi 0x1c40 <gemm+0x1c40>
+	WORD $0x54fffec8 // b.hi 0x1be0 <gemm+0x1be0>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000181 // b.ne 0x1ca0 <gemm+0x1ca0>
+	WORD $0x54000181 // b.ne 0x1c40 <gemm+0x1c40>
 	WORD $0x3707f6f3 // tbnz w19,
 	WORD $0xad401584 // ldp q4, q5, [x12]
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
@@ -5983,15 +5959,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad400c82 // ldp q2, q3, [x4]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffffb0 // b 0x1b54 <gemm+0x1b54>
+	WORD $0x17ffffb0 // b 0x1af4 <gemm+0x1af4>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x36000113 // tbz w19,
 	WORD $0x3d800183 // str q3, [x12]
 	WORD $0xf100013f // cmp x9,
 	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x540002cc // b.gt 0x1d08 <gemm+0x1d08>
-	WORD $0x1400001d // b 0x1d28 <gemm+0x1d28>
+	WORD $0x540002cc // b.gt 0x1ca8 <gemm+0x1ca8>
+	WORD $0x1400001d // b 0x1cc8 <gemm+0x1cc8>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3dc00184 // ldr q4, [x12]
@@ -6000,51 +5976,51 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x540005cb // b.lt 0x1d90 <gemm+0x1d90>
+	WORD $0x540005cb // b.lt 0x1d30 <gemm+0x1d30>
 	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0xbc747863 // ldr s3, [x3, x20, lsl
 	WORD $0xbc3479e3 // str s3, [x15, x20, lsl
 	WORD $0x91000694 // add x20, x20,
 	WORD $0xeb14013f // cmp x9, x20
-	WORD $0x54ffff81 // b.ne 0x1ce0 <gemm+0x1ce0>
+	WORD $0x54ffff81 // b.ne 0x1c80 <gemm+0x1c80>
 	WORD $0x3dcf43e3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400044b // b.lt 0x1d8c <gemm+0x1d8c>
+	WORD $0x5400044b // b.lt 0x1d2c <gemm+0x1d2c>
 	WORD $0xaa1f03f4 // mov x20, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc7479e2 // ldr s2, [x15, x20, lsl
 	WORD $0xbc347862 // str s2, [x3, x20, lsl
 	WORD $0x91000694 // add x20, x20,
 	WORD $0xeb14013f // cmp x9, x20
-	WORD $0x54ffff81 // b.ne 0x1d10 <gemm+0x1d10>
+	WORD $0x54ffff81 // b.ne 0x1cb0 <gemm+0x1cb0>
 	WORD $0x360000d3 // tbz w19,
 	WORD $0x3d800081 // str q1, [x4]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540003ea // b.ge 0x1db0 <gemm+0x1db0>
-	WORD $0x17ffff88 // b 0x1b58 <gemm+0x1b58>
+	WORD $0x540003ea // b.ge 0x1d50 <gemm+0x1d50>
+	WORD $0x17ffff88 // b 0x1af8 <gemm+0x1af8>
 	WORD $0x3dc00082 // ldr q2, [x4]
 	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d800082 // str q2, [x4]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1d78 <gemm+0x1d78>
+	WORD $0x5400012b // b.lt 0x1d18 <gemm+0x1d18>
 	WORD $0xaa1f03f3 // mov x19, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc7378a1 // ldr s1, [x5, x19, lsl
 	WORD $0xbc3379e1 // str s1, [x15, x19, lsl
 	WORD $0x91000673 // add x19, x19,
 	WORD $0xeb13013f // cmp x9, x19
-	WORD $0x54ffff81 // b.ne 0x1d60 <gemm+0x1d60>
+	WORD $0x54ffff81 // b.ne 0x1d00 <gemm+0x1d00>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400016a // b.ge 0x1db0 <gemm+0x1db0>
-	WORD $0x17ffff74 // b 0x1b58 <gemm+0x1b58>
+	WORD $0x5400016a // b.ge 0x1d50 <gemm+0x1d50>
+	WORD $0x17ffff74 // b 0x1af8 <gemm+0x1af8>
 	WORD $0x3707fcf3 // tbnz w19,
 	WORD $0x3dc00082 // ldr q2, [x4]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
@@ -6053,7 +6029,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffed6b // b.lt 0x1b58 <gemm+0x1b58>
+	WORD $0x54ffed6b // b.lt 0x1af8 <gemm+0x1af8>
 	WORD $0x91400ff3 // add x19, sp,
 	WORD $0x91340273 // add x19, x19,
 	WORD $0xaa0503f4 // mov x20, x5
@@ -6061,14 +6037,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404660 // ldr s0, [x19],
 	WORD $0xbc004680 // str s0, [x20],
 	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x1dc0 <gemm+0x1dc0>
-	WORD $0x17ffff62 // b 0x1b58 <gemm+0x1b58>
+	WORD $0x54ffffa1 // b.ne 0x1d60 <gemm+0x1d60>
+	WORD $0x17ffff62 // b 0x1af8 <gemm+0x1af8>
 	WORD $0xaa1103f0 // mov x16, x17
 	WORD $0xf100061f // cmp x16,
-	WORD $0x5401d6cb // b.lt 0x58b4 <gemm+0x58b4>
+	WORD $0x5401d7cb // b.lt 0x5874 <gemm+0x5874>
 	WORD $0xf94017c8 // ldr x8, [x30,
 	WORD $0xf100011f // cmp x8,
-	WORD $0x5401d66d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5401d76d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf9403beb // ldr x11, [sp,
 	WORD $0xd37ae56b // lsl x11, x11,
 	WORD $0xf9401fcf // ldr x15, [x30,
@@ -6080,20 +6056,20 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x52800600 // mov w0,
 	WORD $0x91400fe1 // add x1, sp,
 	WORD $0x91340021 // add x1, x1,
-	WORD $0x14000007 // b 0x1e34 <gemm+0x1e34>
+	WORD $0x14000007 // b 0x1dd4 <gemm+0x1dd4>
 	WORD $0xd503201f // nop
 	WORD $0xad000181 // stp q1, q0, [x12]
 	WORD $0x2a1f03e2 // mov w2, wzr
 	WORD $0xf100c108 // subs x8, x8,
 	WORD $0x8b0b0318 // add x24, x24, x11
-	WORD $0x5401d42d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5401d52d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf100c11f // cmp x8,
 	WORD $0x9a803103 // csel x3, x8, x0, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000461 // b.ne 0x1ed0 <gemm+0x1ed0>
+	WORD $0x54000461 // b.ne 0x1e70 <gemm+0x1e70>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000423 // b.lo 0x1ed0 <gemm+0x1ed0>
+	WORD $0x54000423 // b.lo 0x1e70 <gemm+0x1e70>
 	WORD $0xaa1803e5 // mov x5, x24
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xd503201f // nop
@@ -6118,12 +6094,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa21880 // fmla v0.4s, v4.4s, v2.s[3]
 	WORD $0xd1001063 // sub x3, x3,
 	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0x54fffd88 // b.hi 0x1e60 <gemm+0x1e60>
+	WORD $0x54fffd88 // b.hi 0x1e00 <gemm+0x1e00>
 	WORD $0x91001065 // add x5, x3,
 	WORD $0xf10014bf // cmp x5,
-	WORD $0x5400022b // b.lt 0x1f00 <gemm+0x1f00>
+	WORD $0x5400022b // b.lt 0x1ea0 <gemm+0x1ea0>
 	WORD $0x8b0d0084 // add x4, x4, x13
-	WORD $0x14000005 // b 0x1ed8 <gemm+0x1ed8>
+	WORD $0x14000005 // b 0x1e78 <gemm+0x1e78>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
@@ -6137,21 +6113,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0084 // add x4, x4, x14
 	WORD $0xd1000463 // sub x3, x3,
 	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffff28 // b.hi 0x1ee0 <gemm+0x1ee0>
+	WORD $0x54ffff28 // b.hi 0x1e80 <gemm+0x1e80>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x540000e1 // b.ne 0x1f20 <gemm+0x1f20>
+	WORD $0x540000e1 // b.ne 0x1ec0 <gemm+0x1ec0>
 	WORD $0x3707f8c2 // tbnz w2,
 	WORD $0xad400d82 // ldp q2, q3, [x12]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffffc2 // b 0x1e20 <gemm+0x1e20>
+	WORD $0x17ffffc2 // b 0x1dc0 <gemm+0x1dc0>
 	WORD $0xd503201f // nop
 	WORD $0x36000102 // tbz w2,
 	WORD $0x3d800181 // str q1, [x12]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ca // b.ge 0x1f88 <gemm+0x1f88>
-	WORD $0x17ffffbc // b 0x1e24 <gemm+0x1e24>
+	WORD $0x540002ca // b.ge 0x1f28 <gemm+0x1f28>
+	WORD $0x17ffffbc // b 0x1dc4 <gemm+0x1dc4>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3dc00182 // ldr q2, [x12]
@@ -6160,18 +6136,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800182 // str q2, [x12]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x1f78 <gemm+0x1f78>
+	WORD $0x5400010b // b.lt 0x1f18 <gemm+0x1f18>
 	WORD $0xaa1f03e2 // mov x2, xzr
 	WORD $0xbc627a01 // ldr s1, [x16, x2, lsl
 	WORD $0xbc227821 // str s1, [x1, x2, lsl
 	WORD $0x91000442 // add x2, x2,
 	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x1f60 <gemm+0x1f60>
+	WORD $0x54ffff81 // b.ne 0x1f00 <gemm+0x1f00>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff50b // b.lt 0x1e24 <gemm+0x1e24>
+	WORD $0x54fff50b // b.lt 0x1dc4 <gemm+0x1dc4>
 	WORD $0x91400fe2 // add x2, sp,
 	WORD $0x91340042 // add x2, x2,
 	WORD $0xaa1003e3 // mov x3, x16
@@ -6181,16 +6157,16 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404440 // ldr s0, [x2],
 	WORD $0xbc004460 // str s0, [x3],
 	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x1fa0 <gemm+0x1fa0>
-	WORD $0x17ffff9d // b 0x1e24 <gemm+0x1e24>
+	WORD $0x54ffffa1 // b.ne 0x1f40 <gemm+0x1f40>
+	WORD $0x17ffff9d // b 0x1dc4 <gemm+0x1dc4>
 	WORD $0x910403f6 // add x22, sp,
 	WORD $0x5280020b // mov w11,
-	WORD $0xf10010df // cmp x6,
+	WORD $0xf100107f // cmp x3,
 	WORD $0x8b0b056d // add x13, x11, x11, lsl
 	WORD $0xd37ced77 // lsl x23, x11,
 	WORD $0xd37ef56e // lsl x14, x11,
 	WORD $0xf90073ed // str x13, [sp,
-	WORD $0x54ff204b // b.lt 0x3d8 <gemm+0x3d8>
+	WORD $0x54ff204b // b.lt 0x378 <gemm+0x378>
 	WORD $0xd37ae5b1 // lsl x17, x13,
 	WORD $0xf9401bc0 // ldr x0, [x30,
 	WORD $0x910082cb // add x11, x22,
@@ -6199,24 +6175,24 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fe4 // add x4, sp,
 	WORD $0x91340084 // add x4, x4,
 	WORD $0xf9000fb7 // str x23, [x29,
-	WORD $0x1400000e // b 0x202c <gemm+0x202c>
+	WORD $0x1400000e // b 0x1fcc <gemm+0x1fcc>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bc0 // ldr x0, [x30,
 	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0xa94f1bf6 // ldp x22, x6, [sp,
+	WORD $0xa94f0ff6 // ldp x22, x3, [sp,
 	WORD $0xf9400fb7 // ldr x23, [x29,
-	WORD $0xd10010cb // sub x11, x6,
+	WORD $0xd100106b // sub x11, x3,
 	WORD $0x8b00114a // add x10, x10, x0, lsl
 	WORD $0x8b0f118c // add x12, x12, x15, lsl
-	WORD $0xf10020df // cmp x6,
-	WORD $0xaa0b03e6 // mov x6, x11
-	WORD $0x54ff1dab // b.lt 0x3dc <gemm+0x3dc>
+	WORD $0xf100207f // cmp x3,
+	WORD $0xaa0b03e3 // mov x3, x11
+	WORD $0x54ff1dab // b.lt 0x37c <gemm+0x37c>
 	WORD $0xf94017c5 // ldr x5, [x30,
 	WORD $0xf10004bf // cmp x5,
-	WORD $0x54ffff0b // b.lt 0x2014 <gemm+0x2014>
-	WORD $0xf9007fe6 // str x6, [sp,
+	WORD $0x54ffff0b // b.lt 0x1fb4 <gemm+0x1fb4>
+	WORD $0xf9007fe3 // str x3, [sp,
 	WORD $0xf9401fc6 // ldr x6, [x30,
 	WORD $0xaa0a03e7 // mov x7, x10
 	WORD $0x8b000953 // add x19, x10, x0, lsl
@@ -6237,7 +6213,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd37ef4cf // lsl x15, x6,
 	WORD $0xf94077e1 // ldr x1, [sp,
 	WORD $0xaa1003eb // mov x11, x16
-	WORD $0x1400000e // b 0x20c4 <gemm+0x20c4>
+	WORD $0x1400000e // b 0x2064 <gemm+0x2064>
 	WORD $0xad005d95 // stp q21, q23, [x12]
 	WORD $0xad015196 // stp q22, q20, [x12,
 	WORD $0xad004af3 // stp q19, q18, [x23]
@@ -6250,13 +6226,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100c0a5 // subs x5, x5,
 	WORD $0x8b11016b // add x11, x11, x17
 	WORD $0x8b110021 // add x1, x1, x17
-	WORD $0x54fffa0d // b.le 0x2000 <gemm+0x2000>
+	WORD $0x54fffa0d // b.le 0x1fa0 <gemm+0x1fa0>
 	WORD $0xf100c0bf // cmp x5,
 	WORD $0x52800610 // mov w16,
 	WORD $0x9a9030b0 // csel x16, x5, x16, lo
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54000561 // b.ne 0x2184 <gemm+0x2184>
+	WORD $0x54000561 // b.ne 0x2124 <gemm+0x2124>
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x91000610 // add x16, x16,
 	WORD $0x6f00e416 // movi v22.2d,
@@ -6297,12 +6273,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0xf100061f // cmp x16,
 	WORD $0x4fb81b40 // fmla v0.4s, v26.4s, v24.s[3]
-	WORD $0x54fffd28 // b.hi 0x2120 <gemm+0x2120>
-	WORD $0x140000a3 // b 0x240c <gemm+0x240c>
+	WORD $0x54fffd28 // b.hi 0x20c0 <gemm+0x20c0>
+	WORD $0x140000a3 // b 0x23ac <gemm+0x23ac>
 	WORD $0xf10004df // cmp x6,
-	WORD $0x54000dc1 // b.ne 0x2340 <gemm+0x2340>
+	WORD $0x54000dc1 // b.ne 0x22e0 <gemm+0x22e0>
 	WORD $0xf10010bf // cmp x5,
-	WORD $0x54000d83 // b.lo 0x2340 <gemm+0x2340>
+	WORD $0x54000d83 // b.lo 0x22e0 <gemm+0x22e0>
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0xaa0b03e2 // mov x2, x11
 	WORD $0x6f00e416 // movi v22.2d,
@@ -6402,13 +6378,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1001210 // sub x16, x16,
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0x4fb91ba0 // fmla v0.4s, v29.4s, v25.s[3]
-	WORD $0x54fff5a8 // b.hi 0x21d4 <gemm+0x21d4>
+	WORD $0x54fff5a8 // b.hi 0x2174 <gemm+0x2174>
 	WORD $0x91001202 // add x2, x16,
 	WORD $0xf100145f // cmp x2,
-	WORD $0x5400070b // b.lt 0x240c <gemm+0x240c>
+	WORD $0x5400070b // b.lt 0x23ac <gemm+0x23ac>
 	WORD $0xf9400fa2 // ldr x2, [x29,
 	WORD $0x8b020062 // add x2, x3, x2
-	WORD $0x14000012 // b 0x2380 <gemm+0x2380>
+	WORD $0x14000012 // b 0x2320 <gemm+0x2320>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e416 // movi v22.2d,
@@ -6456,13 +6432,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0042 // add x2, x2, x14
 	WORD $0xf100061f // cmp x16,
 	WORD $0x4f9a1380 // fmla v0.4s, v28.4s, v26.s[0]
-	WORD $0x54fffcc8 // b.hi 0x2390 <gemm+0x2390>
+	WORD $0x54fffcc8 // b.hi 0x2330 <gemm+0x2330>
 	WORD $0x8b0300e7 // add x7, x7, x3
 	WORD $0x8b030273 // add x19, x19, x3
 	WORD $0x8b030294 // add x20, x20, x3
 	WORD $0x8b0302b5 // add x21, x21, x3
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000481 // b.ne 0x24a0 <gemm+0x24a0>
+	WORD $0x54000481 // b.ne 0x2440 <gemm+0x2440>
 	WORD $0x3707e3ed // tbnz w13,
 	WORD $0xad406598 // ldp q24, q25, [x12]
 	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
@@ -6495,7 +6471,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
 	WORD $0xad000b63 // stp q3, q2, [x27]
 	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffff06 // b 0x20ac <gemm+0x20ac>
+	WORD $0x17ffff06 // b 0x204c <gemm+0x204c>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3600010d // tbz w13,
@@ -6503,8 +6479,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800996 // str q22, [x12,
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400032a // b.ge 0x2518 <gemm+0x2518>
-	WORD $0x14000022 // b 0x2540 <gemm+0x2540>
+	WORD $0x5400032a // b.ge 0x24b8 <gemm+0x24b8>
+	WORD $0x14000022 // b 0x24e0 <gemm+0x24e0>
 	WORD $0xd503201f // nop
 	WORD $0xad406598 // ldp q24, q25, [x12]
 	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
@@ -6516,18 +6492,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800996 // str q22, [x12,
 	WORD $0x3d8f43f5 // str q21, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x2508 <gemm+0x2508>
+	WORD $0x5400010b // b.lt 0x24a8 <gemm+0x24a8>
 	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xbc707ad5 // ldr s21, [x22, x16, lsl
 	WORD $0xbc307895 // str s21, [x4, x16, lsl
 	WORD $0x91000610 // add x16, x16,
 	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x24f0 <gemm+0x24f0>
+	WORD $0x54ffff81 // b.ne 0x2490 <gemm+0x2490>
 	WORD $0x3dcf43f5 // ldr q21, [sp,
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400016b // b.lt 0x2540 <gemm+0x2540>
+	WORD $0x5400016b // b.lt 0x24e0 <gemm+0x24e0>
 	WORD $0x91400ff0 // add x16, sp,
 	WORD $0x91340210 // add x16, x16,
 	WORD $0xaa1603e2 // mov x2, x22
@@ -6537,14 +6513,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404614 // ldr s20, [x16],
 	WORD $0xbc004454 // str s20, [x2],
 	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x2530 <gemm+0x2530>
+	WORD $0x54ffffa1 // b.ne 0x24d0 <gemm+0x24d0>
 	WORD $0x3600010d // tbz w13,
 	WORD $0xad004af3 // stp q19, q18, [x23]
 	WORD $0x3d800af1 // str q17, [x23,
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0x5400032a // b.ge 0x25b8 <gemm+0x25b8>
-	WORD $0x14000022 // b 0x25e0 <gemm+0x25e0>
+	WORD $0x5400032a // b.ge 0x2558 <gemm+0x2558>
+	WORD $0x14000022 // b 0x2580 <gemm+0x2580>
 	WORD $0xd503201f // nop
 	WORD $0xad4056f4 // ldp q20, q21, [x23]
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
@@ -6556,18 +6532,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800af2 // str q18, [x23,
 	WORD $0x3d8f43f1 // str q17, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x25a8 <gemm+0x25a8>
+	WORD $0x5400010b // b.lt 0x2548 <gemm+0x2548>
 	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xbc707b31 // ldr s17, [x25, x16, lsl
 	WORD $0xbc307891 // str s17, [x4, x16, lsl
 	WORD $0x91000610 // add x16, x16,
 	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x2590 <gemm+0x2590>
+	WORD $0x54ffff81 // b.ne 0x2530 <gemm+0x2530>
 	WORD $0x3dcf43f1 // ldr q17, [sp,
 	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0x5400016b // b.lt 0x25e0 <gemm+0x25e0>
+	WORD $0x5400016b // b.lt 0x2580 <gemm+0x2580>
 	WORD $0x91400ff0 // add x16, sp,
 	WORD $0x91340210 // add x16, x16,
 	WORD $0xaa1903e2 // mov x2, x25
@@ -6577,14 +6553,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404610 // ldr s16, [x16],
 	WORD $0xbc004450 // str s16, [x2],
 	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x25d0 <gemm+0x25d0>
+	WORD $0x54ffffa1 // b.ne 0x2570 <gemm+0x2570>
 	WORD $0x3600010d // tbz w13,
 	WORD $0xad001b07 // stp q7, q6, [x24]
 	WORD $0x3d800b05 // str q5, [x24,
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400032a // b.ge 0x2658 <gemm+0x2658>
-	WORD $0x14000022 // b 0x2680 <gemm+0x2680>
+	WORD $0x5400032a // b.ge 0x25f8 <gemm+0x25f8>
+	WORD $0x14000022 // b 0x2620 <gemm+0x2620>
 	WORD $0xd503201f // nop
 	WORD $0xad404710 // ldp q16, q17, [x24]
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
@@ -6596,18 +6572,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800b06 // str q6, [x24,
 	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x2648 <gemm+0x2648>
+	WORD $0x5400010b // b.lt 0x25e8 <gemm+0x25e8>
 	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xbc707b45 // ldr s5, [x26, x16, lsl
 	WORD $0xbc307885 // str s5, [x4, x16, lsl
 	WORD $0x91000610 // add x16, x16,
 	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x2630 <gemm+0x2630>
+	WORD $0x54ffff81 // b.ne 0x25d0 <gemm+0x25d0>
 	WORD $0x3dcf43e5 // ldr q5, [sp,
 	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400016b // b.lt 0x2680 <gemm+0x2680>
+	WORD $0x5400016b // b.lt 0x2620 <gemm+0x2620>
 	WORD $0x91400ff0 // add x16, sp,
 	WORD $0x91340210 // add x16, x16,
 	WORD $0xaa1a03e2 // mov x2, x26
@@ -6617,14 +6593,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404604 // ldr s4, [x16],
 	WORD $0xbc004444 // str s4, [x2],
 	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x2670 <gemm+0x2670>
+	WORD $0x54ffffa1 // b.ne 0x2610 <gemm+0x2610>
 	WORD $0x3600010d // tbz w13,
 	WORD $0xad000b63 // stp q3, q2, [x27]
 	WORD $0x3d800b61 // str q1, [x27,
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd0eb // b.lt 0x20b0 <gemm+0x20b0>
-	WORD $0x14000018 // b 0x26f8 <gemm+0x26f8>
+	WORD $0x54ffd0eb // b.lt 0x2050 <gemm+0x2050>
+	WORD $0x14000018 // b 0x2698 <gemm+0x2698>
 	WORD $0xd503201f // nop
 	WORD $0xad401764 // ldp q4, q5, [x27]
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
@@ -6636,18 +6612,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800b62 // str q2, [x27,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x26e8 <gemm+0x26e8>
+	WORD $0x5400010b // b.lt 0x2688 <gemm+0x2688>
 	WORD $0xaa1f03ed // mov x13, xzr
 	WORD $0xbc6d7bc1 // ldr s1, [x30, x13, lsl
 	WORD $0xbc2d7881 // str s1, [x4, x13, lsl
 	WORD $0x910005ad // add x13, x13,
 	WORD $0xeb0d013f // cmp x9, x13
-	WORD $0x54ffff81 // b.ne 0x26d0 <gemm+0x26d0>
+	WORD $0x54ffff81 // b.ne 0x2670 <gemm+0x2670>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100351f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcdeb // b.lt 0x20b0 <gemm+0x20b0>
+	WORD $0x54ffcdeb // b.lt 0x2050 <gemm+0x2050>
 	WORD $0x91400fed // add x13, sp,
 	WORD $0x913401ad // add x13, x13,
 	WORD $0xaa1e03f0 // mov x16, x30
@@ -6657,26 +6633,26 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc4045a0 // ldr s0, [x13],
 	WORD $0xbc004600 // str s0, [x16],
 	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x2710 <gemm+0x2710>
-	WORD $0x17fffe64 // b 0x20b0 <gemm+0x20b0>
-	WORD $0x910403e0 // add x0, sp,
-	WORD $0x52800082 // mov w2,
-	WORD $0xf9003be0 // str x0, [sp,
-	WORD $0xf100309f // cmp x4,
-	WORD $0x8b02044a // add x10, x2, x2, lsl
-	WORD $0xd37cec50 // lsl x16, x2,
-	WORD $0xd37ef44d // lsl x13, x2,
+	WORD $0x54ffffa1 // b.ne 0x26b0 <gemm+0x26b0>
+	WORD $0x17fffe64 // b 0x2050 <gemm+0x2050>
+	WORD $0x910403f1 // add x17, sp,
+	WORD $0x52800080 // mov w0,
+	WORD $0xf9003bf1 // str x17, [sp,
+	WORD $0xf100305f // cmp x2,
+	WORD $0x8b00040a // add x10, x0, x0, lsl
+	WORD $0xd37cec10 // lsl x16, x0,
+	WORD $0xd37ef40d // lsl x13, x0,
 	WORD $0xf9007bf0 // str x16, [sp,
-	WORD $0xa9022be2 // stp x2, x10, [sp,
-	WORD $0x54003f8a // b.ge 0x2f38 <gemm+0x2f38>
-	WORD $0xaa0403ea // mov x10, x4
+	WORD $0xa9022be0 // stp x0, x10, [sp,
+	WORD $0x54003f8a // b.ge 0x2ed8 <gemm+0x2ed8>
+	WORD $0xaa0203ea // mov x10, x2
 	WORD $0xf100214c // subs x12, x10,
 	WORD $0xf9403bf8 // ldr x24, [sp,
-	WORD $0x54009c4b // b.lt 0x3ae0 <gemm+0x3ae0>
+	WORD $0x54009ccb // b.lt 0x3a90 <gemm+0x3a90>
 	WORD $0xf94027da // ldr x26, [x30,
 	WORD $0xa942dbd0 // ldp x16, x22, [x30,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54009b6b // b.lt 0x3ad4 <gemm+0x3ad4>
+	WORD $0x54009beb // b.lt 0x3a84 <gemm+0x3a84>
 	WORD $0xf9005bec // str x12, [sp,
 	WORD $0xf9401fcf // ldr x15, [x30,
 	WORD $0xaa0903e0 // mov x0, x9
@@ -6733,7 +6709,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fee // add x14, sp,
 	WORD $0x913401ce // add x14, x14,
 	WORD $0xaa1803f5 // mov x21, x24
-	WORD $0x1400002f // b 0x2908 <gemm+0x2908>
+	WORD $0x1400002f // b 0x28a8 <gemm+0x28a8>
 	WORD $0x3dc00170 // ldr q16, [x11]
 	WORD $0x4e30d4f0 // fadd v16.4s, v7.4s, v16.4s
 	WORD $0x7200027f // tst w19,
@@ -6779,13 +6755,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x2a1f03f3 // mov w19, wzr
 	WORD $0xf100c210 // subs x16, x16,
 	WORD $0x8b1602b5 // add x21, x21, x22
-	WORD $0x54008e0d // b.le 0x3ac4 <gemm+0x3ac4>
+	WORD $0x54008e8d // b.le 0x3a74 <gemm+0x3a74>
 	WORD $0xf100c21f // cmp x16,
 	WORD $0x5280060c // mov w12,
 	WORD $0x9a8c3218 // csel x24, x16, x12, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000341 // b.ne 0x2984 <gemm+0x2984>
+	WORD $0x54000341 // b.ne 0x2924 <gemm+0x2924>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x9100070c // add x12, x24,
 	WORD $0xaa1503e6 // mov x6, x21
@@ -6809,12 +6785,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b110000 // add x0, x0, x17
 	WORD $0xf100059f // cmp x12,
 	WORD $0x4fb11a40 // fmla v0.4s, v18.4s, v17.s[3]
-	WORD $0x54fffe48 // b.hi 0x2944 <gemm+0x2944>
-	WORD $0x1400007e // b 0x2b78 <gemm+0x2b78>
+	WORD $0x54fffe48 // b.hi 0x28e4 <gemm+0x28e4>
+	WORD $0x1400007e // b 0x2b18 <gemm+0x2b18>
 	WORD $0xf100055f // cmp x10,
-	WORD $0x54000a61 // b.ne 0x2ad4 <gemm+0x2ad4>
+	WORD $0x54000a61 // b.ne 0x2a74 <gemm+0x2a74>
 	WORD $0xf100121f // cmp x16,
-	WORD $0x54000a23 // b.lo 0x2ad4 <gemm+0x2ad4>
+	WORD $0x54000a23 // b.lo 0x2a74 <gemm+0x2a74>
 	WORD $0xaa0f03f6 // mov x22, x15
 	WORD $0xaa0a03ef // mov x15, x10
 	WORD $0xaa1a03ea // mov x10, x26
@@ -6878,7 +6854,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x9100418c // add x12, x12,
 	WORD $0x8b1a00c6 // add x6, x6, x26
 	WORD $0x4fb51ac0 // fmla v0.4s, v22.4s, v21.s[3]
-	WORD $0x54fffa08 // b.hi 0x29d0 <gemm+0x29d0>
+	WORD $0x54fffa08 // b.hi 0x2970 <gemm+0x2970>
 	WORD $0x9100131a // add x26, x24,
 	WORD $0x8b0c037b // add x27, x27, x12
 	WORD $0x8b0c02f7 // add x23, x23, x12
@@ -6893,8 +6869,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xaa0f03ea // mov x10, x15
 	WORD $0xaa1603ef // mov x15, x22
 	WORD $0xf94067f6 // ldr x22, [sp,
-	WORD $0x5400014a // b.ge 0x2af4 <gemm+0x2af4>
-	WORD $0x1400002a // b 0x2b78 <gemm+0x2b78>
+	WORD $0x5400014a // b.ge 0x2a94 <gemm+0x2a94>
+	WORD $0x1400002a // b 0x2b18 <gemm+0x2b18>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
@@ -6927,7 +6903,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0d00c6 // add x6, x6, x13
 	WORD $0xd1000718 // sub x24, x24,
 	WORD $0xf100071f // cmp x24,
-	WORD $0x54fffd68 // b.hi 0x2b00 <gemm+0x2b00>
+	WORD $0x54fffd68 // b.hi 0x2aa0 <gemm+0x2aa0>
 	WORD $0x8b0c037b // add x27, x27, x12
 	WORD $0x8b0c02f7 // add x23, x23, x12
 	WORD $0x8b0c00a5 // add x5, x5, x12
@@ -6938,129 +6914,129 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0c0000 // add x0, x0, x12
 	WORD $0xf100111f // cmp x8,
 	WORD $0xf9400fa6 // ldr x6, [x29,
-	WORD $0x54ffe680 // b.eq 0x2850 <gemm+0x2850>
+	WORD $0x54ffe680 // b.eq 0x27f0 <gemm+0x27f0>
 	WORD $0xf9403bf8 // ldr x24, [sp,
 	WORD $0x360000d3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x5400024c // b.gt 0x2bdc <gemm+0x2bdc>
-	WORD $0x17ffff58 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x5400024c // b.gt 0x2b7c <gemm+0x2b7c>
+	WORD $0x17ffff58 // b 0x2898 <gemm+0x2898>
 	WORD $0xd503201f // nop
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54001aab // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x54001aab // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7970 // ldr s16, [x11, x12, lsl
 	WORD $0xbc2c79d0 // str s16, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2bb4 <gemm+0x2bb4>
+	WORD $0x54ffff81 // b.ne 0x2b54 <gemm+0x2b54>
 	WORD $0x3dcf43f0 // ldr q16, [sp,
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
 	WORD $0x3d8f43e7 // str q7, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400192b // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x5400192b // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c79c7 // ldr s7, [x14, x12, lsl
 	WORD $0xbc2c7967 // str s7, [x11, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2be0 <gemm+0x2be0>
+	WORD $0x54ffff81 // b.ne 0x2b80 <gemm+0x2b80>
 	WORD $0x360000b3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400024c // b.gt 0x2c48 <gemm+0x2c48>
-	WORD $0x17ffff3d // b 0x28f8 <gemm+0x28f8>
+	WORD $0x5400024c // b.gt 0x2be8 <gemm+0x2be8>
+	WORD $0x17ffff3d // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400176b // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x5400176b // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c78e7 // ldr s7, [x7, x12, lsl
 	WORD $0xbc2c79c7 // str s7, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2c20 <gemm+0x2c20>
+	WORD $0x54ffff81 // b.ne 0x2bc0 <gemm+0x2bc0>
 	WORD $0x3dcf43e7 // ldr q7, [sp,
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	WORD $0x3d8f43e6 // str q6, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540015cb // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x540015cb // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79c6 // ldr s6, [x14, x12, lsl
 	WORD $0xbc2c78e6 // str s6, [x7, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2c50 <gemm+0x2c50>
+	WORD $0x54ffff81 // b.ne 0x2bf0 <gemm+0x2bf0>
 	WORD $0x360000b3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0x5400024c // b.gt 0x2cb8 <gemm+0x2cb8>
-	WORD $0x17ffff21 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x5400024c // b.gt 0x2c58 <gemm+0x2c58>
+	WORD $0x17ffff21 // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540013eb // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x540013eb // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7a86 // ldr s6, [x20, x12, lsl
 	WORD $0xbc2c79c6 // str s6, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2c90 <gemm+0x2c90>
+	WORD $0x54ffff81 // b.ne 0x2c30 <gemm+0x2c30>
 	WORD $0x3dcf43e6 // ldr q6, [sp,
 	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
 	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400124b // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x5400124b // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79c5 // ldr s5, [x14, x12, lsl
 	WORD $0xbc2c7a85 // str s5, [x20, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2cc0 <gemm+0x2cc0>
+	WORD $0x54ffff81 // b.ne 0x2c60 <gemm+0x2c60>
 	WORD $0x360000b3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400024c // b.gt 0x2d28 <gemm+0x2d28>
-	WORD $0x17ffff05 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x5400024c // b.gt 0x2cc8 <gemm+0x2cc8>
+	WORD $0x17ffff05 // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400106b // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x5400106b // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c78c5 // ldr s5, [x6, x12, lsl
 	WORD $0xbc2c79c5 // str s5, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2d00 <gemm+0x2d00>
+	WORD $0x54ffff81 // b.ne 0x2ca0 <gemm+0x2ca0>
 	WORD $0x3dcf43e5 // ldr q5, [sp,
 	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54000ecb // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x54000ecb // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79c4 // ldr s4, [x14, x12, lsl
 	WORD $0xbc2c78c4 // str s4, [x6, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2d30 <gemm+0x2d30>
+	WORD $0x54ffff81 // b.ne 0x2cd0 <gemm+0x2cd0>
 	WORD $0x360000d3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf9405fe6 // ldr x6, [sp,
-	WORD $0x540002ec // b.gt 0x2db0 <gemm+0x2db0>
-	WORD $0x17fffee8 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x540002ec // b.gt 0x2d50 <gemm+0x2d50>
+	WORD $0x17fffee8 // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54000ccb // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x54000ccb // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xf90053ea // str x10, [sp,
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf94057ea // ldr x10, [sp,
@@ -7070,14 +7046,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c79c4 // str s4, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2d80 <gemm+0x2d80>
+	WORD $0x54ffff81 // b.ne 0x2d20 <gemm+0x2d20>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf9405fe6 // ldr x6, [sp,
 	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x54000a8b // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x54000a8b // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xf90053ea // str x10, [sp,
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf94057ea // ldr x10, [sp,
@@ -7086,18 +7062,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7943 // str s3, [x10, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2dc0 <gemm+0x2dc0>
+	WORD $0x54ffff81 // b.ne 0x2d60 <gemm+0x2d60>
 	WORD $0x360000d3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x540002ac // b.gt 0x2e38 <gemm+0x2e38>
-	WORD $0x17fffec4 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x540002ac // b.gt 0x2dd8 <gemm+0x2dd8>
+	WORD $0x17fffec4 // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x5400082b // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x5400082b // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9405fe6 // ldr x6, [sp,
 	WORD $0xd503201f // nop
@@ -7106,67 +7082,67 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c79c3 // str s3, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e10 <gemm+0x2e10>
+	WORD $0x54ffff81 // b.ne 0x2db0 <gemm+0x2db0>
 	WORD $0x3dcf43e3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400064b // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x5400064b // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79c2 // ldr s2, [x14, x12, lsl
 	WORD $0xbc2c78c2 // str s2, [x6, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e40 <gemm+0x2e40>
+	WORD $0x54ffff81 // b.ne 0x2de0 <gemm+0x2de0>
 	WORD $0x360000d3 // tbz w19,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf9404fe6 // ldr x6, [sp,
-	WORD $0x5400024c // b.gt 0x2eac <gemm+0x2eac>
-	WORD $0x17fffea4 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x5400024c // b.gt 0x2e4c <gemm+0x2e4c>
+	WORD $0x17fffea4 // b 0x2898 <gemm+0x2898>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400044b // b.lt 0x2f00 <gemm+0x2f00>
+	WORD $0x5400044b // b.lt 0x2ea0 <gemm+0x2ea0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9404fe6 // ldr x6, [sp,
 	WORD $0xbc6c78c2 // ldr s2, [x6, x12, lsl
 	WORD $0xbc2c79c2 // str s2, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e84 <gemm+0x2e84>
+	WORD $0x54ffff81 // b.ne 0x2e24 <gemm+0x2e24>
 	WORD $0x3dcf43e2 // ldr q2, [sp,
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540002ab // b.lt 0x2efc <gemm+0x2efc>
+	WORD $0x540002ab // b.lt 0x2e9c <gemm+0x2e9c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c79c1 // ldr s1, [x14, x12, lsl
 	WORD $0xbc2c78c1 // str s1, [x6, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2eb0 <gemm+0x2eb0>
+	WORD $0x54ffff81 // b.ne 0x2e50 <gemm+0x2e50>
 	WORD $0x37000233 // tbnz w19,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x2f04 <gemm+0x2f04>
+	WORD $0x5400018b // b.lt 0x2ea4 <gemm+0x2ea4>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf94063e6 // ldr x6, [sp,
 	WORD $0xbc6c78c1 // ldr s1, [x6, x12, lsl
 	WORD $0xbc2c79c1 // str s1, [x14, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2ee0 <gemm+0x2ee0>
+	WORD $0x54ffff81 // b.ne 0x2e80 <gemm+0x2e80>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x2f04 <gemm+0x2f04>
+	WORD $0x14000003 // b 0x2ea4 <gemm+0x2ea4>
 	WORD $0x3707cff3 // tbnz w19,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcf4b // b.lt 0x28f8 <gemm+0x28f8>
+	WORD $0x54ffcf4b // b.lt 0x2898 <gemm+0x2898>
 	WORD $0x91400fec // add x12, sp,
 	WORD $0x9134018c // add x12, x12,
 	WORD $0xf94063e6 // ldr x6, [sp,
@@ -7174,33 +7150,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404580 // ldr s0, [x12],
 	WORD $0xbc0044c0 // str s0, [x6],
 	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x2f24 <gemm+0x2f24>
-	WORD $0x17fffe71 // b 0x28f8 <gemm+0x28f8>
+	WORD $0x54ffffa1 // b.ne 0x2ec4 <gemm+0x2ec4>
+	WORD $0x17fffe71 // b 0x2898 <gemm+0x2898>
 	WORD $0xd37ae54c // lsl x12, x10,
 	WORD $0xf9007fec // str x12, [sp,
 	WORD $0xd37ef541 // lsl x1, x10,
 	WORD $0xf9401bd6 // ldr x22, [x30,
-	WORD $0xd37df043 // lsl x3, x2,
-	WORD $0xf94027c2 // ldr x2, [x30,
+	WORD $0xd37df003 // lsl x3, x0,
+	WORD $0xf94027cf // ldr x15, [x30,
 	WORD $0x91400ff8 // add x24, sp,
 	WORD $0x91340318 // add x24, x24,
-	WORD $0x1400000d // b 0x2f8c <gemm+0x2f8c>
+	WORD $0x1400000d // b 0x2f2c <gemm+0x2f2c>
 	WORD $0xd503201f // nop
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bd6 // ldr x22, [x30,
-	WORD $0xf94027c2 // ldr x2, [x30,
-	WORD $0xa94593e9 // ldp x9, x4, [sp,
-	WORD $0xd100308a // sub x10, x4,
+	WORD $0xf94027cf // ldr x15, [x30,
+	WORD $0xa9458be9 // ldp x9, x2, [sp,
+	WORD $0xd100304a // sub x10, x2,
 	WORD $0x5280060c // mov w12,
 	WORD $0x9b0c26c9 // madd x9, x22, x12, x9
-	WORD $0x9b0c2c4b // madd x11, x2, x12, x11
-	WORD $0xf1005c9f // cmp x4,
-	WORD $0xaa0a03e4 // mov x4, x10
-	WORD $0x54ffbe4d // b.le 0x2750 <gemm+0x2750>
+	WORD $0x9b0c2deb // madd x11, x15, x12, x11
+	WORD $0xf1005c5f // cmp x2,
+	WORD $0xaa0a03e2 // mov x2, x10
+	WORD $0x54ffbe4d // b.le 0x26f0 <gemm+0x26f0>
 	WORD $0xf94017d9 // ldr x25, [x30,
 	WORD $0xf100073f // cmp x25,
-	WORD $0x54fffeeb // b.lt 0x2f70 <gemm+0x2f70>
-	WORD $0xf90033e4 // str x4, [sp,
+	WORD $0x54fffeeb // b.lt 0x2f10 <gemm+0x2f10>
+	WORD $0xf90033e2 // str x2, [sp,
 	WORD $0xf9401fca // ldr x10, [x30,
 	WORD $0xf90077ea // str x10, [sp,
 	WORD $0xaa0903fb // mov x27, x9
@@ -7220,7 +7196,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100015f // cmp x10,
 	WORD $0x8b161535 // add x21, x9, x22, lsl
 	WORD $0x1a9f17e6 // cset w6, eq
-	WORD $0xd37ef44c // lsl x12, x2,
+	WORD $0xd37ef5ec // lsl x12, x15,
+	WORD $0xaa0f03e2 // mov x2, x15
 	WORD $0x8b0c016f // add x15, x11, x12
 	WORD $0xd37df04a // lsl x10, x2,
 	WORD $0xf90073ea // str x10, [sp,
@@ -7274,7 +7251,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd37ef631 // lsl x17, x17,
 	WORD $0xf9403be2 // ldr x2, [sp,
 	WORD $0xf9000fb6 // str x22, [x29,
-	WORD $0x14000047 // b 0x31dc <gemm+0x31dc>
+	WORD $0x14000049 // b 0x3188 <gemm+0x3188>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0x3dc00174 // ldr q20, [x11]
 	WORD $0x4e34d674 // fadd v20.4s, v19.4s, v20.4s
 	WORD $0x720000df // tst w6,
@@ -7344,13 +7323,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100c339 // subs x25, x25,
 	WORD $0xf9407fec // ldr x12, [sp,
 	WORD $0x8b0c0042 // add x2, x2, x12
-	WORD $0x54ffec4d // b.le 0x2f60 <gemm+0x2f60>
+	WORD $0x54ffebed // b.le 0x2f00 <gemm+0x2f00>
 	WORD $0xf100c33f // cmp x25,
 	WORD $0x5280060c // mov w12,
 	WORD $0x9a8c3337 // csel x23, x25, x12, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10006df // cmp x22,
-	WORD $0x540004a1 // b.ne 0x3284 <gemm+0x3284>
+	WORD $0x540004a1 // b.ne 0x3230 <gemm+0x3230>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x910006ec // add x12, x23,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -7364,8 +7343,6 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
 	WORD $0xad405774 // ldp q20, q21, [x27]
 	WORD $0x3dc002d6 // ldr q22, [x22]
 	WORD $0x4f9412d3 // fmla v19.4s, v22.4s, v20.s[0]
@@ -7385,13 +7362,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b11037b // add x27, x27, x17
 	WORD $0xf100059f // cmp x12,
 	WORD $0x4fb71ac0 // fmla v0.4s, v22.4s, v23.s[3]
-	WORD $0x54fffda8 // b.hi 0x3230 <gemm+0x3230>
-	WORD $0x140000a6 // b 0x3518 <gemm+0x3518>
+	WORD $0x54fffda8 // b.hi 0x31d4 <gemm+0x31d4>
+	WORD $0x140000a9 // b 0x34c8 <gemm+0x34c8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0xf94077ec // ldr x12, [sp,
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54000d21 // b.ne 0x3430 <gemm+0x3430>
+	WORD $0x54000d41 // b.ne 0x33e0 <gemm+0x33e0>
 	WORD $0xf100133f // cmp x25,
-	WORD $0x54000ce3 // b.lo 0x3430 <gemm+0x3430>
+	WORD $0x54000d03 // b.lo 0x33e0 <gemm+0x33e0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -7405,6 +7384,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3cec6b74 // ldr q20, [x27, x12]
 	WORD $0x3dc002c8 // ldr q8, [x22]
@@ -7474,7 +7454,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x9100418c // add x12, x12,
 	WORD $0x8b1002d6 // add x22, x22, x16
 	WORD $0x4fb51900 // fmla v0.4s, v8.4s, v21.s[3]
-	WORD $0x54fff788 // b.hi 0x32d0 <gemm+0x32d0>
+	WORD $0x54fff788 // b.hi 0x3280 <gemm+0x3280>
 	WORD $0x910012f0 // add x16, x23,
 	WORD $0x8b0c014a // add x10, x10, x12
 	WORD $0x8b0c035a // add x26, x26, x12
@@ -7490,8 +7470,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0c037b // add x27, x27, x12
 	WORD $0xf100161f // cmp x16,
 	WORD $0xf9407bf0 // ldr x16, [sp,
-	WORD $0x5400020a // b.ge 0x3460 <gemm+0x3460>
-	WORD $0x1400003d // b 0x3518 <gemm+0x3518>
+	WORD $0x5400020a // b.ge 0x3410 <gemm+0x3410>
+	WORD $0x1400003d // b 0x34c8 <gemm+0x34c8>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
@@ -7539,7 +7519,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0d02d6 // add x22, x22, x13
 	WORD $0xd10006f7 // sub x23, x23,
 	WORD $0xf10006ff // cmp x23,
-	WORD $0x54fffc68 // b.hi 0x3470 <gemm+0x3470>
+	WORD $0x54fffc68 // b.hi 0x3420 <gemm+0x3420>
 	WORD $0x8b0c014a // add x10, x10, x12
 	WORD $0x8b0c035a // add x26, x26, x12
 	WORD $0x8b0c0000 // add x0, x0, x12
@@ -7553,219 +7533,219 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0c03de // add x30, x30, x12
 	WORD $0x8b0c037b // add x27, x27, x12
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffdd40 // b.eq 0x30c4 <gemm+0x30c4>
+	WORD $0x54ffdd20 // b.eq 0x3070 <gemm+0x3070>
 	WORD $0x36000106 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43f3 // str q19, [sp,
 	WORD $0xf9406bf6 // ldr x22, [sp,
 	WORD $0xf94063f7 // ldr x23, [sp,
-	WORD $0x540002ac // b.gt 0x3588 <gemm+0x3588>
-	WORD $0x17ffff23 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x540002ac // b.gt 0x3538 <gemm+0x3538>
+	WORD $0x17ffff22 // b 0x3170 <gemm+0x3170>
 	WORD $0xd503201f // nop
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf9406bf6 // ldr x22, [sp,
 	WORD $0xf94063f7 // ldr x23, [sp,
-	WORD $0x540029ab // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x540029ab // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7974 // ldr s20, [x11, x12, lsl
 	WORD $0xbc2c7b14 // str s20, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3560 <gemm+0x3560>
+	WORD $0x54ffff81 // b.ne 0x3510 <gemm+0x3510>
 	WORD $0x3dcf43f4 // ldr q20, [sp,
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
 	WORD $0x3d8f43f3 // str q19, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400280b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x5400280b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b13 // ldr s19, [x24, x12, lsl
 	WORD $0xbc2c7973 // str s19, [x11, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3590 <gemm+0x3590>
+	WORD $0x54ffff81 // b.ne 0x3540 <gemm+0x3540>
 	WORD $0x360000a6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0x5400024c // b.gt 0x35f8 <gemm+0x35f8>
-	WORD $0x17ffff04 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x35a8 <gemm+0x35a8>
+	WORD $0x17ffff03 // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400262b // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x5400262b // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79f3 // ldr s19, [x15, x12, lsl
 	WORD $0xbc2c7b13 // str s19, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x35d0 <gemm+0x35d0>
+	WORD $0x54ffff81 // b.ne 0x3580 <gemm+0x3580>
 	WORD $0x3dcf43f3 // ldr q19, [sp,
 	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
 	WORD $0x3d8f43f2 // str q18, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400248b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x5400248b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b12 // ldr s18, [x24, x12, lsl
 	WORD $0xbc2c79f2 // str s18, [x15, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3600 <gemm+0x3600>
+	WORD $0x54ffff81 // b.ne 0x35b0 <gemm+0x35b0>
 	WORD $0x360000a6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400024c // b.gt 0x3668 <gemm+0x3668>
-	WORD $0x17fffee8 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x3618 <gemm+0x3618>
+	WORD $0x17fffee7 // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540022ab // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x540022ab // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7ad2 // ldr s18, [x22, x12, lsl
 	WORD $0xbc2c7b12 // str s18, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3640 <gemm+0x3640>
+	WORD $0x54ffff81 // b.ne 0x35f0 <gemm+0x35f0>
 	WORD $0x3dcf43f2 // ldr q18, [sp,
 	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
 	WORD $0x3d8f43f1 // str q17, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400210b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x5400210b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b11 // ldr s17, [x24, x12, lsl
 	WORD $0xbc2c7ad1 // str s17, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3670 <gemm+0x3670>
+	WORD $0x54ffff81 // b.ne 0x3620 <gemm+0x3620>
 	WORD $0x360000c6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43f0 // str q16, [sp,
 	WORD $0xf94037f6 // ldr x22, [sp,
-	WORD $0x5400024c // b.gt 0x36dc <gemm+0x36dc>
-	WORD $0x17fffecb // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x368c <gemm+0x368c>
+	WORD $0x17fffeca // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xf94037f6 // ldr x22, [sp,
-	WORD $0x54001eeb // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x54001eeb // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7af1 // ldr s17, [x23, x12, lsl
 	WORD $0xbc2c7b11 // str s17, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x36b4 <gemm+0x36b4>
+	WORD $0x54ffff81 // b.ne 0x3664 <gemm+0x3664>
 	WORD $0x3dcf43f1 // ldr q17, [sp,
 	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
 	WORD $0x3d8f43f0 // str q16, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54001d6b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x54001d6b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7b10 // ldr s16, [x24, x12, lsl
 	WORD $0xbc2c7af0 // str s16, [x23, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x36e0 <gemm+0x36e0>
+	WORD $0x54ffff81 // b.ne 0x3690 <gemm+0x3690>
 	WORD $0x360000a6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x5400024c // b.gt 0x3748 <gemm+0x3748>
-	WORD $0x17fffeb0 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x36f8 <gemm+0x36f8>
+	WORD $0x17fffeaf // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54001bab // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x54001bab // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7930 // ldr s16, [x9, x12, lsl
 	WORD $0xbc2c7b10 // str s16, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3720 <gemm+0x3720>
+	WORD $0x54ffff81 // b.ne 0x36d0 <gemm+0x36d0>
 	WORD $0x3dcf43f0 // ldr q16, [sp,
 	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
 	WORD $0x3d8f43e7 // str q7, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54001a0b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x54001a0b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b07 // ldr s7, [x24, x12, lsl
 	WORD $0xbc2c7927 // str s7, [x9, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3750 <gemm+0x3750>
+	WORD $0x54ffff81 // b.ne 0x3700 <gemm+0x3700>
 	WORD $0x360000a6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400024c // b.gt 0x37b8 <gemm+0x37b8>
-	WORD $0x17fffe94 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x3768 <gemm+0x3768>
+	WORD $0x17fffe93 // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400182b // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x5400182b // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7ac7 // ldr s7, [x22, x12, lsl
 	WORD $0xbc2c7b07 // str s7, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3790 <gemm+0x3790>
+	WORD $0x54ffff81 // b.ne 0x3740 <gemm+0x3740>
 	WORD $0x3dcf43e7 // ldr q7, [sp,
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	WORD $0x3d8f43e6 // str q6, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400168b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x5400168b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b06 // ldr s6, [x24, x12, lsl
 	WORD $0xbc2c7ac6 // str s6, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x37c0 <gemm+0x37c0>
+	WORD $0x54ffff81 // b.ne 0x3770 <gemm+0x3770>
 	WORD $0x360000c6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf9402bf6 // ldr x22, [sp,
-	WORD $0x5400024c // b.gt 0x382c <gemm+0x382c>
-	WORD $0x17fffe77 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x5400024c // b.gt 0x37dc <gemm+0x37dc>
+	WORD $0x17fffe76 // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400148b // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x5400148b // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9402bf6 // ldr x22, [sp,
 	WORD $0xbc6c7ac6 // ldr s6, [x22, x12, lsl
 	WORD $0xbc2c7b06 // str s6, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3804 <gemm+0x3804>
+	WORD $0x54ffff81 // b.ne 0x37b4 <gemm+0x37b4>
 	WORD $0x3dcf43e6 // ldr q6, [sp,
 	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
 	WORD $0x3d8f43e5 // str q5, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540012eb // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x540012eb // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7b05 // ldr s5, [x24, x12, lsl
 	WORD $0xbc2c7ac5 // str s5, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3830 <gemm+0x3830>
+	WORD $0x54ffff81 // b.ne 0x37e0 <gemm+0x37e0>
 	WORD $0x360000e6 // tbz w6,
 	WORD $0xaa0903f7 // mov x23, x9
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xa9445be9 // ldp x9, x22, [sp,
-	WORD $0x540002ac // b.gt 0x38ac <gemm+0x38ac>
-	WORD $0x14000040 // b 0x395c <gemm+0x395c>
+	WORD $0x540002ac // b.gt 0x385c <gemm+0x385c>
+	WORD $0x14000040 // b 0x390c <gemm+0x390c>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540010eb // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x540010eb // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa0903f7 // mov x23, x9
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf94023e9 // ldr x9, [sp,
@@ -7774,30 +7754,30 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7b05 // str s5, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3880 <gemm+0x3880>
+	WORD $0x54ffff81 // b.ne 0x3830 <gemm+0x3830>
 	WORD $0x3dcf43e5 // ldr q5, [sp,
 	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf94027f6 // ldr x22, [sp,
-	WORD $0x540009ab // b.lt 0x39dc <gemm+0x39dc>
+	WORD $0x540009ab // b.lt 0x398c <gemm+0x398c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7b04 // ldr s4, [x24, x12, lsl
 	WORD $0xbc2c7924 // str s4, [x9, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x38b0 <gemm+0x38b0>
+	WORD $0x54ffff81 // b.ne 0x3860 <gemm+0x3860>
 	WORD $0x360000c6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x540002ac // b.gt 0x3928 <gemm+0x3928>
-	WORD $0x17fffe3b // b 0x31c4 <gemm+0x31c4>
+	WORD $0x540002ac // b.gt 0x38d8 <gemm+0x38d8>
+	WORD $0x17fffe3a // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x54000ceb // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x54000ceb // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf94027f6 // ldr x22, [sp,
 	WORD $0xd503201f // nop
@@ -7806,31 +7786,31 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7b04 // str s4, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3900 <gemm+0x3900>
+	WORD $0x54ffff81 // b.ne 0x38b0 <gemm+0x38b0>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54000b0b // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x54000b0b // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7b03 // ldr s3, [x24, x12, lsl
 	WORD $0xbc2c7ac3 // str s3, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3930 <gemm+0x3930>
+	WORD $0x54ffff81 // b.ne 0x38e0 <gemm+0x38e0>
 	WORD $0x36000106 // tbz w6,
 	WORD $0xaa0903f7 // mov x23, x9
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xa9435be9 // ldp x9, x22, [sp,
-	WORD $0x540002ac // b.gt 0x39ac <gemm+0x39ac>
+	WORD $0x540002ac // b.gt 0x395c <gemm+0x395c>
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x17fffe19 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x17fffe18 // b 0x3170 <gemm+0x3170>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540008cb // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x540008cb // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa0903f7 // mov x23, x9
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9401be9 // ldr x9, [sp,
@@ -7838,56 +7818,56 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7b03 // str s3, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3980 <gemm+0x3980>
+	WORD $0x54ffff81 // b.ne 0x3930 <gemm+0x3930>
 	WORD $0x3dcf43e3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf9401ff6 // ldr x22, [sp,
-	WORD $0x540001ab // b.lt 0x39dc <gemm+0x39dc>
+	WORD $0x540001ab // b.lt 0x398c <gemm+0x398c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7b02 // ldr s2, [x24, x12, lsl
 	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x39b0 <gemm+0x39b0>
+	WORD $0x54ffff81 // b.ne 0x3960 <gemm+0x3960>
 	WORD $0x36000126 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x540002cc // b.gt 0x3a2c <gemm+0x3a2c>
-	WORD $0x17fffdfb // b 0x31c4 <gemm+0x31c4>
+	WORD $0x540002cc // b.gt 0x39dc <gemm+0x39dc>
+	WORD $0x17fffdfa // b 0x3170 <gemm+0x3170>
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x3707bf26 // tbnz w6,
-	WORD $0x14000029 // b 0x3a88 <gemm+0x3a88>
+	WORD $0x3707bf06 // tbnz w6,
+	WORD $0x14000029 // b 0x3a38 <gemm+0x3a38>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
 	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x5400048b // b.lt 0x3a88 <gemm+0x3a88>
+	WORD $0x5400048b // b.lt 0x3a38 <gemm+0x3a38>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9401ff6 // ldr x22, [sp,
 	WORD $0xbc6c7ac2 // ldr s2, [x22, x12, lsl
 	WORD $0xbc2c7b02 // str s2, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3a04 <gemm+0x3a04>
+	WORD $0x54ffff81 // b.ne 0x39b4 <gemm+0x39b4>
 	WORD $0x3dcf43e2 // ldr q2, [sp,
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540002eb // b.lt 0x3a84 <gemm+0x3a84>
+	WORD $0x540002eb // b.lt 0x3a34 <gemm+0x3a34>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xbc6c7b01 // ldr s1, [x24, x12, lsl
 	WORD $0xbc2c7ac1 // str s1, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3a30 <gemm+0x3a30>
+	WORD $0x54ffff81 // b.ne 0x39e0 <gemm+0x39e0>
 	WORD $0x37000266 // tbnz w6,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540001cb // b.lt 0x3a8c <gemm+0x3a8c>
+	WORD $0x540001cb // b.lt 0x3a3c <gemm+0x3a3c>
 	WORD $0xaa0903e6 // mov x6, x9
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xf9403fe9 // ldr x9, [sp,
@@ -7895,16 +7875,16 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7b01 // str s1, [x24, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3a64 <gemm+0x3a64>
+	WORD $0x54ffff81 // b.ne 0x3a14 <gemm+0x3a14>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0xaa0603e9 // mov x9, x6
-	WORD $0x14000003 // b 0x3a8c <gemm+0x3a8c>
-	WORD $0x3707ba06 // tbnz w6,
+	WORD $0x14000003 // b 0x3a3c <gemm+0x3a3c>
+	WORD $0x3707b9e6 // tbnz w6,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffb96b // b.lt 0x31c4 <gemm+0x31c4>
+	WORD $0x54ffb94b // b.lt 0x3170 <gemm+0x3170>
 	WORD $0x91400fec // add x12, sp,
 	WORD $0x9134018c // add x12, x12,
 	WORD $0xf9403fe6 // ldr x6, [sp,
@@ -7913,8 +7893,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404580 // ldr s0, [x12],
 	WORD $0xbc0044c0 // str s0, [x6],
 	WORD $0xf10006d6 // subs x22, x22,
-	WORD $0x54ffffa1 // b.ne 0x3ab0 <gemm+0x3ab0>
-	WORD $0x17fffdc1 // b 0x31c4 <gemm+0x31c4>
+	WORD $0x54ffffa1 // b.ne 0x3a60 <gemm+0x3a60>
+	WORD $0x17fffdc0 // b 0x3170 <gemm+0x3170>
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bd6 // ldr x22, [x30,
 	WORD $0xf94027da // ldr x26, [x30,
@@ -7923,7 +7903,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xaa0c03ea // mov x10, x12
 	WORD $0x8b1a156b // add x11, x11, x26, lsl
 	WORD $0xf100115f // cmp x10,
-	WORD $0x540022ab // b.lt 0x3f38 <gemm+0x3f38>
+	WORD $0x540022ab // b.lt 0x3ee8 <gemm+0x3ee8>
 	WORD $0xf94017ec // ldr x12, [sp,
 	WORD $0xd37ae58e // lsl x14, x12,
 	WORD $0xf9401bcf // ldr x15, [x30,
@@ -7932,7 +7912,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf94027cc // ldr x12, [x30,
 	WORD $0x91400fe0 // add x0, sp,
 	WORD $0x91340000 // add x0, x0,
-	WORD $0x1400000b // b 0x3b34 <gemm+0x3b34>
+	WORD $0x1400000b // b 0x3ae4 <gemm+0x3ae4>
 	WORD $0xd503201f // nop
 	WORD $0xf9401bcf // ldr x15, [x30,
 	WORD $0xf94027cc // ldr x12, [x30,
@@ -7942,10 +7922,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0c116b // add x11, x11, x12, lsl
 	WORD $0xf1001d5f // cmp x10,
 	WORD $0xaa0103ea // mov x10, x1
-	WORD $0x5400206d // b.le 0x3f3c <gemm+0x3f3c>
+	WORD $0x5400206d // b.le 0x3eec <gemm+0x3eec>
 	WORD $0xf94017c1 // ldr x1, [x30,
 	WORD $0xf100043f // cmp x1,
-	WORD $0x54ffff0b // b.lt 0x3b1c <gemm+0x3b1c>
+	WORD $0x54ffff0b // b.lt 0x3acc <gemm+0x3acc>
 	WORD $0xf9401fc2 // ldr x2, [x30,
 	WORD $0xaa0903e3 // mov x3, x9
 	WORD $0x8b0f0924 // add x4, x9, x15, lsl
@@ -7961,7 +7941,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b140175 // add x21, x11, x20
 	WORD $0x8b0c0976 // add x22, x11, x12, lsl
 	WORD $0xd37ef457 // lsl x23, x2,
-	WORD $0x14000018 // b 0x3bdc <gemm+0x3bdc>
+	WORD $0x14000018 // b 0x3b8c <gemm+0x3b8c>
 	WORD $0x3dc00164 // ldr q4, [x11]
 	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
 	WORD $0x7200033f // tst w25,
@@ -7984,11 +7964,11 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x2a1f03f9 // mov w25, wzr
 	WORD $0xf100c021 // subs x1, x1,
 	WORD $0x8b0e0318 // add x24, x24, x14
-	WORD $0x54fff9cd // b.le 0x3b10 <gemm+0x3b10>
+	WORD $0x54fff9cd // b.le 0x3ac0 <gemm+0x3ac0>
 	WORD $0xf100c03f // cmp x1,
 	WORD $0x9a91302c // csel x12, x1, x17, lo
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000261 // b.ne 0x3c34 <gemm+0x3c34>
+	WORD $0x54000261 // b.ne 0x3be4 <gemm+0x3be4>
 	WORD $0x9100058c // add x12, x12,
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xaa1803fa // mov x26, x24
@@ -8005,13 +7985,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd100058c // sub x12, x12,
 	WORD $0x8b170063 // add x3, x3, x23
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffec8 // b.hi 0x3c04 <gemm+0x3c04>
-	WORD $0x1400004e // b 0x3d68 <gemm+0x3d68>
+	WORD $0x54fffec8 // b.hi 0x3bb4 <gemm+0x3bb4>
+	WORD $0x1400004e // b 0x3d18 <gemm+0x3d18>
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf100045f // cmp x2,
-	WORD $0x54000621 // b.ne 0x3d00 <gemm+0x3d00>
+	WORD $0x54000621 // b.ne 0x3cb0 <gemm+0x3cb0>
 	WORD $0xf100103f // cmp x1,
-	WORD $0x540005e3 // b.lo 0x3d00 <gemm+0x3d00>
+	WORD $0x540005e3 // b.lo 0x3cb0 <gemm+0x3cb0>
 	WORD $0xaa1803fb // mov x27, x24
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -8049,13 +8029,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
 	WORD $0xd100118c // sub x12, x12,
 	WORD $0x8b0d037b // add x27, x27, x13
-	WORD $0x54fffc28 // b.hi 0x3c60 <gemm+0x3c60>
+	WORD $0x54fffc28 // b.hi 0x3c10 <gemm+0x3c10>
 	WORD $0x9100119b // add x27, x12,
 	WORD $0xf100177f // cmp x27,
-	WORD $0x5400040b // b.lt 0x3d68 <gemm+0x3d68>
+	WORD $0x5400040b // b.lt 0x3d18 <gemm+0x3d18>
 	WORD $0xf9407bfb // ldr x27, [sp,
 	WORD $0x8b1b035a // add x26, x26, x27
-	WORD $0x14000007 // b 0x3d10 <gemm+0x3d10>
+	WORD $0x14000007 // b 0x3cc0 <gemm+0x3cc0>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
@@ -8079,22 +8059,22 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0d035a // add x26, x26, x13
 	WORD $0xd100058c // sub x12, x12,
 	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffe68 // b.hi 0x3d20 <gemm+0x3d20>
+	WORD $0x54fffe68 // b.hi 0x3cd0 <gemm+0x3cd0>
 	WORD $0x8b1b00c6 // add x6, x6, x27
 	WORD $0x8b1b00a5 // add x5, x5, x27
 	WORD $0x8b1b0084 // add x4, x4, x27
 	WORD $0x8b1b0063 // add x3, x3, x27
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54fff0a0 // b.eq 0x3b80 <gemm+0x3b80>
+	WORD $0x54fff0a0 // b.eq 0x3b30 <gemm+0x3b30>
 	WORD $0x360000b9 // tbz w25,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400026c // b.gt 0x3dc8 <gemm+0x3dc8>
-	WORD $0x17ffff93 // b 0x3bcc <gemm+0x3bcc>
+	WORD $0x5400026c // b.gt 0x3d78 <gemm+0x3d78>
+	WORD $0x17ffff93 // b 0x3b7c <gemm+0x3b7c>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54000b8b // b.lt 0x3f00 <gemm+0x3f00>
+	WORD $0x54000b8b // b.lt 0x3eb0 <gemm+0x3eb0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
@@ -8102,95 +8082,95 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c7804 // str s4, [x0, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3da0 <gemm+0x3da0>
+	WORD $0x54ffff81 // b.ne 0x3d50 <gemm+0x3d50>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0x3d8f43e3 // str q3, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540009cb // b.lt 0x3efc <gemm+0x3efc>
+	WORD $0x540009cb // b.lt 0x3eac <gemm+0x3eac>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7803 // ldr s3, [x0, x12, lsl
 	WORD $0xbc2c7963 // str s3, [x11, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3dd0 <gemm+0x3dd0>
+	WORD $0x54ffff81 // b.ne 0x3d80 <gemm+0x3d80>
 	WORD $0x360000b9 // tbz w25,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x5400024c // b.gt 0x3e38 <gemm+0x3e38>
-	WORD $0x17ffff76 // b 0x3bcc <gemm+0x3bcc>
+	WORD $0x5400024c // b.gt 0x3de8 <gemm+0x3de8>
+	WORD $0x17ffff76 // b 0x3b7c <gemm+0x3b7c>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540007eb // b.lt 0x3f00 <gemm+0x3f00>
+	WORD $0x540007eb // b.lt 0x3eb0 <gemm+0x3eb0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7ac3 // ldr s3, [x22, x12, lsl
 	WORD $0xbc2c7803 // str s3, [x0, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e10 <gemm+0x3e10>
+	WORD $0x54ffff81 // b.ne 0x3dc0 <gemm+0x3dc0>
 	WORD $0x3dcf43e3 // ldr q3, [sp,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x3d8f43e2 // str q2, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400064b // b.lt 0x3efc <gemm+0x3efc>
+	WORD $0x5400064b // b.lt 0x3eac <gemm+0x3eac>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7802 // ldr s2, [x0, x12, lsl
 	WORD $0xbc2c7ac2 // str s2, [x22, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e40 <gemm+0x3e40>
+	WORD $0x54ffff81 // b.ne 0x3df0 <gemm+0x3df0>
 	WORD $0x360000b9 // tbz w25,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0x5400024c // b.gt 0x3ea8 <gemm+0x3ea8>
-	WORD $0x17ffff5a // b 0x3bcc <gemm+0x3bcc>
+	WORD $0x5400024c // b.gt 0x3e58 <gemm+0x3e58>
+	WORD $0x17ffff5a // b 0x3b7c <gemm+0x3b7c>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400046b // b.lt 0x3f00 <gemm+0x3f00>
+	WORD $0x5400046b // b.lt 0x3eb0 <gemm+0x3eb0>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7a62 // ldr s2, [x19, x12, lsl
 	WORD $0xbc2c7802 // str s2, [x0, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e80 <gemm+0x3e80>
+	WORD $0x54ffff81 // b.ne 0x3e30 <gemm+0x3e30>
 	WORD $0x3dcf43e2 // ldr q2, [sp,
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540002cb // b.lt 0x3efc <gemm+0x3efc>
+	WORD $0x540002cb // b.lt 0x3eac <gemm+0x3eac>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7801 // ldr s1, [x0, x12, lsl
 	WORD $0xbc2c7a61 // str s1, [x19, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3eb0 <gemm+0x3eb0>
+	WORD $0x54ffff81 // b.ne 0x3e60 <gemm+0x3e60>
 	WORD $0x37000239 // tbnz w25,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x3f04 <gemm+0x3f04>
+	WORD $0x5400018b // b.lt 0x3eb4 <gemm+0x3eb4>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7aa1 // ldr s1, [x21, x12, lsl
 	WORD $0xbc2c7801 // str s1, [x0, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3ee0 <gemm+0x3ee0>
+	WORD $0x54ffff81 // b.ne 0x3e90 <gemm+0x3e90>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x3f04 <gemm+0x3f04>
+	WORD $0x14000003 // b 0x3eb4 <gemm+0x3eb4>
 	WORD $0x3707e699 // tbnz w25,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffe5eb // b.lt 0x3bcc <gemm+0x3bcc>
+	WORD $0x54ffe5eb // b.lt 0x3b7c <gemm+0x3b7c>
 	WORD $0x91400fec // add x12, sp,
 	WORD $0x9134018c // add x12, x12,
 	WORD $0xaa1503f9 // mov x25, x21
@@ -8198,11 +8178,11 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404580 // ldr s0, [x12],
 	WORD $0xbc004720 // str s0, [x25],
 	WORD $0xf100075a // subs x26, x26,
-	WORD $0x54ffffa1 // b.ne 0x3f24 <gemm+0x3f24>
-	WORD $0x17ffff26 // b 0x3bcc <gemm+0x3bcc>
+	WORD $0x54ffffa1 // b.ne 0x3ed4 <gemm+0x3ed4>
+	WORD $0x17ffff26 // b 0x3b7c <gemm+0x3b7c>
 	WORD $0xaa0a03e1 // mov x1, x10
 	WORD $0xf100043f // cmp x1,
-	WORD $0x540013cd // b.le 0x41b8 <gemm+0x41b8>
+	WORD $0x540013cd // b.le 0x4168 <gemm+0x4168>
 	WORD $0xf94017ea // ldr x10, [sp,
 	WORD $0xd37ae54a // lsl x10, x10,
 	WORD $0xf9401bcc // ldr x12, [x30,
@@ -8210,7 +8190,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fef // add x15, sp,
 	WORD $0x913401ef // add x15, x15,
 	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0x14000009 // b 0x3f84 <gemm+0x3f84>
+	WORD $0x14000009 // b 0x3f34 <gemm+0x3f34>
 	WORD $0xf9401bcc // ldr x12, [x30,
 	WORD $0xf94027c3 // ldr x3, [x30,
 	WORD $0xd1000830 // sub x16, x1,
@@ -8218,10 +8198,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b030d6b // add x11, x11, x3, lsl
 	WORD $0xf1000c3f // cmp x1,
 	WORD $0xaa1003e1 // mov x1, x16
-	WORD $0x540011ed // b.le 0x41bc <gemm+0x41bc>
+	WORD $0x540011ed // b.le 0x416c <gemm+0x416c>
 	WORD $0xf94017d0 // ldr x16, [x30,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x3f6c <gemm+0x3f6c>
+	WORD $0x54ffff0b // b.lt 0x3f1c <gemm+0x3f1c>
 	WORD $0xf9401fd1 // ldr x17, [x30,
 	WORD $0xf9402bc4 // ldr x4, [x30,
 	WORD $0xaa0903e0 // mov x0, x9
@@ -8231,7 +8211,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b030963 // add x3, x11, x3, lsl
 	WORD $0xd37ef624 // lsl x4, x17,
 	WORD $0xaa1803e5 // mov x5, x24
-	WORD $0x14000009 // b 0x3fd8 <gemm+0x3fd8>
+	WORD $0x14000009 // b 0x3f88 <gemm+0x3f88>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3d800161 // str q1, [x11]
@@ -8239,14 +8219,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x2a1f03e6 // mov w6, wzr
 	WORD $0xf100c210 // subs x16, x16,
 	WORD $0x8b0a00a5 // add x5, x5, x10
-	WORD $0x54fffc8d // b.le 0x3f64 <gemm+0x3f64>
+	WORD $0x54fffc8d // b.le 0x3f14 <gemm+0x3f14>
 	WORD $0xf100c21f // cmp x16,
 	WORD $0x9a8e3207 // csel x7, x16, x14, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf100063f // cmp x17,
-	WORD $0x54000441 // b.ne 0x4070 <gemm+0x4070>
+	WORD $0x54000441 // b.ne 0x4020 <gemm+0x4020>
 	WORD $0xf100121f // cmp x16,
-	WORD $0x54000403 // b.lo 0x4070 <gemm+0x4070>
+	WORD $0x54000403 // b.lo 0x4020 <gemm+0x4020>
 	WORD $0xaa0503f3 // mov x19, x5
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xd503201f // nop
@@ -8271,13 +8251,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
 	WORD $0xd10010e7 // sub x7, x7,
 	WORD $0x8b0d0273 // add x19, x19, x13
-	WORD $0x54fffd68 // b.hi 0x4000 <gemm+0x4000>
+	WORD $0x54fffd68 // b.hi 0x3fb0 <gemm+0x3fb0>
 	WORD $0x910010f3 // add x19, x7,
 	WORD $0xf100167f // cmp x19,
-	WORD $0x5400026b // b.lt 0x40ac <gemm+0x40ac>
+	WORD $0x5400026b // b.lt 0x405c <gemm+0x405c>
 	WORD $0xf9407bf3 // ldr x19, [sp,
 	WORD $0x8b13018c // add x12, x12, x19
-	WORD $0x14000003 // b 0x4078 <gemm+0x4078>
+	WORD $0x14000003 // b 0x4028 <gemm+0x4028>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xaa0503ec // mov x12, x5
 	WORD $0x910004e7 // add x7, x7,
@@ -8292,25 +8272,25 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0d018c // add x12, x12, x13
 	WORD $0xd10004e7 // sub x7, x7,
 	WORD $0xf10004ff // cmp x7,
-	WORD $0x54fffec8 // b.hi 0x4080 <gemm+0x4080>
+	WORD $0x54fffec8 // b.hi 0x4030 <gemm+0x4030>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000101 // b.ne 0x40d0 <gemm+0x40d0>
+	WORD $0x54000101 // b.ne 0x4080 <gemm+0x4080>
 	WORD $0x3707f866 // tbnz w6,
 	WORD $0x3dc00162 // ldr q2, [x11]
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d800161 // str q1, [x11]
 	WORD $0x3dc00061 // ldr q1, [x3]
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffffbe // b 0x3fc4 <gemm+0x3fc4>
+	WORD $0x17ffffbe // b 0x3f74 <gemm+0x3f74>
 	WORD $0x360000a6 // tbz w6,
 	WORD $0xf100011f // cmp x8,
 	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0x5400026c // b.gt 0x4128 <gemm+0x4128>
-	WORD $0x17ffffba // b 0x3fc8 <gemm+0x3fc8>
+	WORD $0x5400026c // b.gt 0x40d8 <gemm+0x40d8>
+	WORD $0x17ffffba // b 0x3f78 <gemm+0x3f78>
 	WORD $0xf91e87ff // str xzr, [sp,
 	WORD $0xf100051f // cmp x8,
 	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400048b // b.lt 0x4180 <gemm+0x4180>
+	WORD $0x5400048b // b.lt 0x4130 <gemm+0x4130>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
@@ -8318,39 +8298,39 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc2c79e2 // str s2, [x15, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x4100 <gemm+0x4100>
+	WORD $0x54ffff81 // b.ne 0x40b0 <gemm+0x40b0>
 	WORD $0x3dcf43e2 // ldr q2, [sp,
 	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x540002cb // b.lt 0x417c <gemm+0x417c>
+	WORD $0x540002cb // b.lt 0x412c <gemm+0x412c>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c79e1 // ldr s1, [x15, x12, lsl
 	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x4130 <gemm+0x4130>
+	WORD $0x54ffff81 // b.ne 0x40e0 <gemm+0x40e0>
 	WORD $0x37000226 // tbnz w6,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x4184 <gemm+0x4184>
+	WORD $0x5400018b // b.lt 0x4134 <gemm+0x4134>
 	WORD $0xaa1f03ec // mov x12, xzr
 	WORD $0xd503201f // nop
 	WORD $0xbc6c7861 // ldr s1, [x3, x12, lsl
 	WORD $0xbc2c79e1 // str s1, [x15, x12, lsl
 	WORD $0x9100058c // add x12, x12,
 	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x4160 <gemm+0x4160>
+	WORD $0x54ffff81 // b.ne 0x4110 <gemm+0x4110>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x4184 <gemm+0x4184>
+	WORD $0x14000003 // b 0x4134 <gemm+0x4134>
 	WORD $0x3707f266 // tbnz w6,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff1cb // b.lt 0x3fc8 <gemm+0x3fc8>
+	WORD $0x54fff1cb // b.lt 0x3f78 <gemm+0x3f78>
 	WORD $0x91400fec // add x12, sp,
 	WORD $0x9134018c // add x12, x12,
 	WORD $0xaa0303e6 // mov x6, x3
@@ -8358,26 +8338,26 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404580 // ldr s0, [x12],
 	WORD $0xbc0044c0 // str s0, [x6],
 	WORD $0xf10004e7 // subs x7, x7,
-	WORD $0x54ffffa1 // b.ne 0x41a4 <gemm+0x41a4>
-	WORD $0x17ffff85 // b 0x3fc8 <gemm+0x3fc8>
+	WORD $0x54ffffa1 // b.ne 0x4154 <gemm+0x4154>
+	WORD $0x17ffff85 // b 0x3f78 <gemm+0x3f78>
 	WORD $0xaa0103f0 // mov x16, x1
 	WORD $0xf100061f // cmp x16,
-	WORD $0x5400b7ab // b.lt 0x58b4 <gemm+0x58b4>
+	WORD $0x5400b82b // b.lt 0x5874 <gemm+0x5874>
 	WORD $0xf9402bcc // ldr x12, [x30,
 	WORD $0xf94017ca // ldr x10, [x30,
 	WORD $0xf100019f // cmp x12,
 	WORD $0x1a9f17f0 // cset w16, eq
 	WORD $0xf100015f // cmp x10,
-	WORD $0x5400b6ed // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5400b76d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf94017ec // ldr x12, [sp,
 	WORD $0xd37ae58e // lsl x14, x12,
 	WORD $0xf9401fcf // ldr x15, [x30,
 	WORD $0xf100111f // cmp x8,
-	WORD $0x5400abc1 // b.ne 0x5764 <gemm+0x5764>
+	WORD $0x5400ac41 // b.ne 0x5724 <gemm+0x5724>
 	WORD $0x3dc00160 // ldr q0, [x11]
 	WORD $0xd37ef5e8 // lsl x8, x15,
 	WORD $0x5280060c // mov w12,
-	WORD $0x1400000b // b 0x4228 <gemm+0x4228>
+	WORD $0x1400000b // b 0x41d8 <gemm+0x41d8>
 	WORD $0x7200021f // tst w16,
 	WORD $0x5a9f03f0 // csetm w16, ne
 	WORD $0x4e040e02 // dup v2.4s, w16
@@ -8387,14 +8367,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100c14a // subs x10, x10,
 	WORD $0x8b0e0318 // add x24, x24, x14
 	WORD $0x2a1f03f0 // mov w16, wzr
-	WORD $0x5400b48d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5400b50d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf100c15f // cmp x10,
 	WORD $0x9a8c3140 // csel x0, x10, x12, lo
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x540003c1 // b.ne 0x42b0 <gemm+0x42b0>
+	WORD $0x540003c1 // b.ne 0x4260 <gemm+0x4260>
 	WORD $0xf100115f // cmp x10,
-	WORD $0x54000383 // b.lo 0x42b0 <gemm+0x42b0>
+	WORD $0x54000383 // b.lo 0x4260 <gemm+0x4260>
 	WORD $0xaa1803e1 // mov x1, x24
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
@@ -8414,13 +8394,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
 	WORD $0xd1001000 // sub x0, x0,
 	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0x54fffe08 // b.hi 0x4250 <gemm+0x4250>
+	WORD $0x54fffe08 // b.hi 0x4200 <gemm+0x4200>
 	WORD $0x91001001 // add x1, x0,
 	WORD $0xf100143f // cmp x1,
-	WORD $0x54fffb2b // b.lt 0x4200 <gemm+0x4200>
+	WORD $0x54fffb2b // b.lt 0x41b0 <gemm+0x41b0>
 	WORD $0xf9407be1 // ldr x1, [sp,
 	WORD $0x8b010231 // add x17, x17, x1
-	WORD $0x14000003 // b 0x42b4 <gemm+0x42b4>
+	WORD $0x14000003 // b 0x4264 <gemm+0x4264>
 	WORD $0xd503201f // nop
 	WORD $0xaa1803f1 // mov x17, x24
 	WORD $0x91000400 // add x0, x0,
@@ -8433,66 +8413,66 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1000400 // sub x0, x0,
 	WORD $0x8b080129 // add x9, x9, x8
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54ffff28 // b.hi 0x42c0 <gemm+0x42c0>
-	WORD $0x17ffffc8 // b 0x4200 <gemm+0x4200>
+	WORD $0x54ffff28 // b.hi 0x4270 <gemm+0x4270>
+	WORD $0x17ffffc8 // b 0x41b0 <gemm+0x41b0>
 	WORD $0x910403fb // add x27, sp,
 	WORD $0x5280018b // mov w11,
 	WORD $0xf100189f // cmp x4,
-	WORD $0x8b0b056d // add x13, x11, x11, lsl
-	WORD $0xd37ced6a // lsl x10, x11,
-	WORD $0xf90073ea // str x10, [sp,
+	WORD $0x8b0b056f // add x15, x11, x11, lsl
+	WORD $0xd37ced6d // lsl x13, x11,
+	WORD $0xa90d37fb // stp x27, x13, [sp,
 	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xf9006bfb // str x27, [sp,
-	WORD $0xf90063ed // str x13, [sp,
-	WORD $0x540033ea // b.ge 0x4984 <gemm+0x4984>
-	WORD $0xaa0403eb // mov x11, x4
-	WORD $0xf100117f // cmp x11,
-	WORD $0x5400770b // b.lt 0x51f4 <gemm+0x51f4>
+	WORD $0xf90063ef // str x15, [sp,
+	WORD $0x5400340a // b.ge 0x4934 <gemm+0x4934>
+	WORD $0xaa0403f0 // mov x16, x4
+	WORD $0xf100121f // cmp x16,
+	WORD $0x540077ab // b.lt 0x51b4 <gemm+0x51b4>
 	WORD $0xf94063e8 // ldr x8, [sp,
 	WORD $0xd37ae508 // lsl x8, x8,
 	WORD $0xf9401bcd // ldr x13, [x30,
-	WORD $0x9100836a // add x10, x27,
-	WORD $0xf9007fea // str x10, [sp,
+	WORD $0x9100836b // add x11, x27,
+	WORD $0xf9007feb // str x11, [sp,
 	WORD $0xf94027cf // ldr x15, [x30,
 	WORD $0x52800611 // mov w17,
 	WORD $0x91400fe0 // add x0, sp,
 	WORD $0x91340000 // add x0, x0,
-	WORD $0x1400000c // b 0x436c <gemm+0x436c>
+	WORD $0x1400000d // b 0x431c <gemm+0x431c>
+	WORD $0xd503201f // nop
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bcd // ldr x13, [x30,
 	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0xa94d63fb // ldp x27, x24, [sp,
-	WORD $0xf9400fab // ldr x11, [x29,
-	WORD $0xd1001161 // sub x1, x11,
-	WORD $0x8b0d1318 // add x24, x24, x13, lsl
+	WORD $0xf9406bfb // ldr x27, [sp,
+	WORD $0xf9400fb0 // ldr x16, [x29,
+	WORD $0xd1001201 // sub x1, x16,
+	WORD $0x8b0d114a // add x10, x10, x13, lsl
 	WORD $0x8b0f118c // add x12, x12, x15, lsl
-	WORD $0xf1001d7f // cmp x11,
-	WORD $0xaa0103eb // mov x11, x1
-	WORD $0x5400748d // b.le 0x51f8 <gemm+0x51f8>
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xaa0103f0 // mov x16, x1
+	WORD $0x5400750d // b.le 0x51b8 <gemm+0x51b8>
 	WORD $0xf94017c1 // ldr x1, [x30,
 	WORD $0xf100043f // cmp x1,
-	WORD $0x54ffff0b // b.lt 0x4354 <gemm+0x4354>
-	WORD $0xf9000fab // str x11, [x29,
+	WORD $0x54ffff0b // b.lt 0x4304 <gemm+0x4304>
+	WORD $0xf9000fb0 // str x16, [x29,
 	WORD $0xf9401fc2 // ldr x2, [x30,
-	WORD $0xaa1803e3 // mov x3, x24
-	WORD $0x8b0d0b04 // add x4, x24, x13, lsl
-	WORD $0x8b0d0f05 // add x5, x24, x13, lsl
-	WORD $0xf9402bca // ldr x10, [x30,
-	WORD $0xf9006ff8 // str x24, [sp,
-	WORD $0x5280018b // mov w11,
-	WORD $0x9b0b61a6 // madd x6, x13, x11, x24
+	WORD $0xaa0a03e3 // mov x3, x10
+	WORD $0x8b0d0944 // add x4, x10, x13, lsl
+	WORD $0x8b0d0d45 // add x5, x10, x13, lsl
+	WORD $0xf9402bcb // ldr x11, [x30,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b1029a6 // madd x6, x13, x16, x10
 	WORD $0x91008187 // add x7, x12,
 	WORD $0x8b0f0993 // add x19, x12, x15, lsl
 	WORD $0x8b0f0d94 // add x20, x12, x15, lsl
 	WORD $0x91008275 // add x21, x19,
 	WORD $0x91008296 // add x22, x20,
-	WORD $0xf100015f // cmp x10,
+	WORD $0xf100017f // cmp x11,
 	WORD $0x1a9f17fe // cset w30, eq
-	WORD $0x9b0b31f7 // madd x23, x15, x11, x12
+	WORD $0x9b1031f7 // madd x23, x15, x16, x12
 	WORD $0x910082f8 // add x24, x23,
 	WORD $0xd37ef459 // lsl x25, x2,
 	WORD $0xf9407ffa // ldr x26, [sp,
-	WORD $0x1400000f // b 0x4404 <gemm+0x4404>
+	WORD $0x14000010 // b 0x43b4 <gemm+0x43b4>
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad004993 // stp q19, q18, [x12]
 	WORD $0x3d800991 // str q17, [x12,
@@ -8506,12 +8486,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf100c021 // subs x1, x1,
 	WORD $0x8b08037b // add x27, x27, x8
 	WORD $0x8b08035a // add x26, x26, x8
-	WORD $0x54fffa0d // b.le 0x4340 <gemm+0x4340>
+	WORD $0x54fffa0d // b.le 0x42f0 <gemm+0x42f0>
 	WORD $0xf100c03f // cmp x1,
 	WORD $0x9a913030 // csel x16, x1, x17, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x54000481 // b.ne 0x44a4 <gemm+0x44a4>
+	WORD $0x54000481 // b.ne 0x4454 <gemm+0x4454>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x9100060b // add x11, x16,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -8545,14 +8525,14 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b190063 // add x3, x3, x25
 	WORD $0xf100057f // cmp x11,
 	WORD $0x4fb41aa0 // fmla v0.4s, v21.4s, v20.s[3]
-	WORD $0x54fffda8 // b.hi 0x4450 <gemm+0x4450>
-	WORD $0x14000087 // b 0x46bc <gemm+0x46bc>
+	WORD $0x54fffda8 // b.hi 0x4400 <gemm+0x4400>
+	WORD $0x14000087 // b 0x466c <gemm+0x466c>
 	WORD $0xf100045f // cmp x2,
-	WORD $0x54000b41 // b.ne 0x4610 <gemm+0x4610>
+	WORD $0x54000b41 // b.ne 0x45c0 <gemm+0x45c0>
 	WORD $0xf100103f // cmp x1,
-	WORD $0x54000b03 // b.lo 0x4610 <gemm+0x4610>
+	WORD $0x54000b03 // b.lo 0x45c0 <gemm+0x45c0>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0xaa1b03eb // mov x11, x27
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
@@ -8565,8 +8545,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x3cc10474 // ldr q20, [x3],
 	WORD $0x3cc10495 // ldr q21, [x4],
-	WORD $0xaa0a03ef // mov x15, x10
-	WORD $0xad406558 // ldp q24, q25, [x10]
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xad406578 // ldp q24, q25, [x11]
 	WORD $0x4f941313 // fmla v19.4s, v24.4s, v20.s[0]
 	WORD $0x3cc104b7 // ldr q23, [x5],
 	WORD $0x4f951310 // fmla v16.4s, v24.4s, v21.s[0]
@@ -8577,13 +8557,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f951327 // fmla v7.4s, v25.4s, v21.s[0]
 	WORD $0x4f971324 // fmla v4.4s, v25.4s, v23.s[0]
 	WORD $0x4f961321 // fmla v1.4s, v25.4s, v22.s[0]
-	WORD $0x3dc00958 // ldr q24, [x10,
+	WORD $0x3dc00978 // ldr q24, [x11,
 	WORD $0x4f941311 // fmla v17.4s, v24.4s, v20.s[0]
 	WORD $0x4f951306 // fmla v6.4s, v24.4s, v21.s[0]
 	WORD $0x4f971303 // fmla v3.4s, v24.4s, v23.s[0]
 	WORD $0x4f961300 // fmla v0.4s, v24.4s, v22.s[0]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad406558 // ldp q24, q25, [x10]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
 	WORD $0x4fb41313 // fmla v19.4s, v24.4s, v20.s[1]
 	WORD $0x4fb51310 // fmla v16.4s, v24.4s, v21.s[1]
 	WORD $0x4fb71305 // fmla v5.4s, v24.4s, v23.s[1]
@@ -8592,13 +8572,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51327 // fmla v7.4s, v25.4s, v21.s[1]
 	WORD $0x4fb71324 // fmla v4.4s, v25.4s, v23.s[1]
 	WORD $0x4fb61321 // fmla v1.4s, v25.4s, v22.s[1]
-	WORD $0x3dc00958 // ldr q24, [x10,
+	WORD $0x3dc00978 // ldr q24, [x11,
 	WORD $0x4fb41311 // fmla v17.4s, v24.4s, v20.s[1]
 	WORD $0x4fb51306 // fmla v6.4s, v24.4s, v21.s[1]
 	WORD $0x4fb71303 // fmla v3.4s, v24.4s, v23.s[1]
 	WORD $0x4fb61300 // fmla v0.4s, v24.4s, v22.s[1]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad406558 // ldp q24, q25, [x10]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
 	WORD $0x4f941b13 // fmla v19.4s, v24.4s, v20.s[2]
 	WORD $0x4f951b10 // fmla v16.4s, v24.4s, v21.s[2]
 	WORD $0x4f971b05 // fmla v5.4s, v24.4s, v23.s[2]
@@ -8607,13 +8587,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f951b27 // fmla v7.4s, v25.4s, v21.s[2]
 	WORD $0x4f971b24 // fmla v4.4s, v25.4s, v23.s[2]
 	WORD $0x4f961b21 // fmla v1.4s, v25.4s, v22.s[2]
-	WORD $0x3dc00958 // ldr q24, [x10,
+	WORD $0x3dc00978 // ldr q24, [x11,
 	WORD $0x4f941b11 // fmla v17.4s, v24.4s, v20.s[2]
 	WORD $0x4f951b06 // fmla v6.4s, v24.4s, v21.s[2]
 	WORD $0x4f971b03 // fmla v3.4s, v24.4s, v23.s[2]
 	WORD $0x4f961b00 // fmla v0.4s, v24.4s, v22.s[2]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad406558 // ldp q24, q25, [x10]
+	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xad406578 // ldp q24, q25, [x11]
 	WORD $0x4fb41b13 // fmla v19.4s, v24.4s, v20.s[3]
 	WORD $0x4fb51b10 // fmla v16.4s, v24.4s, v21.s[3]
 	WORD $0x4fb71b05 // fmla v5.4s, v24.4s, v23.s[3]
@@ -8622,21 +8602,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51b27 // fmla v7.4s, v25.4s, v21.s[3]
 	WORD $0x4fb71b24 // fmla v4.4s, v25.4s, v23.s[3]
 	WORD $0x4fb61b21 // fmla v1.4s, v25.4s, v22.s[3]
-	WORD $0x3dc00958 // ldr q24, [x10,
+	WORD $0x3dc00978 // ldr q24, [x11,
 	WORD $0x4fb41b11 // fmla v17.4s, v24.4s, v20.s[3]
 	WORD $0x4fb51b06 // fmla v6.4s, v24.4s, v21.s[3]
 	WORD $0x4fb71b03 // fmla v3.4s, v24.4s, v23.s[3]
 	WORD $0xf1001e1f // cmp x16,
 	WORD $0xd1001210 // sub x16, x16,
-	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0e016b // add x11, x11, x14
 	WORD $0x4fb61b00 // fmla v0.4s, v24.4s, v22.s[3]
-	WORD $0x54fff7a8 // b.hi 0x44e4 <gemm+0x44e4>
-	WORD $0x9100120a // add x10, x16,
-	WORD $0xf100155f // cmp x10,
-	WORD $0x5400060b // b.lt 0x46bc <gemm+0x46bc>
-	WORD $0xf94073ea // ldr x10, [sp,
-	WORD $0x8b0a01ea // add x10, x15, x10
-	WORD $0x1400000e // b 0x4640 <gemm+0x4640>
+	WORD $0x54fff7a8 // b.hi 0x4494 <gemm+0x4494>
+	WORD $0x9100120b // add x11, x16,
+	WORD $0xf100157f // cmp x11,
+	WORD $0x5400060b // b.lt 0x466c <gemm+0x466c>
+	WORD $0xf9406feb // ldr x11, [sp,
+	WORD $0x8b0b01eb // add x11, x15, x11
+	WORD $0x1400000e // b 0x45f0 <gemm+0x45f0>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -8648,10 +8628,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0xaa1b03eb // mov x11, x27
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x9100814b // add x11, x10,
+	WORD $0x9100816b // add x11, x11,
 	WORD $0x91000610 // add x16, x16,
 	WORD $0xd503201f // nop
 	WORD $0xad7f5574 // ldp q20, q21, [x11,
@@ -8676,13 +8656,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1000610 // sub x16, x16,
 	WORD $0xf100061f // cmp x16,
 	WORD $0x4f9712c0 // fmla v0.4s, v22.4s, v23.s[0]
-	WORD $0x54fffd48 // b.hi 0x4650 <gemm+0x4650>
+	WORD $0x54fffd48 // b.hi 0x4600 <gemm+0x4600>
 	WORD $0x8b0f00c6 // add x6, x6, x15
 	WORD $0x8b0f00a5 // add x5, x5, x15
 	WORD $0x8b0f0084 // add x4, x4, x15
 	WORD $0x8b0f0063 // add x3, x3, x15
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000401 // b.ne 0x4740 <gemm+0x4740>
+	WORD $0x54000401 // b.ne 0x46f0 <gemm+0x46f0>
 	WORD $0x3707e87e // tbnz w30,
 	WORD $0xad405594 // ldp q20, q21, [x12]
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
@@ -8711,15 +8691,15 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad0006e2 // stp q2, q1, [x23]
 	WORD $0x3dc00ae1 // ldr q1, [x23,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff2e // b 0x43ec <gemm+0x43ec>
+	WORD $0x17ffff2e // b 0x439c <gemm+0x439c>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x3600011e // tbz w30,
 	WORD $0xad004993 // stp q19, q18, [x12]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x540002ea // b.ge 0x47ac <gemm+0x47ac>
-	WORD $0x1400001f // b 0x47d0 <gemm+0x47d0>
+	WORD $0x540002ea // b.ge 0x475c <gemm+0x475c>
+	WORD $0x1400001f // b 0x4780 <gemm+0x4780>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad405594 // ldp q20, q21, [x12]
@@ -8729,33 +8709,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad005193 // stp q19, q20, [x12]
 	WORD $0x3d8f43f2 // str q18, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x479c <gemm+0x479c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a78f2 // ldr s18, [x7, x10, lsl
-	WORD $0xbc2a7812 // str s18, [x0, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4784 <gemm+0x4784>
+	WORD $0x5400010b // b.lt 0x474c <gemm+0x474c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b78f2 // ldr s18, [x7, x11, lsl
+	WORD $0xbc2b7812 // str s18, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x4734 <gemm+0x4734>
 	WORD $0x3dcf43f2 // ldr q18, [sp,
 	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400014b // b.lt 0x47d0 <gemm+0x47d0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa0703eb // mov x11, x7
-	WORD $0xaa0903ef // mov x15, x9
+	WORD $0x5400014b // b.lt 0x4780 <gemm+0x4780>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa0703ef // mov x15, x7
+	WORD $0xaa0903f0 // mov x16, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404551 // ldr s17, [x10],
-	WORD $0xbc004571 // str s17, [x11],
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x47c0 <gemm+0x47c0>
+	WORD $0xbc404571 // ldr s17, [x11],
+	WORD $0xbc0045f1 // str s17, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4770 <gemm+0x4770>
 	WORD $0x3600011e // tbz w30,
 	WORD $0xad001e70 // stp q16, q7, [x19]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x540002ea // b.ge 0x483c <gemm+0x483c>
-	WORD $0x1400001f // b 0x4860 <gemm+0x4860>
+	WORD $0x540002ea // b.ge 0x47ec <gemm+0x47ec>
+	WORD $0x1400001f // b 0x4810 <gemm+0x4810>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad404a71 // ldp q17, q18, [x19]
@@ -8765,33 +8745,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad004670 // stp q16, q17, [x19]
 	WORD $0x3d8f43e7 // str q7, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x482c <gemm+0x482c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7aa7 // ldr s7, [x21, x10, lsl
-	WORD $0xbc2a7807 // str s7, [x0, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4814 <gemm+0x4814>
+	WORD $0x5400010b // b.lt 0x47dc <gemm+0x47dc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7aa7 // ldr s7, [x21, x11, lsl
+	WORD $0xbc2b7807 // str s7, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x47c4 <gemm+0x47c4>
 	WORD $0x3dcf43e7 // ldr q7, [sp,
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400014b // b.lt 0x4860 <gemm+0x4860>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa1503eb // mov x11, x21
-	WORD $0xaa0903ef // mov x15, x9
+	WORD $0x5400014b // b.lt 0x4810 <gemm+0x4810>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1503ef // mov x15, x21
+	WORD $0xaa0903f0 // mov x16, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404546 // ldr s6, [x10],
-	WORD $0xbc004566 // str s6, [x11],
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x4850 <gemm+0x4850>
+	WORD $0xbc404566 // ldr s6, [x11],
+	WORD $0xbc0045e6 // str s6, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4800 <gemm+0x4800>
 	WORD $0x3600011e // tbz w30,
 	WORD $0xad001285 // stp q5, q4, [x20]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x48cc <gemm+0x48cc>
-	WORD $0x1400001f // b 0x48f0 <gemm+0x48f0>
+	WORD $0x540002ea // b.ge 0x487c <gemm+0x487c>
+	WORD $0x1400001f // b 0x48a0 <gemm+0x48a0>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad401e86 // ldp q6, q7, [x20]
@@ -8801,33 +8781,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad001a85 // stp q5, q6, [x20]
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x48bc <gemm+0x48bc>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7ac4 // ldr s4, [x22, x10, lsl
-	WORD $0xbc2a7804 // str s4, [x0, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x48a4 <gemm+0x48a4>
+	WORD $0x5400010b // b.lt 0x486c <gemm+0x486c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7ac4 // ldr s4, [x22, x11, lsl
+	WORD $0xbc2b7804 // str s4, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x4854 <gemm+0x4854>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x48f0 <gemm+0x48f0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa1603eb // mov x11, x22
-	WORD $0xaa0903ef // mov x15, x9
+	WORD $0x5400014b // b.lt 0x48a0 <gemm+0x48a0>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1603ef // mov x15, x22
+	WORD $0xaa0903f0 // mov x16, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404543 // ldr s3, [x10],
-	WORD $0xbc004563 // str s3, [x11],
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x48e0 <gemm+0x48e0>
+	WORD $0xbc404563 // ldr s3, [x11],
+	WORD $0xbc0045e3 // str s3, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4890 <gemm+0x4890>
 	WORD $0x3600011e // tbz w30,
 	WORD $0xad0006e2 // stp q2, q1, [x23]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ea // b.ge 0x495c <gemm+0x495c>
-	WORD $0x17fffebb // b 0x43f0 <gemm+0x43f0>
+	WORD $0x540002ea // b.ge 0x490c <gemm+0x490c>
+	WORD $0x17fffebb // b 0x43a0 <gemm+0x43a0>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad4012e3 // ldp q3, q4, [x23]
@@ -8837,91 +8817,89 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000ee2 // stp q2, q3, [x23]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x494c <gemm+0x494c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7b01 // ldr s1, [x24, x10, lsl
-	WORD $0xbc2a7801 // str s1, [x0, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4934 <gemm+0x4934>
+	WORD $0x5400010b // b.lt 0x48fc <gemm+0x48fc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7b01 // ldr s1, [x24, x11, lsl
+	WORD $0xbc2b7801 // str s1, [x0, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b013f // cmp x9, x11
+	WORD $0x54ffff81 // b.ne 0x48e4 <gemm+0x48e4>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd4cb // b.lt 0x43f0 <gemm+0x43f0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa1803eb // mov x11, x24
-	WORD $0xaa0903ef // mov x15, x9
+	WORD $0x54ffd4cb // b.lt 0x43a0 <gemm+0x43a0>
+	WORD $0x91400feb // add x11, sp,
+	WORD $0x9134016b // add x11, x11,
+	WORD $0xaa1803ef // mov x15, x24
+	WORD $0xaa0903f0 // mov x16, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf10005ef // subs x15, x15,
-	WORD $0x54ffffa1 // b.ne 0x4970 <gemm+0x4970>
-	WORD $0x17fffe9c // b 0x43f0 <gemm+0x43f0>
-	WORD $0xd37ae5aa // lsl x10, x13,
-	WORD $0xf90077ea // str x10, [sp,
+	WORD $0xbc404560 // ldr s0, [x11],
+	WORD $0xbc0045e0 // str s0, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4920 <gemm+0x4920>
+	WORD $0x17fffe9c // b 0x43a0 <gemm+0x43a0>
+	WORD $0xd37ae5eb // lsl x11, x15,
+	WORD $0xf90073eb // str x11, [sp,
 	WORD $0xf9401bcf // ldr x15, [x30,
 	WORD $0xf94027cd // ldr x13, [x30,
 	WORD $0x91400fe3 // add x3, sp,
 	WORD $0x91340063 // add x3, x3,
-	WORD $0x1400000d // b 0x49d0 <gemm+0x49d0>
+	WORD $0x1400000c // b 0x497c <gemm+0x497c>
 	WORD $0xf94043fe // ldr x30, [sp,
 	WORD $0xf9401bcf // ldr x15, [x30,
 	WORD $0xf94027cd // ldr x13, [x30,
-	WORD $0xa94d63fb // ldp x27, x24, [sp,
-	WORD $0xf94067e4 // ldr x4, [sp,
-	WORD $0xd100188b // sub x11, x4,
-	WORD $0x5280030a // mov w10,
-	WORD $0x9b0a61f8 // madd x24, x15, x10, x24
-	WORD $0x9b0a31ac // madd x12, x13, x10, x12
+	WORD $0xa94cefe4 // ldp x4, x27, [sp,
+	WORD $0xd1001890 // sub x16, x4,
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b29ea // madd x10, x15, x11, x10
+	WORD $0x9b0b31ac // madd x12, x13, x11, x12
 	WORD $0xf1002c9f // cmp x4,
-	WORD $0xaa0b03e4 // mov x4, x11
-	WORD $0x54ffca2d // b.le 0x4310 <gemm+0x4310>
+	WORD $0xaa1003e4 // mov x4, x16
+	WORD $0x54ffca2d // b.le 0x42bc <gemm+0x42bc>
 	WORD $0xf94017c5 // ldr x5, [x30,
 	WORD $0xf10004bf // cmp x5,
-	WORD $0x54fffeeb // b.lt 0x49b4 <gemm+0x49b4>
+	WORD $0x54fffeeb // b.lt 0x4960 <gemm+0x4960>
 	WORD $0xf90067e4 // str x4, [sp,
-	WORD $0xf9401fc6 // ldr x6, [x30,
-	WORD $0xaa1803e7 // mov x7, x24
-	WORD $0x8b0f0b13 // add x19, x24, x15, lsl
-	WORD $0x8b0f0f14 // add x20, x24, x15, lsl
-	WORD $0xf9402bca // ldr x10, [x30,
+	WORD $0xf9401fd9 // ldr x25, [x30,
+	WORD $0xaa0a03e7 // mov x7, x10
+	WORD $0x8b0f0953 // add x19, x10, x15, lsl
+	WORD $0x8b0f0d54 // add x20, x10, x15, lsl
+	WORD $0xf9402bcb // ldr x11, [x30,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b1029f5 // madd x21, x15, x16, x10
 	WORD $0xaa1b03e2 // mov x2, x27
-	WORD $0x5280018b // mov w11,
-	WORD $0x9b0b61f5 // madd x21, x15, x11, x24
 	WORD $0x91008196 // add x22, x12,
-	WORD $0x8b0f1317 // add x23, x24, x15, lsl
-	WORD $0xf9006ff8 // str x24, [sp,
-	WORD $0x52800290 // mov w16,
-	WORD $0x9b1061f8 // madd x24, x15, x16, x24
-	WORD $0xf100015f // cmp x10,
-	WORD $0x8b0d098a // add x10, x12, x13, lsl
+	WORD $0x8b0f1157 // add x23, x10, x15, lsl
+	WORD $0x52800286 // mov w6,
+	WORD $0x9b0629f8 // madd x24, x15, x6, x10
+	WORD $0xf100017f // cmp x11,
+	WORD $0x8b0d098b // add x11, x12, x13, lsl
 	WORD $0x1a9f17f1 // cset w17, eq
-	WORD $0xf9007fea // str x10, [sp,
-	WORD $0x9100815a // add x26, x10,
-	WORD $0x8b0d0d8a // add x10, x12, x13, lsl
-	WORD $0xf9007bea // str x10, [sp,
-	WORD $0x9100815e // add x30, x10,
-	WORD $0x9b0b31af // madd x15, x13, x11, x12
-	WORD $0x910081e0 // add x0, x15,
+	WORD $0xf9007feb // str x11, [sp,
+	WORD $0x9100817a // add x26, x11,
+	WORD $0x8b0d0d8b // add x11, x12, x13, lsl
+	WORD $0xf9007beb // str x11, [sp,
+	WORD $0x9100817e // add x30, x11,
+	WORD $0x9b1031ab // madd x11, x13, x16, x12
+	WORD $0xf90077eb // str x11, [sp,
+	WORD $0x91008160 // add x0, x11,
 	WORD $0x8b0d1181 // add x1, x12, x13, lsl
 	WORD $0x91008024 // add x4, x1,
-	WORD $0x9b1031b0 // madd x16, x13, x16, x12
+	WORD $0x9b0631b0 // madd x16, x13, x6, x12
 	WORD $0x9100820d // add x13, x16,
-	WORD $0xf9000fa6 // str x6, [x29,
-	WORD $0xd37ef4cb // lsl x11, x6,
-	WORD $0x14000016 // b 0x4aac <gemm+0x4aac>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
+	WORD $0xf9000fb9 // str x25, [x29,
+	WORD $0xd37ef72b // lsl x11, x25,
+	WORD $0x14000015 // b 0x4a54 <gemm+0x4a54>
 	WORD $0xad006598 // stp q24, q25, [x12]
 	WORD $0x3d800997 // str q23, [x12,
-	WORD $0xf9407fea // ldr x10, [sp,
-	WORD $0xad005955 // stp q21, q22, [x10]
-	WORD $0x3d800954 // str q20, [x10,
-	WORD $0xf9407bea // ldr x10, [sp,
-	WORD $0xad004953 // stp q19, q18, [x10]
-	WORD $0x3d800951 // str q17, [x10,
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0x3d8009f4 // str q20, [x15,
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0x3d8009f1 // str q17, [x15,
+	WORD $0xf94077ef // ldr x15, [sp,
 	WORD $0xad001df0 // stp q16, q7, [x15]
 	WORD $0x3d8009e6 // str q6, [x15,
 	WORD $0xad001025 // stp q5, q4, [x1]
@@ -8930,18 +8908,18 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3d800a00 // str q0, [x16,
 	WORD $0x2a1f03f1 // mov w17, wzr
 	WORD $0xf100c0a5 // subs x5, x5,
-	WORD $0xf94077ea // ldr x10, [sp,
-	WORD $0x8b0a0042 // add x2, x2, x10
-	WORD $0x54fff7cd // b.le 0x49a0 <gemm+0x49a0>
+	WORD $0xf94073ef // ldr x15, [sp,
+	WORD $0x8b0f0042 // add x2, x2, x15
+	WORD $0x54fff80d // b.le 0x4950 <gemm+0x4950>
 	WORD $0xf100c0bf // cmp x5,
-	WORD $0x5280060a // mov w10,
-	WORD $0x9a8a30a6 // csel x6, x5, x10, lo
+	WORD $0x5280060f // mov w15,
+	WORD $0x9a8f30a6 // csel x6, x5, x15, lo
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0xf9400faa // ldr x10, [x29,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54001061 // b.ne 0x4cd0 <gemm+0x4cd0>
+	WORD $0xf9400faf // ldr x15, [x29,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54001021 // b.ne 0x4c70 <gemm+0x4c70>
 	WORD $0xf10010bf // cmp x5,
-	WORD $0x54001023 // b.lo 0x4cd0 <gemm+0x4cd0>
+	WORD $0x54000fe3 // b.lo 0x4c70 <gemm+0x4c70>
 	WORD $0xaa1f03f9 // mov x25, xzr
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
@@ -8961,8 +8939,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xd503201f // nop
-	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0xaa1b03ef // mov x15, x27
 	WORD $0x3cf968fa // ldr q26, [x7, x25]
 	WORD $0xad402768 // ldp q8, q9, [x27]
 	WORD $0x4f9a1118 // fmla v24.4s, v8.4s, v26.s[0]
@@ -9056,7 +9033,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91004339 // add x25, x25,
 	WORD $0x8b0e037b // add x27, x27, x14
 	WORD $0x4fbb1900 // fmla v0.4s, v8.4s, v27.s[3]
-	WORD $0x54fff448 // b.hi 0x4b20 <gemm+0x4b20>
+	WORD $0x54fff448 // b.hi 0x4ac4 <gemm+0x4ac4>
 	WORD $0x910010db // add x27, x6,
 	WORD $0x8b1900e7 // add x7, x7, x25
 	WORD $0x8b190273 // add x19, x19, x25
@@ -9065,11 +9042,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b1902f7 // add x23, x23, x25
 	WORD $0x8b190318 // add x24, x24, x25
 	WORD $0xf100177f // cmp x27,
-	WORD $0x540007eb // b.lt 0x4db8 <gemm+0x4db8>
-	WORD $0xf94073f9 // ldr x25, [sp,
-	WORD $0x8b19015b // add x27, x10, x25
-	WORD $0x14000014 // b 0x4d18 <gemm+0x4d18>
-	WORD $0xd503201f // nop
+	WORD $0x540007cb // b.lt 0x4d58 <gemm+0x4d58>
+	WORD $0xf9406ff9 // ldr x25, [sp,
+	WORD $0x8b1901fb // add x27, x15, x25
+	WORD $0x14000013 // b 0x4cb8 <gemm+0x4cb8>
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e415 // movi v21.2d,
@@ -9121,7 +9097,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e037b // add x27, x27, x14
 	WORD $0xf10004df // cmp x6,
 	WORD $0x4f9c13a0 // fmla v0.4s, v29.4s, v28.s[0]
-	WORD $0x54fffc48 // b.hi 0x4d24 <gemm+0x4d24>
+	WORD $0x54fffc48 // b.hi 0x4cc4 <gemm+0x4cc4>
 	WORD $0x8b1900e7 // add x7, x7, x25
 	WORD $0x8b190273 // add x19, x19, x25
 	WORD $0x8b190294 // add x20, x20, x25
@@ -9129,8 +9105,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b1902f7 // add x23, x23, x25
 	WORD $0x8b190318 // add x24, x24, x25
 	WORD $0xf100113f // cmp x9,
-	WORD $0x540005c1 // b.ne 0x4e74 <gemm+0x4e74>
-	WORD $0x3707e511 // tbnz w17,
+	WORD $0x54000621 // b.ne 0x4e20 <gemm+0x4e20>
+	WORD $0x3707e531 // tbnz w17,
 	WORD $0xad406d9a // ldp q26, q27, [x12]
 	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
 	WORD $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
@@ -9138,22 +9114,23 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4e3ad6f7 // fadd v23.4s, v23.4s, v26.4s
 	WORD $0xad006598 // stp q24, q25, [x12]
 	WORD $0x3d800997 // str q23, [x12,
-	WORD $0xf9407fea // ldr x10, [sp,
-	WORD $0xad406157 // ldp q23, q24, [x10]
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad4061f7 // ldp q23, q24, [x15]
 	WORD $0x4e37d6b5 // fadd v21.4s, v21.4s, v23.4s
 	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
-	WORD $0x3dc00957 // ldr q23, [x10,
+	WORD $0x3dc009f7 // ldr q23, [x15,
 	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
-	WORD $0xad005955 // stp q21, q22, [x10]
-	WORD $0x3d800954 // str q20, [x10,
-	WORD $0xf9407bea // ldr x10, [sp,
-	WORD $0xad405554 // ldp q20, q21, [x10]
+	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0x3d8009f4 // str q20, [x15,
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad4055f4 // ldp q20, q21, [x15]
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
 	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0x3dc00954 // ldr q20, [x10,
+	WORD $0x3dc009f4 // ldr q20, [x15,
 	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
-	WORD $0xad004953 // stp q19, q18, [x10]
-	WORD $0x3d800951 // str q17, [x10,
+	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0x3d8009f1 // str q17, [x15,
+	WORD $0xf94077ef // ldr x15, [sp,
 	WORD $0xad4049f1 // ldp q17, q18, [x15]
 	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
 	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
@@ -9174,13 +9151,16 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000602 // stp q2, q1, [x16]
 	WORD $0x3dc00a01 // ldr q1, [x16,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff09 // b 0x4a94 <gemm+0x4a94>
-	WORD $0x360000f1 // tbz w17,
+	WORD $0x17ffff0a // b 0x4a3c <gemm+0x4a3c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x36000111 // tbz w17,
 	WORD $0xad006598 // stp q24, q25, [x12]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f7 // str q23, [sp,
-	WORD $0x540002ca // b.ge 0x4edc <gemm+0x4edc>
-	WORD $0x1400001e // b 0x4f00 <gemm+0x4f00>
+	WORD $0x540002ea // b.ge 0x4e8c <gemm+0x4e8c>
+	WORD $0x1400001f // b 0x4eb0 <gemm+0x4eb0>
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad406d9a // ldp q26, q27, [x12]
 	WORD $0x4e3ad71a // fadd v26.4s, v24.4s, v26.4s
@@ -9189,115 +9169,116 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad00659a // stp q26, q25, [x12]
 	WORD $0x3d8f43f8 // str q24, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x4ecc <gemm+0x4ecc>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7ad8 // ldr s24, [x22, x10, lsl
-	WORD $0xbc2a7878 // str s24, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4eb4 <gemm+0x4eb4>
+	WORD $0x5400010b // b.lt 0x4e7c <gemm+0x4e7c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f7ad8 // ldr s24, [x22, x15, lsl
+	WORD $0xbc2f7878 // str s24, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4e64 <gemm+0x4e64>
 	WORD $0x3dcf43f8 // ldr q24, [sp,
 	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f7 // str q23, [sp,
-	WORD $0x5400014b // b.lt 0x4f00 <gemm+0x4f00>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x5400014b // b.lt 0x4eb0 <gemm+0x4eb0>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa1603e6 // mov x6, x22
 	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404557 // ldr s23, [x10],
+	WORD $0xbc4045f7 // ldr s23, [x15],
 	WORD $0xbc0044d7 // str s23, [x6],
 	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x4ef0 <gemm+0x4ef0>
+	WORD $0x54ffffa1 // b.ne 0x4ea0 <gemm+0x4ea0>
 	WORD $0x36000111 // tbz w17,
-	WORD $0xf9407fea // ldr x10, [sp,
-	WORD $0xad005955 // stp q21, q22, [x10]
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad0059f5 // stp q21, q22, [x15]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400032a // b.ge 0x4f78 <gemm+0x4f78>
-	WORD $0x14000022 // b 0x4fa0 <gemm+0x4fa0>
+	WORD $0x5400032a // b.ge 0x4f28 <gemm+0x4f28>
+	WORD $0x14000022 // b 0x4f50 <gemm+0x4f50>
 	WORD $0xd503201f // nop
-	WORD $0xf9407fea // ldr x10, [sp,
-	WORD $0xad406157 // ldp q23, q24, [x10]
+	WORD $0xf9407fef // ldr x15, [sp,
+	WORD $0xad4061f7 // ldp q23, q24, [x15]
 	WORD $0x4e37d6b7 // fadd v23.4s, v21.4s, v23.4s
 	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xad005957 // stp q23, q22, [x10]
+	WORD $0xad0059f7 // stp q23, q22, [x15]
 	WORD $0x3d8f43f5 // str q21, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400014b // b.lt 0x4f68 <gemm+0x4f68>
-	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x5400014b // b.lt 0x4f18 <gemm+0x4f18>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6a7b55 // ldr s21, [x26, x10, lsl
-	WORD $0xbc2a7875 // str s21, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4f50 <gemm+0x4f50>
+	WORD $0xbc6f7b55 // ldr s21, [x26, x15, lsl
+	WORD $0xbc2f7875 // str s21, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4f00 <gemm+0x4f00>
 	WORD $0x3dcf43f5 // ldr q21, [sp,
 	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400016b // b.lt 0x4fa0 <gemm+0x4fa0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x5400016b // b.lt 0x4f50 <gemm+0x4f50>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa1a03e6 // mov x6, x26
 	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404554 // ldr s20, [x10],
+	WORD $0xbc4045f4 // ldr s20, [x15],
 	WORD $0xbc0044d4 // str s20, [x6],
 	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x4f90 <gemm+0x4f90>
+	WORD $0x54ffffa1 // b.ne 0x4f40 <gemm+0x4f40>
 	WORD $0x36000111 // tbz w17,
-	WORD $0xf9407bea // ldr x10, [sp,
-	WORD $0xad004953 // stp q19, q18, [x10]
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad0049f3 // stp q19, q18, [x15]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400032a // b.ge 0x5018 <gemm+0x5018>
-	WORD $0x14000022 // b 0x5040 <gemm+0x5040>
+	WORD $0x5400032a // b.ge 0x4fc8 <gemm+0x4fc8>
+	WORD $0x14000022 // b 0x4ff0 <gemm+0x4ff0>
 	WORD $0xd503201f // nop
-	WORD $0xf9407bea // ldr x10, [sp,
-	WORD $0xad405554 // ldp q20, q21, [x10]
+	WORD $0xf9407bef // ldr x15, [sp,
+	WORD $0xad4055f4 // ldp q20, q21, [x15]
 	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
 	WORD $0x4e35d654 // fadd v20.4s, v18.4s, v21.4s
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xad005153 // stp q19, q20, [x10]
+	WORD $0xad0051f3 // stp q19, q20, [x15]
 	WORD $0x3d8f43f2 // str q18, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400014b // b.lt 0x5008 <gemm+0x5008>
-	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0x5400014b // b.lt 0x4fb8 <gemm+0x4fb8>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc6a7bd2 // ldr s18, [x30, x10, lsl
-	WORD $0xbc2a7872 // str s18, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x4ff0 <gemm+0x4ff0>
+	WORD $0xbc6f7bd2 // ldr s18, [x30, x15, lsl
+	WORD $0xbc2f7872 // str s18, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x4fa0 <gemm+0x4fa0>
 	WORD $0x3dcf43f2 // ldr q18, [sp,
 	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400016b // b.lt 0x5040 <gemm+0x5040>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x5400016b // b.lt 0x4ff0 <gemm+0x4ff0>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa1e03e6 // mov x6, x30
 	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404551 // ldr s17, [x10],
+	WORD $0xbc4045f1 // ldr s17, [x15],
 	WORD $0xbc0044d1 // str s17, [x6],
 	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x5030 <gemm+0x5030>
+	WORD $0x54ffffa1 // b.ne 0x4fe0 <gemm+0x4fe0>
 	WORD $0x36000111 // tbz w17,
+	WORD $0xf94077ef // ldr x15, [sp,
 	WORD $0xad001df0 // stp q16, q7, [x15]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x540002ea // b.ge 0x50ac <gemm+0x50ac>
-	WORD $0x1400001f // b 0x50d0 <gemm+0x50d0>
+	WORD $0x5400032a // b.ge 0x5068 <gemm+0x5068>
+	WORD $0x14000022 // b 0x5090 <gemm+0x5090>
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
+	WORD $0xf94077ef // ldr x15, [sp,
 	WORD $0xad4049f1 // ldp q17, q18, [x15]
 	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
 	WORD $0x4e32d4f1 // fadd v17.4s, v7.4s, v18.4s
@@ -9305,33 +9286,36 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad0045f0 // stp q16, q17, [x15]
 	WORD $0x3d8f43e7 // str q7, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x509c <gemm+0x509c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7807 // ldr s7, [x0, x10, lsl
-	WORD $0xbc2a7867 // str s7, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x5084 <gemm+0x5084>
+	WORD $0x5400014b // b.lt 0x5058 <gemm+0x5058>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7807 // ldr s7, [x0, x15, lsl
+	WORD $0xbc2f7867 // str s7, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x5040 <gemm+0x5040>
 	WORD $0x3dcf43e7 // ldr q7, [sp,
 	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400014b // b.lt 0x50d0 <gemm+0x50d0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x5400016b // b.lt 0x5090 <gemm+0x5090>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa0003e6 // mov x6, x0
 	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404546 // ldr s6, [x10],
+	WORD $0xd503201f // nop
+	WORD $0xbc4045e6 // ldr s6, [x15],
 	WORD $0xbc0044c6 // str s6, [x6],
 	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x50c0 <gemm+0x50c0>
+	WORD $0x54ffffa1 // b.ne 0x5080 <gemm+0x5080>
 	WORD $0x36000111 // tbz w17,
 	WORD $0xad001025 // stp q5, q4, [x1]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x513c <gemm+0x513c>
-	WORD $0x1400001f // b 0x5160 <gemm+0x5160>
+	WORD $0x540002ea // b.ge 0x50fc <gemm+0x50fc>
+	WORD $0x1400001f // b 0x5120 <gemm+0x5120>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad401c26 // ldp q6, q7, [x1]
@@ -9341,33 +9325,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad001825 // stp q5, q6, [x1]
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x512c <gemm+0x512c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7884 // ldr s4, [x4, x10, lsl
-	WORD $0xbc2a7864 // str s4, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x5114 <gemm+0x5114>
+	WORD $0x5400010b // b.lt 0x50ec <gemm+0x50ec>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f7884 // ldr s4, [x4, x15, lsl
+	WORD $0xbc2f7864 // str s4, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x50d4 <gemm+0x50d4>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x5160 <gemm+0x5160>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x5400014b // b.lt 0x5120 <gemm+0x5120>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa0403e6 // mov x6, x4
 	WORD $0xaa0903f9 // mov x25, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404543 // ldr s3, [x10],
+	WORD $0xbc4045e3 // ldr s3, [x15],
 	WORD $0xbc0044c3 // str s3, [x6],
 	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x5150 <gemm+0x5150>
+	WORD $0x54ffffa1 // b.ne 0x5110 <gemm+0x5110>
 	WORD $0x36000111 // tbz w17,
 	WORD $0xad000602 // stp q2, q1, [x16]
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffc94b // b.lt 0x4a98 <gemm+0x4a98>
-	WORD $0x14000016 // b 0x51cc <gemm+0x51cc>
+	WORD $0x54ffc88b // b.lt 0x4a40 <gemm+0x4a40>
+	WORD $0x14000016 // b 0x518c <gemm+0x518c>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad401203 // ldp q3, q4, [x16]
@@ -9377,31 +9361,31 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000e02 // stp q2, q3, [x16]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x51bc <gemm+0x51bc>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a79a1 // ldr s1, [x13, x10, lsl
-	WORD $0xbc2a7861 // str s1, [x3, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x51a4 <gemm+0x51a4>
+	WORD $0x5400010b // b.lt 0x517c <gemm+0x517c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xbc6f79a1 // ldr s1, [x13, x15, lsl
+	WORD $0xbc2f7861 // str s1, [x3, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f013f // cmp x9, x15
+	WORD $0x54ffff81 // b.ne 0x5164 <gemm+0x5164>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100251f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffc68b // b.lt 0x4a98 <gemm+0x4a98>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
+	WORD $0x54ffc5cb // b.lt 0x4a40 <gemm+0x4a40>
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913401ef // add x15, x15,
 	WORD $0xaa0d03f1 // mov x17, x13
 	WORD $0xaa0903e6 // mov x6, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
+	WORD $0xbc4045e0 // ldr s0, [x15],
 	WORD $0xbc004620 // str s0, [x17],
 	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x51e0 <gemm+0x51e0>
-	WORD $0x17fffe2a // b 0x4a98 <gemm+0x4a98>
-	WORD $0xaa0b03e1 // mov x1, x11
+	WORD $0x54ffffa1 // b.ne 0x51a0 <gemm+0x51a0>
+	WORD $0x17fffe24 // b 0x4a40 <gemm+0x4a40>
+	WORD $0xaa1003e1 // mov x1, x16
 	WORD $0xf100043f // cmp x1,
-	WORD $0x54001acd // b.le 0x5554 <gemm+0x5554>
+	WORD $0x54001acd // b.le 0x5514 <gemm+0x5514>
 	WORD $0xf94063e8 // ldr x8, [sp,
 	WORD $0xd37ae508 // lsl x8, x8,
 	WORD $0xf9401bc0 // ldr x0, [x30,
@@ -9409,30 +9393,30 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x91400fed // add x13, sp,
 	WORD $0x913401ad // add x13, x13,
 	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0x14000009 // b 0x5240 <gemm+0x5240>
+	WORD $0x14000009 // b 0x5200 <gemm+0x5200>
 	WORD $0xf9401bc0 // ldr x0, [x30,
 	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0xd100082a // sub x10, x1,
-	WORD $0x8b000f18 // add x24, x24, x0, lsl
+	WORD $0xd100082f // sub x15, x1,
+	WORD $0x8b000d4a // add x10, x10, x0, lsl
 	WORD $0x8b030d8c // add x12, x12, x3, lsl
 	WORD $0xf1000c3f // cmp x1,
-	WORD $0xaa0a03e1 // mov x1, x10
-	WORD $0x540018ed // b.le 0x5558 <gemm+0x5558>
+	WORD $0xaa0f03e1 // mov x1, x15
+	WORD $0x540018ed // b.le 0x5518 <gemm+0x5518>
 	WORD $0xf94017cf // ldr x15, [x30,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54ffff0b // b.lt 0x5228 <gemm+0x5228>
+	WORD $0x54ffff0b // b.lt 0x51e8 <gemm+0x51e8>
 	WORD $0xf9401fd0 // ldr x16, [x30,
-	WORD $0xf9402bca // ldr x10, [x30,
-	WORD $0xaa1803f1 // mov x17, x24
-	WORD $0x8b000b00 // add x0, x24, x0, lsl
+	WORD $0xf9402bc5 // ldr x5, [x30,
+	WORD $0xaa0a03f1 // mov x17, x10
+	WORD $0x8b000940 // add x0, x10, x0, lsl
 	WORD $0x91008182 // add x2, x12,
 	WORD $0x8b030983 // add x3, x12, x3, lsl
 	WORD $0x91008064 // add x4, x3,
-	WORD $0xf100015f // cmp x10,
+	WORD $0xf10000bf // cmp x5,
 	WORD $0x1a9f17e7 // cset w7, eq
 	WORD $0xd37ef605 // lsl x5, x16,
 	WORD $0xaa1b03e6 // mov x6, x27
-	WORD $0x1400000a // b 0x52a0 <gemm+0x52a0>
+	WORD $0x1400000a // b 0x5260 <gemm+0x5260>
 	WORD $0xd503201f // nop
 	WORD $0xad001185 // stp q5, q4, [x12]
 	WORD $0x3d800983 // str q3, [x12,
@@ -9441,75 +9425,75 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x2a1f03e7 // mov w7, wzr
 	WORD $0xf100c1ef // subs x15, x15,
 	WORD $0x8b0800c6 // add x6, x6, x8
-	WORD $0x54fffc2d // b.le 0x5220 <gemm+0x5220>
+	WORD $0x54fffc2d // b.le 0x51e0 <gemm+0x51e0>
 	WORD $0xf100c1ff // cmp x15,
 	WORD $0x9a8b31f3 // csel x19, x15, x11, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf100061f // cmp x16,
-	WORD $0x54000721 // b.ne 0x5394 <gemm+0x5394>
+	WORD $0x54000721 // b.ne 0x5354 <gemm+0x5354>
 	WORD $0xf10011ff // cmp x15,
-	WORD $0x540006e3 // b.lo 0x5394 <gemm+0x5394>
-	WORD $0xaa0603ea // mov x10, x6
+	WORD $0x540006e3 // b.lo 0x5354 <gemm+0x5354>
+	WORD $0xaa0603f5 // mov x21, x6
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xaa1503f4 // mov x20, x21
 	WORD $0x3cc10627 // ldr q7, [x17],
 	WORD $0x3cc10406 // ldr q6, [x0],
-	WORD $0xad404550 // ldp q16, q17, [x10]
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
 	WORD $0x4f871205 // fmla v5.4s, v16.4s, v7.s[0]
 	WORD $0x4f861202 // fmla v2.4s, v16.4s, v6.s[0]
 	WORD $0x4f871224 // fmla v4.4s, v17.4s, v7.s[0]
 	WORD $0x4f861221 // fmla v1.4s, v17.4s, v6.s[0]
-	WORD $0x3dc00950 // ldr q16, [x10,
+	WORD $0x3dc00ab0 // ldr q16, [x21,
 	WORD $0x4f871203 // fmla v3.4s, v16.4s, v7.s[0]
 	WORD $0x4f861200 // fmla v0.4s, v16.4s, v6.s[0]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad404550 // ldp q16, q17, [x10]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
 	WORD $0x4fa71205 // fmla v5.4s, v16.4s, v7.s[1]
 	WORD $0x4fa61202 // fmla v2.4s, v16.4s, v6.s[1]
 	WORD $0x4fa71224 // fmla v4.4s, v17.4s, v7.s[1]
 	WORD $0x4fa61221 // fmla v1.4s, v17.4s, v6.s[1]
-	WORD $0x3dc00950 // ldr q16, [x10,
+	WORD $0x3dc00ab0 // ldr q16, [x21,
 	WORD $0x4fa71203 // fmla v3.4s, v16.4s, v7.s[1]
 	WORD $0x4fa61200 // fmla v0.4s, v16.4s, v6.s[1]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad404550 // ldp q16, q17, [x10]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
 	WORD $0x4f871a05 // fmla v5.4s, v16.4s, v7.s[2]
 	WORD $0x4f861a02 // fmla v2.4s, v16.4s, v6.s[2]
 	WORD $0x4f871a24 // fmla v4.4s, v17.4s, v7.s[2]
 	WORD $0x4f861a21 // fmla v1.4s, v17.4s, v6.s[2]
-	WORD $0x3dc00950 // ldr q16, [x10,
+	WORD $0x3dc00ab0 // ldr q16, [x21,
 	WORD $0x4f871a03 // fmla v3.4s, v16.4s, v7.s[2]
 	WORD $0x4f861a00 // fmla v0.4s, v16.4s, v6.s[2]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad404550 // ldp q16, q17, [x10]
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xad4046b0 // ldp q16, q17, [x21]
 	WORD $0x4fa71a05 // fmla v5.4s, v16.4s, v7.s[3]
 	WORD $0x4fa61a02 // fmla v2.4s, v16.4s, v6.s[3]
 	WORD $0x4fa71a24 // fmla v4.4s, v17.4s, v7.s[3]
 	WORD $0x4fa61a21 // fmla v1.4s, v17.4s, v6.s[3]
-	WORD $0x3dc00950 // ldr q16, [x10,
+	WORD $0x3dc00ab0 // ldr q16, [x21,
 	WORD $0x4fa71a03 // fmla v3.4s, v16.4s, v7.s[3]
 	WORD $0xf1001e7f // cmp x19,
 	WORD $0xd1001273 // sub x19, x19,
-	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0e02b5 // add x21, x21, x14
 	WORD $0x4fa61a00 // fmla v0.4s, v16.4s, v6.s[3]
-	WORD $0x54fffae8 // b.hi 0x52d4 <gemm+0x52d4>
-	WORD $0x9100126a // add x10, x19,
-	WORD $0xf100155f // cmp x10,
-	WORD $0x5400034b // b.lt 0x53ec <gemm+0x53ec>
-	WORD $0xf94073ea // ldr x10, [sp,
-	WORD $0x8b0a028a // add x10, x20, x10
-	WORD $0x14000007 // b 0x53ac <gemm+0x53ac>
+	WORD $0x54fffae8 // b.hi 0x5294 <gemm+0x5294>
+	WORD $0x91001275 // add x21, x19,
+	WORD $0xf10016bf // cmp x21,
+	WORD $0x5400034b // b.lt 0x53ac <gemm+0x53ac>
+	WORD $0xf9406ff5 // ldr x21, [sp,
+	WORD $0x8b150294 // add x20, x20, x21
+	WORD $0x14000007 // b 0x536c <gemm+0x536c>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xaa0603ea // mov x10, x6
+	WORD $0xaa0603f4 // mov x20, x6
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x91008154 // add x20, x10,
+	WORD $0x91008294 // add x20, x20,
 	WORD $0x91000673 // add x19, x19,
 	WORD $0xad7f1e86 // ldp q6, q7, [x20,
 	WORD $0x3dc00290 // ldr q16, [x20]
@@ -9524,9 +9508,9 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8b0e0294 // add x20, x20, x14
 	WORD $0xd1000673 // sub x19, x19,
 	WORD $0xf100067f // cmp x19,
-	WORD $0x54fffe68 // b.hi 0x53b4 <gemm+0x53b4>
+	WORD $0x54fffe68 // b.hi 0x5374 <gemm+0x5374>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000201 // b.ne 0x5430 <gemm+0x5430>
+	WORD $0x54000201 // b.ne 0x53f0 <gemm+0x53f0>
 	WORD $0x3707f467 // tbnz w7,
 	WORD $0xad401d86 // ldp q6, q7, [x12]
 	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
@@ -9541,13 +9525,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000462 // stp q2, q1, [x3]
 	WORD $0x3dc00861 // ldr q1, [x3,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff98 // b 0x528c <gemm+0x528c>
+	WORD $0x17ffff98 // b 0x524c <gemm+0x524c>
 	WORD $0x36000107 // tbz w7,
 	WORD $0xad001185 // stp q5, q4, [x12]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x549c <gemm+0x549c>
-	WORD $0x1400001f // b 0x54c0 <gemm+0x54c0>
+	WORD $0x540002ea // b.ge 0x545c <gemm+0x545c>
+	WORD $0x1400001f // b 0x5480 <gemm+0x5480>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad401d86 // ldp q6, q7, [x12]
@@ -9557,33 +9541,33 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad001985 // stp q5, q6, [x12]
 	WORD $0x3d8f43e4 // str q4, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x548c <gemm+0x548c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7844 // ldr s4, [x2, x10, lsl
-	WORD $0xbc2a79a4 // str s4, [x13, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x5474 <gemm+0x5474>
+	WORD $0x5400010b // b.lt 0x544c <gemm+0x544c>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xbc737844 // ldr s4, [x2, x19, lsl
+	WORD $0xbc3379a4 // str s4, [x13, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x5434 <gemm+0x5434>
 	WORD $0x3dcf43e4 // ldr q4, [sp,
 	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x54c0 <gemm+0x54c0>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa0203f3 // mov x19, x2
-	WORD $0xaa0903f4 // mov x20, x9
+	WORD $0x5400014b // b.lt 0x5480 <gemm+0x5480>
+	WORD $0x91400ff3 // add x19, sp,
+	WORD $0x91340273 // add x19, x19,
+	WORD $0xaa0203f4 // mov x20, x2
+	WORD $0xaa0903f5 // mov x21, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404543 // ldr s3, [x10],
-	WORD $0xbc004663 // str s3, [x19],
-	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x54b0 <gemm+0x54b0>
+	WORD $0xbc404663 // ldr s3, [x19],
+	WORD $0xbc004683 // str s3, [x20],
+	WORD $0xf10006b5 // subs x21, x21,
+	WORD $0x54ffffa1 // b.ne 0x5470 <gemm+0x5470>
 	WORD $0x36000107 // tbz w7,
 	WORD $0xad000462 // stp q2, q1, [x3]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ea // b.ge 0x552c <gemm+0x552c>
-	WORD $0x17ffff6f // b 0x5290 <gemm+0x5290>
+	WORD $0x540002ea // b.ge 0x54ec <gemm+0x54ec>
+	WORD $0x17ffff6f // b 0x5250 <gemm+0x5250>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xad401063 // ldp q3, q4, [x3]
@@ -9593,116 +9577,116 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000c62 // stp q2, q3, [x3]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x551c <gemm+0x551c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a7881 // ldr s1, [x4, x10, lsl
-	WORD $0xbc2a79a1 // str s1, [x13, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x5504 <gemm+0x5504>
+	WORD $0x5400010b // b.lt 0x54dc <gemm+0x54dc>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
+	WORD $0xbc2779a1 // str s1, [x13, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07013f // cmp x9, x7
+	WORD $0x54ffff81 // b.ne 0x54c4 <gemm+0x54c4>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffeb4b // b.lt 0x5290 <gemm+0x5290>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa0403e7 // mov x7, x4
-	WORD $0xaa0903f3 // mov x19, x9
+	WORD $0x54ffeb4b // b.lt 0x5250 <gemm+0x5250>
+	WORD $0x91400fe7 // add x7, sp,
+	WORD $0x913400e7 // add x7, x7,
+	WORD $0xaa0403f3 // mov x19, x4
+	WORD $0xaa0903f4 // mov x20, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc0044e0 // str s0, [x7],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x5540 <gemm+0x5540>
-	WORD $0x17ffff50 // b 0x5290 <gemm+0x5290>
-	WORD $0xaa0103ea // mov x10, x1
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54001acb // b.lt 0x58b4 <gemm+0x58b4>
+	WORD $0xbc4044e0 // ldr s0, [x7],
+	WORD $0xbc004660 // str s0, [x19],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x5500 <gemm+0x5500>
+	WORD $0x17ffff50 // b 0x5250 <gemm+0x5250>
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54001acb // b.lt 0x5874 <gemm+0x5874>
 	WORD $0xf94017c8 // ldr x8, [x30,
 	WORD $0xf100011f // cmp x8,
-	WORD $0x54001a6d // b.le 0x58b4 <gemm+0x58b4>
-	WORD $0xf94063ea // ldr x10, [sp,
-	WORD $0xd37ae54b // lsl x11, x10,
+	WORD $0x54001a6d // b.le 0x5874 <gemm+0x5874>
+	WORD $0xf94063eb // ldr x11, [sp,
+	WORD $0xd37ae56b // lsl x11, x11,
 	WORD $0xf9401fcd // ldr x13, [x30,
-	WORD $0xf9402bca // ldr x10, [x30,
+	WORD $0xf9402bd0 // ldr x16, [x30,
 	WORD $0x9100818f // add x15, x12,
-	WORD $0xf100015f // cmp x10,
+	WORD $0xf100021f // cmp x16,
 	WORD $0x1a9f17e1 // cset w1, eq
 	WORD $0xd37ef5b0 // lsl x16, x13,
 	WORD $0x52800611 // mov w17,
 	WORD $0x91400fe0 // add x0, sp,
 	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000008 // b 0x55b8 <gemm+0x55b8>
+	WORD $0x14000008 // b 0x5578 <gemm+0x5578>
 	WORD $0xd503201f // nop
 	WORD $0xad000582 // stp q2, q1, [x12]
 	WORD $0x3d800980 // str q0, [x12,
 	WORD $0x2a1f03e1 // mov w1, wzr
 	WORD $0xf100c108 // subs x8, x8,
 	WORD $0x8b0b037b // add x27, x27, x11
-	WORD $0x5400180d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5400180d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf100c11f // cmp x8,
 	WORD $0x9a913102 // csel x2, x8, x17, lo
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x54000541 // b.ne 0x5670 <gemm+0x5670>
+	WORD $0x54000541 // b.ne 0x5630 <gemm+0x5630>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000503 // b.lo 0x5670 <gemm+0x5670>
-	WORD $0xaa1b03ea // mov x10, x27
+	WORD $0x54000503 // b.lo 0x5630 <gemm+0x5630>
+	WORD $0xaa1b03e4 // mov x4, x27
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0a03e3 // mov x3, x10
-	WORD $0x3cc10703 // ldr q3, [x24],
-	WORD $0xad401544 // ldp q4, q5, [x10]
+	WORD $0xaa0403e3 // mov x3, x4
+	WORD $0x3cc10543 // ldr q3, [x10],
+	WORD $0xad401484 // ldp q4, q5, [x4]
 	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
 	WORD $0x4f8310a1 // fmla v1.4s, v5.4s, v3.s[0]
-	WORD $0x3dc00944 // ldr q4, [x10,
+	WORD $0x3dc00884 // ldr q4, [x4,
 	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad401544 // ldp q4, q5, [x10]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
 	WORD $0x4fa31082 // fmla v2.4s, v4.4s, v3.s[1]
 	WORD $0x4fa310a1 // fmla v1.4s, v5.4s, v3.s[1]
-	WORD $0x3dc00944 // ldr q4, [x10,
+	WORD $0x3dc00884 // ldr q4, [x4,
 	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad401544 // ldp q4, q5, [x10]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
 	WORD $0x4f831882 // fmla v2.4s, v4.4s, v3.s[2]
 	WORD $0x4f8318a1 // fmla v1.4s, v5.4s, v3.s[2]
-	WORD $0x3dc00944 // ldr q4, [x10,
+	WORD $0x3dc00884 // ldr q4, [x4,
 	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0xad401544 // ldp q4, q5, [x10]
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xad401484 // ldp q4, q5, [x4]
 	WORD $0x4fa31882 // fmla v2.4s, v4.4s, v3.s[3]
 	WORD $0x4fa318a1 // fmla v1.4s, v5.4s, v3.s[3]
-	WORD $0x3dc00944 // ldr q4, [x10,
+	WORD $0x3dc00884 // ldr q4, [x4,
 	WORD $0xf1001c5f // cmp x2,
 	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
 	WORD $0xd1001042 // sub x2, x2,
-	WORD $0x8b0e014a // add x10, x10, x14
-	WORD $0x54fffc88 // b.hi 0x55e0 <gemm+0x55e0>
-	WORD $0x9100104a // add x10, x2,
-	WORD $0xf100155f // cmp x10,
-	WORD $0x5400028b // b.lt 0x56ac <gemm+0x56ac>
-	WORD $0xf94073ea // ldr x10, [sp,
-	WORD $0x8b0a006a // add x10, x3, x10
-	WORD $0x14000005 // b 0x567c <gemm+0x567c>
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0x54fffc88 // b.hi 0x55a0 <gemm+0x55a0>
+	WORD $0x91001044 // add x4, x2,
+	WORD $0xf100149f // cmp x4,
+	WORD $0x5400028b // b.lt 0x566c <gemm+0x566c>
+	WORD $0xf9406fe4 // ldr x4, [sp,
+	WORD $0x8b040063 // add x3, x3, x4
+	WORD $0x14000005 // b 0x563c <gemm+0x563c>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1b03ea // mov x10, x27
-	WORD $0x9100814a // add x10, x10,
+	WORD $0xaa1b03e3 // mov x3, x27
+	WORD $0x91008063 // add x3, x3,
 	WORD $0x91000442 // add x2, x2,
-	WORD $0xad7f1143 // ldp q3, q4, [x10,
-	WORD $0x3dc00145 // ldr q5, [x10]
-	WORD $0x4dd0cb06 // ld1r { v6.4s }, [x24], x16
+	WORD $0xad7f1063 // ldp q3, q4, [x3,
+	WORD $0x3dc00065 // ldr q5, [x3]
+	WORD $0x4dd0c946 // ld1r { v6.4s }, [x10], x16
 	WORD $0x4e26cc62 // fmla v2.4s, v3.4s, v6.4s
 	WORD $0x4e26cc81 // fmla v1.4s, v4.4s, v6.4s
 	WORD $0x4e26cca0 // fmla v0.4s, v5.4s, v6.4s
-	WORD $0x8b0e014a // add x10, x10, x14
+	WORD $0x8b0e0063 // add x3, x3, x14
 	WORD $0xd1000442 // sub x2, x2,
 	WORD $0xf100045f // cmp x2,
-	WORD $0x54fffee8 // b.hi 0x5684 <gemm+0x5684>
+	WORD $0x54fffee8 // b.hi 0x5644 <gemm+0x5644>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x54000121 // b.ne 0x56d4 <gemm+0x56d4>
+	WORD $0x54000121 // b.ne 0x5694 <gemm+0x5694>
 	WORD $0x3707f761 // tbnz w1,
 	WORD $0xad401183 // ldp q3, q4, [x12]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
@@ -9710,13 +9694,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000582 // stp q2, q1, [x12]
 	WORD $0x3dc00981 // ldr q1, [x12,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffffb5 // b 0x55a4 <gemm+0x55a4>
+	WORD $0x17ffffb5 // b 0x5564 <gemm+0x5564>
 	WORD $0x360000e1 // tbz w1,
 	WORD $0xad000582 // stp q2, q1, [x12]
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ca // b.ge 0x573c <gemm+0x573c>
-	WORD $0x17ffffb0 // b 0x55a8 <gemm+0x55a8>
+	WORD $0x540002ca // b.ge 0x56fc <gemm+0x56fc>
+	WORD $0x17ffffb0 // b 0x5568 <gemm+0x5568>
 	WORD $0xd503201f // nop
 	WORD $0xad401183 // ldp q3, q4, [x12]
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
@@ -9725,46 +9709,46 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xad000d82 // stp q2, q3, [x12]
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x572c <gemm+0x572c>
-	WORD $0xaa1f03ea // mov x10, xzr
-	WORD $0xbc6a79e1 // ldr s1, [x15, x10, lsl
-	WORD $0xbc2a7801 // str s1, [x0, x10, lsl
-	WORD $0x9100054a // add x10, x10,
-	WORD $0xeb0a013f // cmp x9, x10
-	WORD $0x54ffff81 // b.ne 0x5714 <gemm+0x5714>
+	WORD $0x5400010b // b.lt 0x56ec <gemm+0x56ec>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
+	WORD $0xbc217801 // str s1, [x0, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01013f // cmp x9, x1
+	WORD $0x54ffff81 // b.ne 0x56d4 <gemm+0x56d4>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100053f // cmp x9,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff38b // b.lt 0x55a8 <gemm+0x55a8>
-	WORD $0x91400fea // add x10, sp,
-	WORD $0x9134014a // add x10, x10,
-	WORD $0xaa0f03e1 // mov x1, x15
-	WORD $0xaa0903e2 // mov x2, x9
+	WORD $0x54fff38b // b.lt 0x5568 <gemm+0x5568>
+	WORD $0x91400fe1 // add x1, sp,
+	WORD $0x91340021 // add x1, x1,
+	WORD $0xaa0f03e2 // mov x2, x15
+	WORD $0xaa0903e3 // mov x3, x9
 	WORD $0xd503201f // nop
-	WORD $0xbc404540 // ldr s0, [x10],
-	WORD $0xbc004420 // str s0, [x1],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x5750 <gemm+0x5750>
-	WORD $0x17ffff92 // b 0x55a8 <gemm+0x55a8>
+	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x5710 <gemm+0x5710>
+	WORD $0x17ffff92 // b 0x5568 <gemm+0x5568>
 	WORD $0xd37ef5ec // lsl x12, x15,
 	WORD $0x52800611 // mov w17,
 	WORD $0x91400fe0 // add x0, sp,
 	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000007 // b 0x5790 <gemm+0x5790>
+	WORD $0x14000007 // b 0x5750 <gemm+0x5750>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x2a1f03f0 // mov w16, wzr
 	WORD $0xf100c14a // subs x10, x10,
 	WORD $0x8b0e0318 // add x24, x24, x14
-	WORD $0x5400094d // b.le 0x58b4 <gemm+0x58b4>
+	WORD $0x5400094d // b.le 0x5874 <gemm+0x5874>
 	WORD $0xf100c15f // cmp x10,
 	WORD $0x9a913142 // csel x2, x10, x17, lo
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000381 // b.ne 0x5810 <gemm+0x5810>
+	WORD $0x54000381 // b.ne 0x57d0 <gemm+0x57d0>
 	WORD $0xf100115f // cmp x10,
-	WORD $0x54000343 // b.lo 0x5810 <gemm+0x5810>
+	WORD $0x54000343 // b.lo 0x57d0 <gemm+0x57d0>
 	WORD $0xaa1803e3 // mov x3, x24
 	WORD $0x3cc10521 // ldr q1, [x9],
 	WORD $0xaa0303e1 // mov x1, x3
@@ -9782,13 +9766,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
 	WORD $0xd1001042 // sub x2, x2,
 	WORD $0x8b0d0063 // add x3, x3, x13
-	WORD $0x54fffe08 // b.hi 0x57b0 <gemm+0x57b0>
+	WORD $0x54fffe08 // b.hi 0x5770 <gemm+0x5770>
 	WORD $0x91001043 // add x3, x2,
 	WORD $0xf100147f // cmp x3,
-	WORD $0x5400022b // b.lt 0x5840 <gemm+0x5840>
+	WORD $0x5400022b // b.lt 0x5800 <gemm+0x5800>
 	WORD $0xf9407be3 // ldr x3, [sp,
 	WORD $0x8b030021 // add x1, x1, x3
-	WORD $0x14000003 // b 0x5814 <gemm+0x5814>
+	WORD $0x14000003 // b 0x57d4 <gemm+0x57d4>
 	WORD $0xd503201f // nop
 	WORD $0xaa1803e1 // mov x1, x24
 	WORD $0x91000442 // add x2, x2,
@@ -9801,12 +9785,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd1000442 // sub x2, x2,
 	WORD $0x8b0c0129 // add x9, x9, x12
 	WORD $0xf100045f // cmp x2,
-	WORD $0x54ffff28 // b.hi 0x5820 <gemm+0x5820>
+	WORD $0x54ffff28 // b.hi 0x57e0 <gemm+0x57e0>
 	WORD $0x370001f0 // tbnz w16,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x3d8f43e1 // str q1, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400014b // b.lt 0x5878 <gemm+0x5878>
+	WORD $0x5400014b // b.lt 0x5838 <gemm+0x5838>
 	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
@@ -9814,12 +9798,12 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc307801 // str s1, [x0, x16, lsl
 	WORD $0x91000610 // add x16, x16,
 	WORD $0xeb10011f // cmp x8, x16
-	WORD $0x54ffff81 // b.ne 0x5860 <gemm+0x5860>
+	WORD $0x54ffff81 // b.ne 0x5820 <gemm+0x5820>
 	WORD $0x3dcf43e1 // ldr q1, [sp,
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0xf100051f // cmp x8,
 	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff7eb // b.lt 0x5780 <gemm+0x5780>
+	WORD $0x54fff7eb // b.lt 0x5740 <gemm+0x5740>
 	WORD $0x91400ff0 // add x16, sp,
 	WORD $0x91340210 // add x16, x16,
 	WORD $0xaa0803e1 // mov x1, x8
@@ -9829,8 +9813,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xbc404600 // ldr s0, [x16],
 	WORD $0xbc004440 // str s0, [x2],
 	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x58a0 <gemm+0x58a0>
-	WORD $0x17ffffb4 // b 0x5780 <gemm+0x5780>
+	WORD $0x54ffffa1 // b.ne 0x5860 <gemm+0x5860>
+	WORD $0x17ffffb4 // b 0x5740 <gemm+0x5740>
 	WORD $0xd10043bf // sub sp, x29,
 	WORD $0xa9464ff4 // ldp x20, x19, [sp,
 	WORD $0xa94557f6 // ldp x22, x21, [sp,

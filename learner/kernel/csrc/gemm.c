@@ -6,7 +6,6 @@
 #define CHAIN 48
 #define DEEP 240
 #define NVMAX (VL == 8 ? 2 : 4)
-#define AHEAD 6 // rows of b that are asked for before they are packed
 
 struct gemm {
 	const float *a, *b;
@@ -102,7 +101,6 @@ INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c,
 INLINE void pack(float *to, const struct gemm *g, const int nv, word edge) {
 	const float *b = g->b;
 	for (word p = 0; p < g->k; p++, b += g->brow, to += nv * VL) {
-		EACH(j, nv) __builtin_prefetch(b + AHEAD * g->brow + j * VL); // rows are too far apart for the CPU to see the pattern
 		EACH(j, nv - 1) STORE(vec, to + j * VL, LOAD(vec, b + j * VL));
 		const float *last = b + (nv - 1) * VL;
 		STORE(vec, to + (nv - 1) * VL, edge == VL ? LOAD(vec, last) : load_some(last, edge));
