@@ -45,7 +45,8 @@ const (
 	// warmShare is the share of the run in which the rate rises.
 	warmShare = 0.2
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
-	// classifier stands in a step of one agent's small batch. plainRate is that of a model without. The noise of a batch
+	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, a guess between rates
+	// that taught little in three epochs. The noise of a batch
 	// falls as the root of its size, so the rate grows as that.
 	calmRate, plainRate, calmBatch = 0.005, 0.02, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
