@@ -35,8 +35,8 @@ type hello struct {
 	Node     string            `json:"node,omitempty"` // names the machine and its network, see nodeID
 }
 
-// protocol is raised when agents can no longer work with those before.
-const protocol = 1
+// protocol is raised when agents can no longer work with those before: 2 names states by part.Hash's tree.
+const protocol = 2
 
 // helloWithin and helloAgain pace the greeting of a peer that does not answer yet: it may not have heard of us.
 const (

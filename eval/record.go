@@ -12,7 +12,7 @@ type Commit struct {
 	Roster       []roster.ID    `json:"roster"`       // who took part in the exchange
 	Contributors []Contribution `json:"contributors"` // whose samples are in the mean
 	Missing      []Absence      `json:"missing"`      // who was expected and is not in the mean, and why
-	StateHash    string         `json:"state_hash"`   // SHA-256 of the shared state after the round
+	StateHash    string         `json:"state_hash"`   // of the shared state after the round, see part.Hash
 	Plan         string         `json:"plan"`
 	Chosen       string         `json:"chosen,omitempty"` // text of the plan, if the coordinator chose it by what was measured
 	Wire         string         `json:"wire,omitempty"`

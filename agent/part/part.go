@@ -4,12 +4,9 @@
 package part
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"unsafe"
 
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
@@ -106,20 +103,6 @@ func Finite(v []float32) bool {
 		}
 	}
 	return true
-}
-
-// Hash is the SHA-256 of a state's little-endian bytes, in hexadecimal.
-func Hash(state []float32) string {
-	sum := sha256.Sum256(Bytes(state))
-	return hex.EncodeToString(sum[:])
-}
-
-// Bytes is the memory of v. Every platform we build for is little-endian.
-func Bytes(v []float32) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
 }
 
 // Rate is the learning rate of step k of so many in a round.

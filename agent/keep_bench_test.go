@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"io"
+	"os"
+	"testing"
+
+	"shoal/agent/part"
+	"shoal/configs"
+	"shoal/gossip/roster"
+	"shoal/learner"
+)
+
+// BenchmarkTakeOver is what an agent does with a state beside its exchange, part by part.
+func BenchmarkTakeOver(b *testing.B) {
+	cfg := configs.Defaults()
+	cfg.Averaging.Momentum = true
+	l, err := learner.New(cfg.Learner, 10, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	tr := &trainer{cfg: cfg, recipe: recipe(cfg), learner: l}
+	state := tr.formation()
+	tr.base = append([]float32(nil), state...)
+	delta := make([]float32, len(tr.local()))
+	s := &store{dir: b.TempDir(), relaxed: true}
+	a := &Agent{store: s, trainer: tr}
+	hash := part.Hash(state)
+	raw, err := os.Create(s.path("raw"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, p := range []struct {
+		name string
+		do   func() error
+	}{
+		{"offer", func() error { return tr.offer(delta, state) }},
+		{"length", func() error { _ = part.Length(delta); return nil }},
+		{"follow", func() error { return tr.follow(state, delta) }},
+		{"hash", func() error { part.Hash(state); return nil }},
+		{"write", func() error { return a.writeState(hash, state, roster.Tag{}) }},
+		{"archive", func() error { return tr.write(io.Discard, state, nil) }},
+		{"raw", func() error { _, err := raw.WriteAt(part.Bytes(state), 0); return err }},
+		{"adopt", func() error { tr.adopt(state, true); return nil }},
+		{"finite", func() error { part.Finite(tr.local()); return nil }},
+		{"norm", func() error { part.Norm(tr.local(), tr.base); return nil }},
+	} {
+		b.Run(p.name, func(b *testing.B) {
+			b.SetBytes(int64(4 * len(state)))
+			for b.Loop() {
+				if err := p.do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
