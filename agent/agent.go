@@ -50,6 +50,7 @@ type Agent struct {
 	view     gossip.View
 	round    roundWork
 	scores   scoreWork
+	exports  exporting
 	advice   advice
 	accuracy accuracy
 	ending   ending

@@ -133,7 +133,7 @@ func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
 
 // readState loads the state with hash from the state directory into state, and checks it.
 func (a *Agent) readState(hash string, state []float32) error {
-	if err := a.trainer.read(a.store.statePath(hash), state); err != nil {
+	if _, err := a.trainer.read(a.store.statePath(hash), state); err != nil {
 		return err
 	}
 	if got := part.Hash(state); got != hash {

@@ -176,6 +176,7 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	}
 	a.awaitScore(r)
 	a.prune(r)
+	a.exportSoon(r)
 	a.log.Info().Str("event", "round_committed").Uint64("round", r.Round).Str("lineage", r.Lineage).Str("ballot", r.Ballot.String()).
 		Int("members", r.Roster.Size()).Int("contributors", len(r.Shares)).Interface("missing", r.Missing).
 		Str("state_hash", r.Hash).Bool("took_part", e.Own).Msg("round committed")

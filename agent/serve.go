@@ -129,7 +129,7 @@ func (a *Agent) fetchFrom(ctx context.Context, hash string, from roster.ID) erro
 	if err := a.store.write(name, file); err != nil {
 		return err
 	}
-	err = a.trainer.read(a.store.path(name), state)
+	_, err = a.trainer.read(a.store.path(name), state)
 	if got := part.Hash(state); err == nil && got != hash {
 		err = fmt.Errorf("the state sent hashes to %s", got)
 	}

@@ -21,7 +21,8 @@ import (
 //
 //	identity.key                      Ed25519 key, mode 0600
 //	stable.json                       what the roster machine must find again
-//	checkpoint-HASH.safetensors       shared states: committed ones, and one that is only prepared
+//	checkpoint-HASH.safetensors       shared states: committed ones, and one that is only prepared; as they are in memory,
+//	                                  and one every ten seconds with torchvision's names
 //	incoming-HASH.safetensors         a state that a peer sent and that is not checked yet
 //	local.safetensors                 unfinished local work of an agent that left in good order
 //	peers.json                        where the members were last

@@ -102,7 +102,7 @@ func (t *trainer) offer(delta, state []float32) error {
 	if t.lost != "" {
 		return fmt.Errorf("state %.12s is lost here, and what follows it cannot be known", t.lost)
 	}
-	copy(state, t.base)
+	part.Copy(state, t.base)
 	work, _ := t.work()
 	part.Delta(delta, work, t.base)
 	return nil
@@ -169,7 +169,7 @@ func (t *trainer) adopt(state []float32, counted bool) {
 		left -= n
 	}
 	if left == 0 {
-		copy(local, state)
+		part.Copy(local, state)
 	} else {
 		for i, x := range local {
 			local[i] = state[i] + (x - told[i])
@@ -177,7 +177,7 @@ func (t *trainer) adopt(state []float32, counted bool) {
 	}
 	t.samples = left
 	t.rebase(state, counted)
-	copy(t.base, state)
+	part.Copy(t.base, state)
 	t.lost = ""
 }
 

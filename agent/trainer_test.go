@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -172,10 +173,15 @@ func TestOuterVelocityIsShared(t *testing.T) {
 			if !slices.Equal(state, slices.Concat(want, velocity)) {
 				t.Errorf("%s round %d: another state follows", outer.Kind, round)
 			}
-			path, file := filepath.Join(t.TempDir(), "state"), bytes.Buffer{}
 			read := make([]float32, len(state))
-			if err := errors.Join(tr.write(&file, state, nil), os.WriteFile(path, file.Bytes(), 0o600), tr.read(path, read)); err != nil || part.Hash(read) != part.Hash(state) {
-				t.Errorf("%s round %d: read again it is another: %v", outer.Kind, round, err)
+			for name, write := range map[string]func(io.Writer, []float32, map[string]string) error{"write": tr.write, "export": tr.export} {
+				path, file := filepath.Join(t.TempDir(), "state"), bytes.Buffer{}
+				err := errors.Join(write(&file, state, map[string]string{"round": "3"}), os.WriteFile(path, file.Bytes(), 0o600))
+				clear(read)
+				meta, rerr := tr.read(path, read)
+				if err := errors.Join(err, rerr); err != nil || part.Hash(read) != part.Hash(state) || meta["round"] != "3" {
+					t.Errorf("%s round %d: by %s it is another: %v, %v", outer.Kind, round, name, meta, err)
+				}
 			}
 			tr.adopt(read, round%2 == 0)
 			if !slices.Equal(tr.base, state) {

@@ -6,7 +6,6 @@ package part
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
@@ -39,10 +38,15 @@ func (r Recipe) Formation(shared []float32, params int) []float32 {
 // Equal bits in give equal bits out, on every member. A state that is not finite is an error, and is of no use.
 func (r Recipe) Follow(state, mean []float32, params int) error {
 	shared, velocity := state[:len(mean)], state[len(mean):]
-	r.Averaging.Outer.Step(shared[:params], mean[:params], velocity)
-	for i, d := range mean[params:] {
-		shared[params+i] += d
-	}
+	spread(params, func(_, lo, hi int) {
+		r.Averaging.Outer.Step(shared[lo:hi], mean[lo:hi], velocity[min(lo, len(velocity)):])
+	})
+	spread(len(mean)-params, func(_, lo, hi int) {
+		shared, mean := shared[params+lo:params+hi], mean[params+lo:params+hi]
+		for i, d := range mean {
+			shared[i] += d
+		}
+	})
 	if !Finite(state) {
 		return errors.New("the state that would follow is not finite; if averaging.outer is set, lower its rate")
 	}
@@ -67,42 +71,6 @@ func Weights(samples []int64, rule string) []float64 {
 		}
 	}
 	return w
-}
-
-// Delta writes what local steps changed, local minus base; the three have one length.
-func Delta(delta, local, base []float32) {
-	for i, x := range local {
-		delta[i] = x - base[i]
-	}
-}
-
-// Norm is the L2 norm of local minus base, which may be longer.
-func Norm(local, base []float32) float64 {
-	sum := 0.0
-	for i, x := range local {
-		d := float64(x - base[i])
-		sum += d * d
-	}
-	return math.Sqrt(sum)
-}
-
-// Length is the L2 norm of v.
-func Length(v []float32) float64 {
-	sum := 0.0
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	return math.Sqrt(sum)
-}
-
-// Finite reports whether all of v are numbers.
-func Finite(v []float32) bool {
-	for _, x := range v {
-		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
-			return false
-		}
-	}
-	return true
 }
 
 // Rate is the learning rate of step k of so many in a round.
