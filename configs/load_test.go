@@ -260,7 +260,7 @@ func TestPaperPresets(t *testing.T) {
 		}
 		got := fmt.Sprint(l.Batch, l.Optimizer, l.Schedule.Kind, l.Schedule.Warmup, l.BatchNorm,
 			c.Data.Partition, c.Data.Flip, c.Data.Crop, c.Rounds.Count, c.Rounds.Steps, c.Averaging.Plan, c.Averaging.Weights, c.Eval.Reestimate)
-		if want := "12{0.0005 0.9 false 0}constant0{0.999 0.001}strided false0 10 0star equal0"; strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+		if want := "12{0.0005 0.9 false 0 0}constant0{0.999 0.001}strided false0 10 0star equal0"; strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}

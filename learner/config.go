@@ -22,12 +22,15 @@ type Config struct {
 }
 
 // SGD is stochastic gradient descent as PyTorch defines it: v = momentum·v + (g + decay·w); w -= rate·v, or with Nesterov
-// w -= rate·(g + decay·w + momentum·v).
+// w -= rate·(g + decay·w + momentum·v). With Clip, g is first made as short as Clip where it is longer, all parameters taken
+// together [Pascanu et al. 2013, arXiv 1211.5063]: a channel that hardly varies over a batch makes batch norm's gradient a
+// hundred times the usual one, and a single such step costs hundreds of others.
 type SGD struct {
 	Rate        float64 `yaml:"rate"`
 	Momentum    float64 `yaml:"momentum"`
 	Nesterov    bool    `yaml:"nesterov"`
 	WeightDecay float64 `yaml:"weight_decay"`
+	Clip        float64 `yaml:"clip"` // greatest L2 norm of a step's gradient; 0: any
 }
 
 // Schedule is the learning rate's course over the run, as a factor of SGD.Rate. Times are in rounds, so that members with

@@ -33,6 +33,7 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{"sgd.momentum", func(c *Config) { c.Optimizer.Momentum = 1 }},
 		{"sgd.nesterov", func(c *Config) { c.Optimizer.Momentum, c.Optimizer.Nesterov = 0, true }},
 		{"sgd.weight_decay", func(c *Config) { c.Optimizer.WeightDecay = -1 }},
+		{"sgd.clip", func(c *Config) { c.Optimizer.Clip = -1 }},
 		{"schedule.kind", func(c *Config) { c.Schedule.Kind = "linear" }},
 		{"schedule.warmup", func(c *Config) { c.Schedule.Warmup = nan }},
 		{"schedule.every", func(c *Config) { c.Schedule.Kind, c.Schedule.Every = "step", 0 }},

@@ -54,8 +54,11 @@ type Learner struct {
 	grads    []float32
 	steps    atomic.Int64 // batches that the running statistics have seen here
 
-	rate    float32 // of the step that the workers are in
+	rate    float32   // of the step that the workers are in
+	shrink  float32   // what Optimizer.Clip multiplies its gradients by
+	squares []float64 // of the gradients, by block
 	descend func(worker, item int)
+	measure func(worker, item int)
 }
 
 // New builds the model that cfg names, for images of cfg.Input pixels and classes labels, and draws its parameters from
@@ -86,7 +89,8 @@ func New(cfg Config, classes int, seed uint64) (*Learner, error) {
 		l.pool.Close()
 		return nil, fmt.Errorf("make learner: %w", err)
 	}
-	l.engine, l.descend = program, l.descendBlock
+	l.engine, l.descend, l.measure = program, l.descendBlock, l.measureBlock
+	l.squares = make([]float64, l.blocks())
 	return l, nil
 }
 
@@ -136,19 +140,47 @@ func (l *Learner) Step(x []float32, labels []int32, rate float64) (Result, error
 	if err != nil {
 		return Result{}, fmt.Errorf("take step: %w", err)
 	}
-	l.rate = float32(rate)
-	l.pool.Run((len(l.params)+descendLen-1)/descendLen, l.descend)
+	l.rate, l.shrink = float32(rate), l.clip()
+	l.pool.Run(l.blocks(), l.descend)
 	l.steps.Add(1)
 	return Result(got), nil
+}
+
+// clip is what the gradients are multiplied by so that their L2 norm is at most Optimizer.Clip.
+func (l *Learner) clip() float32 {
+	limit := l.cfg.Optimizer.Clip
+	if limit == 0 {
+		return 1
+	}
+	l.pool.Run(l.blocks(), l.measure)
+	sum := 0.0
+	for _, s := range l.squares { // in order, so that the result does not depend on who measured which
+		sum += s
+	}
+	return float32(min(limit/math.Sqrt(sum), 1))
+}
+
+func (l *Learner) measureBlock(_, item int) {
+	lo, hi := l.span(item)
+	l.squares[item] = kernel.SumSquares(l.grads[lo:hi])
 }
 
 // descendLen is how many parameters a worker updates at once.
 const descendLen = 1 << 14
 
+func (l *Learner) blocks() int { return (len(l.params) + descendLen - 1) / descendLen }
+
+// span is the range of parameters of a block.
+func (l *Learner) span(item int) (lo, hi int) {
+	return item * descendLen, min((item+1)*descendLen, len(l.params))
+}
+
 func (l *Learner) descendBlock(_, item int) {
-	lo := item * descendLen
-	hi := min(lo+descendLen, len(l.params))
+	lo, hi := l.span(item)
 	o := l.cfg.Optimizer
+	if l.shrink != 1 {
+		kernel.Scale(l.grads[lo:hi], l.shrink)
+	}
 	kernel.Descend(l.params[lo:hi], l.momentum[lo:hi], l.grads[lo:hi], l.rate, float32(o.Momentum), float32(o.WeightDecay), o.Nesterov)
 }
 

@@ -58,6 +58,9 @@ func (s SGD) validate() error {
 	if !within(s.WeightDecay, 0, 1) {
 		bad("sgd.weight_decay: %v is outside 0..1, give 0.0001, or 0 for none", s.WeightDecay)
 	}
+	if !within(s.Clip, 0, 1e6) {
+		bad("sgd.clip: %v is outside 0..1e6, give the greatest norm of a gradient, such as 2, or 0 for any", s.Clip)
+	}
 	return errors.Join(errs...)
 }
 

@@ -19,7 +19,7 @@ import (
 const accuracyName = "accuracy"
 
 // accuracySeeds are how often each side learns.
-const accuracySeeds = 3
+const accuracySeeds = 2
 
 // learned is ten epochs of CIFAR-10 by Shoal and by PyTorch, from each seed.
 type learned struct {
