@@ -39,8 +39,8 @@ const (
 //
 //   - Links are full duplex. A node sends at the rate of its fastest edge and receives likewise; streams of its ranks to
 //     and from other nodes share that, first come, first served. Within a node only the edge counts.
-//   - A rank sends one segment after another in the order of its turns, as it does, and at most windowBytes ahead of what
-//     the receiver has taken; a receiver takes segments in the order of its turns.
+//   - A rank sends one segment after another in the order of its turns, as it does, if at times several at once, and at
+//     most windowBytes ahead of what the receiver has taken; a receiver takes segments in the order of its turns.
 //   - A segment can be sent on α after its last byte came, and passes through a link without being stored. Within a step
 //     and between steps everything overlaps that may.
 //   - Adding and converting take no time: a link that is slower than memory hides them.

@@ -209,13 +209,13 @@ func (x *exchange) run(ctx context.Context) (result Result, err error) {
 	})
 	ended := make(chan error, 1)
 	go func() {
-		err := walk{x.sends, &x.received, &x.sent, x.send, &result.Sent}.run(ctx, x)
+		err := walk{x.sends, &x.received, &x.sent, sendMost, x.send, &result.Sent}.run(ctx, x)
 		if err != nil {
 			cancel(err)
 		}
 		ended <- err
 	}()
-	err = walk{x.receives, &x.sent, &x.received, x.receive, &result.Received}.run(ctx, x)
+	err = walk{x.receives, &x.sent, &x.received, 1, x.receive, &result.Received}.run(ctx, x)
 	if err != nil {
 		cancel(err)
 	}

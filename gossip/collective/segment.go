@@ -8,13 +8,13 @@ import (
 	"shoal/learner/kernel"
 )
 
-// send sends one segment: as it is at hand in encoded, or first encoded from vec.
+// send sends one segment or several: as they are at hand in encoded, or first encoded from vec.
 func (x *exchange) send(t *turn, p part, until time.Time) error {
 	if t.first {
 		x.prepare(p)
 	}
 	if t.encode && x.wire != fp32 {
-		if err := x.encode(t, p); err != nil {
+		if err := x.encodeAll(t, p); err != nil {
 			return err
 		}
 	}
@@ -91,6 +91,19 @@ func (x *exchange) prepare(p part) {
 	} else {
 		copy(x.losing[p.lo:p.hi], lost) // still owed
 	}
+}
+
+// encodeAll encodes segment by segment.
+func (x *exchange) encodeAll(t *turn, p part) error {
+	for raw, lo := p.wire, p.lo; lo < p.hi; lo += x.segment {
+		hi := min(lo+x.segment, p.hi)
+		n := x.wire.bytes(hi - lo)
+		if err := x.encode(t, part{lo, hi, raw[:n]}); err != nil {
+			return err
+		}
+		raw = raw[n:]
+	}
+	return nil
 }
 
 // encode writes a segment of vec to where it is sent from, and notes what that loses. Of a result everybody, this rank
