@@ -11,13 +11,14 @@ import (
 // maxLeftOut bounds the members that a ballot leaves out for being blamed: finding the fewest takes twice as long for each.
 const maxLeftOut = 10
 
-// accuse remembers for the round at work that id made a ballot of it fail. A member says so in every later ballot of the
-// round; what it says costs id a place in them, or itself.
+// accuse remembers that id made a ballot of the round at work fail. A member says so in every later ballot of the round, and
+// of those that follow while the charge holds; what it says costs id a place in them, or itself.
 func (m *Machine) accuse(b Ballot, id ID, why string) {
 	known := slices.ContainsFunc(m.blames, func(a Absence) bool { return a.ID == id })
 	if id == "" || id == m.self || b.Round != m.st.Next || known || len(m.blames) >= maxBlames {
 		return
 	}
+	m.faults.add(id, m.now, m.cfg.Gather)
 	m.blames = append(slices.Clip(m.blames), Absence{ID: id, Reason: shorten(why)})
 	m.note("member_blamed", fmt.Sprintf("%s in %s: %s", id, b, why))
 }
@@ -39,8 +40,8 @@ type accusation struct {
 // sides are the absences of which an accusation makes one, the first rather than the second.
 func (a accusation) sides() [2]Absence {
 	sides := [2]Absence{
-		{a.to, "blamed by " + string(a.from) + ": " + a.why, a.from},
-		{a.from, "blames " + string(a.to) + ", who stays: " + a.why, a.to},
+		{ID: a.to, Reason: "blamed by " + string(a.from) + ": " + a.why, By: a.from},
+		{ID: a.from, Reason: "blames " + string(a.to) + ", who stays: " + a.why, By: a.to},
 	}
 	if a.again {
 		sides[0], sides[1] = sides[1], sides[0]

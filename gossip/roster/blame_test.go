@@ -167,7 +167,7 @@ func TestTheOnlyCandidateStays(t *testing.T) {
 	}
 }
 
-func TestBlameIsSaidAgainUntilTheRoundEnds(t *testing.T) {
+func TestBlameIsSaidAgainForAWhile(t *testing.T) {
 	s := inPhase(5).step(Failed{Ballot{3, 9, "a"}, "a poisoned segment", "c"})
 	if aborts := s.sent(Abort); len(aborts) != 2 || aborts[0].Message.Blame != "c" {
 		t.Fatalf("tells %+v", aborts)
@@ -178,10 +178,18 @@ func TestBlameIsSaidAgainUntilTheRoundEnds(t *testing.T) {
 		t.Errorf("says %+v", last)
 	}
 	next := placed().Last
-	next.Round, next.Hash, next.Samples = 3, "k3", map[ID]int64{"a": 60}
-	s.hear("a", Message{Kind: Head, Record: &next}).step(Fetched{"k3"}).step(Adopted{})
-	if len(s.m.blames) > 0 {
-		t.Errorf("in the next round it still blames %v", s.m.blames)
+	goOn := func() {
+		next.Round, next.Hash, next.Samples = next.Round+1, next.Hash+"'", map[ID]int64{"a": next.Samples["a"] + 60}
+		head := next
+		s.hear("a", Message{Kind: Head, Record: &head}).step(Fetched{next.Hash}).step(Adopted{})
+	}
+	goOn()
+	if len(s.m.blames) != 1 {
+		t.Errorf("in the next round it blames %v", s.m.blames)
+	}
+	s.wait(9 * Defaults().Gather)
+	if goOn(); len(s.m.blames) > 0 {
+		t.Errorf("after 9 Gather and another round it still blames %v", s.m.blames)
 	}
 }
 

@@ -16,6 +16,7 @@ type gathering struct {
 	polled map[ID]time.Time // first asked at
 	gone   map[ID]string    // left out, and why
 	lost   map[ID]ID        // of those, against whom
+	waited map[ID]bool      // of those, who was waited for to the end
 	cut    time.Time        // when members still training were told to stop; zero: not yet
 	again  time.Time        // when to repeat the poll
 }
@@ -25,6 +26,8 @@ func (g *gathering) expect(id ID, now time.Time) {
 		g.polled[id] = now
 	}
 	delete(g.gone, id)
+	delete(g.waited, id)
+	delete(g.lost, id)
 }
 
 // excuse begins anew to wait for those who did not answer yet.
@@ -66,10 +69,12 @@ func (m *Machine) candidates() []ID {
 func (m *Machine) guest() bool { return !slices.Contains(m.candidates(), m.self) }
 
 // backoff is how long this member leaves coordination to others: its place in the round's rendezvous order, in units of
-// Config.Backoff.
+// Config.Backoff. Those who were waited for in vain of late come last.
 func (m *Machine) backoff() time.Duration {
 	key := fmt.Sprintf("coordinator/%s/%d", m.st.Last.Lineage, m.st.Next)
-	place := slices.Index(Rendezvous(key, m.candidates()), m.self)
+	order := Rendezvous(key, m.candidates())
+	slices.SortStableFunc(order, func(a, b ID) int { return cmp.Compare(m.waits.order(a, m.now), m.waits.order(b, m.now)) })
+	place := slices.Index(order, m.self)
 	return time.Duration(max(place, 0)) * m.cfg.Backoff
 }
 
@@ -93,6 +98,7 @@ func (m *Machine) campaign() {
 	m.promise(Ballot{Round: m.st.Next, View: view, Coordinator: m.self})
 	m.poll = &gathering{
 		ready: map[ID]Message{}, busy: map[ID]time.Time{}, polled: map[ID]time.Time{}, gone: map[ID]string{}, lost: map[ID]ID{},
+		waited: map[ID]bool{},
 	}
 	m.enter(Polling, m.cfg.Gather/2)
 	m.poll.again = m.now.Add(m.cfg.Gather / 2)
@@ -114,10 +120,10 @@ func (m *Machine) campaign() {
 // called are the members that a coordinator polls: those alive, and while this process is young those of the last roster
 // that its view may only not have told of yet.
 func (m *Machine) called() []ID {
-	if m.now.Sub(m.born) >= lonelyFor {
-		return m.alive
-	}
 	called := slices.Clone(m.alive)
+	if m.now.Sub(m.born) >= lonelyFor {
+		return called
+	}
 	for _, id := range m.st.Last.Roster.Members {
 		if !m.met[id] && !slices.Contains(m.left, id) {
 			called = append(called, id)
@@ -143,6 +149,9 @@ func (m *Machine) readyMessage() Message {
 	msg := Message{
 		Kind: Ready, Ballot: m.st.Promised, Samples: m.samples, Work: m.work, Norm: m.norm, Took: m.took,
 		Prepared: m.st.Prepared, Blames: m.blames,
+	}
+	if m.samples == 0 {
+		msg.Reason = m.idle
 	}
 	if m.paused {
 		msg.Reason = isPaused
@@ -189,26 +198,7 @@ func (m *Machine) outbid(b Ballot) {
 // settle decides the ballot's roster once every member alive answered, or the time for it is over.
 func (m *Machine) settle() {
 	g := m.poll
-	for id, at := range g.polled {
-		_, ready := g.ready[id]
-		heard, busy := g.busy[id]
-		patience := at.Add(m.cfg.Gather)
-		if busy {
-			patience = heard.Add(2 * m.cfg.Gather)
-			if !g.cut.IsZero() {
-				patience = g.cut.Add(m.cfg.Gather)
-			}
-		}
-		if !ready && g.gone[id] == "" && !m.now.Before(patience) {
-			g.absent(id, fmt.Sprintf("silent for %v", m.now.Sub(patience.Add(-m.cfg.Gather))))
-		}
-	}
-	open := 0
-	for id := range g.polled {
-		if _, ready := g.ready[id]; !ready && g.gone[id] == "" {
-			open++
-		}
-	}
+	open, grace := m.expire()
 	if open == 0 {
 		m.decide()
 		return
@@ -223,6 +213,9 @@ func (m *Machine) settle() {
 		m.tell(m.called(), m.pollMessage())
 	}
 	m.wake = m.now.Add(m.cfg.Gather / 8)
+	if !grace.IsZero() && grace.Before(m.wake) {
+		m.wake = grace
+	}
 }
 
 // decide closes the poll: a roster, what each brings, and what to adopt if anyone has prepared this round.
@@ -256,9 +249,11 @@ func (m *Machine) decide() {
 	m.tell(slices.Concat(members, leftOut), msg)
 	m.begin(m.self, msg)
 	m.begun = &msg
+	m.outside = slices.DeleteFunc(m.called(), func(id ID) bool { return slices.Contains(members, id) })
 }
 
-// missing lists the members of the last roster that bring nothing, with the rule that left them out.
+// missing lists the members of the last roster that bring nothing, with the rule that left them out, and whoever else was
+// waited for in vain.
 func (m *Machine) missing() []Absence {
 	var out []Absence
 	for _, id := range m.st.Last.Roster.Members {
@@ -267,7 +262,12 @@ func (m *Machine) missing() []Absence {
 			why = cmp.Or(shorten(answer.Reason), "trained no samples")
 		}
 		if why != "" && m.st.Next > 0 {
-			out = append(out, Absence{id, why, m.poll.lost[id]})
+			out = append(out, Absence{id, why, m.poll.lost[id], m.poll.waited[id]})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(m.poll.waited)) {
+		if _, placed := m.st.Last.Roster.Rank(id); !placed && m.st.Next > 0 {
+			out = append(out, Absence{ID: id, Reason: m.poll.gone[id], Waited: true})
 		}
 	}
 	return out

@@ -28,10 +28,11 @@ type Received struct {
 
 // Trained ends the local steps of Next: all done, or cut. Samples counts everything in the local state that no committed
 // state holds, so with what was carried over from rounds that went on without this member; Norm is the L2 norm of what
-// that work changed, 0 if it is not known.
+// that work changed, 0 if it is not known. Reason says why there are no samples, for the record; empty if that needs none.
 type Trained struct {
 	Samples int64
 	Norm    float64
+	Reason  string
 }
 
 // Reduced says that the exchange of a ballot succeeded and its result is stored durably under Hash.

@@ -16,7 +16,7 @@ func (m *Machine) promise(b Ballot) {
 
 // forget drops what belongs to the promised ballot only.
 func (m *Machine) forget() {
-	m.poll, m.begun, m.settled, m.adopt, m.stored = nil, nil, nil, nil, ""
+	m.poll, m.begun, m.outside, m.settled, m.adopt, m.stored = nil, nil, nil, nil, nil, ""
 	clear(m.dones)
 }
 
@@ -103,6 +103,7 @@ func (m *Machine) trained(e Trained) {
 	}
 	m.training, m.through = false, true
 	m.samples, m.norm, m.took = e.Samples, finiteNorm(e.Norm), m.now.Sub(m.began)
+	m.idle = shorten(e.Reason)
 	m.work = m.now.UnixNano()
 	if m.phase != Training {
 		return
@@ -211,6 +212,11 @@ func (m *Machine) prepare(hash string) {
 // insist repeats its own word to those who have not said theirs, and gives up on them in time.
 func (m *Machine) insist() {
 	if m.now.Sub(m.since) >= 3*m.cfg.Gather {
+		for _, id := range m.settled.Roster.Members {
+			if _, told := m.dones[id]; !told {
+				m.tardied(id)
+			}
+		}
 		m.fail(m.st.Promised, "no word from every member in time", "", true)
 		return
 	}
@@ -254,7 +260,9 @@ func (m *Machine) unanimous() {
 	case same < told:
 		m.differ()
 	case same == m.settled.Roster.Size():
+		outside := m.outside
 		m.commit(successor(m.st.Last, *m.st.Prepared), true)
+		m.tell(outside, m.headMessage()) // or the next round would wait for them to catch up
 	}
 }
 

@@ -154,8 +154,10 @@ func (m *Machine) commit(r Record, own bool) {
 	}
 	m.st.Last, m.st.Next, m.st.Prepared = r, r.Round+1, nil
 	m.st.Promised.Round = min(m.st.Promised.Round, m.st.Next) // a lineage may win that is rounds behind
+	m.idle = ""
 	m.took, m.outview, m.through, m.unsure, m.lonely = 0, 0, false, false, time.Time{}
-	m.blames, m.aside, m.stuck, m.withheld = nil, time.Time{}, time.Time{}, 0
+	m.aside, m.stuck, m.withheld = time.Time{}, time.Time{}, 0
+	m.settleCharges(r)
 	maps.DeleteFunc(m.met, func(id ID, _ bool) bool {
 		_, placed := r.Roster.Rank(id)
 		return !placed && !m.isAlive(id)

@@ -39,6 +39,7 @@ type Machine struct {
 	through  bool      // the local steps of the next round are done
 	began    time.Time // of the local steps
 	took     time.Duration
+	idle     string  // why they left no samples
 	samples  int64   // in the local state, not in any committed one
 	norm     float64 // of what they changed
 	work     int64   // names what was trained; 0: nothing
@@ -50,6 +51,7 @@ type Machine struct {
 	lonely   time.Time // since when only a minority answers; zero: not so
 	outview  uint64    // latest view of the round that outbid this member
 	begun    *Message  // as coordinator: what the ballot at work began with
+	outside  []ID      // as coordinator: who answered, or could have, and has no part in it
 	settled  *Settled
 	adopt    *Prepared
 	holders  []ID          // who said they stored what is to be adopted
@@ -58,7 +60,9 @@ type Machine struct {
 	dones    map[ID]string // hashes told for the promised ballot
 	target   Record        // what CatchingUp fetches
 	targetOf ID
-	blames   []Absence // whom this member blames for a ballot of the next round
+	blames   []Absence // whom this member blames for a ballot of the next round, or held to of late
+	waits    charges   // those who were waited for in vain
+	faults   charges   // those whom this member blamed
 	aside    time.Time // until then this member leaves coordination to others
 	stuck    time.Time // since when accusations stand that nobody can be left out for; zero: none do
 	paused   bool
@@ -71,6 +75,7 @@ func NewMachine(cfg Config, self ID, initial string, st Stable) *Machine {
 	return &Machine{
 		cfg: cfg, self: self, initial: initial, st: st, alive: []ID{self},
 		phase: Joining, heads: map[ID]Record{}, chases: map[string]chase{}, met: map[ID]bool{self: true}, dones: map[ID]string{}, unsure: true,
+		waits: charges{}, faults: charges{},
 	}
 }
 

@@ -22,7 +22,7 @@ func examples() []Message {
 	b := Ballot{3, 2, "b"}
 	r := Record{
 		Round: 2, Hash: "h2", Lineage: "l", Ballot: Ballot{2, 1, "a"}, Roster: Roster{1, []ID{"a", "b", "c"}},
-		Shares: []Share{{"a", 10, 7, 0.5}, {"b", 12, 8, 1.25}}, Missing: []Absence{{"c", "silent", "b"}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
+		Shares: []Share{{"a", 10, 7, 0.5}, {"b", 12, 8, 1.25}}, Missing: []Absence{{"c", "silent", "b", true}}, Samples: map[ID]int64{"a": 20, "b": 24, "c": 9},
 		Work: map[ID]int64{"a": 7, "b": 8},
 	}
 	s := Settled{Roster: r.Roster, Samples: []int64{10, 11, 12}, Work: []int64{1, 2, 3}, Norms: []float64{0, 1.5, 2}, Took: []time.Duration{1, 2, 3}, Plan: "ring", Lineage: "l"}

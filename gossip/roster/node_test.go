@@ -379,7 +379,7 @@ func (n *node) trained(j *job, upTo time.Duration) {
 		u := n.w.ledger.unit(n.id, samples)
 		n.local, n.made = append(n.local, u), append(n.made, u)
 	}
-	n.feed(Trained{sum(n.local), norm(n.local)})
+	n.feed(Trained{Samples: sum(n.local), Norm: norm(n.local)})
 	if n.running() && n.adopting != nil {
 		n.load()
 	}

@@ -31,11 +31,13 @@ type Share struct {
 }
 
 // Absence is a member that was left out of a round, and the rule that left it out. By is the member that it lost against,
-// if its own word or another's decided: of two that blame each other's doing only one can stay.
+// if its own word or another's decided: of two that blame each other's doing only one can stay. Waited says that the others
+// waited for it in vain; one without a place in the last roster is listed only then.
 type Absence struct {
 	ID     ID     `json:"id"`
 	Reason string `json:"reason"`
 	By     ID     `json:"by,omitempty"`
+	Waited bool   `json:"waited,omitempty"`
 }
 
 // total is the number of samples in the record's state.
