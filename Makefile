@@ -76,7 +76,7 @@ chaos: ## real agents in namespaces, killed, paused, parted, starved, and power 
 ifneq ($(HOURS),)
 	$(MAKE) soak
 else
-	SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -parallel 2 -timeout 15m -run '^TestChaos|^TestPowerCut|^TestKills' ./agent ./agent/chaos
+	SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -p 1 -parallel 2 -timeout 15m -run '^TestChaos|^TestPowerCut|^TestKills' ./agent ./agent/chaos
 endif
 
 kills: ## every death of a member of real clusters of 2, 3, 5 and 8, before and after each step of a round; KILLS=20 makes so many each

@@ -53,6 +53,7 @@ type Agent struct {
 	exports  exporting
 	advice   advice
 	accuracy accuracy
+	diverged divergence
 	ending   ending
 	shown    shown     // what HTTP shows
 	told     time.Time // when the others heard of our progress last

@@ -223,3 +223,30 @@ func TestLeaveWhileEvaluating(t *testing.T) {
 		t.Errorf("it reports %d rounds and the score %v, want one round and none", len(r.Rows), r.TestAccuracy)
 	}
 }
+
+// Agents whose local steps lead nowhere, round after round, say so and end together, with what to do; the last good state
+// stays.
+func TestDivergedRunEnds(t *testing.T) {
+	t.Parallel()
+	common := strings.Replace(small, "rate: 0.01", "rate: 100, weight_decay: 0.9", 1) + "rounds: {count: 1000, steps: 30, expect: 3, min_members: 2}\n"
+	s := newShelf(t, 3, common)
+	s.startAll()
+	for i, p := range s.agents {
+		select {
+		case <-p.done:
+		case <-time.After(60 * time.Second):
+			t.Fatalf("%s trains on", s.name(i))
+		}
+		log := p.out.String()
+		if p.err == nil || !strings.Contains(tail(log, 1), "diverged: in rounds 1 to 3") || !strings.Contains(tail(log, 1), "lower learner.sgd.rate") {
+			t.Errorf("%s ended with %v: %s", s.name(i), p.err, tail(log, 1))
+		}
+		if n := strings.Count(log, `"event":"round_diverged"`); n != 3 {
+			t.Errorf("%s says %d times that a round diverged, want 3", s.name(i), n)
+		}
+		last := s.report(i).Rows
+		if len(last) != 3 || len(last[2].Contributors) != 0 || len(last[2].Missing) != 3 || !strings.Contains(last[2].Missing[0].Reason, "finite") {
+			t.Errorf("the report of %s says %+v", s.name(i), last)
+		}
+	}
+}

@@ -29,6 +29,8 @@ const (
 	struckWithin = 15 * time.Second
 	// slowRound is longer than a round takes to which nothing happens.
 	slowRound = 4 * killGather
+	// killRate keeps ten thousand rounds of two steps on forty images finite: at 0.01 they diverge within a hundred.
+	killRate = 1e-6
 )
 
 // Members of real clusters kill themselves before and after each step of a round, as coordinator, as another and as one that
@@ -55,7 +57,7 @@ func TestKills(t *testing.T) {
 			}
 			t.Logf("seed %d", seed)
 			cases := killCases(rand.New(rand.NewPCG(seed, uint64(n))))
-			newGraveyard(t, n).bury(cases[:min(kills, len(cases))])
+			newGraveyard(t, n).buryAll(cases[:min(kills, len(cases))])
 		})
 	}
 }
@@ -66,8 +68,11 @@ type graveyard struct {
 	orders string
 	number int
 	spans  []span
-	missed []string // steps that never came
 }
+
+// killTries is how often a death may look as if it delayed the others too much, or its step not come: a fault of ours does so
+// every time, a machine that is busy with something else hardly as often.
+const killTries = 3
 
 // span is the rounds from a death until its victim trains again, [first, last).
 type span struct {
@@ -76,15 +81,36 @@ type span struct {
 	first, last int
 }
 
+// delay is a death that cost others too much, or never came.
+type delay struct {
+	killCase
+	why string
+}
+
 // newGraveyard starts n agents that train until they are told to leave.
 func newGraveyard(t *testing.T, n int) *graveyard {
 	t.Helper()
-	tiny := strings.NewReplacer("limit: 240, test_limit: 60", "limit: 40, test_limit: 10", "reestimate: 2", "reestimate: 0, every: 1000000").Replace(small)
+	tiny := strings.NewReplacer("limit: 240, test_limit: 60", "limit: 40, test_limit: 10", "reestimate: 2", "reestimate: 0, every: 1000000",
+		"rate: 0.01", fmt.Sprint("rate: ", killRate)).Replace(small)
 	g := &graveyard{shelf: newShelf(t, n, tiny+fmt.Sprintf("rounds: {count: 1000000, steps: 2, expect: %d, gather: %v, backoff: 50ms}\n", n, killGather)), orders: t.TempDir()}
 	g.env = []string{killsVariable + "=" + g.orders}
-	g.startAll()
-	g.until("all train", 60*time.Second, func() bool { return g.whole() && g.round(0) > 2 })
 	return g
+}
+
+// buryAll lets all deaths happen, and those again that cost too much.
+func (g *graveyard) buryAll(cases []killCase) {
+	for try := 1; len(cases) > 0; try++ {
+		late := g.bury(cases)
+		cases = nil
+		for _, d := range late {
+			if try == killTries {
+				g.t.Errorf("%d times: %s", killTries, d.why)
+				continue
+			}
+			g.t.Logf("once more, after %s", d.why)
+			cases = append(cases, d.killCase)
+		}
+	}
 }
 
 func (g *graveyard) round(i int) int { st, _ := g.status(i); return st.Round }
@@ -107,7 +133,10 @@ func (g *graveyard) whole() bool {
 }
 
 // bury lets one death after another happen, and then looks at what everybody recorded.
-func (g *graveyard) bury(cases []killCase) {
+func (g *graveyard) bury(cases []killCase) (late []delay) {
+	g.spans = nil
+	g.startAll()
+	g.until("all train", 60*time.Second, func() bool { return g.whole() && g.round(0) > 2 })
 	begin := time.Now()
 	for _, c := range cases {
 		s := span{killCase: c, victim: -1, first: g.round(0)}
@@ -115,7 +144,10 @@ func (g *graveyard) bury(cases []killCase) {
 			s.victim = g.order(killCase{"other", "after exchange", true})
 			g.goOn(s.victim)
 		}
-		if v := g.order(c, s.victim); v >= 0 {
+		v := g.order(c, s.victim)
+		if v < 0 {
+			late = append(late, delay{c, fmt.Sprintf("a step that did not come within %v: %s %s", struckWithin, c.role, c.step)})
+		} else {
 			if s.victim = v; c.away && len(g.agents) > 2 {
 				g.goOn(v)
 			}
@@ -127,10 +159,7 @@ func (g *graveyard) bury(cases []killCase) {
 		s.last = g.round(0)
 		g.spans = append(g.spans, s)
 	}
-	g.t.Logf("%d deaths among %d in %.1f s", g.number-len(g.missed), len(g.agents), time.Since(begin).Seconds())
-	if len(g.missed) > 0 {
-		g.t.Errorf("steps that did not come within %v: %q", struckWithin, g.missed)
-	}
+	g.t.Logf("%d deaths among %d in %.1f s", len(cases)-len(late), len(g.agents), time.Since(begin).Seconds())
 	for i := range g.agents {
 		if err := g.agents[i].cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			g.t.Fatal(err)
@@ -139,7 +168,7 @@ func (g *graveyard) bury(cases []killCase) {
 	for i := range g.agents {
 		g.wait(i, 30*time.Second)
 	}
-	g.inspect()
+	return append(late, g.inspect()...)
 }
 
 // order has somebody die as c says, and returns who; -1 if the step does not come. Who is given is started first.
@@ -171,7 +200,6 @@ func (g *graveyard) order(c killCase, starts ...int) (victim int) {
 	if err := os.Remove(path); err != nil {
 		g.t.Fatal(err)
 	}
-	g.missed = append(g.missed, c.role+" "+c.step)
 	return -1
 }
 
@@ -187,8 +215,8 @@ func (g *graveyard) goOn(victim int) {
 	}
 }
 
-// inspect reads all journals.
-func (g *graveyard) inspect() {
+// inspect reads all journals, and returns the deaths that delayed survivors too much.
+func (g *graveyard) inspect() (late []delay) {
 	type key struct {
 		lineage string
 		round   int
@@ -211,21 +239,31 @@ func (g *graveyard) inspect() {
 		}
 	}
 	for _, s := range g.spans {
+		var why []string
 		for i, journal := range journals {
 			if i != s.victim {
-				g.undelayed(i, s, journal)
+				why = append(why, g.delayed(i, s, journal)...)
 			}
 		}
+		if len(why) > 0 {
+			late = append(late, delay{s.killCase, strings.Join(why, "; ")})
+		}
 	}
+	return late
 }
 
-// undelayed expects a survivor to have recorded every round of a span, and at most one of them to have been delayed.
-func (g *graveyard) undelayed(i int, s span, journal []eval.Commit) {
+// delayed expects a survivor to have recorded every round of a span, and says if more than one of them was delayed.
+func (g *graveyard) delayed(i int, s span, journal []eval.Commit) (why []string) {
 	me := g.identity(i)
 	var known, again, slow []int
 	for _, c := range journal {
 		if c.Round < s.first || c.Round >= s.last {
 			continue
+		}
+		for _, m := range c.Missing {
+			if strings.Contains(m.Reason, "finite") {
+				g.t.Errorf("round %d of a test of deaths: %+v", c.Round, m)
+			}
 		}
 		if known = append(known, c.Round); c.Agent == me && c.Attempts > 1 {
 			again = append(again, c.Round)
@@ -239,9 +277,10 @@ func (g *graveyard) undelayed(i int, s span, journal []eval.Commit) {
 		g.t.Errorf("%s lacks %d of rounds %d to %d: %v", g.name(i), missing, s.first, s.last, known)
 	}
 	if most := 1 + strings.Count(s.role, "newcomer"); len(again) > most || len(slow) > most {
-		g.t.Errorf("%s, when %s died as %s %s (away: %v), in rounds %d to %d: more than one attempt in rounds %v, more than %v in rounds %v",
-			g.name(i), g.name(s.victim), s.role, s.step, s.away, s.first, s.last, again, slowRound, slow)
+		why = append(why, fmt.Sprintf("%s, when %d died as %s %s (away: %v), in rounds %d to %d: more than one attempt in rounds %v, more than %v in rounds %v",
+			g.name(i), s.victim, s.role, s.step, s.away, s.first, s.last, again, slowRound, slow))
 	}
+	return why
 }
 
 // identity is the peer ID that agent i keeps.

@@ -108,10 +108,12 @@ func (a *Agent) train(ctx context.Context, e roster.Train) {
 			return
 		}
 		samples, err := a.trainer.train(ctx, int(e.Round), rank, e.Roster.Size(), from)
+		var why string
 		if err != nil {
 			a.log.Error().Str("event", "training_failed").Err(err).Msg("local steps failed")
+			why = untrained(err)
 		}
-		a.post(roster.Trained{Samples: samples, Norm: a.trainer.norm()})
+		a.post(roster.Trained{Samples: samples, Norm: a.trainer.norm(), Reason: why})
 	}
 }
 
@@ -180,4 +182,5 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 	a.log.Info().Str("event", "round_committed").Uint64("round", r.Round).Str("lineage", r.Lineage).Str("ballot", r.Ballot.String()).
 		Int("members", r.Roster.Size()).Int("contributors", len(r.Shares)).Interface("missing", r.Missing).
 		Str("state_hash", r.Hash).Bool("took_part", e.Own).Msg("round committed")
+	a.watchDivergence(r)
 }

@@ -71,7 +71,7 @@ func (t *trainer) train(ctx context.Context, round, rank, size, from int) (int64
 	})
 	if err == nil && !part.Finite(t.learner.Shared(true)) {
 		t.undo()
-		err = fmt.Errorf("train round %d: parameters are no longer finite; the round's work is dropped: lower learner.sgd.rate", round)
+		err = fmt.Errorf("train round %d: %w; the round's work is dropped: lower learner.sgd.rate", round, errDiverged)
 	}
 	t.trained.Store(new(l.p))
 	t.tell()
