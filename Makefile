@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos soak kills membership validate performance averaging counts browser ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos hostile soak kills membership validate performance averaging counts browser ci clean
 
 all: build
 
@@ -81,6 +81,9 @@ endif
 
 kills: ## every death of a member of real clusters of 2, 3, 5 and 8, before and after each step of a round; KILLS=20 makes so many each
 	SHOAL_KILLS=$(or $(KILLS),all) $(GO) test -count=1 -v -timeout 60m -run '^TestKills$$' ./agent
+
+hostile: ## by how much the rounds of honest agents slow down beside one that floods, lies or repeats; alone on the machine
+	SHOAL_HOSTILE=1 $(GO) test -count=1 -v -timeout 20m -run '^TestHostile' ./agent/chaos
 
 soak: ## eight agents, disturbed every ten seconds for so many HOURS (0.1 will do) at random from SEED; as root
 	SHOAL_SOAK_HOURS=$(or $(HOURS),8) SHOAL_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./agent/chaos

@@ -239,6 +239,10 @@ func (r *rogue) exchange(ctx context.Context, plan collective.Plan, rank int, e 
 	return links.Close()
 }
 
+// knockEvery is how often each of a rogue's four floods of an agent asks to be let in again: an agent lets 20 connections a
+// second in from one address, but not from loopback.
+const knockEvery = 4 * time.Second / 20
+
 // flood sends everybody messages, calls and streams, as fast as they go, until ctx ends.
 func (r *rogue) flood(rng *rand.Rand, to []roster.ID) {
 	junk := make([]byte, 32<<10)
@@ -256,7 +260,10 @@ func (r *rogue) flood(rng *rand.Rand, to []roster.ID) {
 					r.lies += 3
 					r.mu.Unlock()
 					if err != nil && called != nil {
-						time.Sleep(10 * time.Millisecond) // refused: knock again
+						select { // refused
+						case <-time.After(knockEvery):
+						case <-r.ctx.Done():
+						}
 					}
 					cancel()
 				}
