@@ -40,6 +40,9 @@ func (m *Machine) retreatFor(d time.Duration, why string) {
 	if m.phase == Reducing {
 		m.emit(Cancel{m.st.Promised})
 	}
+	if m.phase == Reducing || m.phase == Preparing {
+		m.over = m.st.Promised
+	}
 	m.forget()
 	m.await(d)
 }
@@ -63,6 +66,9 @@ func (m *Machine) polled(from ID, msg Message) {
 		return
 	}
 	switch order := b.Compare(m.st.Promised); {
+	case b == m.over: // a word from before it failed here: no ballot begins twice
+		m.send(from, Message{Kind: Abort, Ballot: b, Reason: "this ballot failed here"})
+		return
 	case order < 0:
 		m.send(from, Message{Kind: Nack, Ballot: m.st.Promised})
 		return

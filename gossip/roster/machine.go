@@ -52,6 +52,7 @@ type Machine struct {
 	outview  uint64    // latest view of the round that outbid this member
 	begun    *Message  // as coordinator: what the ballot at work began with
 	outside  []ID      // as coordinator: who answered, or could have, and has no part in it
+	over     Ballot    // the last one that had begun, and failed here
 	settled  *Settled
 	adopt    *Prepared
 	holders  []ID          // who said they stored what is to be adopted

@@ -43,6 +43,30 @@ func TestBeginTwiceReducesOnce(t *testing.T) {
 	}
 }
 
+// TestAFailedBallotDoesNotBeginAgain holds that a poll and a begin that come late, or twice, do not bring back a ballot that
+// failed here: its exchange would run a second time under one name.
+func TestAFailedBallotDoesNotBeginAgain(t *testing.T) {
+	for _, stage := range []int{5, 6} {
+		s := inPhase(stage)
+		b := s.m.st.Promised
+		s.hear("c", Message{Kind: Abort, Ballot: b, Reason: "broken"})
+		before := len(s.sent(Ready))
+		s.hear("a", Message{Kind: Poll, Ballot: b, Record: &s.m.st.Last})
+		if aborts := s.sent(Abort); len(s.sent(Ready)) > before || len(aborts) == 0 || aborts[len(aborts)-1].To != "a" {
+			t.Errorf("stage %d: %s, answers %v", stage, s.m.Phase(), s.last)
+		}
+		settled := s.settled(6)
+		s.hear("a", Message{Kind: Begin, Ballot: b, Settled: &settled})
+		if s.m.Phase() == Reducing || s.m.Phase() == Preparing {
+			t.Errorf("stage %d: it begins again", stage)
+		}
+		s.hear("a", Message{Kind: Poll, Ballot: Ballot{3, b.View + 1, "a"}, Record: &s.m.st.Last})
+		if s.m.Phase() != Following {
+			t.Errorf("stage %d: %s, and the next ballot is polled", stage, s.m.Phase())
+		}
+	}
+}
+
 func TestOldBeginIsRefused(t *testing.T) {
 	s := inPhase(4)
 	settled := s.settled(6)
