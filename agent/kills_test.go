@@ -185,7 +185,7 @@ func (g *graveyard) order(c killCase, starts ...int) (victim int) {
 			g.start(i, "")
 		}
 	}
-	for deadline := time.Now().Add(struckWithin); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for within := newPatience(struckWithin); !within.over(); time.Sleep(5 * time.Millisecond) {
 		for i, p := range g.agents {
 			select {
 			case <-p.done:

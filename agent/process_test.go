@@ -216,13 +216,18 @@ func (p *process) kill() {
 // wait expects the process to end by itself without an error.
 func (s *shelf) wait(i int, within time.Duration) {
 	s.t.Helper()
-	select {
-	case <-s.agents[i].done:
-		if err := s.agents[i].err; err != nil {
-			s.t.Fatalf("%s ended with %v", s.name(i), err)
+	for p := newPatience(within); ; {
+		select {
+		case <-s.agents[i].done:
+			if err := s.agents[i].err; err != nil {
+				s.t.Fatalf("%s ended with %v", s.name(i), err)
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
 		}
-	case <-time.After(within):
-		s.t.Fatalf("%s still runs after %v", s.name(i), within)
+		if p.over() {
+			s.t.Fatalf("%s still runs after %v", s.name(i), within)
+		}
 	}
 }
 
@@ -258,13 +263,35 @@ func (s *shelf) status(i int) (st agent.Status, ok bool) {
 // until polls for a condition of real processes.
 func (s *shelf) until(what string, within time.Duration, is func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(within)
-	for !is() {
-		if time.Now().After(deadline) {
+	for p := newPatience(within); !is(); {
+		if p.over() {
 			s.t.Fatalf("not within %v: %s", within, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// patience is a deadline of who looks often. Time in which this process did not run, because somebody stopped it with all
+// that it started or the machine slept, does not count.
+type patience struct {
+	deadline, last time.Time
+}
+
+func newPatience(within time.Duration) *patience {
+	now := time.Now()
+	return &patience{now.Add(within), now}
+}
+
+// stoppedFor is longer than a process that runs goes without looking.
+const stoppedFor = 15 * time.Second
+
+func (p *patience) over() bool {
+	now := time.Now()
+	if away := now.Sub(p.last); away > stoppedFor {
+		p.deadline = p.deadline.Add(away)
+	}
+	p.last = now
+	return now.After(p.deadline)
 }
 
 // alike checks that all agents ended with one model after all rounds, and returns its hash.
