@@ -27,8 +27,30 @@ type pendingScore struct {
 	since  time.Time
 }
 
-// evaluatorPatience is how long the elected evaluator may take before the next one does the work, too.
-const evaluatorPatience = 5 * time.Minute
+// The elected evaluator may take several times as long as evaluations took of late, before the next one does the work, too:
+// nodes differ, and training comes between. While none is known it is evaluatorAtMost.
+const (
+	evaluatorTimes   = 6
+	evaluatorAtLeast = 15 * time.Second
+	evaluatorAtMost  = 5 * time.Minute
+	evaluatorRecent  = 9 // scores that count
+)
+
+// evaluatorPatience is that time after the scores known, the newest last. It takes the median: a member may say anything.
+func evaluatorPatience(known []eval.Score) time.Duration {
+	known = known[max(0, len(known)-evaluatorRecent):]
+	if len(known) == 0 {
+		return evaluatorAtMost
+	}
+	var took []float64
+	for _, s := range known {
+		took = append(took, s.Seconds)
+	}
+	slices.Sort(took)
+	longest := evaluatorAtMost.Seconds()
+	usual := min(max(took[len(took)/2], 0), longest)
+	return time.Duration(min(max(evaluatorTimes*usual, evaluatorAtLeast.Seconds()), longest) * float64(time.Second))
+}
 
 // pendingScores bounds the rounds that wait for a score, and so the checkpoints kept for it; older ones go without.
 const pendingScores = 16
@@ -66,14 +88,15 @@ func (w *scoreWork) settled(s eval.Score) {
 
 // elect starts the evaluation of rounds for which this agent is the evaluator. One that leaves begins none.
 func (a *Agent) elect(ctx context.Context) {
-	if a.ending.leaving {
+	if a.ending.leaving || len(a.scores.pending) == 0 {
 		return
 	}
+	patience := evaluatorPatience(a.journal.Scores())
 	for _, p := range a.scores.pending {
 		if a.scores.running {
 			return
 		}
-		late := int(time.Since(p.since) / evaluatorPatience)
+		late := int(time.Since(p.since) / patience)
 		candidates := p.record.Roster.Members
 		for range late {
 			who, any := eval.Evaluator(p.record.Lineage, int(p.record.Round), candidates, a.isHere)
