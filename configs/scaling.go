@@ -34,21 +34,23 @@ type Choice struct {
 	Rounds     int     // averages in all
 	Warmup     float64 // rounds
 	Rate       float64
+	Clip       float64 // greatest norm of a gradient; 0: any
 	InitScale  float64
 	Reestimate int // batches
 	Score      int // rounds between two scores: an epoch
 }
 
 const (
-	// between is how many images an agent sees between two averages, at least. Fewer make better averages and dearer ones.
-	between = 96
+	// between is how many images an agent sees between two averages, at least, and betweenAll how many all of them together
+	// need not exceed. Fewer make better averages and dearer ones.
+	between, betweenAll = 96, 2880
 	// warmShare is the share of the run in which the rate rises.
 	warmShare = 0.2
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
-	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, a guess between rates
-	// that taught little in three epochs. The noise of a batch
-	// falls as the root of its size, so the rate grows as that.
-	calmRate, plainRate, calmBatch = 0.005, 0.02, 12
+	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, with gradients no longer
+	// than plainClip: unclipped, a third of it was too much for 48 agents, and taught them less. The noise of a batch falls
+	// as the root of its size, so the rate grows as that.
+	calmRate, plainRate, plainClip, calmBatch = 0.005, 0.06, 1, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
 	// until the rate turns them as one of maxTurn would turn those of scale 1.
 	calmAgents, maxTurn = 0.5, 0.5
@@ -58,12 +60,14 @@ const (
 
 // Choose is the rule.
 //
-//   - Steps: as many as make at least 96 images between two averages, and if one is near a number that divides the run, so
-//     that it ends after exactly Epochs passes.
+//   - Steps: as many as make at least 96 images between two averages, for more than 30 agents fewer, so that all see about
+//     2880 together; and if one is near a number that divides the run, so that it ends after exactly Epochs passes.
 //   - Rate and InitScale: n agents average n batches, whose mean is less noisy, so the filters may turn n times as far in a
 //     step (linear scaling, Goyal et al. 2017, arXiv 1706.02677). The classifier may not: between averages it feels the
 //     noise of one agent's batch. With filters drawn smaller by √n the same rate turns them n times as far (see
 //     learner.init_scale), so the rate stays and the filters shrink.
+//   - Clip: without batch norm, gradients no longer than 1, so that the rate that gets a model off the plateau where all
+//     classes are alike does not throw it back there.
 //   - Warmup: a fifth of the run, in rounds.
 //   - Reestimate: batch norm's statistics of 2400 images; none without batch norm.
 //
@@ -74,19 +78,22 @@ func (t Task) Choose() (Choice, error) {
 	}
 	perEpoch := ceilDiv(ceilDiv(t.Images, t.Agents), t.Batch)
 	total := max(1, int(math.Round(float64(perEpoch)*t.Epochs)))
-	steps := min(periodOf(total, ceilDiv(between, t.Batch)), total)
+	steps := min(periodOf(total, ceilDiv(t.between(), t.Batch)), total)
 	c := Choice{Steps: steps, Rounds: ceilDiv(total, steps), InitScale: 1}
 	c.Warmup = round3(warmShare * float64(c.Rounds))
 	c.Score = max(1, ceilDiv(perEpoch, steps))
 	noise := math.Sqrt(float64(t.Batch) / calmBatch)
-	c.Rate = round3(plainRate * noise)
+	c.Rate, c.Clip = round3(plainRate*noise), plainClip
 	if t.BatchNorm {
-		c.Rate = round3(calmRate * noise)
+		c.Rate, c.Clip = round3(calmRate*noise), 0
 		c.InitScale = round3(math.Sqrt(max(calmAgents/float64(t.Agents), c.Rate/maxTurn)))
 		c.Reestimate = ceilDiv(statistics, t.Batch)
 	}
 	return c, nil
 }
+
+// between is how many images an agent is to see between two averages.
+func (t Task) between() int { return min(between, ceilDiv(betweenAll, t.Agents)) }
 
 // periodOf is the least divisor of total in [least, 2·least], or least.
 func periodOf(total, least int) int {
@@ -160,6 +167,7 @@ func (c *Config) scale(origins Origins) {
 		{"data.balance", "true"},
 		{"learner.init_scale", number(chosen.InitScale)},
 		{"learner.sgd.rate", number(chosen.Rate)},
+		{"learner.sgd.clip", number(chosen.Clip)},
 		{"learner.schedule.warmup", number(chosen.Warmup)},
 		{"rounds.count", strconv.Itoa(chosen.Rounds)},
 		{"rounds.steps", strconv.Itoa(chosen.Steps)},

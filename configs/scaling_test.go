@@ -16,8 +16,8 @@ func TestChoose(t *testing.T) {
 		{1, 12, true, Choice{Steps: 9, Rounds: 4630, Warmup: 926, Rate: 0.005, InitScale: 0.707, Reestimate: 200, Score: 463}},
 		{2, 12, true, Choice{Steps: 8, Rounds: 2605, Warmup: 521, Rate: 0.005, InitScale: 0.5, Reestimate: 200, Score: 261}},
 		{24, 12, true, Choice{Steps: 10, Rounds: 174, Warmup: 34.8, Rate: 0.005, InitScale: 0.144, Reestimate: 200, Score: 18}},
-		{48, 12, true, Choice{Steps: 10, Rounds: 87, Warmup: 17.4, Rate: 0.005, InitScale: 0.102, Reestimate: 200, Score: 9}},
-		{48, 12, false, Choice{Steps: 10, Rounds: 87, Warmup: 17.4, Rate: 0.02, InitScale: 1, Score: 9}},
+		{48, 12, true, Choice{Steps: 5, Rounds: 174, Warmup: 34.8, Rate: 0.005, InitScale: 0.102, Reestimate: 200, Score: 18}},
+		{48, 12, false, Choice{Steps: 5, Rounds: 174, Warmup: 34.8, Rate: 0.06, Clip: 1, InitScale: 1, Score: 18}},
 	} {
 		got, err := Task{Agents: c.agents, Images: 50_000, Batch: c.batch, Epochs: 10, BatchNorm: c.batchNorm}.Choose()
 		if err != nil || got != c.want {
@@ -44,7 +44,7 @@ func TestChooseHolds(t *testing.T) {
 					if over < -1 || over > float64(c.Steps) {
 						t.Errorf("%+v: %d rounds of %d steps are %.1f steps too many", task, c.Rounds, c.Steps, over)
 					}
-					if c.Steps*batch < between && c.Rounds > 1 {
+					if c.Steps*batch < task.between() && c.Rounds > 1 {
 						t.Errorf("%+v: averages after %d steps", task, c.Steps)
 					}
 					if c.Warmup > float64(c.Rounds) || c.Score < 1 || c.Reestimate < 1 {
@@ -90,7 +90,7 @@ func TestScalingFillsWhatNobodyGave(t *testing.T) {
 	if c.Learner.Optimizer.Rate != 0.007 || origins["learner.sgd.rate"] != "--set learner.sgd.rate" {
 		t.Errorf("a rate that was given became %v, from %s", c.Learner.Optimizer.Rate, origins["learner.sgd.rate"])
 	}
-	if c.Rounds.Count != 87 || c.Rounds.Steps != 10 || !c.Averaging.Momentum || !c.Data.Balance || origins["rounds.count"] != fromAuto {
+	if c.Rounds.Count != 174 || c.Rounds.Steps != 5 || !c.Averaging.Momentum || !c.Data.Balance || origins["rounds.count"] != fromAuto {
 		t.Errorf("%d rounds of %d steps, origin %s", c.Rounds.Count, c.Rounds.Steps, origins["rounds.count"])
 	}
 	flags["rounds.expect"] = "2"
@@ -99,7 +99,7 @@ func TestScalingFillsWhatNobodyGave(t *testing.T) {
 		t.Errorf("for 2 agents: %d rounds, filters at %v, %v", two.Rounds.Count, two.Learner.InitScale, err)
 	}
 	back, _, err := Load(write(t, c.YAML(nil)), nil, map[string]string{"rounds.expect": "2"})
-	if err != nil || back.Rounds.Count != 87 || back.Learner.InitScale != c.Learner.InitScale {
+	if err != nil || back.Rounds.Count != 174 || back.Learner.InitScale != c.Learner.InitScale {
 		t.Errorf("what was written reads back as %d rounds, filters at %v, %v", back.Rounds.Count, back.Learner.InitScale, err)
 	}
 }
