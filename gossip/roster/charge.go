@@ -8,8 +8,9 @@ import (
 )
 
 // maxHeld bounds how long a charge is held against a member: Gather << maxHeld. It is forgotten when it was not repeated for
-// as long again.
-const maxHeld = 8
+// as long again. A wait takes about a Gather, so that 32 keep who is waited for in vain for ever at a few percent; and one that
+// is well, but not as quick to catch up as the others are with a round, is out for no longer than that.
+const maxHeld = 5
 
 // maxCharged bounds the members that charges are kept of: their names cost whoever makes them up nothing.
 const maxCharged = 256
@@ -18,7 +19,7 @@ const maxCharged = 256
 const graceOf = 40
 
 // charge is what a member cost the others of late. Who costs them time again and again costs them ever less of it: a charge
-// is held against the member for 8 Gather, and twice as long each time, up to 256.
+// is held against the member for 8 Gather, and twice as long each time, up to 32.
 type charge struct {
 	times int
 	until time.Time
