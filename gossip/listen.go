@@ -19,10 +19,6 @@ const listenTries = 10
 // memberlist's 4 one of 8 members misses one of 8 newcomers in every third formation of a cluster: 8·7·(6/7)^(8·4) = 0.4.
 const retransmitMult = 8
 
-// gossipNodes is how many members hear each piece of news at a time. It costs nothing while there is none, and no piece is
-// sent more often for it; but each of 32 that join at once has 31 records to pass on, four to a packet.
-const gossipNodes = 6
-
 // suspicionMult is how many probe intervals a suspected member has to say that it lives, before memberlist multiplies them
 // by max(1, log10(n)) for n members. It takes that back, so that the time is 7 to 8 intervals whatever n is: memberlist's
 // own choice of 4 makes it 4 intervals for 8 members and 7 for 48.
@@ -39,7 +35,6 @@ func settings(tune tuning, ring *memberlist.Keyring, logger *log.Logger) *member
 	conf.Keyring = ring
 	conf.ProbeInterval, conf.ProbeTimeout = tune.probeInterval, tune.probeTimeout
 	conf.GossipInterval, conf.PushPullInterval = tune.gossipInterval, tune.pushPullInterval
-	conf.GossipNodes = gossipNodes
 	conf.SuspicionMult, conf.SuspicionMaxTimeoutMult = suspicionMult(1), 1
 	conf.RetransmitMult = retransmitMult
 	conf.TCPTimeout = 5 * time.Second
