@@ -51,6 +51,7 @@ type Agent struct {
 	round    roundWork
 	scores   scoreWork
 	exports  exporting
+	serving  chan struct{} // holds one while a portion of another's evaluation is done
 	advice   advice
 	accuracy accuracy
 	diverged divergence
@@ -89,7 +90,7 @@ func run(ctx context.Context, cfg configs.Config, version string, log zerolog.Lo
 	a := &Agent{
 		moment: at,
 		cfg:    cfg, version: version, log: log, started: time.Now(), node: nodeID(),
-		events: make(chan any, eventQueue), quit: make(chan struct{}), members: map[roster.ID]*member{},
+		events: make(chan any, eventQueue), quit: make(chan struct{}), serving: make(chan struct{}, 1), members: map[roster.ID]*member{},
 	}
 	defer tameGarbage()()
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))

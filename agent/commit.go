@@ -124,7 +124,7 @@ func (a *Agent) writeState(hash string, state []float32, tag roster.Tag) error {
 	meta := map[string]string{
 		"state_hash": hash, "round": strconv.FormatUint(tag.Ballot.Round, 10), "lineage": tag.Lineage, "ballot": tag.Ballot.String(),
 	}
-	err := a.store.replace(stateName(hash), func(w io.Writer) error { return a.trainer.write(w, state, meta) })
+	err := a.store.replaceState(stateName(hash), func(w io.Writer) error { return a.trainer.write(w, state, meta) })
 	if err != nil {
 		return fmt.Errorf("store the state of round %d: %w", tag.Ballot.Round, err)
 	}

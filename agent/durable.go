@@ -54,6 +54,47 @@ func (s *store) settle(relaxed bool, boot string) error {
 	return err
 }
 
+// recycled holds no state any more: the next one is written over it, where nothing waits for the disk. New pages for a file
+// of a state cost more time than all else that writes it.
+const recycled = ".checkpoint-recycled"
+
+// drop removes a file of a state, or keeps its pages for the next one.
+func (s *store) drop(path string) error {
+	if s.relaxed && s.recycling.TryLock() {
+		defer s.recycling.Unlock()
+		return os.Rename(path, s.path(recycled))
+	}
+	return os.Remove(path)
+}
+
+// replaceState is replace, over the pages of a state that was dropped, if there is one.
+func (s *store) replaceState(name string, content func(io.Writer) error) error {
+	if !s.relaxed {
+		return s.replace(name, content)
+	}
+	s.recycling.Lock()
+	defer s.recycling.Unlock()
+	f, err := os.OpenFile(s.path(recycled), os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.replace(name, content)
+	}
+	if err == nil {
+		err = content(f)
+		end, serr := f.Seek(0, io.SeekCurrent)
+		if err = errors.Join(err, serr); err == nil {
+			err = f.Truncate(end)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err == nil {
+		err = os.Rename(s.path(recycled), s.path(name))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", s.path(name), err)
+	}
+	return nil
+}
+
 // tighten brings everything here to the disk, and then says so.
 func (s *store) tighten() error {
 	s.relaxed = false

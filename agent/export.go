@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/gossip/roster"
 )
 
@@ -42,6 +43,9 @@ func (a *Agent) exportState(hash string) error {
 	meta, err := a.trainer.read(a.store.statePath(hash), state)
 	if err != nil {
 		return fmt.Errorf("export state: %w", err)
+	}
+	if got := part.Hash(state); got != hash { // its file was dropped and written over meanwhile
+		return fmt.Errorf("export state: it hashes to %s: %w", got, fs.ErrNotExist)
 	}
 	return a.store.replace(stateName(hash), func(w io.Writer) error { return a.trainer.export(w, state, meta) })
 }

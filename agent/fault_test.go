@@ -13,8 +13,13 @@ import (
 	"shoal/gossip/roster"
 )
 
-// The evaluator dies at its work: the round gets its score from another.
-func TestEvaluatorIsKilled(t *testing.T) {
+// The evaluator dies at its work, or one who helps: the round gets its score all the same.
+func TestEvaluatorIsKilled(t *testing.T) { killWhileEvaluating(t, 0) }
+
+func TestHelperIsKilled(t *testing.T) { killWhileEvaluating(t, 1) }
+
+// killWhileEvaluating kills the agent that is so many after the evaluator.
+func killWhileEvaluating(t *testing.T, after int) {
 	t.Parallel()
 	s := newShelf(t, 3, strings.Replace(small, "test_limit: 60", "test_limit: 6000", 1)+"rounds: {count: 1, steps: 2, expect: 3, min_members: 3}\n")
 	s.startAll()
@@ -22,7 +27,7 @@ func TestEvaluatorIsKilled(t *testing.T) {
 	s.until("somebody evaluates", 60*time.Second, func() bool {
 		for i := range s.agents {
 			if st, ok := s.status(i); ok && st.Role == "evaluator" {
-				victim = i
+				victim = (i + after) % len(s.agents)
 				return true
 			}
 		}

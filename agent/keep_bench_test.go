@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"errors"
 	"io"
-	"os"
 	"testing"
 
 	"shoal/agent/part"
@@ -27,10 +27,6 @@ func BenchmarkTakeOver(b *testing.B) {
 	s := &store{dir: b.TempDir(), relaxed: true}
 	a := &Agent{store: s, trainer: tr}
 	hash := part.Hash(state)
-	raw, err := os.Create(s.path("raw"))
-	if err != nil {
-		b.Fatal(err)
-	}
 	for _, p := range []struct {
 		name string
 		do   func() error
@@ -39,9 +35,8 @@ func BenchmarkTakeOver(b *testing.B) {
 		{"length", func() error { _ = part.Length(delta); return nil }},
 		{"follow", func() error { return tr.follow(state, delta) }},
 		{"hash", func() error { part.Hash(state); return nil }},
-		{"write", func() error { return a.writeState(hash, state, roster.Tag{}) }},
-		{"archive", func() error { return tr.write(io.Discard, state, nil) }},
-		{"raw", func() error { _, err := raw.WriteAt(part.Bytes(state), 0); return err }},
+		{"write", func() error { return errors.Join(a.writeState(hash, state, roster.Tag{}), s.drop(s.statePath(hash))) }},
+		{"export", func() error { return tr.export(io.Discard, state, nil) }},
 		{"adopt", func() error { tr.adopt(state, true); return nil }},
 		{"finite", func() error { part.Finite(tr.local()); return nil }},
 		{"norm", func() error { part.Norm(tr.local(), tr.base); return nil }},

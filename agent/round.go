@@ -173,6 +173,7 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 			}
 		}
 		a.around("load state", func() { a.trainer.adopt(state, e.Counted) })
+		a.trainer.at = r.Hash
 		_, carry := a.trainer.work()
 		a.post(roster.Adopted{Carry: carry, Norm: a.trainer.norm()})
 	}
@@ -183,4 +184,5 @@ func (a *Agent) adopt(ctx context.Context, e roster.Adopt) {
 		Int("members", r.Roster.Size()).Int("contributors", len(r.Shares)).Interface("missing", r.Missing).
 		Str("state_hash", r.Hash).Bool("took_part", e.Own).Msg("round committed")
 	a.watchDivergence(r)
+	a.elect(ctx)
 }

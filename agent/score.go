@@ -125,23 +125,21 @@ func (a *Agent) self() roster.ID {
 	return a.host.ID()
 }
 
-// evaluate scores the state of a round beside training, between two steps.
+// evaluate scores the state of a round beside training, with the other members of the round (together.go).
 func (a *Agent) evaluate(ctx context.Context, r roster.Record) {
 	ctx, a.scores.stop = context.WithCancel(ctx)
 	a.scores.running = true
-	a.log.Info().Str("event", "evaluation_begun").Uint64("round", r.Round).Msg("this agent is the evaluator")
-	a.trainer.between <- func() {
+	members := a.helpers(r)
+	a.log.Info().Str("event", "evaluation_begun").Uint64("round", r.Round).Int("helpers", len(members)).Msg("this agent is the evaluator")
+	a.start(func() {
 		start := time.Now()
-		s := eval.Score{Round: int(r.Round), Lineage: r.Lineage, StateHash: r.Hash, Evaluator: a.host.ID()}
-		err := a.trainer.with(func(state []float32) error { return a.readState(r.Hash, state) }, func() error {
-			result, err := a.trainer.score(ctx)
-			s.TestAccuracy, s.TestLoss, s.Images, s.Reestimated = result.Accuracy, result.Loss, result.Images, result.Reestimated
-			return err
-		})
-		s.Seconds = time.Since(start).Seconds()
-		s.Time = time.Now().UTC().Format(time.RFC3339)
-		a.post(scored{s, err})
-	}
+		result, err := a.scoreTogether(ctx, r, members)
+		a.post(scored{eval.Score{
+			Round: int(r.Round), Lineage: r.Lineage, StateHash: r.Hash, Evaluator: a.host.ID(),
+			TestAccuracy: result.Accuracy, TestLoss: result.Loss, Images: result.Images, Reestimated: result.Reestimated,
+			Seconds: time.Since(start).Seconds(), Time: time.Now().UTC().Format(time.RFC3339),
+		}, err})
+	})
 }
 
 // tookScore records and announces a score of our own.
@@ -224,7 +222,10 @@ func (a *Agent) retell(ctx context.Context) {
 	}
 }
 
-// score evaluates the state that is loaded.
-func (t *trainer) score(ctx context.Context) (eval.Result, error) {
-	return eval.ScoreModel(ctx, t.learner, t.loader, t.set, t.cfg.Eval, t.cfg.Learner)
+// scorer evaluates the state that is loaded.
+func (t *trainer) scorer() eval.Scorer {
+	return eval.Scorer{Model: t.learner, Source: t.loader, Set: t.set, Config: t.cfg.Eval, Learner: t.cfg.Learner}
 }
+
+// statistics is how many values batch norm's statistics are.
+func (t *trainer) statistics() int { return len(t.learner.Shared(false)) - len(t.learner.Params()) }

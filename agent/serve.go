@@ -61,6 +61,11 @@ func (a *Agent) handle() {
 	a.host.HandleCall(steerKind, func(_ context.Context, from roster.ID, body []byte) ([]byte, error) {
 		return nil, a.serveSteerCall(from, body)
 	})
+	for _, kind := range []string{statisticsKind, testKind} {
+		a.host.HandleCall(kind, func(ctx context.Context, from roster.ID, body []byte) ([]byte, error) {
+			return a.serveParts(ctx, from, kind, body)
+		})
+	}
 	a.host.HandleCall("journal", func(_ context.Context, from roster.ID, body []byte) ([]byte, error) {
 		return a.serveJournal(from, body)
 	})

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gofrs/flock"
 
@@ -36,6 +37,8 @@ type store struct {
 	dir     string
 	lock    *flock.Flock
 	relaxed bool // nothing waits for the disk
+
+	recycling sync.Mutex // held by who works on the recycled file
 }
 
 // hashPattern is how a state hash looks, SHA-256 in hexadecimal: names from peers become file names only if they do.
@@ -184,7 +187,7 @@ func (s *store) prune(keep int, need ...string) error {
 	for i, f := range files {
 		hash := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "checkpoint-"), stateSuffix)
 		if i >= keep && !slices.Contains(need, hash) {
-			if err := os.Remove(f); err != nil {
+			if err := s.drop(f); err != nil {
 				return fmt.Errorf("remove old checkpoint: %w", err)
 			}
 		}

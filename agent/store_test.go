@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,39 @@ func TestPruneKeepsTheNewestAndTheNeeded(t *testing.T) {
 	}
 	if s.has("../identity") || s.has("") {
 		t.Error("a name that is no hash is a state")
+	}
+}
+
+// A relaxed store writes a state over one that it dropped, longer or shorter, and never over one that is kept.
+func TestStatesAreWrittenOverDroppedOnes(t *testing.T) {
+	s := openTestStore(t, t.TempDir())
+	if err := s.settle(true, "boot"); err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range []string{"first", "the second is longer", "3rd", "", "the fifth"} {
+		hash := hashLike(string(rune('a' + i)))
+		err := s.replaceState(stateName(hash), func(w io.Writer) error { _, err := io.WriteString(w, text); return err })
+		if err == nil {
+			err = os.Chtimes(s.statePath(hash), time.Time{}, time.Unix(int64(1000+i), 0))
+		}
+		if err = errors.Join(err, s.prune(1)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(s.statePath(hash)); err != nil || string(got) != text {
+			t.Errorf("state %d holds %q, %v", i, got, err)
+		}
+		if i > 0 && (s.has(hashLike(string(rune('a'+i-1)))) || !s.exists(recycled)) {
+			t.Errorf("state %d: the one before is still there, or nothing of it", i)
+		}
+	}
+	s.recycling.Lock() // a write is at work
+	if err := s.drop(s.statePath(hashLike("e"))); err != nil || s.has(hashLike("e")) {
+		t.Errorf("while one is written another cannot be dropped: %v", err)
+	}
+	s.recycling.Unlock()
+	failed := errors.New("disk is full")
+	if err := s.replaceState(stateName(hashLike("f")), func(io.Writer) error { return failed }); !errors.Is(err, failed) || s.has(hashLike("f")) {
+		t.Errorf("a state that could not be written: %v", err)
 	}
 }
 

@@ -25,6 +25,7 @@ type trainer struct {
 
 	lost    string    // hash of the last committed state if it could not be read: base is another then; empty: none
 	lostBy  error     // why
+	at      string    // hash of base; empty: not known
 	base    []float32 // the last committed shared state: as local, and behind that the outer optimiser's
 	spare   []float32 // for another shared state: what is loaded, or the local one while that is scored
 	samples int64     // in the local state, not in base
@@ -181,19 +182,14 @@ func (t *trainer) adopt(state []float32, counted bool) {
 	t.lost = ""
 }
 
-// with runs f on the state that load gives, and leaves the local one as it was.
+// with runs f on the parameters and statistics of the state that load gives, and leaves the local ones as they were.
+// Momentum stays where it is: nobody evaluates it.
 func (t *trainer) with(load func(state []float32) error, f func() error) error {
 	if err := load(t.spare); err != nil {
 		return err
 	}
-	swap(t.local(), t.spare)
-	defer swap(t.local(), t.spare)
+	model := t.learner.Shared(false)
+	part.Swap(model, t.spare)
+	defer part.Swap(model, t.spare)
 	return f()
-}
-
-// swap exchanges the values of a and as many of b.
-func swap(a, b []float32) {
-	for i, x := range a {
-		a[i], b[i] = b[i], x
-	}
 }

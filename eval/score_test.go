@@ -28,6 +28,13 @@ var errModel = errors.New("kernel panicked")
 
 func (m *counting) Shared(bool) []float32 { return m.shared }
 
+func (m *counting) Params() []float32 {
+	if m.norm {
+		return m.shared[:1]
+	}
+	return m.shared
+}
+
 func (m *counting) Score(x []float32, labels []int32) (learner.Result, error) {
 	if m.onScore != nil {
 		m.onScore()

@@ -35,6 +35,16 @@ func Copy(to, from []float32) {
 	spread(min(len(to), len(from)), func(_, lo, hi int) { copy(to[lo:hi], from[lo:hi]) })
 }
 
+// Swap exchanges the values of a and as many of b.
+func Swap(a, b []float32) {
+	spread(len(a), func(_, lo, hi int) {
+		a, b := a[lo:hi], b[lo:hi]
+		for i, x := range a {
+			a[i], b[i] = b[i], x
+		}
+	})
+}
+
 // Delta writes what local steps changed, local minus base; the three have one length.
 func Delta(delta, local, base []float32) {
 	spread(len(local), func(_, lo, hi int) {

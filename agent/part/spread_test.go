@@ -23,6 +23,12 @@ func TestPassesAreLoops(t *testing.T) {
 		if !slices.Equal(delta, want) || !slices.Equal(copied, base[:n]) {
 			t.Errorf("%d values: another delta or copy", n)
 		}
+		swapped := slices.Clone(base)
+		Swap(copied, swapped[:n])
+		Swap(swapped[:n], copied)
+		if !slices.Equal(swapped, base) {
+			t.Errorf("%d values: swapped twice they are others", n)
+		}
 		if got := Norm(local, base); math.Abs(got-math.Sqrt(squares)) > 1e-9*got {
 			t.Errorf("%d values: norm %v, want %v", n, got, math.Sqrt(squares))
 		}

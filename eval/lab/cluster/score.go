@@ -9,8 +9,8 @@ import (
 	"shoal/eval/lab/row"
 )
 
-// Score evaluates the shared state with each of the statistics (row.Running, row.Reestimated), side by side. One present
-// member is busy with it for the virtual time of one score: it begins its next steps so much later.
+// Score evaluates the shared state with each of the statistics (row.Running, row.Reestimated), side by side. What a score has
+// does not depend on who did which part of it.
 func (c *Cluster) Score(ctx context.Context, statistics []string) ([]row.Score, error) {
 	scores, errs := make([]row.Score, len(statistics)), make([]error, len(statistics))
 	for lo := 0; lo < len(statistics); lo += len(c.workers) {
@@ -28,17 +28,21 @@ func (c *Cluster) Score(ctx context.Context, statistics []string) ([]row.Score, 
 	return scores, nil
 }
 
-// Evaluating says that the state of the last round was scored: the next round begins with a member busy with that, and at
-// the end everybody waits for it. It returns the virtual time of that wait, 0 before the end.
+// Evaluating says that the state of the last round was scored, by all of its members together: each begins the next round
+// with its share of that, and at the end everybody waits for it. It returns the virtual time of that wait, 0 before the end.
 func (c *Cluster) Evaluating(last bool) float64 {
-	took := c.clock.Evaluate(c.set.Test.N)
+	present := c.schedule.present(c.agents, max(c.number, 1))
+	if len(present) == 0 {
+		return 0
+	}
+	scorer := eval.Scorer{Model: c.workers[0].learner, Set: c.set, Config: c.eval, Learner: c.recipe.Learner}
+	took := c.clock.Evaluate(scorer.Share(len(present)))
 	if last {
 		c.now += took
 		return took.Seconds()
 	}
-	present := c.schedule.present(c.agents, c.number+1)
-	if len(present) > 0 {
-		c.busy[present[c.number%len(present)]] += took
+	for _, m := range present {
+		c.busy[m] += took
 	}
 	return 0
 }
