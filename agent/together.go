@@ -227,7 +227,7 @@ func between[T any](ctx context.Context, a *Agent, hash string, f func(s eval.Sc
 // the trainer may call it.
 func (a *Agent) recall(hash string, state []float32) error {
 	if a.trainer.lost == "" && a.trainer.at == hash {
-		part.Copy(state, a.trainer.base)
+		part.Copy(a.trainer.base, state)
 		return nil
 	}
 	return a.readState(hash, state)

@@ -103,9 +103,8 @@ func (t *trainer) offer(delta, state []float32) error {
 	if t.lost != "" {
 		return fmt.Errorf("state %.12s is lost here, and what follows it cannot be known", t.lost)
 	}
-	part.Copy(state, t.base)
 	work, _ := t.work()
-	part.Delta(delta, work, t.base)
+	part.Offer(delta, state, work, t.base)
 	return nil
 }
 
@@ -169,8 +168,15 @@ func (t *trainer) adopt(state []float32, counted bool) {
 		told, n = t.work()
 		left -= n
 	}
+	if left == 0 && !t.delayed { // as in most rounds
+		part.Copy(state, local, t.base) // in one pass
+		copy(t.base[len(local):], state[len(local):])
+		t.samples, t.lost = 0, ""
+		t.tell()
+		return
+	}
 	if left == 0 {
-		part.Copy(local, state)
+		part.Copy(state, local)
 	} else {
 		for i, x := range local {
 			local[i] = state[i] + (x - told[i])
@@ -178,7 +184,7 @@ func (t *trainer) adopt(state []float32, counted bool) {
 	}
 	t.samples = left
 	t.rebase(state, counted)
-	part.Copy(t.base, state)
+	part.Copy(state, t.base)
 	t.lost = ""
 }
 

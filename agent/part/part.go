@@ -6,6 +6,7 @@ package part
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"shoal/gossip/collective"
 	"shoal/gossip/roster"
@@ -38,16 +39,20 @@ func (r Recipe) Formation(shared []float32, params int) []float32 {
 // Equal bits in give equal bits out, on every member. A state that is not finite is an error, and is of no use.
 func (r Recipe) Follow(state, mean []float32, params int) error {
 	shared, velocity := state[:len(mean)], state[len(mean):]
-	spread(params, func(_, lo, hi int) {
-		r.Averaging.Outer.Step(shared[lo:hi], mean[lo:hi], velocity[min(lo, len(velocity)):])
-	})
-	spread(len(mean)-params, func(_, lo, hi int) {
-		shared, mean := shared[params+lo:params+hi], mean[params+lo:params+hi]
-		for i, d := range mean {
-			shared[i] += d
+	var not atomic.Bool
+	spread(len(mean), func(_, lo, hi int) {
+		split := min(max(lo, params), hi)
+		if lo < split {
+			r.Averaging.Outer.Step(shared[lo:split], mean[lo:split], velocity[min(lo, len(velocity)):])
+		}
+		for i, d := range mean[split:hi] {
+			shared[split+i] += d
+		}
+		if !finite(shared[lo:hi]) { // while it is in the cache
+			not.Store(true)
 		}
 	})
-	if !Finite(state) {
+	if not.Load() || !Finite(velocity) {
 		return errors.New("the state that would follow is not finite; if averaging.outer is set, lower its rate")
 	}
 	return nil

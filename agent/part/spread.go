@@ -30,9 +30,17 @@ func spread(n int, do func(k, lo, hi int)) {
 	others.Wait()
 }
 
-// Copy copies as many values as the shorter of both has.
-func Copy(to, from []float32) {
-	spread(min(len(to), len(from)), func(_, lo, hi int) { copy(to[lo:hi], from[lo:hi]) })
+// Copy copies values to each of the others, as many as the shortest has: one pass over the first for all of them.
+func Copy(from []float32, to ...[]float32) {
+	n := len(from)
+	for _, v := range to {
+		n = min(n, len(v))
+	}
+	spread(n, func(_, lo, hi int) {
+		for _, v := range to {
+			copy(v[lo:hi], from[lo:hi])
+		}
+	})
 }
 
 // Swap exchanges the values of a and as many of b.
@@ -45,14 +53,25 @@ func Swap(a, b []float32) {
 	})
 }
 
-// Delta writes what local steps changed, local minus base; the three have one length.
+// Delta writes what local steps changed, local minus base, which may be longer.
 func Delta(delta, local, base []float32) {
-	spread(len(local), func(_, lo, hi int) {
-		local, base, delta := local[lo:hi], base[lo:hi], delta[lo:hi]
-		for i, x := range local {
-			delta[i] = x - base[i]
-		}
+	spread(len(local), func(_, lo, hi int) { subtract(delta[lo:hi], local[lo:hi], base[lo:hi]) })
+}
+
+// Offer is Delta, and copies base to state, in one pass.
+func Offer(delta, state, local, base []float32) {
+	n := len(local)
+	spread(n, func(_, lo, hi int) {
+		subtract(delta[lo:hi], local[lo:hi], base[lo:hi])
+		copy(state[lo:hi], base[lo:hi])
 	})
+	copy(state[n:], base[n:])
+}
+
+func subtract(delta, local, base []float32) {
+	for i, x := range local {
+		delta[i] = x - base[i]
+	}
 }
 
 // Norm is the L2 norm of local minus base, which may be longer. It is the same whatever the number of cores.
@@ -104,12 +123,18 @@ func root(n int, piece func(lo, hi int) float64) float64 {
 func Finite(v []float32) bool {
 	var not atomic.Bool
 	spread(len(v), func(_, lo, hi int) {
-		for _, x := range v[lo:hi] {
-			if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
-				not.Store(true)
-				return
-			}
+		if !finite(v[lo:hi]) {
+			not.Store(true)
 		}
 	})
 	return !not.Load()
+}
+
+func finite(v []float32) bool {
+	for _, x := range v {
+		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {
+			return false
+		}
+	}
+	return true
 }

@@ -19,8 +19,11 @@ func TestPassesAreLoops(t *testing.T) {
 		}
 		delta, copied := make([]float32, n), make([]float32, n)
 		Delta(delta, local, base)
-		Copy(copied, base)
-		if !slices.Equal(delta, want) || !slices.Equal(copied, base[:n]) {
+		twice := make([]float32, n+1)
+		Copy(base, copied, twice)
+		offered, state := make([]float32, n), make([]float32, n+2)
+		Offer(offered, state, local, base)
+		if !slices.Equal(delta, want) || !slices.Equal(offered, want) || !slices.Equal(copied, base[:n]) || !slices.Equal(twice[:n], base[:n]) || !slices.Equal(state, base) {
 			t.Errorf("%d values: another delta or copy", n)
 		}
 		swapped := slices.Clone(base)
