@@ -20,7 +20,7 @@ func (m *Model) Assumptions() []string {
 	if !m.work.Durable {
 		all = append(all, "Nobody waits for a disk.")
 	}
-	return append(all, m.cfg.Stragglers.assumption(), "Training and averaging do not slow each other down, and nobody fails.")
+	return append(all, m.cfg.Stragglers.assumption(), "Members divide an evaluation evenly, and what they send each other for it holds nobody up. Nobody fails.")
 }
 
 func (m *Model) stepSeconds() float64 { return float64(m.work.Batch)*m.pace.image + m.pace.step }

@@ -23,7 +23,9 @@ type Device struct {
 	Evaluate        float64       `yaml:"evaluate" json:"evaluate,omitempty"`                   // images per second evaluated by a whole node; 0: from training
 	Start           time.Duration `yaml:"start" json:"start,omitempty"`                         // from the start of the process to the first local step
 	Exchange        float64       `yaml:"exchange" json:"exchange,omitempty"`                   // bytes per second that an agent sends, and receives, if the network is no bound
-	Keep            float64       `yaml:"keep" json:"keep,omitempty"`                           // bytes per second at which one core takes over a state: copies of it, SHA-256, a file
+	Encode          float64       `yaml:"encode" json:"encode,omitempty"`                       // values per second that an agent encodes, or decodes, beside that, where the wire is not fp32
+	Keep            float64       `yaml:"keep" json:"keep,omitempty"`                           // bytes per second at which a whole node takes over a state: passes over it, and a file
+	Hash            float64       `yaml:"hash" json:"hash,omitempty"`                           // bytes per second of SHA-256, one core
 	Disk            float64       `yaml:"disk" json:"disk,omitempty"`                           // bytes per second written, where the work is durable
 	Sync            time.Duration `yaml:"sync" json:"sync,omitempty"`                           // the disk takes to make a round's promises durable
 	Cores           int           `yaml:"cores" json:"cores,omitempty"`                         // of a node; 0: the profile's
@@ -57,7 +59,7 @@ func (d Device) validate() error {
 		key   string
 		value float64
 	}{
-		{"images_per_second", d.ImagesPerSecond}, {"evaluate", d.Evaluate}, {"exchange", d.Exchange}, {"keep", d.Keep}, {"cores", float64(d.Cores)}, {"disk", d.Disk},
+		{"images_per_second", d.ImagesPerSecond}, {"evaluate", d.Evaluate}, {"exchange", d.Exchange}, {"encode", d.Encode}, {"keep", d.Keep}, {"hash", d.Hash}, {"cores", float64(d.Cores)}, {"disk", d.Disk},
 		{"step", d.Step.Seconds()}, {"start", d.Start.Seconds()}, {"sync", d.Sync.Seconds()},
 	} {
 		if v.value != 0 && !positive(v.value) {
@@ -82,7 +84,9 @@ type Profile struct {
 	RatesOf  string        `yaml:"rates_of"` // the profile whose rates are scaled
 	Forward  float64       `yaml:"forward"`  // share of a training step that its forward pass takes
 	Exchange float64       `yaml:"exchange"` // as Device has them
+	Encode   float64       `yaml:"encode"`
 	Keep     float64       `yaml:"keep"`
+	Hash     float64       `yaml:"hash"`
 	Disk     float64       `yaml:"disk"`
 	Sync     time.Duration `yaml:"sync"`
 	Start    time.Duration `yaml:"start"`

@@ -123,7 +123,7 @@ func (m *Model) settle() error {
 	if d.Evaluate > 0 {
 		m.evaluate = 1 / (d.Evaluate * share)
 	}
-	for _, v := range []struct{ have, profiles *float64 }{{&d.Exchange, &p.Exchange}, {&d.Keep, &p.Keep}, {&d.Disk, &p.Disk}} {
+	for _, v := range []struct{ have, profiles *float64 }{{&d.Exchange, &p.Exchange}, {&d.Encode, &p.Encode}, {&d.Keep, &p.Keep}, {&d.Hash, &p.Hash}, {&d.Disk, &p.Disk}} {
 		if *v.have == 0 {
 			*v.have = *v.profiles
 		}
@@ -153,14 +153,10 @@ func (m *Model) share() float64 {
 // its agents: 1, as long as there are enough.
 func (m *Model) crowd(threads int) float64 {
 	cores := m.cfg.Device.Cores
-	agents := float64(m.work.AgentsPerNode)
-	if m.cfg.Device.Share > 0 {
-		agents = 1 / m.cfg.Device.Share
-	}
 	if cores == 0 {
 		return 1
 	}
-	return max(1, agents*float64(threads)/float64(cores))
+	return max(1, m.agents()*float64(threads)/float64(cores))
 }
 
 // Begin draws what is random of a round: who is slow in it, and how late segments come. It is a pure function of the seed
@@ -185,21 +181,44 @@ func (m *Model) Steps(rank, images, steps int) time.Duration {
 	return seconds(slow * (float64(images)*m.pace.image + float64(steps)*m.pace.step))
 }
 
-// Evaluate is how long one agent scores so many images.
-func (m *Model) Evaluate(images int) time.Duration { return seconds(float64(images) * m.evaluate) }
+// Evaluate is how long an agent scores so many images: its share of an evaluation, if members divide it. It looks at the
+// state that was committed meanwhile, which takes passes over that.
+func (m *Model) Evaluate(images int) time.Duration {
+	return seconds(float64(images)*m.evaluate + m.passes(8*float64(m.work.Parameters)))
+}
 
 // Keep is how long an agent needs, beside the exchange, to take over a state of so many elements: it copies its work out,
-// makes the state that follows, hashes and stores it.
+// makes the state that follows, hashes and stores it. All cores do that, as far as other agents of the node leave them.
 func (m *Model) Keep(elements int) time.Duration {
-	d, bytes, kept := &m.cfg.Device, 4*float64(elements), 0.0
-	if d.Keep > 0 {
-		kept += bytes / d.Keep * m.crowd(1)
+	d, bytes := &m.cfg.Device, 4*float64(elements)
+	kept := m.passes(bytes)
+	if d.Hash > 0 {
+		kept += bytes / d.Hash / m.cores()
 	}
 	if d.Disk > 0 && m.work.Durable {
 		kept += bytes/d.Disk + d.Sync.Seconds()
 	}
 	return seconds(kept)
 }
+
+// passes are the seconds in which an agent's part of its node takes over so many bytes, without hashing them.
+func (m *Model) passes(bytes float64) float64 {
+	if m.cfg.Device.Keep == 0 {
+		return 0
+	}
+	return bytes / m.cfg.Device.Keep * m.agents()
+}
+
+// agents is by how many agents a node is shared.
+func (m *Model) agents() float64 {
+	if m.cfg.Device.Share > 0 {
+		return 1 / m.cfg.Device.Share
+	}
+	return float64(m.work.AgentsPerNode)
+}
+
+// cores is how many cores of its node an agent has while all its agents are busy.
+func (m *Model) cores() float64 { return max(float64(m.cfg.Device.Cores), 1) / m.agents() }
 
 // Latency is how long a short message takes from one rank to another.
 func (m *Model) Latency(from, to int) time.Duration {

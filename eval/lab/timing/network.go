@@ -62,21 +62,33 @@ func (m *Model) Exchange(plan collective.Plan, elements int, wire string, ready 
 		begin[r] = at.Seconds()
 	}
 	done := make([]time.Duration, len(ready))
-	for r, at := range plan.Play(bytes, collective.Bytes(wire, m.work.Segment, m.work.Segment), m.over(plan.Size), begin) {
+	for r, at := range plan.Play(bytes, collective.Bytes(wire, m.work.Segment, m.work.Segment), m.over(plan.Size, wire), begin) {
 		done[r] = max(seconds(at), ready[r])
 	}
 	return done, nil
 }
 
+// busy is how long one core sends, or takes, a byte of the wire type: it encrypts or decrypts and adds it, and encodes or
+// decodes the value.
+func (m *Model) busy(wire string) float64 {
+	d, segment := m.cfg.Device, float64(m.work.Segment)
+	if d.Exchange == 0 {
+		return 0
+	}
+	busy := 1 / d.Exchange
+	if bytes := float64(collective.Bytes(wire, m.work.Segment, m.work.Segment)); d.Encode > 0 && bytes < 4*segment {
+		busy += segment / bytes / d.Encode
+	}
+	return busy
+}
+
 // over is the network between the first ranks.
-func (m *Model) over(ranks int) collective.Network {
+func (m *Model) over(ranks int, wire string) collective.Network {
 	net := m.cfg.Network
 	over := collective.Network{
 		Links: m.links[:ranks], Nodes: m.nodes[:ranks], Half: net.Duplex == "half", Fabric: float64(net.Switch) * net.Payload / 8,
 	}
-	if m.cfg.Device.Exchange > 0 {
-		over.Busy = m.crowd(2) / m.cfg.Device.Exchange // a sender and a receiver
-	}
+	over.Busy = m.crowd(2) * m.busy(wire) // a sender and a receiver
 	if net.Jitter > 0 {
 		over.Jitter = func() float64 { return m.jitter.Float64() * net.Jitter.Seconds() }
 	}

@@ -17,7 +17,7 @@ type Course struct {
 	Wire     string
 	Delayed  bool // the exchange of a round runs beside the steps of the next
 	Scores   int  // evaluations of the test set, after rounds spread evenly
-	Scored   int  // images of one evaluation, those for re-estimated statistics among them
+	Scored   int  // images that an agent looks at for one evaluation, those for re-estimated statistics among them (eval.Scorer.Share)
 	Stored   int  // elements of the state kept after a round; 0: those averaged
 }
 
@@ -33,7 +33,11 @@ func (p Phases) Total() time.Duration { return p.Start + p.Train + p.Average + p
 // words is how many short messages follow each other in a round beside its exchange: the last answer to the poll, begin, done.
 const words = 3
 
-// Predict adds up a course's rounds. With a delayed exchange, only what of it outlasts the steps counts as averaging.
+// Trained is the sum of what lies between the first step and the last score.
+func (p Phases) Trained() time.Duration { return p.Total() - p.Start }
+
+// Predict adds up a course's rounds. With a delayed exchange, what of it outlasts the steps counts as averaging, and what it
+// takes of the cores that train.
 func (m *Model) Predict(c Course) (Phases, error) {
 	n := m.work.Agents
 	perRound := int64(n) * int64(c.Steps) * int64(m.work.Batch)
@@ -81,12 +85,27 @@ func (m *Model) round(c Course, plan collective.Plan, number int) (Phases, error
 		return Phases{}, err
 	}
 	p := Phases{Train: slices.Max(ready)}
-	p.Average = slices.Max(done) - p.Train + m.Keep(max(c.Stored, c.Elements))
+	exchange, kept := slices.Max(done)-p.Train, m.Keep(max(c.Stored, c.Elements))
+	p.Average = exchange + kept
 	if c.Delayed {
-		p.Average = max(p.Average-p.Train, 0)
+		p.Average = max(exchange-p.Train, 0) + kept + m.beside(plan, c)
 	}
 	if len(ready) > 1 {
 		p.Wait = words * m.Latency(0, len(ready)-1)
 	}
 	return p, nil
+}
+
+// beside is by how much an exchange that runs beside steps holds them up: what the busiest rank sends and receives, as the
+// part of its cores that this takes.
+func (m *Model) beside(plan collective.Plan, c Course) time.Duration {
+	chunks := make([]int, plan.Size)
+	for _, step := range plan.Steps {
+		for _, move := range step {
+			chunks[move.From]++
+			chunks[move.To]++
+		}
+	}
+	bytes := float64(collective.Bytes(c.Wire, c.Elements, m.work.Segment)) / float64(plan.Chunks)
+	return seconds(float64(slices.Max(chunks)) * bytes * m.busy(c.Wire) / m.cores())
 }

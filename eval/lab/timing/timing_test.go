@@ -183,6 +183,27 @@ func TestDurableRoundsWaitForTheDisk(t *testing.T) {
 	}
 }
 
+// All cores of a node hash a state, and agents of one node share them; passes over memory are shared as the memory is.
+func TestStatesAreHashedByAllCores(t *testing.T) {
+	const elements = 1 << 20
+	keep := func(d Device, perNode int) float64 {
+		c, w := Defaults(), papersWork(4)
+		d.Profile = "raspberry-pi-4"
+		c.Device, w.AgentsPerNode = d, perNode
+		return model(t, c, w).Keep(elements).Seconds()
+	}
+	hash := Device{Keep: 1e18, Hash: 1e8}
+	if got := keep(hash, 1); !near(got, 4*elements/1e8/4, 1e-6) {
+		t.Errorf("four cores hash for %v s", got)
+	}
+	if got := keep(hash, 2); !near(got, 4*elements/1e8/2, 1e-6) {
+		t.Errorf("two of four cores hash for %v s", got)
+	}
+	if one, two := keep(Device{Keep: 1e8, Hash: 1e18}, 1), keep(Device{Keep: 1e8, Hash: 1e18}, 2); !near(one, 4*elements/1e8, 1e-6) || !near(two, 2*one, 1e-6) {
+		t.Errorf("passes of one agent take %v s, of two %v", one, two)
+	}
+}
+
 func TestStragglers(t *testing.T) {
 	c := Defaults()
 	c.Stragglers = Stragglers{Distribution: "fixed", Share: 0.25, Factor: 3, Seed: 7}
