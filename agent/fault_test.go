@@ -13,6 +13,27 @@ import (
 	"shoal/gossip/roster"
 )
 
+// Members divide an evaluation, and all of them do their part.
+func TestEvaluationIsShared(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t, 3, strings.Replace(small, "test_limit: 60", "test_limit: 600", 1)+"rounds: {count: 3, steps: 2, expect: 3, min_members: 3}\n")
+	s.startAll()
+	shared := false
+	for i := range s.agents {
+		s.wait(i, 60*time.Second)
+	}
+	for i := range s.agents {
+		log := s.agents[i].out.String()
+		shared = shared || strings.Contains(log, `"event":"evaluation_begun"`) && strings.Contains(log, `"helpers":2`)
+		if strings.Contains(log, `"event":"part_not_scored"`) {
+			t.Errorf("%s did parts that others were asked for: %s", s.name(i), log)
+		}
+	}
+	if !shared {
+		t.Error("no evaluator had two helpers")
+	}
+}
+
 // The evaluator dies at its work, or one who helps: the round gets its score all the same.
 func TestEvaluatorIsKilled(t *testing.T) { killWhileEvaluating(t, 0) }
 

@@ -58,7 +58,13 @@ func (a *Agent) askTest(ctx context.Context, to roster.ID, hash string, statisti
 	if err != nil {
 		return nil, err
 	}
-	return decodeSums(answer, p.hi-p.lo)
+	sums, err := decodeSums(answer, p.hi-p.lo)
+	for i, s := range sums {
+		if want := a.trainer.scorer().Images(p.lo + i); s.Images != want {
+			return nil, fmt.Errorf("part %d of the test images has %d of them, want %d", p.lo+i, s.Images, want)
+		}
+	}
+	return sums, err
 }
 
 // serveParts does an evaluator's portion. A member does one at a time, so that nobody can keep it from training by asking

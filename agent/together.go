@@ -162,7 +162,7 @@ func (a *Agent) divide(ctx context.Context, parts, batches int, members []roster
 	d.remote = func(ctx context.Context, to roster.ID, p portion) error {
 		err := remote(ctx, to, p)
 		if err != nil {
-			a.log.Debug().Str("event", "part_not_scored").Str("peer", string(to)).Err(err).Msg("a member did not do its part of the evaluation; it is done here")
+			a.log.Info().Str("event", "part_not_scored").Str("peer", string(to)).Err(err).Msg("a member did not do its part of the evaluation; it is done here")
 		}
 		return err
 	}

@@ -53,6 +53,12 @@ func (s Scorer) Parts() (statistics, test int) {
 	return ceilDiv(count, StatisticsPart), ceilDiv(ceilDiv(s.Set.Test.N, s.Learner.Batch), TestPart)
 }
 
+// Images is how many test images a part is of.
+func (s Scorer) Images(part int) int {
+	size := TestPart * s.Learner.Batch
+	return max(min(size, s.Set.Test.N-part*size), 0)
+}
+
 // Share is the most images that one of so many members looks at if they divide an evaluation evenly, and nobody waits.
 func (s Scorer) Share(members int) int {
 	count, size := s.batches()

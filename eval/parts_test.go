@@ -37,6 +37,9 @@ func TestPartsMakeTheSameScore(t *testing.T) {
 		part, err := s.Test(t.Context(), s.Merge(parts), k, k+1)
 		must(t, err)
 		sums[k] = part[0]
+		if sums[k].Images != s.Images(k) {
+			t.Errorf("part %d is of %d images, not %d", k, sums[k].Images, s.Images(k))
+		}
 	}
 	if got := s.Total(sums); got != want {
 		t.Errorf("in parts %+v, at once %+v", got, want)

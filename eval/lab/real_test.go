@@ -22,9 +22,9 @@ import (
 
 // small is what a base needs for rounds of a fraction of a second.
 const small = `
-  data: {set: builtin, limit: 120, test_limit: 40, flip: true}
+  data: {set: builtin, limit: 120, test_limit: 200, flip: true}
   learner: {model: mobilenet_v2, width: 0.1, input: 32, batch: 10, threads: 1, sgd: {rate: 0.01, momentum: 0.9}}
-  eval: {reestimate: 2}
+  eval: {reestimate: 12}
 `
 
 // The virtual cluster commits in every round the state that agents on a network do: same bits, same scores.
@@ -40,7 +40,7 @@ func TestRealAgentsCommitTheSameStates(t *testing.T) {
 		"star, skewed": `
   rounds: {count: 3, steps: 2}
   averaging: {plan: star, weights: equal, wire: fp16, bound: 1}
-  data: {set: builtin, limit: 120, test_limit: 40, partition: dirichlet, alpha: 0.3}
+  data: {set: builtin, limit: 120, test_limit: 200, partition: dirichlet, alpha: 0.3}
 `,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestRealAgentsCommitTheSameStates(t *testing.T) {
 				}
 			}
 			score, ok := row.ScoreBy(file[len(file)-1].Scores, row.Reestimated)
-			if real.TestAccuracy == nil || !ok || float64(score.TestAccuracy) != *real.TestAccuracy {
-				t.Errorf("agents score %v, the virtual cluster %v", real.TestAccuracy, score)
+			if real.TestAccuracy == nil || !ok || float64(score.TestAccuracy) != *real.TestAccuracy || float64(score.TestLoss) != *real.TestLoss {
+				t.Errorf("agents together score %v, the virtual cluster %v", real.TestAccuracy, score)
 			}
 		})
 	}

@@ -26,6 +26,7 @@ type Device struct {
 	Encode          float64       `yaml:"encode" json:"encode,omitempty"`                       // values per second that an agent encodes, or decodes, beside that, where the wire is not fp32
 	Keep            float64       `yaml:"keep" json:"keep,omitempty"`                           // bytes per second at which a whole node takes over a state: passes over it, and a file
 	Hash            float64       `yaml:"hash" json:"hash,omitempty"`                           // bytes per second of SHA-256, one core
+	Round           time.Duration `yaml:"round" json:"round,omitempty"`                         // of a round, whatever the state: messages, promises, the journal
 	Disk            float64       `yaml:"disk" json:"disk,omitempty"`                           // bytes per second written, where the work is durable
 	Sync            time.Duration `yaml:"sync" json:"sync,omitempty"`                           // the disk takes to make a round's promises durable
 	Cores           int           `yaml:"cores" json:"cores,omitempty"`                         // of a node; 0: the profile's
@@ -60,7 +61,7 @@ func (d Device) validate() error {
 		value float64
 	}{
 		{"images_per_second", d.ImagesPerSecond}, {"evaluate", d.Evaluate}, {"exchange", d.Exchange}, {"encode", d.Encode}, {"keep", d.Keep}, {"hash", d.Hash}, {"cores", float64(d.Cores)}, {"disk", d.Disk},
-		{"step", d.Step.Seconds()}, {"start", d.Start.Seconds()}, {"sync", d.Sync.Seconds()},
+		{"step", d.Step.Seconds()}, {"start", d.Start.Seconds()}, {"sync", d.Sync.Seconds()}, {"round", d.Round.Seconds()},
 	} {
 		if v.value != 0 && !positive(v.value) {
 			errs = append(errs, fmt.Errorf("device.%s: %v; give a positive value, or leave it out for the profile's", v.key, v.value))
@@ -87,6 +88,7 @@ type Profile struct {
 	Encode   float64       `yaml:"encode"`
 	Keep     float64       `yaml:"keep"`
 	Hash     float64       `yaml:"hash"`
+	Round    time.Duration `yaml:"round"`
 	Disk     float64       `yaml:"disk"`
 	Sync     time.Duration `yaml:"sync"`
 	Start    time.Duration `yaml:"start"`

@@ -134,6 +134,9 @@ func (m *Model) settle() error {
 	if d.Sync == 0 {
 		d.Sync = p.Sync
 	}
+	if d.Round == 0 {
+		d.Round = p.Round
+	}
 	return nil
 }
 
@@ -188,10 +191,11 @@ func (m *Model) Evaluate(images int) time.Duration {
 }
 
 // Keep is how long an agent needs, beside the exchange, to take over a state of so many elements: it copies its work out,
-// makes the state that follows, hashes and stores it. All cores do that, as far as other agents of the node leave them.
+// makes the state that follows, hashes and stores it, and does what a round takes whatever the state. All cores do that, as
+// far as other agents of the node leave them.
 func (m *Model) Keep(elements int) time.Duration {
 	d, bytes := &m.cfg.Device, 4*float64(elements)
-	kept := m.passes(bytes)
+	kept := m.passes(bytes) + d.Round.Seconds()*m.crowd(1)
 	if d.Hash > 0 {
 		kept += bytes / d.Hash / m.cores()
 	}

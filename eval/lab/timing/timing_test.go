@@ -188,7 +188,7 @@ func TestStatesAreHashedByAllCores(t *testing.T) {
 	const elements = 1 << 20
 	keep := func(d Device, perNode int) float64 {
 		c, w := Defaults(), papersWork(4)
-		d.Profile = "raspberry-pi-4"
+		d.Profile, d.Round = "raspberry-pi-4", time.Nanosecond
 		c.Device, w.AgentsPerNode = d, perNode
 		return model(t, c, w).Keep(elements).Seconds()
 	}
@@ -198,6 +198,11 @@ func TestStatesAreHashedByAllCores(t *testing.T) {
 	}
 	if got := keep(hash, 2); !near(got, 4*elements/1e8/2, 1e-6) {
 		t.Errorf("two of four cores hash for %v s", got)
+	}
+	slow := Defaults()
+	slow.Device.Round = time.Second
+	if more := model(t, slow, papersWork(4)).Keep(0); more != time.Second {
+		t.Errorf("a round of no state takes %v", more)
 	}
 	if one, two := keep(Device{Keep: 1e8, Hash: 1e18}, 1), keep(Device{Keep: 1e8, Hash: 1e18}, 2); !near(one, 4*elements/1e8, 1e-6) || !near(two, 2*one, 1e-6) {
 		t.Errorf("passes of one agent take %v s, of two %v", one, two)
