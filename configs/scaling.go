@@ -36,14 +36,15 @@ type Choice struct {
 	Rate       float64
 	Clip       float64 // greatest norm of a gradient; 0: any
 	InitScale  float64
+	InitBranch float64
 	Reestimate int // batches
 	Score      int // rounds between two scores: an epoch
 }
 
 const (
-	// between is how many images an agent sees between two averages, at least, and betweenAll how many all of them together
-	// need not exceed. Fewer make better averages and dearer ones.
-	between, betweenAll = 96, 2880
+	// between is how many images an agent sees between two averages, at least, where up to manyAgents share the work; with
+	// more of them the number falls with their square. Fewer make better averages and dearer ones.
+	between, manyAgents = 240, 24
 	// warmShare is the share of the run in which the rate rises.
 	warmShare = 0.2
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
@@ -60,12 +61,15 @@ const (
 
 // Choose is the rule.
 //
-//   - Steps: as many as make at least 96 images between two averages, for more than 30 agents fewer, so that all see about
-//     2880 together; and if one is near a number that divides the run, so that it ends after exactly Epochs passes.
+//   - Steps: as many as make at least 240 images between two averages, for more than 24 agents fewer: filters turn the
+//     further in a step the more agents there are, and more of them turn apart, so 48 average after 60. If one is near, it is a
+//     number that divides the run, so that it ends after exactly Epochs passes.
 //   - Rate and InitScale: n agents average n batches, whose mean is less noisy, so the filters may turn n times as far in a
 //     step (linear scaling, Goyal et al. 2017, arXiv 1706.02677). The classifier may not: between averages it feels the
 //     noise of one agent's batch. With filters drawn smaller by √n the same rate turns them n times as far (see
 //     learner.init_scale), so the rate stays and the filters shrink.
+//   - InitBranch: with batch norm, residual branches begin at 0. Over one small batch, statistics of deep layers are of few
+//     values, and the noise of seventeen blocks on top of each other drowns what the first epoch could teach.
 //   - Clip: without batch norm, gradients no longer than 1, so that the rate that gets a model off the plateau where all
 //     classes are alike does not throw it back there.
 //   - Warmup: a fifth of the run, in rounds.
@@ -79,13 +83,14 @@ func (t Task) Choose() (Choice, error) {
 	perEpoch := ceilDiv(ceilDiv(t.Images, t.Agents), t.Batch)
 	total := max(1, int(math.Round(float64(perEpoch)*t.Epochs)))
 	steps := min(periodOf(total, ceilDiv(t.between(), t.Batch)), total)
-	c := Choice{Steps: steps, Rounds: ceilDiv(total, steps), InitScale: 1}
+	c := Choice{Steps: steps, Rounds: ceilDiv(total, steps), InitScale: 1, InitBranch: 1}
 	c.Warmup = round3(warmShare * float64(c.Rounds))
 	c.Score = max(1, ceilDiv(perEpoch, steps))
 	noise := math.Sqrt(float64(t.Batch) / calmBatch)
 	c.Rate, c.Clip = round3(plainRate*noise), plainClip
 	if t.BatchNorm {
 		c.Rate, c.Clip = round3(calmRate*noise), 0
+		c.InitBranch = 0
 		c.InitScale = round3(math.Sqrt(max(calmAgents/float64(t.Agents), c.Rate/maxTurn)))
 		c.Reestimate = ceilDiv(statistics, t.Batch)
 	}
@@ -93,7 +98,10 @@ func (t Task) Choose() (Choice, error) {
 }
 
 // between is how many images an agent is to see between two averages.
-func (t Task) between() int { return min(between, ceilDiv(betweenAll, t.Agents)) }
+func (t Task) between() int {
+	crowd := max(1, float64(t.Agents)/manyAgents)
+	return int(math.Ceil(between / (crowd * crowd)))
+}
 
 // periodOf is the least divisor of total in [least, 2·least], or least.
 func periodOf(total, least int) int {
@@ -166,6 +174,7 @@ func (c *Config) scale(origins Origins) {
 	for _, s := range []struct{ path, text string }{
 		{"data.balance", "true"},
 		{"learner.init_scale", number(chosen.InitScale)},
+		{"learner.init_branch", number(chosen.InitBranch)},
 		{"learner.sgd.rate", number(chosen.Rate)},
 		{"learner.sgd.clip", number(chosen.Clip)},
 		{"learner.schedule.warmup", number(chosen.Warmup)},

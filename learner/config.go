@@ -8,17 +8,18 @@ const (
 
 // Config says what is trained, and how.
 type Config struct {
-	Model     string    `yaml:"model"`      // mobilenet_v2 | squeezenet1_1
-	Width     float64   `yaml:"width"`      // MobileNetV2's width multiplier
-	Input     int       `yaml:"input"`      // side of the square input in pixels; images are resized to it
-	Batch     int       `yaml:"batch"`      // images per step
-	Threads   int       `yaml:"threads"`    // worker threads; 0: one per CPU
-	Init      string    `yaml:"init"`       // he: as torchvision draws | xavier: as Keras does
-	InitScale float64   `yaml:"init_scale"` // factor on the filters drawn before batch norm; see draw
-	Weights   string    `yaml:"weights"`    // file to begin from instead: a model of Shoal's or torchvision's; other classes: a new classifier
-	Optimizer SGD       `yaml:"sgd"`
-	Schedule  Schedule  `yaml:"schedule"`
-	BatchNorm BatchNorm `yaml:"batch_norm"`
+	Model      string    `yaml:"model"`       // mobilenet_v2 | squeezenet1_1
+	Width      float64   `yaml:"width"`       // MobileNetV2's width multiplier
+	Input      int       `yaml:"input"`       // side of the square input in pixels; images are resized to it
+	Batch      int       `yaml:"batch"`       // images per step
+	Threads    int       `yaml:"threads"`     // worker threads; 0: one per CPU
+	Init       string    `yaml:"init"`        // he: as torchvision draws | xavier: as Keras does
+	InitScale  float64   `yaml:"init_scale"`  // factor on the filters drawn before batch norm; see draw
+	InitBranch float64   `yaml:"init_branch"` // scale of batch norm at the end of residual branches; 0: blocks begin as if they were not there
+	Weights    string    `yaml:"weights"`     // file to begin from instead: a model of Shoal's or torchvision's; other classes: a new classifier
+	Optimizer  SGD       `yaml:"sgd"`
+	Schedule   Schedule  `yaml:"schedule"`
+	BatchNorm  BatchNorm `yaml:"batch_norm"`
 }
 
 // SGD is stochastic gradient descent as PyTorch defines it: v = momentum·v + (g + decay·w); w -= rate·v, or with Nesterov
@@ -52,7 +53,7 @@ type BatchNorm struct {
 // Defaults are the values of an absent configuration.
 func Defaults() Config {
 	return Config{
-		Model: MobileNetV2, Width: 0.5, Input: 32, Batch: 12, Init: "he", InitScale: 1,
+		Model: MobileNetV2, Width: 0.5, Input: 32, Batch: 12, Init: "he", InitScale: 1, InitBranch: 1,
 		Optimizer: SGD{Rate: 0.01, Momentum: 0.9, WeightDecay: 1e-4},
 		Schedule:  Schedule{Kind: "cosine", Warmup: 0.5, Gamma: 0.1, Every: 3},
 		BatchNorm: BatchNorm{Decay: 0.9, Epsilon: 1e-5},

@@ -28,6 +28,8 @@ func TestValidateNamesTheKey(t *testing.T) {
 		{"init", func(c *Config) { c.Init = "zeros" }},
 		{"init_scale", func(c *Config) { c.InitScale = 0 }},
 		{"init_scale", func(c *Config) { c.InitScale = nan }},
+		{"init_branch", func(c *Config) { c.InitBranch = 1.5 }},
+		{"init_branch", func(c *Config) { c.InitBranch = nan }},
 		{"sgd.rate", func(c *Config) { c.Optimizer.Rate = 0 }},
 		{"sgd.rate", func(c *Config) { c.Optimizer.Rate = math.Inf(1) }},
 		{"sgd.momentum", func(c *Config) { c.Optimizer.Momentum = 1 }},

@@ -19,6 +19,10 @@ import (
 // turns filters of scale s as far as one of rate r/s² would turn those of scale 1 [van Laarhoven 2017, arXiv 1706.05350],
 // and moves scales, biases and the classifier by r: a small s with a small rate keeps the classifier, whose steps a small
 // batch makes noisy, from undoing between two averages what the filters learn.
+//
+// Config.InitBranch is what the last batch norm of a residual branch multiplies by at first. With 0 a block passes on its
+// input until it has learnt something better [Goyal et al. 2017, arXiv 1706.02677, section 5.1]: a shallow net, whose
+// gradients are less noisy, begins.
 func (l *Learner) draw(seed uint64) {
 	for i, t := range l.net.Params {
 		values := l.params[t.Offset:][:t.Len()]
@@ -43,6 +47,8 @@ func (l *Learner) draw(seed uint64) {
 			uniform(values, limit, rand.New(rand.NewPCG(seed, uint64(i))))
 		case graph.Scale:
 			fill(values, 1)
+		case graph.Branch:
+			fill(values, float32(l.cfg.InitBranch))
 		case graph.Bias:
 			clear(values)
 			if l.cfg.Model == SqueezeNet11 && l.cfg.Init == "he" && t.Name == "classifier.1.bias" {

@@ -57,3 +57,45 @@ func TestInitScaleSparesSqueezeNet(t *testing.T) {
 		t.Error("the scale reached filters without batch norm")
 	}
 }
+
+// TestInitBranchPassesOn: where branches begin with a scale of 0, what is in them does not matter, blocks pass on their
+// input, and a step teaches the scales, and only them in their branches.
+func TestInitBranchPassesOn(t *testing.T) {
+	cfg := tiny()
+	cfg.InitBranch = 0
+	cfg.Optimizer = SGD{Rate: 1}
+	l, other := make1(t, cfg, 4, 3), make1(t, cfg, 4, 3)
+	inside := []string{"features.3.conv.", "features.5.conv.", "features.6.conv.", "features.8.conv.", "features.16.conv."}
+	in := func(name string) bool {
+		return slices.ContainsFunc(inside, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	}
+	for _, p := range other.net.Params {
+		if in(p.Name) && p.Kind == graph.Filter {
+			for i := range other.params[p.Offset:][:p.Len()] {
+				other.params[p.Offset+i] *= -2
+			}
+		}
+	}
+	x, labels := batch(cfg, 4, 1)
+	before := slices.Clone(l.Params())
+	a, b := step(t, l, x, labels, 0.1), step(t, other, x, labels, 0.1)
+	if a.Loss != b.Loss {
+		t.Errorf("loss %v, with other filters in the branches %v", a.Loss, b.Loss)
+	}
+	branches := 0
+	for _, p := range l.net.Params {
+		moved := !slices.Equal(before[p.Offset:][:p.Len()], l.params[p.Offset:][:p.Len()])
+		switch {
+		case p.Kind == graph.Branch:
+			branches++
+			if before[p.Offset] != 0 || !moved {
+				t.Errorf("%s began at %v, moved: %v", p.Name, before[p.Offset], moved)
+			}
+		case in(p.Name) && p.Kind == graph.Filter && moved:
+			t.Errorf("%s moved behind a scale of 0", p.Name)
+		}
+	}
+	if branches != 11 { // one more than torchvision has at width 1: here the first block keeps its number of channels
+		t.Errorf("%d branches, want 11", branches)
+	}
+}

@@ -40,6 +40,9 @@ func (c Config) Validate() error {
 	if !within(c.InitScale, minInitScale, maxInitScale) {
 		bad("init_scale: %v is outside %v..%v, give 1 for filters as init draws them, or 0.1 for many agents", c.InitScale, minInitScale, maxInitScale)
 	}
+	if !within(c.InitBranch, 0, 1) {
+		bad("init_branch: %v is outside 0..1, give 1 for blocks that take part from the first step, or 0 for many agents", c.InitBranch)
+	}
 	return errors.Join(errors.Join(errs...), c.Optimizer.validate(), c.Schedule.validate(), c.BatchNorm.validate())
 }
 

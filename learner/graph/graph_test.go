@@ -78,7 +78,7 @@ func fitted(t testing.TB, model func(n *Net, x *G.Node) *G.Node, spec Spec, work
 	for _, p := range n.Params {
 		for i := range f.memory.Params[p.Offset:][:p.Len()] {
 			f.memory.Params[p.Offset+i] = float32(rng.NormFloat64() / 2)
-			if p.Kind == Scale {
+			if p.Kind == Scale || p.Kind == Branch {
 				f.memory.Params[p.Offset+i] += 1
 			}
 		}

@@ -33,8 +33,9 @@ type Kind string
 const (
 	Filter   Kind = "filter"
 	Bias     Kind = "bias"
-	Scale    Kind = "scale" // of a batch norm
-	Mean     Kind = "mean"  // running
+	Scale    Kind = "scale"  // of a batch norm
+	Branch   Kind = "branch" // the scale of a batch norm to which a block's input is added
+	Mean     Kind = "mean"   // running
 	Variance Kind = "variance"
 )
 

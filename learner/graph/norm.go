@@ -19,8 +19,12 @@ func (n *Net) norm(name string, x *G.Node, act kernel.Clamp, skip *G.Node) *G.No
 		return nil
 	}
 	h, w, c := extent(x)
+	scale := Scale
+	if skip != nil {
+		scale = Branch
+	}
 	affine := n.param(tensor.Shape{2, c},
-		Tensor{Name: name + ".weight", Shape: []int{c}, Kind: Scale}, Tensor{Name: name + ".bias", Shape: []int{c}, Kind: Bias})
+		Tensor{Name: name + ".weight", Shape: []int{c}, Kind: scale}, Tensor{Name: name + ".bias", Shape: []int{c}, Kind: Bias})
 	pair := tensor.Shape{2, c}
 	l := normLayer{pixels: h * w, c: c, act: act, epsilon: n.spec.Epsilon, most: n.spec.Batch * h * w}
 	stats := n.apply(op{kind: "stats", name: name, shape: pair, kernel: newStats(l, n.runs(name, c))}, x)
