@@ -51,10 +51,10 @@ const (
 	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, with gradients no longer
 	// than plainClip: unclipped, a third of it was too much for 48 agents, and taught them less. The noise of a batch falls
 	// as the root of its size, so the rate grows as that.
-	calmRate, plainRate, plainClip, calmBatch = 0.005, 0.06, 1, 12
+	calmRate, plainRate, plainClip, calmBatch = 0.02, 0.06, 1, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
 	// until the rate turns them as one of maxTurn would turn those of scale 1.
-	calmAgents, maxTurn = 0.5, 0.5
+	calmAgents, maxTurn = 0.5, 2
 	// statistics is how many images batch norm's statistics are taken from anew before a score.
 	statistics = 2400
 )
