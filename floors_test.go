@@ -42,7 +42,7 @@ var floors = []floor{
 	{"eval/lab/spread", 1, []string{"eval/lab/row"}, "repetitions of a measurement, for whoever tells of rows"},
 	{"eval/lab/compare", 2, []string{"eval/lab/row", "eval/lab/spread"}, "reads the rows of two experiments; runs nothing"},
 	{"eval/lab/figure", 0, nil, "draws numbers; knows no experiment"},
-	{"eval/lab/report", 2, []string{"eval/lab/figure", "eval/lab/row", "eval/lab/spread", "eval/tensorboard"}, "reads rows and writes files; runs nothing"},
+	{"eval/lab/report", 2, []string{"eval/lab/figure", "eval/lab/papers", "eval/lab/row", "eval/lab/spread", "eval/tensorboard"}, "reads rows and writes files; runs nothing"},
 	{"eval/tensorboard", 0, nil, "a file format"},
 	{"eval/lab/timing", 3, []string{"gossip/collective", "learner", "shards"}, "times that work would take elsewhere; runs none of it but to measure this machine"},
 	{
@@ -80,6 +80,11 @@ var floors = []floor{
 	{"learner/kernel/gen", 6, nil, "a developer's command that writes the kernels' assembly; nothing imports it"},
 	{"docs/performance/gen", 6, nil, "a developer's command that records benchmarks and writes a document; nothing imports it"},
 	{"docs/averaging/gen", 6, nil, "a developer's command that measures averaging against MPI and writes a document; nothing imports it"},
+	{
+		"docs/experiments/gen", 6,
+		[]string{"eval/lab", "eval/lab/figure", "eval/lab/papers", "eval/lab/report", "eval/lab/row", "eval/lab/spread"},
+		"a developer's command that runs experiments and writes a page of each; nothing imports it",
+	},
 	{"learner/tile", 0, nil, "integer maths and a cost model"},
 	{"learner/safetensors", 0, nil, "a file format"},
 }

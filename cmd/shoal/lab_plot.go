@@ -6,12 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"shoal/eval/lab"
-	"shoal/eval/lab/papers"
 	"shoal/eval/lab/report"
 	"shoal/eval/lab/row"
 )
@@ -70,34 +68,8 @@ func writeReport(dir string, rows row.File) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make directory for the report: %w", err)
 	}
-	if err := report.Write(dir, rows, references(rows)...); err != nil {
+	if err := report.Write(dir, rows, report.Published(rows)...); err != nil {
 		return "", err
 	}
 	return filepath.Join(dir, report.PageFile), nil
-}
-
-// references are what was published of an experiment that starts from the papers' configuration; another's figures would
-// only look as if they could be compared.
-func references(rows row.File) []report.Reference {
-	if !strings.Contains(rows.Header.Experiment, "papakyriakou") {
-		return nil
-	}
-	var all []report.Reference
-	seen := map[string]bool{}
-	for _, r := range rows.Runs {
-		study, ok := papers.Published(r.Model)
-		if seen[r.Model] || !ok {
-			continue
-		}
-		seen[r.Model] = true
-		ref := report.Reference{Name: "published, " + r.Model}
-		for _, s := range study.Scaling {
-			ref.Points = append(ref.Points, report.ReferencePoint{
-				Agents: s.Ranks, Seconds: s.Seconds, Speedup: s.Speedup, Efficiency: s.Efficiency,
-				TrainLoss: s.TrainLoss, TrainAccuracy: s.TrainAccuracy, TestAccuracy: s.TestAccuracy,
-			})
-		}
-		all = append(all, ref)
-	}
-	return all
 }

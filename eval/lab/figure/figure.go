@@ -52,10 +52,12 @@ type Series struct {
 	Points []Point
 }
 
-// Bar is one row of stacked parts, as many as the figure has Parts.
+// Bar is one row of parts, as many as the figure has Parts. Low and High are their ranges, drawn where parts stand apart;
+// nil: no spread is known.
 type Bar struct {
-	Name   string
-	Values []float64
+	Name      string
+	Values    []float64
+	Low, High []float64
 }
 
 // Figure is a diagram of series over X, or of stacked bars if it has Parts.
@@ -68,6 +70,7 @@ type Figure struct {
 	Zero    bool   // the Y axis starts at 0
 	Series  []Series
 	Parts   []string // of a stacked bar, in order
+	Apart   bool     // the parts of a bar are below each other from the same beginning, and not stacked
 	Bars    []Bar
 }
 
@@ -94,8 +97,8 @@ func (f Figure) check() error {
 		return fmt.Errorf("draw figure %q: %d series and %d parts, at most %d of each can be told apart", f.Name, measured, len(f.Parts), MaxSeries)
 	}
 	for _, b := range f.Bars {
-		if len(b.Values) != len(f.Parts) {
-			return fmt.Errorf("draw figure %q: bar %q has %d values for %d parts", f.Name, b.Name, len(b.Values), len(f.Parts))
+		if len(b.Values) != len(f.Parts) || len(b.Low) != len(b.High) || len(b.Low) != 0 && len(b.Low) != len(b.Values) {
+			return fmt.Errorf("draw figure %q: bar %q has %d values for %d parts, and %d and %d ends of ranges", f.Name, b.Name, len(b.Values), len(f.Parts), len(b.Low), len(b.High))
 		}
 	}
 	return nil

@@ -54,12 +54,24 @@ func curves() Figure {
 func phases() Figure {
 	f := Figure{Name: "phases", Title: "Virtual time by phase", X: "seconds", Y: "mean of all repetitions", Parts: []string{"start", "train", "average", "wait", "evaluate"}}
 	for n := 1.0; n <= 48; n *= 2 {
-		f.Bars = append(f.Bars, Bar{fmt.Sprintf("agents=%g, partition=dirichlet, learner.sgd.rate=0.0005, averaging.every=16", n), []float64{2, 900 / n, 4 * n, math.NaN(), 10}})
+		f.Bars = append(f.Bars, Bar{
+			Name: fmt.Sprintf("agents=%g, partition=dirichlet, learner.sgd.rate=0.0005, averaging.every=16", n), Values: []float64{2, 900 / n, 4 * n, math.NaN(), 10},
+		})
 	}
 	return f
 }
 
-func all() []Figure { return []Figure{scaling(), curves(), phases()} }
+func all() []Figure { return []Figure{scaling(), curves(), phases(), apart()} }
+
+// apart is a figure of bars whose parts are below each other, with ranges, of which one is not known.
+func apart() Figure {
+	f := Figure{Name: "test-accuracy", Title: "Test accuracy", X: "test accuracy (%)", Y: "by configuration", Parts: []string{"re-estimated", "running"}, Apart: true}
+	for i := range 4 {
+		v := 61.5 - 10*float64(i)
+		f.Bars = append(f.Bars, Bar{fmt.Sprintf("variant %d", i), []float64{v, v / 2}, []float64{v - 3, math.NaN()}, []float64{v + 2, math.NaN()}})
+	}
+	return f
+}
 
 // TestDrawn draws each figure twice; with SHOAL_FIGURES naming a directory, it leaves them there to be looked at.
 func TestDrawn(t *testing.T) {
@@ -168,6 +180,29 @@ func TestColoursBecomeVariables(t *testing.T) {
 	}
 }
 
+// TestAdaptiveIsDarkOnDarkGround finds a rule for each colour that a figure has, and the colours as they were for programs that
+// read none.
+func TestAdaptiveIsDarkOnDarkGround(t *testing.T) {
+	for _, f := range all() {
+		svg, err := f.SVG()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := string(Adaptive(svg))
+		texts(t, []byte(file))
+		_, rest, _ := strings.Cut(file, "<style>")
+		rules, body, _ := strings.Cut(rest, "</style>")
+		if !strings.HasSuffix(string(svg), body) || !strings.HasPrefix(rules, "@media (prefers-color-scheme:dark){") {
+			t.Errorf("%s: the figure itself changed, or is dark in the light", f.Name)
+		}
+		for _, colour := range regexp.MustCompile(`(fill|stroke):#\w+`).FindAllString(body, -1) {
+			if !strings.Contains(rules, `[style*="`+colour+`"]`) {
+				t.Errorf("%s: %s has no rule for dark ground", f.Name, colour)
+			}
+		}
+	}
+}
+
 // TestNamesAreOnlyText gives a figure names that would be markup.
 func TestNamesAreOnlyText(t *testing.T) {
 	f := scaling()
@@ -188,7 +223,9 @@ func TestWhatCannotBeDrawnIsRefused(t *testing.T) {
 	many.Series = append(many.Series, many.Series[0])
 	ragged := phases()
 	ragged.Bars[1].Values = ragged.Bars[1].Values[:2]
-	for want, f := range map[string]Figure{"no finite value": none, "7 series": many, "2 values for 5 parts": ragged, "no bars": {Parts: []string{"a"}}} {
+	half := apart()
+	half.Bars[0].High = nil
+	for want, f := range map[string]Figure{"2 and 0 ends of ranges": half, "no finite value": none, "7 series": many, "2 values for 5 parts": ragged, "no bars": {Parts: []string{"a"}}} {
 		if _, err := f.SVG(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("SVG: error %v, want one with %q", err, want)
 		}

@@ -17,6 +17,7 @@ const (
 	axisRoom   = 20
 	plotRoom   = 212
 	barRoom    = 36 // a bar with its name above it
+	partRoom   = 13 // a part of a bar whose parts are apart
 	barAxes    = 48 // ticks and label below the bars
 	sampleRoom = 28 // the piece of line before a legend's text
 	valueRoom  = 36 // on the right, for the last values
@@ -49,7 +50,11 @@ func newLayout(f Figure) layout {
 	l.legend = flow(names)
 	room := float64(plotRoom)
 	if len(f.Parts) > 0 {
-		room = float64(barRoom*len(f.Bars) + barAxes)
+		bar := barRoom
+		if f.Apart {
+			bar += partRoom * (len(f.Parts) - 1)
+		}
+		room = float64(bar*len(f.Bars) + barAxes)
 	}
 	l.height = 2*margin + titleRoom*float64(len(l.title)) + legendRoom*float64(len(l.legend)) + axisRoom + room
 	return l

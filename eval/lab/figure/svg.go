@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -55,6 +56,24 @@ func Inline(svg []byte) string {
 		}
 	}
 	return strings.NewReplacer(pairs...).Replace(string(svg))
+}
+
+// Adaptive is an SVG of this package as a file that is dark where its reader's system is: a rule for each colour, which
+// programs without media queries leave out.
+func Adaptive(svg []byte) []byte {
+	var rules strings.Builder
+	for _, s := range shades() {
+		for _, of := range []string{"fill", "stroke"} {
+			match := fmt.Sprintf(`[style*="%s:%s"]`, of, hex(s.light))
+			if f := hex(faint(s.light)); f != hex(s.light) {
+				match += fmt.Sprintf(`,[style*="%s:%s"]`, of, f)
+			}
+			fmt.Fprintf(&rules, "%s{%s:#%02x%02x%02x!important}", match, of, s.dark.R, s.dark.G, s.dark.B)
+		}
+	}
+	head := bytes.IndexByte(svg, '>') + 1
+	style := "\n<style>@media (prefers-color-scheme:dark){" + rules.String() + "}</style>"
+	return slices.Concat(svg[:head], []byte(style), svg[head:])
 }
 
 // Palette is the CSS that sets the variables of Inline: "--ink:#1b1f24;…".

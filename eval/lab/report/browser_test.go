@@ -56,7 +56,7 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := Write(dir, made([]int{1, 2, 4, 8, 24, 48}, []string{"strided", "shuffled"}, 3, 20), papers()); err != nil {
+	if err := Write(dir, made([]int{1, 2, 4, 8, 24, 48}, []string{"strided", "shuffled"}, 3, 20), theirs()); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, PageFile))

@@ -165,3 +165,30 @@ func (e *experiment) phases() figure.Figure {
 	}
 	return f
 }
+
+// accuracyBars draws the test accuracy of each configuration where nothing that varies is a number.
+func (e *experiment) accuracyBars() figure.Figure {
+	f := figure.Figure{
+		Name: "test-accuracy", Title: "Test accuracy by configuration", X: "test accuracy (%)", Y: "by configuration", Apart: true,
+		Caption: e.repetitions(),
+	}
+	statistics := e.statistics()
+	for _, name := range statistics {
+		f.Parts = append(f.Parts, worded(name)+" statistics")
+	}
+	picked := pick(len(e.groups), maxBars)
+	for _, i := range picked {
+		bar := figure.Bar{Name: e.groups[i].Name}
+		for _, name := range statistics {
+			s := e.groups[i].Of(scoreOf(name))
+			bar.Values, bar.Low, bar.High = append(bar.Values, 100*s.Mean), append(bar.Low, 100*s.Min), append(bar.High, 100*s.Max)
+		}
+		if len(bar.Values) > 0 {
+			f.Bars = append(f.Bars, bar)
+		}
+	}
+	if len(picked) < len(e.groups) {
+		f.Caption += fmt.Sprintf(" %d of %d configurations are drawn; all are in the table.", len(picked), len(e.groups))
+	}
+	return f
+}

@@ -33,6 +33,8 @@ func (e *experiment) figures() []figure.Figure {
 		for _, m := range e.measures() {
 			all = append(all, e.against(m))
 		}
+	} else {
+		all = append(all, e.accuracyBars())
 	}
 	for _, c := range e.curves() {
 		all = append(all, e.curve(c))

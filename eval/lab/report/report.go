@@ -23,23 +23,6 @@ const (
 	TensorBoardDir = "tensorboard"
 )
 
-// Reference is what others published of an experiment like this one, to be drawn beside it.
-type Reference struct {
-	Name   string // for legends: "Papakyriakou 2025"
-	Points []ReferencePoint
-}
-
-// ReferencePoint is one row of a published table. A nil value was not published.
-type ReferencePoint struct {
-	Agents        int
-	Seconds       *float64 // in total
-	Speedup       *float64
-	Efficiency    *float64 // 0 to 1, of the nodes or ranks the source divides by
-	TrainLoss     *float64
-	TrainAccuracy *float64 // 0 to 1
-	TestAccuracy  *float64 // 0 to 1
-}
-
 // Write makes the report of rows in dir, over one that is there. It may be called while the experiment still runs: runs
 // that have not ended are in no table, and in the curves as far as they are. Rows without any run or round are an error.
 func Write(dir string, rows row.File, references ...Reference) error {
@@ -67,6 +50,11 @@ func Write(dir string, rows row.File, references ...Reference) error {
 		return err
 	}
 	return writeEvents(filepath.Join(dir, TensorBoardDir), rows)
+}
+
+// Figures are those of the report of rows, in its order: which there are depends on what the experiment varies.
+func Figures(rows row.File, references ...Reference) []figure.Figure {
+	return newExperiment(rows, references).figures()
 }
 
 // drawing is a figure with its SVG.

@@ -66,8 +66,8 @@ func (f *file) addRun(n, i int, partition string, rep, rounds int) {
 	})
 }
 
-// papers is a reference with holes.
-func papers() Reference {
+// theirs is a reference with holes.
+func theirs() Reference {
 	v := func(x float64) *float64 { return &x }
 	return Reference{Name: "published 2025", Points: []ReferencePoint{
 		{Agents: 2, Seconds: v(9900), Speedup: v(1), Efficiency: v(1), TrainLoss: v(1.2), TrainAccuracy: v(0.6), TestAccuracy: v(0.4843)},
@@ -82,7 +82,7 @@ func TestWritten(t *testing.T) {
 		dir = out
 	}
 	rows := made([]int{1, 2, 4, 8, 24, 48}, []string{"strided", "shuffled"}, 3, 20)
-	if err := Write(dir, rows, papers()); err != nil {
+	if err := Write(dir, rows, theirs()); err != nil {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(filepath.Join(dir, PageFile))
