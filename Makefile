@@ -12,7 +12,7 @@ PORTABLE   = ./learner/kernel/... ./shards/...
 
 export CGO_ENABLED = 0
 
-.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos hostile soak kills membership validate performance averaging counts browser ci clean
+.PHONY: all build test race vet lint fmt fmt-check floors cross arm64 purego fuzz simulate chaos hostile soak kills membership validate performance averaging experiments counts browser ci clean
 
 all: build
 
@@ -101,6 +101,9 @@ performance: ## docs/performance.md from its records; RECORD=1 measures all of t
 averaging: ## docs/averaging.md from its record; RECORD=1 measures it first, beside Open MPI over shaped links, as root
 	$(if $(RECORD),$(MAKE) build)
 	$(GO) run ./docs/averaging/gen $(if $(RECORD),-record dist/shoal)
+
+experiments: ## docs/experiments from the rows that are kept; RECORD="churn outer" runs these in the lab first, for minutes to hours
+	$(GO) run ./docs/experiments/gen $(if $(RECORD),-record $(RECORD))
 
 counts: ## the instructions of a training step on arm64, counted under user-mode QEMU, and docs/performance.md with them
 	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o dist/shoal-symbols ./cmd/shoal
