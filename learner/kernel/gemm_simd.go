@@ -13,10 +13,17 @@ const (
 	gemmWhole = 256 << 10
 )
 
+// What gemmCopied copies at once, on its stack, and from how many columns of b on that pays.
+const (
+	copiedRows = 288
+	copiedDeep = 2 * tileDeep
+	copiedCols = 512
+)
+
 // deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
 func (s set) deep() int {
 	if s == avx512 {
-		return 2 * tileDeep
+		return copiedDeep
 	}
 	return 5 * tileDeep
 }
@@ -24,29 +31,62 @@ func (s set) deep() int {
 // gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b. A panel of c stays in the
 // second cache, beside the block, until all its products are summed.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
-	width := s.lanes()
-	vectors := (n + width - 1) / width
-	panels := (vectors + s.panel() - 1) / s.panel()
+	if s == avx512 && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols && k >= copiedDeep {
+		gemmCopied(s, c, a, b, m, n, k, add)
+		return
+	}
 	deep := s.deep()
 	block := max(min(gemmBlock/min(k, deep), gemmWhole/k)/48, 1) * 48 // a multiple of every tile's rows
 	for i := 0; i < m; i += block {
-		from := 0
-		for j := range panels {
-			to := min(vectors*(j+1)/panels*width, n)
+		for from := 0; from < n; {
+			to := s.panelEnd(from, n)
 			for p := 0; p < k; p += deep {
-				args := gemmArgs{
-					a: &a.Data[i*a.Row+p*a.Col], b: &b.Data[p*b.Row+from], c: &c.Data[i*c.Row+from],
-					m: min(m-i, block), n: to - from, k: min(k-p, deep),
-					aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
-				}
-				if add || p > 0 {
-					args.add = 1
-				}
-				s.gemm(&args)
+				gemmPanel(s, c.From(i, from), a.From(i, p), b.From(p, from), min(m-i, block), to-from, min(k-p, deep), add || p > 0)
 			}
 			from = to
 		}
 	}
+}
+
+// gemmCopied copies some columns of a block of rows of a and multiplies the copy by all panels of b, while the block's rows
+// of c stay in the second cache. Rows of a wide matrix lie whole pages apart: each would take the place of another in the
+// first cache.
+func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
+	var copied [copiedRows * copiedDeep]float32
+	blocks := (m + copiedRows - 1) / copiedRows
+	block := ((m+blocks-1)/blocks + 5) / 6 * 6 // all alike; 6 rows are a tile
+	for i := 0; i < m; i += block {
+		rows := min(m-i, block)
+		for p := 0; p < k; p += copiedDeep {
+			deep := min(k-p, copiedDeep)
+			for r := range rows {
+				copy(copied[r*copiedDeep:][:deep], a.From(i+r, p).Data)
+			}
+			for from := 0; from < n; {
+				to := s.panelEnd(from, n)
+				gemmPanel(s, c.From(i, from), Rows(copied[:], copiedDeep), b.From(p, from), rows, to-from, deep, add || p > 0)
+				from = to
+			}
+		}
+	}
+}
+
+// gemmPanel is one call.
+func gemmPanel(s set, c, a, b Matrix, m, n, k int, add bool) {
+	args := gemmArgs{
+		a: &a.Data[0], b: &b.Data[0], c: &c.Data[0], m: m, n: n, k: k, aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
+	}
+	if add {
+		args.add = 1
+	}
+	s.gemm(&args)
+}
+
+// panelEnd is the column before which a panel ends that begins at from, of n columns: panels are about equally wide.
+func (s set) panelEnd(from, n int) int {
+	vectors := (n - from + s.lanes() - 1) / s.lanes()
+	panels := (vectors + s.panel() - 1) / s.panel()
+	return min(from+vectors/panels*s.lanes(), n)
 }
 
 // lanes are the floats in a vector.

@@ -74,7 +74,7 @@ func TestGemmSets(t *testing.T) {
 		}
 		for _, shape := range [][3]int{
 			{1, 1, 255}, {3, 5, 256}, {5, 3, 257}, {9, 10, 1280}, {100, 8, 16}, {97, 96, 16}, {50, 80, 33}, {385, 17, 256},
-			{200, 16, 520}, {8, 16, 1000}, {16, 96, 600}, {3075, 9, 3},
+			{200, 16, 520}, {8, 16, 1000}, {16, 96, 600}, {3075, 9, 3}, {271, 513, 97}, {132, 576, 200},
 		} {
 			for layout := range 3 {
 				newProduct(r, shape[0], shape[1], shape[2], layout, layout).verify(t, s, layout == 1)
@@ -101,12 +101,24 @@ func TestGemmPanicsOnShortSlices(t *testing.T) {
 	}
 }
 
+func TestGemmAllocatesNothing(t *testing.T) {
+	const m, n, k = copiedRows + 1, copiedCols, copiedDeep + 1
+	a, b, c := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
+	for _, s := range vectors(t) {
+		run := func() { gemm(s, Rows(c, n), Rows(a, k), Rows(b, n), m, n, k, false) }
+		if got := testing.AllocsPerRun(5, run); got != 0 {
+			t.Errorf("%v: a product allocates %v times", s, got)
+		}
+	}
+}
+
 func FuzzGemm(f *testing.F) {
 	f.Add(uint64(1), uint16(7), uint8(9), uint16(30), uint8(0), true)
 	f.Add(uint64(2), uint16(400), uint8(65), uint16(257), uint8(5), false)
+	f.Add(uint64(3), uint16(299), uint8(199), uint16(100), uint8(24), true)
 	f.Fuzz(func(t *testing.T, seed uint64, m uint16, n uint8, k uint16, layout uint8, add bool) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		p := newProduct(r, 1+int(m%512), 1+int(n), 1+int(k%600), int(layout%3), int(layout/3%4))
+		p := newProduct(r, 1+int(m%512), (1+int(n))*(1+int(layout/12%3)), 1+int(k%600), int(layout%3), int(layout/3%4))
 		for _, s := range vectors(t) {
 			p.verify(t, s, add)
 		}
@@ -117,7 +129,7 @@ func FuzzGemm(f *testing.F) {
 func BenchmarkGemm(b *testing.B) {
 	for _, shape := range [][3]int{
 		{256, 256, 256}, {4096, 96, 16}, {4096, 16, 96}, {4096, 8, 16}, {1024, 32, 96}, {1024, 192, 32}, {256, 480, 80},
-		{256, 80, 480}, {192, 160, 960}, {192, 1280, 160},
+		{256, 80, 480}, {192, 160, 960}, {192, 1280, 160}, {1024, 1024, 1024},
 	} {
 		m, n, k := shape[0], shape[1], shape[2]
 		r, size := rand.New(rand.NewPCG(1, 2)), max(m*k, k*n, m*n)
