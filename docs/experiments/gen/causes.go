@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"shoal/eval/lab/figure"
+	"shoal/eval/lab/report"
 	"shoal/eval/lab/row"
 	"shoal/eval/lab/spread"
 )
@@ -238,7 +239,7 @@ func (c collapse) CostTable() string {
 			func(s row.RunSeconds) float64 { return s.Start + s.Wait + s.Evaluate },
 			func(s row.RunSeconds) float64 { return s.Total },
 		} {
-			line = append(line, seconds(g.Of(func(r row.Run) float64 { return of(r.Seconds) }).Mean))
+			line = append(line, report.Seconds(g.Of(func(r row.Run) float64 { return of(r.Seconds) }).Mean))
 		}
 		lines = append(lines, line)
 	}
@@ -259,5 +260,5 @@ func (c collapse) Cost() string {
 	ratio, word := y/x, "as long as"
 	share := ours.Of(func(r row.Run) float64 { return r.Seconds.Average }).Mean / y
 	return fmt.Sprintf("On the same %d Raspberry Pis shoal-48 is predicted to take %s, %.2f times %s the papers' design run by Shoal (%s); %.0f %% of it is averaging.",
-		(ours.Agents+c.Causes.perNode()-1)/c.Causes.perNode(), seconds(y), ratio, word, seconds(x), 100*share)
+		(ours.Agents+c.Causes.perNode()-1)/c.Causes.perNode(), report.Seconds(y), ratio, word, report.Seconds(x), 100*share)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"shoal/eval/lab/report"
 	"shoal/eval/lab/row"
 	"shoal/eval/lab/spread"
 )
@@ -103,17 +104,6 @@ func points(a, b spread.Spread) string {
 
 func percent(v float64) string { return fmt.Sprintf("%.2f %%", 100*v) }
 
-// seconds is a time in the unit that is read most easily.
-func seconds(v float64) string {
-	switch {
-	case v >= 3*3600:
-		return fmt.Sprintf("%.1f h", v/3600)
-	case v >= 300:
-		return fmt.Sprintf("%.1f min", v/60)
-	}
-	return fmt.Sprintf("%.1f s", v)
-}
-
 // Findings are what came out, in sentences that the rows choose.
 func (s study) Findings() []string {
 	name, of := s.score()
@@ -128,7 +118,7 @@ func (s study) Findings() []string {
 	if slowest, fastest := extreme(s.Groups, total); total(fastest.Runs[0]) > 0 {
 		a, b := fastest.Of(total), slowest.Of(total)
 		said = append(said, fmt.Sprintf("In virtual time the shortest is `%s` with %s, the longest `%s` with %s: %.2f times as long.",
-			fastest.Name, a.Text(seconds), slowest.Name, b.Text(seconds), b.Mean/a.Mean))
+			fastest.Name, a.Text(report.Seconds), slowest.Name, b.Text(report.Seconds), b.Mean/a.Mean))
 	}
 	for _, r := range s.File.Runs {
 		if r.Failed != "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"shoal/eval/lab/papers"
+	"shoal/eval/lab/report"
 	"shoal/eval/lab/row"
 	"shoal/eval/lab/spread"
 )
@@ -40,7 +41,7 @@ func numbers(head string, format func(float64) string, of func(row.Run) float64)
 func times(head string, of func(row.Run) float64) column {
 	return column{head, func(g spread.Group) string {
 		if s := g.Of(of); s.Max > 0 {
-			return s.Text(seconds)
+			return s.Text(report.Seconds)
 		}
 		return ""
 	}}

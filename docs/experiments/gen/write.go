@@ -98,7 +98,7 @@ func sweep(dir string) error {
 
 // render writes a page by the template of its name, or that of studies.
 func render(dir, name string, data any) error {
-	t, err := template.New(name).Funcs(template.FuncMap{"percent": percent, "seconds": seconds, "join": strings.Join}).ParseFS(templates, "*.tmpl")
+	t, err := template.New(name).Funcs(template.FuncMap{"percent": percent, "seconds": report.Seconds, "join": strings.Join}).ParseFS(templates, "*.tmpl")
 	if err != nil {
 		return fmt.Errorf("read templates: %w", err)
 	}
@@ -168,5 +168,5 @@ func (s study) Stamp() string {
 		wall += r.WallSeconds
 	}
 	h := s.File.Header
-	return fmt.Sprintf("[%s](rows/%s.jsonl): %d runs, computed %s at commit %s on %s in %s.", s.name, s.name, len(s.File.Runs), h.Date, h.Commit, h.Machine, seconds(wall))
+	return fmt.Sprintf("[%s](rows/%s.jsonl): %d runs, computed %s at commit %s on %s in %s.", s.name, s.name, len(s.File.Runs), h.Date, h.Commit, h.Machine, report.Seconds(wall))
 }

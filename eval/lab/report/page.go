@@ -64,7 +64,7 @@ func (e *experiment) page(drawn []drawing) ([]byte, error) {
 			v.Failed = append(v.Failed, r)
 		}
 	}
-	v.Wall = seconds(wall)
+	v.Wall = Seconds(wall)
 	for run := range e.rounds {
 		if !e.ended(run) {
 			v.Open++
@@ -115,7 +115,7 @@ func (e *experiment) table() table {
 		cells = append(cells,
 			g.Of(func(r row.Run) float64 { return float64(r.TrainAccuracy) }).Text(percent),
 			g.Of(func(r row.Run) float64 { return float64(r.TrainLoss) }).Text(func(v float64) string { return fmt.Sprintf("%.4f", v) }),
-			g.Of(func(r row.Run) float64 { return r.Seconds.Total }).Text(seconds),
+			g.Of(func(r row.Run) float64 { return r.Seconds.Total }).Text(Seconds),
 			g.Of(func(r row.Run) float64 { return r.ImagesPerSecond }).Text(func(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }))
 		if e.x.agents {
 			times, base := speedup(in[g.Name], g)
@@ -193,8 +193,8 @@ func percent(v float64) string {
 	return fmt.Sprintf("%.2f\u00a0%%", 100*v)
 }
 
-// seconds is a time in the unit that is read most easily.
-func seconds(v float64) string {
+// Seconds is a time, given in seconds, in the unit that is read most easily.
+func Seconds(v float64) string {
 	switch {
 	case v >= 3*3600:
 		return fmt.Sprintf("%.1f h", v/3600)
