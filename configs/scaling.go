@@ -43,15 +43,16 @@ type Choice struct {
 
 const (
 	// between is how many images an agent sees between two averages, at least, where up to manyAgents share the work; with
-	// more of them the number falls with their square. Fewer make better averages and dearer ones.
-	between, manyAgents = 240, 24
-	// warmShare is the share of the run in which the rate rises.
-	warmShare = 0.2
+	// more of them the number falls with their square. Fewer make better averages and dearer ones. plainBetween is that of
+	// models without batch norm.
+	between, plainBetween, manyAgents = 240, 144, 24
+	// warmShare is the share of the run in which the rate rises, plainWarm that of models without batch norm.
+	warmShare, plainWarm = 0.2, 0.1
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
 	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, with gradients no longer
 	// than plainClip: unclipped, a third of it was too much for 48 agents, and taught them less. The noise of a batch falls
 	// as the root of its size, so the rate grows as that.
-	calmRate, plainRate, plainClip, calmBatch = 0.02, 0.06, 1, 12
+	calmRate, plainRate, plainClip, calmBatch = 0.02, 0.08, 1, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
 	// until the rate turns them as one of maxTurn would turn those of scale 1.
 	calmAgents, maxTurn = 0.5, 2
@@ -62,8 +63,8 @@ const (
 // Choose is the rule.
 //
 //   - Steps: as many as make at least 240 images between two averages, for more than 24 agents fewer: filters turn the
-//     further in a step the more agents there are, and more of them turn apart, so 48 average after 60. If one is near, it is a
-//     number that divides the run, so that it ends after exactly Epochs passes.
+//     further in a step the more agents there are, and more of them turn apart, so 48 average after 60. Without batch norm, 144
+//     and 36. If one is near, it is a number that divides the run, so that it ends after exactly Epochs passes.
 //   - Rate and InitScale: n agents average n batches, whose mean is less noisy, so the filters may turn n times as far in a
 //     step (linear scaling, Goyal et al. 2017, arXiv 1706.02677). The classifier may not: between averages it feels the
 //     noise of one agent's batch. With filters drawn smaller by √n the same rate turns them n times as far (see
@@ -72,7 +73,7 @@ const (
 //     values, and the noise of seventeen blocks on top of each other drowns what the first epoch could teach.
 //   - Clip: without batch norm, gradients no longer than 1, so that the rate that gets a model off the plateau where all
 //     classes are alike does not throw it back there.
-//   - Warmup: a fifth of the run, in rounds.
+//   - Warmup: a fifth of the run, in rounds; without batch norm a tenth.
 //   - Reestimate: batch norm's statistics of 2400 images; none without batch norm.
 //
 // Values that cannot be give no choice but an error, each line as "path: value, and what to do".
@@ -84,12 +85,13 @@ func (t Task) Choose() (Choice, error) {
 	total := max(1, int(math.Round(float64(perEpoch)*t.Epochs)))
 	steps := min(periodOf(total, ceilDiv(t.between(), t.Batch)), total)
 	c := Choice{Steps: steps, Rounds: ceilDiv(total, steps), InitScale: 1, InitBranch: 1}
-	c.Warmup = round3(warmShare * float64(c.Rounds))
+	c.Warmup = round3(plainWarm * float64(c.Rounds))
 	c.Score = max(1, ceilDiv(perEpoch, steps))
 	noise := math.Sqrt(float64(t.Batch) / calmBatch)
 	c.Rate, c.Clip = round3(plainRate*noise), plainClip
 	if t.BatchNorm {
 		c.Rate, c.Clip = round3(calmRate*noise), 0
+		c.Warmup = round3(warmShare * float64(c.Rounds))
 		c.InitBranch = 0
 		c.InitScale = round3(math.Sqrt(max(calmAgents/float64(t.Agents), c.Rate/maxTurn)))
 		c.Reestimate = ceilDiv(statistics, t.Batch)
@@ -99,8 +101,12 @@ func (t Task) Choose() (Choice, error) {
 
 // between is how many images an agent is to see between two averages.
 func (t Task) between() int {
+	few := float64(plainBetween)
+	if t.BatchNorm {
+		few = between
+	}
 	crowd := max(1, float64(t.Agents)/manyAgents)
-	return int(math.Ceil(between / (crowd * crowd)))
+	return int(math.Ceil(few / (crowd * crowd)))
 }
 
 // periodOf is the least divisor of total in [least, 2·least], or least.
