@@ -97,8 +97,8 @@ func TestChaosKills(t *testing.T) {
 func TestChaosPause(t *testing.T) {
 	dice(t)
 	t.Parallel()
-	const rounds = 90
-	s := anywhere(t, 4, small+"rounds: {count: 90, steps: 20, expect: 4, gather: 1s}\n")
+	const rounds = 300
+	s := anywhere(t, 4, small+"rounds: {count: 300, steps: 20, expect: 4, gather: 1s}\n")
 	s.startAll()
 	s.reach(2, 60*time.Second)
 	s.signal(1, syscall.SIGSTOP)
