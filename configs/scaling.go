@@ -50,8 +50,8 @@ const (
 	warmShare, plainWarm = 0.2, 0.1
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
 	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, with gradients no longer
-	// than plainClip: unclipped, a third of it was too much for 48 agents, and taught them less. The noise of a batch falls
-	// as the root of its size, so the rate grows as that.
+	// than plainClip: unclipped, 48 agents learnt less by such a rate. The noise of a batch falls as the root of its size, so
+	// the rate grows as that.
 	calmRate, plainRate, plainClip, calmBatch = 0.02, 0.08, 1, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
 	// until the rate turns them as one of maxTurn would turn those of scale 1.
