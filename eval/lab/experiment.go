@@ -15,7 +15,7 @@
 //	repetitions: 3                        # with seeds seed, seed+1, …
 //	score: {every: 1, statistics: [running, reestimated]}   # epochs; 0: at the end only
 //	time: {device: raspberry-pi-4, network: {rate: 1Gbit}}  # without it nothing takes any time
-//	schedule: {participation: 0.5, churn: [{member: 1, from: 3, to: 5, is: absent}]}
+//	schedule: {participation: 0.5, churn: [{member: 1, from: 3, to: 5, is: absent}]}   # or pairs: true (gossip)
 //
 // What axes and variants change is a path of the base (learner.sgd.rate, preset), or one of this file's own keys: agents,
 // agents_per_node, epochs, warmup, and what is below score, time and schedule.

@@ -30,6 +30,7 @@ axes:
 variants:
 - {name: plain}
 - {name: less, set: {schedule.participation: 0.5, time.network.rate: 10Mbit}}
+- {name: pairs, set: {schedule.pairs: true, schedule.churn: [], averaging.outer.kind: none}}
 repetitions: 1
 score: {every: 1, statistics: [running, reestimated]}
 time: {device: {profile: raspberry-pi-4, images_per_second: 100}, stragglers: {distribution: lognormal, share: 0.1, factor: 3}, network: {jitter: 1ms}}

@@ -94,6 +94,9 @@ func (r *Run) settle(d *document, changes []configs.Override) error {
 	}
 	base.Seed += uint64(r.Repetition)
 	r.base = base
+	if err := r.own.Schedule.Suits(r.recipe()); err != nil {
+		return err
+	}
 	r.Seed, r.Agents = base.Seed, r.own.Agents
 	r.Model, r.Input, r.Batch = base.Learner.Model, base.Learner.Input, base.Learner.Batch
 	if len(r.own.Score.Statistics) == 0 {

@@ -13,6 +13,9 @@ import (
 
 // average exchanges the deltas of a round by its plan, makes the state that follows, and notes what the exchange tells.
 func (c *Cluster) average(ctx context.Context, r *round, line *row.Round) error {
+	if c.schedule.Pairs {
+		return c.averagePairs(ctx, r, line)
+	}
 	spread := c.measure(r)
 	mean, sent, err := c.exchange(ctx, r)
 	if err != nil {

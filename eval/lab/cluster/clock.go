@@ -59,13 +59,16 @@ const wordsPerRound = 3
 
 // lap is the virtual time of a round's local steps.
 type lap struct {
-	ready []time.Duration // by rank, since the round's begin
+	ready []time.Duration // by rank, since the round's begin; with pairs since the start of the run
 	steps []int           // that each rank gets done
 }
 
 // ahead plans the local steps in time: who is so late that it is cut ends after the step at work. A member that scores the
 // state of the round before does so first.
 func (c *Cluster) ahead(r *round) lap {
+	if c.schedule.Pairs {
+		return c.aheadPairs(r)
+	}
 	n := len(r.present)
 	l := lap{make([]time.Duration, n), make([]int, n)}
 	for i, m := range r.present {
@@ -114,6 +117,9 @@ func (c *Cluster) stepsOf(r *round, i, steps int) time.Duration {
 
 // advance moves the clock past the round's exchange, and says where the time went.
 func (c *Cluster) advance(r *round, l lap) (row.RoundSeconds, error) {
+	if c.schedule.Pairs {
+		return c.advancePairs(r, l)
+	}
 	done, err := c.clock.Exchange(r.plan, c.shared, c.recipe.Averaging.Wire, l.ready)
 	if err != nil {
 		return row.RoundSeconds{}, err

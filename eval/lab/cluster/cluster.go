@@ -6,7 +6,8 @@
 // number of threads; of a member there is only what is its own between rounds. Rounds run in lock-step: what the machines
 // of gossip/roster settle by messages is decided here at once, by the rules they follow where nobody fails in the middle of
 // a round. The roster is who is present, in the order of their numbers; a straggler is cut by roster.Patience and counts by
-// the samples it has seen; who is absent begins anew when it is back, without momentum of its own.
+// the samples it has seen; who is absent begins anew when it is back, without momentum of its own. Gossip pairs (pairs.go)
+// are what agents do not do: members of which each has a state and a clock of its own.
 package cluster
 
 import (
@@ -45,8 +46,9 @@ type Cluster struct {
 	workers  []*worker
 	members  []*member
 
-	state  []float32 // the shared state of the last round
+	state  []float32 // the shared state of the last round; with pairs the mean of the members'
 	next   []float32 // memory for the one that follows
+	origin []float32 // with pairs: the untrained state
 	shared int       // elements of it that a learner shares, and that are averaged
 	params int       // of those, the parameters
 
@@ -55,14 +57,16 @@ type Cluster struct {
 	now     time.Duration // virtual
 	busy    []time.Duration
 	history []time.Duration
+	clocks  []time.Duration // with pairs: when each member was done with the last round
 }
 
 // member is what one member keeps from one round to the next, and what it gives to an exchange.
 type member struct {
+	state    []float32 // of its own, with pairs
 	momentum []float32 // of its own; empty: zeros, or the shared one
 	fresh    []float32 // the same after the local steps of a round that is not committed
 	averager *collective.Averager
-	delta    []float32
+	delta    []float32 // with pairs the state after the local steps, and then after the exchange
 	tally
 }
 
@@ -72,7 +76,9 @@ type round struct {
 	present   []int // members
 	drawn     []bool
 	stretches []part.Stretch
-	plan      collective.Plan
+	plan      collective.Plan // with pairs: of two ranks
+	partner   []int           // with pairs: of each rank; itself: nobody
+	abreast   collective.Plan // with pairs: all their exchanges
 	samples   []int64
 	norms     []float64
 }
@@ -103,6 +109,12 @@ func New(cfg Config, set *shards.Set) (*Cluster, error) {
 		c.members = append(c.members, &member{averager: collective.NewAverager(averaging)})
 	}
 	c.now = c.clock.Start()
+	if c.schedule.Pairs {
+		c.origin, c.clocks = slices.Clone(c.state), slices.Repeat([]time.Duration{c.now}, cfg.Agents)
+		for _, m := range c.members {
+			m.state = slices.Clone(c.state)
+		}
+	}
 	return c, nil
 }
 
@@ -111,12 +123,10 @@ func (c Config) check() error {
 	switch {
 	case c.Agents < 1:
 		return fmt.Errorf("agents: %d; give at least 1", c.Agents)
-	case c.Recipe.Averaging.Delayed:
-		return errors.New("averaging.delayed: a virtual cluster runs in lock-step, and what is trained beside an exchange depends on time; set it to false")
 	case c.Clock == nil:
 		return errors.New("there is no clock")
 	}
-	return c.Schedule.Validate(c.Agents)
+	return errors.Join(c.Schedule.Validate(c.Agents), c.Schedule.Suits(c.Recipe))
 }
 
 // hire makes workers that share the threads.
@@ -155,10 +165,10 @@ func (c *Cluster) Hash() string { return part.Hash(c.state) }
 // Round runs one round and returns its line, without place and scores. After an error, the end of ctx among them, the
 // cluster is as it was before.
 func (c *Cluster) Round(ctx context.Context) (row.Round, error) {
-	now, busy, history := c.now, slices.Clone(c.busy), slices.Clone(c.history)
+	now, busy, history, clocks := c.now, slices.Clone(c.busy), slices.Clone(c.history), slices.Clone(c.clocks)
 	line, err := c.round(ctx)
 	if err != nil {
-		c.now, c.busy, c.history = now, busy, history
+		c.now, c.busy, c.history, c.clocks = now, busy, history, clocks
 		return line, fmt.Errorf("round %d: %w", c.number+1, err)
 	}
 	c.number = line.Round
@@ -206,9 +216,16 @@ func (c *Cluster) begin() (*round, error) {
 	if name == collective.Auto { // as agents do while nothing is measured
 		name = "ring"
 	}
+	ranks := n
+	if c.schedule.Pairs {
+		ranks, r.partner = 2, partners(n, c.recipe.Seed, r.number)
+	}
 	var err error
-	if r.plan, err = collective.New(name, n); err != nil {
+	if r.plan, err = collective.New(name, ranks); err != nil {
 		return nil, err
+	}
+	if c.schedule.Pairs {
+		r.abreast = abreast(r.plan, r.partner)
 	}
 	r.stretches, r.samples, r.norms = make([]part.Stretch, n), make([]int64, n), make([]float64, n)
 	for i := range r.present {

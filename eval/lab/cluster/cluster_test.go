@@ -57,17 +57,19 @@ func play(t testing.TB, c *Cluster, rounds int) []row.Round {
 
 // What is computed does not depend on how many members train side by side, nor on the threads of each.
 func TestThreadsChangeNothing(t *testing.T) {
-	var want []row.Round
-	for _, threads := range []int{1, 2, 3, 7} {
-		cfg := tiny()
-		cfg.Threads = threads
-		got := play(t, build(t, cfg), 2)
-		if want == nil {
-			want = got
-		}
-		for i := range got {
-			if got[i].Hash != want[i].Hash || got[i].TrainLoss != want[i].TrainLoss || got[i].Distance != want[i].Distance {
-				t.Errorf("%d threads: round %d is %+v, with one thread %+v", threads, i+1, got[i], want[i])
+	for _, pairs := range []bool{false, true} {
+		var want []row.Round
+		for _, threads := range []int{1, 2, 3, 7} {
+			cfg := tiny()
+			cfg.Threads, cfg.Schedule.Pairs = threads, pairs
+			got := play(t, build(t, cfg), 2)
+			if want == nil {
+				want = got
+			}
+			for i := range got {
+				if got[i].Hash != want[i].Hash || got[i].TrainLoss != want[i].TrainLoss || got[i].Distance != want[i].Distance {
+					t.Errorf("pairs %v, %d threads: round %d is %+v, with one thread %+v", pairs, threads, i+1, got[i], want[i])
+				}
 			}
 		}
 	}
@@ -82,6 +84,11 @@ func TestSnapshot(t *testing.T) {
 			c.Recipe.Averaging.Wire, c.Recipe.Averaging.Outer.Kind = "int8", "slowmo"
 			c.Schedule = Schedule{Participation: 0.7, Churn: []Churn{{Member: 1, From: 3, To: 3, Is: "absent"}}}
 		},
+		"pairs": func(c *Config) {
+			c.Recipe.Averaging.Wire, c.Recipe.Averaging.Momentum, c.Clock = "int8", true, between{}
+			c.Schedule = Schedule{Pairs: true, Participation: 0.7, Churn: []Churn{{Member: 1, From: 2, To: 3, Is: "slow", Factor: 3}}}
+		},
+		"pairs with momentum of their own": func(c *Config) { c.Schedule.Pairs = true },
 	} {
 		cfg := tiny()
 		change(&cfg)
@@ -102,7 +109,8 @@ func TestSnapshot(t *testing.T) {
 			}
 			for i, line := range play(t, second, 4-stop) {
 				want := whole[stop+i]
-				if line.Hash != want.Hash || line.Images != want.Images || !slices.Equal(line.Missing, want.Missing) {
+				if line.Hash != want.Hash || line.Images != want.Images || !slices.Equal(line.Missing, want.Missing) ||
+					line.Clock != want.Clock || line.Seconds != want.Seconds || line.Distance != want.Distance {
 					t.Errorf("%s, interrupted after round %d: round %d is %+v, want %+v", name, stop, line.Round, line, want)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/eval/lab/row"
 	"shoal/gossip/roster"
 )
@@ -16,6 +17,7 @@ import (
 type Schedule struct {
 	Participation float64 `yaml:"participation"` // share of the members that train in a round, drawn anew each time; 0: all
 	Churn         []Churn `yaml:"churn"`
+	Pairs         bool    `yaml:"pairs"` // members average in pairs drawn anew each round, and never all together (gossip)
 }
 
 // Churn is what becomes of one member for some rounds.
@@ -42,7 +44,24 @@ func (s Schedule) Validate(agents int) error {
 		bad(c.From < 1 || c.To != 0 && c.To < c.From, "%s: rounds %d to %d; they count from 1, and 0 as the last is the end", at, c.From, c.To)
 		bad(c.Is != "absent" && c.Is != "slow", "%s.is: %q is unknown; give absent or slow", at, c.Is)
 		bad(c.Is == "slow" && !(c.Factor > 0 && !math.IsInf(c.Factor, 0)), "%s.factor: %v; give one such as 3", at, c.Factor)
+		bad(c.Is == "absent" && s.Pairs, "%s.is: absent, and with pairs there is no common state for who returns to begin from; give slow, or set schedule.pairs: false", at)
 	}
+	return errors.Join(errs...)
+}
+
+// Suits reports what of a recipe has no meaning with the schedule, each error as "key: value, and what to do".
+func (s Schedule) Suits(r part.Recipe) error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	a := r.Averaging
+	bad(a.Delayed, "averaging.delayed: a virtual cluster runs in lock-step, and what is trained beside an exchange depends on time; set it to false")
+	bad(s.Pairs && a.Outer.HasVelocity(), "averaging.outer.kind: %s moves a common state, and schedule.pairs has none; set it to none", a.Outer.Kind)
+	bad(s.Pairs && a.Combine != "mean", "averaging.combine: %s of two values is no defence, and schedule.pairs knows the mean alone; set it to mean", a.Combine)
+	bad(s.Pairs && r.Rounds.Deadline > 0, "rounds.deadline: %v, and with schedule.pairs nobody is cut, since only a partner waits; set it to 0s", r.Rounds.Deadline)
 	return errors.Join(errs...)
 }
 

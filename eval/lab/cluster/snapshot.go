@@ -14,7 +14,7 @@ import (
 )
 
 // A snapshot is all that a cluster is between two rounds: a line of JSON, vectors of little-endian float32 (the state, then
-// of each member its momentum and what its encodings lost), and the SHA-256 of all before it, 32 bytes.
+// of each member its momentum, what its encodings lost, and with pairs its state), and the SHA-256 of all before it, 32 bytes.
 //
 //	{"tag":"…","number":12,"images":6144,…,"state":2246000,"members":[{"momentum":1111000,"lost":0},…]}
 //
@@ -26,7 +26,8 @@ type head struct {
 	Now     time.Duration   `json:"now"`
 	Busy    []time.Duration `json:"busy"`
 	History []time.Duration `json:"history"`
-	State   int             `json:"state"` // elements
+	Clocks  []time.Duration `json:"clocks,omitempty"` // with pairs
+	State   int             `json:"state"`            // elements
 	Members []lengths       `json:"members"`
 }
 
@@ -34,17 +35,18 @@ type head struct {
 type lengths struct {
 	Momentum int `json:"momentum"`
 	Lost     int `json:"lost"`
+	State    int `json:"state,omitempty"` // with pairs
 }
 
 const maxHeadBytes = 1 << 20 // some hundred bytes a member
 
 // Save writes a snapshot. Tag says what the cluster runs, in one line.
 func (c *Cluster) Save(w io.Writer, tag string) error {
-	h := head{tag, c.number, c.images, c.now, c.busy, c.history, len(c.state), nil}
+	h := head{tag, c.number, c.images, c.now, c.busy, c.history, c.clocks, len(c.state), nil}
 	vectors := [][]float32{c.state}
 	for _, m := range c.members {
-		h.Members = append(h.Members, lengths{len(m.momentum), len(m.averager.Lost())})
-		vectors = append(vectors, m.momentum, m.averager.Lost())
+		h.Members = append(h.Members, lengths{len(m.momentum), len(m.averager.Lost()), len(m.state)})
+		vectors = append(vectors, m.momentum, m.averager.Lost(), m.state)
 	}
 	text, err := json.Marshal(h)
 	if err != nil {
@@ -78,12 +80,15 @@ func (c *Cluster) Load(r io.Reader, tag string, most int) error {
 	}
 	c.number, c.images, c.now, c.history = h.Number, h.Images, h.Now, h.History
 	copy(c.busy, h.Busy)
+	copy(c.clocks, h.Clocks)
 	copy(c.state, vectors[0])
 	for i, m := range c.members {
-		m.momentum = vectors[1+2*i]
-		if lost := vectors[2+2*i]; len(lost) > 0 {
+		own := vectors[1+3*i:]
+		m.momentum = own[0]
+		if lost := own[1]; len(lost) > 0 {
 			m.averager.Recall(lost)
 		}
+		copy(m.state, own[2])
 	}
 	return nil
 }
@@ -108,7 +113,7 @@ func (c *Cluster) read(r io.Reader, tag string) (head, [][]float32, error) {
 	}
 	lens := []int{h.State}
 	for _, m := range h.Members {
-		lens = append(lens, m.Momentum, m.Lost)
+		lens = append(lens, m.Momentum, m.Lost, m.State)
 	}
 	vectors, err := readVectors(in, sum, lens)
 	return h, vectors, err
@@ -119,15 +124,16 @@ func (c *Cluster) suits(h head, tag string) error {
 	switch {
 	case h.Tag != tag:
 		return fmt.Errorf("it is of %.80q, not of %.80q", h.Tag, tag)
-	case h.State != len(c.state) || len(h.Members) != c.agents || len(h.Busy) != c.agents:
+	case h.State != len(c.state) || len(h.Members) != c.agents || len(h.Busy) != c.agents || len(h.Clocks) != len(c.clocks):
 		return fmt.Errorf("it has %d values and %d members, not %d and %d", h.State, len(h.Members), len(c.state), c.agents)
 	case h.Number < 1 || h.Images < 0 || h.Now < 0 || len(h.History) > historyLen:
 		return fmt.Errorf("round %d, %d images, %v, history of %d: they cannot be", h.Number, h.Images, h.Now, len(h.History))
 	}
 	own := len(c.workers[0].learner.Shared(true)) - c.shared
 	for i, m := range h.Members {
-		if m.Momentum != 0 && m.Momentum != own || m.Lost != 0 && m.Lost != c.shared {
-			return fmt.Errorf("member %d has %d values of momentum and %d lost, not %d and %d", i, m.Momentum, m.Lost, own, c.shared)
+		if m.Momentum != 0 && m.Momentum != own || m.Lost != 0 && m.Lost != c.shared || m.State != len(c.members[i].state) {
+			return fmt.Errorf("member %d has %d values of momentum, %d lost and %d of a state, not %d, %d and %d",
+				i, m.Momentum, m.Lost, m.State, own, c.shared, len(c.members[i].state))
 		}
 	}
 	return nil

@@ -88,12 +88,16 @@ func (c *Cluster) train(ctx context.Context, r *round, l lap) (tally, error) {
 	return sum, nil
 }
 
-// leg is the local steps of rank i of a round: from the shared state to its delta.
+// leg is the local steps of rank i of a round: from the shared state, or its own, to what it gives to the exchange.
 func (c *Cluster) leg(ctx context.Context, w *worker, r *round, i, steps int) error {
 	m := c.members[r.present[i]]
 	momentum := c.recipe.Averaging.Momentum
 	local, own := w.local(momentum), w.learner.Shared(true)[c.shared:]
-	copy(local, c.state)
+	from := c.state
+	if c.schedule.Pairs {
+		from = m.state
+	}
+	copy(local, from)
 	clear(own)
 	copy(own, m.momentum)
 	m.tally = tally{}
@@ -105,12 +109,16 @@ func (c *Cluster) leg(ctx context.Context, w *worker, r *round, i, steps int) er
 	}
 	if !part.Finite(w.learner.Shared(true)) { // as agents do: the work is undone, and momentum begins anew
 		m.diverged = true
-		copy(local, c.state)
+		copy(local, from)
 		clear(own)
 	}
-	part.Delta(m.delta, local, c.state)
+	if c.schedule.Pairs {
+		copy(m.delta, local)
+	} else {
+		part.Delta(m.delta, local, from)
+	}
 	if m.images > 0 && !m.diverged {
-		r.norms[i] = part.Norm(local, c.state)
+		r.norms[i] = part.Norm(local, from)
 	}
 	m.fresh = append(m.fresh[:0], own...)
 	return nil

@@ -43,6 +43,9 @@ func (e *experiment) curve(c curve) figure.Figure {
 	if c.byRound {
 		f.X = "round"
 		f.Caption += " The root of the mean squared distance of a member's change from the mean change, over the length of the mean change."
+		if slices.ContainsFunc(e.Rounds, func(r row.Round) bool { return r.Pairs > 0 }) {
+			f.Caption += " With gossip pairs: of a member's parameters from the mean of all after the round, over the length of that."
+		}
 	}
 	groups := e.running()
 	if c.byRound { // one member is at no distance from itself

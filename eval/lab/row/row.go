@@ -103,12 +103,13 @@ type Round struct {
 	Rate          float64      `json:"rate"`         // learning rate of the round's last step
 	Contributors  int          `json:"contributors"` // members whose work is in the mean
 	Missing       []Missing    `json:"missing"`
-	Distance      Number       `json:"distance"`                 // sqrt(mean over members of |delta_i − mean|²) / |mean|
+	Distance      Number       `json:"distance"`                 // sqrt(mean over members of |delta_i − mean|²) / |mean|; with pairs of parameters after the round
+	Pairs         int          `json:"pairs,omitempty"`          // that averaged, each for itself (gossip); 0: all averaged together
 	GradientNoise *Number      `json:"gradient_noise,omitempty"` // nil: not estimated
 	BytesSent     int64        `json:"bytes_sent"`               // mean over the members
 	Seconds       RoundSeconds `json:"seconds"`
 	Clock         float64      `json:"clock"`            // virtual seconds since the start of the run
-	Hash          string       `json:"hash"`             // SHA-256 of the shared state after the round
+	Hash          string       `json:"hash"`             // SHA-256 of the shared state after the round, with pairs of the mean of the members' states
 	Scores        []Score      `json:"scores,omitempty"` // empty: not scored after this round
 	WallSeconds   float64      `json:"wall_seconds"`
 }
