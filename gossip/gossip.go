@@ -49,13 +49,15 @@ type tuning struct {
 }
 
 // pi is the profile of a Pi on a LAN. A dead member is declared so about 6 to 9 s after its death: of n members each probes
-// one every 700 ms, so that one death in a hundred is found only after 4.6 intervals, whatever n is; the probe takes one, and
-// then the member has 4.7 to 5.6 s to object. A probe may take 500 ms, and the rest of the interval over TCP and through
-// others, because training takes every core; who is suspected wrongly says so in time. Two members exchange all that they know every 3 s: gossip may pass a
-// member by, which then lacks the newcomer until such an exchange; one of 64 members takes about 30 kB.
+// one every 600 ms, so that one death in a hundred is found only after 4.6 intervals, whatever n is; the probe takes one, and
+// then the member has 5.0 to 5.4 s to object. A probe may take 250 ms, and the rest of the interval over TCP and through
+// others, because training takes every core; those must be able to say within the interval that they got no answer either,
+// or memberlist takes this member for the slow one. Who is suspected wrongly says so in time. Two members exchange all that
+// they know every 3 s: gossip may pass a member by, which then lacks the newcomer until such an exchange; one of 64 members
+// takes about 30 kB.
 func pi() tuning {
 	return tuning{
-		probeInterval: 700 * time.Millisecond, probeTimeout: 500 * time.Millisecond,
+		probeInterval: 600 * time.Millisecond, probeTimeout: 250 * time.Millisecond,
 		gossipInterval: 200 * time.Millisecond, pushPullInterval: 3 * time.Second,
 		rejoinFirst: 250 * time.Millisecond, rejoinEvery: 10 * time.Second,
 		quiet: 50 * time.Millisecond, restless: 500 * time.Millisecond,

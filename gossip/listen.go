@@ -20,12 +20,12 @@ const listenTries = 10
 const retransmitMult = 8
 
 // suspicionMult is how many probe intervals a suspected member has to say that it lives, before memberlist multiplies them
-// by max(1, log10(n)) for n members. It takes that back, so that the time is 7 to 8 intervals whatever n is: memberlist's
+// by max(1, log10(n)) for n members. It takes that back, so that the time is 8 to 9 intervals whatever n is: memberlist's
 // own choice of 4 makes it 4 intervals for 8 members and 7 for 48.
 // One who suspects alone waits as long as one whom others confirm: of 32 members the second to find out may take seconds,
 // and with twice the time for the first one death in twenty took 12 s.
 func suspicionMult(n int) int {
-	const intervals, fewest = 7.5, 3
+	const intervals, fewest = 8.75, 3
 	return max(fewest, int(math.Round(intervals/max(1, math.Log10(max(1, float64(n)))))))
 }
 

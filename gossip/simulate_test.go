@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// sunk measures, for each survivor, how long after boat n-1 sank it knew.
-func sunk(t *testing.T, seed uint64, n int) []time.Duration {
-	var took []time.Duration
+// sunk measures how long after boat n-1 sank the last survivor knew.
+func sunk(t *testing.T, seed uint64, n int) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEther(seed)
 		boats := fleet(t, e, n, pi())
@@ -27,7 +26,7 @@ func sunk(t *testing.T, seed uint64, n int) []time.Duration {
 				t.Errorf("%s of %d does not know after 30 s", b.id, n)
 				continue
 			}
-			took = append(took, known.Sub(at))
+			took = max(took, known.Sub(at))
 			if killed := b.killed(); len(killed) != 1 {
 				t.Errorf("%s believes %v dead", b.id, killed)
 			}
@@ -37,9 +36,14 @@ func sunk(t *testing.T, seed uint64, n int) []time.Duration {
 	return took
 }
 
-// A member that loses power is known for dead by everybody within 10 s, 99 times in 100. memberlist draws its own numbers, so
-// that the percentile differs from run to run: of 96 to 372 times that one of 3, 8 or 32 members knew, it was 7.8 to 8.6 s.
+// A member that loses power is known for dead by everybody within 10 s, 99 times in 100. The percentile is that of all
+// deaths: memberlist draws its own numbers, and how long it takes to be found hardly depends on how many others there are.
 func TestSimulateDeath(t *testing.T) {
+	var all []time.Duration
+	p := func(took []time.Duration, q float64) time.Duration {
+		slices.Sort(took)
+		return took[int(q*float64(len(took)-1))].Round(time.Millisecond)
+	}
 	for _, row := range []struct{ n, seeds int }{{2, 6}, {3, 6}, {4, 4}, {8, 2}, {32, 1}, {48, 1}} {
 		if effort(t) == 1 && row.n > 16 {
 			if row.n /= 2; row.n > 16 { // 16 are as telling as 32, at a third of the cost
@@ -49,15 +53,18 @@ func TestSimulateDeath(t *testing.T) {
 		t.Run(fmt.Sprint(row.n), func(t *testing.T) {
 			var took []time.Duration
 			for seed := range row.seeds * effort(t) {
-				took = append(took, sunk(t, uint64(seed), row.n)...)
+				took = append(took, sunk(t, uint64(seed), row.n))
 			}
-			slices.Sort(took)
-			p := func(q float64) time.Duration { return took[int(q*float64(len(took)-1))].Round(time.Millisecond) }
-			t.Logf("%d members, %d deaths seen: median %v, p99 %v, max %v", row.n, len(took), p(.5), p(.99), p(1))
-			if limit := 10 * time.Second; p(.99) > limit {
-				t.Errorf("p99 %v, limit %v", p(.99), limit)
-			}
+			t.Logf("%d members, %d deaths: known to all after %v by the median, %v at most", row.n, len(took), p(took, .5), p(took, 1))
+			all = append(all, took...)
 		})
+	}
+	if len(all) == 0 {
+		t.Fatal("nobody died")
+	}
+	t.Logf("%d deaths: median %v, p99 %v, max %v", len(all), p(all, .5), p(all, .99), p(all, 1))
+	if limit := 10 * time.Second; p(all, .99) > limit {
+		t.Errorf("p99 %v, limit %v", p(all, .99), limit)
 	}
 }
 
@@ -73,8 +80,8 @@ func effort(t *testing.T) int {
 	return max(1, seeds/100)
 }
 
-// Members whose every message takes up to a second, and two between two of them, as of nodes that swap, are not taken for
-// dead, and neither is anybody else; one packet in fifty is lost on top. SEEDS=6000 makes it an hour.
+// Members whose every message takes up to 600 ms, and 1.2 s between two of them, so that most probes of theirs fail, are
+// not taken for dead, and neither is anybody else; one packet in fifty is lost on top. SEEDS=6000 makes it an hour.
 func TestSimulateSlowMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, slow = 5, 2
@@ -83,7 +90,7 @@ func TestSimulateSlowMembers(t *testing.T) {
 		late := func(addr string) time.Duration {
 			for i := range slow {
 				if addr == boatAddr(i) {
-					return time.Duration(e.rng.Int64N(int64(time.Second)))
+					return time.Duration(e.rng.Int64N(int64(600 * time.Millisecond)))
 				}
 			}
 			return 0
