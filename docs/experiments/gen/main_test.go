@@ -22,7 +22,7 @@ func fewer(text string) string {
 	text = strings.NewReplacer(
 		"agents: [2, 4, 8, 16, 24, 32, 40, 48]", "agents: [2, 6]", "agents: [48, 2]", "agents: [6, 2]", "\nagents: 48", "\nagents: 6",
 		"\nagents: 16", "\nagents: 4", "\nagents: 10", "\nagents: 5", "[4, 8, 12, 16, 24, 32, 64]", "[4, 8]",
-		"[ring, tree, star, mesh]", "[ring, star]", "[fp32, fp16, int8]", "[fp32, int8]", "[4, 16, 64]", "[2, 4]", "repetitions: 3", "repetitions: 1", "repetitions: 2", "repetitions: 1", "device: raspberry-pi-4", "device: {profile: raspberry-pi-4, images_per_second: 100}",
+		"\n- {name: tree, set: {averaging.plan: tree}}\n- {name: star, set: {averaging.plan: star}}", "", "\n- {name: mesh, set: {averaging.plan: mesh}}", "", "[4, 16, 64]", "[2, 4]", "repetitions: 3", "repetitions: 1", "repetitions: 2", "repetitions: 1", "device: raspberry-pi-4", "device: {profile: raspberry-pi-4, images_per_second: 100}",
 	).Replace(text)
 	const axes = "\n  data.set: [builtin]\n  data.limit: [60]\n  data.test_limit: [20]\n  learner.width: [0.1]\n  learner.threads: [1]\n  eval.reestimate: [2]\n  epochs: [1]\n"
 	if head, tail, ok := strings.Cut(text, "\naxes:\n"); ok {
@@ -150,6 +150,30 @@ func checkNumbers(t *testing.T, results, dir string) {
 	kept, err := row.Open(filepath.Join(dir, rowsDir, "churn.jsonl"))
 	if err != nil || len(kept.Runs) != len(f.Runs) || len(kept.Rounds) > len(f.Rounds) {
 		t.Errorf("kept %d runs of %d and %d rounds of %d: %v", len(kept.Runs), len(f.Runs), len(kept.Rounds), len(f.Rounds), err)
+	}
+	checkApart(t, results, dir)
+}
+
+// checkApart finds on the page of exchanges how far the members are apart where they average in pairs, and nowhere else.
+func checkApart(t *testing.T, results, dir string) {
+	f, err := row.Open(filepath.Join(results, "exchanges", lab.RowsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := read(t, dir, "exchanges")
+	for _, r := range f.Runs {
+		rounds := f.RoundsOf(r.Run)
+		end := rounds[len(rounds)-1]
+		want := "–"
+		if strings.HasPrefix(r.Variant, "pairs") {
+			want = fmt.Sprintf("%.2g", float64(end.Distance))
+		}
+		if (end.Pairs == 2) != (want != "–") {
+			t.Errorf("run %s has %d pairs of 4 agents", r.Run, end.Pairs)
+		}
+		if !regexp.MustCompile("(?m)^\\| `" + r.Variant + "`.* " + regexp.QuoteMeta(want) + " \\|$").MatchString(text) {
+			t.Errorf("the page of exchanges does not say that the members of %s are %s apart", r.Run, want)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type page struct {
 	Title    string
 	Question string            // in sentences
 	Images   string            // what the images are, for those who take its accuracies elsewhere
+	Columns  string            // what the table's columns do not say themselves
 	pins     map[string]string // an axis' path, or variant, and its value in what a configuration is compared with
 	table    string
 	figures  []string // of the report, in order; those that the rows do not allow are left out
@@ -76,8 +77,9 @@ func ofAgents() []page {
 			figures:  []string{"test-accuracy", "curve-test-accuracy-reestimated", "phases"},
 		},
 		{
-			name: "exchanges", Title: "Plans and wire types", Images: builtin, pins: map[string]string{"averaging.plan": "ring", "averaging.wire": "fp32"},
-			Question: "Sixteen agents average by a ring, trees, a star or a mesh, in numbers of 32, 16 or 8 bits. How long does that take on Raspberry Pis, how much does each send, and does the model notice?",
+			name: "exchanges", Title: "Plans and wire types", Images: builtin, pins: map[string]string{"variant": "ring"},
+			Question: "Sixteen agents average by a ring, trees, a star or a mesh, in numbers of 32, 16 or 8 bits. How long does that take on Raspberry Pis, how much does each send, and does the model notice? And what if they never average all together, but in pairs drawn anew in each round (randomized gossip, Boyd et al. 2006; AD-PSGD, Lian et al. 2017, arXiv 1710.06952; GoSGD, Blot et al. 2016, arXiv 1611.09726), which agents of Shoal do not do?",
+			Columns:  "Numbers have 32 bits where the name does not say otherwise. By ring, tree, star and mesh all members end a round with the same state, which is the one scored. In pairs each has a state of its own, and a partner that it waits for; scored is the mean of all members' states, which none of them has, and *members apart* is how far theirs are from it after the last round: the root mean square of the distance of the parameters, in parts of their length. `pairs-often` averages after every step, so that sixteen members have as many exchanges of two as it takes to reach everybody, four, where the others have one of all. Virtual time begins with the start of an agent; averaging and waiting are those of the member that was last in each round.",
 			figures:  []string{"phases", "test-accuracy"},
 		},
 		{

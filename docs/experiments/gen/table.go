@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -64,8 +65,35 @@ func (s study) columns() []column {
 		times("virtual time", total),
 		times("of it averaging", func(r row.Run) float64 { return r.Seconds.Average }),
 		times("waiting", func(r row.Run) float64 { return r.Seconds.Wait }),
+		{"rounds", s.rounds},
 		{"sent by a member, MB a round", s.sent},
+		{"members apart", s.apart},
 	}
+}
+
+// rounds is how many a group has, empty where all have as many.
+func (s study) rounds(g spread.Group) string {
+	of := func(r row.Run) float64 { return float64(r.Rounds) }
+	if !slices.ContainsFunc(s.File.Runs, func(r row.Run) bool { return of(r) != of(s.File.Runs[0]) }) {
+		return ""
+	}
+	return g.Of(of).Text(func(v float64) string { return fmt.Sprintf("%.0f", v) })
+}
+
+// apart is how far the members of a group that average in pairs are from the mean of their states at the end.
+func (s study) apart(g spread.Group) string {
+	end := func(r row.Run) float64 {
+		for _, line := range s.File.RoundsOf(r.Run) {
+			if line.Round == r.Rounds && line.Pairs > 0 {
+				return float64(line.Distance)
+			}
+		}
+		return math.NaN()
+	}
+	if apart := g.Of(end); apart.Known() {
+		return apart.Text(func(v float64) string { return fmt.Sprintf("%.2g", v) })
+	}
+	return ""
 }
 
 // sent is how much a member of a group sends in a round, on average over the rounds that are kept.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"shoal/agent/part"
 	"shoal/eval/lab/row"
 	"shoal/gossip/collective"
 	"shoal/learner"
@@ -78,6 +79,23 @@ func TestTwoInPairsAreTwo(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// As long as steps are so small that gradients hardly change, the mean of the members in pairs goes where members go that
+// all average, whoever met whom: averages are linear.
+func TestPairsGoWhereAllGo(t *testing.T) {
+	cfg := tiny()
+	cfg.Agents, cfg.Recipe.Learner.Model, cfg.Recipe.Learner.Optimizer.Rate = 3, learner.SqueezeNet11, 1e-4
+	cfg.Recipe.Averaging.Weights, cfg.Recipe.Averaging.Momentum, cfg.Recipe.Rounds.Steps = "equal", true, 2
+	as := cfg
+	as.Schedule.Pairs = true
+	a, b := build(t, cfg), build(t, as)
+	play(t, a, 3)
+	play(t, b, 3)
+	way, off := part.Norm(a.state[:a.params], b.origin), part.Norm(a.state[:a.params], b.state)
+	if off > 0.01*way || off == 0 {
+		t.Errorf("all together go %v, and the mean in pairs is %v off", way, off)
 	}
 }
 
