@@ -152,6 +152,16 @@ func TestPairsKeepTheMean(t *testing.T) {
 				if math.Abs(float64(c.state[i])-x) > most {
 					t.Fatalf("%s, round %d: the mean of parameter %d went from %v to %v", wire, line.Round, i, x, c.state[i])
 				}
+				whole := 0.0 // with what was lost of a pair's mean, which both have, and which comes again
+				for _, m := range c.members {
+					whole += float64(m.state[i]) / 5
+					if lost := m.averager.Lost(); lost != nil {
+						whole += 2 * float64(lost[i]) / 5
+					}
+				}
+				if math.Abs(whole-x) > 1e-5 {
+					t.Fatalf("%s, round %d: the mean of parameter %d was %v, and is %v with what was lost", wire, line.Round, i, x, whole)
+				}
 			}
 			squares, length := 0.0, 0.0
 			for i, x := range c.state[:c.params] {
@@ -335,5 +345,13 @@ func TestSnapshotOfTheOtherKind(t *testing.T) {
 		if err := c[1].Load(&file, "x", 9); err == nil {
 			t.Error("it is loaded")
 		}
+	}
+	b.clocks[1] = b.now + 1
+	var file bytes.Buffer
+	if err := b.Save(&file, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := build(t, two).Load(&file, "x", 9); err == nil || !strings.Contains(err.Error(), "member 1 was done at 1ns") {
+		t.Errorf("a member is beyond the cluster's clock: %v", err)
 	}
 }

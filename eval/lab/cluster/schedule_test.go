@@ -188,22 +188,30 @@ func TestCable(t *testing.T) {
 	}
 }
 
-// FuzzLoad: no snapshot crashes a cluster, and one that is refused changes nothing.
+// FuzzLoad: no snapshot crashes a cluster, with pairs or without, and one that is refused changes nothing.
 func FuzzLoad(f *testing.F) {
-	c := build(f, tiny())
-	play(f, c, 1)
-	var file bytes.Buffer
-	if err := c.Save(&file, "x"); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(file.Bytes())
-	f.Add(file.Bytes()[:300])
-	f.Add([]byte("{}\n"))
-	hash := c.Hash()
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if err := c.Load(bytes.NewReader(text), "x", 9); err != nil && c.Hash() != hash {
-			t.Error("a snapshot that was refused changed the cluster")
+	var all [2]*Cluster
+	var hashes [2]string
+	for i := range all {
+		cfg := tiny()
+		cfg.Schedule.Pairs = i == 1
+		c := build(f, cfg)
+		play(f, c, 1)
+		var file bytes.Buffer
+		if err := c.Save(&file, "x"); err != nil {
+			f.Fatal(err)
 		}
-		hash = c.Hash()
+		f.Add(file.Bytes())
+		f.Add(file.Bytes()[:300])
+		all[i], hashes[i] = c, c.Hash()
+	}
+	f.Add([]byte("{}\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for i, c := range all {
+			if err := c.Load(bytes.NewReader(text), "x", 9); err != nil && c.Hash() != hashes[i] {
+				t.Error("a snapshot that was refused changed the cluster")
+			}
+			hashes[i] = c.Hash()
+		}
 	})
 }

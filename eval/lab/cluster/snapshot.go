@@ -129,6 +129,11 @@ func (c *Cluster) suits(h head, tag string) error {
 	case h.Number < 1 || h.Images < 0 || h.Now < 0 || len(h.History) > historyLen:
 		return fmt.Errorf("round %d, %d images, %v, history of %d: they cannot be", h.Number, h.Images, h.Now, len(h.History))
 	}
+	for i, at := range h.Clocks {
+		if at < 0 || at > h.Now {
+			return fmt.Errorf("member %d was done at %v, and it is %v: that cannot be", i, at, h.Now)
+		}
+	}
 	own := len(c.workers[0].learner.Shared(true)) - c.shared
 	for i, m := range h.Members {
 		if m.Momentum != 0 && m.Momentum != own || m.Lost != 0 && m.Lost != c.shared || m.State != len(c.members[i].state) {
