@@ -5534,7 +5534,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc0e48348 // andq $-0x40, %rsp
 	LONG $0x00ec8148; WORD $0x00f2; BYTE $0x00 // subq $0xf200, %rsp
 	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
+	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
 	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
 	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
 	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
@@ -5544,10 +5544,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02f88348 // cmpq $0x2, %rax
 	LONG $0x00a78f0f; WORD $0x0000 // jg 0xea <gemm+0xea>
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x0147840f; WORD $0x0000 // je 0x194 <gemm+0x194>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x04bf840f; WORD $0x0000 // je 0x50c <gemm+0x50c>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x634f850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x678f850f; WORD $0x0000 // jne 0x67eb <gemm+0x67eb>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
 	WORD $0x8b4c; BYTE $0x39 // movq (%rcx), %r15
@@ -5555,7 +5555,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x18518b4c // movq 0x18(%rcx), %r10
 	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
 	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
 	LONG $0x40418b48 // movq 0x40(%rcx), %rax
 	LONG $0x20fa8348 // cmpq $0x20, %rdx
 	WORD $0x1e7c // jl 0xa6 <gemm+0xa6>
@@ -5564,15 +5564,15 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x25fa8349 // cmpq $0x25, %r10
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x2a44850f; WORD $0x0000 // jne 0x2aea <gemm+0x2aea>
+	LONG $0x25c4850f; WORD $0x0000 // jne 0x266a <gemm+0x266a>
 	LONG $0x28418b4c // movq 0x28(%rcx), %r8
 	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x0c358e0f; WORD $0x0000 // jle 0xced <gemm+0xced>
+	LONG $0x0fa28e0f; WORD $0x0000 // jle 0x105a <gemm+0x105a>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
@@ -5580,128 +5580,281 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x2a90830f; WORD $0x0000 // jae 0x2b72 <gemm+0x2b72>
+	LONG $0x25fe830f; WORD $0x0000 // jae 0x26e0 <gemm+0x26e0>
 	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x0030dde9; BYTE $0x00 // jmp 0x31c7 <gemm+0x31c7>
+	LONG $0x00406ae9; BYTE $0x00 // jmp 0x4154 <gemm+0x4154>
 	LONG $0x03f88348 // cmpq $0x3, %rax
-	LONG $0x0199840f; WORD $0x0000 // je 0x28d <gemm+0x28d>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x0509840f; WORD $0x0000 // je 0x5fd <gemm+0x5fd>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x04f88348 // cmpq $0x4, %rax
-	LONG $0x62a8850f; WORD $0x0000 // jne 0x63ab <gemm+0x63ab>
+	LONG $0x66e8850f; WORD $0x0000 // jne 0x67eb <gemm+0x67eb>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	WORD $0x8b4c; BYTE $0x29 // movq (%rcx), %r13
-	LONG $0x08598b4c // movq 0x8(%rcx), %r11
-	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
-	LONG $0x18498b4c // movq 0x18(%rcx), %r9
+	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
+	LONG $0x10498b4c // movq 0x10(%rcx), %r9
+	LONG $0x18798b4c // movq 0x18(%rcx), %r15
 	LONG $0xd0428d48 // leaq -0x30(%rdx), %rax
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
 	LONG $0x40418b48 // movq 0x40(%rcx), %rax
 	LONG $0x40fa8348 // cmpq $0x40, %rdx
 	WORD $0x1e7c // jl 0x148 <gemm+0x148>
 	LONG $0x40f88348 // cmpq $0x40, %rax
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x13f98349 // cmpq $0x13, %r9
+	LONG $0x13ff8349 // cmpq $0x13, %r15
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x29c4850f; WORD $0x0000 // jne 0x2b0c <gemm+0x2b0c>
-	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
-	LONG $0x28498b4c // movq 0x28(%rcx), %r9
-	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x17988e0f; WORD $0x0000 // jle 0x18fa <gemm+0x18fa>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	LONG $0x2544850f; WORD $0x0000 // jne 0x268c <gemm+0x268c>
+	LONG $0x28798b48 // movq 0x28(%rcx), %rdi
+	LONG $0x000040ba; BYTE $0x00 // movl $0x40, %edx
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x1b0b8e0f; WORD $0x0000 // jle 0x1c6d <gemm+0x1c6d>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
 	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
+	WORD $0xf989 // movl %edi, %ecx
 	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x2c78830f; WORD $0x0000 // jae 0x2e04 <gemm+0x2e04>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x004027e9; BYTE $0x00 // jmp 0x41bb <gemm+0x41bb>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x27f5820f; WORD $0x0000 // jb 0x2986 <gemm+0x2986>
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	QUAD $0x0000008824bc894c // movq %r15, 0x88(%rsp)
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	QUAD $0x000000c0c52c8d4c // leaq 0xc0(,%rax,8), %r13
+	QUAD $0x000000c085148d4c // leaq 0xc0(,%rax,4), %r10
+	WORD $0x2148; BYTE $0xd7 // andq %rdx, %rdi
+	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
+	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000000c0b5348d48 // leaq 0xc0(,%rsi,4), %rsi
+	QUAD $0x000000c010948d48 // leaq 0xc0(%rax,%rdx), %rdx
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	QUAD $0x000000c0d5048d4c // leaq 0xc0(,%rdx,8), %r8
+	QUAD $0x000000c095248d4c // leaq 0xc0(,%rdx,4), %r12
+	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
+	WORD $0x33eb // jmp 0x25c <gemm+0x25c>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1f // vmovups %zmm0, 0x7c0(%rdx)
+	LONG $0x00c28148; WORD $0x0008; BYTE $0x00 // addq $0x800, %rdx
+	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0xf8c78348 // addq $-0x8, %rdi
+	LONG $0x2718840f; WORD $0x0000 // je 0x2974 <gemm+0x2974>
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0xc0b68d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rsi
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%r11), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%r11), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	WORD $0x0a75 // jne 0x2a0 <gemm+0x2a0>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	WORD $0x08eb // jmp 0x2a6 <gemm+0x2a6>
+	WORD $0x9066 // nop
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x13348d4b // leaq (%r11,%r10), %rsi
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
+	QUAD $0x01034410487c9162 // vmovups 0x40(%r11,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
+	QUAD $0x02034410487c9162 // vmovups 0x80(%r11,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x06 // vmovups %zmm0, 0x180(%rdx)
+	WORD $0x0b75 // jne 0x2f0 <gemm+0x2f0>
+	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
+	WORD $0x09eb // jmp 0x2f6 <gemm+0x2f6>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
+	LONG $0x03348d4b // leaq (%r11,%r8), %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x2b348d4f // leaq (%r11,%r13), %r14
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x08 // vmovups %zmm0, 0x200(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x09 // vmovups %zmm0, 0x240(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0a // vmovups %zmm0, 0x280(%rdx)
+	WORD $0x1775 // jne 0x350 <gemm+0x350>
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x15eb // jmp 0x356 <gemm+0x356>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdx)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x23348d4f // leaq (%r11,%r12), %r14
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0c // vmovups %zmm0, 0x300(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0d // vmovups %zmm0, 0x340(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0e // vmovups %zmm0, 0x380(%rdx)
+	WORD $0x0875 // jne 0x3a0 <gemm+0x3a0>
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x06eb // jmp 0x3a6 <gemm+0x3a6>
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdx)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x3b348d4f // leaq (%r11,%r15), %r14
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x10 // vmovups %zmm0, 0x400(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x11 // vmovups %zmm0, 0x440(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x12 // vmovups %zmm0, 0x480(%rdx)
+	WORD $0x0875 // jne 0x3f0 <gemm+0x3f0>
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x06eb // jmp 0x3f6 <gemm+0x3f6>
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdx)
+	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x33348d4f // leaq (%r11,%r14), %r14
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x14 // vmovups %zmm0, 0x500(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x15 // vmovups %zmm0, 0x540(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x16 // vmovups %zmm0, 0x580(%rdx)
+	WORD $0x1375 // jne 0x450 <gemm+0x450>
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x11eb // jmp 0x456 <gemm+0x456>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdx)
+	LONG $0x24748b4c; BYTE $0x40 // movq 0x40(%rsp), %r14
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x33348d4f // leaq (%r11,%r14), %r14
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x18 // vmovups %zmm0, 0x600(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x19 // vmovups %zmm0, 0x640(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1a // vmovups %zmm0, 0x680(%rdx)
+	WORD $0x1375 // jne 0x4b0 <gemm+0x4b0>
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x11eb // jmp 0x4b6 <gemm+0x4b6>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1b // vmovups %zmm0, 0x6c0(%rdx)
+	LONG $0x24748b4c; BYTE $0x50 // movq 0x50(%rsp), %r14
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
+	LONG $0x33348d4f // leaq (%r11,%r14), %r14
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1c // vmovups %zmm0, 0x700(%rdx)
+	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1d // vmovups %zmm0, 0x740(%rdx)
+	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1e // vmovups %zmm0, 0x780(%rdx)
+	LONG $0xfd2f840f; WORD $0xffff // je 0x230 <gemm+0x230>
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	LONG $0xfffd2ae9; BYTE $0xff // jmp 0x236 <gemm+0x236>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
 	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
 	LONG $0x10618b4c // movq 0x10(%rcx), %r12
 	LONG $0x40418b48 // movq 0x40(%rcx), %rax
 	LONG $0x18418b4c // movq 0x18(%rcx), %r8
-	WORD $0x1e7c // jl 0x1d2 <gemm+0x1d2>
+	WORD $0x1e7c // jl 0x54a <gemm+0x54a>
 	LONG $0x10f88348 // cmpq $0x10, %rax
 	WORD $0x950f; BYTE $0xc1 // setne %cl
 	LONG $0x31f88349 // cmpq $0x31, %r8
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x295c850f; WORD $0x0000 // jne 0x2b2e <gemm+0x2b2e>
+	LONG $0x2152850f; WORD $0x0000 // jne 0x269c <gemm+0x269c>
 	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
 	LONG $0x28418b4c // movq 0x28(%rcx), %r8
 	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x5a0a8e0f; WORD $0x0000 // jle 0x5bf6 <gemm+0x5bf6>
+	LONG $0x5ad28e0f; WORD $0x0000 // jle 0x6036 <gemm+0x6036>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
 	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x4ab9830f; WORD $0x0000 // jae 0x4cdf <gemm+0x4cdf>
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
-	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
+	LONG $0x4b83830f; WORD $0x0000 // jae 0x5121 <gemm+0x5121>
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
 	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x59ad840f; WORD $0x0000 // je 0x5bf1 <gemm+0x5bf1>
+	LONG $0x5a75840f; WORD $0x0000 // je 0x6031 <gemm+0x6031>
 	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
 	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x26eb // jmp 0x27d <gemm+0x27d>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x1eeb // jmp 0x5ed <gemm+0x5ed>
+	BYTE $0x90 // nop
 	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%rdi,%rsi)
 	LONG $0x40c68348 // addq $0x40, %rsi
 	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0x009f840f; WORD $0x0000 // je 0x31c <gemm+0x31c>
+	LONG $0x009f840f; WORD $0x0000 // je 0x68c <gemm+0x68c>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0xdb74 // je 0x260 <gemm+0x260>
+	WORD $0xdb74 // je 0x5d0 <gemm+0x5d0>
 	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0xd9eb // jmp 0x266 <gemm+0x266>
+	WORD $0xd9eb // jmp 0x5d6 <gemm+0x5d6>
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0xe0428d48 // leaq -0x20(%rdx), %rax
 	WORD $0x8b4c; BYTE $0x21 // movq (%rcx), %r12
 	LONG $0x08518b4c // movq 0x8(%rcx), %r10
 	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
 	LONG $0x18598b48 // movq 0x18(%rcx), %rbx
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
 	LONG $0x40418b48 // movq 0x40(%rcx), %rax
 	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	WORD $0x1e7c // jl 0x2d7 <gemm+0x2d7>
+	WORD $0x1e7c // jl 0x647 <gemm+0x647>
 	LONG $0x30f88348 // cmpq $0x30, %rax
 	WORD $0x950f; BYTE $0xc1 // setne %cl
 	LONG $0x19fb8348 // cmpq $0x19, %rbx
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x2879850f; WORD $0x0000 // jne 0x2b50 <gemm+0x2b50>
+	LONG $0x2077850f; WORD $0x0000 // jne 0x26be <gemm+0x26be>
 	LONG $0x28498b4c // movq 0x28(%rcx), %r9
 	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x1e1a8e0f; WORD $0x0000 // jle 0x2104 <gemm+0x2104>
+	LONG $0x16208e0f; WORD $0x0000 // jle 0x1c7a <gemm+0x1c7a>
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
@@ -5709,20 +5862,20 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x4bf5830f; WORD $0x0000 // jae 0x4f09 <gemm+0x4f09>
+	LONG $0x4cc5830f; WORD $0x0000 // jae 0x5349 <gemm+0x5349>
 	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x004f42e9; BYTE $0x00 // jmp 0x525e <gemm+0x525e>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x005012e9; BYTE $0x00 // jmp 0x569e <gemm+0x569e>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
 	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
 	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
 	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0x58d88c0f; WORD $0x0000 // jl 0x5c20 <gemm+0x5c20>
+	LONG $0x59a88c0f; WORD $0x0000 // jl 0x6060 <gemm+0x6060>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
@@ -5730,14 +5883,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
 	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
-	WORD $0x5eeb // jmp 0x3ef <gemm+0x3ef>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
+	WORD $0x4eeb // jmp 0x74c <gemm+0x74c>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
@@ -5745,14 +5898,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x06e1c148 // shlq $0x6, %rcx
 	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
 	LONG $0x06e6c148 // shlq $0x6, %rsi
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
 	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
 	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
 	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
-	LONG $0x58348e0f; WORD $0x0000 // jle 0x5c23 <gemm+0x5c23>
+	LONG $0x59178e0f; WORD $0x0000 // jle 0x6063 <gemm+0x6063>
 	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
 	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
 	LONG $0x3cf86b48 // imulq $0x3c, %rax, %rdi
@@ -5769,59 +5922,59 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
 	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x08ad8e0f; WORD $0x0000 // jle 0xce0 <gemm+0xce0>
+	LONG $0x08c08e0f; WORD $0x0000 // jle 0x1050 <gemm+0x1050>
 	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
+	QUAD $0x000000a02484894c // movq %r8, 0xa0(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
 	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
 	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
 	QUAD $0x00000000fd348d4c // leaq (,%rdi,8), %r14
 	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
 	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
 	WORD $0x940f; BYTE $0xc0 // sete %al
 	LONG $0x04e0c149 // shlq $0x4, %r8
-	LONG $0x2464c148; WORD $0x0260 // shlq $0x2, 0x60(%rsp)
-	LONG $0x88248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x88(%rsp)
-	QUAD $0x000001002484894c // movq %r8, 0x100(%rsp)
+	QUAD $0x000000a024a4c148; BYTE $0x02 // shlq $0x2, 0xa0(%rsp)
+	LONG $0x80248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x80(%rsp)
+	QUAD $0x000001182484894c // movq %r8, 0x118(%rsp)
 	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
 	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
 	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
 	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
 	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
-	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
 	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
 	LONG $0xb6348d4f // leaq (%r14,%r14,4), %r14
 	LONG $0x02e3c149 // shlq $0x2, %r11
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
 	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	QUAD $0x00000098249c894c // movq %r11, 0x98(%rsp)
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	QUAD $0x000000d8249c894c // movq %r11, 0xd8(%rsp)
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
 	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
 	LONG $0x05e0c148 // shlq $0x5, %rax
-	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
 	LONG $0x040c8d4b // leaq (%r12,%r8), %rcx
-	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	QUAD $0x000000e024b4894c // movq %r14, 0xe0(%rsp)
+	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	QUAD $0x00000140248c8948 // movq %rcx, 0x140(%rsp)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
 	QUAD $0x000001b824848948 // movq %rax, 0x1b8(%rsp)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
 	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
 	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
-	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
 	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
 	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
 	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
@@ -5847,30 +6000,30 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
 	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
 	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x000125e9; BYTE $0x00 // jmp 0x73d <gemm+0x73d>
+	LONG $0x000125e9; BYTE $0x00 // jmp 0xa9d <gemm+0xa9d>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
 	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
 	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
 	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
 	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
 	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
 	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
 	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
 	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
 	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
@@ -5888,20 +6041,20 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
 	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
 	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
 	LONG $0xd0598d48 // leaq -0x30(%rcx), %rbx
-	QUAD $0x00000000882484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x88(%rsp)
-	QUAD $0x000000a024940348 // addq 0xa0(%rsp), %rdx
+	QUAD $0x00000000802484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x80(%rsp)
+	QUAD $0x0000009024940348 // addq 0x90(%rsp), %rdx
 	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0xfc638e0f; WORD $0xffff // jle 0x3a0 <gemm+0x3a0>
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0xfc638e0f; WORD $0xffff // jle 0x700 <gemm+0x700>
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
+	QUAD $0x000000c0249c8948 // movq %rbx, 0xc0(%rsp)
 	LONG $0x1f248d4f // leaq (%r15,%r11), %r12
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
@@ -5919,12 +6072,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
 	LONG $0xf3420f48 // cmovbq %rbx, %rsi
 	LONG $0x191c8d4b // leaq (%r9,%r11), %rbx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
+	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
 	LONG $0x1f1c8d4a // leaq (%rdi,%r11), %rbx
 	WORD $0xff48; BYTE $0xc6 // incq %rsi
 	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
 	LONG $0x1d5c8d4b; BYTE $0x00 // leaq (%r13,%r11), %rbx
-	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
 	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
 	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
 	LONG $0x07048d4c // leaq (%rdi,%rax), %r8
@@ -5932,16 +6085,16 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02348d4d // leaq (%r10,%rax), %r14
 	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
 	LONG $0x05448d4d; BYTE $0x00 // leaq (%r13,%rax), %r8
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
 	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
 	LONG $0x07048d4d // leaq (%r15,%rax), %r8
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
 	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
 	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
 	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
-	BYTE $0x90 // nop
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
 	LONG $0x487cc162; WORD $0x0210 // vmovups (%r10), %zmm16
 	LONG $0x2454034c; BYTE $0x78 // addq 0x78(%rsp), %r10
 	WORD $0xff48; BYTE $0xce // decq %rsi
@@ -5955,7 +6108,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
 	LONG $0x507dd262; WORD $0x04b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm0
 	LONG $0x507d7262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm10
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	LONG $0x507d7262; WORD $0x04b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm8
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x507df262; WORD $0x3cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm7
@@ -5963,49 +6116,49 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x507df262; WORD $0x2cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm5
 	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
 	LONG $0x507df262; WORD $0x24b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm4
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
 	LONG $0x507df262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm2
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	LONG $0x507df262; WORD $0x0cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm1
 	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff51870f; WORD $0xffff // ja 0x810 <gemm+0x810>
+	LONG $0xff51870f; WORD $0xffff // ja 0xb80 <gemm+0xb80>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x0175850f; WORD $0x0000 // jne 0xa40 <gemm+0xa40>
-	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
-	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0x0175850f; WORD $0x0000 // jne 0xdb0 <gemm+0xdb0>
+	QUAD $0x01000000802484f6 // testb $0x1, 0x80(%rsp)
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
 	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0xfd2c850f; WORD $0xffff // jne 0x620 <gemm+0x620>
+	LONG $0xfd1f850f; WORD $0xffff // jne 0x980 <gemm+0x980>
 	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
 	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
 	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
 	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
 	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
 	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
 	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
 	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
 	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
 	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
 	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
 	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
 	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
 	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
 	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
 	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
 	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
 	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
 	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
 	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
 	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
@@ -6022,16 +6175,16 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
 	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0xfffcb7e9; BYTE $0xff // jmp 0x6f1 <gemm+0x6f1>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x01000000882484f6 // testb $0x1, 0x88(%rsp)
-	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0xfffcaae9; BYTE $0xff // jmp 0xa51 <gemm+0xa51>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x01000000802484f6 // testb $0x1, 0x80(%rsp)
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
 	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0x00df840f; WORD $0x0000 // je 0xb40 <gemm+0xb40>
-	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
-	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x00df840f; WORD $0x0000 // je 0xeb0 <gemm+0xeb0>
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
 	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
 	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
 	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
@@ -6060,12 +6213,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
 	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffbb9e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	LONG $0xfffba9e9; BYTE $0xff // jmp 0xa58 <gemm+0xa58>
 	BYTE $0x90 // nop
 	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
-	QUAD $0x0000012024848b48 // movq 0x120(%rsp), %rax
-	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
 	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
 	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
 	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
@@ -6125,17 +6278,17 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffa19e9; BYTE $0xff // jmp 0x6f8 <gemm+0x6f8>
+	LONG $0xfffa09e9; BYTE $0xff // jmp 0xa58 <gemm+0xa58>
 	BYTE $0x90 // nop
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
-	LONG $0xfff6c8e9; BYTE $0xff // jmp 0x3b5 <gemm+0x3b5>
+	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
+	LONG $0xfff6bbe9; BYTE $0xff // jmp 0x715 <gemm+0x715>
 	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
 	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0x252b8c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
+	LONG $0x314e8c0f; WORD $0x0000 // jl 0x41ca <gemm+0x41ca>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	LONG $0x40798d49 // leaq 0x40(%r9), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
@@ -6145,30 +6298,30 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	WORD $0x54eb // jmp 0xdb0 <gemm+0xdb0>
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	WORD $0x57eb // jmp 0x1123 <gemm+0x1123>
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48498b4c // movq 0x48(%rcx), %r9
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
 	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
+	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
 	LONG $0x04e1c148 // shlq $0x4, %rcx
 	LONG $0x04e2c149 // shlq $0x4, %r10
 	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
 	LONG $0x2454014c; BYTE $0x30 // addq %r10, 0x30(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0xf4428d4c // leaq -0xc(%rdx), %r8
 	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
 	LONG $0x17fa8348 // cmpq $0x17, %rdx
-	LONG $0x248d8e0f; WORD $0x0000 // jle 0x323d <gemm+0x323d>
+	LONG $0x30aa8e0f; WORD $0x0000 // jle 0x41cd <gemm+0x41cd>
 	LONG $0x28598b4c // movq 0x28(%rcx), %r11
 	LONG $0x38498b4c // movq 0x38(%rcx), %r9
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
@@ -6181,68 +6334,68 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
 	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
 	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x0b0a8e0f; WORD $0x0000 // jle 0x18f0 <gemm+0x18f0>
+	LONG $0x0b078e0f; WORD $0x0000 // jle 0x1c60 <gemm+0x1c60>
 	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
 	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
 	LONG $0x96048d4a // leaq (%rsi,%r10,4), %rax
 	QUAD $0x00000000953c8d4e // leaq (,%r10,4), %r15
 	QUAD $0x00000000d5148d4a // leaq (,%r10,8), %rdx
 	LONG $0x964c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r10,4), %rcx
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
 	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
-	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
 	LONG $0xd60c8d4a // leaq (%rsi,%r10,8), %rcx
 	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
 	LONG $0xd2148d4b // leaq (%r10,%r10,8), %rdx
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
 	WORD $0x940f; BYTE $0xc0 // sete %al
-	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
+	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
 	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
 	LONG $0x04e1c148 // shlq $0x4, %rcx
-	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
+	QUAD $0x00000090248c894c // movq %r9, 0x90(%rsp)
 	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
 	LONG $0x05e2c148 // shlq $0x5, %rdx
 	LONG $0x2464c148; WORD $0x0270 // shlq $0x2, 0x70(%rsp)
-	LONG $0x68244489 // movl %eax, 0x68(%rsp)
+	LONG $0x60244489 // movl %eax, 0x60(%rsp)
 	LONG $0xbf048d4b // leaq (%r15,%r15,4), %rax
-	QUAD $0x00000118248c8948 // movq %rcx, 0x118(%rsp)
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
 	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
 	LONG $0xff048d4b // leaq (%r15,%r15,8), %rax
 	QUAD $0x00000000e53c8d4e // leaq (,%r12,8), %r15
-	QUAD $0x00000110248c894c // movq %r9, 0x110(%rsp)
+	QUAD $0x000000c8248c894c // movq %r9, 0xc8(%rsp)
 	LONG $0x02e4c149 // shlq $0x2, %r12
-	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
-	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000d024bc894c // movq %r15, 0xd0(%rsp)
+	QUAD $0x0000008024a4894c // movq %r12, 0x80(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
 	LONG $0xd67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r10,8), %r15
-	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
 	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
-	QUAD $0x000000f824bc894c // movq %r15, 0xf8(%rsp)
+	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
 	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
 	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
 	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
+	QUAD $0x0000010824bc894c // movq %r15, 0x108(%rsp)
 	LONG $0x0e7c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %r15
 	LONG $0x0e0c8d48 // leaq (%rsi,%rcx), %rcx
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
 	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
 	QUAD $0x0000014024bc894c // movq %r15, 0x140(%rsp)
 	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
 	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
 	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
 	QUAD $0x0000013024848948 // movq %rax, 0x130(%rsp)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
 	LONG $0x064c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rcx
 	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
 	LONG $0x0e048d4a // leaq (%rsi,%r9), %rax
@@ -6251,14 +6404,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x16448d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rax
 	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
 	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
 	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
 	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
 	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
 	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
 	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
 	LONG $0x0e548d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rdx
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
 	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
 	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
 	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
@@ -6272,24 +6425,24 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
 	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
 	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x000193e9; BYTE $0x00 // jmp 0x11a4 <gemm+0x11a4>
+	LONG $0x000193e9; BYTE $0x00 // jmp 0x1514 <gemm+0x1514>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
 	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
 	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
 	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
 	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
 	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
 	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
 	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
 	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
 	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
@@ -6327,14 +6480,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
 	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	QUAD $0x0000008024a48b4c // movq 0x80(%rsp), %r12
 	LONG $0xd0598d4d // leaq -0x30(%r9), %r11
-	QUAD $0x00000000682444c7 // movl $0x0, 0x68(%rsp)
-	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
+	QUAD $0x00000000602444c7 // movl $0x0, 0x60(%rsp)
+	QUAD $0x000000b8248c0348 // addq 0xb8(%rsp), %rcx
 	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0xfbbc8e0f; WORD $0xffff // jle 0xd60 <gemm+0xd60>
+	LONG $0xfbbc8e0f; WORD $0xffff // jle 0x10d0 <gemm+0x10d0>
 	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
 	LONG $0x26148d4b // leaq (%r14,%r12), %rdx
 	LONG $0x25548d4f; BYTE $0x00 // leaq (%r13,%r12), %r10
 	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
@@ -6365,7 +6518,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
 	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
 	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
 	LONG $0xfb420f4d // cmovbq %r11, %r15
 	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
@@ -6373,7 +6526,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0e048d49 // leaq (%r14,%rcx), %rax
 	LONG $0x0b348d48 // leaq (%rbx,%rcx), %rsi
 	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
 	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
 	LONG $0x08348d49 // leaq (%r8,%rcx), %rsi
 	LONG $0x20048d4b // leaq (%r8,%r12), %rax
@@ -6412,12 +6565,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
 	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
 	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
 	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
 	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
 	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
 	LONG $0x487d4262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm28
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
 	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
 	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
 	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
@@ -6429,82 +6582,82 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
 	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
 	LONG $0x01ff8349 // cmpq $0x1, %r15
-	LONG $0xfee7870f; WORD $0xffff // ja 0x1290 <gemm+0x1290>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x012b850f; WORD $0x0000 // jne 0x14e0 <gemm+0x14e0>
-	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0xfee7870f; WORD $0xffff // ja 0x1600 <gemm+0x1600>
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
+	LONG $0x012b850f; WORD $0x0000 // jne 0x1850 <gemm+0x1850>
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
 	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
 	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0x035d840f; WORD $0x0000 // je 0x1730 <gemm+0x1730>
+	LONG $0x035d840f; WORD $0x0000 // je 0x1aa0 <gemm+0x1aa0>
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
 	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
 	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
 	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
 	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
 	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
 	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
 	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
 	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
 	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffc91e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
+	LONG $0xfffc91e9; BYTE $0xff // jmp 0x14dd <gemm+0x14dd>
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
 	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
 	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0xfb22850f; WORD $0xffff // jne 0x1020 <gemm+0x1020>
+	LONG $0xfb22850f; WORD $0xffff // jne 0x1390 <gemm+0x1390>
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
 	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
 	LONG $0xc97cc162; WORD $0x3a10 // vmovups (%r10), %zmm23 {%k1} {z}
 	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
 	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
-	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
 	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
 	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
 	LONG $0xc97cc162; WORD $0x2a10 // vmovups (%r10), %zmm21 {%k1} {z}
 	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
 	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
-	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
 	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
 	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
 	LONG $0xc97cc162; WORD $0x1a10 // vmovups (%r10), %zmm19 {%k1} {z}
 	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
 	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
-	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
 	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
 	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
 	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
@@ -6564,10 +6717,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
 	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffa45e9; BYTE $0xff // jmp 0x1167 <gemm+0x1167>
+	LONG $0xfffa45e9; BYTE $0xff // jmp 0x14d7 <gemm+0x14d7>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
@@ -6580,42 +6733,42 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
 	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
 	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
 	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
 	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
 	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
 	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
 	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
 	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
 	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
 	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
 	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
 	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
 	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
 	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
 	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
 	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
 	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
 	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
 	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
@@ -6625,358 +6778,19 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
 	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfff882e9; BYTE $0xff // jmp 0x116d <gemm+0x116d>
+	LONG $0xfff882e9; BYTE $0xff // jmp 0x14dd <gemm+0x14dd>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
-	LONG $0xfff47be9; BYTE $0xff // jmp 0xd75 <gemm+0xd75>
-	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
-	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
-	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x29328c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
-	QUAD $0x00000000bd1c8d4c // leaq (,%rdi,4), %r11
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
-	WORD $0x45eb // jmp 0x19b1 <gemm+0x19b1>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48598b48 // movq 0x48(%rcx), %rbx
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0xfa518d4d // leaq -0x6(%r9), %r10
-	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
-	LONG $0x5b0c8d48 // leaq (%rbx,%rbx,2), %rcx
-	LONG $0xce348d48 // leaq (%rsi,%rcx,8), %rsi
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x0bf98349 // cmpq $0xb, %r9
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0x28a88e0f; WORD $0x0000 // jle 0x4259 <gemm+0x4259>
-	LONG $0x28618b4c // movq 0x28(%rcx), %r12
-	LONG $0x38718b4c // movq 0x38(%rcx), %r14
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x8d6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r13
-	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	WORD $0xb07e // jle 0x1985 <gemm+0x1985>
-	QUAD $0x000000c09e8c8d48 // leaq 0xc0(%rsi,%rbx,4), %rcx
-	LONG $0x9e048d48 // leaq (%rsi,%rbx,4), %rax
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
-	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	QUAD $0x000000c0de8c8d48 // leaq 0xc0(%rsi,%rbx,8), %rcx
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x000000009d048d48 // leaq (,%rbx,4), %rax
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0xc08e8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rcx
-	LONG $0x800c8d4c // leaq (%rax,%rax,4), %r9
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x0e048d4e // leaq (%rsi,%r9), %r8
-	LONG $0x0e148d48 // leaq (%rsi,%rcx), %rdx
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	QUAD $0x000000c00e8c8d48 // leaq 0xc0(%rsi,%rcx), %rcx
-	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
-	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
-	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	QUAD $0x000000c00e948d48 // leaq 0xc0(%rsi,%rcx), %rdx
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
-	QUAD $0x000000c00e948d4a // leaq 0xc0(%rsi,%r9), %rdx
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	LONG $0x0000dbe9; BYTE $0x00 // jmp 0x1b74 <gemm+0x1b74>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x487ce162; WORD $0x6611; BYTE $0x03 // vmovups %zmm20, 0xc0(%rsi)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x9e // vmovups %zmm19, (%rsi,%rbx,4)
-	QUAD $0x019e5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rbx,4)
-	QUAD $0x029e4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rbx,4)
-	QUAD $0x039e4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rbx,4)
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xde // vmovups %zmm15, (%rsi,%rbx,8)
-	QUAD $0x01de7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rbx,8)
-	QUAD $0x02de6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rbx,8)
-	QUAD $0x03de6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rbx,8)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%rdx)
-	QUAD $0x01165411487c7162 // vmovups %zmm10, 0x40(%rsi,%rdx)
-	QUAD $0x02164c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rdx)
-	QUAD $0x03164411487c7162 // vmovups %zmm8, 0xc0(%rsi,%rdx)
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%rsi,%rcx)
-	QUAD $0x010e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rcx)
-	QUAD $0x020e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rcx)
-	QUAD $0x030e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rcx)
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm3, (%rsi,%r9)
-	QUAD $0x010e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9)
-	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
-	QUAD $0x030e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9)
-	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
-	LONG $0x24548d49; BYTE $0xd0 // leaq -0x30(%r12), %rdx
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30fc8349 // cmpq $0x30, %r12
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	LONG $0xfdfc8e0f; WORD $0xffff // jle 0x1970 <gemm+0x1970>
-	LONG $0x30fc8349 // cmpq $0x30, %r12
-	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0xd4420f49 // cmovbq %r12, %rdx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	BYTE $0x90 // nop
-	LONG $0x487d0262; WORD $0x2c18; BYTE $0x97 // vbroadcastss (%r15,%r10,4), %zmm29
-	LONG $0x487c4162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%r8), %zmm24
-	LONG $0x487c4162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%r8), %zmm25
-	LONG $0x487c4162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%r8), %zmm26
-	LONG $0x487c4162; WORD $0x1810 // vmovups (%r8), %zmm27
-	LONG $0x487d4262; WORD $0x2718 // vbroadcastss (%r15), %zmm28
-	LONG $0x487d0262; WORD $0x3c18; BYTE $0xd7 // vbroadcastss (%r15,%r10,8), %zmm31
-	QUAD $0x00957418487d0262 // vbroadcastss (%r13,%r10,4), %zmm30
-	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
-	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0x40158262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm19
-	LONG $0x40158262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm18
-	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
-	LONG $0x40258262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm16
-	LONG $0x487d4262; WORD $0x6d18; BYTE $0x00 // vbroadcastss (%r13), %zmm29
-	LONG $0x401d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm22
-	LONG $0x401d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm23
-	LONG $0x401d8262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm28, %zmm21
-	LONG $0x40258262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm27, %zmm20
-	LONG $0x40051262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm31, %zmm15
-	LONG $0x40051262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm31, %zmm14
-	LONG $0x40051262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm31, %zmm13
-	LONG $0x40251262; WORD $0xe7b8 // vfmadd231ps %zmm31, %zmm27, %zmm12
-	LONG $0x400d9262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm30, %zmm7
-	LONG $0x400d9262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm30, %zmm6
-	LONG $0x400d9262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm30, %zmm5
-	LONG $0x40259262; WORD $0xe6b8 // vfmadd231ps %zmm30, %zmm27, %zmm4
-	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
-	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
-	LONG $0x40151262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm9
-	LONG $0x40251262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm8
-	QUAD $0x00d56c18487d0262 // vbroadcastss (%r13,%r10,8), %zmm29
-	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
-	LONG $0x40159262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm3
-	LONG $0x40159262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm2
-	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
-	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	LONG $0xff14870f; WORD $0xffff // ja 0x1c00 <gemm+0x1c00>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x0178850f; WORD $0x0000 // jne 0x1e70 <gemm+0x1e70>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfd9e850f; WORD $0xffff // jne 0x1aa0 <gemm+0x1aa0>
-	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x405ce162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x6611; BYTE $0x03 // vmovups %zmm20, 0xc0(%rsi)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0x9e // vaddps (%rsi,%rbx,4), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x9e // vmovups %zmm19, (%rsi,%rbx,4)
-	QUAD $0x019e5458406ce162 // vaddps 0x40(%rsi,%rbx,4), %zmm18, %zmm18
-	QUAD $0x019e5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rbx,4)
-	QUAD $0x029e4c584074e162 // vaddps 0x80(%rsi,%rbx,4), %zmm17, %zmm17
-	QUAD $0x029e4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rbx,4)
-	QUAD $0x039e4458407ce162 // vaddps 0xc0(%rsi,%rbx,4), %zmm16, %zmm16
-	QUAD $0x039e4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rbx,4)
-	LONG $0x48047162; WORD $0x3c58; BYTE $0xde // vaddps (%rsi,%rbx,8), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0xde // vmovups %zmm15, (%rsi,%rbx,8)
-	QUAD $0x01de7458480c7162 // vaddps 0x40(%rsi,%rbx,8), %zmm14, %zmm14
-	QUAD $0x01de7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rbx,8)
-	QUAD $0x02de6c5848147162 // vaddps 0x80(%rsi,%rbx,8), %zmm13, %zmm13
-	QUAD $0x02de6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rbx,8)
-	QUAD $0x03de6458481c7162 // vaddps 0xc0(%rsi,%rbx,8), %zmm12, %zmm12
-	QUAD $0x03de6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rbx,8)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x16 // vaddps (%rsi,%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%rdx)
-	QUAD $0x01165458482c7162 // vaddps 0x40(%rsi,%rdx), %zmm10, %zmm10
-	QUAD $0x01165411487c7162 // vmovups %zmm10, 0x40(%rsi,%rdx)
-	QUAD $0x02164c5848347162 // vaddps 0x80(%rsi,%rdx), %zmm9, %zmm9
-	QUAD $0x02164c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rdx)
-	QUAD $0x03164458483c7162 // vaddps 0xc0(%rsi,%rdx), %zmm8, %zmm8
-	QUAD $0x03164411487c7162 // vmovups %zmm8, 0xc0(%rsi,%rdx)
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%rsi,%rcx)
-	QUAD $0x010e7458484cf162 // vaddps 0x40(%rsi,%rcx), %zmm6, %zmm6
-	QUAD $0x010e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rcx)
-	QUAD $0x020e6c584854f162 // vaddps 0x80(%rsi,%rcx), %zmm5, %zmm5
-	QUAD $0x020e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rcx)
-	QUAD $0x030e6458485cf162 // vaddps 0xc0(%rsi,%rcx), %zmm4, %zmm4
-	QUAD $0x030e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rcx)
-	LONG $0x4864b162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%r9), %zmm3, %zmm3
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm3, (%rsi,%r9)
-	QUAD $0x010e5458486cb162 // vaddps 0x40(%rsi,%r9), %zmm2, %zmm2
-	QUAD $0x010e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9)
-	QUAD $0x020e4c584874b162 // vaddps 0x80(%rsi,%r9), %zmm1, %zmm1
-	QUAD $0x020e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9)
-	QUAD $0x030e4458487cb162 // vaddps 0xc0(%rsi,%r9), %zmm0, %zmm0
-	LONG $0xfffce3e9; BYTE $0xff // jmp 0x1b53 <gemm+0x1b53>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0x00e6840f; WORD $0x0000 // je 0x1f60 <gemm+0x1f60>
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x497ce162; WORD $0x2211 // vmovups %zmm20, (%rdx) {%k1}
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
-	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
-	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
-	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
-	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
-	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
-	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffbfde9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
-	WORD $0x9066 // nop
-	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0xc97ce162; WORD $0x2a10 // vmovups (%rdx), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497ce162; WORD $0x2211 // vmovups %zmm20, (%rdx) {%k1}
-	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x406cc162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm18, %zmm18
-	LONG $0x487cc162; WORD $0x5011; BYTE $0x01 // vmovups %zmm18, 0x40(%r8)
-	LONG $0x4074c162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x4811; BYTE $0x02 // vmovups %zmm17, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0xc97ce162; WORD $0x0f10 // vmovups (%rdi), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x48045162; WORD $0x3858 // vaddps (%r8), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
-	LONG $0x480c5162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%r8)
-	LONG $0x48145162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x02 // vmovups %zmm13, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x48345162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	LONG $0x4844d162; WORD $0x3858 // vaddps (%r8), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
-	LONG $0x484cd162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
-	LONG $0x4854d162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	QUAD $0x000000a824bc8b48 // movq 0xa8(%rsp), %rdi
-	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
-	LONG $0x486cd162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
-	LONG $0x4874d162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffa57e9; BYTE $0xff // jmp 0x1b5b <gemm+0x1b5b>
+	QUAD $0x000000a0248c8b4c // movq 0xa0(%rsp), %r9
+	LONG $0xfff478e9; BYTE $0xff // jmp 0x10e5 <gemm+0x10e5>
+	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
+	LONG $0x000d84e9; BYTE $0x00 // jmp 0x29fe <gemm+0x29fe>
 	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
 	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
 	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
 	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x31c18c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
+	LONG $0x3a8b8c0f; WORD $0x0000 // jl 0x5727 <gemm+0x5727>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
 	LONG $0x80928d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r10), %rdx
 	WORD $0xe0d3 // shll %cl, %eax
@@ -6987,13 +6801,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x4eeb // jmp 0x21bc <gemm+0x21bc>
-	WORD $0x9066 // nop
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	WORD $0x58eb // jmp 0x1d3c <gemm+0x1d3c>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
 	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
@@ -7003,12 +6817,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
 	LONG $0x05e0c149 // shlq $0x5, %r8
 	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
 	LONG $0xf8528d4c // leaq -0x8(%rdx), %r10
 	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
 	LONG $0x0ffa8348 // cmpq $0xf, %rdx
-	LONG $0x312e8e0f; WORD $0x0000 // jle 0x52ea <gemm+0x52ea>
+	LONG $0x39ee8e0f; WORD $0x0000 // jle 0x572a <gemm+0x572a>
 	LONG $0x28418b4c // movq 0x28(%rcx), %r8
 	LONG $0x38718b4c // movq 0x38(%rcx), %r14
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
@@ -7020,25 +6834,25 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
 	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x08f18e0f; WORD $0x0000 // jle 0x2ae0 <gemm+0x2ae0>
+	LONG $0x08f18e0f; WORD $0x0000 // jle 0x2660 <gemm+0x2660>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
 	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
 	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
 	WORD $0x940f; BYTE $0xc0 // sete %al
 	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
 	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	LONG $0x50244489 // movl %eax, 0x50(%rsp)
 	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
 	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
 	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
 	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
-	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
 	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
 	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
 	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
 	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
@@ -7046,39 +6860,39 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
 	LONG $0x161c8d4a // leaq (%rsi,%r10), %rbx
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
 	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	QUAD $0x0000008024a4894c // movq %r12, 0x80(%rsp)
-	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	QUAD $0x000000d8249c8948 // movq %rbx, 0xd8(%rsp)
 	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
 	LONG $0x04e3c148 // shlq $0x4, %rbx
 	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
 	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
 	LONG $0x03e1c149 // shlq $0x3, %r9
-	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
 	QUAD $0x000000801e948d4c // leaq 0x80(%rsi,%rbx), %r10
-	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
-	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
 	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
 	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
 	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
 	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
-	QUAD $0x000001202494894c // movq %r10, 0x120(%rsp)
-	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
+	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
 	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
 	QUAD $0x00000080268c8d4e // leaq 0x80(%rsi,%r12), %r9
 	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
 	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	QUAD $0x00000110248c8948 // movq %rcx, 0x110(%rsp)
-	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
-	LONG $0x000111e9; BYTE $0x00 // jmp 0x2468 <gemm+0x2468>
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
+	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
+	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
+	LONG $0x000111e9; BYTE $0x00 // jmp 0x1fe8 <gemm+0x1fe8>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
@@ -7090,23 +6904,23 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
 	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
 	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
 	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
 	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
 	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
 	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
 	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
 	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
 	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
 	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
 	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
 	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
@@ -7115,13 +6929,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
 	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
 	LONG $0xd0428d4c // leaq -0x30(%rdx), %r8
-	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
+	QUAD $0x00000000502444c7 // movl $0x0, 0x50(%rsp)
 	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
 	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	LONG $0xfd088e0f; WORD $0xffff // jle 0x2170 <gemm+0x2170>
+	LONG $0xfd088e0f; WORD $0xffff // jle 0x1cf0 <gemm+0x1cf0>
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
 	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
@@ -7149,7 +6963,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
 	LONG $0xc8420f4d // cmovbq %r8, %r9
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
 	WORD $0xff49; BYTE $0xc1 // incq %r9
 	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
 	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
@@ -7197,13 +7011,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
 	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	LONG $0xff10870f; WORD $0xffff // ja 0x2520 <gemm+0x2520>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0xff10870f; WORD $0xffff // ja 0x20a0 <gemm+0x20a0>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x01af850f; WORD $0x0000 // jne 0x27d0 <gemm+0x27d0>
-	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x01af850f; WORD $0x0000 // jne 0x2350 <gemm+0x2350>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
 	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0xfd2f850f; WORD $0xffff // jne 0x2360 <gemm+0x2360>
+	LONG $0xfd2f850f; WORD $0xffff // jne 0x1ee0 <gemm+0x1ee0>
 	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
@@ -7223,93 +7037,93 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
 	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
 	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
 	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
 	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
 	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
 	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
 	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
 	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
 	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
 	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
 	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
 	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
 	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
 	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
 	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
 	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
 	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
 	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
 	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
 	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
 	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
 	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
 	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
 	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
 	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffc75e9; BYTE $0xff // jmp 0x2437 <gemm+0x2437>
+	LONG $0xfffc75e9; BYTE $0xff // jmp 0x1fb7 <gemm+0x1fb7>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
 	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x0120840f; WORD $0x0000 // je 0x2900 <gemm+0x2900>
+	LONG $0x0120840f; WORD $0x0000 // je 0x2480 <gemm+0x2480>
 	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
 	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
 	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
 	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
 	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
 	LONG $0x487cc162; WORD $0x6011; BYTE $0x01 // vmovups %zmm20, 0x40(%r8)
 	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
 	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
 	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
 	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
 	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
 	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
 	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
 	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
 	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
-	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
 	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
 	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
 	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
 	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
 	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
 	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
 	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
 	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffb4de9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
+	LONG $0xfffb4de9; BYTE $0xff // jmp 0x1fbf <gemm+0x1fbf>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
 	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
 	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
 	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
 	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
 	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
 	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
 	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
@@ -7317,56 +7131,56 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
 	LONG $0x405cc162; WORD $0x5858; BYTE $0x01 // vaddps 0x40(%r8), %zmm20, %zmm19
 	LONG $0x487cc162; WORD $0x5811; BYTE $0x01 // vmovups %zmm19, 0x40(%r8)
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
 	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
 	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
 	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	LONG $0x4074c162; WORD $0x0858 // vaddps (%r8), %zmm17, %zmm17
 	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
 	LONG $0x407cc162; WORD $0x4058; BYTE $0x01 // vaddps 0x40(%r8), %zmm16, %zmm16
 	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
-	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
 	LONG $0xc97ce162; WORD $0x0610 // vmovups (%rsi), %zmm16 {%k1} {z}
 	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
 	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
 	LONG $0x480c5162; WORD $0x3058 // vaddps (%r8), %zmm14, %zmm14
 	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
 	LONG $0x48145162; WORD $0x6858; BYTE $0x01 // vaddps 0x40(%r8), %zmm13, %zmm13
 	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
 	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
 	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
 	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
 	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
 	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
 	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
 	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
 	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
 	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x0000011024b48b48 // movq 0x110(%rsp), %rsi
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
 	LONG $0x483c5162; WORD $0x0058 // vaddps (%r8), %zmm8, %zmm8
 	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
 	LONG $0x4844d162; WORD $0x7858; BYTE $0x01 // vaddps 0x40(%r8), %zmm7, %zmm7
 	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
-	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
 	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
 	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
 	LONG $0x4854d162; WORD $0x2858 // vaddps (%r8), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
 	LONG $0x485cd162; WORD $0x6058; BYTE $0x01 // vaddps 0x40(%r8), %zmm4, %zmm4
 	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
 	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
 	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
 	LONG $0x486cd162; WORD $0x1058 // vaddps (%r8), %zmm2, %zmm2
 	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
 	LONG $0x4874d162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%r8), %zmm1, %zmm1
@@ -7374,40 +7188,37 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfff965e9; BYTE $0xff // jmp 0x243f <gemm+0x243f>
+	LONG $0xfff965e9; BYTE $0xff // jmp 0x1fbf <gemm+0x1fbf>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0xfff6a0e9; BYTE $0xff // jmp 0x218a <gemm+0x218a>
+	LONG $0xfff6a0e9; BYTE $0xff // jmp 0x1d0a <gemm+0x1d0a>
 	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
 	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0x07338c0f; WORD $0x0000 // jl 0x323a <gemm+0x323a>
-	LONG $0xffe203e9; BYTE $0xff // jmp 0xd0f <gemm+0xd0f>
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0x172d8c0f; WORD $0x0000 // jl 0x4256 <gemm+0x4256>
-	LONG $0xffedf6e9; BYTE $0xff // jmp 0x1924 <gemm+0x1924>
+	LONG $0x1b438c0f; WORD $0x0000 // jl 0x41ca <gemm+0x41ca>
+	LONG $0xffe9f0e9; BYTE $0xff // jmp 0x107c <gemm+0x107c>
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0x000362e9; BYTE $0x00 // jmp 0x29fe <gemm+0x29fe>
 	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
 	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
 	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0xd7fd8d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
-	LONG $0x0030d0e9; BYTE $0x00 // jmp 0x5c20 <gemm+0x5c20>
+	LONG $0xdfff8d0f; WORD $0xffff // jge 0x6b8 <gemm+0x6b8>
+	LONG $0x0039a2e9; BYTE $0x00 // jmp 0x6060 <gemm+0x6060>
 	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
 	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
 	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
 	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x277a8c0f; WORD $0x0000 // jl 0x52e7 <gemm+0x52e7>
-	LONG $0xfff5b4e9; BYTE $0xff // jmp 0x2126 <gemm+0x2126>
+	LONG $0x304c8c0f; WORD $0x0000 // jl 0x5727 <gemm+0x5727>
+	LONG $0xfff5bce9; BYTE $0xff // jmp 0x1c9c <gemm+0x1c9c>
 	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
 	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
 	LONG $0x05e6c148 // shlq $0x5, %rsi
 	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
 	LONG $0x04e6c149 // shlq $0x4, %r14
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
 	QUAD $0x00000040c5248d4c // leaq 0x40(,%rax,8), %r12
 	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
 	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
@@ -7418,16 +7229,16 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40c68349 // addq $0x40, %r14
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
 	LONG $0x10548d48; BYTE $0x40 // leaq 0x40(%rax,%rdx), %rdx
-	LONG $0x24548948; BYTE $0x20 // movq %rdx, 0x20(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
 	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
 	QUAD $0x00000040d5348d48 // leaq 0x40(,%rdx,8), %rsi
 	QUAD $0x00000040953c8d4c // leaq 0x40(,%rdx,4), %r15
 	QUAD $0x0000004085148d48 // leaq 0x40(,%rax,4), %rdx
-	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
 	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
 	QUAD $0x00000040b51c8d48 // leaq 0x40(,%rsi,4), %rbx
-	WORD $0x28eb // jmp 0x2c27 <gemm+0x2c27>
-	BYTE $0x90 // nop
+	WORD $0x2aeb // jmp 0x2797 <gemm+0x2797>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
 	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
 	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
@@ -7435,304 +7246,1254 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x00c78148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdi
 	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
 	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0x057b840f; WORD $0x0000 // je 0x31a2 <gemm+0x31a2>
+	LONG $0x1998840f; WORD $0x0000 // je 0x412f <gemm+0x412f>
 	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x40498d4d // leaq 0x40(%r9), %r9
 	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	WORD $0x0e75 // jne 0x2c50 <gemm+0x2c50>
+	WORD $0x0e75 // jne 0x27c0 <gemm+0x27c0>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0ceb // jmp 0x2c56 <gemm+0x2c56>
+	WORD $0x0ceb // jmp 0x27c6 <gemm+0x27c6>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
 	LONG $0x487cb162; WORD $0x0410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	WORD $0x0975 // jne 0x2c80 <gemm+0x2c80>
+	WORD $0x0975 // jne 0x27f0 <gemm+0x27f0>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x07eb // jmp 0x2c86 <gemm+0x2c86>
+	WORD $0x07eb // jmp 0x27f6 <gemm+0x27f6>
 	BYTE $0x90 // nop
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	LONG $0x2e148d4e // leaq (%rsi,%r13), %r10
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2a // vmovups (%r10,%r13), %zmm0
 	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	WORD $0x1275 // jne 0x2cc0 <gemm+0x2cc0>
+	WORD $0x1275 // jne 0x2830 <gemm+0x2830>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x10eb // jmp 0x2cc6 <gemm+0x2cc6>
+	WORD $0x10eb // jmp 0x2836 <gemm+0x2836>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x3e0c8d4e // leaq (%rsi,%r15), %r9
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	WORD $0x1375 // jne 0x2d00 <gemm+0x2d00>
+	WORD $0x1375 // jne 0x2870 <gemm+0x2870>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x11eb // jmp 0x2d06 <gemm+0x2d06>
+	WORD $0x11eb // jmp 0x2876 <gemm+0x2876>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x360c8d4e // leaq (%rsi,%r14), %r9
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
-	WORD $0x1075 // jne 0x2d40 <gemm+0x2d40>
+	WORD $0x1075 // jne 0x28b0 <gemm+0x28b0>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0eeb // jmp 0x2d46 <gemm+0x2d46>
+	WORD $0x0eeb // jmp 0x28b6 <gemm+0x28b6>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
-	WORD $0x1075 // jne 0x2d80 <gemm+0x2d80>
+	WORD $0x1075 // jne 0x28f0 <gemm+0x28f0>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0eeb // jmp 0x2d86 <gemm+0x2d86>
+	WORD $0x0eeb // jmp 0x28f6 <gemm+0x28f6>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
-	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
-	WORD $0x0b75 // jne 0x2dc0 <gemm+0x2dc0>
+	WORD $0x0b75 // jne 0x2930 <gemm+0x2930>
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x09eb // jmp 0x2dc6 <gemm+0x2dc6>
+	WORD $0x09eb // jmp 0x2936 <gemm+0x2936>
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
 	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
-	LONG $0x244c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r9
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
-	LONG $0xfe07840f; WORD $0xffff // je 0x2c00 <gemm+0x2c00>
+	LONG $0xfe07840f; WORD $0xffff // je 0x2770 <gemm+0x2770>
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0xfffe02e9; BYTE $0xff // jmp 0x2c06 <gemm+0x2c06>
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0x05e7c148 // shlq $0x5, %rdi
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	QUAD $0x000000c0c52c8d4c // leaq 0xc0(,%rax,8), %r13
-	QUAD $0x000000c085148d4c // leaq 0xc0(,%rax,4), %r10
-	QUAD $0x000001c024848d4c // leaq 0x1c0(%rsp), %r8
-	WORD $0x2149; BYTE $0xd1 // andq %rdx, %r9
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000000c010948d48 // leaq 0xc0(%rax,%rdx), %rdx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	QUAD $0x000000c0d53c8d48 // leaq 0xc0(,%rdx,8), %rdi
-	QUAD $0x000000c095248d4c // leaq 0xc0(,%rdx,4), %r12
-	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
-	LONG $0x803c8d48 // leaq (%rax,%rax,4), %rdi
-	QUAD $0x000000c0bd3c8d48 // leaq 0xc0(,%rdi,4), %rdi
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	QUAD $0x00000000853c8d48 // leaq (,%rax,4), %rdi
-	WORD $0x33eb // jmp 0x2ec4 <gemm+0x2ec4>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1f // vmovups %zmm0, 0x7c0(%r8)
-	LONG $0x00c08149; WORD $0x0008; BYTE $0x00 // addq $0x800, %r8
-	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
-	LONG $0xf8c18349 // addq $-0x8, %r9
-	LONG $0x12dd840f; WORD $0x0000 // je 0x41a1 <gemm+0x41a1>
-	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0xc0938d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r11), %rdx
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%r11), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8)
-	WORD $0x1275 // jne 0x2f10 <gemm+0x2f10>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x10eb // jmp 0x2f16 <gemm+0x2f16>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x13148d4a // leaq (%rbx,%r10), %rdx
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x3b // vmovups (%rbx,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x04 // vmovups %zmm0, 0x100(%r8)
-	QUAD $0x013b4410487cf162 // vmovups 0x40(%rbx,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x05 // vmovups %zmm0, 0x140(%r8)
-	QUAD $0x023b4410487cf162 // vmovups 0x80(%rbx,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x06 // vmovups %zmm0, 0x180(%r8)
-	WORD $0x0b75 // jne 0x2f60 <gemm+0x2f60>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x09eb // jmp 0x2f66 <gemm+0x2f66>
+	LONG $0xfffe02e9; BYTE $0xff // jmp 0x2776 <gemm+0x2776>
+	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6e74 // je 0x29f9 <gemm+0x29f9>
+	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x20eb // jmp 0x29bd <gemm+0x29bd>
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0x3b1c8d4c // leaq (%rbx,%rdi), %r11
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x07 // vmovups %zmm0, 0x1c0(%r8)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x2b148d4a // leaq (%rbx,%r13), %rdx
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3b // vmovups (%r11,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x08 // vmovups %zmm0, 0x200(%r8)
-	QUAD $0x013b4410487cd162 // vmovups 0x40(%r11,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x09 // vmovups %zmm0, 0x240(%r8)
-	QUAD $0x023b4410487cd162 // vmovups 0x80(%r11,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0a // vmovups %zmm0, 0x280(%r8)
-	WORD $0x1475 // jne 0x2fc0 <gemm+0x2fc0>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x12eb // jmp 0x2fc6 <gemm+0x2fc6>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0b // vmovups %zmm0, 0x2c0(%r8)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0c // vmovups %zmm0, 0x300(%r8)
-	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0d // vmovups %zmm0, 0x340(%r8)
-	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0e // vmovups %zmm0, 0x380(%r8)
-	WORD $0x1575 // jne 0x3020 <gemm+0x3020>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x13eb // jmp 0x3026 <gemm+0x3026>
+	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
+	QUAD $0x03324411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rsi)
+	LONG $0x00c68148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rsi
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0x3c74 // je 0x29f9 <gemm+0x29f9>
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm0
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%r11), %zmm0
+	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
+	LONG $0x487cd162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%r11), %zmm0
+	QUAD $0x02324411487cf162 // vmovups %zmm0, 0x80(%rdx,%rsi)
+	WORD $0xaf74 // je 0x29a0 <gemm+0x29a0>
+	LONG $0xc97cd162; WORD $0x0310 // vmovups (%r11), %zmm0 {%k1} {z}
+	WORD $0xadeb // jmp 0x29a6 <gemm+0x29a6>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x68418b4c // movq 0x68(%rcx), %r8
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	WORD $0xf748; BYTE $0xe9 // imulq %rcx
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x3fe8c148 // shrq $0x3f, %rax
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x0674 // je 0x2a2f <gemm+0x2a2f>
+	LONG $0x28568b4c // movq 0x28(%rsi), %r10
+	WORD $0x03eb // jmp 0x2a32 <gemm+0x2a32>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x58768b4c // movq 0x58(%rsi), %r14
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
+	LONG $0x00c38148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rbx
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	LONG $0x06ff8349 // cmpq $0x6, %r15
+	LONG $0x06ab8d0f; WORD $0x0000 // jge 0x3100 <gemm+0x3100>
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x04ff8348 // cmpq $0x4, %rdi
+	LONG $0x0fe68c0f; WORD $0x0000 // jl 0x3a48 <gemm+0x3a48>
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000e8249c8b4c // movq 0xe8(%rsp), %r11
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095248d4c // leaq (,%rdx,4), %r12
+	WORD $0xf749; BYTE $0xd3 // notq %r11
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x000000c0249c894c // movq %r11, 0xc0(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	WORD $0x51eb // jmp 0x2b11 <gemm+0x2b11>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x30508b48 // movq 0x30(%rax), %rdx
+	LONG $0x48488b48 // movq 0x48(%rax), %rcx
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfc7f8d4c // leaq -0x4(%rdi), %r15
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	LONG $0x07ff8348 // cmpq $0x7, %rdi
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x0f3a8e0f; WORD $0x0000 // jle 0x3a4b <gemm+0x3a4b>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x627e // jle 0x2b81 <gemm+0x2b81>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x5d7e // jle 0x2b81 <gemm+0x2b81>
+	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x16180f41 // prefetcht1 (%r14)
+	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
+	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
+	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
+	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
+	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
+	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x2b81 <gemm+0x2b81>
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0xbf77 // ja 0x2b40 <gemm+0x2b40>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x28418b48 // movq 0x28(%rcx), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x4e7e // jle 0x2bdd <gemm+0x2bdd>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x497e // jle 0x2bdd <gemm+0x2bdd>
+	LONG $0x40498b48 // movq 0x40(%rcx), %rcx
+	LONG $0x03148d49 // leaq (%r11,%rax), %rdx
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x02e1c148 // shlq $0x2, %rcx
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x0f // vmovups %zmm0, 0x3c0(%r8)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x3b148d4a // leaq (%rbx,%r15), %rdx
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x10 // vmovups %zmm0, 0x400(%r8)
-	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x11 // vmovups %zmm0, 0x440(%r8)
-	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x12 // vmovups %zmm0, 0x480(%r8)
-	WORD $0x1275 // jne 0x3080 <gemm+0x3080>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x10eb // jmp 0x3086 <gemm+0x3086>
+	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
+	LONG $0x4053180f // prefetcht1 0x40(%rbx)
+	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
+	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
+	LONG $0xff568d4c // leaq -0x1(%rsi), %r10
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x0c7e // jle 0x2bdd <gemm+0x2bdd>
+	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0xd377 // ja 0x2bb0 <gemm+0x2bb0>
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	LONG $0x30568b48 // movq 0x30(%rsi), %rdx
+	LONG $0x38568b4c // movq 0x38(%rsi), %r10
+	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	LONG $0x8d7c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r15
+	LONG $0x484e8b48 // movq 0x48(%rsi), %rcx
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeba8e0f; WORD $0xffff // jle 0x2ad5 <gemm+0x2ad5>
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	QUAD $0x000000c089bc8d49 // leaq 0xc0(%r9,%rcx,4), %rdi
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
+	LONG $0x89048d4d // leaq (%r9,%rcx,4), %r8
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	QUAD $0x000000c0c9bc8d49 // leaq 0xc0(%r9,%rcx,8), %rdi
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0xc9048d4d // leaq (%r9,%rcx,8), %r8
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	LONG $0xc0b98d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rdi
+	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x313c8d49 // leaq (%r9,%rsi), %rdi
+	QUAD $0x000000c031b48d49 // leaq 0xc0(%r9,%rsi), %rsi
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	LONG $0x00009ae9; BYTE $0x00 // jmp 0x2d35 <gemm+0x2d35>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
+	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
+	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
+	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
+	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
+	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
+	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
+	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
+	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
+	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
+	LONG $0x24740348; BYTE $0x50 // addq 0x50(%rsp), %rsi
+	LONG $0xd0788d48 // leaq -0x30(%rax), %rdi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x2ac0 <gemm+0x2ac0>
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xf8420f48 // cmovbq %rax, %rdi
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x487d8262; WORD $0x2c18; BYTE $0xab // vbroadcastss (%r11,%r13,4), %zmm21
+	LONG $0x487cc162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%r8), %zmm16
+	LONG $0x487cc162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%r8), %zmm17
+	LONG $0x487cc162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%r8), %zmm18
+	LONG $0x487cc162; WORD $0x1810 // vmovups (%r8), %zmm19
+	LONG $0x487dc262; WORD $0x2318 // vbroadcastss (%r11), %zmm20
+	LONG $0x487d8262; WORD $0x3418; BYTE $0xeb // vbroadcastss (%r11,%r13,8), %zmm22
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
+	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
+	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
+	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
+	LONG $0x487dc262; WORD $0x2f18 // vbroadcastss (%r15), %zmm21
+	LONG $0x405d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm20, %zmm14
+	LONG $0x405d3262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm20, %zmm15
+	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
+	LONG $0x40653262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm19, %zmm12
+	LONG $0x404db262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm22, %zmm7
+	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
+	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
+	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
+	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
+	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
+	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
+	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
+	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	LONG $0xff55870f; WORD $0xffff // ja 0x2d90 <gemm+0x2d90>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x0109850f; WORD $0x0000 // jne 0x2f50 <gemm+0x2f50>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfe50850f; WORD $0xffff // jne 0x2ca0 <gemm+0x2ca0>
+	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
+	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
+	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0x481c5162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x89 // vaddps (%r9,%rcx,4), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
+	QUAD $0x01895458482c5162 // vaddps 0x40(%r9,%rcx,4), %zmm10, %zmm10
+	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
+	QUAD $0x02894c5848345162 // vaddps 0x80(%r9,%rcx,4), %zmm9, %zmm9
+	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
+	QUAD $0x03894458483c5162 // vaddps 0xc0(%r9,%rcx,4), %zmm8, %zmm8
+	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0xc9 // vaddps (%r9,%rcx,8), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
+	QUAD $0x01c97458484cd162 // vaddps 0x40(%r9,%rcx,8), %zmm6, %zmm6
+	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
+	QUAD $0x02c96c584854d162 // vaddps 0x80(%r9,%rcx,8), %zmm5, %zmm5
+	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
+	QUAD $0x03c96458485cd162 // vaddps 0xc0(%r9,%rcx,8), %zmm4, %zmm4
+	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x11 // vaddps (%r9,%rdx), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
+	QUAD $0x01115458486cd162 // vaddps 0x40(%r9,%rdx), %zmm2, %zmm2
+	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
+	QUAD $0x02114c584874d162 // vaddps 0x80(%r9,%rdx), %zmm1, %zmm1
+	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
+	QUAD $0x03114458487cd162 // vaddps 0xc0(%r9,%rdx), %zmm0, %zmm0
+	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x2d15 <gemm+0x2d15>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0x0097840f; WORD $0x0000 // je 0x2ff0 <gemm+0x2ff0>
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xfffd34e9; BYTE $0xff // jmp 0x2d1d <gemm+0x2d1d>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
+	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
+	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
+	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
+	LONG $0x48345162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	LONG $0x4844d162; WORD $0x3858 // vaddps (%r8), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0x484cd162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
+	LONG $0x4854d162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
+	LONG $0x486cd162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x4874d162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
+	LONG $0xfffc1de9; BYTE $0xff // jmp 0x2d1d <gemm+0x2d1d>
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	WORD $0xf749; BYTE $0xd3 // notq %r11
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000000d0249c894c // movq %r11, 0xd0(%rsp)
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x00c00548; WORD $0x0000 // addq $0xc0, %rax
+	QUAD $0x000000f824848948 // movq %rax, 0xf8(%rsp)
+	WORD $0x57eb // jmp 0x31b4 <gemm+0x31b4>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b4c // movq 0x48(%rcx), %r10
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
+	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
+	LONG $0xfa7e8d48 // leaq -0x6(%rsi), %rdi
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0x0bfe8348 // cmpq $0xb, %rsi
+	LONG $0xf8a48e0f; WORD $0xffff // jle 0x2a58 <gemm+0x2a58>
+	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x9f0f; BYTE $0xc1 // setg %cl
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xc69f0f40 // setg %sil
+	WORD $0x2040; BYTE $0xce // andb %cl, %sil
+	LONG $0x01fe8040 // cmpb $0x1, %sil
+	WORD $0x5075 // jne 0x3221 <gemm+0x3221>
+	LONG $0x604f8b48 // movq 0x60(%rdi), %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	BYTE $0x90 // nop
+	LONG $0x16180f41 // prefetcht1 (%r14)
+	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
+	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
+	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
+	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
+	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
+	LONG $0xff468d4c // leaq -0x1(%rsi), %r8
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x3221 <gemm+0x3221>
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0xbf77 // ja 0x31e0 <gemm+0x31e0>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	QUAD $0x0000008824bc894c // movq %r15, 0x88(%rsp)
+	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x9f0f; BYTE $0xc0 // setg %al
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x9f0f; BYTE $0xc1 // setg %cl
+	WORD $0xc120 // andb %al, %cl
+	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
+	WORD $0x4875 // jne 0x328d <gemm+0x328d>
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x330c8d49 // leaq (%r11,%rsi), %rcx
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
+	LONG $0x4053180f // prefetcht1 0x40(%rbx)
+	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
+	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
+	LONG $0xff578d4c // leaq -0x1(%rdi), %r10
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0c7e // jle 0x328d <gemm+0x328d>
+	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	WORD $0xd377 // ja 0x3260 <gemm+0x3260>
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x48538b4d // movq 0x48(%r11), %r10
+	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x8d648d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r12
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x077a8e0f; WORD $0x0000 // jle 0x3a40 <gemm+0x3a40>
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	QUAD $0x000000c0919c8d4f // leaq 0xc0(%r9,%r10,4), %r11
+	LONG $0x91048d4b // leaq (%r9,%r10,4), %rax
+	LONG $0xd13c8d4f // leaq (%r9,%r10,8), %r15
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	LONG $0x245c894c; BYTE $0x58 // movq %r11, 0x58(%rsp)
+	QUAD $0x000000c0d19c8d4f // leaq 0xc0(%r9,%r10,8), %r11
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	QUAD $0x0000000095048d4a // leaq (,%r10,4), %rax
+	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
+	LONG $0xc0998d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r11
+	LONG $0x245c894c; BYTE $0x60 // movq %r11, 0x60(%rsp)
+	LONG $0x401c8d4c // leaq (%rax,%rax,2), %r11
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x193c8d4f // leaq (%r9,%r11), %r15
+	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
+	QUAD $0x000000c0199c8d4f // leaq 0xc0(%r9,%r11), %r11
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
+	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	QUAD $0x000000c019bc8d4f // leaq 0xc0(%r9,%r11), %r15
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	QUAD $0x000000b8249c894c // movq %r11, 0xb8(%rsp)
+	QUAD $0x000000f8249c8b4c // movq 0xf8(%rsp), %r11
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	LONG $0x013c8d4d // leaq (%r9,%rax), %r15
+	QUAD $0x000000c001848d49 // leaq 0xc0(%r9,%rax), %rax
+	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x0000eee9; BYTE $0x00 // jmp 0x3484 <gemm+0x3484>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x13 // vmovups %zmm0, 0x4c0(%r8)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x14 // vmovups %zmm0, 0x500(%r8)
-	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x15 // vmovups %zmm0, 0x540(%r8)
-	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x16 // vmovups %zmm0, 0x580(%r8)
-	WORD $0x0d75 // jne 0x30e0 <gemm+0x30e0>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0beb // jmp 0x30e6 <gemm+0x30e6>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x17 // vmovups %zmm0, 0x5c0(%r8)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x18 // vmovups %zmm0, 0x600(%r8)
-	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x19 // vmovups %zmm0, 0x640(%r8)
-	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1a // vmovups %zmm0, 0x680(%r8)
-	WORD $0x0d75 // jne 0x3140 <gemm+0x3140>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0beb // jmp 0x3146 <gemm+0x3146>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xde // movq %r11, %r14
-	WORD $0x0149; BYTE $0xfe // addq %rdi, %r14
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1b // vmovups %zmm0, 0x6c0(%r8)
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x3e // vmovups (%r14,%rdi), %zmm0
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0x13148d48 // leaq (%rbx,%rdx), %rdx
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1c // vmovups %zmm0, 0x700(%r8)
-	QUAD $0x013e4410487cd162 // vmovups 0x40(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1d // vmovups %zmm0, 0x740(%r8)
-	QUAD $0x023e4410487cd162 // vmovups 0x80(%r14,%rdi), %zmm0
-	LONG $0x487cd162; WORD $0x4011; BYTE $0x1e // vmovups %zmm0, 0x780(%r8)
-	LONG $0xfd09840f; WORD $0xffff // je 0x2ea0 <gemm+0x2ea0>
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0xfffd04e9; BYTE $0xff // jmp 0x2ea6 <gemm+0x2ea6>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm19, (%r9,%r10,4)
+	QUAD $0x01915411487c8162 // vmovups %zmm18, 0x40(%r9,%r10,4)
+	QUAD $0x02914c11487c8162 // vmovups %zmm17, 0x80(%r9,%r10,4)
+	QUAD $0x03914411487c8162 // vmovups %zmm16, 0xc0(%r9,%r10,4)
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd1 // vmovups %zmm15, (%r9,%r10,8)
+	QUAD $0x01d17411487c1162 // vmovups %zmm14, 0x40(%r9,%r10,8)
+	QUAD $0x02d16c11487c1162 // vmovups %zmm13, 0x80(%r9,%r10,8)
+	QUAD $0x03d16411487c1162 // vmovups %zmm12, 0xc0(%r9,%r10,8)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
+	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
+	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
+	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
+	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
+	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
+	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
+	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
+	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
+	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
+	LONG $0x245c034c; BYTE $0x50 // addq 0x50(%rsp), %r11
+	LONG $0xd0468d48 // leaq -0x30(%rsi), %rax
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0xfcdc8e0f; WORD $0xffff // jle 0x3160 <gemm+0x3160>
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	LONG $0xc6420f48 // cmovbq %rsi, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	BYTE $0x90 // nop
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x88 // vbroadcastss (%r8,%rcx,4), %zmm29
+	LONG $0x487c4162; WORD $0x4710; BYTE $0xfd // vmovups -0xc0(%r15), %zmm24
+	LONG $0x487c4162; WORD $0x4f10; BYTE $0xfe // vmovups -0x80(%r15), %zmm25
+	LONG $0x487c4162; WORD $0x5710; BYTE $0xff // vmovups -0x40(%r15), %zmm26
+	LONG $0x487c4162; WORD $0x1f10 // vmovups (%r15), %zmm27
+	LONG $0x487d4262; WORD $0x2018 // vbroadcastss (%r8), %zmm28
+	LONG $0x487d4262; WORD $0x3c18; BYTE $0xc8 // vbroadcastss (%r8,%rcx,8), %zmm31
+	LONG $0x487d4262; WORD $0x3418; BYTE $0x8c // vbroadcastss (%r12,%rcx,4), %zmm30
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x40158262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm19
+	LONG $0x40158262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm18
+	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
+	LONG $0x40258262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm16
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x24 // vbroadcastss (%r12), %zmm29
+	LONG $0x401d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm22
+	LONG $0x401d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm23
+	LONG $0x401d8262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm28, %zmm21
+	LONG $0x40258262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm27, %zmm20
+	LONG $0x40051262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm31, %zmm15
+	LONG $0x40051262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm31, %zmm14
+	LONG $0x40051262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm31, %zmm13
+	LONG $0x40251262; WORD $0xe7b8 // vfmadd231ps %zmm31, %zmm27, %zmm12
+	LONG $0x400d9262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm30, %zmm7
+	LONG $0x400d9262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm30, %zmm6
+	LONG $0x400d9262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm30, %zmm5
+	LONG $0x40259262; WORD $0xe6b8 // vfmadd231ps %zmm30, %zmm27, %zmm4
+	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x40151262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm9
+	LONG $0x40251262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm8
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0xcc // vbroadcastss (%r12,%rcx,8), %zmm29
+	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x40159262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm3
+	LONG $0x40159262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm2
+	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
+	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xff16870f; WORD $0xffff // ja 0x3510 <gemm+0x3510>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x018a850f; WORD $0x0000 // jne 0x3790 <gemm+0x3790>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xfd90850f; WORD $0xffff // jne 0x33a0 <gemm+0x33a0>
+	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
+	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x40648162; WORD $0x1c58; BYTE $0x91 // vaddps (%r9,%r10,4), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm19, (%r9,%r10,4)
+	QUAD $0x01915458406c8162 // vaddps 0x40(%r9,%r10,4), %zmm18, %zmm18
+	QUAD $0x01915411487c8162 // vmovups %zmm18, 0x40(%r9,%r10,4)
+	QUAD $0x02914c5840748162 // vaddps 0x80(%r9,%r10,4), %zmm17, %zmm17
+	QUAD $0x02914c11487c8162 // vmovups %zmm17, 0x80(%r9,%r10,4)
+	QUAD $0x03914458407c8162 // vaddps 0xc0(%r9,%r10,4), %zmm16, %zmm16
+	QUAD $0x03914411487c8162 // vmovups %zmm16, 0xc0(%r9,%r10,4)
+	LONG $0x48041162; WORD $0x3c58; BYTE $0xd1 // vaddps (%r9,%r10,8), %zmm15, %zmm15
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd1 // vmovups %zmm15, (%r9,%r10,8)
+	QUAD $0x01d17458480c1162 // vaddps 0x40(%r9,%r10,8), %zmm14, %zmm14
+	QUAD $0x01d17411487c1162 // vmovups %zmm14, 0x40(%r9,%r10,8)
+	QUAD $0x02d16c5848141162 // vaddps 0x80(%r9,%r10,8), %zmm13, %zmm13
+	QUAD $0x02d16c11487c1162 // vmovups %zmm13, 0x80(%r9,%r10,8)
+	QUAD $0x03d16458481c1162 // vaddps 0xc0(%r9,%r10,8), %zmm12, %zmm12
+	QUAD $0x03d16411487c1162 // vmovups %zmm12, 0xc0(%r9,%r10,8)
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
+	QUAD $0x01015458482c5162 // vaddps 0x40(%r9,%rax), %zmm10, %zmm10
+	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
+	QUAD $0x02014c5848345162 // vaddps 0x80(%r9,%rax), %zmm9, %zmm9
+	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
+	QUAD $0x03014458483c5162 // vaddps 0xc0(%r9,%rax), %zmm8, %zmm8
+	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
+	QUAD $0x01017458484cd162 // vaddps 0x40(%r9,%rax), %zmm6, %zmm6
+	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
+	QUAD $0x02016c584854d162 // vaddps 0x80(%r9,%rax), %zmm5, %zmm5
+	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
+	QUAD $0x03016458485cd162 // vaddps 0xc0(%r9,%rax), %zmm4, %zmm4
+	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
+	QUAD $0x01015458486cd162 // vaddps 0x40(%r9,%rax), %zmm2, %zmm2
+	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
+	QUAD $0x02014c584874d162 // vaddps 0x80(%r9,%rax), %zmm1, %zmm1
+	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
+	QUAD $0x03014458487cd162 // vaddps 0xc0(%r9,%rax), %zmm0, %zmm0
+	LONG $0xfffcd5e9; BYTE $0xff // jmp 0x3463 <gemm+0x3463>
+	WORD $0x9066 // nop
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0x00f6840f; WORD $0x0000 // je 0x3890 <gemm+0x3890>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
+	LONG $0x487cc162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm19, (%r13)
+	LONG $0x487cc162; WORD $0x5511; BYTE $0x01 // vmovups %zmm18, 0x40(%r13)
+	LONG $0x487cc162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm17, 0x80(%r13)
+	LONG $0x497cc162; WORD $0x0711 // vmovups %zmm16, (%r15) {%k1}
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0x487c5162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm15, (%r13)
+	LONG $0x487c5162; WORD $0x7511; BYTE $0x01 // vmovups %zmm14, 0x40(%r13)
+	LONG $0x487c5162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm13, 0x80(%r13)
+	LONG $0x497c5162; WORD $0x2711 // vmovups %zmm12, (%r15) {%k1}
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	LONG $0x487c5162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm11, (%r13)
+	LONG $0x487c5162; WORD $0x5511; BYTE $0x01 // vmovups %zmm10, 0x40(%r13)
+	LONG $0x487c5162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm9, 0x80(%r13)
+	LONG $0x497c5162; WORD $0x0711 // vmovups %zmm8, (%r15) {%k1}
+	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x487cd162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm7, (%r13)
+	LONG $0x487cd162; WORD $0x7511; BYTE $0x01 // vmovups %zmm6, 0x40(%r13)
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm5, 0x80(%r13)
+	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0x487cd162; WORD $0x5511; BYTE $0x01 // vmovups %zmm2, 0x40(%r13)
+	LONG $0x487cd162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm1, 0x80(%r13)
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xfffbe8e9; BYTE $0xff // jmp 0x346b <gemm+0x346b>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
+	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0xc97ce162; WORD $0x2810 // vmovups (%rax), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
+	LONG $0x4064c162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm19, (%r13)
+	LONG $0x406cc162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm18, %zmm18
+	LONG $0x487cc162; WORD $0x5511; BYTE $0x01 // vmovups %zmm18, 0x40(%r13)
+	LONG $0x4074c162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm17, 0x80(%r13)
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0xc97cc162; WORD $0x0f10 // vmovups (%r15), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497cc162; WORD $0x0711 // vmovups %zmm16, (%r15) {%k1}
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0x48045162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm15, (%r13)
+	LONG $0x480c5162; WORD $0x7558; BYTE $0x01 // vaddps 0x40(%r13), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x7511; BYTE $0x01 // vmovups %zmm14, 0x40(%r13)
+	LONG $0x48145162; WORD $0x6d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm13, 0x80(%r13)
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0xc97c5162; WORD $0x2f10 // vmovups (%r15), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2711 // vmovups %zmm12, (%r15) {%k1}
+	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
+	LONG $0x48245162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm11, (%r13)
+	LONG $0x482c5162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5511; BYTE $0x01 // vmovups %zmm10, 0x40(%r13)
+	LONG $0x48345162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm9, 0x80(%r13)
+	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
+	LONG $0xc97c5162; WORD $0x0f10 // vmovups (%r15), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0711 // vmovups %zmm8, (%r15) {%k1}
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x4844d162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm7, (%r13)
+	LONG $0x484cd162; WORD $0x7558; BYTE $0x01 // vaddps 0x40(%r13), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7511; BYTE $0x01 // vmovups %zmm6, 0x40(%r13)
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm5, 0x80(%r13)
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
+	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0x486cd162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5511; BYTE $0x01 // vmovups %zmm2, 0x40(%r13)
+	LONG $0x4874d162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm1, 0x80(%r13)
+	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xfffa2de9; BYTE $0xff // jmp 0x346b <gemm+0x346b>
+	WORD $0x9066 // nop
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	LONG $0xfff72ae9; BYTE $0xff // jmp 0x3172 <gemm+0x3172>
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x042e8c0f; WORD $0x0000 // jl 0x3e83 <gemm+0x3e83>
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x000000e8249c8b4c // movq 0xe8(%rsp), %r11
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
+	WORD $0xf749; BYTE $0xd3 // notq %r11
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	WORD $0x49eb // jmp 0x3af6 <gemm+0x3af6>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0xc10c8d4f // leaq (%r9,%r8,8), %r9
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
+	LONG $0xfe428d48 // leaq -0x2(%rdx), %rax
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x03fa8348 // cmpq $0x3, %rdx
+	LONG $0x03908e0f; WORD $0x0000 // jle 0x3e86 <gemm+0x3e86>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x5d7e // jle 0x3b61 <gemm+0x3b61>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x587e // jle 0x3b61 <gemm+0x3b61>
+	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x16180f41 // prefetcht1 (%r14)
+	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
+	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
+	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
+	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
+	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
+	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x3b61 <gemm+0x3b61>
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0xbf77 // ja 0x3b20 <gemm+0x3b20>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	LONG $0x28788b48 // movq 0x28(%rax), %rdi
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x497e // jle 0x3bbd <gemm+0x3bbd>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x447e // jle 0x3bbd <gemm+0x3bbd>
+	LONG $0x40408b48 // movq 0x40(%rax), %rax
+	LONG $0x3b0c8d49 // leaq (%r11,%rdi), %rcx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
+	LONG $0x4053180f // prefetcht1 0x40(%rbx)
+	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
+	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
+	LONG $0xff528d4c // leaq -0x1(%rdx), %r10
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x0c7e // jle 0x3bbd <gemm+0x3bbd>
+	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	WORD $0xd377 // ja 0x3b90 <gemm+0x3b90>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x38588b4c // movq 0x38(%rax), %r11
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfed58e0f; WORD $0xffff // jle 0x3ac2 <gemm+0x3ac2>
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0xc0818d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rax
+	LONG $0x81148d4b // leaq (%r9,%r8,4), %rdx
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	QUAD $0x000000c081848d4b // leaq 0xc0(%r9,%r8,4), %rax
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x60eb // jmp 0x3c83 <gemm+0x3c83>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
+	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
+	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
+	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm3, (%r9,%r8,4)
+	QUAD $0x01815411487c9162 // vmovups %zmm2, 0x40(%r9,%r8,4)
+	QUAD $0x02814c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8,4)
+	QUAD $0x03814411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8,4)
+	LONG $0x244c0348; BYTE $0x50 // addq 0x50(%rsp), %rcx
+	LONG $0xd0478d48 // leaq -0x30(%rdi), %rax
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xfe2d8e0f; WORD $0xffff // jle 0x3ab0 <gemm+0x3ab0>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0xd7420f4c // cmovbq %rdi, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487d5262; WORD $0x2718 // vbroadcastss (%r15), %zmm12
+	LONG $0x487d1262; WORD $0x2c18; BYTE $0xa7 // vbroadcastss (%r15,%r12,4), %zmm13
+	LONG $0x487c7162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%rax), %zmm8
+	LONG $0x487c7162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%rax), %zmm9
+	LONG $0x487c7162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%rax), %zmm10
+	LONG $0x487c7162; WORD $0x1810 // vmovups (%rax), %zmm11
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x481dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm12, %zmm7
+	LONG $0x481dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm12, %zmm6
+	LONG $0x481dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm12, %zmm5
+	LONG $0x4825d262; WORD $0xe4b8 // vfmadd231ps %zmm12, %zmm11, %zmm4
+	LONG $0x4815d262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm13, %zmm3
+	LONG $0x4815d262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm13, %zmm2
+	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
+	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x9977 // ja 0x3cc0 <gemm+0x3cc0>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x007d850f; WORD $0x0000 // jne 0x3db0 <gemm+0x3db0>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xfef3850f; WORD $0xffff // jne 0x3c30 <gemm+0x3c30>
+	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
+	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
+	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
+	LONG $0x485cd162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm3, (%r9,%r8,4)
+	QUAD $0x01815458486c9162 // vaddps 0x40(%r9,%r8,4), %zmm2, %zmm2
+	QUAD $0x01815411487c9162 // vmovups %zmm2, 0x40(%r9,%r8,4)
+	QUAD $0x02814c5848749162 // vaddps 0x80(%r9,%r8,4), %zmm1, %zmm1
+	QUAD $0x02814c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8,4)
+	QUAD $0x03814458487c9162 // vaddps 0xc0(%r9,%r8,4), %zmm0, %zmm0
+	LONG $0xfffeb4e9; BYTE $0xff // jmp 0x3c62 <gemm+0x3c62>
+	WORD $0x9066 // nop
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	WORD $0x4a74 // je 0x3e00 <gemm+0x3e00>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
+	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
+	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
+	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
+	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
+	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
+	LONG $0x497cd162; WORD $0x0211 // vmovups %zmm0, (%r10) {%k1}
+	LONG $0xfffe71e9; BYTE $0xff // jmp 0x3c6a <gemm+0x3c6a>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
+	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
+	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
+	LONG $0xc97cf162; WORD $0x2810 // vmovups (%rax), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	LONG $0x486cf162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
+	LONG $0x4874f162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0xfffde7e9; BYTE $0xff // jmp 0x3c6a <gemm+0x3c6a>
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x295c8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x68408b48 // movq 0x68(%rax), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x657e // jle 0x3f0e <gemm+0x3f0e>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x607e // jle 0x3f0e <gemm+0x3f0e>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	LONG $0x40c68149; WORD $0x0001; BYTE $0x00 // addq $0x140, %r14
+	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
+	WORD $0xf748; BYTE $0xd6 // notq %rsi
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0xfffffec096180f41 // prefetcht1 -0x140(%r14)
+	QUAD $0xffffff0096180f41 // prefetcht1 -0x100(%r14)
+	QUAD $0xffffff4096180f41 // prefetcht1 -0xc0(%r14)
+	LONG $0x56180f41; BYTE $0x80 // prefetcht1 -0x80(%r14)
+	LONG $0x56180f41; BYTE $0xc0 // prefetcht1 -0x40(%r14)
+	LONG $0x16180f41 // prefetcht1 (%r14)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x137e // jle 0x3f0e <gemm+0x3f0e>
+	LONG $0xff788d49 // leaq -0x1(%r8), %rdi
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0xc277 // ja 0x3ed0 <gemm+0x3ed0>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	LONG $0x28408b48 // movq 0x28(%rax), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x567e // jle 0x3f7a <gemm+0x3f7a>
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0x517e // jle 0x3f7a <gemm+0x3f7a>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0xf749; BYTE $0xd0 // notq %r8
+	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
+	LONG $0x00348d49 // leaq (%r8,%rax), %rsi
+	LONG $0x40498b48 // movq 0x40(%rcx), %rcx
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4093180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0xc0(%rbx)
+	LONG $0x8053180f // prefetcht1 -0x80(%rbx)
+	LONG $0xc053180f // prefetcht1 -0x40(%rbx)
+	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x137e // jle 0x3f7a <gemm+0x3f7a>
+	LONG $0xff7a8d49 // leaq -0x1(%r10), %rdi
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
+	WORD $0xd677 // ja 0x3f50 <gemm+0x3f50>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	LONG $0x38498b48 // movq 0x38(%rcx), %rcx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x28578e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	QUAD $0x000000c824848b4c // movq 0xc8(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0xc0b18d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0xc0c68149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r14
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x3beb // jmp 0x4011 <gemm+0x4011>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
+	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
+	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
+	LONG $0xd0408d4c // leaq -0x30(%rax), %r8
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	LONG $0x27da8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0xc0420f4c // cmovbq %rax, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x6518; BYTE $0x00 // vbroadcastss (%r13), %zmm4
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x485dd262; WORD $0x5ab8; BYTE $0xfd // vfmadd231ps -0xc0(%r10), %zmm4, %zmm3
+	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
+	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
+	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xcf77 // ja 0x4040 <gemm+0x4040>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	WORD $0x4775 // jne 0x40c0 <gemm+0x40c0>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff5d850f; WORD $0xffff // jne 0x3fe0 <gemm+0x3fe0>
+	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
+	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
+	LONG $0x487cd162; WORD $0x4158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm0, %zmm0
+	LONG $0xffff3de9; BYTE $0xff // jmp 0x3ff4 <gemm+0x3ff4>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x2a74 // je 0x40f0 <gemm+0x40f0>
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
+	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xffff16e9; BYTE $0xff // jmp 0x3ffb <gemm+0x3ffb>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
+	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xfffecce9; BYTE $0xff // jmp 0x3ffb <gemm+0x3ffb>
 	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
-	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
 	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
 	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
 	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x4c74 // je 0x3218 <gemm+0x3218>
+	WORD $0x4f74 // je 0x41a8 <gemm+0x41a8>
 	LONG $0x40c18349 // addq $0x40, %r9
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	WORD $0xe1c1; BYTE $0x07 // shll $0x7, %ecx
 	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x1feb // jmp 0x31fa <gemm+0x31fa>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x22eb // jmp 0x418a <gemm+0x418a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
 	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
 	LONG $0x80ea8348 // subq $-0x80, %rdx
 	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x1e74 // je 0x3218 <gemm+0x3218>
+	WORD $0x1e74 // je 0x41a8 <gemm+0x41a8>
 	LONG $0x487cd162; WORD $0x4110; BYTE $0xff // vmovups -0x40(%r9), %zmm0
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
 	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
-	WORD $0xd074 // je 0x31e0 <gemm+0x31e0>
+	WORD $0xd074 // je 0x4170 <gemm+0x4170>
 	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0xceeb // jmp 0x31e6 <gemm+0x31e6>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xceeb // jmp 0x4176 <gemm+0x4176>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
-	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
 	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0xdad58d0f; WORD $0xffff // jge 0xd0f <gemm+0xd0f>
+	LONG $0xceb28d0f; WORD $0xffff // jge 0x107c <gemm+0x107c>
 	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
 	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x07858c0f; WORD $0x0000 // jl 0x39cc <gemm+0x39cc>
+	LONG $0x07788c0f; WORD $0x0000 // jl 0x494f <gemm+0x494f>
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x28718b4c // movq 0x28(%rcx), %r14
 	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
-	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
 	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
@@ -7742,78 +8503,78 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
 	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
 	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x0b438e0f; WORD $0x0000 // jle 0x3dc5 <gemm+0x3dc5>
+	LONG $0x0b338e0f; WORD $0x0000 // jle 0x4d45 <gemm+0x4d45>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
 	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
 	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
 	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
 	WORD $0x940f; BYTE $0xc0 // sete %al
 	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
 	LONG $0x04e5c149 // shlq $0x4, %r13
 	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x20244489 // movl %eax, 0x20(%rsp)
+	LONG $0x28244489 // movl %eax, 0x28(%rsp)
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	QUAD $0x000000c824ac894c // movq %r13, 0xc8(%rsp)
+	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
+	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
 	WORD $0xe0d3 // shll %cl, %eax
 	LONG $0xf20c8d48 // leaq (%rdx,%rsi,8), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
 	LONG $0xf24c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,8), %rcx
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
 	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
 	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
 	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
 	LONG $0x06e0c148 // shlq $0x6, %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x000000d824bc894c // movq %r15, 0xd8(%rsp)
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
 	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
 	LONG $0xb2048d48 // leaq (%rdx,%rsi,4), %rax
 	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
 	LONG $0xb2448d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,4), %rax
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
 	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
 	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
 	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
 	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
 	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
 	QUAD $0x00000000a5148d4e // leaq (,%r12,4), %r10
 	LONG $0x03e4c149 // shlq $0x3, %r12
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
 	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
 	LONG $0x3a148d4e // leaq (%rdx,%r15), %r10
-	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
 	LONG $0x3a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r10
 	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
 	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
-	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
+	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
 	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
 	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
-	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
-	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
+	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
 	LONG $0x0a3c8d4e // leaq (%rdx,%r9), %r15
 	LONG $0x0a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r9), %r10
 	LONG $0x020c8d4c // leaq (%rdx,%rax), %r9
 	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
-	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
-	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
-	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	QUAD $0x000000e824ac894c // movq %r13, 0xe8(%rsp)
+	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
+	QUAD $0x00000108248c894c // movq %r9, 0x108(%rsp)
 	LONG $0x404e8d4c // leaq 0x40(%rsi), %r9
-	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000001102494894c // movq %r10, 0x110(%rsp)
 	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	LONG $0x0000cce9; BYTE $0x00 // jmp 0x34d7 <gemm+0x34d7>
+	LONG $0x0000c9e9; BYTE $0x00 // jmp 0x4464 <gemm+0x4464>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
 	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
@@ -7822,19 +8583,19 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
 	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
 	LONG $0x244c034c; BYTE $0x58 // addq 0x58(%rsp), %r9
@@ -7842,13 +8603,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
 	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
 	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
-	QUAD $0x00000000202444c7 // movl $0x0, 0x20(%rsp)
+	QUAD $0x00000000282444c7 // movl $0x0, 0x28(%rsp)
 	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x08d18e0f; WORD $0x0000 // jle 0x3da8 <gemm+0x3da8>
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x08c48e0f; WORD $0x0000 // jle 0x4d28 <gemm+0x4d28>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x30fe8349 // cmpq $0x30, %r14
 	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x2474894c; BYTE $0x48 // movq %r14, 0x48(%rsp)
+	LONG $0x2474894c; BYTE $0x50 // movq %r14, 0x50(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -7874,7 +8635,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
 	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
 	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	BYTE $0x90 // nop
 	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
 	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
 	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
@@ -7905,14 +8666,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
 	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff47870f; WORD $0xffff // ja 0x3560 <gemm+0x3560>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x013b850f; WORD $0x0000 // jne 0x3760 <gemm+0x3760>
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0xff47870f; WORD $0xffff // ja 0x44e0 <gemm+0x44e0>
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
+	LONG $0x013b850f; WORD $0x0000 // jne 0x46e0 <gemm+0x46e0>
+	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
 	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
 	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0xfdd1850f; WORD $0xffff // jne 0x3410 <gemm+0x3410>
+	LONG $0xfde1850f; WORD $0xffff // jne 0x43a0 <gemm+0x43a0>
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
 	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
 	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
@@ -7926,141 +8687,141 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
 	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
 	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
 	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
 	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
 	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
 	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	LONG $0xfffd56e9; BYTE $0xff // jmp 0x34ab <gemm+0x34ab>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0xfffd66e9; BYTE $0xff // jmp 0x4438 <gemm+0x4438>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
 	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x00eb840f; WORD $0x0000 // je 0x3860 <gemm+0x3860>
+	LONG $0x00eb840f; WORD $0x0000 // je 0x47e0 <gemm+0x47e0>
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
 	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
 	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
 	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	QUAD $0x000000c024948b4c // movq 0xc0(%rsp), %r10
 	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
-	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
-	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
-	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
 	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	QUAD $0x000000c824948b4c // movq 0xc8(%rsp), %r10
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
+	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
+	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
+	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
 	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
 	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffc62e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xfffc6ce9; BYTE $0xff // jmp 0x4440 <gemm+0x4440>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
 	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
 	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
 	LONG $0xc97c7162; WORD $0x3a10 // vmovups (%rdx), %zmm15 {%k1} {z}
 	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
 	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
 	LONG $0x48145162; WORD $0x2a58 // vaddps (%r10), %zmm13, %zmm13
 	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	QUAD $0x000000c024948b4c // movq 0xc0(%rsp), %r10
 	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
 	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
 	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
 	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
 	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
 	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
 	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
 	LONG $0x48345162; WORD $0x0a58 // vaddps (%r10), %zmm9, %zmm9
 	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x0000012024948b4c // movq 0x120(%rsp), %r10
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
 	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
 	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
 	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
 	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
 	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
+	QUAD $0x000000c824948b4c // movq 0xc8(%rsp), %r10
 	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
 	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
 	LONG $0x4854d162; WORD $0x2a58 // vaddps (%r10), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
+	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
 	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
 	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
 	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
 	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
 	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
 	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffae7e9; BYTE $0xff // jmp 0x34b3 <gemm+0x34b3>
-	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0xfffaf1e9; BYTE $0xff // jmp 0x4440 <gemm+0x4440>
+	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
 	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0x04128d0f; WORD $0x0000 // jge 0x3df0 <gemm+0x3df0>
+	LONG $0x040f8d0f; WORD $0x0000 // jge 0x4d70 <gemm+0x4d70>
 	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
 	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0x024b8c0f; WORD $0x0000 // jl 0x3c36 <gemm+0x3c36>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x02488c0f; WORD $0x0000 // jl 0x4bb6 <gemm+0x4bb6>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	WORD $0xe2d3 // shll %cl, %edx
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
 	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
 	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
 	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
@@ -8068,12 +8829,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
 	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
 	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	WORD $0x45eb // jmp 0x3a7d <gemm+0x3a7d>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
-	LONG $0x24748b4c; BYTE $0x20 // movq 0x20(%rsp), %r14
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	WORD $0x42eb // jmp 0x49fd <gemm+0x49fd>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
 	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
 	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
@@ -8083,25 +8844,25 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
 	LONG $0x03fe8349 // cmpq $0x3, %r14
 	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x3c39 <gemm+0x3c39>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x4bb9 <gemm+0x4bb9>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
 	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
 	LONG $0x28518b4c // movq 0x28(%rcx), %r10
 	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xc57e // jle 0x3a5a <gemm+0x3a5a>
+	WORD $0xc57e // jle 0x49da <gemm+0x49da>
 	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
 	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0x2474894c; BYTE $0x20 // movq %r14, 0x20(%rsp)
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
 	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
 	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
 	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
-	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
 	LONG $0xc5940f41 // sete %r13b
 	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x40eb // jmp 0x3b08 <gemm+0x3b08>
+	WORD $0x40eb // jmp 0x4a88 <gemm+0x4a88>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
@@ -8113,7 +8874,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
 	LONG $0x30fa8349 // cmpq $0x30, %r10
 	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0xff388e0f; WORD $0xffff // jle 0x3a40 <gemm+0x3a40>
+	LONG $0xff388e0f; WORD $0xffff // jle 0x49c0 <gemm+0x49c0>
 	LONG $0x30fa8349 // cmpq $0x30, %r10
 	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -8136,11 +8897,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
 	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
 	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xbd77 // ja 0x3b30 <gemm+0x3b30>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	WORD $0x4575 // jne 0x3bc0 <gemm+0x3bc0>
+	WORD $0xbd77 // ja 0x4ab0 <gemm+0x4ab0>
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
+	WORD $0x4575 // jne 0x4b40 <gemm+0x4b40>
 	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xff4b850f; WORD $0xffff // jne 0x3ad0 <gemm+0x3ad0>
+	LONG $0xff4b850f; WORD $0xffff // jne 0x4a50 <gemm+0x4a50>
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
@@ -8149,16 +8910,16 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
 	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
-	LONG $0xffff2ae9; BYTE $0xff // jmp 0x3ae9 <gemm+0x3ae9>
+	LONG $0xffff2ae9; BYTE $0xff // jmp 0x4a69 <gemm+0x4a69>
 	BYTE $0x90 // nop
 	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x2a74 // je 0x3bf0 <gemm+0x3bf0>
+	WORD $0x2a74 // je 0x4b70 <gemm+0x4b70>
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
 	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
 	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
 	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xffff09e9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	LONG $0xffff09e9; BYTE $0xff // jmp 0x4a71 <gemm+0x4a71>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
@@ -8171,21 +8932,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xfffebbe9; BYTE $0xff // jmp 0x3af1 <gemm+0x3af1>
+	LONG $0xfffebbe9; BYTE $0xff // jmp 0x4a71 <gemm+0x4a71>
 	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
-	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x27598e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x1c198e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x27378e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x1bf78e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
@@ -8198,7 +8959,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x40c18349 // addq $0x40, %r9
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x2eeb // jmp 0x3cd8 <gemm+0x3cd8>
+	WORD $0x2eeb // jmp 0x4c58 <gemm+0x4c58>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
@@ -8208,7 +8969,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x26d38e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x1b938e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -8224,25 +8985,25 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
 	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
 	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xde77 // ja 0x3d00 <gemm+0x3d00>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	WORD $0x3675 // jne 0x3d60 <gemm+0x3d60>
+	WORD $0xde77 // ja 0x4c80 <gemm+0x4c80>
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
+	WORD $0x3675 // jne 0x4ce0 <gemm+0x4ce0>
 	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
 	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff79850f; WORD $0xffff // jne 0x3cb0 <gemm+0x3cb0>
+	LONG $0xff79850f; WORD $0xffff // jne 0x4c30 <gemm+0x4c30>
 	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
 	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
-	LONG $0xffff67e9; BYTE $0xff // jmp 0x3cbb <gemm+0x3cbb>
+	LONG $0xffff67e9; BYTE $0xff // jmp 0x4c3b <gemm+0x4c3b>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
 	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1774 // je 0x3d80 <gemm+0x3d80>
+	WORD $0x1774 // je 0x4d00 <gemm+0x4d00>
 	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff43e9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x4c42 <gemm+0x4c42>
 	BYTE $0x90 // nop
 	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
@@ -8250,23 +9011,23 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff1ae9; BYTE $0xff // jmp 0x3cc2 <gemm+0x3cc2>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
-	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0xffff1ae9; BYTE $0xff // jmp 0x4c42 <gemm+0x4c42>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
 	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
 	LONG $0x05e6c148 // shlq $0x5, %rsi
 	LONG $0x05e0c148 // shlq $0x5, %rax
 	LONG $0x24740148; BYTE $0x30 // addq %rsi, 0x30(%rsp)
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
 	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
 	LONG $0xf8c08349 // addq $-0x8, %r8
 	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0xfbee8c0f; WORD $0xffff // jl 0x39de <gemm+0x39de>
+	LONG $0xfbf18c0f; WORD $0xffff // jl 0x4961 <gemm+0x4961>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	LONG $0x40518d49 // leaq 0x40(%r9), %rdx
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
@@ -8276,14 +9037,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x54eb // jmp 0x3e86 <gemm+0x3e86>
+	WORD $0x54eb // jmp 0x4e06 <gemm+0x4e06>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
@@ -8293,11 +9054,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x04e0c149 // shlq $0x4, %r8
 	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
 	LONG $0x2444014c; BYTE $0x30 // addq %r8, 0x30(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0xfc768d4c // leaq -0x4(%rsi), %r14
 	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
 	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	LONG $0xfb5b8e0f; WORD $0xffff // jle 0x39e1 <gemm+0x39e1>
+	LONG $0xfb5e8e0f; WORD $0xffff // jle 0x4964 <gemm+0x4964>
 	LONG $0x28598b4c // movq 0x28(%rcx), %r11
 	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
 	LONG $0x38418b4c // movq 0x38(%rcx), %r8
@@ -8307,28 +9068,28 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
 	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
 	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xac7e // jle 0x3e55 <gemm+0x3e55>
+	WORD $0xac7e // jle 0x4dd5 <gemm+0x4dd5>
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
 	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
 	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
 	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
 	LONG $0xc6940f40 // sete %sil
 	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
 	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
 	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
 	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
 	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
 	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
 	LONG $0x247c894c; BYTE $0x78 // movq %r15, 0x78(%rsp)
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
 	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
 	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
 	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
 	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
-	WORD $0x59eb // jmp 0x3f67 <gemm+0x3f67>
+	WORD $0x59eb // jmp 0x4ee7 <gemm+0x4ee7>
 	WORD $0x9066 // nop
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
@@ -8339,12 +9100,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
 	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
 	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
-	LONG $0x24440348; BYTE $0x20 // addq 0x20(%rsp), %rax
+	LONG $0x24440348; BYTE $0x28 // addq 0x28(%rsp), %rax
 	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x30fb8349 // cmpq $0x30, %r11
 	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xfed98e0f; WORD $0xffff // jle 0x3e40 <gemm+0x3e40>
+	LONG $0xfed98e0f; WORD $0xffff // jle 0x4dc0 <gemm+0x4dc0>
 	LONG $0x30fb8349 // cmpq $0x30, %r11
 	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -8378,11 +9139,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
 	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
 	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x9677 // ja 0x3fa0 <gemm+0x3fa0>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x008a850f; WORD $0x0000 // jne 0x40a0 <gemm+0x40a0>
+	WORD $0x9677 // ja 0x4f20 <gemm+0x4f20>
+	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
+	LONG $0x008a850f; WORD $0x0000 // jne 0x5020 <gemm+0x5020>
 	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xfef0850f; WORD $0xffff // jne 0x3f10 <gemm+0x3f10>
+	LONG $0xfef0850f; WORD $0xffff // jne 0x4e90 <gemm+0x4e90>
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
@@ -8399,29 +9160,29 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
 	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
 	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x3f47 <gemm+0x3f47>
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x4ec7 <gemm+0x4ec7>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x5a74 // je 0x4100 <gemm+0x4100>
+	WORD $0x5a74 // je 0x5080 <gemm+0x5080>
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
 	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
 	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
 	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
 	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
 	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
 	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
 	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
 	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
 	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe53e9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
+	LONG $0xfffe53e9; BYTE $0xff // jmp 0x4ecf <gemm+0x4ecf>
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
 	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
 	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
 	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
@@ -8434,7 +9195,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
 	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
 	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
@@ -8445,528 +9206,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdaee9; BYTE $0xff // jmp 0x3f4f <gemm+0x3f4f>
-	LONG $0x245c0348; BYTE $0x30 // addq 0x30(%rsp), %rbx
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
-	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x7174 // je 0x4239 <gemm+0x4239>
-	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x23eb // jmp 0x41fd <gemm+0x41fd>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
-	QUAD $0x03104411487cd162 // vmovups %zmm0, 0xc0(%r8,%rdx)
-	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x3c74 // je 0x4239 <gemm+0x4239>
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm0
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x10 // vmovups %zmm0, (%r8,%rdx)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%r11), %zmm0
-	QUAD $0x01104411487cd162 // vmovups %zmm0, 0x40(%r8,%rdx)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%r11), %zmm0
-	QUAD $0x02104411487cd162 // vmovups %zmm0, 0x80(%r8,%rdx)
-	WORD $0xaf74 // je 0x41e0 <gemm+0x41e0>
-	LONG $0xc97cd162; WORD $0x0310 // vmovups (%r11), %zmm0 {%k1} {z}
-	WORD $0xadeb // jmp 0x41e6 <gemm+0x41e6>
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x06f98349 // cmpq $0x6, %r9
-	LONG $0xd6ce8d0f; WORD $0xffff // jge 0x1924 <gemm+0x1924>
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x05948c0f; WORD $0x0000 // jl 0x47f7 <gemm+0x47f7>
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0xc0c78148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x49eb // jmp 0x4301 <gemm+0x4301>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0xfc7a8d4d // leaq -0x4(%r10), %r15
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0x0148; BYTE $0xd6 // addq %rdx, %rsi
-	LONG $0x07fa8349 // cmpq $0x7, %r10
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	LONG $0x04f98e0f; WORD $0x0000 // jle 0x47fa <gemm+0x47fa>
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x38498b4c // movq 0x38(%rcx), %r9
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x8d748d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r14
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xb77e // jle 0x42d7 <gemm+0x42d7>
-	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
-	QUAD $0x000000c0868c8d4a // leaq 0xc0(%rsi,%r8,4), %rcx
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
-	LONG $0xc6148d4e // leaq (%rsi,%r8,8), %r10
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	QUAD $0x000000c0c68c8d4a // leaq 0xc0(%rsi,%r8,8), %rcx
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
-	LONG $0x402c8d4c // leaq (%rax,%rax,2), %r13
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0xc0868d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rax
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	QUAD $0x000000c02e8c8d4a // leaq 0xc0(%rsi,%r13), %rcx
-	LONG $0x2e048d4a // leaq (%rsi,%r13), %rax
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
-	LONG $0x00009be9; BYTE $0x00 // jmp 0x4430 <gemm+0x4430>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
-	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
-	LONG $0x487c3162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm11, (%rsi,%r8,4)
-	QUAD $0x01865411487c3162 // vmovups %zmm10, 0x40(%rsi,%r8,4)
-	QUAD $0x02864c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r8,4)
-	QUAD $0x03864411487c3162 // vmovups %zmm8, 0xc0(%rsi,%r8,4)
-	LONG $0x487cb162; WORD $0x3c11; BYTE $0xc6 // vmovups %zmm7, (%rsi,%r8,8)
-	QUAD $0x01c67411487cb162 // vmovups %zmm6, 0x40(%rsi,%r8,8)
-	QUAD $0x02c66c11487cb162 // vmovups %zmm5, 0x80(%rsi,%r8,8)
-	QUAD $0x03c66411487cb162 // vmovups %zmm4, 0xc0(%rsi,%r8,8)
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x2e // vmovups %zmm3, (%rsi,%r13)
-	QUAD $0x012e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r13)
-	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
-	QUAD $0x032e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r13)
-	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
-	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0xfe908e0f; WORD $0xffff // jle 0x42c0 <gemm+0x42c0>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0xe3420f4c // cmovbq %rbx, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm21
-	LONG $0x487cc162; WORD $0x4210; BYTE $0xfd // vmovups -0xc0(%r10), %zmm16
-	LONG $0x487cc162; WORD $0x4a10; BYTE $0xfe // vmovups -0x80(%r10), %zmm17
-	LONG $0x487cc162; WORD $0x5210; BYTE $0xff // vmovups -0x40(%r10), %zmm18
-	LONG $0x487cc162; WORD $0x1a10 // vmovups (%r10), %zmm19
-	LONG $0x487dc262; WORD $0x2318 // vbroadcastss (%r11), %zmm20
-	LONG $0x487d8262; WORD $0x3418; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm22
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0xff49; BYTE $0xcc // decq %r12
-	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
-	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
-	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
-	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
-	LONG $0x487dc262; WORD $0x2e18 // vbroadcastss (%r14), %zmm21
-	LONG $0x405d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm20, %zmm14
-	LONG $0x405d3262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm20, %zmm15
-	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
-	LONG $0x40653262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm19, %zmm12
-	LONG $0x404db262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm22, %zmm7
-	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
-	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
-	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
-	WORD $0x014d; BYTE $0xce // addq %r9, %r14
-	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
-	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
-	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
-	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0xff55870f; WORD $0xffff // ja 0x4490 <gemm+0x4490>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x00f9850f; WORD $0x0000 // jne 0x4640 <gemm+0x4640>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe50850f; WORD $0xffff // jne 0x43a0 <gemm+0x43a0>
-	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
-	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
-	LONG $0x48147162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
-	LONG $0x481c7162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm12, %zmm12
-	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
-	LONG $0x48243162; WORD $0x1c58; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm11, %zmm11
-	LONG $0x487c3162; WORD $0x1c11; BYTE $0x86 // vmovups %zmm11, (%rsi,%r8,4)
-	QUAD $0x01865458482c3162 // vaddps 0x40(%rsi,%r8,4), %zmm10, %zmm10
-	QUAD $0x01865411487c3162 // vmovups %zmm10, 0x40(%rsi,%r8,4)
-	QUAD $0x02864c5848343162 // vaddps 0x80(%rsi,%r8,4), %zmm9, %zmm9
-	QUAD $0x02864c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r8,4)
-	QUAD $0x03864458483c3162 // vaddps 0xc0(%rsi,%r8,4), %zmm8, %zmm8
-	QUAD $0x03864411487c3162 // vmovups %zmm8, 0xc0(%rsi,%r8,4)
-	LONG $0x4844b162; WORD $0x3c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm7, %zmm7
-	LONG $0x487cb162; WORD $0x3c11; BYTE $0xc6 // vmovups %zmm7, (%rsi,%r8,8)
-	QUAD $0x01c67458484cb162 // vaddps 0x40(%rsi,%r8,8), %zmm6, %zmm6
-	QUAD $0x01c67411487cb162 // vmovups %zmm6, 0x40(%rsi,%r8,8)
-	QUAD $0x02c66c584854b162 // vaddps 0x80(%rsi,%r8,8), %zmm5, %zmm5
-	QUAD $0x02c66c11487cb162 // vmovups %zmm5, 0x80(%rsi,%r8,8)
-	QUAD $0x03c66458485cb162 // vaddps 0xc0(%rsi,%r8,8), %zmm4, %zmm4
-	QUAD $0x03c66411487cb162 // vmovups %zmm4, 0xc0(%rsi,%r8,8)
-	LONG $0x4864b162; WORD $0x1c58; BYTE $0x2e // vaddps (%rsi,%r13), %zmm3, %zmm3
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x2e // vmovups %zmm3, (%rsi,%r13)
-	QUAD $0x012e5458486cb162 // vaddps 0x40(%rsi,%r13), %zmm2, %zmm2
-	QUAD $0x012e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r13)
-	QUAD $0x022e4c584874b162 // vaddps 0x80(%rsi,%r13), %zmm1, %zmm1
-	QUAD $0x022e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r13)
-	QUAD $0x032e4458487cb162 // vaddps 0xc0(%rsi,%r13), %zmm0, %zmm0
-	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x4410 <gemm+0x4410>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0x0097840f; WORD $0x0000 // je 0x46e0 <gemm+0x46e0>
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x487c7162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm15, 0x40(%rsi)
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
-	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
-	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
-	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
-	LONG $0x487cf162; WORD $0x1811 // vmovups %zmm3, (%rax)
-	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%rax)
-	LONG $0x497cd162; WORD $0x0211 // vmovups %zmm0, (%r10) {%k1}
-	LONG $0xfffd42e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x48047162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm15, %zmm14
-	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
-	LONG $0x48147162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
-	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
-	QUAD $0x01245458482c5162 // vaddps 0x40(%r12), %zmm10, %zmm10
-	QUAD $0x01245411487c5162 // vmovups %zmm10, 0x40(%r12)
-	QUAD $0x02244c5848345162 // vaddps 0x80(%r12), %zmm9, %zmm9
-	QUAD $0x02244c11487c5162 // vmovups %zmm9, 0x80(%r12)
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
-	LONG $0x24548b4c; BYTE $0x50 // movq 0x50(%rsp), %r10
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	QUAD $0x01247458484cd162 // vaddps 0x40(%r12), %zmm6, %zmm6
-	QUAD $0x01247411487cd162 // vmovups %zmm6, 0x40(%r12)
-	QUAD $0x02246c584854d162 // vaddps 0x80(%r12), %zmm5, %zmm5
-	QUAD $0x02246c11487cd162 // vmovups %zmm5, 0x80(%r12)
-	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
-	LONG $0x4864f162; WORD $0x1858 // vaddps (%rax), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1811 // vmovups %zmm3, (%rax)
-	LONG $0x486cf162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%rax), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%rax)
-	LONG $0x4874f162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%rax), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%rax)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffc21e9; BYTE $0xff // jmp 0x4418 <gemm+0x4418>
-	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
-	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x03178c0f; WORD $0x0000 // jl 0x4b1b <gemm+0x4b1b>
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x30408b49 // movq 0x30(%r8), %rax
-	LONG $0x48488b4d // movq 0x48(%r8), %r9
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0xc08f8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rdi), %rcx
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	WORD $0x38eb // jmp 0x4891 <gemm+0x4891>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r13
-	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
-	LONG $0xce348d4a // leaq (%rsi,%r9,8), %rsi
-	LONG $0xfe4f8d49 // leaq -0x2(%r15), %rcx
-	LONG $0x03ff8349 // cmpq $0x3, %r15
-	WORD $0x8949; BYTE $0xcf // movq %rcx, %r15
-	LONG $0x028d8e0f; WORD $0x0000 // jle 0x4b1e <gemm+0x4b1e>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x38518b4c // movq 0x38(%rcx), %r10
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xce7e // jle 0x4877 <gemm+0x4877>
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x8e148d4a // leaq (%rsi,%r9,4), %rdx
-	QUAD $0x000000c08ea48d4e // leaq 0xc0(%rsi,%r9,4), %r12
-	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
-	LONG $0xc0be8d4c; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %r15
-	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x58eb // jmp 0x4932 <gemm+0x4932>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
-	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x03 // vmovups %zmm4, 0xc0(%rsi)
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%r9,4)
-	QUAD $0x018e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9,4)
-	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
-	QUAD $0x038e4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r9,4)
-	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
-	LONG $0xd0438d48 // leaq -0x30(%rbx), %rax
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	LONG $0xff2e8e0f; WORD $0xffff // jle 0x4860 <gemm+0x4860>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0xc3420f48 // cmovbq %rbx, %rax
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487d5262; WORD $0x2318 // vbroadcastss (%r11), %zmm12
-	LONG $0x487d1262; WORD $0x2c18; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm13
-	LONG $0x487c5162; WORD $0x4510; BYTE $0xfd // vmovups -0xc0(%r13), %zmm8
-	LONG $0x487c5162; WORD $0x4d10; BYTE $0xfe // vmovups -0x80(%r13), %zmm9
-	LONG $0x487c5162; WORD $0x5510; BYTE $0xff // vmovups -0x40(%r13), %zmm10
-	LONG $0x487c5162; WORD $0x5d10; BYTE $0x00 // vmovups (%r13), %zmm11
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x481dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm12, %zmm7
-	LONG $0x481dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm12, %zmm6
-	LONG $0x481dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm12, %zmm5
-	LONG $0x4825d262; WORD $0xe4b8 // vfmadd231ps %zmm12, %zmm11, %zmm4
-	LONG $0x4815d262; WORD $0xd8b8 // vfmadd231ps %zmm8, %zmm13, %zmm3
-	LONG $0x4815d262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm13, %zmm2
-	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
-	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x9877 // ja 0x4970 <gemm+0x4970>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x007c850f; WORD $0x0000 // jne 0x4a60 <gemm+0x4a60>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfef2850f; WORD $0xffff // jne 0x48e0 <gemm+0x48e0>
-	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
-	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
-	LONG $0x4854f162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x03 // vmovups %zmm4, 0xc0(%rsi)
-	LONG $0x4864b162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm3, %zmm3
-	LONG $0x487cb162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%r9,4)
-	QUAD $0x018e5458486cb162 // vaddps 0x40(%rsi,%r9,4), %zmm2, %zmm2
-	QUAD $0x018e5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r9,4)
-	QUAD $0x028e4c584874b162 // vaddps 0x80(%rsi,%r9,4), %zmm1, %zmm1
-	QUAD $0x028e4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r9,4)
-	QUAD $0x038e4458487cb162 // vaddps 0xc0(%rsi,%r9,4), %zmm0, %zmm0
-	LONG $0xfffeb3e9; BYTE $0xff // jmp 0x4912 <gemm+0x4912>
-	BYTE $0x90 // nop
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x3a74 // je 0x4aa0 <gemm+0x4aa0>
-	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
-	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
-	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe7ae9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
-	LONG $0x4844f162; WORD $0x3e58 // vaddps (%rsi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi)
-	LONG $0x484cf162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%rsi)
-	LONG $0x4854f162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm5, 0x80(%rsi)
-	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
-	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	LONG $0x486cf162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x4874f162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdffe9; BYTE $0xff // jmp 0x491a <gemm+0x491a>
-	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
-	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
-	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x18748e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x18528e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0xc0be8d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rdi
-	LONG $0xc0940f41 // sete %r8b
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x32eb // jmp 0x4bc2 <gemm+0x4bc2>
-	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
-	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
-	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x17e98e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	LONG $0xc9420f4c // cmovbq %rcx, %r9
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x6518; BYTE $0x00 // vbroadcastss (%r13), %zmm4
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x485dd262; WORD $0x5ab8; BYTE $0xfd // vfmadd231ps -0xc0(%r10), %zmm4, %zmm3
-	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
-	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
-	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xcf77 // ja 0x4bf0 <gemm+0x4bf0>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x4775 // jne 0x4c70 <gemm+0x4c70>
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff5d850f; WORD $0xffff // jne 0x4b90 <gemm+0x4b90>
-	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
-	LONG $0x486cf162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
-	LONG $0x487cf162; WORD $0x4658; BYTE $0x03 // vaddps 0xc0(%rsi), %zmm0, %zmm0
-	LONG $0xffff3de9; BYTE $0xff // jmp 0x4ba4 <gemm+0x4ba4>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x2a74 // je 0x4ca0 <gemm+0x4ca0>
-	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
-	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff16e9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4864f162; WORD $0x1e58 // vaddps (%rsi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi)
-	LONG $0x486cf162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5611; BYTE $0x01 // vmovups %zmm2, 0x40(%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm1, 0x80(%rsi)
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffecce9; BYTE $0xff // jmp 0x4bab <gemm+0x4bab>
+	LONG $0xfffdaee9; BYTE $0xff // jmp 0x4ecf <gemm+0x4ecf>
 	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
 	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
 	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
@@ -8982,89 +9222,89 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x762c8d4f // leaq (%r14,%r14,2), %r13
 	LONG $0x76148d4c // leaq (%rsi,%rsi,2), %r10
 	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x26eb // jmp 0x4d51 <gemm+0x4d51>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0x24eb // jmp 0x5191 <gemm+0x5191>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
 	LONG $0x00c78148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdi
 	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0xb4d5840f; WORD $0xffff // je 0x226 <gemm+0x226>
+	LONG $0xb40d840f; WORD $0xffff // je 0x59e <gemm+0x59e>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x1775 // jne 0x4d70 <gemm+0x4d70>
+	WORD $0x1775 // jne 0x51b0 <gemm+0x51b0>
 	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
-	WORD $0x15eb // jmp 0x4d76 <gemm+0x4d76>
+	WORD $0x15eb // jmp 0x51b6 <gemm+0x51b6>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
 	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x36348d4a // leaq (%rsi,%r14), %rsi
 	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e50 <gemm+0x4e50>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x5290 <gemm+0x5290>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e6d <gemm+0x4e6d>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x52ad <gemm+0x52ad>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4e8a <gemm+0x4e8a>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x52ca <gemm+0x52ca>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ea7 <gemm+0x4ea7>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x52e7 <gemm+0x52e7>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ec4 <gemm+0x4ec4>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x5304 <gemm+0x5304>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x4ee1 <gemm+0x4ee1>
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x5321 <gemm+0x5321>
 	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0xfef3840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
-	LONG $0x0000bce9; BYTE $0x00 // jmp 0x4efe <gemm+0x4efe>
+	LONG $0xfef3840f; WORD $0xffff // je 0x5170 <gemm+0x5170>
+	LONG $0x0000bce9; BYTE $0x00 // jmp 0x533e <gemm+0x533e>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x4dac <gemm+0x4dac>
+	LONG $0xff3f840f; WORD $0xffff // je 0x51ec <gemm+0x51ec>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x4dc9 <gemm+0x4dc9>
+	LONG $0xff3f840f; WORD $0xffff // je 0x5209 <gemm+0x5209>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x4de6 <gemm+0x4de6>
+	LONG $0xff3f840f; WORD $0xffff // je 0x5226 <gemm+0x5226>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x4e03 <gemm+0x4e03>
+	LONG $0xff3f840f; WORD $0xffff // je 0x5243 <gemm+0x5243>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x4e20 <gemm+0x4e20>
+	LONG $0xff3f840f; WORD $0xffff // je 0x5260 <gemm+0x5260>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
 	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0xfe32840f; WORD $0xffff // je 0x4d30 <gemm+0x4d30>
+	LONG $0xfe32840f; WORD $0xffff // je 0x5170 <gemm+0x5170>
 	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0xfffe2de9; BYTE $0xff // jmp 0x4d36 <gemm+0x4d36>
+	LONG $0xfffe2de9; BYTE $0xff // jmp 0x5176 <gemm+0x5176>
 	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
 	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
 	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
@@ -9073,7 +9313,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x04e7c149 // shlq $0x4, %r15
 	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
 	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
 	QUAD $0x00000080c52c8d4c // leaq 0x80(,%rax,8), %r13
 	QUAD $0x0000008085148d4c // leaq 0x80(,%rax,4), %r10
 	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
@@ -9083,7 +9323,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	QUAD $0x00000080088c8d48 // leaq 0x80(%rax,%rcx), %rcx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	QUAD $0x00000080cd148d48 // leaq 0x80(,%rcx,8), %rdx
 	QUAD $0x000000808d248d4c // leaq 0x80(,%rcx,4), %r12
@@ -9091,7 +9331,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
 	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
 	QUAD $0x0000008095348d4c // leaq 0x80(,%rdx,4), %r14
-	WORD $0x33eb // jmp 0x4fd4 <gemm+0x4fd4>
+	WORD $0x33eb // jmp 0x5414 <gemm+0x5414>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
 	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
@@ -9099,160 +9339,160 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x00c78148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rdi
 	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
 	LONG $0xf8c18349 // addq $-0x8, %r9
-	LONG $0x025f840f; WORD $0x0000 // je 0x5233 <gemm+0x5233>
+	LONG $0x025f840f; WORD $0x0000 // je 0x5673 <gemm+0x5673>
 	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x80908d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rdx
 	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
 	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
 	LONG $0x487cd162; WORD $0x4010; BYTE $0x01 // vmovups 0x40(%r8), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	WORD $0x1075 // jne 0x5010 <gemm+0x5010>
+	WORD $0x1075 // jne 0x5450 <gemm+0x5450>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0eeb // jmp 0x5016 <gemm+0x5016>
+	WORD $0x0eeb // jmp 0x5456 <gemm+0x5456>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
 	LONG $0x487cd162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
 	QUAD $0x010b4410487cd162 // vmovups 0x40(%r11,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	WORD $0x0a75 // jne 0x5050 <gemm+0x5050>
+	WORD $0x0a75 // jne 0x5490 <gemm+0x5490>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x08eb // jmp 0x5056 <gemm+0x5056>
+	WORD $0x08eb // jmp 0x5496 <gemm+0x5496>
 	WORD $0x9066 // nop
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	LONG $0x0b048d4d // leaq (%r11,%rcx), %r8
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x2b148d4b // leaq (%r11,%r13), %rdx
 	LONG $0x487cd162; WORD $0x0410; BYTE $0x08 // vmovups (%r8,%rcx), %zmm0
 	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
 	QUAD $0x01084410487cd162 // vmovups 0x40(%r8,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
-	WORD $0x1375 // jne 0x50a0 <gemm+0x50a0>
+	WORD $0x1375 // jne 0x54e0 <gemm+0x54e0>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x11eb // jmp 0x50a6 <gemm+0x50a6>
+	WORD $0x11eb // jmp 0x54e6 <gemm+0x54e6>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
 	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
 	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
 	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
-	WORD $0x1475 // jne 0x50f0 <gemm+0x50f0>
+	WORD $0x1475 // jne 0x5530 <gemm+0x5530>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x12eb // jmp 0x50f6 <gemm+0x50f6>
+	WORD $0x12eb // jmp 0x5536 <gemm+0x5536>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x3b148d4b // leaq (%r11,%r15), %rdx
 	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
 	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
 	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
-	WORD $0x1175 // jne 0x5140 <gemm+0x5140>
+	WORD $0x1175 // jne 0x5580 <gemm+0x5580>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0feb // jmp 0x5146 <gemm+0x5146>
+	WORD $0x0feb // jmp 0x5586 <gemm+0x5586>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x33148d4b // leaq (%r11,%r14), %rdx
 	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
 	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
 	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x10 // vmovups %zmm0, 0x400(%rdi)
-	WORD $0x1175 // jne 0x5190 <gemm+0x5190>
+	WORD $0x1175 // jne 0x55d0 <gemm+0x55d0>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0feb // jmp 0x5196 <gemm+0x5196>
+	WORD $0x0feb // jmp 0x55d6 <gemm+0x55d6>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x11 // vmovups %zmm0, 0x440(%rdi)
 	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
 	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
 	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x12 // vmovups %zmm0, 0x480(%rdi)
 	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdi)
-	WORD $0x0c75 // jne 0x51e0 <gemm+0x51e0>
+	WORD $0x0c75 // jne 0x5620 <gemm+0x5620>
 	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0aeb // jmp 0x51e6 <gemm+0x51e6>
+	WORD $0x0aeb // jmp 0x5626 <gemm+0x5626>
 	LONG $0x00401f0f // nopl (%rax)
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
 	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x14 // vmovups %zmm0, 0x500(%rdi)
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
 	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
 	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x15 // vmovups %zmm0, 0x540(%rdi)
 	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
 	LONG $0x487cf162; WORD $0x4711; BYTE $0x16 // vmovups %zmm0, 0x580(%rdi)
-	LONG $0xfd88840f; WORD $0xffff // je 0x4fb0 <gemm+0x4fb0>
+	LONG $0xfd88840f; WORD $0xffff // je 0x53f0 <gemm+0x53f0>
 	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0xfffd83e9; BYTE $0xff // jmp 0x4fb6 <gemm+0x4fb6>
+	LONG $0xfffd83e9; BYTE $0xff // jmp 0x53f6 <gemm+0x53f6>
 	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
 	QUAD $0x00000140249c8b48 // movq 0x140(%rsp), %rbx
 	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
 	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x6774 // je 0x52ca <gemm+0x52ca>
+	WORD $0x6774 // je 0x570a <gemm+0x570a>
 	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
 	LONG $0x80ea8349 // subq $-0x80, %r10
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x27eb // jmp 0x529d <gemm+0x529d>
+	WORD $0x27eb // jmp 0x56dd <gemm+0x56dd>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
 	QUAD $0x02174411487cf162 // vmovups %zmm0, 0x80(%rdi,%rdx)
 	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
 	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
 	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x2d74 // je 0x52ca <gemm+0x52ca>
+	WORD $0x2d74 // je 0x570a <gemm+0x570a>
 	LONG $0x487cd162; WORD $0x4210; BYTE $0xfe // vmovups -0x80(%r10), %zmm0
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
 	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
 	LONG $0x487cd162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%r10), %zmm0
 	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
-	WORD $0xbe74 // je 0x5280 <gemm+0x5280>
+	WORD $0xbe74 // je 0x56c0 <gemm+0x56c0>
 	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	WORD $0xbceb // jmp 0x5286 <gemm+0x5286>
+	WORD $0xbceb // jmp 0x56c6 <gemm+0x56c6>
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
 	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
 	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0xce3f8d0f; WORD $0xffff // jge 0x2126 <gemm+0x2126>
+	LONG $0xc5758d0f; WORD $0xffff // jge 0x1c9c <gemm+0x1c9c>
 	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
 	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x04b78c0f; WORD $0x0000 // jl 0x57ab <gemm+0x57ab>
+	LONG $0x04b78c0f; WORD $0x0000 // jl 0x5beb <gemm+0x5beb>
 	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
@@ -9263,14 +9503,14 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x80c78148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdi
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	WORD $0x4beb // jmp 0x5394 <gemm+0x5394>
+	WORD $0x4beb // jmp 0x57d4 <gemm+0x57d4>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48498b4c // movq 0x48(%rcx), %r9
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
@@ -9279,12 +9519,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
 	LONG $0x04e7c148 // shlq $0x4, %rdi
 	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
 	LONG $0xfc7a8d4c // leaq -0x4(%rdx), %r15
 	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
 	LONG $0x07fa8348 // cmpq $0x7, %rdx
-	LONG $0x041a8e0f; WORD $0x0000 // jle 0x57ae <gemm+0x57ae>
+	LONG $0x041a8e0f; WORD $0x0000 // jle 0x5bee <gemm+0x5bee>
 	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
 	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
 	LONG $0x38518b4c // movq 0x38(%rcx), %r10
@@ -9294,28 +9534,28 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
 	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xae7e // jle 0x5365 <gemm+0x5365>
+	WORD $0xae7e // jle 0x57a5 <gemm+0x57a5>
 	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
 	QUAD $0x000000808e8c8d4a // leaq 0x80(%rsi,%r9,4), %rcx
 	LONG $0xce3c8d4a // leaq (%rsi,%r9,8), %rdi
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
 	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
 	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
 	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
 	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
 	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
 	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
 	LONG $0x02e2c149 // shlq $0x2, %r10
 	QUAD $0x000000800ebc8d48 // leaq 0x80(%rsi,%rcx), %rdi
 	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
 	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
 	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	WORD $0x7aeb // jmp 0x54a1 <gemm+0x54a1>
+	WORD $0x7aeb // jmp 0x58e1 <gemm+0x58e1>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
 	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
@@ -9329,12 +9569,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0x247c0348; BYTE $0x48 // addq 0x48(%rsp), %rdi
+	LONG $0x247c0348; BYTE $0x50 // addq 0x50(%rsp), %rdi
 	LONG $0xd0638d4c // leaq -0x30(%rbx), %r12
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
-	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x5350 <gemm+0x5350>
+	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x5790 <gemm+0x5790>
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -9377,11 +9617,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
 	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
 	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0xff73870f; WORD $0xffff // ja 0x54f0 <gemm+0x54f0>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	LONG $0x00c7850f; WORD $0x0000 // jne 0x5650 <gemm+0x5650>
+	LONG $0xff73870f; WORD $0xffff // ja 0x5930 <gemm+0x5930>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x00c7850f; WORD $0x0000 // jne 0x5a90 <gemm+0x5a90>
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe9e850f; WORD $0xffff // jne 0x5430 <gemm+0x5430>
+	LONG $0xfe9e850f; WORD $0xffff // jne 0x5870 <gemm+0x5870>
 	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
 	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
@@ -9405,11 +9645,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffe40e9; BYTE $0xff // jmp 0x5481 <gemm+0x5481>
+	LONG $0xfffe40e9; BYTE $0xff // jmp 0x58c1 <gemm+0x58c1>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b74 // je 0x56d0 <gemm+0x56d0>
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	WORD $0x7b74 // je 0x5b10 <gemm+0x5b10>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
 	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
@@ -9419,7 +9659,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01247c11487cd162 // vmovups %zmm7, 0x40(%r12)
 	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
 	LONG $0x497cd162; WORD $0x7511; BYTE $0x00 // vmovups %zmm6, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0x24 // vmovups %zmm5, (%r12)
 	QUAD $0x01246411487cd162 // vmovups %zmm4, 0x40(%r12)
 	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
@@ -9427,10 +9667,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
 	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdbee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	LONG $0xfffdbee9; BYTE $0xff // jmp 0x58c9 <gemm+0x58c9>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
 	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
@@ -9448,7 +9688,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
 	LONG $0x497cd162; WORD $0x3411; BYTE $0x24 // vmovups %zmm6, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
 	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
 	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
@@ -9463,31 +9703,31 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffcdee9; BYTE $0xff // jmp 0x5489 <gemm+0x5489>
+	LONG $0xfffcdee9; BYTE $0xff // jmp 0x58c9 <gemm+0x58c9>
 	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
 	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x02a78c0f; WORD $0x0000 // jl 0x5a5f <gemm+0x5a5f>
+	LONG $0x02a78c0f; WORD $0x0000 // jl 0x5e9f <gemm+0x5e9f>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
 	LONG $0x48408b4c // movq 0x48(%rax), %r8
 	LONG $0x80878d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rax
 	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
 	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	WORD $0x36eb // jmp 0x5843 <gemm+0x5843>
+	WORD $0x36eb // jmp 0x5c83 <gemm+0x5c83>
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
 	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
 	LONG $0x48408b4c // movq 0x48(%rax), %r8
@@ -9496,24 +9736,24 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xfe478d49 // leaq -0x2(%r15), %rax
 	LONG $0x03ff8349 // cmpq $0x3, %r15
 	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x021f8e0f; WORD $0x0000 // jle 0x5a62 <gemm+0x5a62>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x021f8e0f; WORD $0x0000 // jle 0x5ea2 <gemm+0x5ea2>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
 	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
 	LONG $0x28588b48 // movq 0x28(%rax), %rbx
 	LONG $0x38488b4c // movq 0x38(%rax), %r9
 	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xcf7e // jle 0x582a <gemm+0x582a>
+	WORD $0xcf7e // jle 0x5c6a <gemm+0x5c6a>
 	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
 	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
 	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
 	LONG $0x863c8d4e // leaq (%rsi,%r8,4), %r15
 	QUAD $0x0000008086a48d4e // leaq 0x80(%rsi,%r8,4), %r12
 	LONG $0x80968d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdx
 	WORD $0x940f; BYTE $0xc1 // sete %cl
 	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x45eb // jmp 0x58d3 <gemm+0x58d3>
+	WORD $0x45eb // jmp 0x5d13 <gemm+0x5d13>
 	WORD $0x9066 // nop
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
 	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
@@ -9521,12 +9761,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
 	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
 	QUAD $0x02864411487cb162 // vmovups %zmm0, 0x80(%rsi,%r8,4)
-	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
+	LONG $0x24440348; BYTE $0x50 // addq 0x50(%rsp), %rax
 	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
 	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0xff3d8e0f; WORD $0xffff // jle 0x5810 <gemm+0x5810>
+	LONG $0xff3d8e0f; WORD $0xffff // jle 0x5c50 <gemm+0x5c50>
 	LONG $0x30fb8348 // cmpq $0x30, %rbx
 	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -9554,11 +9794,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
 	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
 	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0xab77 // ja 0x5900 <gemm+0x5900>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x6375 // jne 0x59c0 <gemm+0x59c0>
+	WORD $0xab77 // ja 0x5d40 <gemm+0x5d40>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	WORD $0x6375 // jne 0x5e00 <gemm+0x5e00>
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0xff2a850f; WORD $0xffff // jne 0x5890 <gemm+0x5890>
+	LONG $0xff2a850f; WORD $0xffff // jne 0x5cd0 <gemm+0x5cd0>
 	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
 	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
@@ -9570,17 +9810,17 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x01864c584874b162 // vaddps 0x40(%rsi,%r8,4), %zmm1, %zmm1
 	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
 	QUAD $0x02864458487cb162 // vaddps 0x80(%rsi,%r8,4), %zmm0, %zmm0
-	LONG $0xfffefae9; BYTE $0xff // jmp 0x58b3 <gemm+0x58b3>
+	LONG $0xfffefae9; BYTE $0xff // jmp 0x5cf3 <gemm+0x5cf3>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x3b74 // je 0x5a00 <gemm+0x5a00>
+	WORD $0x3b74 // je 0x5e40 <gemm+0x5e40>
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
 	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
 	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
 	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
 	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffecae9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	LONG $0xfffecae9; BYTE $0xff // jmp 0x5cfb <gemm+0x5cfb>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
@@ -9596,21 +9836,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x58bb <gemm+0x58bb>
+	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x5cfb <gemm+0x5cfb>
 	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
 	QUAD $0x00000138249c8b4c // movq 0x138(%rsp), %r11
 	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x09308e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x09308e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x090e8e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x090e8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
@@ -9622,7 +9862,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x80eb8348 // subq $-0x80, %rbx
 	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x3aeb // jmp 0x5b0b <gemm+0x5b0b>
+	WORD $0x3aeb // jmp 0x5f4b <gemm+0x5f4b>
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
@@ -9632,7 +9872,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x08a08e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
+	LONG $0x08a08e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -9650,24 +9890,24 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
 	WORD $0x014d; BYTE $0xda // addq %r11, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xd677 // ja 0x5b30 <gemm+0x5b30>
-	LONG $0x247c8348; WORD $0x1020 // cmpq $0x10, 0x20(%rsp)
-	WORD $0x3e75 // jne 0x5ba0 <gemm+0x5ba0>
+	WORD $0xd677 // ja 0x5f70 <gemm+0x5f70>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	WORD $0x3e75 // jne 0x5fe0 <gemm+0x5fe0>
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff74850f; WORD $0xffff // jne 0x5ae0 <gemm+0x5ae0>
+	LONG $0xff74850f; WORD $0xffff // jne 0x5f20 <gemm+0x5f20>
 	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
 	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
-	LONG $0xffff5be9; BYTE $0xff // jmp 0x5aed <gemm+0x5aed>
+	LONG $0xffff5be9; BYTE $0xff // jmp 0x5f2d <gemm+0x5f2d>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x1a74 // je 0x5bc0 <gemm+0x5bc0>
+	WORD $0x1a74 // je 0x6000 <gemm+0x6000>
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff36e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
+	LONG $0xffff36e9; BYTE $0xff // jmp 0x5f34 <gemm+0x5f34>
 	WORD $0x9066 // nop
 	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
@@ -9676,21 +9916,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff03e9; BYTE $0xff // jmp 0x5af4 <gemm+0x5af4>
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0xffff03e9; BYTE $0xff // jmp 0x5f34 <gemm+0x5f34>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
 	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
 	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
 	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x000000e024b48948 // movq %rsi, 0xe0(%rsp)
+	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
 	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0xa7288d0f; WORD $0xffff // jge 0x348 <gemm+0x348>
+	LONG $0xa6588d0f; WORD $0xffff // jge 0x6b8 <gemm+0x6b8>
 	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
 	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x04ac8c0f; WORD $0x0000 // jl 0x60d9 <gemm+0x60d9>
+	LONG $0x04ac8c0f; WORD $0x0000 // jl 0x6519 <gemm+0x6519>
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x28798b4c // movq 0x28(%rcx), %r15
 	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
 	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
@@ -9699,15 +9939,15 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
 	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x07748e0f; WORD $0x0000 // jle 0x63d7 <gemm+0x63d7>
+	LONG $0x07748e0f; WORD $0x0000 // jle 0x6817 <gemm+0x6817>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
 	LONG $0xdc148d4b // leaq (%r12,%r11,8), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
 	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
-	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
-	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	LONG $0x245c894c; BYTE $0x60 // movq %r11, 0x60(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
 	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
 	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
 	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
@@ -9719,53 +9959,53 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02e7c148 // shlq $0x2, %rdi
 	WORD $0xd0f7 // notl %eax
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	LONG $0x0c048d4b // leaq (%r12,%r9), %rax
 	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
 	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
 	LONG $0x04e0c148 // shlq $0x4, %rax
 	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
 	LONG $0x9c0c8d4b // leaq (%r12,%r11,4), %rcx
-	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
 	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
 	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
 	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
 	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
 	LONG $0x03e5c149 // shlq $0x3, %r13
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
 	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
 	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
 	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
 	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
 	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
-	LONG $0x00008ce9; BYTE $0x00 // jmp 0x5e01 <gemm+0x5e01>
+	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
+	LONG $0x00008ce9; BYTE $0x00 // jmp 0x6241 <gemm+0x6241>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
 	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
 	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
 	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
 	LONG $0x244c034c; BYTE $0x30 // addq 0x30(%rsp), %r9
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
@@ -9774,12 +10014,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd07b8d4d // leaq -0x30(%r11), %r15
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x05bc8e0f; WORD $0x0000 // jle 0x63bd <gemm+0x63bd>
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x05bc8e0f; WORD $0x0000 // jle 0x67fd <gemm+0x67fd>
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
 	LONG $0x30ff8349 // cmpq $0x30, %r15
 	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x24748944; BYTE $0x48 // movl %r14d, 0x48(%rsp)
-	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x24748944; BYTE $0x50 // movl %r14d, 0x50(%rsp)
+	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
 	LONG $0x2a048d4b // leaq (%r10,%r13), %rax
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
@@ -9811,65 +10051,65 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x583dd262; WORD $0x04b8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm8, %zmm0
 	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xb177 // ja 0x5e60 <gemm+0x5e60>
+	WORD $0xb177 // ja 0x62a0 <gemm+0x62a0>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x00c5850f; WORD $0x0000 // jne 0x5f80 <gemm+0x5f80>
-	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
-	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x00c5850f; WORD $0x0000 // jne 0x63c0 <gemm+0x63c0>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
 	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0xfea0850f; WORD $0xffff // jne 0x5d80 <gemm+0x5d80>
+	LONG $0xfea0850f; WORD $0xffff // jne 0x61c0 <gemm+0x61c0>
 	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
 	LONG $0x484cd162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm6, %zmm6
 	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
 	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
 	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
 	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
 	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
 	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
 	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
 	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0xfffe63e9; BYTE $0xff // jmp 0x5ddb <gemm+0x5ddb>
+	LONG $0xfffe63e9; BYTE $0xff // jmp 0x621b <gemm+0x621b>
 	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
-	QUAD $0x000000a824a48b4c // movq 0xa8(%rsp), %r12
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
 	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	WORD $0x6f74 // je 0x6010 <gemm+0x6010>
+	WORD $0x6f74 // je 0x6450 <gemm+0x6450>
 	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
 	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	QUAD $0x000000c024b48b4c // movq 0xc0(%rsp), %r14
 	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
 	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
 	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
 	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
-	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
+	QUAD $0x0000009824b48b4c // movq 0x98(%rsp), %r14
 	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
 	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
 	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
 	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
-	LONG $0xfffdd9e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
+	LONG $0xfffdd9e9; BYTE $0xff // jmp 0x6222 <gemm+0x6222>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
 	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
 	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
+	QUAD $0x000000c024b48b4c // movq 0xc0(%rsp), %r14
 	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
 	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
 	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
@@ -9878,34 +10118,34 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x3710 // vmovups (%r15), %zmm6 {%k1} {z}
 	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
 	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
-	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
 	LONG $0xc97cd162; WORD $0x2e10 // vmovups (%r14), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	QUAD $0x0000009824b48b4c // movq 0x98(%rsp), %r14
 	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
 	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
 	LONG $0xc97cd162; WORD $0x1e10 // vmovups (%r14), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
 	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
 	LONG $0xc97cd162; WORD $0x1710 // vmovups (%r15), %zmm2 {%k1} {z}
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
 	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
 	LONG $0xc97cd162; WORD $0x0e10 // vmovups (%r14), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
-	LONG $0xfffd09e9; BYTE $0xff // jmp 0x5de2 <gemm+0x5de2>
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0xfffd09e9; BYTE $0xff // jmp 0x6222 <gemm+0x6222>
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
 	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x03088d0f; WORD $0x0000 // jge 0x63f3 <gemm+0x63f3>
+	LONG $0x03088d0f; WORD $0x0000 // jge 0x6833 <gemm+0x6833>
 	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
 	LONG $0x02ff8348 // cmpq $0x2, %rdi
-	LONG $0x01b38c0f; WORD $0x0000 // jl 0x62ab <gemm+0x62ab>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	LONG $0x01b38c0f; WORD $0x0000 // jl 0x66eb <gemm+0x66eb>
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
@@ -9917,10 +10157,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x06e0c148 // shlq $0x6, %rax
 	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x3aeb // jmp 0x616e <gemm+0x616e>
+	WORD $0x3aeb // jmp 0x65ae <gemm+0x65ae>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
 	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
 	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
 	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
@@ -9928,21 +10168,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xfe778d48 // leaq -0x2(%rdi), %rsi
 	LONG $0x03ff8348 // cmpq $0x3, %rdi
 	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	LONG $0x01408e0f; WORD $0x0000 // jle 0x62ae <gemm+0x62ae>
-	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x01408e0f; WORD $0x0000 // jle 0x66ee <gemm+0x66ee>
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
 	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0x28438b4c // movq 0x28(%rbx), %r8
 	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xcf7e // jle 0x6155 <gemm+0x6155>
+	WORD $0xcf7e // jle 0x6595 <gemm+0x6595>
 	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
 	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
 	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
 	LONG $0xc6940f41 // sete %r14b
 	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x2ceb // jmp 0x61d5 <gemm+0x61d5>
+	WORD $0x2ceb // jmp 0x6615 <gemm+0x6615>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
 	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
@@ -9951,7 +10191,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0xff6b8e0f; WORD $0xffff // jle 0x6140 <gemm+0x6140>
+	LONG $0xff6b8e0f; WORD $0xffff // jle 0x6580 <gemm+0x6580>
 	LONG $0x30f88349 // cmpq $0x30, %r8
 	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -9968,23 +10208,23 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x586d9262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%r9,%r10,4){1to16}, %zmm2, %zmm0
 	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
 	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0xdd77 // ja 0x6200 <gemm+0x6200>
+	WORD $0xdd77 // ja 0x6640 <gemm+0x6640>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x3575 // jne 0x6260 <gemm+0x6260>
+	WORD $0x3575 // jne 0x66a0 <gemm+0x66a0>
 	WORD $0x894d; BYTE $0xec // movq %r13, %r12
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff78850f; WORD $0xffff // jne 0x61b0 <gemm+0x61b0>
+	LONG $0xff78850f; WORD $0xffff // jne 0x65f0 <gemm+0x65f0>
 	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
-	LONG $0xffff65e9; BYTE $0xff // jmp 0x61b7 <gemm+0x61b7>
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x65f7 <gemm+0x65f7>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0x894d; BYTE $0xec // movq %r13, %r12
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x1774 // je 0x6280 <gemm+0x6280>
+	WORD $0x1774 // je 0x66c0 <gemm+0x66c0>
 	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
 	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff43e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	LONG $0xffff43e9; BYTE $0xff // jmp 0x65fe <gemm+0x65fe>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
@@ -9992,21 +10232,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff13e9; BYTE $0xff // jmp 0x61be <gemm+0x61be>
+	LONG $0xffff13e9; BYTE $0xff // jmp 0x65fe <gemm+0x65fe>
 	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
 	QUAD $0x0000014824848b4c // movq 0x148(%rsp), %r8
-	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
+	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00e48e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x00e48e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00c28e0f; WORD $0x0000 // jle 0x63ab <gemm+0x63ab>
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x00c28e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
@@ -10016,7 +10256,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc6940f40 // sete %sil
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x27eb // jmp 0x6339 <gemm+0x6339>
+	WORD $0x27eb // jmp 0x6779 <gemm+0x6779>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
 	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
@@ -10024,7 +10264,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	WORD $0x727e // jle 0x63ab <gemm+0x63ab>
+	WORD $0x727e // jle 0x67eb <gemm+0x67eb>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -10037,22 +10277,22 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
 	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
 	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xe577 // ja 0x6350 <gemm+0x6350>
+	WORD $0xe577 // ja 0x6790 <gemm+0x6790>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x1d75 // jne 0x6390 <gemm+0x6390>
+	WORD $0x1d75 // jne 0x67d0 <gemm+0x67d0>
 	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x0775 // jne 0x6383 <gemm+0x6383>
+	WORD $0x0775 // jne 0x67c3 <gemm+0x67c3>
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
 	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
-	WORD $0x9beb // jmp 0x6327 <gemm+0x6327>
+	WORD $0x9beb // jmp 0x6767 <gemm+0x6767>
 	LONG $0x00401f0f // nopl (%rax)
 	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x8775 // jne 0x6320 <gemm+0x6320>
+	WORD $0x8775 // jne 0x6760 <gemm+0x6760>
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff75e9; BYTE $0xff // jmp 0x6320 <gemm+0x6320>
+	LONG $0xffff75e9; BYTE $0xff // jmp 0x6760 <gemm+0x6760>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -10062,8 +10302,8 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
 	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x48598b4c // movq 0x48(%rcx), %r11
@@ -10073,8 +10313,8 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
 	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
 	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0xfcf88c0f; WORD $0xffff // jl 0x60eb <gemm+0x60eb>
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0xfcf88c0f; WORD $0xffff // jl 0x652b <gemm+0x652b>
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
@@ -10087,11 +10327,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
 	LONG $0x30728b48 // movq 0x30(%rdx), %rsi
 	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	LONG $0x24448948; BYTE $0x20 // movq %rax, 0x20(%rsp)
-	WORD $0x40eb // jmp 0x646f <gemm+0x646f>
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x40eb // jmp 0x68af <gemm+0x68af>
 	BYTE $0x90 // nop
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
 	LONG $0x30708b48 // movq 0x30(%rax), %rsi
 	LONG $0x48508b48 // movq 0x48(%rax), %rdx
 	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
@@ -10104,8 +10344,8 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xfc788d49 // leaq -0x4(%r8), %rdi
 	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
 	LONG $0x07f88349 // cmpq $0x7, %r8
-	LONG $0xfc7f8e0f; WORD $0xffff // jle 0x60ee <gemm+0x60ee>
-	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0xfc7f8e0f; WORD $0xffff // jle 0x652e <gemm+0x652e>
+	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
 	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
 	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
 	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
@@ -10114,31 +10354,31 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x284b8b4d // movq 0x28(%r11), %r9
 	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
 	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0xb17e // jle 0x6445 <gemm+0x6445>
+	WORD $0xb17e // jle 0x6885 <gemm+0x6885>
 	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
 	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
 	QUAD $0x0000014824b48b4c // movq 0x148(%rsp), %r14
 	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
 	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
 	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
 	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
 	LONG $0xc6940f40 // sete %sil
 	LONG $0x02e7c148 // shlq $0x2, %rdi
 	LONG $0x3c2c8d4f // leaq (%r12,%r15), %r13
-	WORD $0x3feb // jmp 0x6514 <gemm+0x6514>
+	WORD $0x3feb // jmp 0x6954 <gemm+0x6954>
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
 	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
 	LONG $0x487c9162; WORD $0x0411; BYTE $0x3c // vmovups %zmm0, (%r12,%r15)
-	LONG $0x2474034c; BYTE $0x20 // addq 0x20(%rsp), %r14
+	LONG $0x2474034c; BYTE $0x28 // addq 0x28(%rsp), %r14
 	LONG $0xd0418d49 // leaq -0x30(%r9), %rax
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x30f98349 // cmpq $0x30, %r9
 	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0xff1c8e0f; WORD $0xffff // jle 0x6430 <gemm+0x6430>
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x6870 <gemm+0x6870>
 	LONG $0x30f98349 // cmpq $0x30, %r9
 	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -10159,11 +10399,11 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
 	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xce77 // ja 0x6540 <gemm+0x6540>
+	WORD $0xce77 // ja 0x6980 <gemm+0x6980>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x4675 // jne 0x65c0 <gemm+0x65c0>
+	WORD $0x4675 // jne 0x6a00 <gemm+0x6a00>
 	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xff5c850f; WORD $0xffff // jne 0x64e0 <gemm+0x64e0>
+	LONG $0xff5c850f; WORD $0xffff // jne 0x6920 <gemm+0x6920>
 	LONG $0x4864d162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
 	LONG $0x486cd162; WORD $0x1458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm2, %zmm2
@@ -10171,20 +10411,20 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
 	LONG $0x487c9162; WORD $0x0458; BYTE $0x3c // vaddps (%r12,%r15), %zmm0, %zmm0
-	LONG $0xffff3be9; BYTE $0xff // jmp 0x64f5 <gemm+0x64f5>
+	LONG $0xffff3be9; BYTE $0xff // jmp 0x6935 <gemm+0x6935>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x2a74 // je 0x65f0 <gemm+0x65f0>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	WORD $0x2a74 // je 0x6a30 <gemm+0x6a30>
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
 	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
 	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
 	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
 	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
 	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
-	LONG $0xffff0de9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
+	LONG $0xffff0de9; BYTE $0xff // jmp 0x693c <gemm+0x693c>
 	BYTE $0x90 // nop
 	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
 	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
 	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
@@ -10197,7 +10437,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cd162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
 	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x64fc <gemm+0x64fc>
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x693c <gemm+0x693c>
 	MOVQ R12, SP
 	RET
 

@@ -4,6 +4,8 @@ package kernel
 type gemmArgs struct {
 	a, b, c                              *float32
 	m, n, k, aRow, aCol, bRow, cRow, add int
+	soon                                 *float32 // soons rows of copiedDeep, soonRow apart, that a later call reads
+	soonRow, soons                       int
 }
 
 // A block of rows of a stays in the second cache while the panels of b pass by: gemmBlock of its elements are multiplied in
@@ -13,7 +15,8 @@ const (
 	gemmWhole = 256 << 10
 )
 
-// What gemmCopied copies at once, on its stack, and from how many columns of b on that pays.
+// What gemmCopied copies at once, on its stack, and from how many columns of b on that pays. csrc/gemm.c fetches rows of
+// copiedDeep floats.
 const (
 	copiedRows = 288
 	copiedDeep = 2 * tileDeep
@@ -31,7 +34,7 @@ func (s set) deep() int {
 // gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b. A panel of c stays in the
 // second cache, beside the block, until all its products are summed.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
-	if s == avx512 && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols && k >= copiedDeep {
+	if s != neon && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols && k >= copiedDeep {
 		gemmCopied(s, c, a, b, m, n, k, add)
 		return
 	}
@@ -50,7 +53,7 @@ func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 
 // gemmCopied copies some columns of a block of rows of a and multiplies the copy by all panels of b, while the block's rows
 // of c stay in the second cache. Rows of a wide matrix lie whole pages apart: each would take the place of another in the
-// first cache.
+// first cache. What is copied next, and the next panel of b, are fetched meanwhile.
 func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
 	var copied [copiedRows * copiedDeep]float32
 	blocks := (m + copiedRows - 1) / copiedRows
@@ -64,7 +67,12 @@ func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
 			}
 			for from := 0; from < n; {
 				to := s.panelEnd(from, n)
-				gemmPanel(s, c.From(i, from), Rows(copied[:], copiedDeep), b.From(p, from), rows, to-from, deep, add || p > 0)
+				args := panelArgs(c.From(i, from), Rows(copied[:], copiedDeep), b.From(p, from), rows, to-from, deep, add || p > 0)
+				if p+2*copiedDeep <= k { // a share of the rows that are copied next
+					first, last := rows*from/n, rows*to/n
+					args.soon, args.soonRow, args.soons = &a.Data[(i+first)*a.Row+p+copiedDeep], a.Row, last-first
+				}
+				s.gemm(&args)
 				from = to
 			}
 		}
@@ -73,13 +81,18 @@ func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
 
 // gemmPanel is one call.
 func gemmPanel(s set, c, a, b Matrix, m, n, k int, add bool) {
+	args := panelArgs(c, a, b, m, n, k, add)
+	s.gemm(&args)
+}
+
+func panelArgs(c, a, b Matrix, m, n, k int, add bool) gemmArgs {
 	args := gemmArgs{
 		a: &a.Data[0], b: &b.Data[0], c: &c.Data[0], m: m, n: n, k: k, aRow: a.Row, aCol: a.Col, bRow: b.Row, cRow: c.Row,
 	}
 	if add {
 		args.add = 1
 	}
-	s.gemm(&args)
+	return args
 }
 
 // panelEnd is the column before which a panel ends that begins at from, of n columns: panels are about equally wide.

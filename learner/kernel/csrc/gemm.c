@@ -11,7 +11,11 @@ struct gemm {
 	const float *a, *b;
 	float *c;
 	word m, n, k, arow, acol, brow, crow, add;
+	const float *soon; // rows that a later call reads, of SOON floats each: fetched into the second cache meanwhile
+	word soonrow, soons;
 };
+
+#define SOON 96
 
 // STEP is how many rows of a share a pointer; the others are reached by a stride.
 #if VL == 4
@@ -107,6 +111,11 @@ INLINE void pack(float *to, const struct gemm *g, const int nv, word edge) {
 	}
 }
 
+// fetch asks for one row of so many bytes.
+INLINE void fetch(const float *row, const int bytes) {
+	EACH(i, bytes / 64) __builtin_prefetch((const char *)row + 64 * i, 0, 2);
+}
+
 // panel is the whole of it: tiles of mr rows, then of 4, 2 and 1. A few rows do not pay for packing.
 INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 	float packed[DEEP * NVMAX * VL] __attribute__((aligned(64)));
@@ -119,8 +128,18 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 		b = packed;
 		brow = nv * VL;
 	}
+	// With every tile a share of what comes next is fetched: of soon, and, where that is told, of the panel to the right.
+	const float *soon = g->soon, *right = g->b + nv * VL;
+	const word tiles = m / mr + 1;
+	word soons = g->soons, rights = soons ? g->k : 0;
 #define TILES(rows) \
-	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) tile(g, a, b, c, rows, nv, brow, edge);
+	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) { \
+		if (VL >= 8 && nv == NVMAX) { \
+			for (word i = g->soons; i > 0 && soons > 0; i -= tiles, soons--, soon += g->soonrow) fetch(soon, 4 * SOON); \
+			for (word i = g->k; i > 0 && rights > 0; i -= tiles, rights--, right += g->brow) fetch(right, 4 * nv * VL); \
+		} \
+		tile(g, a, b, c, rows, nv, brow, edge); \
+	}
 	TILES(mr)
 	if (mr > 8) { TILES(8) }
 	if (mr > 4) { TILES(4) }
