@@ -123,12 +123,12 @@ func TestBenchGemm(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for i, p := range r.Peaks.Products {
-		if p.Side != productSides()[i] || p.GFLOPS <= 0 || p.Share != p.GFLOPS/r.Peaks.GFLOPS {
+		if p.Side != productSides()[i] || p.GFLOPS <= 0 || p.Peak <= 0 || p.Share != p.GFLOPS/p.Peak {
 			t.Errorf("product %+v of the peak %v", p, r.Peaks.GFLOPS)
 		}
 	}
-	r.Peaks = peaks{GFLOPS: 200, Bandwidth: 10, Products: []peakProduct{{Side: 256, GFLOPS: 150, Share: 0.75}}}
-	if text := r.text(); !strings.Contains(text, "150.0 GFLOP/s, 75 % of the peak, products of 256×256 matrices\n") || !strings.Contains(text, " 200.0 GFLOP/s, ") {
+	r.Peaks = peaks{GFLOPS: 200, Bandwidth: 10, Products: []peakProduct{{Side: 256, GFLOPS: 150, Peak: 187.5, Share: 0.8}}}
+	if text := r.text(); !strings.Contains(text, "150.0 GFLOP/s, 80 % of the 187.5 beside it, products of 256×256 matrices\n") || !strings.Contains(text, " 200.0 GFLOP/s, ") {
 		t.Errorf("got\n%s", text)
 	}
 }

@@ -58,6 +58,7 @@ type peaks struct {
 type peakProduct struct {
 	Side   int     `json:"side"`
 	GFLOPS float64 `json:"gflops"`
+	Peak   float64 `json:"peak_gflops"` // of multiply-adds in registers, in turns with the products
 	Share  float64 `json:"of_peak"`
 }
 

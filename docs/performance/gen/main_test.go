@@ -163,7 +163,7 @@ func TestWriteProducts(t *testing.T) {
 		of   peaks
 		want string
 	}{
-		{peaks{GFLOPS: 200, Products: []peakProduct{{256, 150, 0.75}}}, "| multiply-adds in registers | 200 | |\n| products of 256×256 matrices | 150 | 75 % |\n\n"},
+		{peaks{GFLOPS: 200, Products: []peakProduct{{256, 150, 200, 0.75}}}, "| multiply-adds in registers | 200 | |\n| products of 256×256 matrices | 150 | 75 % |\n\n"},
 		{peaks{GFLOPS: 200, Of: "gemm"}, "| multiply-adds in registers | - | |\n| products of 256×256 matrices | 200 | - |\n\n"},
 	} {
 		var got strings.Builder
