@@ -4486,764 +4486,207 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc0e48348 // andq $-0x40, %rsp
 	LONG $0x40ec8148; WORD $0x003d; BYTE $0x00 // subq $0x3d40, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
-	LONG $0x07488d48 // leaq 0x7(%rax), %rcx
-	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
-	LONG $0x0ec08348 // addq $0xe, %rax
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	LONG $0x07508d48 // leaq 0x7(%rax), %rdx
+	LONG $0x0e488d48 // leaq 0xe(%rax), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xca490f48 // cmovnsq %rdx, %rcx
+	LONG $0x03f9c148 // sarq $0x3, %rcx
+	LONG $0x02f98348 // cmpq $0x2, %rcx
+	LONG $0x00dc840f; WORD $0x0000 // je 0x11d <gemm+0x11d>
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	LONG $0x30ff850f; WORD $0x0000 // jne 0x314a <gemm+0x314a>
+	LONG $0x104b8b49 // movq 0x10(%r11), %rcx
+	WORD $0x8b4d; BYTE $0x23 // movq (%r11), %r12
+	LONG $0x087b8b4d // movq 0x8(%r11), %r15
+	LONG $0x40538b4d // movq 0x40(%r11), %r10
+	LONG $0x18738b49 // movq 0x18(%r11), %rsi
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x07f88348 // cmpq $0x7, %rax
+	LONG $0x01a58f0f; WORD $0x0000 // jg 0x212 <gemm+0x212>
+	LONG $0x28438b4d // movq 0x28(%r11), %r8
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x109a8e0f; WORD $0x0000 // jle 0x111a <gemm+0x111a>
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe183; BYTE $0x03 // andl $0x3, %ecx
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x10a1830f; WORD $0x0000 // jae 0x1141 <gemm+0x1141>
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xc1490f48 // cmovnsq %rcx, %rax
-	LONG $0x03f8c148 // sarq $0x3, %rax
-	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x010a840f; WORD $0x0000 // je 0x14d <gemm+0x14d>
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x249d850f; WORD $0x0000 // jne 0x24ea <gemm+0x24ea>
-	WORD $0x8b48; BYTE $0x1f // movq (%rdi), %rbx
-	LONG $0x08778b48 // movq 0x8(%rdi), %rsi
-	LONG $0x10678b4c // movq 0x10(%rdi), %r12
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x18778b4c // movq 0x18(%rdi), %r14
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	WORD $0x197c // jl 0x81 <gemm+0x81>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x19fe8349 // cmpq $0x19, %r14
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x0b77850f; WORD $0x0000 // jne 0xbf8 <gemm+0xbf8>
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02f08e0f; WORD $0x0000 // jle 0x384 <gemm+0x384>
-	WORD $0x8944; BYTE $0xca // movl %r9d, %edx
+	LONG $0x139f840f; WORD $0x0000 // je 0x144e <gemm+0x144e>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x25eb // jmp 0xe7 <gemm+0xe7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0711fcc5 // vmovups %ymm0, (%rdi)
+	LONG $0x20c78348 // addq $0x20, %rdi
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
+	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
+	LONG $0x102b840f; WORD $0x0000 // je 0x1112 <gemm+0x1112>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0xda7e // jle 0xd0 <gemm+0xd0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8704 // vmovss (%r15,%r8,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x8444; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xeb75 // jne 0x100 <gemm+0x100>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	WORD $0xb3eb // jmp 0xd0 <gemm+0xd0>
+	WORD $0x8b4d; BYTE $0x3b // movq (%r11), %r15
+	LONG $0x087b8b49 // movq 0x8(%r11), %rdi
+	LONG $0x104b8b4d // movq 0x10(%r11), %r9
+	LONG $0x404b8b49 // movq 0x40(%r11), %rcx
+	LONG $0x185b8b49 // movq 0x18(%r11), %rbx
+	LONG $0xf8708d48 // leaq -0x8(%rax), %rsi
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	LONG $0x09268f0f; WORD $0x0000 // jg 0xa64 <gemm+0xa64>
+	LONG $0x28538b4d // movq 0x28(%r11), %r10
+	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x24818e0f; WORD $0x0000 // jle 0x25d2 <gemm+0x25d2>
+	WORD $0x8944; BYTE $0xd2 // movl %r10d, %edx
 	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
 	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	QUAD $0x0000008824b4894c // movq %r14, 0x88(%rsp)
-	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x13e9830f; WORD $0x0000 // jae 0x14a5 <gemm+0x14a5>
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x111d830f; WORD $0x0000 // jae 0x1298 <gemm+0x1298>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x1666840f; WORD $0x0000 // je 0x1731 <gemm+0x1731>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
-	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
-	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x23eb // jmp 0x10e <gemm+0x10e>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
+	LONG $0x1b4f840f; WORD $0x0000 // je 0x1cd8 <gemm+0x1cd8>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x1feb // jmp 0x1c9 <gemm+0x1c9>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; WORD $0x2040 // vmovups %ymm0, 0x20(%r8)
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	LONG $0x40c08349 // addq $0x40, %r8
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	LONG $0x2409840f; WORD $0x0000 // je 0x25d2 <gemm+0x25d2>
+	LONG $0x0710fcc5 // vmovups (%rdi), %ymm0
 	LONG $0x117cc1c4; BYTE $0x00 // vmovups %ymm0, (%r8)
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	LONG $0x20c08349 // addq $0x20, %r8
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	LONG $0x0271840f; WORD $0x0000 // je 0x37f <gemm+0x37f>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0xd774 // je 0xf0 <gemm+0xf0>
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0xce7e // jle 0xf6 <gemm+0xf6>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf1 // cmpq %rsi, %r9
-	WORD $0xeb75 // jne 0x130 <gemm+0x130>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	WORD $0xa9eb // jmp 0xf6 <gemm+0xf6>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x8b4c; BYTE $0x2f // movq (%rdi), %r13
-	LONG $0x087f8b4c // movq 0x8(%rdi), %r15
-	LONG $0x10578b4c // movq 0x10(%rdi), %r10
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x18778b4c // movq 0x18(%rdi), %r14
-	LONG $0xf8418d4c // leaq -0x8(%rcx), %r8
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x197c // jl 0x188 <gemm+0x188>
-	LONG $0x10f88348 // cmpq $0x10, %rax
+	WORD $0xcf7e // jle 0x1b0 <gemm+0x1b0>
+	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9f04 // vmovss (%rdi,%r11,4), %xmm0
+	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0xf0 // vmovss %xmm0, -0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
+	WORD $0xeb75 // jne 0x1f0 <gemm+0x1f0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0x9eeb // jmp 0x1b0 <gemm+0x1b0>
+	LONG $0x08fa8349 // cmpq $0x8, %r10
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x13fe8349 // cmpq $0x13, %r14
+	LONG $0x19fe8348 // cmpq $0x19, %rsi
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x1312850f; WORD $0x0000 // jne 0x149a <gemm+0x149a>
-	LONG $0x284f8b48 // movq 0x28(%rdi), %rcx
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x177c8e0f; WORD $0x0000 // jle 0x1917 <gemm+0x1917>
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x14c5850f; WORD $0x0000 // jne 0x166f <gemm+0x166f>
-	WORD $0xca89 // movl %ecx, %edx
-	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0x08f98348 // cmpq $0x8, %rcx
-	LONG $0x016f820f; WORD $0x0000 // jb 0x333 <gemm+0x333>
-	QUAD $0xfffffffffffcbe48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rsi
-	QUAD $0x00000000851c8d4c // leaq (,%rax,4), %r11
-	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
-	LONG $0xfcc68348 // addq $-0x4, %rsi
-	WORD $0x2148; BYTE $0xf1 // andq %rsi, %rcx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x1b1c8d4b // leaq (%r11,%r11), %rbx
-	LONG $0x107cc1c4; BYTE $0x06 // vmovups (%r14), %ymm0
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0x117cc1c4; WORD $0x0045 // vmovups %ymm0, (%r13)
-	LONG $0x107cc1c4; WORD $0x2046 // vmovups 0x20(%r14), %ymm0
-	WORD $0x014d; BYTE $0xde // addq %r11, %r14
-	LONG $0x1e3c8d4f // leaq (%r14,%r11), %r15
-	LONG $0x117cc1c4; WORD $0x2045 // vmovups %ymm0, 0x20(%r13)
-	LONG $0x107c81c4; WORD $0x1904 // vmovups (%r9,%r11), %ymm0
-	LONG $0x117cc1c4; WORD $0x4045 // vmovups %ymm0, 0x40(%r13)
-	LONG $0x107c81c4; WORD $0x1944; BYTE $0x20 // vmovups 0x20(%r9,%r11), %ymm0
-	LONG $0x117cc1c4; WORD $0x6045 // vmovups %ymm0, 0x60(%r13)
-	LONG $0x107c81c4; WORD $0x3304 // vmovups (%r11,%r14), %ymm0
-	QUAD $0x00008085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r13)
-	LONG $0x107c81c4; WORD $0x3344; BYTE $0x20 // vmovups 0x20(%r11,%r14), %ymm0
-	LONG $0x1f348d4f // leaq (%r15,%r11), %r14
-	QUAD $0x0000a085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xa0(%r13)
-	LONG $0x107c81c4; WORD $0x3b04 // vmovups (%r11,%r15), %ymm0
-	QUAD $0x0000c085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xc0(%r13)
-	LONG $0x107c81c4; WORD $0x3b44; BYTE $0x20 // vmovups 0x20(%r11,%r15), %ymm0
-	LONG $0x1e3c8d4f // leaq (%r14,%r11), %r15
-	LONG $0x1f248d4f // leaq (%r15,%r11), %r12
-	QUAD $0x0000e085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r13)
-	LONG $0x107c81c4; WORD $0x3304 // vmovups (%r11,%r14), %ymm0
-	QUAD $0x00010085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x100(%r13)
-	LONG $0x107c81c4; WORD $0x3344; BYTE $0x20 // vmovups 0x20(%r11,%r14), %ymm0
-	LONG $0x1c348d4f // leaq (%r12,%r11), %r14
-	QUAD $0x00012085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x120(%r13)
-	LONG $0x107c81c4; WORD $0x3b04 // vmovups (%r11,%r15), %ymm0
-	QUAD $0x00014085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x140(%r13)
-	LONG $0x107c81c4; WORD $0x3b44; BYTE $0x20 // vmovups 0x20(%r11,%r15), %ymm0
-	QUAD $0x00016085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x160(%r13)
-	LONG $0x107c81c4; WORD $0x2304 // vmovups (%r11,%r12), %ymm0
-	QUAD $0x00018085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x180(%r13)
-	LONG $0x107c81c4; WORD $0x2344; BYTE $0x20 // vmovups 0x20(%r11,%r12), %ymm0
-	QUAD $0x0001a085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1a0(%r13)
-	LONG $0x107c81c4; WORD $0x3304 // vmovups (%r11,%r14), %ymm0
-	QUAD $0x0001c085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1c0(%r13)
-	LONG $0x107c81c4; WORD $0x3344; BYTE $0x20 // vmovups 0x20(%r11,%r14), %ymm0
-	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
-	QUAD $0x0001e085117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x1e0(%r13)
-	LONG $0x00c58149; WORD $0x0002; BYTE $0x00 // addq $0x200, %r13
-	LONG $0xf8c18348 // addq $-0x8, %rcx
-	LONG $0xfee8850f; WORD $0xffff // jne 0x200 <gemm+0x200>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x3d74 // je 0x375 <gemm+0x375>
-	LONG $0x20c18349 // addq $0x20, %r9
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe2c1; BYTE $0x06 // shll $0x6, %edx
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; WORD $0xe041 // vmovups -0x20(%r9), %ymm0
-	LONG $0x117cc1c4; WORD $0x0d44; BYTE $0x00 // vmovups %ymm0, (%r13,%rcx)
-	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	LONG $0x117cc1c4; WORD $0x0d44; BYTE $0x20 // vmovups %ymm0, 0x20(%r13,%rcx)
-	LONG $0x40c18348 // addq $0x40, %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xdb75 // jne 0x350 <gemm+0x350>
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x001598e9; BYTE $0x00 // jmp 0x1917 <gemm+0x1917>
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	LONG $0x086f8d0f; WORD $0x0000 // jge 0xc15 <gemm+0xc15>
-	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
-	LONG $0x04ff8349 // cmpq $0x4, %r15
-	LONG $0x03e78c0f; WORD $0x0000 // jl 0x79a <gemm+0x79a>
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x286f8b4c // movq 0x28(%rdi), %r13
-	LONG $0x485f8b4c // movq 0x48(%rdi), %r11
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x8b0c8d4c // leaq (%rbx,%rcx,4), %r9
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0x056e8e0f; WORD $0x0000 // jle 0x950 <gemm+0x950>
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
-	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
-	LONG $0x9c1c8d4b // leaq (%r12,%r11,4), %rbx
-	LONG $0xdc3c8d4f // leaq (%r12,%r11,8), %r15
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
-	QUAD $0x000000009d0c8d4a // leaq (,%r11,4), %rcx
-	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x0c3c8d49 // leaq (%r12,%rcx), %rdi
-	QUAD $0x00000000b5248d4c // leaq (,%rsi,4), %r12
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	WORD $0x27eb // jmp 0x46d <gemm+0x46d>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c11fcc5; BYTE $0x08 // vmovups %ymm1, (%rax,%rcx)
-	LONG $0x245c034c; BYTE $0x60 // addq 0x60(%rsp), %r11
-	LONG $0xd04d8d49 // leaq -0x30(%r13), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x30fd8349 // cmpq $0x30, %r13
+	WORD $0xd184 // testb %dl, %cl
+	LONG $0x0ec0840f; WORD $0x0000 // je 0x10e8 <gemm+0x10e8>
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	LONG $0x28738b4d // movq 0x28(%r11), %r14
+	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	LONG $0x38738b49 // movq 0x38(%r11), %rsi
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
 	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x04bc8e0f; WORD $0x0000 // jle 0x929 <gemm+0x929>
-	LONG $0x30fd8349 // cmpq $0x30, %r13
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xcd420f49 // cmovbq %r13, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x2e10fcc5 // vmovups (%rsi), %ymm5
-	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
-	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
-	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
-	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
-	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
-	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xc077 // ja 0x490 <gemm+0x490>
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	WORD $0x2875 // jne 0x500 <gemm+0x500>
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
-	WORD $0x01a8 // testb $0x1, %al
-	LONG $0x00cb850f; WORD $0x0000 // jne 0x5b0 <gemm+0x5b0>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x2058dcc5 // vaddps (%rax), %ymm4, %ymm4
-	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
-	LONG $0x00c3840f; WORD $0x0000 // je 0x5bb <gemm+0x5bb>
-	LONG $0x0000c3e9; BYTE $0x00 // jmp 0x5c0 <gemm+0x5c0>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	WORD $0x01a8 // testb $0x1, %al
-	LONG $0x00f8840f; WORD $0x0000 // je 0x600 <gemm+0x600>
-	LONG $0x247c8348; WORD $0x0018 // cmpq $0x0, 0x18(%rsp)
-	LONG $0xff418e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x6410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x86 // vmovss %xmm4, (%rsi,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x530 <gemm+0x530>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x83 // vmovss %xmm3, (%rbx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x550 <gemm+0x550>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8714 // vmovss %xmm2, (%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xec75 // jne 0x570 <gemm+0x570>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x87 // vmovss %xmm1, (%rdi,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x590 <gemm+0x590>
-	LONG $0xfffeade9; BYTE $0xff // jmp 0x455 <gemm+0x455>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
-	WORD $0x0575 // jne 0x5c0 <gemm+0x5c0>
-	LONG $0x1c58e4c5; BYTE $0x88 // vaddps (%rax,%rcx,4), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x88 // vmovups %ymm3, (%rax,%rcx,4)
-	WORD $0x1975 // jne 0x5e0 <gemm+0x5e0>
-	LONG $0x1458ecc5; BYTE $0xc8 // vaddps (%rax,%rcx,8), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xc8 // vmovups %ymm2, (%rax,%rcx,8)
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	LONG $0xfe76850f; WORD $0xffff // jne 0x450 <gemm+0x450>
-	WORD $0x12eb // jmp 0x5ee <gemm+0x5ee>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1411fcc5; BYTE $0xc8 // vmovups %ymm2, (%rax,%rcx,8)
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	LONG $0xfe62850f; WORD $0xffff // jne 0x450 <gemm+0x450>
-	LONG $0x5874a1c4; WORD $0x300c // vaddps (%rax,%r14), %ymm1, %ymm1
-	LONG $0xfffe57e9; BYTE $0xff // jmp 0x450 <gemm+0x450>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x247c8348; WORD $0x0018 // cmpq $0x0, 0x18(%rsp)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0xfe438e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x9066 // nop
-	LONG $0x2c10fac5; BYTE $0x86 // vmovss (%rsi,%rax,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x2084 // vmovss %xmm5, 0x20(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x620 <gemm+0x620>
-	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfe0d8e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x6410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x86 // vmovss %xmm4, (%rsi,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x660 <gemm+0x660>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfdd38e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x2410fac5; BYTE $0x83 // vmovss (%rbx,%rax,4), %xmm4
-	LONG $0x6411fac5; WORD $0x2084 // vmovss %xmm4, 0x20(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x690 <gemm+0x690>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd9d8e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	BYTE $0x90 // nop
-	LONG $0x5c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x83 // vmovss %xmm3, (%rbx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x6c0 <gemm+0x6c0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd738e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x871c // vmovss (%r15,%rax,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x2084 // vmovss %xmm3, 0x20(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xec75 // jne 0x6f0 <gemm+0x6f0>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd3c8e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5410fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8714 // vmovss %xmm2, (%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xec75 // jne 0x720 <gemm+0x720>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfd128e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x87 // vmovss (%rdi,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x2084 // vmovss %xmm2, 0x20(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
-	WORD $0xed75 // jne 0x750 <gemm+0x750>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xfcdd8e0f; WORD $0xffff // jle 0x455 <gemm+0x455>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x87 // vmovss %xmm1, (%rdi,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0x24443948; BYTE $0x18 // cmpq %rax, 0x18(%rsp)
-	WORD $0xeb75 // jne 0x780 <gemm+0x780>
-	LONG $0xfffcbbe9; BYTE $0xff // jmp 0x455 <gemm+0x455>
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x01c08d0f; WORD $0x0000 // jge 0x974 <gemm+0x974>
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x1d228e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
-	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
-	LONG $0x38478b48 // movq 0x38(%rdi), %rax
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x1d118e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
+	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
+	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x1a9f8e0f; WORD $0x0000 // jle 0x1cfd <gemm+0x1cfd>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x245c8948; BYTE $0x60 // movq %rbx, 0x60(%rsp)
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0xd8148d49 // leaq (%r8,%rbx,8), %rdx
+	LONG $0x2464c148; WORD $0x0240 // shlq $0x2, 0x40(%rsp)
+	LONG $0x98248d4d // leaq (%r8,%rbx,4), %r12
+	LONG $0x50244c89 // movl %ecx, 0x50(%rsp)
 	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x490c8d4c // leaq (%rcx,%rcx,2), %r9
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x22eb // jmp 0x81c <gemm+0x81c>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x117cc1c4; WORD $0x240c // vmovups %ymm1, (%r12)
-	LONG $0xd0728d48 // leaq -0x30(%rdx), %rsi
-	WORD $0x014d; BYTE $0xce // addq %r9, %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
-	LONG $0x1cce8e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xf2420f48 // cmovbq %rdx, %rsi
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x187de2c4; BYTE $0x13 // vbroadcastss (%rbx), %ymm2
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0xb86dc2c4; BYTE $0x08 // vfmadd231ps (%r8), %ymm2, %ymm1
-	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xe777 // ja 0x840 <gemm+0x840>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0x1c75 // jne 0x880 <gemm+0x880>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x9775 // jne 0x800 <gemm+0x800>
-	LONG $0x5874c1c4; WORD $0x240c // vaddps (%r12), %ymm1, %ymm1
-	WORD $0x8feb // jmp 0x800 <gemm+0x800>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x3b74 // je 0x8c0 <gemm+0x8c0>
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xff728e0f; WORD $0xffff // jle 0x806 <gemm+0x806>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8c0c // vmovss %xmm1, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xec75 // jne 0x8a0 <gemm+0x8a0>
-	LONG $0xffff4de9; BYTE $0xff // jmp 0x806 <gemm+0x806>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xff378e0f; WORD $0xffff // jle 0x806 <gemm+0x806>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8c14 // vmovss (%r12,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x208c // vmovss %xmm2, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xec75 // jne 0x8e0 <gemm+0x8e0>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfefd8e0f; WORD $0xffff // jle 0x806 <gemm+0x806>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8c0c // vmovss %xmm1, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xec75 // jne 0x910 <gemm+0x910>
-	LONG $0xfffedde9; BYTE $0xff // jmp 0x806 <gemm+0x806>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x485f8b4c // movq 0x48(%rdi), %r11
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	LONG $0xfcc78349 // addq $-0x4, %r15
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
-	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0xfe408c0f; WORD $0xffff // jl 0x7b4 <gemm+0x7b4>
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x46eb // jmp 0x9db <gemm+0x9db>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
-	LONG $0xcb1c8d48 // leaq (%rbx,%rcx,8), %rbx
-	LONG $0xec248d4f // leaq (%r12,%r13,8), %r12
-	LONG $0xfe778d49 // leaq -0x2(%r15), %rsi
-	LONG $0x03ff8349 // cmpq $0x3, %r15
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0xfddc8e0f; WORD $0xffff // jle 0x7b7 <gemm+0x7b7>
-	LONG $0x28578b4c // movq 0x28(%rdi), %r10
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0x38478b4c // movq 0x38(%rdi), %r8
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xd47e // jle 0x9c2 <gemm+0x9c2>
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
-	LONG $0xac1c8d4b // leaq (%r12,%r13,4), %rbx
-	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
-	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x2deb // jmp 0xa42 <gemm+0xa42>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x587481c4; WORD $0xac0c // vaddps (%r12,%r13,4), %ymm1, %ymm1
-	LONG $0x117c81c4; WORD $0xac0c // vmovups %ymm1, (%r12,%r13,4)
-	LONG $0xd0728d49 // leaq -0x30(%r10), %rsi
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	LONG $0xff5e8e0f; WORD $0xffff // jle 0x9a0 <gemm+0x9a0>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xf2420f49 // cmovbq %r10, %rsi
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x107cc1c4; WORD $0x241c // vmovups (%r12), %ymm3
-	LONG $0x187dc2c4; BYTE $0x21 // vbroadcastss (%r9), %ymm4
-	LONG $0x187d82c4; WORD $0x992c // vbroadcastss (%r9,%r11,4), %ymm5
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
-	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xd677 // ja 0xa60 <gemm+0xa60>
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	WORD $0x2075 // jne 0xab0 <gemm+0xab0>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x7b75 // jne 0xb10 <gemm+0xb10>
-	LONG $0x586cc1c4; BYTE $0x16 // vaddps (%r14), %ymm2, %ymm2
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	LONG $0x117cc1c4; WORD $0x2414 // vmovups %ymm2, (%r12)
-	WORD $0x8175 // jne 0xa26 <gemm+0xa26>
-	LONG $0xffff76e9; BYTE $0xff // jmp 0xa20 <gemm+0xa20>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x7b74 // je 0xb30 <gemm+0xb30>
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xff6b8e0f; WORD $0xffff // jle 0xa2c <gemm+0xa2c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8c14 // vmovss %xmm2, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xec75 // jne 0xad0 <gemm+0xad0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8b // vmovss %xmm1, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xed75 // jne 0xaf0 <gemm+0xaf0>
-	LONG $0xffff24e9; BYTE $0xff // jmp 0xa2c <gemm+0xa2c>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	LONG $0x117cc1c4; WORD $0x2414 // vmovups %ymm2, (%r12)
-	LONG $0xff07850f; WORD $0xffff // jne 0xa26 <gemm+0xa26>
-	LONG $0xfffefce9; BYTE $0xff // jmp 0xa20 <gemm+0xa20>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfeea8e0f; WORD $0xffff // jle 0xa2c <gemm+0xa2c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8c1c // vmovss (%r12,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x208c // vmovss %xmm3, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xec75 // jne 0xb50 <gemm+0xb50>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfeb38e0f; WORD $0xffff // jle 0xa2c <gemm+0xa2c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8c14 // vmovss %xmm2, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xec75 // jne 0xb80 <gemm+0xb80>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfe898e0f; WORD $0xffff // jle 0xa2c <gemm+0xa2c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x208c // vmovss %xmm2, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xed75 // jne 0xbb0 <gemm+0xbb0>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfe548e0f; WORD $0xffff // jle 0xa2c <gemm+0xa2c>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8b // vmovss %xmm1, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xed75 // jne 0xbe0 <gemm+0xbe0>
-	LONG $0xfffe34e9; BYTE $0xff // jmp 0xa2c <gemm+0xa2c>
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
+	LONG $0x92348d48 // leaq (%rdx,%rdx,4), %rsi
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
 	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	LONG $0xf7918c0f; WORD $0xffff // jl 0x3a6 <gemm+0x3a6>
-	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x484f8b48 // movq 0x48(%rdi), %rcx
-	QUAD $0x00000000951c8d4e // leaq (,%r10,4), %r11
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	WORD $0x54eb // jmp 0xc97 <gemm+0xc97>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x48778b48 // movq 0x48(%rdi), %rsi
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0xf87a8d4c // leaq -0x8(%rdx), %r15
-	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
-	LONG $0x0ffa8348 // cmpq $0xf, %rdx
-	LONG $0xf7128e0f; WORD $0xffff // jle 0x3a9 <gemm+0x3a9>
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
-	QUAD $0x0000008824b4894c // movq %r14, 0x88(%rsp)
-	LONG $0x38778b4c // movq 0x38(%rdi), %r14
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0x8b2c8d4c // leaq (%rbx,%rcx,4), %r13
-	LONG $0xcb0c8d4c // leaq (%rbx,%rcx,8), %r9
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x07ce8e0f; WORD $0x0000 // jle 0x1490 <gemm+0x1490>
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
-	LONG $0xd40c8d49 // leaq (%r12,%rdx,8), %rcx
-	WORD $0x940f; BYTE $0xc3 // sete %bl
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
-	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
-	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	LONG $0x300c8d49 // leaq (%r8,%rsi), %rcx
+	QUAD $0x00000000ad348d4a // leaq (,%r13,4), %rsi
+	LONG $0x03e5c149 // shlq $0x3, %r13
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
-	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
-	QUAD $0x000000f824bc8948 // movq %rdi, 0xf8(%rsp)
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
-	QUAD $0x00000000850c8d4a // leaq (,%r8,4), %rcx
-	LONG $0x03e0c149 // shlq $0x3, %r8
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
-	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
 	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	WORD $0x37eb // jmp 0xdd9 <gemm+0xdd9>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	QUAD $0x000000a824940348 // addq 0xa8(%rsp), %rdx
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0xd0468d48 // leaq -0x30(%rsi), %rax
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0xfe778e0f; WORD $0xffff // jle 0xc50 <gemm+0xc50>
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	LONG $0x30148d4d // leaq (%r8,%rsi), %r10
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
+	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
+	WORD $0x35eb // jmp 0x3b5 <gemm+0x3b5>
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	LONG $0x117ca1c4; WORD $0x310c // vmovups %ymm1, (%rcx,%r14)
+	QUAD $0x0000009024bc034c // addq 0x90(%rsp), %r15
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
+	LONG $0xd0708d4d // leaq -0x30(%r8), %r14
+	QUAD $0x00000000502444c7 // movl $0x0, 0x50(%rsp)
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0ec98e0f; WORD $0x0000 // jle 0x127e <gemm+0x127e>
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
+	QUAD $0x000000c02484894c // movq %r8, 0xc0(%rsp)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
@@ -5252,809 +4695,2014 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xd6420f4c // cmovbq %rsi, %r10
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
-	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
-	LONG $0x05648d4d; BYTE $0x00 // leaq (%r13,%rax), %r12
-	LONG $0x073c8d49 // leaq (%r15,%rax), %rdi
-	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x0e107cc5 // vmovups (%rsi), %ymm9
-	LONG $0x187d62c4; WORD $0x011c // vbroadcastss (%rcx,%rax), %ymm11
-	LONG $0x187d62c4; WORD $0x0724 // vbroadcastss (%rdi,%rax), %ymm12
-	LONG $0x187d42c4; WORD $0x0714 // vbroadcastss (%r15,%rax), %ymm10
-	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
-	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	LONG $0xe6420f4d // cmovbq %r14, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x132c8d4f // leaq (%r11,%r10), %r13
+	LONG $0x11348d4d // leaq (%r9,%rdx), %r14
+	LONG $0x110c8d4b // leaq (%r9,%r10), %rcx
+	LONG $0x171c8d4a // leaq (%rdi,%r10), %rbx
+	LONG $0x173c8d4c // leaq (%rdi,%rdx), %r15
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00007fe9; BYTE $0x00 // jmp 0x4a4 <gemm+0x4a4>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0e117cc5 // vmovups %ymm9, (%rsi)
+	LONG $0x20c68348 // addq $0x20, %rsi
+	LONG $0x187d22c4; WORD $0x131c // vbroadcastss (%rbx,%r10), %ymm11
+	LONG $0x187d02c4; WORD $0x1724 // vbroadcastss (%r15,%r10), %ymm12
+	LONG $0x187d22c4; WORD $0x1714 // vbroadcastss (%rdi,%r10), %ymm10
+	LONG $0x2444034c; BYTE $0x38 // addq 0x38(%rsp), %r8
+	WORD $0xff49; BYTE $0xcc // decq %r12
 	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
-	LONG $0x187d42c4; WORD $0x055c; BYTE $0x00 // vbroadcastss (%r13,%rax), %ymm11
+	LONG $0x187d02c4; WORD $0x111c // vbroadcastss (%r9,%r10), %ymm11
 	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
-	LONG $0x187d62c4; WORD $0x0224 // vbroadcastss (%rdx,%rax), %ymm12
+	LONG $0x187d22c4; WORD $0x1124 // vbroadcastss (%rcx,%r10), %ymm12
 	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
 	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
-	LONG $0x187d42c4; WORD $0x041c // vbroadcastss (%r12,%rax), %ymm11
+	LONG $0x187d02c4; WORD $0x161c // vbroadcastss (%r14,%r10), %ymm11
 	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
-	LONG $0x187d42c4; WORD $0x0124 // vbroadcastss (%r9,%rax), %ymm12
+	LONG $0x187d02c4; WORD $0x1324 // vbroadcastss (%r11,%r10), %ymm12
 	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
-	LONG $0x187d42c4; WORD $0x001c // vbroadcastss (%r8,%rax), %ymm11
+	LONG $0x187d02c4; WORD $0x155c; BYTE $0x00 // vbroadcastss (%r13,%r10), %ymm11
+	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
 	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
 	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x9477 // ja 0xe40 <gemm+0xe40>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	LONG $0x08fa8348 // cmpq $0x8, %rdx
-	WORD $0x2975 // jne 0xee0 <gemm+0xee0>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0x018b850f; WORD $0x0000 // jne 0x1050 <gemm+0x1050>
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x583c41c4; WORD $0x2404 // vaddps (%r12), %ymm8, %ymm8
-	LONG $0x000180e9; BYTE $0x00 // jmp 0x1055 <gemm+0x1055>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
-	LONG $0x0232840f; WORD $0x0000 // je 0x1120 <gemm+0x1120>
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfe9c8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x44107ac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm8
-	LONG $0x117a41c4; WORD $0x8c04 // vmovss %xmm8, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0xf20 <gemm+0xf20>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x8f // vmovss %xmm7, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0xf40 <gemm+0xf40>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x7410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm6
-	LONG $0x117ac1c4; WORD $0x8834 // vmovss %xmm6, (%r8,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0xf60 <gemm+0xf60>
-	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x8f // vmovss %xmm5, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0xf90 <gemm+0xf90>
-	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8f // vmovss %xmm4, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0xfc0 <gemm+0xfc0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x881c // vmovss %xmm3, (%r8,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0xfe0 <gemm+0xfe0>
-	QUAD $0x000000e024bc8b48 // movq 0xe0(%rsp), %rdi
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x8f // vmovss %xmm2, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x1010 <gemm+0x1010>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8a0c // vmovss %xmm1, (%r10,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1030 <gemm+0x1030>
-	LONG $0xfffd67e9; BYTE $0xff // jmp 0xdb0 <gemm+0xdb0>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0x1c7e // jle 0x4c0 <gemm+0x4c0>
+	LONG $0x107c41c4; BYTE $0x08 // vmovups (%r8), %ymm9
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x8275 // jne 0x430 <gemm+0x430>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x86eb // jmp 0x438 <gemm+0x438>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
-	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
-	WORD $0x4175 // jne 0x10b0 <gemm+0x10b0>
-	LONG $0x5844c1c4; WORD $0x8c3c // vaddps (%r12,%rcx,4), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0x8c3c // vmovups %ymm7, (%r12,%rcx,4)
-	WORD $0x3b74 // je 0x10b8 <gemm+0x10b8>
-	LONG $0x117cc1c4; WORD $0xcc34 // vmovups %ymm6, (%r12,%rcx,8)
-	WORD $0x4175 // jne 0x10c6 <gemm+0x10c6>
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x5854c1c4; WORD $0x0c2c // vaddps (%r12,%rcx), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x0c2c // vmovups %ymm5, (%r12,%rcx)
-	WORD $0x3b74 // je 0x10d6 <gemm+0x10d6>
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x117cc1c4; WORD $0x0c24 // vmovups %ymm4, (%r12,%rcx)
-	WORD $0x4174 // je 0x10e9 <gemm+0x10e9>
-	WORD $0x45eb // jmp 0x10ef <gemm+0x10ef>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x117cc1c4; WORD $0x8c3c // vmovups %ymm7, (%r12,%rcx,4)
-	WORD $0xc575 // jne 0x107d <gemm+0x107d>
-	LONG $0x584cc1c4; WORD $0xcc34 // vaddps (%r12,%rcx,8), %ymm6, %ymm6
-	LONG $0x117cc1c4; WORD $0xcc34 // vmovups %ymm6, (%r12,%rcx,8)
-	WORD $0xbf74 // je 0x1085 <gemm+0x1085>
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x117cc1c4; WORD $0x0c2c // vmovups %ymm5, (%r12,%rcx)
-	WORD $0xc575 // jne 0x109b <gemm+0x109b>
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x585cc1c4; WORD $0x0c24 // vaddps (%r12,%rcx), %ymm4, %ymm4
-	LONG $0x117cc1c4; WORD $0x0c24 // vmovups %ymm4, (%r12,%rcx)
-	WORD $0x0675 // jne 0x10ef <gemm+0x10ef>
-	LONG $0x5864c1c4; WORD $0x141c // vaddps (%r12,%rdx), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x141c // vmovups %ymm3, (%r12,%rdx)
-	LONG $0x0365850f; WORD $0x0000 // jne 0x1460 <gemm+0x1460>
-	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
-	LONG $0x586cc1c4; WORD $0x0c14 // vaddps (%r12,%rcx), %ymm2, %ymm2
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x117cc1c4; WORD $0x0c14 // vmovups %ymm2, (%r12,%rcx)
-	LONG $0x035b840f; WORD $0x0000 // je 0x1475 <gemm+0x1475>
-	LONG $0x00035ce9; BYTE $0x00 // jmp 0x147b <gemm+0x147b>
-	BYTE $0x90 // nop
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	QUAD $0x000000b024bc8b48 // movq 0xb0(%rsp), %rdi
-	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
-	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc648e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	LONG $0x00b18d48; WORD $0x0006; BYTE $0x00 // leaq 0x600(%rcx), %rsi
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xf1440f48 // cmoveq %rcx, %rsi
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	LONG $0x0083850f; WORD $0x0000 // jne 0x560 <gemm+0x560>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
+	LONG $0x01e9850f; WORD $0x0000 // jne 0x6f0 <gemm+0x6f0>
+	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x01117cc5 // vmovups %ymm8, (%rcx)
+	LONG $0x01e5840f; WORD $0x0000 // je 0x702 <gemm+0x702>
+	LONG $0x3c11fcc5; BYTE $0x99 // vmovups %ymm7, (%rcx,%rbx,4)
+	LONG $0x01ea850f; WORD $0x0000 // jne 0x712 <gemm+0x712>
+	LONG $0x3458ccc5; BYTE $0xd9 // vaddps (%rcx,%rbx,8), %ymm6, %ymm6
+	LONG $0x3411fcc5; BYTE $0xd9 // vmovups %ymm6, (%rcx,%rbx,8)
+	LONG $0x01e5840f; WORD $0x0000 // je 0x71d <gemm+0x71d>
+	LONG $0x2c11fcc5; BYTE $0x11 // vmovups %ymm5, (%rcx,%rdx)
+	LONG $0x01ea850f; WORD $0x0000 // jne 0x72d <gemm+0x72d>
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x2458dcc5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0x11 // vmovups %ymm4, (%rcx,%rdx)
+	LONG $0x01e1840f; WORD $0x0000 // je 0x73c <gemm+0x73c>
+	LONG $0x0001e2e9; BYTE $0x00 // jmp 0x742 <gemm+0x742>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x01eb840f; WORD $0x0000 // je 0x770 <gemm+0x770>
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0x8c0c // vmovss (%r12,%rcx,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x208c // vmovss %xmm9, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1150 <gemm+0x1150>
-	LONG $0x44583cc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm8, %ymm8
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc378e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x44107ac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm8
-	LONG $0x117a41c4; WORD $0x8c04 // vmovss %xmm8, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1180 <gemm+0x1180>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfc0d8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x04107ac5; BYTE $0x8f // vmovss (%rdi,%rcx,4), %xmm8
-	LONG $0x44117ac5; WORD $0x208c // vmovss %xmm8, 0x20(%rsp,%rcx,4)
+	LONG $0x44107ac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x8a // vmovss %xmm8, (%rdx,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x11b0 <gemm+0x11b0>
-	LONG $0x7c58c4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm7, %ymm7
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfbd88e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x5a0 <gemm+0x5a0>
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x8f // vmovss %xmm7, (%rdi,%rcx,4)
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x8c3c // vmovss %xmm7, (%r12,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x11e0 <gemm+0x11e0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfbae8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x5c0 <gemm+0x5c0>
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
 	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x883c // vmovss (%r8,%rcx,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x208c // vmovss %xmm7, 0x20(%rsp,%rcx,4)
+	LONG $0x7410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x8a // vmovss %xmm6, (%rdx,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1210 <gemm+0x1210>
-	LONG $0x7458ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm6
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfb778e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x5f0 <gemm+0x5f0>
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
 	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x8a // vmovss %xmm5, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x620 <gemm+0x620>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x7410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm6
-	LONG $0x117ac1c4; WORD $0x8834 // vmovss %xmm6, (%r8,%rcx,4)
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x117ac1c4; WORD $0x8e24 // vmovss %xmm4, (%r14,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1240 <gemm+0x1240>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfb4d8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x640 <gemm+0x640>
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
 	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x3410fac5; BYTE $0x8f // vmovss (%rdi,%rcx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x208c // vmovss %xmm6, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x1280 <gemm+0x1280>
-	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfb088e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x8f // vmovss %xmm5, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x12b0 <gemm+0x12b0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfade8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x882c // vmovss (%r8,%rcx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x208c // vmovss %xmm5, 0x20(%rsp,%rcx,4)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x8e1c // vmovss %xmm3, (%r14,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x12e0 <gemm+0x12e0>
-	LONG $0x6458dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfaa78e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x670 <gemm+0x670>
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm4
-	LONG $0x117ac1c4; WORD $0x8824 // vmovss %xmm4, (%r8,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1310 <gemm+0x1310>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfa7d8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x2410fac5; BYTE $0x8f // vmovss (%rdi,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x208c // vmovss %xmm4, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x1350 <gemm+0x1350>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfa388e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8f // vmovss %xmm3, (%rdi,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xed75 // jne 0x1380 <gemm+0x1380>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xfa0e8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x881c // vmovss (%r8,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x208c // vmovss %xmm3, 0x20(%rsp,%rcx,4)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8e14 // vmovss %xmm2, (%r14,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x13b0 <gemm+0x13b0>
-	LONG $0x5458ecc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xf9d78e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x6a0 <gemm+0x6a0>
+	QUAD $0x000000f824b48b4c // movq 0xf8(%rsp), %r14
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8814 // vmovss %xmm2, (%r8,%rcx,4)
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8e0c // vmovss %xmm1, (%r14,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x13e0 <gemm+0x13e0>
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xf9ad8e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8a14 // vmovss (%r10,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x208c // vmovss %xmm2, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1410 <gemm+0x1410>
-	LONG $0x4c58f4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xf9778e0f; WORD $0xffff // jle 0xdb0 <gemm+0xdb0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8a0c // vmovss %xmm1, (%r10,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	WORD $0xec75 // jne 0x1440 <gemm+0x1440>
-	LONG $0xfff957e9; BYTE $0xff // jmp 0xdb0 <gemm+0xdb0>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x6d0 <gemm+0x6d0>
+	LONG $0xfffca5e9; BYTE $0xff // jmp 0x38e <gemm+0x38e>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x117cc1c4; WORD $0x0c14 // vmovups %ymm2, (%r12,%rcx)
-	WORD $0x0675 // jne 0x147b <gemm+0x147b>
-	LONG $0x5874c1c4; WORD $0x3c0c // vaddps (%r12,%rdi), %ymm1, %ymm1
-	LONG $0x117cc1c4; WORD $0x3c0c // vmovups %ymm1, (%r12,%rdi)
-	LONG $0xfff92fe9; BYTE $0xff // jmp 0xdb5 <gemm+0xdb5>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0xfff7cbe9; BYTE $0xff // jmp 0xc65 <gemm+0xc65>
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0x00047ae9; BYTE $0x00 // jmp 0x191f <gemm+0x191f>
-	QUAD $0xfffffffffffcb948; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rcx
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0x861c8d4c // leaq (%rsi,%rax,4), %r11
-	LONG $0xc61c8d48 // leaq (%rsi,%rax,8), %rbx
-	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0x2149; BYTE $0xc9 // andq %rcx, %r9
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x8e348d4c // leaq (%rsi,%rcx,4), %r14
-	WORD $0x2aeb // jmp 0x1508 <gemm+0x1508>
-	WORD $0x9066 // nop
-	LONG $0x0410fcc5; BYTE $0x81 // vmovups (%rcx,%rax,4), %ymm0
-	LONG $0x117cc1c4; WORD $0x6040 // vmovups %ymm0, 0x60(%r8)
-	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
-	LONG $0x80e88349 // subq $-0x80, %r8
-	LONG $0x04c78349 // addq $0x4, %r15
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
-	WORD $0x394d; BYTE $0xcf // cmpq %r9, %r15
-	LONG $0xebb7840f; WORD $0xffff // je 0xbf <gemm+0xbf>
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	WORD $0x1275 // jne 0x1520 <gemm+0x1520>
-	LONG $0x107cc1c4; WORD $0x0045 // vmovups (%r13), %ymm0
-	WORD $0x43eb // jmp 0x1559 <gemm+0x1559>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x2a7e // jle 0x1559 <gemm+0x1559>
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0x01117cc5 // vmovups %ymm8, (%rcx)
+	LONG $0xfe1b850f; WORD $0xffff // jne 0x51d <gemm+0x51d>
+	LONG $0x3c58c4c5; BYTE $0x99 // vaddps (%rcx,%rbx,4), %ymm7, %ymm7
+	LONG $0x3c11fcc5; BYTE $0x99 // vmovups %ymm7, (%rcx,%rbx,4)
+	LONG $0xfe16840f; WORD $0xffff // je 0x528 <gemm+0x528>
+	LONG $0x3411fcc5; BYTE $0xd9 // vmovups %ymm6, (%rcx,%rbx,8)
+	LONG $0xfe1b850f; WORD $0xffff // jne 0x538 <gemm+0x538>
+	LONG $0x2c58d4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x11 // vmovups %ymm5, (%rcx,%rdx)
+	LONG $0xfe16840f; WORD $0xffff // je 0x543 <gemm+0x543>
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x2411fcc5; BYTE $0x11 // vmovups %ymm4, (%rcx,%rdx)
+	WORD $0x0675 // jne 0x742 <gemm+0x742>
+	LONG $0x5864a1c4; WORD $0x311c // vaddps (%rcx,%r14), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x311c // vmovups %ymm3, (%rcx,%r14)
+	LONG $0x02f2850f; WORD $0x0000 // jne 0xa40 <gemm+0xa40>
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x586ca1c4; WORD $0x3114 // vaddps (%rcx,%r14), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
+	LONG $0xfc1b850f; WORD $0xffff // jne 0x380 <gemm+0x380>
+	LONG $0x0002e7e9; BYTE $0x00 // jmp 0xa51 <gemm+0xa51>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x208c // vmovss %xmm0, 0x20(%rsp,%rcx,4)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x0c107ac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x108c // vmovss %xmm9, 0x10(%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xed75 // jne 0x1540 <gemm+0x1540>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0x810c8d48 // leaq (%rcx,%rax,4), %rcx
-	LONG $0x117cc1c4; BYTE $0x00 // vmovups %ymm0, (%r8)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	WORD $0x6575 // jne 0x15d0 <gemm+0x15d0>
-	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
-	LONG $0x810c8d48 // leaq (%rcx,%rax,4), %rcx
-	LONG $0x117cc1c4; WORD $0x2040 // vmovups %ymm0, 0x20(%r8)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x009b840f; WORD $0x0000 // je 0x161e <gemm+0x161e>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x277e // jle 0x15b9 <gemm+0x15b9>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xed75 // jne 0x15a0 <gemm+0x15a0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x117cc1c4; WORD $0x4040 // vmovups %ymm0, 0x40(%r8)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0xff17840f; WORD $0xffff // je 0x14e0 <gemm+0x14e0>
-	WORD $0x67eb // jmp 0x1632 <gemm+0x1632>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x2b7e // jle 0x160a <gemm+0x160a>
-	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x780 <gemm+0x780>
+	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb304 // vmovss (%r11,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xec75 // jne 0x15f0 <gemm+0x15f0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x810c8d48 // leaq (%rcx,%rax,4), %rcx
-	LONG $0x117cc1c4; WORD $0x2040 // vmovups %ymm0, 0x20(%r8)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0xff65850f; WORD $0xffff // jne 0x1583 <gemm+0x1583>
-	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
-	LONG $0x117cc1c4; WORD $0x4040 // vmovups %ymm0, 0x40(%r8)
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0xfeae840f; WORD $0xffff // je 0x14e0 <gemm+0x14e0>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfea08e0f; WORD $0xffff // jle 0x14e5 <gemm+0x14e5>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8e04 // vmovss (%r14,%rcx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x208c // vmovss %xmm0, 0x20(%rsp,%rcx,4)
+	LONG $0x44107ac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x8a // vmovss %xmm8, (%rdx,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
-	WORD $0xec75 // jne 0x1650 <gemm+0x1650>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0xfffe76e9; BYTE $0xff // jmp 0x14e5 <gemm+0x14e5>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	WORD $0xca89 // movl %ecx, %edx
-	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
-	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
-	LONG $0x04f98348 // cmpq $0x4, %rcx
-	LONG $0x00d0830f; WORD $0x0000 // jae 0x1770 <gemm+0x1770>
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x0251840f; WORD $0x0000 // je 0x18ff <gemm+0x18ff>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x7b0 <gemm+0x7b0>
 	WORD $0xc931 // xorl %ecx, %ecx
-	WORD $0x1aeb // jmp 0x16e8 <gemm+0x16e8>
-	WORD $0x9066 // nop
-	LONG $0x4211fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdx)
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8c04 // vmovss (%r12,%rcx,4), %xmm8
+	LONG $0x44117ac5; WORD $0x108c // vmovss %xmm8, 0x10(%rsp,%rcx,4)
 	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
-	LONG $0x022f840f; WORD $0x0000 // je 0x1917 <gemm+0x1917>
-	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0xcd7c // jl 0x16d0 <gemm+0x16d0>
-	LONG $0x245c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r11
-	LONG $0x000008be; BYTE $0x00 // movl $0x8, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xb104 // vmovss (%r9,%rsi,4), %xmm0
-	LONG $0x0411fac5; BYTE $0xb4 // vmovss %xmm0, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf3 // cmpq %rsi, %r11
-	WORD $0xed75 // jne 0x1710 <gemm+0x1710>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	WORD $0x9feb // jmp 0x16d0 <gemm+0x16d0>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
-	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	LONG $0x08fe8349 // cmpq $0x8, %r14
-	LONG $0xec3b8c0f; WORD $0xffff // jl 0x3a6 <gemm+0x3a6>
-	LONG $0xfff4a5e9; BYTE $0xff // jmp 0xc15 <gemm+0xc15>
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	QUAD $0xfffffffffffcbe48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rsi
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x2148; BYTE $0xf1 // andq %rsi, %rcx
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0x815c8d49; BYTE $0x20 // leaq 0x20(%r9,%rax,4), %rbx
-	LONG $0xc1748d4d; BYTE $0x20 // leaq 0x20(%r9,%rax,8), %r14
-	LONG $0xb17c8d4d; BYTE $0x20 // leaq 0x20(%r9,%rsi,4), %r15
-	WORD $0x2feb // jmp 0x17d8 <gemm+0x17d8>
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x7d0 <gemm+0x7d0>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x8c3c // vmovss %xmm7, (%r12,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x800 <gemm+0x800>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x3c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x108c // vmovss %xmm7, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x820 <gemm+0x820>
+	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x8a // vmovss %xmm6, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x850 <gemm+0x850>
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x3410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm6
+	LONG $0x7411fac5; WORD $0x108c // vmovss %xmm6, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x880 <gemm+0x880>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x8a // vmovss %xmm5, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x8b0 <gemm+0x8b0>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8e2c // vmovss (%r14,%rcx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x8d0 <gemm+0x8d0>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x117ac1c4; WORD $0x8e24 // vmovss %xmm4, (%r14,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x900 <gemm+0x900>
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8e24 // vmovss (%r14,%rcx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x930 <gemm+0x930>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x8e1c // vmovss %xmm3, (%r14,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x960 <gemm+0x960>
+	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8e1c // vmovss (%r14,%rcx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x990 <gemm+0x990>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8e14 // vmovss %xmm2, (%r14,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x9c0 <gemm+0x9c0>
+	QUAD $0x000000f824b48b4c // movq 0xf8(%rsp), %r14
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8e14 // vmovss (%r14,%rcx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x9f0 <gemm+0x9f0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8e0c // vmovss %xmm1, (%r14,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0xa20 <gemm+0xa20>
+	LONG $0xfff955e9; BYTE $0xff // jmp 0x38e <gemm+0x38e>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x000000e08211fcc5 // vmovups %ymm0, 0xe0(%rdx)
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
+	LONG $0xf92f850f; WORD $0xffff // jne 0x380 <gemm+0x380>
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	LONG $0x5874a1c4; WORD $0x310c // vaddps (%rcx,%r14), %ymm1, %ymm1
+	LONG $0xfff924e9; BYTE $0xff // jmp 0x388 <gemm+0x388>
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x13fb8348 // cmpq $0x13, %rbx
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xd084 // testb %dl, %al
+	LONG $0x0690840f; WORD $0x0000 // je 0x110a <gemm+0x110a>
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x28738b4d // movq 0x28(%r11), %r14
+	LONG $0x48638b4d // movq 0x48(%r11), %r12
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x38538b49 // movq 0x38(%r11), %rdx
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	LONG $0x87148d4f // leaq (%r15,%r8,4), %r10
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x1b098e0f; WORD $0x0000 // jle 0x25b5 <gemm+0x25b5>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0xa1348d4f // leaq (%r9,%r12,4), %r14
+	LONG $0xe13c8d4f // leaq (%r9,%r12,8), %r15
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x30244489 // movl %eax, 0x30(%rsp)
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	QUAD $0x00000000a5048d4a // leaq (,%r12,4), %rax
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x2464894c; BYTE $0x70 // movq %r12, 0x70(%rsp)
+	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	LONG $0x011c8d4b // leaq (%r9,%r8), %rbx
+	LONG $0x2444894c; BYTE $0x78 // movq %r8, 0x78(%rsp)
+	LONG $0x01448d4f; BYTE $0x20 // leaq 0x20(%r9,%r8), %r8
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
+	LONG $0x015c8d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rbx
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	LONG $0x21048d4f // leaq (%r9,%r12), %r8
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	LONG $0x21448d4f; BYTE $0x20 // leaq 0x20(%r9,%r12), %r8
+	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
+	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x20c08349 // addq $0x20, %r8
+	LONG $0x00008fe9; BYTE $0x00 // jmp 0xbfe <gemm+0xbfe>
+	BYTE $0x90 // nop
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
+	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
+	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
+	LONG $0x117c41c4; WORD $0xc104 // vmovups %ymm8, (%r9,%rax,8)
+	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x0134 // vmovups %ymm6, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x0124 // vmovups %ymm4, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0xd0458d49 // leaq -0x30(%r13), %rax
+	QUAD $0x00000000302444c7 // movl $0x0, 0x30(%rsp)
+	LONG $0x2444034c; BYTE $0x50 // addq 0x50(%rsp), %r8
+	LONG $0x30fd8349 // cmpq $0x30, %r13
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x08318e0f; WORD $0x0000 // jle 0x142f <gemm+0x142f>
+	LONG $0x30fd8349 // cmpq $0x30, %r13
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	LONG $0xc5420f49 // cmovbq %r13, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x000087e9; BYTE $0x00 // jmp 0xce1 <gemm+0xce1>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x117c41c4; WORD $0x2434 // vmovups %ymm14, (%r12)
+	LONG $0x117c41c4; WORD $0x246c; BYTE $0x20 // vmovups %ymm13, 0x20(%r12)
+	LONG $0x40c48349 // addq $0x40, %r12
+	LONG $0x187d62c4; BYTE $0x3f // vbroadcastss (%rdi), %ymm15
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0xb80542c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm12
+	LONG $0xb81542c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm11
+	LONG $0x187d22c4; WORD $0x9f3c // vbroadcastss (%rdi,%r11,4), %ymm15
+	LONG $0xb80542c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm10
+	LONG $0xb81542c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm13, %ymm9
+	LONG $0x187d22c4; WORD $0xdf3c // vbroadcastss (%rdi,%r11,8), %ymm15
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	LONG $0xb80542c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm15, %ymm8
+	LONG $0xb815c2c4; BYTE $0xff // vfmadd231ps %ymm15, %ymm13, %ymm7
+	LONG $0x187d42c4; BYTE $0x3a // vbroadcastss (%r10), %ymm15
+	LONG $0xb805c2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm15, %ymm6
+	LONG $0xb815c2c4; BYTE $0xef // vfmadd231ps %ymm15, %ymm13, %ymm5
+	LONG $0x187d02c4; WORD $0x9a3c // vbroadcastss (%r10,%r11,4), %ymm15
+	LONG $0xb805c2c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm4
+	LONG $0xb815c2c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm3
+	LONG $0x187d02c4; WORD $0xda3c // vbroadcastss (%r10,%r11,8), %ymm15
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0xb805c2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm2
+	LONG $0xb805c2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm15, %ymm1
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x1f7e // jle 0xd00 <gemm+0xd00>
+	LONG $0x107c41c4; WORD $0xe070 // vmovups -0x20(%r8), %ymm14
+	LONG $0x107c41c4; BYTE $0x28 // vmovups (%r8), %ymm13
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0xff6b850f; WORD $0xffff // jne 0xc60 <gemm+0xc60>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xffff74e9; BYTE $0xff // jmp 0xc71 <gemm+0xc71>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x00808d49; WORD $0x000c; BYTE $0x00 // leaq 0xc00(%r8), %rax
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xc0440f49 // cmoveq %r8, %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x00be850f; WORD $0x0000 // jne 0xde0 <gemm+0xde0>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0xfe3e850f; WORD $0xffff // jne 0xb70 <gemm+0xb70>
+	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x582441c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm11, %ymm11
+	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
+	LONG $0x582c41c4; WORD $0x8114 // vaddps (%r9,%rax,4), %ymm10, %ymm10
+	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
+	LONG $0x583441c4; WORD $0x814c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm9, %ymm9
+	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
+	LONG $0x583c41c4; WORD $0xc104 // vaddps (%r9,%rax,8), %ymm8, %ymm8
+	LONG $0x117c41c4; WORD $0xc104 // vmovups %ymm8, (%r9,%rax,8)
+	LONG $0x5844c1c4; WORD $0xc17c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm7, %ymm7
+	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x584cc1c4; WORD $0x0134 // vaddps (%r9,%rax), %ymm6, %ymm6
+	LONG $0x117cc1c4; WORD $0x0134 // vmovups %ymm6, (%r9,%rax)
+	LONG $0x5854c1c4; WORD $0x016c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x585cc1c4; WORD $0x0124 // vaddps (%r9,%rax), %ymm4, %ymm4
+	LONG $0x117cc1c4; WORD $0x0124 // vmovups %ymm4, (%r9,%rax)
+	LONG $0x5864c1c4; WORD $0x015c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
+	LONG $0xfffdede9; BYTE $0xff // jmp 0xbcc <gemm+0xbcc>
+	BYTE $0x90 // nop
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	WORD $0x0c74 // je 0xe00 <gemm+0xe00>
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	WORD $0x40eb // jmp 0xe3b <gemm+0xe3b>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm12
+	LONG $0x64117ac5; WORD $0x1084 // vmovss %xmm12, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xe20 <gemm+0xe20>
+	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm11
+	LONG $0x117a41c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm11, 0x20(%r9,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xe50 <gemm+0xe50>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	WORD $0x1474 // je 0xe80 <gemm+0xe80>
+	LONG $0x117c41c4; BYTE $0x16 // vmovups %ymm10, (%r14)
+	WORD $0x48eb // jmp 0xebb <gemm+0xebb>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x582c41c4; BYTE $0x16 // vaddps (%r14), %ymm10, %ymm10
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x117c41c4; BYTE $0x16 // vmovups %ymm10, (%r14)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8654; BYTE $0x20 // vmovss 0x20(%r14,%rax,4), %xmm10
+	LONG $0x54117ac5; WORD $0x1084 // vmovss %xmm10, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xea0 <gemm+0xea0>
+	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm9
+	LONG $0x117a41c4; WORD $0x864c; BYTE $0x20 // vmovss %xmm9, 0x20(%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xed0 <gemm+0xed0>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	WORD $0x1474 // je 0xf00 <gemm+0xf00>
+	LONG $0x117c41c4; BYTE $0x07 // vmovups %ymm8, (%r15)
+	WORD $0x48eb // jmp 0xf3b <gemm+0xf3b>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x583c41c4; BYTE $0x07 // vaddps (%r15), %ymm8, %ymm8
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x117c41c4; BYTE $0x07 // vmovups %ymm8, (%r15)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8744; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm8
+	LONG $0x44117ac5; WORD $0x1084 // vmovss %xmm8, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xf20 <gemm+0xf20>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x877c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0xf50 <gemm+0xf50>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	WORD $0x1474 // je 0xf80 <gemm+0xf80>
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
+	WORD $0x40eb // jmp 0xfba <gemm+0xfba>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x3058ccc5 // vaddps (%rax), %ymm6, %ymm6
+	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8034 // vmovss (%r8,%rax,4), %xmm6
+	LONG $0x7411fac5; WORD $0x1084 // vmovss %xmm6, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0xfa0 <gemm+0xfa0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x802c // vmovss %xmm5, (%r8,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0xfd0 <gemm+0xfd0>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	WORD $0x1574 // je 0x1000 <gemm+0x1000>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
+	WORD $0x3ceb // jmp 0x103a <gemm+0x103a>
+	WORD $0x9066 // nop
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	LONG $0x2058dcc5 // vaddps (%rax), %ymm4, %ymm4
+	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x8024 // vmovss (%r8,%rax,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1084 // vmovss %xmm4, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x1020 <gemm+0x1020>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x801c // vmovss %xmm3, (%r8,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x1050 <gemm+0x1050>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	WORD $0x1574 // je 0x1080 <gemm+0x1080>
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	WORD $0x40eb // jmp 0x10b9 <gemm+0x10b9>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x83 // vmovss (%rbx,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xed75 // jne 0x10a0 <gemm+0x10a0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x83 // vmovss %xmm1, (%rbx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xed75 // jne 0x10d0 <gemm+0x10d0>
+	LONG $0xfffaebe9; BYTE $0xff // jmp 0xbd3 <gemm+0xbd3>
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x03798c0f; WORD $0x0000 // jl 0x147e <gemm+0x147e>
+	LONG $0x000c3ae9; BYTE $0x00 // jmp 0x1d44 <gemm+0x1d44>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x0014c8e9; BYTE $0x00 // jmp 0x25da <gemm+0x25da>
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x000342e9; BYTE $0x00 // jmp 0x145c <gemm+0x145c>
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x03428c0f; WORD $0x0000 // jl 0x147e <gemm+0x147e>
+	LONG $0x000c03e9; BYTE $0x00 // jmp 0x1d44 <gemm+0x1d44>
+	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0xd71c8d4d // leaq (%r15,%rdx,8), %r11
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x97148d4f // leaq (%r15,%r10,4), %r10
+	LONG $0x971c8d49 // leaq (%r15,%rdx,4), %rbx
+	WORD $0x27eb // jmp 0x11a2 <gemm+0x11a2>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4711fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdi)
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x80ef8348 // subq $-0x80, %rdi
+	LONG $0x04c68349 // addq $0x4, %r14
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x394d; BYTE $0xc6 // cmpq %r8, %r14
+	LONG $0xef04840f; WORD $0xffff // je 0xa6 <gemm+0xa6>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0x11da <gemm+0x11da>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x970c // vmovss (%r15,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x11c0 <gemm+0x11c0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x0f11fcc5 // vmovups %ymm1, (%rdi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x217e // jle 0x120a <gemm+0x120a>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9204 // vmovss (%r10,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x11f0 <gemm+0x11f0>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0x4711fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdi)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x287e // jle 0x124a <gemm+0x124a>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x930c // vmovss (%r11,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1230 <gemm+0x1230>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x4f11fcc5; BYTE $0x40 // vmovups %ymm1, 0x40(%rdi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff228e0f; WORD $0xffff // jle 0x1180 <gemm+0x1180>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm0
+	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1260 <gemm+0x1260>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xffff02e9; BYTE $0xff // jmp 0x1180 <gemm+0x1180>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
+	LONG $0x000a68e9; BYTE $0x00 // jmp 0x1d00 <gemm+0x1d00>
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
+	QUAD $0xfffffffffffcb849; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %r8
+	LONG $0x8a5c8d48; BYTE $0x20 // leaq 0x20(%rdx,%rcx,4), %rbx
+	LONG $0xca748d4c; BYTE $0x20 // leaq 0x20(%rdx,%rcx,8), %r14
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x214d; BYTE $0xc2 // andq %r8, %r10
+	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
+	LONG $0xba7c8d4c; BYTE $0x20 // leaq 0x20(%rdx,%rdi,4), %r15
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0x3aeb // jmp 0x130c <gemm+0x130c>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	QUAD $0x0000e080117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r8)
+	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
+	LONG $0x00c08149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r8
 	LONG $0x04c48349 // addq $0x4, %r12
 	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
 	WORD $0x014d; BYTE $0xde // addq %r11, %r14
 	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
-	WORD $0x3949; BYTE $0xcc // cmpq %rcx, %r12
-	LONG $0xfec8840f; WORD $0xffff // je 0x16a0 <gemm+0x16a0>
-	LONG $0x107cc1c4; BYTE $0x01 // vmovups (%r9), %ymm0
+	WORD $0x394d; BYTE $0xd4 // cmpq %r10, %r12
+	LONG $0xee6f840f; WORD $0xffff // je 0x17b <gemm+0x17b>
+	LONG $0x0710fcc5 // vmovups (%rdi), %ymm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
+	LONG $0x117cc1c4; BYTE $0x00 // vmovups %ymm0, (%r8)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	WORD $0x247c // jl 0x1819 <gemm+0x1819>
-	LONG $0x000008be; BYTE $0x00 // movl $0x8, %esi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb10c // vmovss (%r9,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb4 // vmovss %xmm1, (%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
-	WORD $0xed75 // jne 0x1800 <gemm+0x1800>
-	LONG $0x4c10fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm1
-	LONG $0x4a11fcc5; BYTE $0x20 // vmovups %ymm1, 0x20(%rdx)
-	LONG $0x107cc1c4; WORD $0x810c // vmovups (%r9,%rax,4), %ymm1
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x4a11fcc5; BYTE $0x40 // vmovups %ymm1, 0x40(%rdx)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	WORD $0x247c // jl 0x1859 <gemm+0x1859>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x1840 <gemm+0x1840>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0x81348d49 // leaq (%r9,%rax,4), %rsi
-	LONG $0x4211fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdx)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x0410fcc5; BYTE $0x86 // vmovups (%rsi,%rax,4), %ymm0
-	QUAD $0x000000808211fcc5 // vmovups %ymm0, 0x80(%rdx)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	WORD $0x2d7c // jl 0x18b0 <gemm+0x18b0>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a81c4; WORD $0xae0c // vmovss (%r14,%r13,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xac4c; BYTE $0x20 // vmovss %xmm1, 0x20(%rsp,%r13,4)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x237e // jle 0x134b <gemm+0x134b>
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xaf0c // vmovss (%rdi,%r13,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xac4c; BYTE $0xf0 // vmovss %xmm1, -0x10(%rsp,%r13,4)
 	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394d; BYTE $0xe8 // cmpq %r13, %r8
-	WORD $0xeb75 // jne 0x1890 <gemm+0x1890>
-	LONG $0x4c10fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm1
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x86348d48 // leaq (%rsi,%rax,4), %rsi
-	QUAD $0x000000a08a11fcc5 // vmovups %ymm1, 0xa0(%rdx)
-	LONG $0x0c10fcc5; BYTE $0x86 // vmovups (%rsi,%rax,4), %ymm1
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	QUAD $0x000000c08a11fcc5 // vmovups %ymm1, 0xc0(%rdx)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	LONG $0xfed78c0f; WORD $0xffff // jl 0x17b0 <gemm+0x17b0>
-	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
+	WORD $0xeb75 // jne 0x1330 <gemm+0x1330>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x117cc1c4; WORD $0x2048 // vmovups %ymm1, 0x20(%r8)
+	LONG $0x0c10fcc5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x117cc1c4; WORD $0x4048 // vmovups %ymm1, 0x40(%r8)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x247e // jle 0x138b <gemm+0x138b>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xab04 // vmovss (%rbx,%r13,4), %xmm0
+	LONG $0x117aa1c4; WORD $0xac44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xee // cmpq %r13, %rsi
+	WORD $0xeb75 // jne 0x1370 <gemm+0x1370>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0x8f2c8d4c // leaq (%rdi,%rcx,4), %r13
+	LONG $0x117cc1c4; WORD $0x6040 // vmovups %ymm0, 0x60(%r8)
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x107cc1c4; WORD $0x8d44; BYTE $0x00 // vmovups (%r13,%rcx,4), %ymm0
+	QUAD $0x00008080117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r8)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x1f7e // jle 0x13da <gemm+0x13da>
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0xbe0c // vmovss (%r14,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x10bc // vmovss %xmm1, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
+	WORD $0xec75 // jne 0x13c0 <gemm+0x13c0>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
+	LONG $0x8d7c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdi
+	QUAD $0x0000a088117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xa0(%r8)
+	LONG $0x0c10fcc5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %ymm1
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000c088117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xc0(%r8)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfedb8e0f; WORD $0xffff // jle 0x12e0 <gemm+0x12e0>
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xbf04 // vmovss (%r15,%rdi,4), %xmm0
+	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
+	WORD $0xec75 // jne 0x1410 <gemm+0x1410>
+	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
+	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x12e0 <gemm+0x12e0>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x48638b4d // movq 0x48(%r11), %r12
+	LONG $0x00116ae9; BYTE $0x00 // jmp 0x25b8 <gemm+0x25b8>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x08c68d0f; WORD $0x0000 // jge 0x1d44 <gemm+0x1d44>
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	LONG $0x03fd8c0f; WORD $0x0000 // jl 0x1888 <gemm+0x1888>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	LONG $0x287b8b49 // movq 0x28(%r11), %rdi
+	LONG $0x486b8b4d // movq 0x48(%r11), %r13
+	LONG $0x38738b49 // movq 0x38(%r11), %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x05628e0f; WORD $0x0000 // jle 0x1a19 <gemm+0x1a19>
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000f024a48b4c // movq 0xf0(%rsp), %r12
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x246c894c; BYTE $0x38 // movq %r13, 0x38(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0xab1c8d4b // leaq (%r11,%r13,4), %rbx
+	LONG $0xeb3c8d4f // leaq (%r11,%r13,8), %r15
+	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
+	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
+	QUAD $0x000000c024ac8b4c // movq 0xc0(%rsp), %r13
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	WORD $0x2eeb // jmp 0x1552 <gemm+0x1552>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x0c11fcc5; BYTE $0x11 // vmovups %ymm1, (%rcx,%rdx)
+	LONG $0x246c034c; BYTE $0x40 // addq 0x40(%rsp), %r13
+	LONG $0xd0578d48 // leaq -0x30(%rdi), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x04b78e0f; WORD $0x0000 // jle 0x1a09 <gemm+0x1a09>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xd7420f48 // cmovbq %rdi, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x2b // vmovups (%r11), %ymm5
+	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
+	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
+	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
+	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
+	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
+	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0xbf77 // ja 0x1580 <gemm+0x1580>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x3975 // jne 0x1600 <gemm+0x1600>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00d6850f; WORD $0x0000 // jne 0x16b0 <gemm+0x16b0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	LONG $0x00ce840f; WORD $0x0000 // je 0x16bb <gemm+0x16bb>
+	LONG $0x0000cee9; BYTE $0x00 // jmp 0x16c0 <gemm+0x16c0>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x00f2840f; WORD $0x0000 // je 0x1700 <gemm+0x1700>
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff238e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1630 <gemm+0x1630>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb704 // vmovss (%r15,%rsi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x20b4 // vmovss %xmm0, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xec75 // jne 0x18e0 <gemm+0x18e0>
-	LONG $0x4410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm0
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x17b0 <gemm+0x17b0>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
-	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	LONG $0x684f8b4c // movq 0x68(%rdi), %r9
-	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	WORD $0xf748; BYTE $0xe9 // imulq %rcx
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	LONG $0x3febc148 // shrq $0x3f, %rbx
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1650 <gemm+0x1650>
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x1670 <gemm+0x1670>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1690 <gemm+0x1690>
+	LONG $0xfffe92e9; BYTE $0xff // jmp 0x153a <gemm+0x153a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
+	WORD $0x0575 // jne 0x16c0 <gemm+0x16c0>
+	LONG $0x1c58e4c5; BYTE $0x91 // vaddps (%rcx,%rdx,4), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x91 // vmovups %ymm3, (%rcx,%rdx,4)
+	WORD $0x1975 // jne 0x16e0 <gemm+0x16e0>
+	LONG $0x1458ecc5; BYTE $0xd1 // vaddps (%rcx,%rdx,8), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe59850f; WORD $0xffff // jne 0x1530 <gemm+0x1530>
+	WORD $0x12eb // jmp 0x16eb <gemm+0x16eb>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
+	LONG $0xfe45850f; WORD $0xffff // jne 0x1530 <gemm+0x1530>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x0c58f4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm1, %ymm1
+	LONG $0xfffe3be9; BYTE $0xff // jmp 0x1535 <gemm+0x1535>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe2b8e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x2c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1720 <gemm+0x1720>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdf28e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1750 <gemm+0x1750>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfdc88e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1780 <gemm+0x1780>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd928e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x17b0 <gemm+0x17b0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd688e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x17e0 <gemm+0x17e0>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd318e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x1810 <gemm+0x1810>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfd078e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1840 <gemm+0x1840>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfcd28e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xed75 // jne 0x1870 <gemm+0x1870>
+	LONG $0xfffcb2e9; BYTE $0xff // jmp 0x153a <gemm+0x153a>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x01a08d0f; WORD $0x0000 // jge 0x1a3f <gemm+0x1a3f>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x18978e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	LONG $0x28738b49 // movq 0x28(%r11), %rsi
+	LONG $0x384b8b49 // movq 0x38(%r11), %rcx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x18868e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x2aeb // jmp 0x190f <gemm+0x190f>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x0a11fcc5 // vmovups %ymm1, (%rdx)
+	LONG $0xd0468d4c // leaq -0x30(%rsi), %r8
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x183b8e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc6420f4c // cmovbq %rsi, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x187dc2c4; WORD $0x2414 // vbroadcastss (%r12), %ymm2
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb86dc2c4; BYTE $0x09 // vfmadd231ps (%r9), %ymm2, %ymm1
+	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe677 // ja 0x1930 <gemm+0x1930>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x1075 // jne 0x1960 <gemm+0x1960>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x9b75 // jne 0x18f0 <gemm+0x18f0>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
+	WORD $0x95eb // jmp 0x18f5 <gemm+0x18f5>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x3b74 // je 0x19a0 <gemm+0x19a0>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x847e // jle 0x18f9 <gemm+0x18f9>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1980 <gemm+0x1980>
+	LONG $0xffff60e9; BYTE $0xff // jmp 0x18f9 <gemm+0x18f9>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff4a8e0f; WORD $0xffff // jle 0x18f9 <gemm+0x18f9>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9014 // vmovss (%r8,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x19c0 <gemm+0x19c0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff108e0f; WORD $0xffff // jle 0x18f9 <gemm+0x18f9>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x19f0 <gemm+0x19f0>
+	LONG $0xfffef0e9; BYTE $0xff // jmp 0x18f9 <gemm+0x18f9>
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	LONG $0x486b8b4d // movq 0x48(%r11), %r13
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfcc68349 // addq $-0x4, %r14
+	LONG $0x246c014c; BYTE $0x30 // addq %r13, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0xfe608c0f; WORD $0xffff // jl 0x189f <gemm+0x189f>
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x30538b49 // movq 0x30(%r11), %rdx
+	LONG $0x487b8b49 // movq 0x48(%r11), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x48eb // jmp 0x1ab0 <gemm+0x1ab0>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x30538b49 // movq 0x30(%r11), %rdx
+	LONG $0x487b8b49 // movq 0x48(%r11), %rdi
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
+	LONG $0xfe468d4d // leaq -0x2(%r14), %r8
+	LONG $0xf90c8d4d // leaq (%r9,%rdi,8), %r9
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0xfdf28e0f; WORD $0xffff // jle 0x18a2 <gemm+0x18a2>
+	LONG $0x284b8b4d // movq 0x28(%r11), %r9
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0x38438b4d // movq 0x38(%r11), %r8
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
 	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0x0674 // je 0x1948 <gemm+0x1948>
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	WORD $0x02eb // jmp 0x194a <gemm+0x194a>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x58578b48 // movq 0x58(%rdi), %rdx
-	WORD $0xf748; BYTE $0xd3 // notq %rbx
-	LONG $0x40c78349 // addq $0x40, %r15
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	QUAD $0x000000c0249c894c // movq %r11, 0xc0(%rsp)
-	QUAD $0x0000008824b48948 // movq %rsi, 0x88(%rsp)
-	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
-	LONG $0x06fe8349 // cmpq $0x6, %r14
-	LONG $0x00858d0f; WORD $0x0000 // jge 0x1a04 <gemm+0x1a04>
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	LONG $0x04fc8349 // cmpq $0x4, %r12
-	LONG $0x09358c0f; WORD $0x0000 // jl 0x22c1 <gemm+0x22c1>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	LONG $0x02068e0f; WORD $0x0000 // jle 0x1cd0 <gemm+0x1cd0>
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
+	LONG $0xbc1c8d49 // leaq (%r12,%rdi,4), %rbx
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x27eb // jmp 0x1b10 <gemm+0x1b10>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0c58f4c5; BYTE $0xba // vaddps (%rdx,%rdi,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xba // vmovups %ymm1, (%rdx,%rdi,4)
+	LONG $0xd0618d4d // leaq -0x30(%r9), %r12
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0xff608e0f; WORD $0xffff // jle 0x1a70 <gemm+0x1a70>
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xe1420f4d // cmovbq %r9, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0x005d // vmovups (%r13), %ymm3
+	LONG $0x187dc2c4; BYTE $0x22 // vbroadcastss (%r10), %ymm4
+	LONG $0x187d82c4; WORD $0x9a2c // vbroadcastss (%r10,%r11,4), %ymm5
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
+	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0xd677 // ja 0x1b30 <gemm+0x1b30>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2075 // jne 0x1b80 <gemm+0x1b80>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b75 // jne 0x1be0 <gemm+0x1be0>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	WORD $0x8175 // jne 0x1af5 <gemm+0x1af5>
+	LONG $0xffff77e9; BYTE $0xff // jmp 0x1af0 <gemm+0x1af0>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x7b74 // je 0x1c00 <gemm+0x1c00>
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff678e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1ba0 <gemm+0x1ba0>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1bc0 <gemm+0x1bc0>
+	LONG $0xffff22e9; BYTE $0xff // jmp 0x1afa <gemm+0x1afa>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
+	LONG $0xff06850f; WORD $0xffff // jne 0x1af5 <gemm+0x1af5>
+	LONG $0xfffefce9; BYTE $0xff // jmp 0x1af0 <gemm+0x1af0>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfee68e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x941c // vmovss (%r12,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1c20 <gemm+0x1c20>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfeb18e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xec75 // jne 0x1c50 <gemm+0x1c50>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe878e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1c80 <gemm+0x1c80>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe528e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x1cb0 <gemm+0x1cb0>
+	LONG $0xfffe32e9; BYTE $0xff // jmp 0x1afa <gemm+0x1afa>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0xfffdb5e9; BYTE $0xff // jmp 0x1a8d <gemm+0x1a8d>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
+	LONG $0x0008dde9; BYTE $0x00 // jmp 0x25da <gemm+0x25da>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0x245c0148; BYTE $0x30 // addq %rbx, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0xf73a8c0f; WORD $0xffff // jl 0x147e <gemm+0x147e>
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x48538b49 // movq 0x48(%r11), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
+	WORD $0x57eb // jmp 0x1dcc <gemm+0x1dcc>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	LONG $0x304a8b48 // movq 0x30(%rdx), %rcx
+	LONG $0x487a8b48 // movq 0x48(%rdx), %rdi
+	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
+	WORD $0x8948; BYTE $0xff // movq %rdi, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	LONG $0xf8768d4c // leaq -0x8(%rsi), %r14
+	LONG $0x247c0148; BYTE $0x30 // addq %rdi, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0x0ffe8348 // cmpq $0xf, %rsi
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0xf6b58e0f; WORD $0xffff // jle 0x1481 <gemm+0x1481>
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	LONG $0x942c8d4d // leaq (%r12,%rdx,4), %r13
+	LONG $0xd40c8d4d // leaq (%r12,%rdx,8), %r9
+	LONG $0x28468b4c // movq 0x28(%rsi), %r8
+	LONG $0x38768b4c // movq 0x38(%rsi), %r14
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x07a48e0f; WORD $0x0000 // jle 0x25a0 <gemm+0x25a0>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	QUAD $0x00000090249c8b48 // movq 0x90(%rsp), %rbx
+	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	LONG $0x9e0c8d48 // leaq (%rsi,%rbx,4), %rcx
+	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
+	LONG $0xc4940f41 // sete %r12b
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
+	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	QUAD $0x000000e02494894c // movq %r10, 0xe0(%rsp)
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
+	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
+	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	LONG $0x03e7c148 // shlq $0x3, %rdi
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	QUAD $0x000000c0249c8b48 // movq 0xc0(%rsp), %rbx
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	WORD $0x37eb // jmp 0x1f11 <gemm+0x1f11>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5874a1c4; WORD $0x120c // vaddps (%rdx,%r10), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0x120c // vmovups %ymm1, (%rdx,%r10)
+	QUAD $0x000000a0249c0348 // addq 0xa0(%rsp), %rbx
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0xd0488d49 // leaq -0x30(%r8), %rcx
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0xfe6f8e0f; WORD $0xffff // jle 0x1d80 <gemm+0x1d80>
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0x24648944; BYTE $0x50 // movl %r12d, 0x50(%rsp)
+	LONG $0x3d648d4d; BYTE $0x00 // leaq (%r13,%rdi), %r12
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x3f3c8d49 // leaq (%r15,%rdi), %rdi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xd0420f4d // cmovbq %r8, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
+	LONG $0x0d748d49; BYTE $0x00 // leaq (%r13,%rcx), %rsi
+	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	BYTE $0x90 // nop
+	LONG $0x0b107cc5 // vmovups (%rbx), %ymm9
+	LONG $0x187d62c4; WORD $0x0a1c // vbroadcastss (%rdx,%rcx), %ymm11
+	LONG $0x187d62c4; WORD $0x0f24 // vbroadcastss (%rdi,%rcx), %ymm12
+	LONG $0x187d42c4; WORD $0x0f14 // vbroadcastss (%r15,%rcx), %ymm10
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
+	LONG $0x187d42c4; WORD $0x0d5c; BYTE $0x00 // vbroadcastss (%r13,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
+	LONG $0x187d62c4; WORD $0x0e24 // vbroadcastss (%rsi,%rcx), %ymm12
+	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
+	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
+	LONG $0x187d42c4; WORD $0x0c1c // vbroadcastss (%r12,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
+	LONG $0x187d42c4; WORD $0x0924 // vbroadcastss (%r9,%rcx), %ymm12
+	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
+	LONG $0x187d42c4; WORD $0x081c // vbroadcastss (%r8,%rcx), %ymm11
+	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
+	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x9477 // ja 0x1f70 <gemm+0x1f70>
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x4e75 // jne 0x2030 <gemm+0x2030>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x01c4850f; WORD $0x0000 // jne 0x21d0 <gemm+0x21d0>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x02583cc5 // vaddps (%rdx), %ymm8, %ymm8
+	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
+	LONG $0x01bc840f; WORD $0x0000 // je 0x21db <gemm+0x21db>
+	LONG $0x0001bce9; BYTE $0x00 // jmp 0x21e0 <gemm+0x21e0>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x0246840f; WORD $0x0000 // je 0x2290 <gemm+0x2290>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe948e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2060 <gemm+0x2060>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2090 <gemm+0x2090>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x20c0 <gemm+0x20c0>
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x20f0 <gemm+0x20f0>
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2120 <gemm+0x2120>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2150 <gemm+0x2150>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2180 <gemm+0x2180>
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x21b0 <gemm+0x21b0>
+	LONG $0xfffd24e9; BYTE $0xff // jmp 0x1eec <gemm+0x1eec>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
+	WORD $0x0575 // jne 0x21e0 <gemm+0x21e0>
+	LONG $0x3c58c4c5; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %ymm7, %ymm7
+	LONG $0x3c11fcc5; BYTE $0xb2 // vmovups %ymm7, (%rdx,%rsi,4)
+	WORD $0x5975 // jne 0x2240 <gemm+0x2240>
+	LONG $0x3458ccc5; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %ymm6, %ymm6
+	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
+	WORD $0x5474 // je 0x2247 <gemm+0x2247>
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
+	WORD $0x5975 // jne 0x2258 <gemm+0x2258>
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x2458dcc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
+	WORD $0x5475 // jne 0x2264 <gemm+0x2264>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x1c58e4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
+	WORD $0x4f75 // jne 0x2270 <gemm+0x2270>
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x1458ecc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
+	LONG $0xfcad850f; WORD $0xffff // jne 0x1ee6 <gemm+0x1ee6>
+	LONG $0xfffca2e9; BYTE $0xff // jmp 0x1ee0 <gemm+0x1ee0>
+	WORD $0x9066 // nop
+	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
+	WORD $0xac75 // jne 0x21f3 <gemm+0x21f3>
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x2c58d4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
+	WORD $0xa774 // je 0x21ff <gemm+0x21ff>
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
+	WORD $0xac74 // je 0x2210 <gemm+0x2210>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
+	WORD $0xb174 // je 0x2221 <gemm+0x2221>
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
+	LONG $0xfc63850f; WORD $0xffff // jne 0x1ee6 <gemm+0x1ee6>
+	LONG $0xfffc58e9; BYTE $0xff // jmp 0x1ee0 <gemm+0x1ee0>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc488e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x0c107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x1094 // vmovss %xmm9, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x22b0 <gemm+0x22b0>
+	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfc148e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x22e0 <gemm+0x22e0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbea8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x04107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm8
+	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2310 <gemm+0x2310>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfbb48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2340 <gemm+0x2340>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb8a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x3c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2370 <gemm+0x2370>
+	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb548e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x23a0 <gemm+0x23a0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfb2a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x3410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm6
+	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x23d0 <gemm+0x23d0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfaf48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2400 <gemm+0x2400>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfaca8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2430 <gemm+0x2430>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa948e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
+	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2460 <gemm+0x2460>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa6a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x2410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2490 <gemm+0x2490>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa348e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x24c0 <gemm+0x24c0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfa0a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x24f0 <gemm+0x24f0>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9d48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
+	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2520 <gemm+0x2520>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9aa8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x1410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2550 <gemm+0x2550>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf9748e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	WORD $0xed75 // jne 0x2580 <gemm+0x2580>
+	LONG $0xfff954e9; BYTE $0xff // jmp 0x1eec <gemm+0x1eec>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	LONG $0xfff7e8e9; BYTE $0xff // jmp 0x1d9d <gemm+0x1d9d>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0xfac38348 // addq $-0x6, %rbx
+	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
+	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	LONG $0x606b8b4d // movq 0x60(%r11), %r13
+	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	WORD $0xf748; BYTE $0xe9 // imulq %rcx
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	LONG $0x3fecc149 // shrq $0x3f, %r12
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	WORD $0x0e74 // je 0x260b <gemm+0x260b>
+	LONG $0x28438b49 // movq 0x28(%r11), %rax
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	WORD $0x0ceb // jmp 0x2617 <gemm+0x2617>
+	QUAD $0x000000882484c748; LONG $0x00000000 // movq $0x0, 0x88(%rsp)
+	LONG $0x58538b49 // movq 0x58(%r11), %rdx
+	LONG $0x70538b4d // movq 0x70(%r11), %r10
+	WORD $0xf749; BYTE $0xd4 // notq %r12
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	QUAD $0x000000a824b4894c // movq %r14, 0xa8(%rsp)
+	QUAD $0x000000d824a4894c // movq %r12, 0xd8(%rsp)
+	LONG $0x06fb8348 // cmpq $0x6, %rbx
+	LONG $0x00908d0f; WORD $0x0000 // jge 0x26d4 <gemm+0x26d4>
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x08de8c0f; WORD $0x0000 // jl 0x2f2f <gemm+0x2f2f>
+	LONG $0x70438b49 // movq 0x70(%r11), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	WORD $0x9f0f; BYTE $0xc1 // setg %cl
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xc69f0f40 // setg %sil
-	WORD $0x2040; BYTE $0xce // andb %cl, %sil
-	LONG $0x01fe8040 // cmpb $0x1, %sil
-	LONG $0x0b4d850f; WORD $0x0000 // jne 0x24fc <gemm+0x24fc>
-	LONG $0x604f8b48 // movq 0x60(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xc79f0f40 // setg %dil
+	WORD $0x2040; BYTE $0xcf // andb %cl, %dil
+	LONG $0x01ff8040 // cmpb $0x1, %dil
+	LONG $0x0aed850f; WORD $0x0000 // jne 0x315c <gemm+0x315c>
+	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
 	LONG $0x4052180f // prefetcht1 0x40(%rdx)
 	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
 	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
 	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
 	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff718d4d // leaq -0x1(%r9), %r14
+	LONG $0xff7b8d48 // leaq -0x1(%rbx), %rdi
 	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x0b0c8e0f; WORD $0x0000 // jle 0x24ff <gemm+0x24ff>
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	WORD $0xc177 // ja 0x19c0 <gemm+0x19c0>
-	LONG $0x000afbe9; BYTE $0x00 // jmp 0x24ff <gemm+0x24ff>
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x0aa48e0f; WORD $0x0000 // jle 0x3167 <gemm+0x3167>
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	WORD $0xc177 // ja 0x2690 <gemm+0x2690>
+	LONG $0x000a93e9; BYTE $0x00 // jmp 0x3167 <gemm+0x3167>
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x204e8d48 // leaq 0x20(%rsi), %rcx
+	LONG $0x204f8d48 // leaq 0x20(%rdi), %rcx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
 	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	QUAD $0x000000009d0c8d4a // leaq (,%r11,4), %rcx
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	WORD $0x5beb // jmp 0x1a89 <gemm+0x1a89>
+	QUAD $0x00000000b50c8d4a // leaq (,%r14,4), %rcx
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	WORD $0x5aeb // jmp 0x2758 <gemm+0x2758>
 	WORD $0x9066 // nop
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x48538b4d // movq 0x48(%r11), %r10
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
 	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
-	LONG $0x30708b48 // movq 0x30(%rax), %rsi
-	LONG $0x48588b48 // movq 0x48(%rax), %rbx
-	QUAD $0x00000090248c8b4c // movq 0x90(%rsp), %r9
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
-	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
-	QUAD $0x000000d0249c8b48 // movq 0xd0(%rsp), %rbx
-	LONG $0xc2148d4d // leaq (%r10,%rax,8), %r10
-	LONG $0xfa618d4d // leaq -0x6(%r9), %r12
-	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
-	LONG $0x0bf98349 // cmpq $0xb, %r9
-	QUAD $0x000000f8248c8b4c // movq 0xf8(%rsp), %r9
-	LONG $0xfef98e0f; WORD $0xffff // jle 0x1982 <gemm+0x1982>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x000000c824a48b4c // movq 0xc8(%rsp), %r12
-	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
-	WORD $0x894d; BYTE $0xce // movq %r9, %r14
-	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
+	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
+	LONG $0xfa478d4c // leaq -0x6(%rdi), %r8
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	LONG $0x0bff8348 // cmpq $0xb, %rdi
+	LONG $0xfeef8e0f; WORD $0xffff // jle 0x2647 <gemm+0x2647>
+	LONG $0x70438b49 // movq 0x70(%r11), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xc69f0f40 // setg %sil
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0xc19f0f41 // setg %r9b
-	WORD $0x2041; BYTE $0xf1 // andb %sil, %r9b
-	LONG $0x01f98041 // cmpb $0x1, %r9b
-	WORD $0x4f75 // jne 0x1b0b <gemm+0x1b0b>
-	LONG $0x60778b48 // movq 0x60(%rdi), %rsi
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0xc79f0f40 // setg %dil
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xc09f0f41 // setg %r8b
+	WORD $0x2041; BYTE $0xf8 // andb %dil, %r8b
+	LONG $0x01f88041 // cmpb $0x1, %r8b
+	WORD $0x5875 // jne 0x27cb <gemm+0x27cb>
+	LONG $0x687b8b49 // movq 0x68(%r11), %rdi
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
 	LONG $0x4052180f // prefetcht1 0x40(%rdx)
 	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
 	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
 	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
 	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff718d4d // leaq -0x1(%r9), %r14
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	LONG $0xff508d4d // leaq -0x1(%r8), %r10
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x1b0b <gemm+0x1b0b>
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	WORD $0xc577 // ja 0x1ad0 <gemm+0x1ad0>
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	QUAD $0x000000f824b4894c // movq %r14, 0xf8(%rsp)
-	LONG $0x28778b4c // movq 0x28(%rdi), %r14
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x9f0f; BYTE $0xc0 // setg %al
-	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	LONG $0xc69f0f40 // setg %sil
-	WORD $0x2040; BYTE $0xc6 // andb %al, %sil
-	LONG $0x01fe8040 // cmpb $0x1, %sil
-	WORD $0x3a75 // jne 0x1b6c <gemm+0x1b6c>
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x33348d4a // leaq (%rbx,%r14), %rsi
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x17180f41 // prefetcht1 (%r15)
-	LONG $0xff618d4d // leaq -0x1(%r9), %r12
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x0c7e // jle 0x1b6c <gemm+0x1b6c>
-	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	WORD $0xe477 // ja 0x1b50 <gemm+0x1b50>
-	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
-	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	QUAD $0x000000c824a4894c // movq %r12, 0xc8(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x387f8b4c // movq 0x38(%rdi), %r15
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
-	LONG $0x85448d49; BYTE $0x00 // leaq (%r13,%rax,4), %rax
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0xfead8e0f; WORD $0xffff // jle 0x1a4a <gemm+0x1a4a>
-	LONG $0x9a348d49 // leaq (%r10,%rbx,4), %rsi
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0xda1c8d4d // leaq (%r10,%rbx,8), %r11
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x245c8948; BYTE $0x60 // movq %rbx, 0x60(%rsp)
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	QUAD $0x000000009d348d48 // leaq (,%rbx,4), %rsi
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	LONG $0x761c8d4c // leaq (%rsi,%rsi,2), %r11
-	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	LONG $0x02e7c149 // shlq $0x2, %r15
-	LONG $0x1a2c8d4f // leaq (%r10,%r11), %r13
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x1a5c8d4f; BYTE $0x20 // leaq 0x20(%r10,%r11), %r11
-	LONG $0x245c8948; BYTE $0x78 // movq %rbx, 0x78(%rsp)
-	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
-	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
-	LONG $0x1a2c8d4d // leaq (%r10,%rbx), %r13
-	QUAD $0x000000e8249c894c // movq %r11, 0xe8(%rsp)
-	LONG $0x1a5c8d4d; BYTE $0x20 // leaq 0x20(%r10,%rbx), %r11
-	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
-	LONG $0x326c8d4d; BYTE $0x20 // leaq 0x20(%r10,%rsi), %r13
-	LONG $0x321c8d49 // leaq (%r10,%rsi), %rbx
+	WORD $0x0c7e // jle 0x27cb <gemm+0x27cb>
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0xc577 // ja 0x2790 <gemm+0x2790>
+	LONG $0x287b8b49 // movq 0x28(%r11), %rdi
+	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
 	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
-	QUAD $0x000000e0249c894c // movq %r11, 0xe0(%rsp)
-	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
-	LONG $0x00007fe9; BYTE $0x00 // jmp 0x1cbe <gemm+0x1cbe>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x9f0f; BYTE $0xc0 // setg %al
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xc09f0f41 // setg %r8b
+	WORD $0x2041; BYTE $0xc0 // andb %al, %r8b
+	LONG $0x01f88041 // cmpb $0x1, %r8b
+	WORD $0x3375 // jne 0x2830 <gemm+0x2830>
+	LONG $0x40438b49 // movq 0x40(%r11), %rax
+	LONG $0x3c048d4d // leaq (%r12,%rdi), %r8
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
+	LONG $0xff5a8d49 // leaq -0x1(%r10), %rbx
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x127e // jle 0x2833 <gemm+0x2833>
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	WORD $0xe377 // ja 0x2810 <gemm+0x2810>
+	WORD $0x04eb // jmp 0x2833 <gemm+0x2833>
 	BYTE $0x90 // nop
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x117c41c4; BYTE $0x22 // vmovups %ymm12, (%r10)
-	LONG $0x117c41c4; WORD $0x205a // vmovups %ymm11, 0x20(%r10)
-	LONG $0x117c41c4; WORD $0xb214 // vmovups %ymm10, (%r10,%rsi,4)
-	LONG $0x117c41c4; WORD $0xb24c; BYTE $0x20 // vmovups %ymm9, 0x20(%r10,%rsi,4)
-	LONG $0x117cc1c4; WORD $0xf23c // vmovups %ymm7, (%r10,%rsi,8)
-	LONG $0x117c41c4; WORD $0xf244; BYTE $0x20 // vmovups %ymm8, 0x20(%r10,%rsi,8)
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x117cc1c4; WORD $0x322c // vmovups %ymm5, (%r10,%rsi)
-	LONG $0x117cc1c4; WORD $0x3274; BYTE $0x20 // vmovups %ymm6, 0x20(%r10,%rsi)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x117cc1c4; WORD $0x321c // vmovups %ymm3, (%r10,%rsi)
-	LONG $0x117cc1c4; WORD $0x3264; BYTE $0x20 // vmovups %ymm4, 0x20(%r10,%rsi)
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
-	LONG $0x117cc1c4; WORD $0x3214 // vmovups %ymm2, (%r10,%rsi)
-	LONG $0x117cc1c4; WORD $0x324c; BYTE $0x20 // vmovups %ymm1, 0x20(%r10,%rsi)
-	LONG $0x245c034c; BYTE $0x48 // addq 0x48(%rsp), %r11
-	LONG $0xd0768d49 // leaq -0x30(%r14), %rsi
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30fe8349 // cmpq $0x30, %r14
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0xfd728e0f; WORD $0xffff // jle 0x1a30 <gemm+0x1a30>
-	LONG $0x30fe8349 // cmpq $0x30, %r14
-	LONG $0x000030bb; BYTE $0x00 // movl $0x30, %ebx
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	QUAD $0x00000088249c8948 // movq %rbx, 0x88(%rsp)
+	LONG $0x38738b4d // movq 0x38(%r11), %r14
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	LONG $0x972c8d4f // leaq (%r15,%r10,4), %r13
+	LONG $0x48538b4d // movq 0x48(%r11), %r10
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfeb78e0f; WORD $0xffff // jle 0x271a <gemm+0x271a>
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	LONG $0xf9048d4b // leaq (%r9,%r15,8), %rax
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	LONG $0x91148d4f // leaq (%r9,%r10,4), %r10
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	QUAD $0x00000000bd048d4a // leaq (,%r15,4), %rax
+	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0xc3940f41 // sete %r11b
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x21048d4b // leaq (%r9,%r12), %rax
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x21448d4b; BYTE $0x20 // leaq 0x20(%r9,%r12), %rax
+	LONG $0x39648d4f; BYTE $0x20 // leaq 0x20(%r9,%r15), %r12
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	QUAD $0x000000d024a4894c // movq %r12, 0xd0(%rsp)
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	LONG $0x013c8d4d // leaq (%r9,%rax), %r15
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	LONG $0x01448d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rax
+	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0x000084e9; BYTE $0x00 // jmp 0x298f <gemm+0x298f>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
+	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
+	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
+	LONG $0x117cc1c4; WORD $0xc13c // vmovups %ymm7, (%r9,%rax,8)
+	LONG $0x117c41c4; WORD $0xc144; BYTE $0x20 // vmovups %ymm8, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x012c // vmovups %ymm5, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x0174; BYTE $0x20 // vmovups %ymm6, 0x20(%r9,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x011c // vmovups %ymm3, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x0164; BYTE $0x20 // vmovups %ymm4, 0x20(%r9,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
+	LONG $0x2464034c; BYTE $0x30 // addq 0x30(%rsp), %r12
+	LONG $0xd0478d48 // leaq -0x30(%rdi), %rax
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xfd718e0f; WORD $0xffff // jle 0x2700 <gemm+0x2700>
+	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -6066,330 +6714,319 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xde420f49 // cmovbq %r14, %rbx
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107c41c4; WORD $0xe06d // vmovups -0x20(%r13), %ymm13
-	LONG $0x107c41c4; WORD $0x0075 // vmovups (%r13), %ymm14
-	LONG $0x187d42c4; BYTE $0x39 // vbroadcastss (%r9), %ymm15
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0xc7420f48 // cmovbq %rdi, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107c41c4; WORD $0xe06f // vmovups -0x20(%r15), %ymm13
+	LONG $0x107c41c4; BYTE $0x37 // vmovups (%r15), %ymm14
+	LONG $0x187d42c4; BYTE $0x38 // vbroadcastss (%r8), %ymm15
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xff48; BYTE $0xc8 // decq %rax
 	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
 	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
-	LONG $0x187d02c4; WORD $0xa13c // vbroadcastss (%r9,%r12,4), %ymm15
+	LONG $0x187d42c4; WORD $0x983c // vbroadcastss (%r8,%rbx,4), %ymm15
 	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
 	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
-	LONG $0x187d02c4; WORD $0xe13c // vbroadcastss (%r9,%r12,8), %ymm15
-	WORD $0x014d; BYTE $0xf9 // addq %r15, %r9
+	LONG $0x187d42c4; WORD $0xd83c // vbroadcastss (%r8,%rbx,8), %ymm15
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
 	LONG $0xb805c2c4; BYTE $0xfd // vfmadd231ps %ymm13, %ymm15, %ymm7
 	LONG $0xb80d42c4; BYTE $0xc7 // vfmadd231ps %ymm15, %ymm14, %ymm8
-	LONG $0x187d62c4; BYTE $0x38 // vbroadcastss (%rax), %ymm15
+	LONG $0x187d42c4; WORD $0x007d // vbroadcastss (%r13), %ymm15
 	LONG $0xb805c2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm15, %ymm5
 	LONG $0xb80dc2c4; BYTE $0xf7 // vfmadd231ps %ymm15, %ymm14, %ymm6
-	LONG $0x187d22c4; WORD $0xa03c // vbroadcastss (%rax,%r12,4), %ymm15
+	LONG $0x187d42c4; WORD $0x9d7c; BYTE $0x00 // vbroadcastss (%r13,%rbx,4), %ymm15
 	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
 	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
-	LONG $0x187d22c4; WORD $0xe03c // vbroadcastss (%rax,%r12,8), %ymm15
-	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x187d42c4; WORD $0xdd7c; BYTE $0x00 // vbroadcastss (%r13,%rbx,8), %ymm15
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
 	LONG $0xb805c2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm2
 	LONG $0xb805c2c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm15, %ymm1
-	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0x8477 // ja 0x1d10 <gemm+0x1d10>
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x00ca850f; WORD $0x0000 // jne 0x1e60 <gemm+0x1e60>
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfe9d850f; WORD $0xffff // jne 0x1c40 <gemm+0x1c40>
-	LONG $0x581c41c4; BYTE $0x22 // vaddps (%r10), %ymm12, %ymm12
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x117c41c4; BYTE $0x22 // vmovups %ymm12, (%r10)
-	LONG $0x582441c4; WORD $0x205a // vaddps 0x20(%r10), %ymm11, %ymm11
-	LONG $0x117c41c4; WORD $0x205a // vmovups %ymm11, 0x20(%r10)
-	LONG $0x582c41c4; WORD $0xb214 // vaddps (%r10,%rsi,4), %ymm10, %ymm10
-	LONG $0x117c41c4; WORD $0xb214 // vmovups %ymm10, (%r10,%rsi,4)
-	LONG $0x583441c4; WORD $0xb24c; BYTE $0x20 // vaddps 0x20(%r10,%rsi,4), %ymm9, %ymm9
-	LONG $0x117c41c4; WORD $0xb24c; BYTE $0x20 // vmovups %ymm9, 0x20(%r10,%rsi,4)
-	LONG $0x5844c1c4; WORD $0xf23c // vaddps (%r10,%rsi,8), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0xf23c // vmovups %ymm7, (%r10,%rsi,8)
-	LONG $0x583cc1c4; WORD $0xf27c; BYTE $0x20 // vaddps 0x20(%r10,%rsi,8), %ymm8, %ymm7
-	LONG $0x117cc1c4; WORD $0xf27c; BYTE $0x20 // vmovups %ymm7, 0x20(%r10,%rsi,8)
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x5854c1c4; WORD $0x322c // vaddps (%r10,%rsi), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x322c // vmovups %ymm5, (%r10,%rsi)
-	LONG $0x584cc1c4; WORD $0x326c; BYTE $0x20 // vaddps 0x20(%r10,%rsi), %ymm6, %ymm5
-	LONG $0x117cc1c4; WORD $0x326c; BYTE $0x20 // vmovups %ymm5, 0x20(%r10,%rsi)
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x5864c1c4; WORD $0x321c // vaddps (%r10,%rsi), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x321c // vmovups %ymm3, (%r10,%rsi)
-	LONG $0x585cc1c4; WORD $0x325c; BYTE $0x20 // vaddps 0x20(%r10,%rsi), %ymm4, %ymm3
-	LONG $0x117cc1c4; WORD $0x325c; BYTE $0x20 // vmovups %ymm3, 0x20(%r10,%rsi)
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
-	LONG $0x586cc1c4; WORD $0x3214 // vaddps (%r10,%rsi), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x3214 // vmovups %ymm2, (%r10,%rsi)
-	LONG $0x5874c1c4; WORD $0x324c; BYTE $0x20 // vaddps 0x20(%r10,%rsi), %ymm1, %ymm1
-	LONG $0xfffe4ce9; BYTE $0xff // jmp 0x1c9f <gemm+0x1c9f>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x2274 // je 0x1e90 <gemm+0x1e90>
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	LONG $0x117c41c4; BYTE $0x22 // vmovups %ymm12, (%r10)
-	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
-	WORD $0x5c7f // jg 0x1edd <gemm+0x1edd>
-	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
-	LONG $0x000087e9; BYTE $0x00 // jmp 0x1f11 <gemm+0x1f11>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x581c41c4; BYTE $0x22 // vaddps (%r10), %ymm12, %ymm12
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x117c41c4; BYTE $0x22 // vmovups %ymm12, (%r10)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x014c8c0f; WORD $0x0000 // jl 0x1ff8 <gemm+0x1ff8>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x107a41c4; WORD $0xb264; BYTE $0x20 // vmovss 0x20(%r10,%rsi,4), %xmm12
-	LONG $0x64117ac5; WORD $0x20b4 // vmovss %xmm12, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xeb75 // jne 0x1eb0 <gemm+0x1eb0>
-	LONG $0x5c5824c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm11, %ymm11
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x5c117cc5; WORD $0x2024 // vmovups %ymm11, 0x20(%rsp)
-	LONG $0x01118c0f; WORD $0x0000 // jl 0x1fee <gemm+0x1fee>
-	WORD $0xf631 // xorl %esi, %esi
-	BYTE $0x90 // nop
-	LONG $0x5c107ac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm11
-	LONG $0x117a41c4; WORD $0xb25c; BYTE $0x20 // vmovss %xmm11, 0x20(%r10,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xeb75 // jne 0x1ee0 <gemm+0x1ee0>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x6174 // je 0x1f5c <gemm+0x1f5c>
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
-	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
-	LONG $0x009b8f0f; WORD $0x0000 // jg 0x1fac <gemm+0x1fac>
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x3e11fcc5 // vmovups %ymm7, (%rsi)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0x20c68348 // addq $0x20, %rsi
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	LONG $0xfd4f8c0f; WORD $0xffff // jl 0x1ca6 <gemm+0x1ca6>
-	LONG $0x000102e9; BYTE $0x00 // jmp 0x205e <gemm+0x205e>
-	LONG $0x13582cc5 // vaddps (%rbx), %ymm10, %ymm10
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0x008a8c0f; WORD $0x0000 // jl 0x2000 <gemm+0x2000>
-	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x54107ac5; WORD $0x20b3 // vmovss 0x20(%rbx,%rsi,4), %xmm10
-	LONG $0x54117ac5; WORD $0x20b4 // vmovss %xmm10, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xec75 // jne 0x1f80 <gemm+0x1f80>
-	LONG $0x4c5834c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm9, %ymm9
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x4c117cc5; WORD $0x2024 // vmovups %ymm9, 0x20(%rsp)
-	LONG $0x01668c0f; WORD $0x0000 // jl 0x2112 <gemm+0x2112>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x4c107ac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x20b3 // vmovss %xmm9, 0x20(%rbx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xec75 // jne 0x1fb0 <gemm+0x1fb0>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0x00aa840f; WORD $0x0000 // je 0x2078 <gemm+0x2078>
-	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	LONG $0x3b11fcc5 // vmovups %ymm7, (%rbx)
-	LONG $0x44117cc5; WORD $0x2024 // vmovups %ymm8, 0x20(%rsp)
-	LONG $0xff318e0f; WORD $0xffff // jle 0x1f1a <gemm+0x1f1a>
-	LONG $0x0000dee9; BYTE $0x00 // jmp 0x20cc <gemm+0x20cc>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfe89850f; WORD $0xffff // jne 0x1e81 <gemm+0x1e81>
-	LONG $0x2358acc5 // vaddps (%rbx), %ymm10, %ymm4
-	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x2658c4c5 // vaddps (%rsi), %ymm7, %ymm4
-	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x2658d4c5 // vaddps (%rsi), %ymm5, %ymm4
-	LONG $0x2611fcc5 // vmovups %ymm4, (%rsi)
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x1e58e4c5 // vaddps (%rsi), %ymm3, %ymm3
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0x1658ecc5 // vaddps (%rsi), %ymm2, %ymm2
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0x20c68348 // addq $0x20, %rsi
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x8277 // ja 0x29e0 <gemm+0x29e0>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x00c8850f; WORD $0x0000 // jne 0x2b30 <gemm+0x2b30>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfe9e850f; WORD $0xffff // jne 0x2910 <gemm+0x2910>
+	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x582441c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm11, %ymm11
+	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
+	LONG $0x582c41c4; WORD $0x8114 // vaddps (%r9,%rax,4), %ymm10, %ymm10
+	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
+	LONG $0x583441c4; WORD $0x814c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm9, %ymm9
+	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
+	LONG $0x5844c1c4; WORD $0xc13c // vaddps (%r9,%rax,8), %ymm7, %ymm7
+	LONG $0x117cc1c4; WORD $0xc13c // vmovups %ymm7, (%r9,%rax,8)
+	LONG $0x583cc1c4; WORD $0xc17c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm8, %ymm7
+	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x5854c1c4; WORD $0x012c // vaddps (%r9,%rax), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x012c // vmovups %ymm5, (%r9,%rax)
+	LONG $0x584cc1c4; WORD $0x016c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm6, %ymm5
+	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x5864c1c4; WORD $0x011c // vaddps (%r9,%rax), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0x011c // vmovups %ymm3, (%r9,%rax)
+	LONG $0x585cc1c4; WORD $0x015c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm4, %ymm3
+	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
+	LONG $0xfffe4de9; BYTE $0xff // jmp 0x296f <gemm+0x296f>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x1574 // je 0x2b50 <gemm+0x2b50>
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x4f7f // jg 0x2b9a <gemm+0x2b9a>
+	LONG $0x000197e9; BYTE $0x00 // jmp 0x2ce7 <gemm+0x2ce7>
+	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
+	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01b78e0f; WORD $0x0000 // jle 0x2d20 <gemm+0x2d20>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm12
+	LONG $0x64117ac5; WORD $0x1084 // vmovss %xmm12, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2b70 <gemm+0x2b70>
+	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01478e0f; WORD $0x0000 // jle 0x2ce1 <gemm+0x2ce1>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm11
+	LONG $0x117a41c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm11, 0x20(%r9,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2ba0 <gemm+0x2ba0>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x1574 // je 0x2bd0 <gemm+0x2bd0>
+	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x4f7f // jg 0x2c1a <gemm+0x2c1a>
+	LONG $0x00011ce9; BYTE $0x00 // jmp 0x2cec <gemm+0x2cec>
+	LONG $0x582c41c4; BYTE $0x12 // vaddps (%r10), %ymm10, %ymm10
+	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01418e0f; WORD $0x0000 // jle 0x2d2a <gemm+0x2d2a>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8254; BYTE $0x20 // vmovss 0x20(%r10,%rax,4), %xmm10
+	LONG $0x54117ac5; WORD $0x1084 // vmovss %xmm10, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2bf0 <gemm+0x2bf0>
+	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02118e0f; WORD $0x0000 // jle 0x2e2b <gemm+0x2e2b>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm9
+	LONG $0x117a41c4; WORD $0x824c; BYTE $0x20 // vmovss %xmm9, 0x20(%r10,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2c20 <gemm+0x2c20>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x1574 // je 0x2c50 <gemm+0x2c50>
+	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x4f7f // jg 0x2c9a <gemm+0x2c9a>
+	LONG $0x0000a1e9; BYTE $0x00 // jmp 0x2cf1 <gemm+0x2cf1>
+	LONG $0x5844c1c4; BYTE $0x3f // vaddps (%r15), %ymm7, %ymm7
+	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00cb8e0f; WORD $0x0000 // jle 0x2d34 <gemm+0x2d34>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x877c; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x1084 // vmovss %xmm7, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2c70 <gemm+0x2c70>
+	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x02688e0f; WORD $0x0000 // jle 0x2f02 <gemm+0x2f02>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x877c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x2ca0 <gemm+0x2ca0>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0x00db840f; WORD $0x0000 // je 0x2d9a <gemm+0x2d9a>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	QUAD $0x000000e024bc8b4c // movq 0xe0(%rsp), %r15
+	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x010a8f0f; WORD $0x0000 // jg 0x2de9 <gemm+0x2de9>
+	WORD $0x19eb // jmp 0x2cfa <gemm+0x2cfa>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x3974 // je 0x2d20 <gemm+0x2d20>
+	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
+	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x5b7f // jg 0x2d76 <gemm+0x2d76>
+	LONG $0xfffc56e9; BYTE $0xff // jmp 0x2976 <gemm+0x2976>
+	LONG $0x582cc1c4; BYTE $0x22 // vaddps (%r10), %ymm10, %ymm4
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x5844c1c4; BYTE $0x27 // vaddps (%r15), %ymm7, %ymm4
+	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x2058d4c5 // vaddps (%rax), %ymm5, %ymm4
+	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x1858e4c5 // vaddps (%rax), %ymm3, %ymm3
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	LONG $0xfc488c0f; WORD $0xffff // jl 0x1ca6 <gemm+0x1ca6>
-	WORD $0xdb31 // xorl %ebx, %ebx
-	LONG $0x4c10fac5; WORD $0x209c // vmovss 0x20(%rsp,%rbx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x9e // vmovss %xmm1, (%rsi,%rbx,4)
-	WORD $0xff48; BYTE $0xc3 // incq %rbx
-	WORD $0x3949; BYTE $0xd8 // cmpq %rbx, %r8
-	WORD $0xed75 // jne 0x2060 <gemm+0x2060>
-	LONG $0xfffc2ee9; BYTE $0xff // jmp 0x1ca6 <gemm+0x1ca6>
-	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x3b58c4c5 // vaddps (%rbx), %ymm7, %ymm7
-	LONG $0x3b11fcc5 // vmovups %ymm7, (%rbx)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0xff768c0f; WORD $0xffff // jl 0x200d <gemm+0x200d>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfc008e0f; WORD $0xffff // jle 0x2976 <gemm+0x2976>
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x20b3 // vmovss 0x20(%rbx,%rsi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20b4 // vmovss %xmm7, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xec75 // jne 0x20a0 <gemm+0x20a0>
-	LONG $0x7c58bcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm8, %ymm7
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	LONG $0x00f58c0f; WORD $0x0000 // jl 0x21c1 <gemm+0x21c1>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x9066 // nop
-	LONG $0x7c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x20b3 // vmovss %xmm7, 0x20(%rbx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xec75 // jne 0x20d0 <gemm+0x20d0>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x3774 // je 0x2121 <gemm+0x2121>
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	QUAD $0x000000e8249c8b48 // movq 0xe8(%rsp), %rbx
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0x7411fcc5; WORD $0x2024 // vmovups %ymm6, 0x20(%rsp)
-	LONG $0xfe168e0f; WORD $0xffff // jle 0x1f26 <gemm+0x1f26>
-	WORD $0x69eb // jmp 0x217b <gemm+0x217b>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfdf5850f; WORD $0xffff // jne 0x1f11 <gemm+0x1f11>
-	LONG $0xfffedfe9; BYTE $0xff // jmp 0x2000 <gemm+0x2000>
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	QUAD $0x000000e8249c8b48 // movq 0xe8(%rsp), %rbx
-	LONG $0x2e58d4c5 // vaddps (%rsi), %ymm5, %ymm5
-	LONG $0x2e11fcc5 // vmovups %ymm5, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0xfed28c0f; WORD $0xffff // jl 0x201d <gemm+0x201d>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x2c10fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x20b4 // vmovss %xmm5, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x2150 <gemm+0x2150>
-	LONG $0x6c58ccc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm6, %ymm5
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	LONG $0x01288c0f; WORD $0x0000 // jl 0x22a3 <gemm+0x22a3>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x6c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0xb3 // vmovss %xmm5, (%rbx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x2180 <gemm+0x2180>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x3774 // je 0x21d0 <gemm+0x21d0>
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x247c8348; WORD $0x0818 // cmpq $0x8, 0x18(%rsp)
-	QUAD $0x000000e0249c8b48 // movq 0xe0(%rsp), %rbx
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x6411fcc5; WORD $0x2024 // vmovups %ymm4, 0x20(%rsp)
-	LONG $0xfd738e0f; WORD $0xffff // jle 0x1f32 <gemm+0x1f32>
-	WORD $0x6aeb // jmp 0x222b <gemm+0x222b>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfd4f850f; WORD $0xffff // jne 0x1f1a <gemm+0x1f1a>
-	LONG $0xfffe3de9; BYTE $0xff // jmp 0x200d <gemm+0x200d>
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	QUAD $0x000000e0249c8b48 // movq 0xe0(%rsp), %rbx
-	LONG $0x1e58e4c5 // vaddps (%rsi), %ymm3, %ymm3
-	LONG $0x1e11fcc5 // vmovups %ymm3, (%rsi)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	LONG $0xfe338c0f; WORD $0xffff // jl 0x202d <gemm+0x202d>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r11,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x980c // vmovss %xmm1, (%rax,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
+	WORD $0xeb75 // jne 0x2d80 <gemm+0x2d80>
+	LONG $0xfffbdce9; BYTE $0xff // jmp 0x2976 <gemm+0x2976>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	QUAD $0x000000e024bc8b4c // movq 0xe0(%rsp), %r15
+	LONG $0x2858d4c5 // vaddps (%rax), %ymm5, %ymm5
+	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x877e // jle 0x2d41 <gemm+0x2d41>
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1c10fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x20b4 // vmovss %xmm3, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x2200 <gemm+0x2200>
-	LONG $0x5c58dcc5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm4, %ymm3
-	LONG $0x247c8348; WORD $0x0918 // cmpq $0x9, 0x18(%rsp)
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	LONG $0x00878c0f; WORD $0x0000 // jl 0x22b2 <gemm+0x22b2>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0xb3 // vmovss %xmm3, (%rbx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x2230 <gemm+0x2230>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfce5850f; WORD $0xffff // jne 0x1f32 <gemm+0x1f32>
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0x1658ecc5 // vaddps (%rsi), %ymm2, %ymm2
-	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0x09ff8348 // cmpq $0x9, %rdi
-	LONG $0xfdd18c0f; WORD $0xffff // jl 0x204a <gemm+0x204a>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x107ac1c4; WORD $0x872c // vmovss (%r15,%rax,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x1084 // vmovss %xmm5, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x2dc0 <gemm+0x2dc0>
+	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01288e0f; WORD $0x0000 // jle 0x2f11 <gemm+0x2f11>
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb554; BYTE $0x00 // vmovss (%r13,%rsi,4), %xmm2
-	LONG $0x5411fac5; WORD $0x20b4 // vmovss %xmm2, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xeb75 // jne 0x2280 <gemm+0x2280>
-	LONG $0x5410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm2
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0xfffda7e9; BYTE $0xff // jmp 0x204a <gemm+0x204a>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfc79850f; WORD $0xffff // jne 0x1f26 <gemm+0x1f26>
-	LONG $0xfffd6be9; BYTE $0xff // jmp 0x201d <gemm+0x201d>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xfc76850f; WORD $0xffff // jne 0x1f32 <gemm+0x1f32>
-	LONG $0xfffd6ce9; BYTE $0xff // jmp 0x202d <gemm+0x202d>
+	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x872c // vmovss %xmm5, (%r15,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x2df0 <gemm+0x2df0>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	WORD $0x3074 // je 0x2e3a <gemm+0x2e3a>
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	QUAD $0x000000d024bc8b4c // movq 0xd0(%rsp), %r15
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x637f // jg 0x2e89 <gemm+0x2e89>
+	LONG $0xfffed8e9; BYTE $0xff // jmp 0x2d03 <gemm+0x2d03>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfeb7850f; WORD $0xffff // jne 0x2cec <gemm+0x2cec>
+	LONG $0xfffef0e9; BYTE $0xff // jmp 0x2d2a <gemm+0x2d2a>
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	QUAD $0x000000d024bc8b4c // movq 0xd0(%rsp), %r15
+	LONG $0x1858e4c5 // vaddps (%rax), %ymm3, %ymm3
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfef08e0f; WORD $0xffff // jle 0x2d4e <gemm+0x2d4e>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x107ac1c4; WORD $0x871c // vmovss (%r15,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1084 // vmovss %xmm3, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x2e60 <gemm+0x2e60>
+	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00978e0f; WORD $0x0000 // jle 0x2f20 <gemm+0x2f20>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x871c // vmovss %xmm3, (%r15,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x2e90 <gemm+0x2e90>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfe55850f; WORD $0xffff // jne 0x2d03 <gemm+0x2d03>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	WORD $0x894d; BYTE $0xce // movq %r9, %r14
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0x02fc8349 // cmpq $0x2, %r12
-	LONG $0x07cd8d0f; WORD $0x0000 // jge 0x2ab5 <gemm+0x2ab5>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	QUAD $0x00000088248c8b4c // movq 0x88(%rsp), %r9
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfe8d8e0f; WORD $0xffff // jle 0x2d63 <gemm+0x2d63>
+	QUAD $0x000000c8249c8b4c // movq 0xc8(%rsp), %r11
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x107ac1c4; WORD $0x8314 // vmovss (%r11,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x2ee0 <gemm+0x2ee0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0xfffe61e9; BYTE $0xff // jmp 0x2d63 <gemm+0x2d63>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfde5850f; WORD $0xffff // jne 0x2cf1 <gemm+0x2cf1>
+	LONG $0xfffe23e9; BYTE $0xff // jmp 0x2d34 <gemm+0x2d34>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfddf850f; WORD $0xffff // jne 0x2cfa <gemm+0x2cfa>
+	LONG $0xfffe21e9; BYTE $0xff // jmp 0x2d41 <gemm+0x2d41>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfdd9850f; WORD $0xffff // jne 0x2d03 <gemm+0x2d03>
+	LONG $0xfffe1fe9; BYTE $0xff // jmp 0x2d4e <gemm+0x2d4e>
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0x07b98d0f; WORD $0x0000 // jge 0x370a <gemm+0x370a>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01ee8e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
-	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	LONG $0x01ed8e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	LONG $0x70438b49 // movq 0x70(%r11), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x537e // jle 0x2358 <gemm+0x2358>
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x4e7e // jle 0x2358 <gemm+0x2358>
-	LONG $0x604f8b48 // movq 0x60(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	WORD $0x527e // jle 0x2fb8 <gemm+0x2fb8>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x4d7e // jle 0x2fb8 <gemm+0x2fb8>
+	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	LONG $0x40c28148; WORD $0x0001; BYTE $0x00 // addq $0x140, %rdx
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x00401f0f // nopl (%rax)
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0xc092180f; WORD $0xfffe; BYTE $0xff // prefetcht1 -0x140(%rdx)
 	LONG $0x0092180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0x100(%rdx)
 	LONG $0x4092180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0xc0(%rdx)
@@ -6397,113 +7034,112 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc052180f // prefetcht1 -0x40(%rdx)
 	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x137e // jle 0x2358 <gemm+0x2358>
-	LONG $0xff768d49 // leaq -0x1(%r14), %rsi
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	WORD $0x137e // jle 0x2fb8 <gemm+0x2fb8>
+	LONG $0xff7b8d48 // leaq -0x1(%rbx), %rdi
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
 	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	WORD $0xc877 // ja 0x2320 <gemm+0x2320>
-	LONG $0x28478b48 // movq 0x28(%rdi), %rax
-	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x367e // jle 0x239c <gemm+0x239c>
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x317e // jle 0x239c <gemm+0x239c>
-	LONG $0x404f8b48 // movq 0x40(%rdi), %rcx
-	LONG $0x03148d48 // leaq (%rbx,%rax), %rdx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x17180f41 // prefetcht1 (%r15)
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	WORD $0xc877 // ja 0x2f80 <gemm+0x2f80>
+	LONG $0x284b8b49 // movq 0x28(%r11), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x437e // jle 0x3004 <gemm+0x3004>
+	LONG $0x247c8348; WORD $0x0038 // cmpq $0x0, 0x38(%rsp)
+	WORD $0x3b7e // jle 0x3004 <gemm+0x3004>
+	LONG $0x40438b49 // movq 0x40(%r11), %rax
+	LONG $0x0c148d49 // leaq (%r12,%rcx), %rdx
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x137e // jle 0x239c <gemm+0x239c>
-	LONG $0xff768d49 // leaq -0x1(%r14), %rsi
-	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x01fe8349 // cmpq $0x1, %r14
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	WORD $0xe477 // ja 0x2380 <gemm+0x2380>
-	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01418e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0x1a7e // jle 0x3004 <gemm+0x3004>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	LONG $0xff788d49 // leaq -0x1(%r8), %rdi
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xdc77 // ja 0x2fe0 <gemm+0x2fe0>
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	LONG $0x38438b49 // movq 0x38(%r11), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01318e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x20c18349 // addq $0x20, %r9
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x26eb // jmp 0x23f1 <gemm+0x23f1>
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x20c28349 // addq $0x20, %r10
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	WORD $0x29eb // jmp 0x3064 <gemm+0x3064>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
-	LONG $0x117cc1c4; WORD $0x2042 // vmovups %ymm0, 0x20(%r10)
-	LONG $0xd0788d48 // leaq -0x30(%rax), %rdi
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x00f98e0f; WORD $0x0000 // jle 0x24ea <gemm+0x24ea>
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x00e68e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xf8420f48 // cmovbq %rax, %rdi
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x187dc2c4; WORD $0x0055 // vbroadcastss (%r13), %ymm2
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0xb86dc2c4; WORD $0xe049 // vfmadd231ps -0x20(%r9), %ymm2, %ymm1
-	LONG $0xb86dc2c4; BYTE $0x01 // vfmadd231ps (%r9), %ymm2, %ymm0
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xe077 // ja 0x2410 <gemm+0x2410>
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	WORD $0x2a75 // jne 0x2460 <gemm+0x2460>
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x9175 // jne 0x23d0 <gemm+0x23d0>
-	LONG $0x5874c1c4; BYTE $0x0a // vaddps (%r10), %ymm1, %ymm1
-	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
-	LONG $0x587cc1c4; WORD $0x2042 // vaddps 0x20(%r10), %ymm0, %ymm0
-	WORD $0x84eb // jmp 0x23d5 <gemm+0x23d5>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x1774 // je 0x2480 <gemm+0x2480>
-	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x557f // jg 0x24ce <gemm+0x24ce>
-	LONG $0xffff5de9; BYTE $0xff // jmp 0x23db <gemm+0x23db>
-	WORD $0x9066 // nop
-	LONG $0x5874c1c4; BYTE $0x0a // vaddps (%r10), %ymm1, %ymm1
-	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x227e // jle 0x24bb <gemm+0x24bb>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xc1420f4c // cmovbq %rcx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x187dc2c4; BYTE $0x17 // vbroadcastss (%r15), %ymm2
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb86dc2c4; WORD $0xe04a // vfmadd231ps -0x20(%r10), %ymm2, %ymm1
+	LONG $0xb86dc2c4; BYTE $0x02 // vfmadd231ps (%r10), %ymm2, %ymm0
+	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe177 // ja 0x3080 <gemm+0x3080>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	WORD $0x1b75 // jne 0x30c0 <gemm+0x30c0>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x9575 // jne 0x3040 <gemm+0x3040>
+	LONG $0x5874c1c4; BYTE $0x09 // vaddps (%r9), %ymm1, %ymm1
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0x587cc1c4; WORD $0x2041 // vaddps 0x20(%r9), %ymm0, %ymm0
+	WORD $0x88eb // jmp 0x3045 <gemm+0x3045>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x1a74 // je 0x30e0 <gemm+0x30e0>
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x587f // jg 0x312e <gemm+0x312e>
+	LONG $0xffff70e9; BYTE $0xff // jmp 0x304b <gemm+0x304b>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb24c; BYTE $0x20 // vmovss 0x20(%r10,%rsi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x20b4 // vmovss %xmm1, 0x20(%rsp,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xeb75 // jne 0x24a0 <gemm+0x24a0>
-	LONG $0x4c10fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm1
+	LONG $0x5874c1c4; BYTE $0x09 // vaddps (%r9), %ymm1, %ymm1
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x227e // jle 0x311b <gemm+0x311b>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0xb94c; BYTE $0x20 // vmovss 0x20(%r9,%rdi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x10bc // vmovss %xmm1, 0x10(%rsp,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
+	WORD $0xeb75 // jne 0x3100 <gemm+0x3100>
+	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
 	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0xff0d8e0f; WORD $0xffff // jle 0x23db <gemm+0x23db>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x4410fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm0
-	LONG $0x117ac1c4; WORD $0xb244; BYTE $0x20 // vmovss %xmm0, 0x20(%r10,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xeb75 // jne 0x24d0 <gemm+0x24d0>
-	LONG $0xfffef1e9; BYTE $0xff // jmp 0x23db <gemm+0x23db>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xff1d8e0f; WORD $0xffff // jle 0x304b <gemm+0x304b>
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x4410fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm0
+	LONG $0x117ac1c4; WORD $0xb944; BYTE $0x20 // vmovss %xmm0, 0x20(%r9,%rdi,4)
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
+	WORD $0xeb75 // jne 0x3130 <gemm+0x3130>
+	LONG $0xffff01e9; BYTE $0xff // jmp 0x304b <gemm+0x304b>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -6513,536 +7149,602 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	WORD $0x894d; BYTE $0xce // movq %r9, %r14
-	LONG $0x284f8b4c // movq 0x28(%rdi), %r9
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x285b8b49 // movq 0x28(%r11), %rbx
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
 	WORD $0x9f0f; BYTE $0xc0 // setg %al
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
 	WORD $0x9f0f; BYTE $0xc1 // setg %cl
 	WORD $0xc120 // andb %al, %cl
 	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	WORD $0x3175 // jne 0x255c <gemm+0x255c>
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x0b0c8d4a // leaq (%rbx,%r9), %rcx
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	WORD $0x3775 // jne 0x31bf <gemm+0x31bf>
+	LONG $0x40438b49 // movq 0x40(%r11), %rax
+	LONG $0x1c0c8d49 // leaq (%r12,%rbx), %rcx
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x17180f41 // prefetcht1 (%r15)
-	LONG $0xff718d49 // leaq -0x1(%r9), %rsi
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
+	LONG $0xff428d4d // leaq -0x1(%r10), %r8
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x255c <gemm+0x255c>
-	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	WORD $0xe477 // ja 0x2540 <gemm+0x2540>
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x487f8b4c // movq 0x48(%rdi), %r15
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x117e // jle 0x31c2 <gemm+0x31c2>
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	WORD $0xe377 // ja 0x31a0 <gemm+0x31a0>
+	WORD $0x03eb // jmp 0x31c2 <gemm+0x31c2>
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x38538b4d // movq 0x38(%r11), %r10
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
 	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8d5c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rbx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x04e58e0f; WORD $0x0000 // jle 0x2a77 <gemm+0x2a77>
+	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
+	LONG $0x484f8b48 // movq 0x48(%rdi), %rcx
+	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
+	LONG $0x04dc8e0f; WORD $0x0000 // jle 0x36d1 <gemm+0x36d1>
 	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	LONG $0x2474894c; BYTE $0x70 // movq %r14, 0x70(%rsp)
-	LONG $0xfa348d4f // leaq (%r10,%r15,8), %r14
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0xba2c8d4f // leaq (%r10,%r15,4), %r13
-	QUAD $0x000000a824bc894c // movq %r15, 0xa8(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	QUAD $0x000000008d348d4c // leaq (,%rcx,4), %r14
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	LONG $0x18244489 // movl %eax, 0x18(%rsp)
+	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
 	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	LONG $0xf9048d4d // leaq (%r9,%rdi,8), %r8
+	LONG $0xb92c8d4d // leaq (%r9,%rdi,4), %r13
+	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
+	LONG $0xc6940f41 // sete %r14b
 	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x02e2c149 // shlq $0x2, %r10
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	QUAD $0x00000000bd048d4a // leaq (,%r15,4), %rax
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x027c8d49; BYTE $0x20 // leaq 0x20(%r10,%rax), %rdi
-	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
-	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
-	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
-	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
-	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
-	LONG $0x20478d48 // leaq 0x20(%rdi), %rax
-	WORD $0x61eb // jmp 0x2680 <gemm+0x2680>
-	BYTE $0x90 // nop
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
-	LONG $0x117c41c4; BYTE $0x02 // vmovups %ymm8, (%r10)
-	LONG $0x117cc1c4; WORD $0x207a // vmovups %ymm7, 0x20(%r10)
-	LONG $0x117cc1c4; WORD $0x8a34 // vmovups %ymm6, (%r10,%rcx,4)
-	LONG $0x117cc1c4; WORD $0x8a6c; BYTE $0x20 // vmovups %ymm5, 0x20(%r10,%rcx,4)
-	LONG $0x117cc1c4; WORD $0xca24 // vmovups %ymm4, (%r10,%rcx,8)
-	LONG $0x117cc1c4; WORD $0xca5c; BYTE $0x20 // vmovups %ymm3, 0x20(%r10,%rcx,8)
-	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
-	LONG $0x117cc1c4; WORD $0x0a14 // vmovups %ymm2, (%r10,%rcx)
-	LONG $0x117cc1c4; WORD $0x0a4c; BYTE $0x20 // vmovups %ymm1, 0x20(%r10,%rcx)
-	LONG $0x24440348; BYTE $0x48 // addq 0x48(%rsp), %rax
-	LONG $0xd04e8d48 // leaq -0x30(%rsi), %rcx
-	QUAD $0x00000000182444c7 // movl $0x0, 0x18(%rsp)
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	LONG $0x03e58e0f; WORD $0x0000 // jle 0x2a65 <gemm+0x2a65>
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x017c8d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rdi
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0x247c8948; BYTE $0x60 // movq %rdi, 0x60(%rsp)
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x20478d4c // leaq 0x20(%rdi), %r8
+	QUAD $0x000000008d3c8d48 // leaq (,%rcx,4), %rdi
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	WORD $0x61eb // jmp 0x32d8 <gemm+0x32d8>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
+	LONG $0x117cc1c4; WORD $0x2079 // vmovups %ymm7, 0x20(%r9)
+	LONG $0x117cc1c4; WORD $0x8134 // vmovups %ymm6, (%r9,%rax,4)
+	LONG $0x117cc1c4; WORD $0x816c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax,4)
+	LONG $0x117cc1c4; WORD $0xc11c // vmovups %ymm3, (%r9,%rax,8)
+	LONG $0x117cc1c4; WORD $0xc164; BYTE $0x20 // vmovups %ymm4, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
+	LONG $0x2444034c; BYTE $0x40 // addq 0x40(%rsp), %r8
+	LONG $0xd0418d48 // leaq -0x30(%rcx), %rax
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x03dd8e0f; WORD $0x0000 // jle 0x36b5 <gemm+0x36b5>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xfe420f4c // cmovbq %rsi, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4f107cc5; BYTE $0xe0 // vmovups -0x20(%rdi), %ymm9
-	LONG $0x17107cc5 // vmovups (%rdi), %ymm10
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc1420f48 // cmovbq %rcx, %rax
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x49107cc5; BYTE $0xe0 // vmovups -0x20(%rcx), %ymm9
+	LONG $0x11107cc5 // vmovups (%rcx), %ymm10
 	LONG $0x187d02c4; WORD $0xa324 // vbroadcastss (%r11,%r12,4), %ymm12
 	LONG $0x187d42c4; BYTE $0x1b // vbroadcastss (%r11), %ymm11
 	LONG $0x187d02c4; WORD $0xe32c // vbroadcastss (%r11,%r12,8), %ymm13
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	WORD $0xff49; BYTE $0xcf // decq %r15
+	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0xff48; BYTE $0xc8 // decq %rax
 	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
 	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
 	LONG $0x187d62c4; BYTE $0x23 // vbroadcastss (%rbx), %ymm12
 	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
 	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
-	LONG $0xb815c2c4; BYTE $0xe1 // vfmadd231ps %ymm9, %ymm13, %ymm4
-	LONG $0xb82dc2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm10, %ymm3
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0xb815c2c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm3
+	LONG $0xb82dc2c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm10, %ymm4
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
 	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
 	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0xa777 // ja 0x26c0 <gemm+0x26c0>
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x008d850f; WORD $0x0000 // jne 0x27b0 <gemm+0x27b0>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0xfeed850f; WORD $0xffff // jne 0x2620 <gemm+0x2620>
-	LONG $0x583c41c4; BYTE $0x02 // vaddps (%r10), %ymm8, %ymm8
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
-	LONG $0x117c41c4; BYTE $0x02 // vmovups %ymm8, (%r10)
-	LONG $0x5844c1c4; WORD $0x207a // vaddps 0x20(%r10), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0x207a // vmovups %ymm7, 0x20(%r10)
-	LONG $0x584cc1c4; WORD $0x8a34 // vaddps (%r10,%rcx,4), %ymm6, %ymm6
-	LONG $0x117cc1c4; WORD $0x8a34 // vmovups %ymm6, (%r10,%rcx,4)
-	LONG $0x5854c1c4; WORD $0x8a6c; BYTE $0x20 // vaddps 0x20(%r10,%rcx,4), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x8a6c; BYTE $0x20 // vmovups %ymm5, 0x20(%r10,%rcx,4)
-	LONG $0x585cc1c4; WORD $0xca24 // vaddps (%r10,%rcx,8), %ymm4, %ymm4
-	LONG $0x117cc1c4; WORD $0xca24 // vmovups %ymm4, (%r10,%rcx,8)
-	LONG $0x5864c1c4; WORD $0xca5c; BYTE $0x20 // vaddps 0x20(%r10,%rcx,8), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0xca5c; BYTE $0x20 // vmovups %ymm3, 0x20(%r10,%rcx,8)
-	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
-	LONG $0x586cc1c4; WORD $0x0a14 // vaddps (%r10,%rcx), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x0a14 // vmovups %ymm2, (%r10,%rcx)
-	LONG $0x5874c1c4; WORD $0x0a4c; BYTE $0x20 // vaddps 0x20(%r10,%rcx), %ymm1, %ymm1
-	LONG $0xfffeb6e9; BYTE $0xff // jmp 0x265b <gemm+0x265b>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x247c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r15
-	WORD $0x1f74 // je 0x27e0 <gemm+0x27e0>
-	LONG $0x117c41c4; BYTE $0x02 // vmovups %ymm8, (%r10)
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x597f // jg 0x282a <gemm+0x282a>
-	LONG $0x0001dfe9; BYTE $0x00 // jmp 0x29b5 <gemm+0x29b5>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x583c41c4; BYTE $0x02 // vaddps (%r10), %ymm8, %ymm8
-	LONG $0x117c41c4; BYTE $0x02 // vmovups %ymm8, (%r10)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x01e78e0f; WORD $0x0000 // jle 0x29e0 <gemm+0x29e0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8a44; BYTE $0x20 // vmovss 0x20(%r10,%rcx,4), %xmm8
-	LONG $0x44117ac5; WORD $0x208c // vmovss %xmm8, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x2800 <gemm+0x2800>
-	LONG $0x7c58c4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm7, %ymm7
-	LONG $0x7c11fcc5; WORD $0x2024 // vmovups %ymm7, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x01848e0f; WORD $0x0000 // jle 0x29ae <gemm+0x29ae>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0xa777 // ja 0x3320 <gemm+0x3320>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x008d850f; WORD $0x0000 // jne 0x3410 <gemm+0x3410>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xfeee850f; WORD $0xffff // jne 0x3280 <gemm+0x3280>
+	LONG $0x583c41c4; BYTE $0x01 // vaddps (%r9), %ymm8, %ymm8
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
+	LONG $0x5844c1c4; WORD $0x2079 // vaddps 0x20(%r9), %ymm7, %ymm7
+	LONG $0x117cc1c4; WORD $0x2079 // vmovups %ymm7, 0x20(%r9)
+	LONG $0x584cc1c4; WORD $0x8134 // vaddps (%r9,%rax,4), %ymm6, %ymm6
+	LONG $0x117cc1c4; WORD $0x8134 // vmovups %ymm6, (%r9,%rax,4)
+	LONG $0x5854c1c4; WORD $0x816c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x816c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax,4)
+	LONG $0x5864c1c4; WORD $0xc11c // vaddps (%r9,%rax,8), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0xc11c // vmovups %ymm3, (%r9,%rax,8)
+	LONG $0x585cc1c4; WORD $0xc15c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm4, %ymm3
+	LONG $0x117cc1c4; WORD $0xc15c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax,8)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
+	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
+	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x32b8 <gemm+0x32b8>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x2a74 // je 0x3440 <gemm+0x3440>
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x6c7f // jg 0x349a <gemm+0x349a>
+	LONG $0x0001e1e9; BYTE $0x00 // jmp 0x3614 <gemm+0x3614>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x583c41c4; BYTE $0x01 // vaddps (%r9), %ymm8, %ymm8
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01d78e0f; WORD $0x0000 // jle 0x3638 <gemm+0x3638>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8144; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm8
+	LONG $0x44117ac5; WORD $0x1084 // vmovss %xmm8, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x3470 <gemm+0x3470>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01748e0f; WORD $0x0000 // jle 0x360e <gemm+0x360e>
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x8a7c; BYTE $0x20 // vmovss %xmm7, 0x20(%r10,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x2830 <gemm+0x2830>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	WORD $0x1674 // je 0x2862 <gemm+0x2862>
+	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x817c; BYTE $0x20 // vmovss %xmm7, 0x20(%r9,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x34a0 <gemm+0x34a0>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x1674 // je 0x34d1 <gemm+0x34d1>
 	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x4d7f // jg 0x28aa <gemm+0x28aa>
-	LONG $0x000159e9; BYTE $0x00 // jmp 0x29bb <gemm+0x29bb>
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x4e7f // jg 0x351a <gemm+0x351a>
+	LONG $0x000149e9; BYTE $0x00 // jmp 0x361a <gemm+0x361a>
 	LONG $0x584cc1c4; WORD $0x0075 // vaddps (%r13), %ymm6, %ymm6
 	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x016f8e0f; WORD $0x0000 // jle 0x29ec <gemm+0x29ec>
-	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
-	LONG $0x107ac1c4; WORD $0x8d74; BYTE $0x20 // vmovss 0x20(%r13,%rcx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x208c // vmovss %xmm6, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x2880 <gemm+0x2880>
-	LONG $0x6c58d4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm5, %ymm5
-	LONG $0x6c11fcc5; WORD $0x2024 // vmovups %ymm5, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x01a18e0f; WORD $0x0000 // jle 0x2a4b <gemm+0x2a4b>
-	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01588e0f; WORD $0x0000 // jle 0x3644 <gemm+0x3644>
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0x8574; BYTE $0x20 // vmovss 0x20(%r13,%rax,4), %xmm6
+	LONG $0x7411fac5; WORD $0x1084 // vmovss %xmm6, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x34f0 <gemm+0x34f0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01838e0f; WORD $0x0000 // jle 0x369d <gemm+0x369d>
+	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x6c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x8d6c; BYTE $0x20 // vmovss %xmm5, 0x20(%r13,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x28b0 <gemm+0x28b0>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	WORD $0x1574 // je 0x28e1 <gemm+0x28e1>
-	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x4e7f // jg 0x292a <gemm+0x292a>
-	LONG $0x0000dfe9; BYTE $0x00 // jmp 0x29c0 <gemm+0x29c0>
-	LONG $0x585cc1c4; BYTE $0x27 // vaddps (%r15), %ymm4, %ymm4
-	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00fc8e0f; WORD $0x0000 // jle 0x29f6 <gemm+0x29f6>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x8f64; BYTE $0x20 // vmovss 0x20(%r15,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x208c // vmovss %xmm4, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x2900 <gemm+0x2900>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x012e8e0f; WORD $0x0000 // jle 0x2a58 <gemm+0x2a58>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x208c // vmovss 0x20(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x8f5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xeb75 // jne 0x2930 <gemm+0x2930>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	WORD $0x7475 // jne 0x29c0 <gemm+0x29c0>
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x1158ecc5 // vaddps (%rcx), %ymm2, %ymm2
-	LONG $0x1111fcc5 // vmovups %ymm2, (%rcx)
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
+	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x856c; BYTE $0x20 // vmovss %xmm5, 0x20(%r13,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x3520 <gemm+0x3520>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x1474 // je 0x354f <gemm+0x354f>
+	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x4f7f // jg 0x3599 <gemm+0x3599>
+	LONG $0x0000cfe9; BYTE $0x00 // jmp 0x361e <gemm+0x361e>
+	LONG $0x1958e4c5 // vaddps (%rcx), %ymm3, %ymm3
+	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00e68e0f; WORD $0x0000 // jle 0x364c <gemm+0x364c>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x2081 // vmovss 0x20(%rcx,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x1084 // vmovss %xmm3, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x3570 <gemm+0x3570>
+	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01108e0f; WORD $0x0000 // jle 0x36a9 <gemm+0x36a9>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x2081 // vmovss %xmm3, 0x20(%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xec75 // jne 0x35a0 <gemm+0x35a0>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x6475 // jne 0x361e <gemm+0x361e>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00978e0f; WORD $0x0000 // jle 0x2a11 <gemm+0x2a11>
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8e // vmovss (%rsi,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x208c // vmovss %xmm2, 0x20(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3949; BYTE $0xc8 // cmpq %rcx, %r8
-	WORD $0xed75 // jne 0x2990 <gemm+0x2990>
-	LONG $0x5410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm2
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	WORD $0x63eb // jmp 0x2a11 <gemm+0x2a11>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	WORD $0x2b74 // je 0x29e0 <gemm+0x29e0>
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00828e0f; WORD $0x0000 // jle 0x3661 <gemm+0x3661>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x81 // vmovss (%rcx,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xed75 // jne 0x35f0 <gemm+0x35f0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0x53eb // jmp 0x3661 <gemm+0x3661>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	WORD $0x2474 // je 0x3638 <gemm+0x3638>
 	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x1111fcc5 // vmovups %ymm2, (%rcx)
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x427f // jg 0x2a20 <gemm+0x2a20>
-	WORD $0x63eb // jmp 0x2a43 <gemm+0x2a43>
-	LONG $0x584cc1c4; WORD $0x005d // vaddps (%r13), %ymm6, %ymm3
-	LONG $0x117cc1c4; WORD $0x005d // vmovups %ymm3, (%r13)
-	LONG $0x585cc1c4; BYTE $0x1f // vaddps (%r15), %ymm4, %ymm3
-	LONG $0x117cc1c4; BYTE $0x1f // vmovups %ymm3, (%r15)
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
-	LONG $0x1158ecc5 // vaddps (%rcx), %ymm2, %ymm2
-	LONG $0x1111fcc5 // vmovups %ymm2, (%rcx)
-	LONG $0x20c18348 // addq $0x20, %rcx
+	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x3a7f // jg 0x3670 <gemm+0x3670>
+	WORD $0x5beb // jmp 0x3693 <gemm+0x3693>
+	LONG $0x584cc1c4; WORD $0x0065 // vaddps (%r13), %ymm6, %ymm4
+	LONG $0x117cc1c4; WORD $0x0065 // vmovups %ymm4, (%r13)
+	LONG $0x1958e4c5 // vaddps (%rcx), %ymm3, %ymm3
+	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x20c08348 // addq $0x20, %rax
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x237e // jle 0x2a43 <gemm+0x2a43>
-	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x237e // jle 0x3693 <gemm+0x3693>
+	WORD $0xc931 // xorl %ecx, %ecx
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x20b4 // vmovss 0x20(%rsp,%rsi,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
-	WORD $0xed75 // jne 0x2a30 <gemm+0x2a30>
-	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
-	LONG $0xfffc17e9; BYTE $0xff // jmp 0x2662 <gemm+0x2662>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	LONG $0xff65850f; WORD $0xffff // jne 0x29bb <gemm+0x29bb>
-	WORD $0x94eb // jmp 0x29ec <gemm+0x29ec>
-	LONG $0x182444f6; BYTE $0x01 // testb $0x1, 0x18(%rsp)
-	LONG $0xff5d850f; WORD $0xffff // jne 0x29c0 <gemm+0x29c0>
-	WORD $0x91eb // jmp 0x29f6 <gemm+0x29f6>
-	LONG $0x30478b48 // movq 0x30(%rdi), %rax
-	LONG $0x487f8b4c // movq 0x48(%rdi), %r15
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
+	WORD $0xed75 // jne 0x3680 <gemm+0x3680>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0xfffc22e9; BYTE $0xff // jmp 0x32bf <gemm+0x32bf>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff73850f; WORD $0xffff // jne 0x361a <gemm+0x361a>
+	WORD $0x9beb // jmp 0x3644 <gemm+0x3644>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff6b850f; WORD $0xffff // jne 0x361e <gemm+0x361e>
+	WORD $0x97eb // jmp 0x364c <gemm+0x364c>
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
 	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x000000d0249c8b48 // movq 0xd0(%rsp), %rbx
+	LONG $0x30438b49 // movq 0x30(%r11), %rax
+	LONG $0x484b8b49 // movq 0x48(%r11), %rcx
+	WORD $0x03eb // jmp 0x36d4 <gemm+0x36d4>
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
 	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	LONG $0xfcc48349 // addq $-0x4, %r12
-	LONG $0x02fc8349 // cmpq $0x2, %r12
-	LONG $0xf8338c0f; WORD $0xffff // jl 0x22e8 <gemm+0x22e8>
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0xfcc08349 // addq $-0x4, %r8
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0xf8478c0f; WORD $0xffff // jl 0x2f51 <gemm+0x2f51>
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x000000009d0c8d4e // leaq (,%r11,4), %r9
+	QUAD $0x00000000b5148d4e // leaq (,%r14,4), %r10
 	LONG $0x20c18348 // addq $0x20, %rcx
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	LONG $0x24448948; BYTE $0x18 // movq %rax, 0x18(%rsp)
-	WORD $0x4ceb // jmp 0x2b2b <gemm+0x2b2b>
-	BYTE $0x90 // nop
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	WORD $0x56eb // jmp 0x378c <gemm+0x378c>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
+	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
 	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
+	LONG $0xd90c8d4d // leaq (%r9,%rbx,8), %r9
+	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
 	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0xda148d4d // leaq (%r10,%rbx,8), %r10
-	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x000000d0249c8b48 // movq 0xd0(%rsp), %rbx
-	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
-	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
-	LONG $0xfe468d48 // leaq -0x2(%rsi), %rax
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x03fe8348 // cmpq $0x3, %rsi
-	LONG $0xf7c08e0f; WORD $0xffff // jle 0x22eb <gemm+0x22eb>
-	LONG $0x68478b48 // movq 0x68(%rdi), %rax
+	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
+	LONG $0xfe478d48 // leaq -0x2(%rdi), %rax
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x03ff8348 // cmpq $0x3, %rdi
+	LONG $0xf7c88e0f; WORD $0xffff // jle 0x2f54 <gemm+0x2f54>
+	LONG $0x70438b49 // movq 0x70(%r11), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x577e // jle 0x2b8b <gemm+0x2b8b>
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	WORD $0x527e // jle 0x2b8b <gemm+0x2b8b>
-	LONG $0x604f8b48 // movq 0x60(%rdi), %rcx
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0x03478e0f; WORD $0x0000 // jle 0x3ae0 <gemm+0x3ae0>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x587e // jle 0x37fb <gemm+0x37fb>
+	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
 	LONG $0x4052180f // prefetcht1 0x40(%rdx)
 	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
 	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
 	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
 	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff768d4c // leaq -0x1(%rsi), %r14
+	LONG $0xff5f8d48 // leaq -0x1(%rdi), %rbx
 	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x2b8b <gemm+0x2b8b>
-	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	WORD $0xc577 // ja 0x2b50 <gemm+0x2b50>
-	LONG $0x285f8b4c // movq 0x28(%rdi), %r11
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	WORD $0x0c7e // jle 0x37fb <gemm+0x37fb>
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
+	WORD $0xc577 // ja 0x37c0 <gemm+0x37c0>
+	LONG $0x285b8b4d // movq 0x28(%r11), %r11
 	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0x477e // jle 0x2be0 <gemm+0x2be0>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x2d7e // jle 0x2bd0 <gemm+0x2bd0>
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x1b0c8d4a // leaq (%rbx,%r11), %rcx
+	WORD $0x397e // jle 0x383d <gemm+0x383d>
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0x347e // jle 0x383d <gemm+0x383d>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x1c0c8d4b // leaq (%r12,%r11), %rcx
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x40408b48 // movq 0x40(%rax), %rax
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	BYTE $0x90 // nop
-	LONG $0x17180f41 // prefetcht1 (%r15)
-	LONG $0xff668d4c // leaq -0x1(%rsi), %r12
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
+	LONG $0xff478d4c // leaq -0x1(%rdi), %r8
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x257e // jle 0x2be5 <gemm+0x2be5>
-	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
-	WORD $0xe477 // ja 0x2bb0 <gemm+0x2bb0>
-	WORD $0x17eb // jmp 0x2be5 <gemm+0x2be5>
-	WORD $0x9066 // nop
-	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
-	WORD $0x10eb // jmp 0x2be5 <gemm+0x2be5>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x60 // movq 0x60(%rsp), %r12
-	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
-	LONG $0x485f8b48 // movq 0x48(%rdi), %rbx
-	LONG $0x2464894c; BYTE $0x60 // movq %r12, 0x60(%rsp)
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0x2474894c; BYTE $0x70 // movq %r14, 0x70(%rsp)
+	WORD $0x0c7e // jle 0x383d <gemm+0x383d>
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	WORD $0xe377 // ja 0x3820 <gemm+0x3820>
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
 	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x38778b4c // movq 0x38(%rdi), %r14
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48588b48 // movq 0x48(%rax), %rbx
+	LONG $0x38708b4c // movq 0x38(%rax), %r14
 	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
 	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xfed98e0f; WORD $0xffff // jle 0x2aed <gemm+0x2aed>
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x9a048d49 // leaq (%r10,%rbx,4), %rax
-	LONG $0x9a7c8d4d; BYTE $0x20 // leaq 0x20(%r10,%rbx,4), %r15
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	LONG $0xc7940f40 // sete %dil
+	LONG $0x02648e0f; WORD $0x0000 // jle 0x3ad0 <gemm+0x3ad0>
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0x247c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r15
+	LONG $0x99048d49 // leaq (%r9,%rbx,4), %rax
+	LONG $0x997c8d49; BYTE $0x20 // leaq 0x20(%r9,%rbx,4), %rdi
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	WORD $0x940f; BYTE $0xc1 // sete %cl
 	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0x37eb // jmp 0x2c70 <gemm+0x2c70>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
-	LONG $0x117cc1c4; WORD $0x205a // vmovups %ymm3, 0x20(%r10)
-	LONG $0x117cc1c4; WORD $0x9a14 // vmovups %ymm2, (%r10,%rbx,4)
-	LONG $0x117cc1c4; WORD $0x9a4c; BYTE $0x20 // vmovups %ymm1, 0x20(%r10,%rbx,4)
-	LONG $0x24740348; BYTE $0x18 // addq 0x18(%rsp), %rsi
+	WORD $0x3eeb // jmp 0x38d0 <gemm+0x38d0>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x117cc1c4; WORD $0x2059 // vmovups %ymm3, 0x20(%r9)
+	LONG $0x117cc1c4; WORD $0x9914 // vmovups %ymm2, (%r9,%rbx,4)
+	LONG $0x117cc1c4; WORD $0x994c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rbx,4)
+	LONG $0x247c034c; BYTE $0x30 // addq 0x30(%rsp), %r15
 	LONG $0xd0438d49 // leaq -0x30(%r11), %rax
-	WORD $0xff31 // xorl %edi, %edi
+	WORD $0xc931 // xorl %ecx, %ecx
 	LONG $0x30fb8349 // cmpq $0x30, %r11
 	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0xfe708e0f; WORD $0xffff // jle 0x2ae0 <gemm+0x2ae0>
+	LONG $0xfe708e0f; WORD $0xffff // jle 0x3740 <gemm+0x3740>
 	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0xc3420f49 // cmovbq %r11, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6810fcc5; BYTE $0xe0 // vmovups -0x20(%rax), %ymm5
-	LONG $0x3010fcc5 // vmovups (%rax), %ymm6
+	LONG $0x107cc1c4; WORD $0xe068 // vmovups -0x20(%r8), %ymm5
+	LONG $0x107cc1c4; BYTE $0x30 // vmovups (%r8), %ymm6
 	LONG $0x187dc2c4; WORD $0x243c // vbroadcastss (%r12), %ymm7
 	LONG $0x187d02c4; WORD $0xac04 // vbroadcastss (%r12,%r13,4), %ymm8
 	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	WORD $0xff48; BYTE $0xc8 // decq %rax
 	LONG $0xb845e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm7, %ymm4
 	LONG $0xb84de2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm6, %ymm3
 	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
 	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xc877 // ja 0x2ca0 <gemm+0x2ca0>
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	WORD $0x4275 // jne 0x2d20 <gemm+0x2d20>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff58850f; WORD $0xffff // jne 0x2c40 <gemm+0x2c40>
-	LONG $0x585cc1c4; BYTE $0x22 // vaddps (%r10), %ymm4, %ymm4
-	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
-	LONG $0x5864c1c4; WORD $0x205a // vaddps 0x20(%r10), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x205a // vmovups %ymm3, 0x20(%r10)
-	LONG $0x586cc1c4; WORD $0x9a14 // vaddps (%r10,%rbx,4), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x9a14 // vmovups %ymm2, (%r10,%rbx,4)
-	LONG $0x5874c1c4; WORD $0x9a4c; BYTE $0x20 // vaddps 0x20(%r10,%rbx,4), %ymm1, %ymm1
-	LONG $0xffff3be9; BYTE $0xff // jmp 0x2c51 <gemm+0x2c51>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1a74 // je 0x2d40 <gemm+0x2d40>
-	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x547f // jg 0x2d8a <gemm+0x2d8a>
-	WORD $0x73eb // jmp 0x2dab <gemm+0x2dab>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x585cc1c4; BYTE $0x22 // vaddps (%r10), %ymm4, %ymm4
-	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
-	LONG $0x4411fcc5; WORD $0x2024 // vmovups %ymm0, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00cb8e0f; WORD $0x0000 // jle 0x2e24 <gemm+0x2e24>
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0xc677 // ja 0x3900 <gemm+0x3900>
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	WORD $0x4075 // jne 0x3980 <gemm+0x3980>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xff57850f; WORD $0xffff // jne 0x38a0 <gemm+0x38a0>
+	LONG $0x585cc1c4; BYTE $0x21 // vaddps (%r9), %ymm4, %ymm4
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x5864c1c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0x2059 // vmovups %ymm3, 0x20(%r9)
+	LONG $0x586cc1c4; WORD $0x9914 // vaddps (%r9,%rbx,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x9914 // vmovups %ymm2, (%r9,%rbx,4)
+	LONG $0x5874c1c4; WORD $0x994c; BYTE $0x20 // vaddps 0x20(%r9,%rbx,4), %ymm1, %ymm1
+	LONG $0xffff3ae9; BYTE $0xff // jmp 0x38b1 <gemm+0x38b1>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x1b74 // je 0x39a0 <gemm+0x39a0>
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x557f // jg 0x39ea <gemm+0x39ea>
+	WORD $0x73eb // jmp 0x3a0a <gemm+0x3a0a>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x585cc1c4; BYTE $0x21 // vaddps (%r9), %ymm4, %ymm4
+	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00c98e0f; WORD $0x0000 // jle 0x3a82 <gemm+0x3a82>
 	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8264; BYTE $0x20 // vmovss 0x20(%r10,%rax,4), %xmm4
-	LONG $0x6411fac5; WORD $0x2084 // vmovss %xmm4, 0x20(%rsp,%rax,4)
+	LONG $0x107ac1c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1084 // vmovss %xmm4, 0x10(%rsp,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xeb75 // jne 0x2d60 <gemm+0x2d60>
-	LONG $0x5c58e4c5; WORD $0x2024 // vaddps 0x20(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x2024 // vmovups %ymm3, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00948e0f; WORD $0x0000 // jle 0x2e1e <gemm+0x2e1e>
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x39c0 <gemm+0x39c0>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00938e0f; WORD $0x0000 // jle 0x3a7d <gemm+0x3a7d>
 	WORD $0xc031 // xorl %eax, %eax
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x825c; BYTE $0x20 // vmovss %xmm3, 0x20(%r10,%rax,4)
+	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm3, 0x20(%r9,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xeb75 // jne 0x2d90 <gemm+0x2d90>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1d74 // je 0x2dc8 <gemm+0x2dc8>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xeb75 // jne 0x39f0 <gemm+0x39f0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x1d74 // je 0x3a27 <gemm+0x3a27>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x00858f0f; WORD $0x0000 // jg 0x2e48 <gemm+0x2e48>
-	LONG $0xfffe90e9; BYTE $0xff // jmp 0x2c58 <gemm+0x2c58>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x00848f0f; WORD $0x0000 // jg 0x3aa6 <gemm+0x3aa6>
+	LONG $0xfffe91e9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x2024 // vmovups %ymm2, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x267e // jle 0x2e0a <gemm+0x2e0a>
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x267e // jle 0x3a69 <gemm+0x3a69>
 	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8714 // vmovss (%r15,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x2084 // vmovss %xmm2, 0x20(%rsp,%rax,4)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0x87 // vmovss (%rdi,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xec75 // jne 0x2df0 <gemm+0x2df0>
-	LONG $0x5410fcc5; WORD $0x2024 // vmovups 0x20(%rsp), %ymm2
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xed75 // jne 0x3a50 <gemm+0x3a50>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x2f7f // jg 0x2e48 <gemm+0x2e48>
-	LONG $0xfffe3ae9; BYTE $0xff // jmp 0x2c58 <gemm+0x2c58>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x8775 // jne 0x2dab <gemm+0x2dab>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x2e7f // jg 0x3aa6 <gemm+0x3aa6>
+	LONG $0xfffe3be9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x8875 // jne 0x3a0a <gemm+0x3a0a>
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
 	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x2024 // vmovups %ymm1, 0x20(%rsp)
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0xfe108e0f; WORD $0xffff // jle 0x2c58 <gemm+0x2c58>
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfe128e0f; WORD $0xffff // jle 0x38b8 <gemm+0x38b8>
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x2084 // vmovss 0x20(%rsp,%rax,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x870c // vmovss %xmm1, (%r15,%rax,4)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x87 // vmovss %xmm1, (%rdi,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3949; BYTE $0xc0 // cmpq %rax, %r8
-	WORD $0xec75 // jne 0x2e50 <gemm+0x2e50>
-	LONG $0xfffdefe9; BYTE $0xff // jmp 0x2c58 <gemm+0x2c58>
+	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
+	WORD $0xed75 // jne 0x3ab0 <gemm+0x3ab0>
+	LONG $0xfffdf0e9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0xfffc7ae9; BYTE $0xff // jmp 0x3752 <gemm+0x3752>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x285b8b4d // movq 0x28(%r11), %r11
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0xfd128f0f; WORD $0xffff // jg 0x3804 <gemm+0x3804>
+	LONG $0xfffd46e9; BYTE $0xff // jmp 0x383d <gemm+0x383d>
+	MOVQ R12, SP
+	RET
+
+TEXT ·gatherAVX2(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	STMXCSR 248(SP)
+	MOVL 248(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 240(SP)
+	LDMXCSR 240(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL gatherAVX2body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 248(SP)
+	RET
+
+TEXT gatherAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x00d58e0f; WORD $0x0000 // jle 0xe2 <gather+0xe2>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
+	LONG $0x4110fcc5; BYTE $0x20 // vmovups 0x20(%rcx), %ymm0
+	LONG $0x4211fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdx)
+	LONG $0x4110fcc5; BYTE $0x40 // vmovups 0x40(%rcx), %ymm0
+	LONG $0x4211fcc5; BYTE $0x40 // vmovups %ymm0, 0x40(%rdx)
+	LONG $0x4110fcc5; BYTE $0x60 // vmovups 0x60(%rcx), %ymm0
+	LONG $0x4211fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdx)
+	QUAD $0x000000808110fcc5 // vmovups 0x80(%rcx), %ymm0
+	QUAD $0x000000808211fcc5 // vmovups %ymm0, 0x80(%rdx)
+	QUAD $0x000000a08110fcc5 // vmovups 0xa0(%rcx), %ymm0
+	QUAD $0x000000a08211fcc5 // vmovups %ymm0, 0xa0(%rdx)
+	QUAD $0x000000c08110fcc5 // vmovups 0xc0(%rcx), %ymm0
+	QUAD $0x000000c08211fcc5 // vmovups %ymm0, 0xc0(%rdx)
+	QUAD $0x000000e08110fcc5 // vmovups 0xe0(%rcx), %ymm0
+	QUAD $0x000000e08211fcc5 // vmovups %ymm0, 0xe0(%rdx)
+	QUAD $0x000001008110fcc5 // vmovups 0x100(%rcx), %ymm0
+	QUAD $0x000001008211fcc5 // vmovups %ymm0, 0x100(%rdx)
+	QUAD $0x000001208110fcc5 // vmovups 0x120(%rcx), %ymm0
+	QUAD $0x000001208211fcc5 // vmovups %ymm0, 0x120(%rdx)
+	QUAD $0x000001408110fcc5 // vmovups 0x140(%rcx), %ymm0
+	QUAD $0x000001408211fcc5 // vmovups %ymm0, 0x140(%rdx)
+	QUAD $0x000001608110fcc5 // vmovups 0x160(%rcx), %ymm0
+	QUAD $0x000001608211fcc5 // vmovups %ymm0, 0x160(%rdx)
+	LONG $0x80c28148; WORD $0x0001; BYTE $0x00 // addq $0x180, %rdx
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xff3e870f; WORD $0xffff // ja 0x20 <gather+0x20>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 

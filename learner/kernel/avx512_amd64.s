@@ -5534,7 +5534,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc0e48348 // andq $-0x40, %rsp
 	LONG $0x00ec8148; WORD $0x00f2; BYTE $0x00 // subq $0xf200, %rsp
 	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
+	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
 	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
 	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
 	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
@@ -5542,957 +5542,327 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc1490f48 // cmovnsq %rcx, %rax
 	LONG $0x04f8c148 // sarq $0x4, %rax
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x00a78f0f; WORD $0x0000 // jg 0xea <gemm+0xea>
+	LONG $0x00908f0f; WORD $0x0000 // jg 0xd3 <gemm+0xd3>
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x04bf840f; WORD $0x0000 // je 0x50c <gemm+0x50c>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x0115840f; WORD $0x0000 // je 0x162 <gemm+0x162>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x678f850f; WORD $0x0000 // jne 0x67eb <gemm+0x67eb>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x8c4f850f; WORD $0x0000 // jne 0x8cab <gemm+0x8cab>
 	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	WORD $0x8b4c; BYTE $0x39 // movq (%rcx), %r15
-	LONG $0x08498b4c // movq 0x8(%rcx), %r9
-	LONG $0x18518b4c // movq 0x18(%rcx), %r10
+	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
+	LONG $0x40618b4c // movq 0x40(%rcx), %r12
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	LONG $0x18718b48 // movq 0x18(%rcx), %rsi
 	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x20fa8348 // cmpq $0x20, %rdx
-	WORD $0x1e7c // jl 0xa6 <gemm+0xa6>
-	LONG $0x20f88348 // cmpq $0x20, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x25fa8349 // cmpq $0x25, %r10
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x25c4850f; WORD $0x0000 // jne 0x266a <gemm+0x266a>
-	LONG $0x28418b4c // movq 0x28(%rcx), %r8
-	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x0fa28e0f; WORD $0x0000 // jle 0x105a <gemm+0x105a>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x25fe830f; WORD $0x0000 // jae 0x26e0 <gemm+0x26e0>
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x00406ae9; BYTE $0x00 // jmp 0x4154 <gemm+0x4154>
-	LONG $0x03f88348 // cmpq $0x3, %rax
-	LONG $0x0509840f; WORD $0x0000 // je 0x5fd <gemm+0x5fd>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x04f88348 // cmpq $0x4, %rax
-	LONG $0x66e8850f; WORD $0x0000 // jne 0x67eb <gemm+0x67eb>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0x8b4c; BYTE $0x29 // movq (%rcx), %r13
-	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
-	LONG $0x10498b4c // movq 0x10(%rcx), %r9
-	LONG $0x18798b4c // movq 0x18(%rcx), %r15
-	LONG $0xd0428d48 // leaq -0x30(%rdx), %rax
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x40fa8348 // cmpq $0x40, %rdx
-	WORD $0x1e7c // jl 0x148 <gemm+0x148>
-	LONG $0x40f88348 // cmpq $0x40, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x13ff8349 // cmpq $0x13, %r15
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x2544850f; WORD $0x0000 // jne 0x268c <gemm+0x268c>
-	LONG $0x28798b48 // movq 0x28(%rcx), %rdi
-	LONG $0x000040ba; BYTE $0x00 // movl $0x40, %edx
-	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x1b0b8e0f; WORD $0x0000 // jle 0x1c6d <gemm+0x1c6d>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xf989 // movl %edi, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x27f5820f; WORD $0x0000 // jb 0x2986 <gemm+0x2986>
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	QUAD $0x0000008824bc894c // movq %r15, 0x88(%rsp)
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	QUAD $0x000000c0c52c8d4c // leaq 0xc0(,%rax,8), %r13
-	QUAD $0x000000c085148d4c // leaq 0xc0(,%rax,4), %r10
-	WORD $0x2148; BYTE $0xd7 // andq %rdx, %rdi
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000000c0b5348d48 // leaq 0xc0(,%rsi,4), %rsi
-	QUAD $0x000000c010948d48 // leaq 0xc0(%rax,%rdx), %rdx
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
-	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	QUAD $0x000000c0d5048d4c // leaq 0xc0(,%rdx,8), %r8
-	QUAD $0x000000c095248d4c // leaq 0xc0(,%rdx,4), %r12
-	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
-	WORD $0x33eb // jmp 0x25c <gemm+0x25c>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1f // vmovups %zmm0, 0x7c0(%rdx)
-	LONG $0x00c28148; WORD $0x0008; BYTE $0x00 // addq $0x800, %rdx
-	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0xf8c78348 // addq $-0x8, %rdi
-	LONG $0x2718840f; WORD $0x0000 // je 0x2974 <gemm+0x2974>
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0xc0b68d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rsi), %rsi
-	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%r11), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%r11), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
-	WORD $0x0a75 // jne 0x2a0 <gemm+0x2a0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x08eb // jmp 0x2a6 <gemm+0x2a6>
-	WORD $0x9066 // nop
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x13348d4b // leaq (%r11,%r10), %rsi
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
-	QUAD $0x01034410487c9162 // vmovups 0x40(%r11,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
-	QUAD $0x02034410487c9162 // vmovups 0x80(%r11,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x06 // vmovups %zmm0, 0x180(%rdx)
-	WORD $0x0b75 // jne 0x2f0 <gemm+0x2f0>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	WORD $0x09eb // jmp 0x2f6 <gemm+0x2f6>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x03348d4b // leaq (%r11,%r8), %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x2b348d4f // leaq (%r11,%r13), %r14
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x08 // vmovups %zmm0, 0x200(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x09 // vmovups %zmm0, 0x240(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0a // vmovups %zmm0, 0x280(%rdx)
-	WORD $0x1775 // jne 0x350 <gemm+0x350>
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x15eb // jmp 0x356 <gemm+0x356>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdx)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x23348d4f // leaq (%r11,%r12), %r14
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0c // vmovups %zmm0, 0x300(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0d // vmovups %zmm0, 0x340(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0e // vmovups %zmm0, 0x380(%rdx)
-	WORD $0x0875 // jne 0x3a0 <gemm+0x3a0>
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x06eb // jmp 0x3a6 <gemm+0x3a6>
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdx)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x3b348d4f // leaq (%r11,%r15), %r14
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x10 // vmovups %zmm0, 0x400(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x11 // vmovups %zmm0, 0x440(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x12 // vmovups %zmm0, 0x480(%rdx)
-	WORD $0x0875 // jne 0x3f0 <gemm+0x3f0>
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x06eb // jmp 0x3f6 <gemm+0x3f6>
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdx)
-	LONG $0x24748b4c; BYTE $0x58 // movq 0x58(%rsp), %r14
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x33348d4f // leaq (%r11,%r14), %r14
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x14 // vmovups %zmm0, 0x500(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x15 // vmovups %zmm0, 0x540(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x16 // vmovups %zmm0, 0x580(%rdx)
-	WORD $0x1375 // jne 0x450 <gemm+0x450>
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x11eb // jmp 0x456 <gemm+0x456>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdx)
-	LONG $0x24748b4c; BYTE $0x40 // movq 0x40(%rsp), %r14
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x33348d4f // leaq (%r11,%r14), %r14
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x18 // vmovups %zmm0, 0x600(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x19 // vmovups %zmm0, 0x640(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1a // vmovups %zmm0, 0x680(%rdx)
-	WORD $0x1375 // jne 0x4b0 <gemm+0x4b0>
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x11eb // jmp 0x4b6 <gemm+0x4b6>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1b // vmovups %zmm0, 0x6c0(%rdx)
-	LONG $0x24748b4c; BYTE $0x50 // movq 0x50(%rsp), %r14
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x06 // vmovups (%rsi,%r8), %zmm0
-	LONG $0x33348d4f // leaq (%r11,%r14), %r14
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1c // vmovups %zmm0, 0x700(%rdx)
-	QUAD $0x01064410487cb162 // vmovups 0x40(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1d // vmovups %zmm0, 0x740(%rdx)
-	QUAD $0x02064410487cb162 // vmovups 0x80(%rsi,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x1e // vmovups %zmm0, 0x780(%rdx)
-	LONG $0xfd2f840f; WORD $0xffff // je 0x230 <gemm+0x230>
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	LONG $0xfffd2ae9; BYTE $0xff // jmp 0x236 <gemm+0x236>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
-	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
-	LONG $0x10618b4c // movq 0x10(%rcx), %r12
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x18418b4c // movq 0x18(%rcx), %r8
-	WORD $0x1e7c // jl 0x54a <gemm+0x54a>
-	LONG $0x10f88348 // cmpq $0x10, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x31f88349 // cmpq $0x31, %r8
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x2152850f; WORD $0x0000 // jne 0x269c <gemm+0x269c>
-	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
-	LONG $0x28418b4c // movq 0x28(%rcx), %r8
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x5ad28e0f; WORD $0x0000 // jle 0x6036 <gemm+0x6036>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x4b83830f; WORD $0x0000 // jae 0x5121 <gemm+0x5121>
-	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x5a75840f; WORD $0x0000 // je 0x6031 <gemm+0x6031>
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x1eeb // jmp 0x5ed <gemm+0x5ed>
-	BYTE $0x90 // nop
-	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%rdi,%rsi)
-	LONG $0x40c68348 // addq $0x40, %rsi
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	LONG $0x009f840f; WORD $0x0000 // je 0x68c <gemm+0x68c>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0xdb74 // je 0x5d0 <gemm+0x5d0>
-	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0xd9eb // jmp 0x5d6 <gemm+0x5d6>
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0xe0428d48 // leaq -0x20(%rdx), %rax
-	WORD $0x8b4c; BYTE $0x21 // movq (%rcx), %r12
-	LONG $0x08518b4c // movq 0x8(%rcx), %r10
-	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
-	LONG $0x18598b48 // movq 0x18(%rcx), %rbx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x40418b48 // movq 0x40(%rcx), %rax
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	WORD $0x1e7c // jl 0x647 <gemm+0x647>
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x19fb8348 // cmpq $0x19, %rbx
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xca20 // andb %cl, %dl
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
-	LONG $0x2077850f; WORD $0x0000 // jne 0x26be <gemm+0x26be>
-	LONG $0x28498b4c // movq 0x28(%rcx), %r9
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x16208e0f; WORD $0x0000 // jle 0x1c7a <gemm+0x1c7a>
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0x8944; BYTE $0xc9 // movl %r9d, %ecx
-	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x4cc5830f; WORD $0x0000 // jae 0x5349 <gemm+0x5349>
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x005012e9; BYTE $0x00 // jmp 0x569e <gemm+0x569e>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
-	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
-	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0x59a88c0f; WORD $0x0000 // jl 0x6060 <gemm+0x6060>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
-	WORD $0x4eeb // jmp 0x74c <gemm+0x74c>
-	WORD $0x9066 // nop
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x06e6c148 // shlq $0x6, %rsi
-	LONG $0x247c8948; BYTE $0x68 // movq %rdi, 0x68(%rsp)
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
-	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
 	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
-	LONG $0x59178e0f; WORD $0x0000 // jle 0x6063 <gemm+0x6063>
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
-	LONG $0x3cf86b48 // imulq $0x3c, %rax, %rdi
-	QUAD $0x000001282484894c // movq %r8, 0x128(%rsp)
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0x8e3c8d4f // leaq (%r14,%r9,4), %r15
-	LONG $0xce2c8d4f // leaq (%r14,%r9,8), %r13
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
-	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x08c08e0f; WORD $0x0000 // jle 0x1050 <gemm+0x1050>
-	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
-	QUAD $0x000000a02484894c // movq %r8, 0xa0(%rsp)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
-	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
-	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
-	QUAD $0x00000000fd348d4c // leaq (,%rdi,8), %r14
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	QUAD $0x000000a024a4c148; BYTE $0x02 // shlq $0x2, 0xa0(%rsp)
-	LONG $0x80248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x80(%rsp)
-	QUAD $0x000001182484894c // movq %r8, 0x118(%rsp)
-	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
-	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
-	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
-	QUAD $0x000000c824948948 // movq %rdx, 0xc8(%rsp)
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0xb6348d4f // leaq (%r14,%r14,4), %r14
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
-	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	QUAD $0x000000d8249c894c // movq %r11, 0xd8(%rsp)
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	LONG $0x040c8d4b // leaq (%r12,%r8), %rcx
-	QUAD $0x000000e024b4894c // movq %r14, 0xe0(%rsp)
-	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000140248c8948 // movq %rcx, 0x140(%rsp)
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000001b824848948 // movq %rax, 0x1b8(%rsp)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
-	QUAD $0x000001b024848948 // movq %rax, 0x1b0(%rsp)
-	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
-	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
-	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
-	LONG $0x140c8d49 // leaq (%r12,%rdx), %rcx
-	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
-	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000130248c8948 // movq %rcx, 0x130(%rsp)
-	LONG $0x340c8d4b // leaq (%r12,%r14), %rcx
-	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
-	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
-	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x000125e9; BYTE $0x00 // jmp 0xa9d <gemm+0xa9d>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	QUAD $0x000000d8249c8b4c // movq 0xd8(%rsp), %r11
-	LONG $0xd0598d48 // leaq -0x30(%rcx), %rbx
-	QUAD $0x00000000802484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x80(%rsp)
-	QUAD $0x0000009024940348 // addq 0x90(%rsp), %rdx
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0xfc638e0f; WORD $0xffff // jle 0x700 <gemm+0x700>
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	QUAD $0x000000c0249c8948 // movq %rbx, 0xc0(%rsp)
-	LONG $0x1f248d4f // leaq (%r15,%r11), %r12
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xf3420f48 // cmovbq %rbx, %rsi
-	LONG $0x191c8d4b // leaq (%r9,%r11), %rbx
-	LONG $0x245c8948; BYTE $0x50 // movq %rbx, 0x50(%rsp)
-	LONG $0x1f1c8d4a // leaq (%rdi,%r11), %rbx
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
-	LONG $0x1d5c8d4b; BYTE $0x00 // leaq (%r13,%r11), %rbx
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x1a1c8d4b // leaq (%r10,%r11), %rbx
-	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
-	LONG $0x07048d4c // leaq (%rdi,%rax), %r8
-	LONG $0x010c8d49 // leaq (%r9,%rax), %rcx
-	LONG $0x02348d4d // leaq (%r10,%rax), %r14
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0x05448d4d; BYTE $0x00 // leaq (%r13,%rax), %r8
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
-	LONG $0x07048d4d // leaq (%r15,%rax), %r8
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
-	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0x487cc162; WORD $0x0210 // vmovups (%r10), %zmm16
-	LONG $0x2454034c; BYTE $0x78 // addq 0x78(%rsp), %r10
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x507d5262; WORD $0x3cb8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm15
-	LONG $0x507d7262; WORD $0x34b8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm14
-	LONG $0x507d5262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm13
-	LONG $0x507d5262; WORD $0x24b8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm12
-	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm11
-	QUAD $0x00154cb8507d5262 // vfmadd231ps (%r13,%rdx){1to16}, %zmm16, %zmm9
-	LONG $0x507df262; WORD $0x34b8; BYTE $0x17 // vfmadd231ps (%rdi,%rdx){1to16}, %zmm16, %zmm6
-	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
-	LONG $0x507dd262; WORD $0x04b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm0
-	LONG $0x507d7262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm10
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x507d7262; WORD $0x04b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm8
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x507df262; WORD $0x3cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm7
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x507df262; WORD $0x2cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm5
-	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
-	LONG $0x507df262; WORD $0x24b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm4
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x507df262; WORD $0x14b8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm2
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x507df262; WORD $0x0cb8; BYTE $0x11 // vfmadd231ps (%rcx,%rdx){1to16}, %zmm16, %zmm1
-	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff51870f; WORD $0xffff // ja 0xb80 <gemm+0xb80>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x0175850f; WORD $0x0000 // jne 0xdb0 <gemm+0xdb0>
-	QUAD $0x01000000802484f6 // testb $0x1, 0x80(%rsp)
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0xfd1f850f; WORD $0xffff // jne 0x980 <gemm+0x980>
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000011824848b48 // movq 0x118(%rsp), %rax
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x0000011024848b48 // movq 0x110(%rsp), %rax
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x000001a024848b48 // movq 0x1a0(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0xfffcaae9; BYTE $0xff // jmp 0xa51 <gemm+0xa51>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	QUAD $0x01000000802484f6 // testb $0x1, 0x80(%rsp)
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0x00df840f; WORD $0x0000 // je 0xeb0 <gemm+0xeb0>
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
-	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
-	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
-	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
-	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffba9e9; BYTE $0xff // jmp 0xa58 <gemm+0xa58>
-	BYTE $0x90 // nop
-	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	QUAD $0x0000012024b48b48 // movq 0x120(%rsp), %rsi
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
-	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	QUAD $0x0000014024848b4c // movq 0x140(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
-	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	QUAD $0x0000013824848b4c // movq 0x138(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x1e10 // vmovups (%rsi), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c7162; WORD $0x1611 // vmovups %zmm10, (%rsi) {%k1}
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x000001b824848b4c // movq 0x1b8(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x0e10 // vmovups (%rsi), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0611 // vmovups %zmm8, (%rsi) {%k1}
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	QUAD $0x000001a824848b4c // movq 0x1a8(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000019824b48b48 // movq 0x198(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	QUAD $0x0000017824b48b48 // movq 0x178(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	QUAD $0x0000015824b48b48 // movq 0x158(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffa09e9; BYTE $0xff // jmp 0xa58 <gemm+0xa58>
-	BYTE $0x90 // nop
-	LONG $0x247c8b48; BYTE $0x68 // movq 0x68(%rsp), %rdi
-	LONG $0xfff6bbe9; BYTE $0xff // jmp 0x715 <gemm+0x715>
-	QUAD $0x000001c0248c8d4c // leaq 0x1c0(%rsp), %r9
-	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0x314e8c0f; WORD $0x0000 // jl 0x41ca <gemm+0x41ca>
+	LONG $0x01b88f0f; WORD $0x0000 // jg 0x244 <gemm+0x244>
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x28718b48 // movq 0x28(%rcx), %rsi
+	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x29b18e0f; WORD $0x0000 // jle 0x2a53 <gemm+0x2a53>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x40798d49 // leaq 0x40(%r9), %rdi
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000014824bc8948 // movq %rdi, 0x148(%rsp)
-	QUAD $0x00000000b53c8d48 // leaq (,%rsi,4), %rdi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
-	WORD $0x57eb // jmp 0x1123 <gemm+0x1123>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
-	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
-	QUAD $0x000000a0248c894c // movq %r9, 0xa0(%rsp)
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x2454014c; BYTE $0x30 // addq %r10, 0x30(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0xf4428d4c // leaq -0xc(%rdx), %r8
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	LONG $0x17fa8348 // cmpq $0x17, %rdx
-	LONG $0x30aa8e0f; WORD $0x0000 // jle 0x41cd <gemm+0x41cd>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0xf089 // movl %esi, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x29a2830f; WORD $0x0000 // jae 0x2a6d <gemm+0x2a6d>
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x002aede9; BYTE $0x00 // jmp 0x2bc0 <gemm+0x2bc0>
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	LONG $0x00ec840f; WORD $0x0000 // je 0x1c9 <gemm+0x1c9>
+	LONG $0x04f88348 // cmpq $0x4, %rax
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x8bbf850f; WORD $0x0000 // jne 0x8cab <gemm+0x8cab>
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	WORD $0x8b4c; BYTE $0x38 // movq (%rax), %r15
+	LONG $0x08708b4c // movq 0x8(%rax), %r14
+	LONG $0x10488b4c // movq 0x10(%rax), %r9
+	LONG $0x40508b48 // movq 0x40(%rax), %rdx
+	LONG $0x18588b4c // movq 0x18(%rax), %r11
+	LONG $0xd04e8d48 // leaq -0x30(%rsi), %rcx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x3ffe8348 // cmpq $0x3f, %rsi
+	LONG $0x0d018f0f; WORD $0x0000 // jg 0xe18 <gemm+0xe18>
+	LONG $0x28788b48 // movq 0x28(%rax), %rdi
+	LONG $0x000040b9; BYTE $0x00 // movl $0x40, %ecx
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x292f8e0f; WORD $0x0000 // jle 0x2a60 <gemm+0x2a60>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0xf889 // movl %edi, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x3a34830f; WORD $0x0000 // jae 0x3b8e <gemm+0x3b8e>
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x003c6ee9; BYTE $0x00 // jmp 0x3dd0 <gemm+0x3dd0>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x247c8348; WORD $0x0f38 // cmpq $0xf, 0x38(%rsp)
+	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
+	LONG $0x08698b4c // movq 0x8(%rcx), %r13
+	LONG $0x10618b4c // movq 0x10(%rcx), %r12
+	LONG $0x40418b4c // movq 0x40(%rcx), %r8
+	LONG $0x18798b4c // movq 0x18(%rcx), %r15
+	LONG $0x14c58f0f; WORD $0x0000 // jg 0x164b <gemm+0x164b>
+	LONG $0x28718b48 // movq 0x28(%rcx), %rsi
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x80f78e0f; WORD $0x0000 // jle 0x828f <gemm+0x828f>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0xf089 // movl %esi, %eax
+	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x542a830f; WORD $0x0000 // jae 0x55eb <gemm+0x55eb>
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x005500e9; BYTE $0x00 // jmp 0x56c9 <gemm+0x56c9>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0xe0418d48 // leaq -0x20(%rcx), %rax
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	WORD $0x8b4c; BYTE $0x20 // movq (%rax), %r12
+	LONG $0x08588b48 // movq 0x8(%rax), %rbx
+	LONG $0x10708b48 // movq 0x10(%rax), %rsi
+	LONG $0x40788b4c // movq 0x40(%rax), %r15
+	LONG $0x18688b4c // movq 0x18(%rax), %r13
+	LONG $0x2ff98348 // cmpq $0x2f, %rcx
+	LONG $0x1e268f0f; WORD $0x0000 // jg 0x201f <gemm+0x201f>
+	LONG $0x28788b48 // movq 0x28(%rax), %rdi
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x6b0d8e0f; WORD $0x0000 // jle 0x6d20 <gemm+0x6d20>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0xfa89 // movl %edi, %edx
+	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000001c024848d48 // leaq 0x1c0(%rsp), %rax
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x5e8e830f; WORD $0x0000 // jae 0x60ca <gemm+0x60ca>
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x00604fe9; BYTE $0x00 // jmp 0x6293 <gemm+0x6293>
+	LONG $0x20fc8349 // cmpq $0x20, %r12
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x25fe8348 // cmpq $0x25, %rsi
+	WORD $0x9d0f; BYTE $0xc1 // setge %cl
+	WORD $0xc884 // testb %cl, %al
+	LONG $0x277f840f; WORD $0x0000 // je 0x29d9 <gemm+0x29d9>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x30428b48 // movq 0x30(%rdx), %rax
+	LONG $0x285a8b4c // movq 0x28(%rdx), %r11
+	LONG $0x48428b4c // movq 0x48(%rdx), %r8
+	LONG $0x384a8b4c // movq 0x38(%rdx), %r9
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
-	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
 	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
+	LONG $0xcf148d4d // leaq (%r15,%rcx,8), %r10
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x0b078e0f; WORD $0x0000 // jle 0x1c60 <gemm+0x1c60>
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
+	LONG $0x73a18e0f; WORD $0x0000 // jle 0x763d <gemm+0x763d>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	LONG $0x244c894c; BYTE $0x70 // movq %r9, 0x70(%rsp)
-	LONG $0x96048d4a // leaq (%rsi,%r10,4), %rax
-	QUAD $0x00000000953c8d4e // leaq (,%r10,4), %r15
-	QUAD $0x00000000d5148d4a // leaq (,%r10,8), %rdx
-	LONG $0x964c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r10,4), %rcx
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
-	LONG $0xd60c8d4a // leaq (%rsi,%r10,8), %rcx
-	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
-	LONG $0xd2148d4b // leaq (%r10,%r10,8), %rdx
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	QUAD $0x000000f0248c8948 // movq %rcx, 0xf0(%rsp)
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	QUAD $0x00000090248c894c // movq %r9, 0x90(%rsp)
-	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	LONG $0x2464c148; WORD $0x0270 // shlq $0x2, 0x70(%rsp)
-	LONG $0x60244489 // movl %eax, 0x60(%rsp)
-	LONG $0xbf048d4b // leaq (%r15,%r15,4), %rax
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
-	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
-	LONG $0xff048d4b // leaq (%r15,%r15,8), %rax
-	QUAD $0x00000000e53c8d4e // leaq (,%r12,8), %r15
-	QUAD $0x000000c8248c894c // movq %r9, 0xc8(%rsp)
-	LONG $0x02e4c149 // shlq $0x2, %r12
-	QUAD $0x0000008024a4894c // movq %r12, 0x80(%rsp)
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	LONG $0xd67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r10,8), %r15
 	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
-	QUAD $0x0000011024bc894c // movq %r15, 0x110(%rsp)
-	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
-	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
+	QUAD $0x000001b024b48948 // movq %rsi, 0x1b0(%rsp)
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	QUAD $0x00000000c5148d4e // leaq (,%r8,8), %r10
+	LONG $0x2474894c; BYTE $0x30 // movq %r14, 0x30(%rsp)
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	QUAD $0x00000000850c8d4e // leaq (,%r8,4), %r9
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000000c82484894c // movq %r8, 0xc8(%rsp)
+	LONG $0x52348d4f // leaq (%r10,%r10,2), %r14
+	LONG $0x92248d4f // leaq (%r10,%r10,4), %r12
+	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
+	QUAD $0x000000c024a4894c // movq %r12, 0xc0(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e7c149 // shlq $0x2, %r15
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x40c38348 // addq $0x40, %rbx
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x38244489 // movl %eax, 0x38(%rsp)
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	WORD $0xd2f7 // notl %edx
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	LONG $0x05e5c149 // shlq $0x5, %r13
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	LONG $0x89148d4b // leaq (%r9,%r9,4), %rdx
+	QUAD $0x000000e824ac894c // movq %r13, 0xe8(%rsp)
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0xc0148d4b // leaq (%r8,%r8,8), %rdx
+	QUAD $0x00000000fd148d4e // leaq (,%r15,8), %r10
+	LONG $0x02e7c149 // shlq $0x2, %r15
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	LONG $0x86448d4a; BYTE $0x40 // leaq 0x40(%rsi,%r8,4), %rax
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
+	LONG $0xc63c8d4e // leaq (%rsi,%r8,8), %r15
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
+	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
+	LONG $0xc90c8d4f // leaq (%r9,%r9,8), %r9
+	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
 	QUAD $0x0000010824bc894c // movq %r15, 0x108(%rsp)
-	LONG $0x0e7c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %r15
-	LONG $0x0e0c8d48 // leaq (%rsi,%rcx), %rcx
-	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
-	QUAD $0x0000014024bc894c // movq %r15, 0x140(%rsp)
-	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
-	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x00000138248c8948 // movq %rcx, 0x138(%rsp)
-	QUAD $0x0000013024848948 // movq %rax, 0x130(%rsp)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x064c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rcx
+	LONG $0xc67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r8,8), %r15
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	QUAD $0x000000d0248c894c // movq %r9, 0xd0(%rsp)
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
+	QUAD $0x000000f824bc894c // movq %r15, 0xf8(%rsp)
 	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
-	LONG $0x0e048d4a // leaq (%rsi,%r9), %rax
-	LONG $0x0e4c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r9), %r9
-	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
-	LONG $0x16448d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rax
-	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
-	QUAD $0x000001b8248c8948 // movq %rcx, 0x1b8(%rsp)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	QUAD $0x000001a0248c894c // movq %r9, 0x1a0(%rsp)
-	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
-	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
-	QUAD $0x0000019024848948 // movq %rax, 0x190(%rsp)
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	LONG $0x0e548d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rdx
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
-	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
+	LONG $0x067c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r15
 	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	QUAD $0x00000170248c8948 // movq %rcx, 0x170(%rsp)
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	LONG $0x2cc26b49 // imulq $0x2c, %r10, %rax
+	QUAD $0x0000012824848948 // movq %rax, 0x128(%rsp)
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	QUAD $0x000000e024bc894c // movq %r15, 0xe0(%rsp)
+	LONG $0x367c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r14), %r15
+	QUAD $0x0000011024848948 // movq %rax, 0x110(%rsp)
+	QUAD $0x000001a024bc894c // movq %r15, 0x1a0(%rsp)
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
+	LONG $0x2cc06b49 // imulq $0x2c, %r8, %rax
+	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
+	LONG $0x360c8d4a // leaq (%rsi,%r14), %rcx
+	LONG $0x16348d4c // leaq (%rsi,%rdx), %r14
+	QUAD $0x00000198248c8948 // movq %rcx, 0x198(%rsp)
+	LONG $0x164c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rcx
+	LONG $0x2e548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r13), %rdx
+	QUAD $0x0000019024b4894c // movq %r14, 0x190(%rsp)
+	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
+	QUAD $0x00000188248c8948 // movq %rcx, 0x188(%rsp)
+	LONG $0x2e0c8d4a // leaq (%rsi,%r13), %rcx
+	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	LONG $0x0e148d4a // leaq (%rsi,%r9), %rdx
+	QUAD $0x00000178248c8948 // movq %rcx, 0x178(%rsp)
+	LONG $0x0e4c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r9), %rcx
+	QUAD $0x0000017024948948 // movq %rdx, 0x170(%rsp)
+	LONG $0x26548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r12), %rdx
+	QUAD $0x00000168248c8948 // movq %rcx, 0x168(%rsp)
+	LONG $0x260c8d4a // leaq (%rsi,%r12), %rcx
+	QUAD $0x0000016024948948 // movq %rdx, 0x160(%rsp)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x00000158248c8948 // movq %rcx, 0x158(%rsp)
 	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
 	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
-	QUAD $0x00000148248c8b48 // movq 0x148(%rsp), %rcx
-	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x000193e9; BYTE $0x00 // jmp 0x1514 <gemm+0x1514>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
+	QUAD $0x00000148248c8948 // movq %rcx, 0x148(%rsp)
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x00018ee9; BYTE $0x00 // jmp 0x697 <gemm+0x697>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
+	LONG $0x497cc162; WORD $0x3011 // vmovups %zmm22, (%r8) {%k1}
 	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
-	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
+	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
 	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
+	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
+	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
 	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x497cc162; WORD $0x0011 // vmovups %zmm16, (%r8) {%k1}
 	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
-	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
 	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	LONG $0x497c5162; WORD $0x3011 // vmovups %zmm14, (%r8) {%k1}
 	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
-	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
 	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
-	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	QUAD $0x000001a024848b4c // movq 0x1a0(%rsp), %r8
 	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
+	QUAD $0x0000017824948b48 // movq 0x178(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
 	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
-	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
 	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
+	QUAD $0x0000015824948b48 // movq 0x158(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
 	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
-	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
 	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
 	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000008024a48b4c // movq 0x80(%rsp), %r12
-	LONG $0xd0598d4d // leaq -0x30(%r9), %r11
-	QUAD $0x00000000602444c7 // movl $0x0, 0x60(%rsp)
-	QUAD $0x000000b8248c0348 // addq 0xb8(%rsp), %rcx
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0xfbbc8e0f; WORD $0xffff // jle 0x10d0 <gemm+0x10d0>
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	QUAD $0x000000c0248c8b48 // movq 0xc0(%rsp), %rcx
-	LONG $0x26148d4b // leaq (%r14,%r12), %rdx
-	LONG $0x25548d4f; BYTE $0x00 // leaq (%r13,%r12), %r10
-	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	QUAD $0x00000090249c0348 // addq 0x90(%rsp), %rbx
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
+	QUAD $0x00000000382444c7 // movl $0x0, 0x38(%rsp)
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x37a78e0f; WORD $0x0000 // jle 0x3e3e <gemm+0x3e3e>
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
 	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x3a348d4e // leaq (%rdx,%r15), %r14
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -6517,210 +5887,220 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
-	LONG $0x23148d4a // leaq (%rbx,%r12), %rdx
-	LONG $0xfb420f4d // cmovbq %r11, %r15
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	LONG $0x0e048d49 // leaq (%r14,%rcx), %rax
-	LONG $0x0b348d48 // leaq (%rbx,%rcx), %rsi
-	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	LONG $0x08348d49 // leaq (%r8,%rcx), %rsi
-	LONG $0x20048d4b // leaq (%r8,%r12), %rax
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
-	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
-	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
-	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm28
-	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm29
-	LONG $0x487d4262; WORD $0x1418; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm26
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0xff49; BYTE $0xcf // decq %r15
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
+	LONG $0xcb420f49 // cmovbq %r11, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x30048d4c // leaq (%rax,%rsi), %r8
+	LONG $0x320c8d4c // leaq (%rdx,%rsi), %r9
+	LONG $0x32148d49 // leaq (%r10,%rsi), %rdx
+	LONG $0x371c8d4c // leaq (%rdi,%rsi), %r11
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	LONG $0x38048d4e // leaq (%rax,%r15), %r8
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x000000bf; BYTE $0x00 // movl $0x0, %edi
+	LONG $0x000123e9; BYTE $0x00 // jmp 0x8a1 <gemm+0x8a1>
+	WORD $0x9066 // nop
+	LONG $0x487c6162; WORD $0x0e11 // vmovups %zmm25, (%rsi)
+	LONG $0x487c6162; WORD $0x4611; BYTE $0x01 // vmovups %zmm24, 0x40(%rsi)
+	LONG $0x80ee8348 // subq $-0x80, %rsi
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3f // vbroadcastss (%r15,%rdi), %zmm27
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x3a // vbroadcastss (%r10,%rdi), %zmm28
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x3b // vbroadcastss (%r11,%rdi), %zmm29
+	QUAD $0x00000080249c0348 // addq 0x80(%rsp), %rbx
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	QUAD $0x003d5418487d4262 // vbroadcastss (%r13,%rdi), %zmm26
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
 	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
 	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm27
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3c // vbroadcastss (%r12,%rdi), %zmm27
 	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
 	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
 	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
 	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x39 // vbroadcastss (%r9,%rdi), %zmm29
+	QUAD $0x003d6418487d4262 // vbroadcastss (%r13,%rdi), %zmm28
 	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
 	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
 	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
 	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
-	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
-	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
-	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
-	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
-	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
-	LONG $0x245c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r11
-	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
-	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm28
-	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%rdx,%rdi), %zmm27
 	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
 	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
-	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
-	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
-	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x38 // vbroadcastss (%r8,%rdi), %zmm28
+	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
+	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%rdi), %zmm27
 	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
 	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
+	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x38 // vbroadcastss (%rax,%rdi), %zmm27
+	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
+	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3c // vbroadcastss (%r12,%rdi), %zmm27
+	LONG $0x247c0348; BYTE $0x60 // addq 0x60(%rsp), %rdi
 	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
 	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	LONG $0xfee7870f; WORD $0xffff // ja 0x1600 <gemm+0x1600>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x012b850f; WORD $0x0000 // jne 0x1850 <gemm+0x1850>
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0x035d840f; WORD $0x0000 // je 0x1aa0 <gemm+0x1aa0>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x1f7e // jle 0x8c0 <gemm+0x8c0>
+	LONG $0x487c6162; WORD $0x4b10; BYTE $0xff // vmovups -0x40(%rbx), %zmm25
+	LONG $0x487c6162; WORD $0x0310 // vmovups (%rbx), %zmm24
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xfec9850f; WORD $0xffff // jne 0x780 <gemm+0x780>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xfffed3e9; BYTE $0xff // jmp 0x791 <gemm+0x791>
+	WORD $0x9066 // nop
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x008a8d48; WORD $0x0018; BYTE $0x00 // leaq 0x1800(%rdx), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xca440f48 // cmoveq %rdx, %rcx
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x012b850f; WORD $0x0000 // jne 0xa10 <gemm+0xa10>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x0359840f; WORD $0x0000 // je 0xc60 <gemm+0xc60>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
 	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
 	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
 	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
 	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
 	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
 	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
 	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
 	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
 	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffc91e9; BYTE $0xff // jmp 0x14dd <gemm+0x14dd>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0xfb22850f; WORD $0xffff // jne 0x1390 <gemm+0x1390>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x0000011024948b4c // movq 0x110(%rsp), %r10
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
+	LONG $0xfffc50e9; BYTE $0xff // jmp 0x65d <gemm+0x65d>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0xfade850f; WORD $0xffff // jne 0x510 <gemm+0x510>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
 	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0xc97cc162; WORD $0x3a10 // vmovups (%r10), %zmm23 {%k1} {z}
+	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
+	LONG $0xc97cc162; WORD $0x3810 // vmovups (%r8), %zmm23 {%k1} {z}
 	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
-	LONG $0x497cc162; WORD $0x3211 // vmovups %zmm22, (%r10) {%k1}
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	LONG $0x497cc162; WORD $0x3011 // vmovups %zmm22, (%r8) {%k1}
+	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
 	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
 	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x2a10 // vmovups (%r10), %zmm21 {%k1} {z}
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x2810 // vmovups (%r8), %zmm21 {%k1} {z}
 	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497cc162; WORD $0x2211 // vmovups %zmm20, (%r10) {%k1}
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
+	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
+	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
 	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
 	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x1a10 // vmovups (%r10), %zmm19 {%k1} {z}
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x1810 // vmovups (%r8), %zmm19 {%k1} {z}
 	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497cc162; WORD $0x1211 // vmovups %zmm18, (%r10) {%k1}
-	QUAD $0x000000e024948b4c // movq 0xe0(%rsp), %r10
+	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
 	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
 	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x0a10 // vmovups (%r10), %zmm17 {%k1} {z}
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0xc97cc162; WORD $0x0810 // vmovups (%r8), %zmm17 {%k1} {z}
 	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497cc162; WORD $0x0211 // vmovups %zmm16, (%r10) {%k1}
-	QUAD $0x0000014024948b4c // movq 0x140(%rsp), %r10
+	LONG $0x497cc162; WORD $0x0011 // vmovups %zmm16, (%r8) {%k1}
+	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
 	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
 	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
 	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x3a10 // vmovups (%r10), %zmm15 {%k1} {z}
+	LONG $0xc97c5162; WORD $0x3810 // vmovups (%r8), %zmm15 {%k1} {z}
 	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
-	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	LONG $0x497c5162; WORD $0x3011 // vmovups %zmm14, (%r8) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
 	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
 	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x2a10 // vmovups (%r10), %zmm13 {%k1} {z}
+	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
-	QUAD $0x000001b824948b4c // movq 0x1b8(%rsp), %r10
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
+	QUAD $0x000001a024848b4c // movq 0x1a0(%rsp), %r8
 	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x1a10 // vmovups (%r10), %zmm11 {%k1} {z}
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x1810 // vmovups (%r8), %zmm11 {%k1} {z}
 	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
-	QUAD $0x000001a024948b4c // movq 0x1a0(%rsp), %r10
+	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
+	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
 	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
+	QUAD $0x0000017824948b48 // movq 0x178(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x0810 // vmovups (%r8), %zmm9 {%k1} {z}
 	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
-	QUAD $0x0000019824948b4c // movq 0x198(%rsp), %r10
+	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
+	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
 	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x3a10 // vmovups (%r10), %zmm7 {%k1} {z}
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
-	QUAD $0x0000018024948b4c // movq 0x180(%rsp), %r10
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
 	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
+	QUAD $0x0000015824948b48 // movq 0x158(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x2810 // vmovups (%r8), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
-	QUAD $0x0000017824948b4c // movq 0x178(%rsp), %r10
+	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
+	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
 	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x0000016024948b48 // movq 0x160(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x1a10 // vmovups (%r10), %zmm3 {%k1} {z}
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x1810 // vmovups (%r8), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
 	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
 	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffa45e9; BYTE $0xff // jmp 0x14d7 <gemm+0x14d7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0xfffa01e9; BYTE $0xff // jmp 0x657 <gemm+0x657>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
 	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
 	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
@@ -6733,215 +6113,168 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
 	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
 	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
 	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
 	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
 	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
 	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
 	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
 	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
 	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
 	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
 	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
 	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
 	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
 	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
 	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
 	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
 	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
 	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
 	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
 	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
 	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
 	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
 	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
 	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
 	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
 	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
 	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
 	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
 	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
 	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
 	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
 	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfff882e9; BYTE $0xff // jmp 0x14dd <gemm+0x14dd>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x000000a0248c8b4c // movq 0xa0(%rsp), %r9
-	LONG $0xfff478e9; BYTE $0xff // jmp 0x10e5 <gemm+0x10e5>
-	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
-	LONG $0x000d84e9; BYTE $0x00 // jmp 0x29fe <gemm+0x29fe>
-	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
-	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
-	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x3a8b8c0f; WORD $0x0000 // jl 0x5727 <gemm+0x5727>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0xfff845e9; BYTE $0xff // jmp 0x65d <gemm+0x65d>
+	LONG $0x40fa8348 // cmpq $0x40, %rdx
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x13fb8349 // cmpq $0x13, %r11
+	WORD $0x9d0f; BYTE $0xc1 // setge %cl
+	WORD $0xc884 // testb %cl, %al
+	LONG $0x1bd2840f; WORD $0x0000 // je 0x2a00 <gemm+0x2a00>
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	QUAD $0x000000a0249c894c // movq %r11, 0xa0(%rsp)
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x304a8b49 // movq 0x30(%r10), %rcx
+	LONG $0x285a8b4d // movq 0x28(%r10), %r11
+	LONG $0x48428b49 // movq 0x48(%r10), %rax
+	LONG $0x38728b49 // movq 0x38(%r10), %rsi
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x871c8d4b // leaq (%r15,%r8,4), %rbx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x300d8e0f; WORD $0x0000 // jle 0x3e72 <gemm+0x3e72>
+	LONG $0x507a8349; BYTE $0x00 // cmpq $0x0, 0x50(%r10)
+	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x00000000851c8d4e // leaq (,%r8,4), %r11
-	LONG $0x80928d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r10), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
+	LONG $0xc0b98d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r15
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	LONG $0xc2940f41 // sete %r10b
+	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000015024948948 // movq %rdx, 0x150(%rsp)
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0xc0c48149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r12
+	LONG $0x02e2c148 // shlq $0x2, %rdx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x58eb // jmp 0x1d3c <gemm+0x1d3c>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0xf741; BYTE $0xd0 // notl %r8d
+	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
+	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x810c8d49 // leaq (%r9,%rax,4), %rcx
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	QUAD $0x000000c0818c8d49 // leaq 0xc0(%r9,%rax,4), %rcx
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0xc10c8d49 // leaq (%r9,%rax,8), %rcx
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
+	QUAD $0x000000c0c18c8d49 // leaq 0xc0(%r9,%rax,8), %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x400c8d4b // leaq (%r8,%r8,2), %rcx
+	LONG $0x80048d4f // leaq (%r8,%r8,4), %r8
+	LONG $0x093c8d4d // leaq (%r9,%rcx), %r15
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	QUAD $0x000000c0098c8d49 // leaq 0xc0(%r9,%rcx), %rcx
+	LONG $0x012c8d4f // leaq (%r9,%r8), %r13
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	QUAD $0x000000c001848d4f // leaq 0xc0(%r9,%r8), %r8
+	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
+	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	QUAD $0x0000014024948b48 // movq 0x140(%rsp), %rdx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	LONG $0x05e0c149 // shlq $0x5, %r8
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	LONG $0xf8528d4c // leaq -0x8(%rdx), %r10
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0x0ffa8348 // cmpq $0xf, %rdx
-	LONG $0x39ee8e0f; WORD $0x0000 // jle 0x572a <gemm+0x572a>
-	LONG $0x28418b4c // movq 0x28(%rcx), %r8
-	LONG $0x38718b4c // movq 0x38(%rcx), %r14
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
-	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x08f18e0f; WORD $0x0000 // jle 0x2660 <gemm+0x2660>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x50244489 // movl %eax, 0x50(%rsp)
-	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
-	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
-	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
-	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x161c8d4a // leaq (%rsi,%r10), %rbx
-	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
-	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
-	QUAD $0x000000d8249c8948 // movq %rbx, 0xd8(%rsp)
-	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
-	LONG $0x04e3c148 // shlq $0x4, %rbx
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	QUAD $0x000000008d148d4a // leaq (,%r9,4), %rdx
-	LONG $0x03e1c149 // shlq $0x3, %r9
-	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
-	QUAD $0x000000801e948d4c // leaq 0x80(%rsi,%rbx), %r10
-	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
-	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
-	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
-	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
-	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
-	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	QUAD $0x000000e8248c894c // movq %r9, 0xe8(%rsp)
-	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
-	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
-	QUAD $0x00000080268c8d4e // leaq 0x80(%rsi,%r12), %r9
-	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
-	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
-	QUAD $0x0000011024948948 // movq %rdx, 0x110(%rsp)
-	QUAD $0x00000118248c894c // movq %r9, 0x118(%rsp)
-	QUAD $0x0000010824848948 // movq %rax, 0x108(%rsp)
-	LONG $0x000111e9; BYTE $0x00 // jmp 0x1fe8 <gemm+0x1fe8>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
-	QUAD $0x018e6411487ce162 // vmovups %zmm20, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
-	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0xd0428d4c // leaq -0x30(%rdx), %r8
-	QUAD $0x00000000502444c7 // movl $0x0, 0x50(%rsp)
-	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	LONG $0xfd088e0f; WORD $0xffff // jle 0x1cf0 <gemm+0x1cf0>
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
+	LONG $0x093c8d4d // leaq (%r9,%rcx), %r15
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	QUAD $0x000000c009bc8d4d // leaq 0xc0(%r9,%rcx), %r15
+	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
+	QUAD $0x000001c024bc8d4c // leaq 0x1c0(%rsp), %r15
+	LONG $0x000105e9; BYTE $0x00 // jmp 0x1064 <gemm+0x1064>
+	BYTE $0x90 // nop
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
+	LONG $0x487cc162; WORD $0x1a11 // vmovups %zmm19, (%r10)
+	LONG $0x487cc162; WORD $0x5211; BYTE $0x01 // vmovups %zmm18, 0x40(%r10)
+	LONG $0x487cc162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm17, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
+	LONG $0x497cc162; WORD $0x0411; BYTE $0x24 // vmovups %zmm16, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	LONG $0x487c5162; WORD $0x3a11 // vmovups %zmm15, (%r10)
+	LONG $0x487c5162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%r10)
+	LONG $0x487c5162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x497c5162; WORD $0x2411; BYTE $0x24 // vmovups %zmm12, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
+	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
+	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
+	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
+	LONG $0x487cd162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%r10)
+	LONG $0x497cd162; WORD $0x0011 // vmovups %zmm0, (%r8) {%k1}
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0xd0438d4d // leaq -0x30(%r11), %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x2464034c; BYTE $0x40 // addq 0x40(%rsp), %r12
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0x2dfc8e0f; WORD $0x0000 // jle 0x3e60 <gemm+0x3e60>
+	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
 	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
 	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
 	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
@@ -6961,484 +6294,2057 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
-	LONG $0xc8420f4d // cmovbq %r8, %r9
-	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
-	LONG $0x070c8d49 // leaq (%r15,%rax), %rcx
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x07148d4a // leaq (%rdi,%r8), %rdx
-	LONG $0x055c8d4b; BYTE $0x00 // leaq (%r13,%r8), %rbx
-	LONG $0x07248d4f // leaq (%r15,%r8), %r12
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
-	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
-	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
-	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x01 // vbroadcastss (%rcx,%rax), %zmm29
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
-	WORD $0x014c; BYTE $0xde // addq %r11, %rsi
-	WORD $0xff49; BYTE $0xc9 // decq %r9
-	LONG $0x401d8262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm28, %zmm19
-	LONG $0x401d8262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm28, %zmm20
-	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
-	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
-	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
-	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
-	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%rax), %zmm29
-	LONG $0x40258262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm27, %zmm23
-	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
-	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
-	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
-	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
-	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm28
-	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
-	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
-	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x07 // vbroadcastss (%rdi,%rax), %zmm29
-	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
-	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
-	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm28
-	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
-	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
-	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
-	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
-	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
-	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
-	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	LONG $0xff10870f; WORD $0xffff // ja 0x20a0 <gemm+0x20a0>
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0xfb420f4d // cmovbq %r11, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x0000f0e9; BYTE $0x00 // jmp 0x11f0 <gemm+0x11f0>
+	LONG $0x487c4162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm27, (%r12)
+	QUAD $0x01245411487c4162 // vmovups %zmm26, 0x40(%r12)
+	QUAD $0x02244c11487c4162 // vmovups %zmm25, 0x80(%r12)
+	QUAD $0x03244411487c4162 // vmovups %zmm24, 0xc0(%r12)
+	LONG $0x00c48149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r12
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0xb7 // vbroadcastss (%rdi,%r14,4), %zmm29
+	LONG $0x487d6262; WORD $0x2718 // vbroadcastss (%rdi), %zmm28
+	LONG $0x487d2262; WORD $0x3c18; BYTE $0xf7 // vbroadcastss (%rdi,%r14,8), %zmm31
+	LONG $0x487d2262; WORD $0x3418; BYTE $0xb3 // vbroadcastss (%rbx,%r14,4), %zmm30
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x40158262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm29, %zmm19
+	LONG $0x40158262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm18
+	LONG $0x40158262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm17
+	LONG $0x403d8262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm24, %zmm16
+	LONG $0x487d6262; WORD $0x2b18 // vbroadcastss (%rbx), %zmm29
+	LONG $0x401d8262; WORD $0xf3b8 // vfmadd231ps %zmm27, %zmm28, %zmm22
+	LONG $0x401d8262; WORD $0xfab8 // vfmadd231ps %zmm26, %zmm28, %zmm23
+	LONG $0x401d8262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm21
+	LONG $0x403d8262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm24, %zmm20
+	LONG $0x40051262; WORD $0xfbb8 // vfmadd231ps %zmm27, %zmm31, %zmm15
+	LONG $0x40051262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm31, %zmm14
+	LONG $0x40051262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm31, %zmm13
+	LONG $0x403d1262; WORD $0xe7b8 // vfmadd231ps %zmm31, %zmm24, %zmm12
+	LONG $0x400d9262; WORD $0xfbb8 // vfmadd231ps %zmm27, %zmm30, %zmm7
+	LONG $0x400d9262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm30, %zmm6
+	LONG $0x400d9262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm30, %zmm5
+	LONG $0x403d9262; WORD $0xe6b8 // vfmadd231ps %zmm30, %zmm24, %zmm4
+	LONG $0x40151262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm10
+	LONG $0x40151262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm9
+	LONG $0x403d1262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm24, %zmm8
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0xf3 // vbroadcastss (%rbx,%r14,8), %zmm29
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x40159262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm29, %zmm3
+	LONG $0x40159262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm2
+	LONG $0x40159262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm1
+	LONG $0x40159262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm29, %zmm0
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	WORD $0x307e // jle 0x1220 <gemm+0x1220>
+	LONG $0x487c4162; WORD $0x5810; BYTE $0xfd // vmovups -0xc0(%r8), %zmm27
+	LONG $0x487c4162; WORD $0x5010; BYTE $0xfe // vmovups -0x80(%r8), %zmm26
+	LONG $0x487c4162; WORD $0x4810; BYTE $0xff // vmovups -0x40(%r8), %zmm25
+	LONG $0x487c4162; WORD $0x0010 // vmovups (%r8), %zmm24
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0xfeec850f; WORD $0xffff // jne 0x1100 <gemm+0x1100>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0xffff0ae9; BYTE $0xff // jmp 0x1126 <gemm+0x1126>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x00bd8d4d; WORD $0x0030; BYTE $0x00 // leaq 0x3000(%r13), %r15
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0xfd440f4d // cmoveq %r13, %r15
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x01af850f; WORD $0x0000 // jne 0x2350 <gemm+0x2350>
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0xfd2f850f; WORD $0xffff // jne 0x1ee0 <gemm+0x1ee0>
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x00d6850f; WORD $0x0000 // jne 0x1310 <gemm+0x1310>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0x028c840f; WORD $0x0000 // je 0x14d0 <gemm+0x14d0>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm19, (%r9,%rax,4)
+	QUAD $0x01815411487cc162 // vmovups %zmm18, 0x40(%r9,%rax,4)
+	QUAD $0x02814c11487cc162 // vmovups %zmm17, 0x80(%r9,%rax,4)
+	QUAD $0x03814411487cc162 // vmovups %zmm16, 0xc0(%r9,%rax,4)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0xc1 // vmovups %zmm15, (%r9,%rax,8)
+	QUAD $0x01c17411487c5162 // vmovups %zmm14, 0x40(%r9,%rax,8)
+	QUAD $0x02c16c11487c5162 // vmovups %zmm13, 0x80(%r9,%rax,8)
+	QUAD $0x03c16411487c5162 // vmovups %zmm12, 0xc0(%r9,%rax,8)
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%r8)
+	QUAD $0x01015411487c1162 // vmovups %zmm10, 0x40(%r9,%r8)
+	QUAD $0x02014c11487c1162 // vmovups %zmm9, 0x80(%r9,%r8)
+	QUAD $0x03014411487c1162 // vmovups %zmm8, 0xc0(%r9,%r8)
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x09 // vmovups %zmm7, (%r9,%rcx)
+	QUAD $0x01097411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx)
+	QUAD $0x02096c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx)
+	QUAD $0x03096411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%r8)
+	QUAD $0x01015411487c9162 // vmovups %zmm2, 0x40(%r9,%r8)
+	QUAD $0x02014c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8)
+	QUAD $0x03014411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8)
+	LONG $0xfffd3de9; BYTE $0xff // jmp 0x1046 <gemm+0x1046>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xfc46850f; WORD $0xffff // jne 0xf60 <gemm+0xf60>
+	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
+	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0xc97cc162; WORD $0x2810 // vmovups (%r8), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
+	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
+	LONG $0x4064c162; WORD $0x1a58 // vaddps (%r10), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1a11 // vmovups %zmm19, (%r10)
+	LONG $0x406cc162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm18, %zmm18
+	LONG $0x487cc162; WORD $0x5211; BYTE $0x01 // vmovups %zmm18, 0x40(%r10)
+	LONG $0x4074c162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm17, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
+	LONG $0xc97cc162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497cc162; WORD $0x0411; BYTE $0x24 // vmovups %zmm16, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x48045162; WORD $0x3a58 // vaddps (%r10), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3a11 // vmovups %zmm15, (%r10)
+	LONG $0x480c5162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%r10)
+	LONG $0x48145162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%r10)
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2411; BYTE $0x24 // vmovups %zmm12, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	LONG $0x482c5162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
+	LONG $0x48345162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
+	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
+	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
+	LONG $0x484cd162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
+	LONG $0x4854d162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
+	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0x486cd162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
+	LONG $0x4874d162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%r10)
+	LONG $0xc97cd162; WORD $0x0810 // vmovups (%r8), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffb7de9; BYTE $0xff // jmp 0x1040 <gemm+0x1040>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
+	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x4064c162; WORD $0x1c58; BYTE $0x81 // vaddps (%r9,%rax,4), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm19, (%r9,%rax,4)
+	QUAD $0x01815458406cc162 // vaddps 0x40(%r9,%rax,4), %zmm18, %zmm18
+	QUAD $0x01815411487cc162 // vmovups %zmm18, 0x40(%r9,%rax,4)
+	QUAD $0x02814c584074c162 // vaddps 0x80(%r9,%rax,4), %zmm17, %zmm17
+	QUAD $0x02814c11487cc162 // vmovups %zmm17, 0x80(%r9,%rax,4)
+	QUAD $0x03814458407cc162 // vaddps 0xc0(%r9,%rax,4), %zmm16, %zmm16
+	QUAD $0x03814411487cc162 // vmovups %zmm16, 0xc0(%r9,%rax,4)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0xc1 // vaddps (%r9,%rax,8), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0xc1 // vmovups %zmm15, (%r9,%rax,8)
+	QUAD $0x01c17458480c5162 // vaddps 0x40(%r9,%rax,8), %zmm14, %zmm14
+	QUAD $0x01c17411487c5162 // vmovups %zmm14, 0x40(%r9,%rax,8)
+	QUAD $0x02c16c5848145162 // vaddps 0x80(%r9,%rax,8), %zmm13, %zmm13
+	QUAD $0x02c16c11487c5162 // vmovups %zmm13, 0x80(%r9,%rax,8)
+	QUAD $0x03c16458481c5162 // vaddps 0xc0(%r9,%rax,8), %zmm12, %zmm12
+	QUAD $0x03c16411487c5162 // vmovups %zmm12, 0xc0(%r9,%rax,8)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%r8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%r8)
+	QUAD $0x01015458482c1162 // vaddps 0x40(%r9,%r8), %zmm10, %zmm10
+	QUAD $0x01015411487c1162 // vmovups %zmm10, 0x40(%r9,%r8)
+	QUAD $0x02014c5848341162 // vaddps 0x80(%r9,%r8), %zmm9, %zmm9
+	QUAD $0x02014c11487c1162 // vmovups %zmm9, 0x80(%r9,%r8)
+	QUAD $0x03014458483c1162 // vaddps 0xc0(%r9,%r8), %zmm8, %zmm8
+	QUAD $0x03014411487c1162 // vmovups %zmm8, 0xc0(%r9,%r8)
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x09 // vaddps (%r9,%rcx), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x09 // vmovups %zmm7, (%r9,%rcx)
+	QUAD $0x01097458484cd162 // vaddps 0x40(%r9,%rcx), %zmm6, %zmm6
+	QUAD $0x01097411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx)
+	QUAD $0x02096c584854d162 // vaddps 0x80(%r9,%rcx), %zmm5, %zmm5
+	QUAD $0x02096c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx)
+	QUAD $0x03096458485cd162 // vaddps 0xc0(%r9,%rcx), %zmm4, %zmm4
+	QUAD $0x03096411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx)
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%r8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%r8)
+	QUAD $0x01015458486c9162 // vaddps 0x40(%r9,%r8), %zmm2, %zmm2
+	QUAD $0x01015411487c9162 // vmovups %zmm2, 0x40(%r9,%r8)
+	QUAD $0x02014c5848749162 // vaddps 0x80(%r9,%r8), %zmm1, %zmm1
+	QUAD $0x02014c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8)
+	QUAD $0x03014458487c9162 // vaddps 0xc0(%r9,%r8), %zmm0, %zmm0
+	QUAD $0x03014411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8)
+	LONG $0xfff9fbe9; BYTE $0xff // jmp 0x1046 <gemm+0x1046>
+	LONG $0x10f88349 // cmpq $0x10, %r8
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x31ff8349 // cmpq $0x31, %r15
+	WORD $0x9d0f; BYTE $0xc1 // setge %cl
+	WORD $0xc884 // testb %cl, %al
+	LONG $0x13ac840f; WORD $0x0000 // je 0x2a0d <gemm+0x2a0d>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
+	LONG $0x30428b48 // movq 0x30(%rdx), %rax
+	LONG $0x285a8b4c // movq 0x28(%rdx), %r11
+	LONG $0x48728b48 // movq 0x48(%rdx), %rsi
+	LONG $0x387a8b48 // movq 0x38(%rdx), %rdi
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0x961c8d4b // leaq (%r14,%r10,4), %rbx
+	LONG $0xd63c8d4f // leaq (%r14,%r10,8), %r15
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x3cc86b48 // imulq $0x3c, %rax, %rcx
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
+	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x6baf8e0f; WORD $0x0000 // jle 0x826d <gemm+0x826d>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
+	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x68244489 // movl %eax, 0x68(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x2474894c; BYTE $0x70 // movq %r14, 0x70(%rsp)
+	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
+	WORD $0xd0f7 // notl %eax
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	LONG $0xf40c8d49 // leaq (%r12,%rsi,8), %rcx
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	LONG $0x89148d48 // leaq (%rcx,%rcx,4), %rdx
+	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
+	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	QUAD $0x000001a0248c8948 // movq %rcx, 0x1a0(%rsp)
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	LONG $0xf6148d48 // leaq (%rsi,%rsi,8), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
+	QUAD $0x00000000c5348d4c // leaq (,%rax,8), %r14
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x0000013824948948 // movq %rdx, 0x138(%rsp)
+	LONG $0x0c148d4b // leaq (%r12,%r9), %rdx
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
+	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	LONG $0x04348d4d // leaq (%r12,%rax), %r14
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	LONG $0x3c348d4d // leaq (%r12,%rdi), %r14
+	QUAD $0x000000e024b4894c // movq %r14, 0xe0(%rsp)
+	LONG $0x04348d4d // leaq (%r12,%rax), %r14
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	QUAD $0x0000012824b4894c // movq %r14, 0x128(%rsp)
+	LONG $0x04348d4d // leaq (%r12,%rax), %r14
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	QUAD $0x0000011024b4894c // movq %r14, 0x110(%rsp)
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0x040c8d49 // leaq (%r12,%rax), %rcx
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x00000198248c8948 // movq %rcx, 0x198(%rsp)
+	LONG $0x2cce6b48 // imulq $0x2c, %rsi, %rcx
+	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x34c66b48 // imulq $0x34, %rsi, %rax
+	QUAD $0x00000190248c8948 // movq %rcx, 0x190(%rsp)
+	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
+	QUAD $0x00000188248c8948 // movq %rcx, 0x188(%rsp)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x38c66b48 // imulq $0x38, %rsi, %rax
+	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	LONG $0x3cc66b48 // imulq $0x3c, %rsi, %rax
+	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
+	LONG $0x00011fe9; BYTE $0x00 // jmp 0x1a03 <gemm+0x1a03>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	QUAD $0x000000f0248c8b4c // movq 0xf0(%rsp), %r9
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
+	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
+	QUAD $0x00000138248c8b4c // movq 0x138(%rsp), %r9
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
+	QUAD $0x000001a0248c8b4c // movq 0x1a0(%rsp), %r9
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
+	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
+	QUAD $0x00000188248c8b4c // movq 0x188(%rsp), %r9
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	QUAD $0x0000017824848b4c // movq 0x178(%rsp), %r8
+	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
+	QUAD $0x00000168248c8b4c // movq 0x168(%rsp), %r9
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	QUAD $0x0000015824848b4c // movq 0x158(%rsp), %r8
+	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x244c0148; BYTE $0x50 // addq %rcx, 0x50(%rsp)
+	QUAD $0x000000c824ac034c // addq 0xc8(%rsp), %r13
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
+	QUAD $0x00000000682444c7 // movl $0x0, 0x68(%rsp)
+	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x52c78e0f; WORD $0x0000 // jle 0x6cca <gemm+0x6cca>
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
+	QUAD $0x00000090249c894c // movq %r11, 0x90(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x32048d4f // leaq (%r10,%r14), %r8
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x370c8d4f // leaq (%r15,%r14), %r9
+	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	LONG $0xd3420f49 // cmovbq %r11, %rdx
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	LONG $0x02348d49 // leaq (%r10,%rax), %rsi
+	LONG $0x07248d4c // leaq (%rdi,%rax), %r12
+	LONG $0x071c8d4d // leaq (%r15,%rax), %r11
+	LONG $0x03148d4c // leaq (%rbx,%rax), %r10
+	LONG $0x333c8d4e // leaq (%rbx,%r14), %r15
+	LONG $0x011c8d48 // leaq (%rcx,%rax), %rbx
+	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	LONG $0x37348d4a // leaq (%rdi,%r14), %rsi
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	LONG $0x0000b9e9; BYTE $0x00 // jmp 0x1b8b <gemm+0x1b8b>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x507d5262; WORD $0x34b8; BYTE $0x0e // vfmadd231ps (%r14,%rcx){1to16}, %zmm16, %zmm14
+	LONG $0x507d7262; WORD $0x2cb8; BYTE $0x0b // vfmadd231ps (%rbx,%rcx){1to16}, %zmm16, %zmm13
+	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x0f // vfmadd231ps (%r15,%rcx){1to16}, %zmm16, %zmm11
+	LONG $0x507d5262; WORD $0x14b8; BYTE $0x0a // vfmadd231ps (%r10,%rcx){1to16}, %zmm16, %zmm10
+	LONG $0x507d5262; WORD $0x04b8; BYTE $0x09 // vfmadd231ps (%r9,%rcx){1to16}, %zmm16, %zmm8
+	LONG $0x507dd262; WORD $0x3cb8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm16, %zmm7
+	LONG $0x507df262; WORD $0x2cb8; BYTE $0x0e // vfmadd231ps (%rsi,%rcx){1to16}, %zmm16, %zmm5
+	LONG $0x507dd262; WORD $0x24b8; BYTE $0x0c // vfmadd231ps (%r12,%rcx){1to16}, %zmm16, %zmm4
+	LONG $0x507dd262; WORD $0x14b8; BYTE $0x08 // vfmadd231ps (%r8,%rcx){1to16}, %zmm16, %zmm2
+	QUAD $0x0000008024ac034c // addq 0x80(%rsp), %r13
+	WORD $0xff48; BYTE $0xca // decq %rdx
+	LONG $0x507d7262; WORD $0x3cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm15
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x507d7262; WORD $0x24b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm12
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x507d7262; WORD $0x0cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm9
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x507df262; WORD $0x34b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm6
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x507df262; WORD $0x1cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm3
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x507df262; WORD $0x0cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm1
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x507df262; WORD $0x04b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm0
+	LONG $0x244c0348; BYTE $0x70 // addq 0x70(%rsp), %rcx
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x257e // jle 0x1bb0 <gemm+0x1bb0>
+	LONG $0x487cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xff45840f; WORD $0xffff // je 0x1ae0 <gemm+0x1ae0>
+	LONG $0x487ce162; WORD $0x0711 // vmovups %zmm16, (%rdi)
+	LONG $0x40c78348 // addq $0x40, %rdi
+	LONG $0xffff38e9; BYTE $0xff // jmp 0x1ae2 <gemm+0x1ae2>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x00908d48; WORD $0x000c; BYTE $0x00 // leaq 0xc00(%rax), %rdx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xd0440f48 // cmoveq %rax, %rdx
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	LONG $0x011e850f; WORD $0x0000 // jne 0x1cf0 <gemm+0x1cf0>
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	QUAD $0x0000011824ac8b4c // movq 0x118(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0x02bf840f; WORD $0x0000 // je 0x1ed0 <gemm+0x1ed0>
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000015024848b48 // movq 0x150(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfffcd9e9; BYTE $0xff // jmp 0x19c9 <gemm+0x19c9>
+	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	QUAD $0x0000011824ac8b4c // movq 0x118(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
+	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
+	LONG $0xfbc1850f; WORD $0xffff // jne 0x18f0 <gemm+0x18f0>
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
+	QUAD $0x000000f0248c8b4c // movq 0xf0(%rsp), %r9
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
+	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
+	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
+	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
+	LONG $0xc97c5162; WORD $0x2910 // vmovups (%r9), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
+	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
+	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
+	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
+	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0xc97c5162; WORD $0x1910 // vmovups (%r9), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
+	QUAD $0x00000138248c8b4c // movq 0x138(%rsp), %r9
+	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0xc97c5162; WORD $0x0910 // vmovups (%r9), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
+	QUAD $0x000001a0248c8b4c // movq 0x1a0(%rsp), %r9
+	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
+	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
+	LONG $0xc97cd162; WORD $0x3910 // vmovups (%r9), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
+	QUAD $0x00000188248c8b4c // movq 0x188(%rsp), %r9
+	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
+	QUAD $0x0000017824848b4c // movq 0x178(%rsp), %r8
+	LONG $0xc97cd162; WORD $0x2910 // vmovups (%r9), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
+	QUAD $0x00000168248c8b4c // movq 0x168(%rsp), %r9
+	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	QUAD $0x0000015824848b4c // movq 0x158(%rsp), %r8
+	LONG $0xc97cd162; WORD $0x1910 // vmovups (%r9), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
+	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffafbe9; BYTE $0xff // jmp 0x19c3 <gemm+0x19c3>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
+	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000015024848b48 // movq 0x150(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfff9aae9; BYTE $0xff // jmp 0x19c9 <gemm+0x19c9>
+	LONG $0x30ff8349 // cmpq $0x30, %r15
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x19fd8349 // cmpq $0x19, %r13
+	WORD $0x9d0f; BYTE $0xc1 // setge %cl
+	WORD $0xc884 // testb %cl, %al
+	LONG $0x09ff840f; WORD $0x0000 // je 0x2a34 <gemm+0x2a34>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0x30428b48 // movq 0x30(%rdx), %rax
+	LONG $0x287a8b48 // movq 0x28(%rdx), %rdi
+	LONG $0x484a8b4c // movq 0x48(%rdx), %r9
+	LONG $0x38528b4c // movq 0x38(%rdx), %r10
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
+	LONG $0xcc3c8d4d // leaq (%r12,%rcx,8), %r15
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x4c8c8e0f; WORD $0x0000 // jle 0x6d01 <gemm+0x6d01>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	QUAD $0x0000012824ac894c // movq %r13, 0x128(%rsp)
+	QUAD $0x00000000852c8d4e // leaq (,%r8,4), %r13
+	QUAD $0x0000008824bc8948 // movq %rdi, 0x88(%rsp)
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	QUAD $0x0000011024ac8b4c // movq 0x110(%rsp), %r13
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x03e0c149 // shlq $0x3, %r8
+	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	QUAD $0x000000c824a4894c // movq %r12, 0xc8(%rsp)
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xce0c8d4a // leaq (%rsi,%r9,8), %rcx
+	LONG $0x80ed8349 // subq $-0x80, %r13
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x000000008d0c8d4a // leaq (,%r9,4), %rcx
+	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
+	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
+	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x000000808e848d4a // leaq 0x80(%rsi,%r9,4), %rax
+	LONG $0x3e148d4c // leaq (%rsi,%rdi), %r10
+	QUAD $0x000000b024bc8948 // movq %rdi, 0xb0(%rsp)
+	QUAD $0x000000803ebc8d48 // leaq 0x80(%rsi,%rdi), %rdi
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x00000000cd048d4a // leaq (,%r9,8), %rax
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
+	QUAD $0x0000008026948d4e // leaq 0x80(%rsi,%r12), %r10
+	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
+	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
+	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000008016bc8d48 // leaq 0x80(%rsi,%rdx), %rdi
+	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
+	QUAD $0x0000010024bc8948 // movq %rdi, 0x100(%rsp)
+	QUAD $0x000000d8248c894c // movq %r9, 0xd8(%rsp)
+	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
+	QUAD $0x000000d0248c894c // movq %r9, 0xd0(%rsp)
+	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
+	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
+	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	QUAD $0x00000108248c894c // movq %r9, 0x108(%rsp)
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x00013fe9; BYTE $0x00 // jmp 0x2358 <gemm+0x2358>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	LONG $0x497ce162; WORD $0x2811 // vmovups %zmm21, (%rax) {%k1}
+	LONG $0x487ce162; WORD $0x2111 // vmovups %zmm20, (%rcx)
+	LONG $0x487ce162; WORD $0x5911; BYTE $0x01 // vmovups %zmm19, 0x40(%rcx)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x487ce162; WORD $0x0911 // vmovups %zmm17, (%rcx)
+	LONG $0x487ce162; WORD $0x4111; BYTE $0x01 // vmovups %zmm16, 0x40(%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x497c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	LONG $0x487c7162; WORD $0x3111 // vmovups %zmm14, (%rcx)
+	LONG $0x487c7162; WORD $0x6911; BYTE $0x01 // vmovups %zmm13, 0x40(%rcx)
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
+	LONG $0x487c7162; WORD $0x1911 // vmovups %zmm11, (%rcx)
+	LONG $0x487c7162; WORD $0x5111; BYTE $0x01 // vmovups %zmm10, 0x40(%rcx)
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0x497c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi) {%k1}
+	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
+	LONG $0x487c7162; WORD $0x0111 // vmovups %zmm8, (%rcx)
+	LONG $0x487cf162; WORD $0x7911; BYTE $0x01 // vmovups %zmm7, 0x40(%rcx)
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
+	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x2911 // vmovups %zmm5, (%rcx)
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
+	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x1111 // vmovups %zmm2, (%rcx)
+	LONG $0x487cf162; WORD $0x4911; BYTE $0x01 // vmovups %zmm1, 0x40(%rcx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	QUAD $0x0000011024ac8b4c // movq 0x110(%rsp), %r13
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
+	LONG $0x246c034c; BYTE $0x60 // addq 0x60(%rsp), %r13
+	LONG $0xd0418d48 // leaq -0x30(%rcx), %rax
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x498c8e0f; WORD $0x0000 // jle 0x6ce4 <gemm+0x6ce4>
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x30f88348 // cmpq $0x30, %rax
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0x060c8d4b // leaq (%r14,%r8), %rcx
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x03048d4e // leaq (%rbx,%r8), %r8
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	QUAD $0x0000011024ac894c // movq %r13, 0x110(%rsp)
+	LONG $0x2454894c; BYTE $0x20 // movq %r10, 0x20(%rsp)
+	LONG $0xe0420f4c // cmovbq %rax, %r12
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x170c8d4d // leaq (%r15,%rdx), %r9
+	LONG $0x16048d49 // leaq (%r14,%rdx), %rax
+	LONG $0x133c8d48 // leaq (%rbx,%rdx), %rdi
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x0000e6e9; BYTE $0x00 // jmp 0x24fc <gemm+0x24fc>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x17 // vbroadcastss (%rdi,%rdx), %zmm28
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x10 // vbroadcastss (%r8,%rdx), %zmm29
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x13 // vbroadcastss (%rbx,%rdx), %zmm27
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0x401d8262; WORD $0xe2b8 // vfmadd231ps %zmm26, %zmm28, %zmm20
+	LONG $0x401d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm19
+	LONG $0x403d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm18
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x16 // vbroadcastss (%r14,%rdx), %zmm28
+	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
+	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
+	LONG $0x403d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm24, %zmm15
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x10 // vbroadcastss (%rax,%rdx), %zmm29
+	LONG $0x40258262; WORD $0xfab8 // vfmadd231ps %zmm26, %zmm27, %zmm23
+	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
+	LONG $0x403d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm24, %zmm21
+	LONG $0x401d1262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm28, %zmm14
+	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
+	LONG $0x403d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm24, %zmm12
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x11 // vbroadcastss (%rcx,%rdx), %zmm28
+	LONG $0x40151262; WORD $0xdab8 // vfmadd231ps %zmm26, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x403d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm24, %zmm9
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x17 // vbroadcastss (%r15,%rdx), %zmm29
+	LONG $0x401d1262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm8
+	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
+	LONG $0x403d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm6
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x11 // vbroadcastss (%r9,%rdx), %zmm28
+	LONG $0x24540348; BYTE $0x40 // addq 0x40(%rsp), %rdx
+	LONG $0x40159262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm29, %zmm5
+	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
+	LONG $0x403d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm24, %zmm3
+	LONG $0x401d9262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm28, %zmm2
+	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
+	LONG $0x401d9262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm0
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0x447e // jle 0x2540 <gemm+0x2540>
+	LONG $0x487c4162; WORD $0x5510; BYTE $0xfe // vmovups -0x80(%r13), %zmm26
+	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
+	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0xff06840f; WORD $0xffff // je 0x2420 <gemm+0x2420>
+	LONG $0x487c4162; WORD $0x1211 // vmovups %zmm26, (%r10)
+	LONG $0x487c4162; WORD $0x4a11; BYTE $0x01 // vmovups %zmm25, 0x40(%r10)
+	LONG $0x487c4162; WORD $0x4211; BYTE $0x02 // vmovups %zmm24, 0x80(%r10)
+	LONG $0xc0c28149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r10
+	LONG $0xfffee9e9; BYTE $0xff // jmp 0x2423 <gemm+0x2423>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x00908d4c; WORD $0x0024; BYTE $0x00 // leaq 0x2400(%rax), %r10
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xd0440f4c // cmoveq %rax, %r10
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x0101850f; WORD $0x0000 // jne 0x2660 <gemm+0x2660>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x02d1840f; WORD $0x0000 // je 0x2840 <gemm+0x2840>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x86 // vmovups %zmm20, (%rsi,%rax,4)
+	QUAD $0x01865c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rax,4)
+	QUAD $0x02865411487ce162 // vmovups %zmm18, 0x80(%rsi,%rax,4)
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc6 // vmovups %zmm17, (%rsi,%rax,8)
+	QUAD $0x01c64411487ce162 // vmovups %zmm16, 0x40(%rsi,%rax,8)
+	QUAD $0x02c67c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rax,8)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x06 // vmovups %zmm14, (%rsi,%rax)
+	QUAD $0x01066c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax)
+	QUAD $0x02066411487c7162 // vmovups %zmm12, 0x80(%rsi,%rax)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x06 // vmovups %zmm11, (%rsi,%rax)
+	QUAD $0x01065411487c7162 // vmovups %zmm10, 0x40(%rsi,%rax)
+	QUAD $0x02064c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x06 // vmovups %zmm8, (%rsi,%rax)
+	QUAD $0x01067c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rax)
+	QUAD $0x02067411487cf162 // vmovups %zmm6, 0x80(%rsi,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x06 // vmovups %zmm5, (%rsi,%rax)
+	QUAD $0x01066411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax)
+	QUAD $0x02065c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
+	LONG $0xfffcd4e9; BYTE $0xff // jmp 0x2327 <gemm+0x2327>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0xfbb0850f; WORD $0xffff // jne 0x2220 <gemm+0x2220>
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0xc97ce162; WORD $0x3010 // vmovups (%rax), %zmm22 {%k1} {z}
+	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
+	LONG $0x497ce162; WORD $0x2811 // vmovups %zmm21, (%rax) {%k1}
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x405ce162; WORD $0x2158 // vaddps (%rcx), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x2111 // vmovups %zmm20, (%rcx)
+	LONG $0x4064e162; WORD $0x5958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x5911; BYTE $0x01 // vmovups %zmm19, 0x40(%rcx)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0xc97ce162; WORD $0x1f10 // vmovups (%rdi), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	LONG $0x4074e162; WORD $0x0958 // vaddps (%rcx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0911 // vmovups %zmm17, (%rcx)
+	LONG $0x407ce162; WORD $0x4158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm16, %zmm16
+	LONG $0x487ce162; WORD $0x4111; BYTE $0x01 // vmovups %zmm16, 0x40(%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0xc97ce162; WORD $0x0710 // vmovups (%rdi), %zmm16 {%k1} {z}
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi) {%k1}
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	LONG $0x480c7162; WORD $0x3158 // vaddps (%rcx), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3111 // vmovups %zmm14, (%rcx)
+	LONG $0x48147162; WORD $0x6958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6911; BYTE $0x01 // vmovups %zmm13, 0x40(%rcx)
+	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
+	LONG $0x48247162; WORD $0x1958 // vaddps (%rcx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1911 // vmovups %zmm11, (%rcx)
+	LONG $0x482c7162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5111; BYTE $0x01 // vmovups %zmm10, 0x40(%rcx)
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	LONG $0xc97c7162; WORD $0x1710 // vmovups (%rdi), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi) {%k1}
+	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
+	LONG $0x483c7162; WORD $0x0158 // vaddps (%rcx), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0111 // vmovups %zmm8, (%rcx)
+	LONG $0x4844f162; WORD $0x7958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x7911; BYTE $0x01 // vmovups %zmm7, 0x40(%rcx)
+	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x3f10 // vmovups (%rdi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
+	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
+	LONG $0x4854f162; WORD $0x2958 // vaddps (%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2911 // vmovups %zmm5, (%rcx)
+	LONG $0x485cf162; WORD $0x6158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
+	LONG $0xc97cf162; WORD $0x2710 // vmovups (%rdi), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
+	LONG $0x486cf162; WORD $0x1158 // vaddps (%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1111 // vmovups %zmm2, (%rcx)
+	LONG $0x4874f162; WORD $0x4958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4911; BYTE $0x01 // vmovups %zmm1, 0x40(%rcx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffae3e9; BYTE $0xff // jmp 0x2321 <gemm+0x2321>
+	WORD $0x9066 // nop
+	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
 	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
 	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
 	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
 	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
 	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm19, (%rsi,%rcx,4)
-	QUAD $0x018e5c58405ce162 // vaddps 0x40(%rsi,%rcx,4), %zmm20, %zmm19
-	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffc75e9; BYTE $0xff // jmp 0x1fb7 <gemm+0x1fb7>
+	LONG $0x405ce162; WORD $0x2458; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x86 // vmovups %zmm20, (%rsi,%rax,4)
+	QUAD $0x01865c584064e162 // vaddps 0x40(%rsi,%rax,4), %zmm19, %zmm19
+	QUAD $0x01865c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rax,4)
+	QUAD $0x02865458406ce162 // vaddps 0x80(%rsi,%rax,4), %zmm18, %zmm18
+	QUAD $0x02865411487ce162 // vmovups %zmm18, 0x80(%rsi,%rax,4)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0xc6 // vaddps (%rsi,%rax,8), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc6 // vmovups %zmm17, (%rsi,%rax,8)
+	QUAD $0x01c64458407ce162 // vaddps 0x40(%rsi,%rax,8), %zmm16, %zmm16
+	QUAD $0x01c64411487ce162 // vmovups %zmm16, 0x40(%rsi,%rax,8)
+	QUAD $0x02c67c5848047162 // vaddps 0x80(%rsi,%rax,8), %zmm15, %zmm15
+	QUAD $0x02c67c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rax,8)
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x480c7162; WORD $0x3458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x06 // vmovups %zmm14, (%rsi,%rax)
+	QUAD $0x01066c5848147162 // vaddps 0x40(%rsi,%rax), %zmm13, %zmm13
+	QUAD $0x01066c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax)
+	QUAD $0x02066458481c7162 // vaddps 0x80(%rsi,%rax), %zmm12, %zmm12
+	QUAD $0x02066411487c7162 // vmovups %zmm12, 0x80(%rsi,%rax)
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x06 // vmovups %zmm11, (%rsi,%rax)
+	QUAD $0x01065458482c7162 // vaddps 0x40(%rsi,%rax), %zmm10, %zmm10
+	QUAD $0x01065411487c7162 // vmovups %zmm10, 0x40(%rsi,%rax)
+	QUAD $0x02064c5848347162 // vaddps 0x80(%rsi,%rax), %zmm9, %zmm9
+	QUAD $0x02064c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rax)
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x483c7162; WORD $0x0458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x06 // vmovups %zmm8, (%rsi,%rax)
+	QUAD $0x01067c584844f162 // vaddps 0x40(%rsi,%rax), %zmm7, %zmm7
+	QUAD $0x01067c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rax)
+	QUAD $0x02067458484cf162 // vaddps 0x80(%rsi,%rax), %zmm6, %zmm6
+	QUAD $0x02067411487cf162 // vmovups %zmm6, 0x80(%rsi,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x06 // vmovups %zmm5, (%rsi,%rax)
+	QUAD $0x01066458485cf162 // vaddps 0x40(%rsi,%rax), %zmm4, %zmm4
+	QUAD $0x01066411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax)
+	QUAD $0x02065c584864f162 // vaddps 0x80(%rsi,%rax), %zmm3, %zmm3
+	QUAD $0x02065c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c584874f162 // vaddps 0x40(%rsi,%rax), %zmm1, %zmm1
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064458487cf162 // vaddps 0x80(%rsi,%rax), %zmm0, %zmm0
+	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
+	LONG $0xfff94ee9; BYTE $0xff // jmp 0x2327 <gemm+0x2327>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	LONG $0x0cfe8348 // cmpq $0xc, %rsi
+	LONG $0x02328c0f; WORD $0x0000 // jl 0x2c2d <gemm+0x2c2d>
+	LONG $0x004c84e9; BYTE $0x00 // jmp 0x7684 <gemm+0x7684>
+	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
+	LONG $0x001496e9; BYTE $0x00 // jmp 0x3ea3 <gemm+0x3ea3>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x2ced8d0f; WORD $0x0000 // jge 0x571c <gemm+0x571c>
+	LONG $0x00587de9; BYTE $0x00 // jmp 0x82b1 <gemm+0x82b1>
+	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
+	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	LONG $0x38b18d0f; WORD $0x0000 // jge 0x62ff <gemm+0x62ff>
+	LONG $0x0042e7e9; BYTE $0x00 // jmp 0x6d3a <gemm+0x6d3a>
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	LONG $0x0001b0e9; BYTE $0x00 // jmp 0x2c10 <gemm+0x2c10>
+	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
+	LONG $0x00143be9; BYTE $0x00 // jmp 0x3ea8 <gemm+0x3ea8>
+	QUAD $0x00000000a5048d4e // leaq (,%r12,4), %r8
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	LONG $0x000c8d4f // leaq (%r8,%r8), %r9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	LONG $0x031c8d4e // leaq (%rbx,%r8), %r11
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0xc97cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x03 // vmovups (%rbx,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	QUAD $0x01034410c97cb162 // vmovups 0x40(%rbx,%r8), %zmm0 {%k1} {z}
+	LONG $0x031c8d4b // leaq (%r11,%r8), %rbx
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
+	QUAD $0x01184410c97c9162 // vmovups 0x40(%r8,%r11), %zmm0 {%k1} {z}
+	LONG $0x031c8d4e // leaq (%rbx,%r8), %r11
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x06 // vmovups %zmm0, 0x180(%rdx)
+	QUAD $0x01184410c97cd162 // vmovups 0x40(%r8,%rbx), %zmm0 {%k1} {z}
+	LONG $0x031c8d4b // leaq (%r11,%r8), %rbx
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x08 // vmovups %zmm0, 0x200(%rdx)
+	QUAD $0x01184410c97c9162 // vmovups 0x40(%r8,%r11), %zmm0 {%k1} {z}
+	LONG $0x031c8d4e // leaq (%rbx,%r8), %r11
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x09 // vmovups %zmm0, 0x240(%rdx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0a // vmovups %zmm0, 0x280(%rdx)
+	QUAD $0x01184410c97cd162 // vmovups 0x40(%r8,%rbx), %zmm0 {%k1} {z}
+	LONG $0x031c8d4b // leaq (%r11,%r8), %rbx
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0c // vmovups %zmm0, 0x300(%rdx)
+	QUAD $0x01184410c97c9162 // vmovups 0x40(%r8,%r11), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0d // vmovups %zmm0, 0x340(%rdx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0e // vmovups %zmm0, 0x380(%rdx)
+	QUAD $0x01184410c97cd162 // vmovups 0x40(%r8,%rbx), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdx)
+	LONG $0x00c28148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdx
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xfeec850f; WORD $0xffff // jne 0x2aa0 <gemm+0x2aa0>
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x4374 // je 0x2c08 <gemm+0x2c08>
+	LONG $0x40c38348 // addq $0x40, %rbx
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	WORD $0xe0c1; BYTE $0x07 // shll $0x7, %eax
+	WORD $0xf631 // xorl %esi, %esi
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x0120840f; WORD $0x0000 // je 0x2480 <gemm+0x2480>
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x487cc162; WORD $0x6011; BYTE $0x01 // vmovups %zmm20, 0x40(%r8)
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
-	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
-	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
-	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffb4de9; BYTE $0xff // jmp 0x1fbf <gemm+0x1fbf>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
-	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	LONG $0x4064c162; WORD $0x1858 // vaddps (%r8), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1811 // vmovups %zmm19, (%r8)
-	LONG $0x405cc162; WORD $0x5858; BYTE $0x01 // vaddps 0x40(%r8), %zmm20, %zmm19
-	LONG $0x487cc162; WORD $0x5811; BYTE $0x01 // vmovups %zmm19, 0x40(%r8)
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
-	LONG $0xc97ce162; WORD $0x1e10 // vmovups (%rsi), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497ce162; WORD $0x1611 // vmovups %zmm18, (%rsi) {%k1}
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x4074c162; WORD $0x0858 // vaddps (%r8), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x0811 // vmovups %zmm17, (%r8)
-	LONG $0x407cc162; WORD $0x4058; BYTE $0x01 // vaddps 0x40(%r8), %zmm16, %zmm16
-	LONG $0x487cc162; WORD $0x4011; BYTE $0x01 // vmovups %zmm16, 0x40(%r8)
-	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
-	LONG $0xc97ce162; WORD $0x0610 // vmovups (%rsi), %zmm16 {%k1} {z}
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c7162; WORD $0x3e11 // vmovups %zmm15, (%rsi) {%k1}
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x480c5162; WORD $0x3058 // vaddps (%r8), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3011 // vmovups %zmm14, (%r8)
-	LONG $0x48145162; WORD $0x6858; BYTE $0x01 // vaddps 0x40(%r8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6811; BYTE $0x01 // vmovups %zmm13, 0x40(%r8)
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x2e10 // vmovups (%rsi), %zmm13 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
+	LONG $0x80ee8348 // subq $-0x80, %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xd875 // jne 0x2be0 <gemm+0x2be0>
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	LONG $0x0cfe8348 // cmpq $0xc, %rsi
+	LONG $0x4a578d0f; WORD $0x0000 // jge 0x7684 <gemm+0x7684>
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	LONG $0x07718c0f; WORD $0x0000 // jl 0x33ab <gemm+0x33ab>
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x28718b4c // movq 0x28(%rcx), %r14
+	LONG $0x48518b4c // movq 0x48(%rcx), %r10
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x0b468e0f; WORD $0x0000 // jle 0x37b6 <gemm+0x37b6>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
+	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x28244489 // movl %eax, 0x28(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
+	QUAD $0x000000b824ac894c // movq %r13, 0xb8(%rsp)
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xd20c8d4a // leaq (%rdx,%r10,8), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	LONG $0xd24c8d4a; BYTE $0x40 // leaq 0x40(%rdx,%r10,8), %rcx
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	QUAD $0x00000000950c8d4a // leaq (,%r10,4), %rcx
+	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x92048d4a // leaq (%rdx,%r10,4), %rax
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0x92448d4a; BYTE $0x40 // leaq 0x40(%rdx,%r10,4), %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x00000000d5048d4a // leaq (,%r10,8), %rax
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
+	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	QUAD $0x00000000a50c8d4e // leaq (,%r12,4), %r9
+	LONG $0x03e4c149 // shlq $0x3, %r12
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
+	LONG $0x3a0c8d4e // leaq (%rdx,%r15), %r9
+	LONG $0x244c894c; BYTE $0x78 // movq %r9, 0x78(%rsp)
+	LONG $0x3a4c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r9
+	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
+	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
+	QUAD $0x000000e824bc894c // movq %r15, 0xe8(%rsp)
+	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
+	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
+	QUAD $0x000000d8248c894c // movq %r9, 0xd8(%rsp)
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	LONG $0x323c8d4c // leaq (%rdx,%rsi), %r15
+	LONG $0x324c8d4c; BYTE $0x40 // leaq 0x40(%rdx,%rsi), %r9
+	LONG $0x02348d48 // leaq (%rdx,%rax), %rsi
+	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
+	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
+	QUAD $0x000000f024b48948 // movq %rsi, 0xf0(%rsp)
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
+	LONG $0x404a8d4d // leaq 0x40(%r10), %r9
+	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
+	LONG $0x0000fde9; BYTE $0x00 // jmp 0x2ef8 <gemm+0x2ef8>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x244c034c; BYTE $0x48 // addq 0x48(%rsp), %r9
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
+	QUAD $0x00000000282444c7 // movl $0x0, 0x28(%rsp)
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0x089c8e0f; WORD $0x0000 // jle 0x3794 <gemm+0x3794>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x30fe8349 // cmpq $0x30, %r14
+	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
+	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0xf6420f49 // cmovbq %r14, %rsi
+	LONG $0x23348d4f // leaq (%r11,%r12), %r14
+	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
+	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
+	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
+	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
+	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
+	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
+	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
+	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
+	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
+	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
+	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
+	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
+	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
+	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
+	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
+	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
+	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
+	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
+	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
+	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
+	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
+	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff47870f; WORD $0xffff // ja 0x2f80 <gemm+0x2f80>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x00cb850f; WORD $0x0000 // jne 0x3110 <gemm+0x3110>
+	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x022e840f; WORD $0x0000 // je 0x3290 <gemm+0x3290>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfffdcde9; BYTE $0xff // jmp 0x2ed4 <gemm+0x2ed4>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0xfcdb850f; WORD $0xffff // jne 0x2e00 <gemm+0x2e00>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	LONG $0xc97c5162; WORD $0x3a10 // vmovups (%r10), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
+	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x2a10 // vmovups (%r10), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2611 // vmovups %zmm12, (%rsi) {%k1}
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0x483c5162; WORD $0x0058 // vaddps (%r8), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0011 // vmovups %zmm8, (%r8)
-	LONG $0x4844d162; WORD $0x7858; BYTE $0x01 // vaddps 0x40(%r8), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7811; BYTE $0x01 // vmovups %zmm7, 0x40(%r8)
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x1a10 // vmovups (%r10), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
+	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
+	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
+	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
+	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x3a10 // vmovups (%r10), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
+	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
+	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
+	LONG $0xc97cd162; WORD $0x1a10 // vmovups (%r10), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
+	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffc46e9; BYTE $0xff // jmp 0x2ece <gemm+0x2ece>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
+	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
+	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfffb29e9; BYTE $0xff // jmp 0x2ed4 <gemm+0x2ed4>
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0x041f8d0f; WORD $0x0000 // jge 0x37dc <gemm+0x37dc>
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0x02588c0f; WORD $0x0000 // jl 0x3622 <gemm+0x3622>
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	WORD $0xe2d3 // shll %cl, %edx
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	QUAD $0x0000013024948b48 // movq 0x130(%rsp), %rdx
+	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
+	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	WORD $0x46eb // jmp 0x345d <gemm+0x345d>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
+	LONG $0xfe488d49 // leaq -0x2(%r8), %rcx
+	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	LONG $0x03f88349 // cmpq $0x3, %r8
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0x01c88e0f; WORD $0x0000 // jle 0x3625 <gemm+0x3625>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xc57e // jle 0x343a <gemm+0x343a>
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
+	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
+	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
+	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x3ceb // jmp 0x34e4 <gemm+0x34e4>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
+	LONG $0xd0498d49 // leaq -0x30(%r9), %rcx
+	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0xff3c8e0f; WORD $0xffff // jle 0x3420 <gemm+0x3420>
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xc9420f49 // cmovbq %r9, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487dd262; WORD $0x2a18 // vbroadcastss (%r10), %zmm5
+	LONG $0x487d9262; WORD $0x3c18; BYTE $0x9a // vbroadcastss (%r10,%r11,4), %zmm7
+	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
+	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
+	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
+	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
+	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xbd77 // ja 0x3510 <gemm+0x3510>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x3575 // jne 0x3590 <gemm+0x3590>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	WORD $0x7f74 // je 0x35e0 <gemm+0x35e0>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
+	LONG $0xffff46e9; BYTE $0xff // jmp 0x34cd <gemm+0x34cd>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xff16850f; WORD $0xffff // jne 0x34b0 <gemm+0x34b0>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
+	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
+	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffeede9; BYTE $0xff // jmp 0x34c7 <gemm+0x34c7>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
+	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
+	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
+	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
+	LONG $0xfffeabe9; BYTE $0xff // jmp 0x34cd <gemm+0x34cd>
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	QUAD $0x00000130248c8b4c // movq 0x130(%rsp), %r9
+	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x566d8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b48 // movq 0x28(%rax), %rcx
+	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x564b8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x40c68348 // addq $0x40, %rsi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x31eb // jmp 0x36c7 <gemm+0x36c7>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
+	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	LONG $0x55e48e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0xc1420f4c // cmovbq %rcx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
+	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xde77 // ja 0x36f0 <gemm+0x36f0>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x2675 // jne 0x3740 <gemm+0x3740>
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x4d74 // je 0x3770 <gemm+0x3770>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xffff77e9; BYTE $0xff // jmp 0x36b1 <gemm+0x36b1>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff53850f; WORD $0xffff // jne 0x36a0 <gemm+0x36a0>
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xffff3ce9; BYTE $0xff // jmp 0x36ab <gemm+0x36ab>
+	BYTE $0x90 // nop
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xffff1de9; BYTE $0xff // jmp 0x36b1 <gemm+0x36b1>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48518b4c // movq 0x48(%rcx), %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	LONG $0x2454014c; BYTE $0x20 // addq %r10, 0x20(%rsp)
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0xfbe18c0f; WORD $0xffff // jl 0x33bd <gemm+0x33bd>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40568d48 // leaq 0x40(%rsi), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x48eb // jmp 0x3866 <gemm+0x3866>
+	WORD $0x9066 // nop
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x244c014c; BYTE $0x20 // addq %r9, 0x20(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0xfc468d4c // leaq -0x4(%rsi), %r8
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	LONG $0xfb5a8e0f; WORD $0xffff // jle 0x33c0 <gemm+0x33c0>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xac7e // jle 0x3835 <gemm+0x3835>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
+	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
+	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
+	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
+	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
+	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
+	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
+	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
+	WORD $0x7beb // jmp 0x396c <gemm+0x396c>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0x24440348; BYTE $0x28 // addq 0x28(%rsp), %rax
+	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xfeb48e0f; WORD $0xffff // jle 0x3820 <gemm+0x3820>
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xcb420f49 // cmovbq %r11, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	BYTE $0x90 // nop
+	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
+	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
+	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
+	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
+	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
+	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
+	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
+	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
+	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
+	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x9677 // ja 0x39a0 <gemm+0x39a0>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x4e75 // jne 0x3a60 <gemm+0x3a60>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0x00f4840f; WORD $0x0000 // je 0x3b10 <gemm+0x3b10>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
+	LONG $0xfffef4e9; BYTE $0xff // jmp 0x3954 <gemm+0x3954>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xfe96850f; WORD $0xffff // jne 0x3900 <gemm+0x3900>
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
 	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
 	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	QUAD $0x0000011824b48b48 // movq 0x118(%rsp), %rsi
-	LONG $0x4854d162; WORD $0x2858 // vaddps (%r8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2811 // vmovups %zmm5, (%r8)
-	LONG $0x485cd162; WORD $0x6058; BYTE $0x01 // vaddps 0x40(%r8), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6011; BYTE $0x01 // vmovups %zmm4, 0x40(%r8)
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x486cd162; WORD $0x1058 // vaddps (%r8), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1011 // vmovups %zmm2, (%r8)
-	LONG $0x4874d162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%r8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
+	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
+	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfff965e9; BYTE $0xff // jmp 0x1fbf <gemm+0x1fbf>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0xfff6a0e9; BYTE $0xff // jmp 0x1d0a <gemm+0x1d0a>
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0x1b438c0f; WORD $0x0000 // jl 0x41ca <gemm+0x41ca>
-	LONG $0xffe9f0e9; BYTE $0xff // jmp 0x107c <gemm+0x107c>
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	LONG $0x000362e9; BYTE $0x00 // jmp 0x29fe <gemm+0x29fe>
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0xdfff8d0f; WORD $0xffff // jge 0x6b8 <gemm+0x6b8>
-	LONG $0x0039a2e9; BYTE $0x00 // jmp 0x6060 <gemm+0x6060>
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
-	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0x304c8c0f; WORD $0x0000 // jl 0x5727 <gemm+0x5727>
-	LONG $0xfff5bce9; BYTE $0xff // jmp 0x1c9c <gemm+0x1c9c>
-	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	QUAD $0x00000040c5248d4c // leaq 0x40(,%rax,8), %r12
-	QUAD $0x00000000852c8d4c // leaq (,%rax,4), %r13
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
-	LONG $0xc0148d48 // leaq (%rax,%rax,8), %rdx
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	LONG $0x40c68349 // addq $0x40, %r14
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x10548d48; BYTE $0x40 // leaq 0x40(%rax,%rdx), %rdx
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	QUAD $0x00000040d5348d48 // leaq 0x40(,%rdx,8), %rsi
-	QUAD $0x00000040953c8d4c // leaq 0x40(,%rdx,4), %r15
-	QUAD $0x0000004085148d48 // leaq 0x40(,%rax,4), %rdx
-	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
-	LONG $0x80348d48 // leaq (%rax,%rax,4), %rsi
-	QUAD $0x00000040b51c8d48 // leaq 0x40(,%rsi,4), %rbx
-	WORD $0x2aeb // jmp 0x2797 <gemm+0x2797>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
-	LONG $0x00c78148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdi
-	WORD $0x014d; BYTE $0xe9 // addq %r13, %r9
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0x1998840f; WORD $0x0000 // je 0x412f <gemm+0x412f>
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x40498d4d // leaq 0x40(%r9), %r9
-	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	WORD $0x0e75 // jne 0x27c0 <gemm+0x27c0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0ceb // jmp 0x27c6 <gemm+0x27c6>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x2e // vmovups (%rsi,%r13), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	WORD $0x0975 // jne 0x27f0 <gemm+0x27f0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x07eb // jmp 0x27f6 <gemm+0x27f6>
-	BYTE $0x90 // nop
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0x2e148d4e // leaq (%rsi,%r13), %r10
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2a // vmovups (%r10,%r13), %zmm0
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	WORD $0x1275 // jne 0x2830 <gemm+0x2830>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x10eb // jmp 0x2836 <gemm+0x2836>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x3e0c8d4e // leaq (%rsi,%r15), %r9
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	WORD $0x1375 // jne 0x2870 <gemm+0x2870>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x11eb // jmp 0x2876 <gemm+0x2876>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x360c8d4e // leaq (%rsi,%r14), %r9
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
-	WORD $0x1075 // jne 0x28b0 <gemm+0x28b0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0eeb // jmp 0x28b6 <gemm+0x28b6>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x1e0c8d4c // leaq (%rsi,%rbx), %r9
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
-	WORD $0x1075 // jne 0x28f0 <gemm+0x28f0>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x0eeb // jmp 0x28f6 <gemm+0x28f6>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
-	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
-	WORD $0x0b75 // jne 0x2930 <gemm+0x2930>
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	WORD $0x09eb // jmp 0x2936 <gemm+0x2936>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
-	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x2b // vmovups (%r11,%r13), %zmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x0e0c8d4e // leaq (%rsi,%r9), %r9
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
-	LONG $0xfe07840f; WORD $0xffff // je 0x2770 <gemm+0x2770>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	LONG $0xfffe02e9; BYTE $0xff // jmp 0x2776 <gemm+0x2776>
-	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x6e74 // je 0x29f9 <gemm+0x29f9>
-	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x20eb // jmp 0x29bd <gemm+0x29bd>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0310 // vmovups (%r11), %zmm0
-	QUAD $0x03324411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rsi)
-	LONG $0x00c68148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rsi
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
-	WORD $0x3c74 // je 0x29f9 <gemm+0x29f9>
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm0
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%r11), %zmm0
-	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
-	LONG $0x487cd162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%r11), %zmm0
-	QUAD $0x02324411487cf162 // vmovups %zmm0, 0x80(%rdx,%rsi)
-	WORD $0xaf74 // je 0x29a0 <gemm+0x29a0>
-	LONG $0xc97cd162; WORD $0x0310 // vmovups (%r11), %zmm0 {%k1} {z}
-	WORD $0xadeb // jmp 0x29a6 <gemm+0x29a6>
+	LONG $0xfffe46e9; BYTE $0xff // jmp 0x394d <gemm+0x394d>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x68418b4c // movq 0x68(%rcx), %r8
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
+	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
+	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
+	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
+	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
+	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
+	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
+	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x3954 <gemm+0x3954>
+	QUAD $0x0000000095148d4c // leaq (,%rdx,4), %r10
+	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	WORD $0x2148; BYTE $0xf7 // andq %rsi, %rdi
+	QUAD $0x000001c024b48d48 // leaq 0x1c0(%rsp), %rsi
+	LONG $0x121c8d4f // leaq (%r10,%r10), %r11
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0x487cf162; WORD $0x0611 // vmovups %zmm0, (%rsi)
+	LONG $0x487cd162; WORD $0x4610; BYTE $0x01 // vmovups 0x40(%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x01 // vmovups %zmm0, 0x40(%rsi)
+	LONG $0x487cd162; WORD $0x4610; BYTE $0x02 // vmovups 0x80(%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0xc97cd162; WORD $0x4610; BYTE $0x03 // vmovups 0xc0(%r14), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
+	LONG $0x487cb162; WORD $0x0410; BYTE $0x13 // vmovups (%rbx,%r10), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x04 // vmovups %zmm0, 0x100(%rsi)
+	QUAD $0x01134410487cb162 // vmovups 0x40(%rbx,%r10), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x05 // vmovups %zmm0, 0x140(%rsi)
+	QUAD $0x02134410487cb162 // vmovups 0x80(%rbx,%r10), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x06 // vmovups %zmm0, 0x180(%rsi)
+	QUAD $0x03134410c97cb162 // vmovups 0xc0(%rbx,%r10), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x08 // vmovups %zmm0, 0x200(%rsi)
+	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x09 // vmovups %zmm0, 0x240(%rsi)
+	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0a // vmovups %zmm0, 0x280(%rsi)
+	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
+	LONG $0x17348d4f // leaq (%r15,%r10), %r14
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0c // vmovups %zmm0, 0x300(%rsi)
+	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0d // vmovups %zmm0, 0x340(%rsi)
+	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0e // vmovups %zmm0, 0x380(%rsi)
+	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
+	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x10 // vmovups %zmm0, 0x400(%rsi)
+	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x11 // vmovups %zmm0, 0x440(%rsi)
+	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x12 // vmovups %zmm0, 0x480(%rsi)
+	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
+	LONG $0x17348d4f // leaq (%r15,%r10), %r14
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x14 // vmovups %zmm0, 0x500(%rsi)
+	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x15 // vmovups %zmm0, 0x540(%rsi)
+	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x16 // vmovups %zmm0, 0x580(%rsi)
+	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
+	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x18 // vmovups %zmm0, 0x600(%rsi)
+	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x19 // vmovups %zmm0, 0x640(%rsi)
+	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1a // vmovups %zmm0, 0x680(%rsi)
+	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1b // vmovups %zmm0, 0x6c0(%rsi)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1c // vmovups %zmm0, 0x700(%rsi)
+	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1d // vmovups %zmm0, 0x740(%rsi)
+	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1e // vmovups %zmm0, 0x780(%rsi)
+	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x1f // vmovups %zmm0, 0x7c0(%rsi)
+	LONG $0x00c68148; WORD $0x0008; BYTE $0x00 // addq $0x800, %rsi
+	LONG $0xf8c78348 // addq $-0x8, %rdi
+	LONG $0xfdfc850f; WORD $0xffff // jne 0x3bc0 <gemm+0x3bc0>
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x6474 // je 0x3e39 <gemm+0x3e39>
+	LONG $0xc0c68149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r14
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	WORD $0xe0c1; BYTE $0x08 // shll $0x8, %eax
+	WORD $0xff31 // xorl %edi, %edi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x4610; BYTE $0xfd // vmovups -0xc0(%r14), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x3e // vmovups %zmm0, (%rsi,%rdi)
+	LONG $0x487cd162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%r14), %zmm0
+	QUAD $0x013e4411487cf162 // vmovups %zmm0, 0x40(%rsi,%rdi)
+	LONG $0x487cd162; WORD $0x4610; BYTE $0xff // vmovups -0x40(%r14), %zmm0
+	QUAD $0x023e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi)
+	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	QUAD $0x033e4411487cf162 // vmovups %zmm0, 0xc0(%rsi,%rdi)
+	LONG $0x00c78148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdi
+	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
+	WORD $0xb775 // jne 0x3df0 <gemm+0x3df0>
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	WORD $0x65eb // jmp 0x3ea3 <gemm+0x3ea3>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	LONG $0x0037e0e9; BYTE $0x00 // jmp 0x7640 <gemm+0x7640>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x30488b48 // movq 0x30(%rax), %rcx
+	LONG $0x48408b48 // movq 0x48(%rax), %rax
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
+	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
+	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
+	LONG $0x000040b8; BYTE $0x00 // movl $0x40, %eax
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0xfac38349 // addq $-0x6, %r11
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x60588b48 // movq 0x60(%rax), %rbx
 	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
-	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
 	WORD $0xf748; BYTE $0xe9 // imulq %rcx
 	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
 	LONG $0x3fe8c148 // shrq $0x3f, %rax
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x0674 // je 0x2a2f <gemm+0x2a2f>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x0674 // je 0x3ed6 <gemm+0x3ed6>
 	LONG $0x28568b4c // movq 0x28(%rsi), %r10
-	WORD $0x03eb // jmp 0x2a32 <gemm+0x2a32>
+	WORD $0x03eb // jmp 0x3ed9 <gemm+0x3ed9>
 	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
 	LONG $0x58768b4c // movq 0x58(%rsi), %r14
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	WORD $0x0148; BYTE $0xc6 // addq %rax, %rsi
-	LONG $0x00c38148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rbx
-	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
-	LONG $0x06ff8349 // cmpq $0x6, %r15
-	LONG $0x06ab8d0f; WORD $0x0000 // jge 0x3100 <gemm+0x3100>
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x70468b4c // movq 0x70(%rsi), %r8
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
+	QUAD $0x000000d024bc8948 // movq %rdi, 0xd0(%rsp)
+	LONG $0x06fb8349 // cmpq $0x6, %r11
+	LONG $0x06b18d0f; WORD $0x0000 // jge 0x45aa <gemm+0x45aa>
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
 	LONG $0x04ff8348 // cmpq $0x4, %rdi
-	LONG $0x0fe68c0f; WORD $0x0000 // jl 0x3a48 <gemm+0x3a48>
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x10028c0f; WORD $0x0000 // jl 0x4f08 <gemm+0x4f08>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000e8249c8b4c // movq 0xe8(%rsp), %r11
+	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095248d4c // leaq (,%rdx,4), %r12
+	QUAD $0x00000000952c8d4c // leaq (,%rdx,4), %r13
 	WORD $0xf749; BYTE $0xd3 // notq %r11
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x000000c0249c894c // movq %r11, 0xc0(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
 	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	WORD $0x51eb // jmp 0x2b11 <gemm+0x2b11>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	WORD $0x50eb // jmp 0x3fae <gemm+0x3fae>
+	WORD $0x9066 // nop
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
 	LONG $0x30508b48 // movq 0x30(%rax), %rdx
 	LONG $0x48488b48 // movq 0x48(%rax), %rcx
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	QUAD $0x000000c0249c8b4c // movq 0xc0(%rsp), %r11
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
 	LONG $0x04e2c148 // shlq $0x4, %rdx
 	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xfc7f8d4c // leaq -0x4(%rdi), %r15
+	LONG $0xfc678d4c // leaq -0x4(%rdi), %r12
 	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
 	LONG $0x07ff8348 // cmpq $0x7, %rdi
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	LONG $0x0f3a8e0f; WORD $0x0000 // jle 0x3a4b <gemm+0x3a4b>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0x0f5d8e0f; WORD $0x0000 // jle 0x4f0b <gemm+0x4f0b>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x70418b48 // movq 0x70(%rcx), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x627e // jle 0x2b81 <gemm+0x2b81>
+	WORD $0x557e // jle 0x4011 <gemm+0x4011>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x5d7e // jle 0x2b81 <gemm+0x2b81>
-	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
+	WORD $0x507e // jle 0x4011 <gemm+0x4011>
+	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
 	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
 	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	BYTE $0x90 // nop
 	LONG $0x16180f41 // prefetcht1 (%r14)
 	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
 	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
@@ -7448,17 +8354,17 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x2b81 <gemm+0x2b81>
+	WORD $0x0c7e // jle 0x4011 <gemm+0x4011>
 	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
 	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0xbf77 // ja 0x2b40 <gemm+0x2b40>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0xbf77 // ja 0x3fd0 <gemm+0x3fd0>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	LONG $0x28418b48 // movq 0x28(%rcx), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4e7e // jle 0x2bdd <gemm+0x2bdd>
+	WORD $0x4e7e // jle 0x406d <gemm+0x406d>
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x497e // jle 0x2bdd <gemm+0x2bdd>
+	WORD $0x497e // jle 0x406d <gemm+0x406d>
 	LONG $0x40498b48 // movq 0x40(%rcx), %rcx
 	LONG $0x03148d49 // leaq (%r11,%rax), %rdx
 	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
@@ -7471,71 +8377,77 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff568d4c // leaq -0x1(%rsi), %r10
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x0c7e // jle 0x2bdd <gemm+0x2bdd>
+	WORD $0x0c7e // jle 0x406d <gemm+0x406d>
 	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
 	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	WORD $0xd377 // ja 0x2bb0 <gemm+0x2bb0>
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
-	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	WORD $0xd377 // ja 0x4040 <gemm+0x4040>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
+	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
 	LONG $0x30568b48 // movq 0x30(%rsi), %rdx
-	LONG $0x38568b4c // movq 0x38(%rsi), %r10
+	LONG $0x38468b4c // movq 0x38(%rsi), %r8
 	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	LONG $0x8d7c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r15
+	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
 	LONG $0x484e8b48 // movq 0x48(%rsi), %rcx
-	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeba8e0f; WORD $0xffff // jle 0x2ad5 <gemm+0x2ad5>
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0xfecb8e0f; WORD $0xffff // jle 0x3f75 <gemm+0x3f75>
+	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
 	QUAD $0x000000c089bc8d49 // leaq 0xc0(%r9,%rcx,4), %rdi
 	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
 	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	LONG $0x89048d4d // leaq (%r9,%rcx,4), %r8
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x89248d4d // leaq (%r9,%rcx,4), %r12
+	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
 	QUAD $0x000000c0c9bc8d49 // leaq 0xc0(%r9,%rcx,8), %rdi
 	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0xc9048d4d // leaq (%r9,%rcx,8), %r8
-	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
+	LONG $0xc9248d4d // leaq (%r9,%rcx,8), %r12
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
 	LONG $0xc0b98d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rdi
 	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
-	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
+	LONG $0x2464894c; BYTE $0x20 // movq %r12, 0x20(%rsp)
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
 	LONG $0x313c8d49 // leaq (%r9,%rsi), %rdi
 	QUAD $0x000000c031b48d49 // leaq 0xc0(%r9,%rsi), %rsi
 	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x02e0c149 // shlq $0x2, %r8
 	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
 	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	LONG $0x00009ae9; BYTE $0x00 // jmp 0x2d35 <gemm+0x2d35>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x0000abe9; BYTE $0x00 // jmp 0x41d8 <gemm+0x41d8>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
 	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
 	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
 	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
-	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
-	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
-	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
-	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
-	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
-	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
-	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
-	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
-	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
-	LONG $0x24740348; BYTE $0x50 // addq 0x50(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
+	LONG $0x487c7162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%rdi)
+	LONG $0x487c7162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdi)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
+	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
+	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
+	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
+	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
+	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
 	LONG $0xd0788d48 // leaq -0x30(%rax), %rdi
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x30f88348 // cmpq $0x30, %rax
 	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0xfd8b8e0f; WORD $0xffff // jle 0x2ac0 <gemm+0x2ac0>
+	LONG $0xfd888e0f; WORD $0xffff // jle 0x3f60 <gemm+0x3f60>
 	LONG $0x30f88348 // cmpq $0x30, %rax
 	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
@@ -7554,24 +8466,25 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
 	LONG $0xf8420f48 // cmovbq %rax, %rdi
 	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0xab // vbroadcastss (%r11,%r13,4), %zmm21
-	LONG $0x487cc162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%r8), %zmm16
-	LONG $0x487cc162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%r8), %zmm17
-	LONG $0x487cc162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%r8), %zmm18
-	LONG $0x487cc162; WORD $0x1810 // vmovups (%r8), %zmm19
-	LONG $0x487dc262; WORD $0x2318 // vbroadcastss (%r11), %zmm20
-	LONG $0x487d8262; WORD $0x3418; BYTE $0xeb // vbroadcastss (%r11,%r13,8), %zmm22
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487d8262; WORD $0x2c18; BYTE $0xba // vbroadcastss (%r10,%r15,4), %zmm21
+	QUAD $0xfd244410487cc162 // vmovups -0xc0(%r12), %zmm16
+	QUAD $0xfe244c10487cc162 // vmovups -0x80(%r12), %zmm17
+	QUAD $0xff245410487cc162 // vmovups -0x40(%r12), %zmm18
+	LONG $0x487cc162; WORD $0x1c10; BYTE $0x24 // vmovups (%r12), %zmm19
+	LONG $0x487dc262; WORD $0x2218 // vbroadcastss (%r10), %zmm20
+	LONG $0x487d8262; WORD $0x3418; BYTE $0xfa // vbroadcastss (%r10,%r15,8), %zmm22
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	WORD $0x014d; BYTE $0xec // addq %r13, %r12
 	WORD $0xff48; BYTE $0xcf // decq %rdi
 	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
 	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
 	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
 	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
-	LONG $0x487dc262; WORD $0x2f18 // vbroadcastss (%r15), %zmm21
+	LONG $0x487dc262; WORD $0x2b18 // vbroadcastss (%r11), %zmm21
 	LONG $0x405d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm20, %zmm14
 	LONG $0x405d3262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm20, %zmm15
 	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
@@ -7580,17 +8493,82 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
 	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
 	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
-	WORD $0x014d; BYTE $0xd7 // addq %r10, %r15
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
 	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
 	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
 	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
 	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
 	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	LONG $0xff55870f; WORD $0xffff // ja 0x2d90 <gemm+0x2d90>
+	LONG $0xff51870f; WORD $0xffff // ja 0x4240 <gemm+0x4240>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x0109850f; WORD $0x0000 // jne 0x2f50 <gemm+0x2f50>
+	LONG $0x0095850f; WORD $0x0000 // jne 0x4390 <gemm+0x4390>
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe50850f; WORD $0xffff // jne 0x2ca0 <gemm+0x2ca0>
+	LONG $0x01ac840f; WORD $0x0000 // je 0x44b0 <gemm+0x44b0>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
+	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
+	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
+	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
+	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
+	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
+	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
+	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
+	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
+	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
+	LONG $0xfffe3ae9; BYTE $0xff // jmp 0x41c0 <gemm+0x41c0>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfd97850f; WORD $0xffff // jne 0x4130 <gemm+0x4130>
+	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
+	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
+	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
+	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
+	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
+	LONG $0x48247162; WORD $0x1f58 // vaddps (%rdi), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
+	LONG $0x482c7162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%rdi)
+	LONG $0x48347162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdi)
+	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x4844f162; WORD $0x3f58 // vaddps (%rdi), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
+	LONG $0x484cf162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x4854f162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
+	LONG $0x4864f162; WORD $0x1f58 // vaddps (%rdi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
+	LONG $0x486cf162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
+	LONG $0x4874f162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
+	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffd10e9; BYTE $0xff // jmp 0x41ba <gemm+0x41ba>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
 	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
 	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
@@ -7623,116 +8601,45 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	QUAD $0x02114c584874d162 // vaddps 0x80(%r9,%rdx), %zmm1, %zmm1
 	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
 	QUAD $0x03114458487cd162 // vaddps 0xc0(%r9,%rdx), %zmm0, %zmm0
-	LONG $0xfffdd3e9; BYTE $0xff // jmp 0x2d15 <gemm+0x2d15>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0x0097840f; WORD $0x0000 // je 0x2ff0 <gemm+0x2ff0>
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
-	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
-	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
-	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffd34e9; BYTE $0xff // jmp 0x2d1d <gemm+0x2d1d>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
-	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
-	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x48245162; WORD $0x1858 // vaddps (%r8), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1811 // vmovups %zmm11, (%r8)
-	LONG $0x482c5162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%r8)
-	LONG $0x48345162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	LONG $0x4844d162; WORD $0x3858 // vaddps (%r8), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
-	LONG $0x484cd162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%r8), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7011; BYTE $0x01 // vmovups %zmm6, 0x40(%r8)
-	LONG $0x4854d162; WORD $0x6858; BYTE $0x02 // vaddps 0x80(%r8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6811; BYTE $0x02 // vmovups %zmm5, 0x80(%r8)
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	LONG $0x4864d162; WORD $0x1858 // vaddps (%r8), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1811 // vmovups %zmm3, (%r8)
-	LONG $0x486cd162; WORD $0x5058; BYTE $0x01 // vaddps 0x40(%r8), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
-	LONG $0x4874d162; WORD $0x4858; BYTE $0x02 // vaddps 0x80(%r8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xfffc1de9; BYTE $0xff // jmp 0x2d1d <gemm+0x2d1d>
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
+	LONG $0xfffc16e9; BYTE $0xff // jmp 0x41c0 <gemm+0x41c0>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
-	WORD $0xf749; BYTE $0xd3 // notq %r11
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	WORD $0xf749; BYTE $0xd5 // notq %r13
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x000000d0249c894c // movq %r11, 0xd0(%rsp)
+	QUAD $0x000000d824ac894c // movq %r13, 0xd8(%rsp)
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
 	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	LONG $0x00c00548; WORD $0x0000 // addq $0xc0, %rax
-	QUAD $0x000000f824848948 // movq %rax, 0xf8(%rsp)
-	WORD $0x57eb // jmp 0x31b4 <gemm+0x31b4>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
+	WORD $0x5feb // jmp 0x4663 <gemm+0x4663>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	QUAD $0x000000d824ac8b4c // movq 0xd8(%rsp), %r13
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48518b4c // movq 0x48(%rcx), %r10
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
-	LONG $0xc56c8d4d; BYTE $0x00 // leaq (%r13,%rax,8), %r13
-	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
+	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
 	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
 	LONG $0xfa7e8d48 // leaq -0x6(%rsi), %rdi
-	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
 	LONG $0x0bfe8348 // cmpq $0xb, %rsi
-	LONG $0xf8a48e0f; WORD $0xffff // jle 0x2a58 <gemm+0x2a58>
-	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	LONG $0xf8998e0f; WORD $0xffff // jle 0x3efc <gemm+0x3efc>
+	LONG $0x70418b48 // movq 0x70(%rcx), %rax
 	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
 	WORD $0x9f0f; BYTE $0xc1 // setg %cl
@@ -7740,12 +8647,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc69f0f40 // setg %sil
 	WORD $0x2040; BYTE $0xce // andb %cl, %sil
 	LONG $0x01fe8040 // cmpb $0x1, %sil
-	WORD $0x5075 // jne 0x3221 <gemm+0x3221>
-	LONG $0x604f8b48 // movq 0x60(%rdi), %rcx
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x5175 // jne 0x46d1 <gemm+0x46d1>
+	LONG $0x684f8b48 // movq 0x68(%rdi), %rcx
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
 	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	BYTE $0x90 // nop
+	WORD $0x9066 // nop
 	LONG $0x16180f41 // prefetcht1 (%r14)
 	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
 	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
@@ -7755,13 +8662,13 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff468d4c // leaq -0x1(%rsi), %r8
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x3221 <gemm+0x3221>
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x0c7e // jle 0x46d1 <gemm+0x46d1>
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
 	LONG $0x01fe8348 // cmpq $0x1, %rsi
 	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	WORD $0xbf77 // ja 0x31e0 <gemm+0x31e0>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	QUAD $0x0000008824bc894c // movq %r15, 0x88(%rsp)
+	WORD $0xbf77 // ja 0x4690 <gemm+0x4690>
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	QUAD $0x000000a0249c894c // movq %r11, 0xa0(%rsp)
 	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
 	WORD $0x9f0f; BYTE $0xc0 // setg %al
@@ -7769,12 +8676,12 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x9f0f; BYTE $0xc1 // setg %cl
 	WORD $0xc120 // andb %al, %cl
 	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	WORD $0x4875 // jne 0x328d <gemm+0x328d>
+	WORD $0x4875 // jne 0x473d <gemm+0x473d>
 	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x330c8d49 // leaq (%r11,%rsi), %rcx
+	LONG $0x354c8d49; BYTE $0x00 // leaq (%r13,%rsi), %rcx
 	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
 	LONG $0x4053180f // prefetcht1 0x40(%rbx)
 	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
@@ -7782,93 +8689,101 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff578d4c // leaq -0x1(%rdi), %r10
 	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x328d <gemm+0x328d>
-	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
+	WORD $0x0c7e // jle 0x473d <gemm+0x473d>
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
 	LONG $0x01ff8348 // cmpq $0x1, %rdi
 	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	WORD $0xd377 // ja 0x3260 <gemm+0x3260>
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
-	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x48538b4d // movq 0x48(%r11), %r10
-	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
+	WORD $0xd377 // ja 0x4710 <gemm+0x4710>
+	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x30428b49 // movq 0x30(%r10), %rax
+	LONG $0x485a8b4d // movq 0x48(%r10), %r11
+	LONG $0x387a8b49 // movq 0x38(%r10), %rdi
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x8d648d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r12
+	LONG $0x8f248d4d // leaq (%r15,%rcx,4), %r12
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x077a8e0f; WORD $0x0000 // jle 0x3a40 <gemm+0x3a40>
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	QUAD $0x000000c0919c8d4f // leaq 0xc0(%r9,%r10,4), %r11
-	LONG $0x91048d4b // leaq (%r9,%r10,4), %rax
-	LONG $0xd13c8d4f // leaq (%r9,%r10,8), %r15
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x245c894c; BYTE $0x58 // movq %r11, 0x58(%rsp)
-	QUAD $0x000000c0d19c8d4f // leaq 0xc0(%r9,%r10,8), %r11
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x0000000095048d4a // leaq (,%r10,4), %rax
-	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
-	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
-	LONG $0xc0998d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r11
-	LONG $0x245c894c; BYTE $0x60 // movq %r11, 0x60(%rsp)
-	LONG $0x401c8d4c // leaq (%rax,%rax,2), %r11
+	LONG $0x078b8e0f; WORD $0x0000 // jle 0x4f00 <gemm+0x4f00>
+	LONG $0x507a8349; BYTE $0x00 // cmpq $0x0, 0x50(%r10)
+	QUAD $0x000000c099948d4f // leaq 0xc0(%r9,%r11,4), %r10
+	LONG $0x99048d4b // leaq (%r9,%r11,4), %rax
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
+	LONG $0xd93c8d4f // leaq (%r9,%r11,8), %r15
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	QUAD $0x000000c0d9948d4f // leaq 0xc0(%r9,%r11,8), %r10
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	QUAD $0x000000009d048d4a // leaq (,%r11,4), %rax
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x2454894c; BYTE $0x50 // movq %r10, 0x50(%rsp)
+	LONG $0xc0918d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r10
+	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
+	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
 	LONG $0xc5940f41 // sete %r13b
 	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
 	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x193c8d4f // leaq (%r9,%r11), %r15
-	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
-	QUAD $0x000000c0199c8d4f // leaq 0xc0(%r9,%r11), %r11
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x113c8d4f // leaq (%r9,%r10), %r15
+	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
+	QUAD $0x000000c011948d4f // leaq 0xc0(%r9,%r10), %r10
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
 	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	QUAD $0x000000c019bc8d4f // leaq 0xc0(%r9,%r11), %r15
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	QUAD $0x000000b8249c894c // movq %r11, 0xb8(%rsp)
-	QUAD $0x000000f8249c8b4c // movq 0xf8(%rsp), %r11
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	QUAD $0x000000c011bc8d4f // leaq 0xc0(%r9,%r10), %r15
+	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
+	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
 	LONG $0x013c8d4d // leaq (%r9,%rax), %r15
 	QUAD $0x000000c001848d49 // leaq 0xc0(%r9,%rax), %rax
-	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
-	LONG $0x0000eee9; BYTE $0x00 // jmp 0x3484 <gemm+0x3484>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	LONG $0x000104e9; BYTE $0x00 // jmp 0x4949 <gemm+0x4949>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
 	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
 	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
 	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm19, (%r9,%r10,4)
-	QUAD $0x01915411487c8162 // vmovups %zmm18, 0x40(%r9,%r10,4)
-	QUAD $0x02914c11487c8162 // vmovups %zmm17, 0x80(%r9,%r10,4)
-	QUAD $0x03914411487c8162 // vmovups %zmm16, 0xc0(%r9,%r10,4)
-	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd1 // vmovups %zmm15, (%r9,%r10,8)
-	QUAD $0x01d17411487c1162 // vmovups %zmm14, 0x40(%r9,%r10,8)
-	QUAD $0x02d16c11487c1162 // vmovups %zmm13, 0x80(%r9,%r10,8)
-	QUAD $0x03d16411487c1162 // vmovups %zmm12, 0xc0(%r9,%r10,8)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
-	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
-	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
-	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
-	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
-	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
-	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
-	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
-	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
-	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
-	LONG $0x245c034c; BYTE $0x50 // addq 0x50(%rsp), %r11
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
+	LONG $0x487cc162; WORD $0x1f11 // vmovups %zmm19, (%r15)
+	LONG $0x487cc162; WORD $0x5711; BYTE $0x01 // vmovups %zmm18, 0x40(%r15)
+	LONG $0x487cc162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm17, 0x80(%r15)
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	LONG $0x497cc162; WORD $0x4511; BYTE $0x00 // vmovups %zmm16, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
+	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
+	LONG $0x487c5162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm13, 0x80(%r15)
+	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
+	LONG $0x497c5162; WORD $0x6511; BYTE $0x00 // vmovups %zmm12, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x487c5162; WORD $0x1f11 // vmovups %zmm11, (%r15)
+	LONG $0x487c5162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%r15)
+	LONG $0x487c5162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%r15)
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
+	LONG $0x497c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
+	LONG $0x487cd162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%r15)
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	LONG $0x497cd162; WORD $0x6511; BYTE $0x00 // vmovups %zmm4, (%r13) {%k1}
+	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
+	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%r15)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
 	LONG $0xd0468d48 // leaq -0x30(%rsi), %rax
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
 	LONG $0x30fe8348 // cmpq $0x30, %rsi
 	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0xfcdc8e0f; WORD $0xffff // jle 0x3160 <gemm+0x3160>
+	LONG $0xfcc78e0f; WORD $0xffff // jle 0x4610 <gemm+0x4610>
 	LONG $0x30fe8348 // cmpq $0x30, %rsi
 	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
@@ -7895,10 +8810,10 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xdf // movq %r11, %r15
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
 	LONG $0xc6420f48 // cmovbq %rsi, %rax
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	BYTE $0x90 // nop
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
 	LONG $0x487d4262; WORD $0x2c18; BYTE $0x88 // vbroadcastss (%r8,%rcx,4), %zmm29
 	LONG $0x487c4162; WORD $0x4710; BYTE $0xfd // vmovups -0xc0(%r15), %zmm24
 	LONG $0x487c4162; WORD $0x4f10; BYTE $0xfe // vmovups -0x80(%r15), %zmm25
@@ -7938,106 +8853,46 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
 	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff16870f; WORD $0xffff // ja 0x3510 <gemm+0x3510>
+	LONG $0xff16870f; WORD $0xffff // ja 0x49e0 <gemm+0x49e0>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x018a850f; WORD $0x0000 // jne 0x3790 <gemm+0x3790>
+	LONG $0x00ea850f; WORD $0x0000 // jne 0x4bc0 <gemm+0x4bc0>
 	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xfd90850f; WORD $0xffff // jne 0x33a0 <gemm+0x33a0>
-	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
-	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
-	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x40648162; WORD $0x1c58; BYTE $0x91 // vaddps (%r9,%r10,4), %zmm19, %zmm19
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm19, (%r9,%r10,4)
-	QUAD $0x01915458406c8162 // vaddps 0x40(%r9,%r10,4), %zmm18, %zmm18
-	QUAD $0x01915411487c8162 // vmovups %zmm18, 0x40(%r9,%r10,4)
-	QUAD $0x02914c5840748162 // vaddps 0x80(%r9,%r10,4), %zmm17, %zmm17
-	QUAD $0x02914c11487c8162 // vmovups %zmm17, 0x80(%r9,%r10,4)
-	QUAD $0x03914458407c8162 // vaddps 0xc0(%r9,%r10,4), %zmm16, %zmm16
-	QUAD $0x03914411487c8162 // vmovups %zmm16, 0xc0(%r9,%r10,4)
-	LONG $0x48041162; WORD $0x3c58; BYTE $0xd1 // vaddps (%r9,%r10,8), %zmm15, %zmm15
-	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd1 // vmovups %zmm15, (%r9,%r10,8)
-	QUAD $0x01d17458480c1162 // vaddps 0x40(%r9,%r10,8), %zmm14, %zmm14
-	QUAD $0x01d17411487c1162 // vmovups %zmm14, 0x40(%r9,%r10,8)
-	QUAD $0x02d16c5848141162 // vaddps 0x80(%r9,%r10,8), %zmm13, %zmm13
-	QUAD $0x02d16c11487c1162 // vmovups %zmm13, 0x80(%r9,%r10,8)
-	QUAD $0x03d16458481c1162 // vaddps 0xc0(%r9,%r10,8), %zmm12, %zmm12
-	QUAD $0x03d16411487c1162 // vmovups %zmm12, 0xc0(%r9,%r10,8)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
-	QUAD $0x01015458482c5162 // vaddps 0x40(%r9,%rax), %zmm10, %zmm10
-	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
-	QUAD $0x02014c5848345162 // vaddps 0x80(%r9,%rax), %zmm9, %zmm9
-	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
-	QUAD $0x03014458483c5162 // vaddps 0xc0(%r9,%rax), %zmm8, %zmm8
-	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
+	LONG $0x0290840f; WORD $0x0000 // je 0x4d70 <gemm+0x4d70>
 	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
-	QUAD $0x01017458484cd162 // vaddps 0x40(%r9,%rax), %zmm6, %zmm6
-	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
-	QUAD $0x02016c584854d162 // vaddps 0x80(%r9,%rax), %zmm5, %zmm5
-	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
-	QUAD $0x03016458485cd162 // vaddps 0xc0(%r9,%rax), %zmm4, %zmm4
-	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
-	QUAD $0x01015458486cd162 // vaddps 0x40(%r9,%rax), %zmm2, %zmm2
-	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
-	QUAD $0x02014c584874d162 // vaddps 0x80(%r9,%rax), %zmm1, %zmm1
-	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
-	QUAD $0x03014458487cd162 // vaddps 0xc0(%r9,%rax), %zmm0, %zmm0
-	LONG $0xfffcd5e9; BYTE $0xff // jmp 0x3463 <gemm+0x3463>
-	WORD $0x9066 // nop
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0x00f6840f; WORD $0x0000 // je 0x3890 <gemm+0x3890>
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
 	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
 	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
 	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
-	LONG $0x487cc162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm19, (%r13)
-	LONG $0x487cc162; WORD $0x5511; BYTE $0x01 // vmovups %zmm18, 0x40(%r13)
-	LONG $0x487cc162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm17, 0x80(%r13)
-	LONG $0x497cc162; WORD $0x0711 // vmovups %zmm16, (%r15) {%k1}
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0x487c5162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm15, (%r13)
-	LONG $0x487c5162; WORD $0x7511; BYTE $0x01 // vmovups %zmm14, 0x40(%r13)
-	LONG $0x487c5162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm13, 0x80(%r13)
-	LONG $0x497c5162; WORD $0x2711 // vmovups %zmm12, (%r15) {%k1}
-	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	LONG $0x487c5162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm11, (%r13)
-	LONG $0x487c5162; WORD $0x5511; BYTE $0x01 // vmovups %zmm10, 0x40(%r13)
-	LONG $0x487c5162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm9, 0x80(%r13)
-	LONG $0x497c5162; WORD $0x0711 // vmovups %zmm8, (%r15) {%k1}
-	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x487cd162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm7, (%r13)
-	LONG $0x487cd162; WORD $0x7511; BYTE $0x01 // vmovups %zmm6, 0x40(%r13)
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm5, 0x80(%r13)
-	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
-	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0x487cd162; WORD $0x5511; BYTE $0x01 // vmovups %zmm2, 0x40(%r13)
-	LONG $0x487cd162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm1, 0x80(%r13)
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xfffbe8e9; BYTE $0xff // jmp 0x346b <gemm+0x346b>
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0x99 // vmovups %zmm19, (%r9,%r11,4)
+	QUAD $0x01995411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,4)
+	QUAD $0x02994c11487c8162 // vmovups %zmm17, 0x80(%r9,%r11,4)
+	QUAD $0x03994411487c8162 // vmovups %zmm16, 0xc0(%r9,%r11,4)
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd9 // vmovups %zmm15, (%r9,%r11,8)
+	QUAD $0x01d97411487c1162 // vmovups %zmm14, 0x40(%r9,%r11,8)
+	QUAD $0x02d96c11487c1162 // vmovups %zmm13, 0x80(%r9,%r11,8)
+	QUAD $0x03d96411487c1162 // vmovups %zmm12, 0xc0(%r9,%r11,8)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
+	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
+	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
+	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
+	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
+	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
+	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
+	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
+	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
+	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
+	LONG $0xfffd7de9; BYTE $0xff // jmp 0x4930 <gemm+0x4930>
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0xfc86850f; WORD $0xffff // jne 0x4850 <gemm+0x4850>
 	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
 	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
 	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
 	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
 	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
@@ -8046,110 +8901,162 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97ce162; WORD $0x2810 // vmovups (%rax), %zmm21 {%k1} {z}
 	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
 	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
-	LONG $0x4064c162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm19, (%r13)
-	LONG $0x406cc162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm18, %zmm18
-	LONG $0x487cc162; WORD $0x5511; BYTE $0x01 // vmovups %zmm18, 0x40(%r13)
-	LONG $0x4074c162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm17, 0x80(%r13)
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0xc97cc162; WORD $0x0f10 // vmovups (%r15), %zmm17 {%k1} {z}
+	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	LONG $0x4064c162; WORD $0x1f58 // vaddps (%r15), %zmm19, %zmm19
+	LONG $0x487cc162; WORD $0x1f11 // vmovups %zmm19, (%r15)
+	LONG $0x406cc162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm18, %zmm18
+	LONG $0x487cc162; WORD $0x5711; BYTE $0x01 // vmovups %zmm18, 0x40(%r15)
+	LONG $0x4074c162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm17, %zmm17
+	LONG $0x487cc162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm17, 0x80(%r15)
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	LONG $0xc97cc162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm17 {%k1} {z}
 	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497cc162; WORD $0x0711 // vmovups %zmm16, (%r15) {%k1}
-	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
-	LONG $0x48045162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm15, (%r13)
-	LONG $0x480c5162; WORD $0x7558; BYTE $0x01 // vaddps 0x40(%r13), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x7511; BYTE $0x01 // vmovups %zmm14, 0x40(%r13)
-	LONG $0x48145162; WORD $0x6d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm13, 0x80(%r13)
-	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
-	LONG $0xc97c5162; WORD $0x2f10 // vmovups (%r15), %zmm13 {%k1} {z}
+	LONG $0x497cc162; WORD $0x4511; BYTE $0x00 // vmovups %zmm16, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x48045162; WORD $0x3f58 // vaddps (%r15), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
+	LONG $0x480c5162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
+	LONG $0x48145162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm13, 0x80(%r15)
+	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
+	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
 	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2711 // vmovups %zmm12, (%r15) {%k1}
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	LONG $0x48245162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm11, (%r13)
-	LONG $0x482c5162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5511; BYTE $0x01 // vmovups %zmm10, 0x40(%r13)
-	LONG $0x48345162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm9, 0x80(%r13)
-	QUAD $0x000000b824ac8b4c // movq 0xb8(%rsp), %r13
-	LONG $0xc97c5162; WORD $0x0f10 // vmovups (%r15), %zmm9 {%k1} {z}
+	LONG $0x497c5162; WORD $0x6511; BYTE $0x00 // vmovups %zmm12, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x48245162; WORD $0x1f58 // vaddps (%r15), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1f11 // vmovups %zmm11, (%r15)
+	LONG $0x482c5162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%r15)
+	LONG $0x48345162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%r15)
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
+	LONG $0xc97c5162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm9 {%k1} {z}
 	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0711 // vmovups %zmm8, (%r15) {%k1}
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x4844d162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm7, (%r13)
-	LONG $0x484cd162; WORD $0x7558; BYTE $0x01 // vaddps 0x40(%r13), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7511; BYTE $0x01 // vmovups %zmm6, 0x40(%r13)
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x02 // vmovups %zmm5, 0x80(%r13)
-	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
-	LONG $0xc97cd162; WORD $0x2f10 // vmovups (%r15), %zmm5 {%k1} {z}
+	LONG $0x497c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13) {%k1}
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0x484cd162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
+	LONG $0x4854d162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%r15)
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	LONG $0xc97cd162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2711 // vmovups %zmm4, (%r15) {%k1}
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0x486cd162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5511; BYTE $0x01 // vmovups %zmm2, 0x40(%r13)
-	LONG $0x4874d162; WORD $0x4d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4d11; BYTE $0x02 // vmovups %zmm1, 0x80(%r13)
-	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x6511; BYTE $0x00 // vmovups %zmm4, (%r13) {%k1}
+	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
+	LONG $0x486cd162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
+	LONG $0x4874d162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%r15)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xfffa2de9; BYTE $0xff // jmp 0x346b <gemm+0x346b>
-	WORD $0x9066 // nop
-	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
-	LONG $0xfff72ae9; BYTE $0xff // jmp 0x3172 <gemm+0x3172>
-	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
-	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x042e8c0f; WORD $0x0000 // jl 0x3e83 <gemm+0x3e83>
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0xfffbbde9; BYTE $0xff // jmp 0x492a <gemm+0x492a>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
+	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
+	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
+	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
+	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
+	LONG $0x40648162; WORD $0x1c58; BYTE $0x99 // vaddps (%r9,%r11,4), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0x99 // vmovups %zmm19, (%r9,%r11,4)
+	QUAD $0x01995458406c8162 // vaddps 0x40(%r9,%r11,4), %zmm18, %zmm18
+	QUAD $0x01995411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,4)
+	QUAD $0x02994c5840748162 // vaddps 0x80(%r9,%r11,4), %zmm17, %zmm17
+	QUAD $0x02994c11487c8162 // vmovups %zmm17, 0x80(%r9,%r11,4)
+	QUAD $0x03994458407c8162 // vaddps 0xc0(%r9,%r11,4), %zmm16, %zmm16
+	QUAD $0x03994411487c8162 // vmovups %zmm16, 0xc0(%r9,%r11,4)
+	LONG $0x48041162; WORD $0x3c58; BYTE $0xd9 // vaddps (%r9,%r11,8), %zmm15, %zmm15
+	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd9 // vmovups %zmm15, (%r9,%r11,8)
+	QUAD $0x01d97458480c1162 // vaddps 0x40(%r9,%r11,8), %zmm14, %zmm14
+	QUAD $0x01d97411487c1162 // vmovups %zmm14, 0x40(%r9,%r11,8)
+	QUAD $0x02d96c5848141162 // vaddps 0x80(%r9,%r11,8), %zmm13, %zmm13
+	QUAD $0x02d96c11487c1162 // vmovups %zmm13, 0x80(%r9,%r11,8)
+	QUAD $0x03d96458481c1162 // vaddps 0xc0(%r9,%r11,8), %zmm12, %zmm12
+	QUAD $0x03d96411487c1162 // vmovups %zmm12, 0xc0(%r9,%r11,8)
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
+	QUAD $0x01015458482c5162 // vaddps 0x40(%r9,%rax), %zmm10, %zmm10
+	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
+	QUAD $0x02014c5848345162 // vaddps 0x80(%r9,%rax), %zmm9, %zmm9
+	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
+	QUAD $0x03014458483c5162 // vaddps 0xc0(%r9,%rax), %zmm8, %zmm8
+	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
+	QUAD $0x01017458484cd162 // vaddps 0x40(%r9,%rax), %zmm6, %zmm6
+	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
+	QUAD $0x02016c584854d162 // vaddps 0x80(%r9,%rax), %zmm5, %zmm5
+	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
+	QUAD $0x03016458485cd162 // vaddps 0xc0(%r9,%rax), %zmm4, %zmm4
+	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
+	QUAD $0x01015458486cd162 // vaddps 0x40(%r9,%rax), %zmm2, %zmm2
+	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
+	QUAD $0x02014c584874d162 // vaddps 0x80(%r9,%rax), %zmm1, %zmm1
+	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
+	QUAD $0x03014458487cd162 // vaddps 0xc0(%r9,%rax), %zmm0, %zmm0
+	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
+	LONG $0xfffa37e9; BYTE $0xff // jmp 0x4930 <gemm+0x4930>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0xfff722e9; BYTE $0xff // jmp 0x462a <gemm+0x462a>
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x02fc8349 // cmpq $0x2, %r12
+	LONG $0x04248c0f; WORD $0x0000 // jl 0x5339 <gemm+0x5339>
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000e8249c8b4c // movq 0xe8(%rsp), %r11
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
 	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0xf749; BYTE $0xd3 // notq %r11
+	WORD $0xf749; BYTE $0xd5 // notq %r13
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
 	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
 	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	WORD $0x49eb // jmp 0x3af6 <gemm+0x3af6>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	WORD $0x4beb // jmp 0x4fb5 <gemm+0x4fb5>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0xc10c8d4f // leaq (%r9,%r8,8), %r9
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
+	LONG $0x48508b4c // movq 0x48(%rax), %r10
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
+	LONG $0xd10c8d4f // leaq (%r9,%r10,8), %r9
+	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
+	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
+	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
 	LONG $0xfe428d48 // leaq -0x2(%rdx), %rax
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
 	LONG $0x03fa8348 // cmpq $0x3, %rdx
-	LONG $0x03908e0f; WORD $0x0000 // jle 0x3e86 <gemm+0x3e86>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x68418b48 // movq 0x68(%rcx), %rax
+	LONG $0x03878e0f; WORD $0x0000 // jle 0x533c <gemm+0x533c>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x70418b48 // movq 0x70(%rcx), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x5d7e // jle 0x3b61 <gemm+0x3b61>
+	WORD $0x5e7e // jle 0x5021 <gemm+0x5021>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x587e // jle 0x3b61 <gemm+0x3b61>
-	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x597e // jle 0x5021 <gemm+0x5021>
+	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
 	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0x16180f41 // prefetcht1 (%r14)
 	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
 	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
@@ -8159,23 +9066,23 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x3b61 <gemm+0x3b61>
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	WORD $0x0c7e // jle 0x5021 <gemm+0x5021>
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
 	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0xbf77 // ja 0x3b20 <gemm+0x3b20>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	WORD $0xbf77 // ja 0x4fe0 <gemm+0x4fe0>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	LONG $0x2464894c; BYTE $0x20 // movq %r12, 0x20(%rsp)
 	LONG $0x28788b48 // movq 0x28(%rax), %rdi
 	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x497e // jle 0x3bbd <gemm+0x3bbd>
+	WORD $0x497e // jle 0x507d <gemm+0x507d>
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x447e // jle 0x3bbd <gemm+0x3bbd>
+	WORD $0x447e // jle 0x507d <gemm+0x507d>
 	LONG $0x40408b48 // movq 0x40(%rax), %rax
-	LONG $0x3b0c8d49 // leaq (%r11,%rdi), %rcx
+	LONG $0x3d4c8d49; BYTE $0x00 // leaq (%r13,%rdi), %rcx
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
 	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
 	LONG $0x4053180f // prefetcht1 0x40(%rbx)
 	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
@@ -8183,49 +9090,49 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xff528d4c // leaq -0x1(%rdx), %r10
 	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x3bbd <gemm+0x3bbd>
-	WORD $0x014c; BYTE $0xd9 // addq %r11, %rcx
+	WORD $0x0c7e // jle 0x507d <gemm+0x507d>
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
 	LONG $0x01fa8348 // cmpq $0x1, %rdx
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	WORD $0xd377 // ja 0x3b90 <gemm+0x3b90>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
+	WORD $0xd377 // ja 0x5050 <gemm+0x5050>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
+	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
+	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x48508b4c // movq 0x48(%rax), %r10
 	LONG $0x38588b4c // movq 0x38(%rax), %r11
 	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
 	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfed58e0f; WORD $0xffff // jle 0x3ac2 <gemm+0x3ac2>
+	LONG $0xfed38e0f; WORD $0xffff // jle 0x4f82 <gemm+0x4f82>
 	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
 	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
 	LONG $0xc0818d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rax
-	LONG $0x81148d4b // leaq (%r9,%r8,4), %rdx
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x000000c081848d4b // leaq 0xc0(%r9,%r8,4), %rax
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0x91148d4b // leaq (%r9,%r10,4), %rdx
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	QUAD $0x000000c091848d4b // leaq 0xc0(%r9,%r10,4), %rax
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
 	LONG $0xc5940f41 // sete %r13b
 	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x60eb // jmp 0x3c83 <gemm+0x3c83>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x57eb // jmp 0x5137 <gemm+0x5137>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
 	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
 	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm3, (%r9,%r8,4)
-	QUAD $0x01815411487c9162 // vmovups %zmm2, 0x40(%r9,%r8,4)
-	QUAD $0x02814c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8,4)
-	QUAD $0x03814411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8,4)
-	LONG $0x244c0348; BYTE $0x50 // addq 0x50(%rsp), %rcx
+	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
+	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x244c0348; BYTE $0x40 // addq 0x40(%rsp), %rcx
 	LONG $0xd0478d48 // leaq -0x30(%rdi), %rax
 	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
 	LONG $0x30ff8348 // cmpq $0x30, %rdi
 	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0xfe2d8e0f; WORD $0xffff // jle 0x3ab0 <gemm+0x3ab0>
+	LONG $0xfe398e0f; WORD $0xffff // jle 0x4f70 <gemm+0x4f70>
 	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
@@ -8235,9 +9142,9 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0xd7420f4c // cmovbq %rdi, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc7420f4c // cmovbq %rdi, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x487d5262; WORD $0x2718 // vbroadcastss (%r15), %zmm12
 	LONG $0x487d1262; WORD $0x2c18; BYTE $0xa7 // vbroadcastss (%r15,%r12,4), %zmm13
 	LONG $0x487c7162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%rax), %zmm8
@@ -8246,7 +9153,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487c7162; WORD $0x1810 // vmovups (%rax), %zmm11
 	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	WORD $0xff49; BYTE $0xca // decq %r10
+	WORD $0xff49; BYTE $0xc8 // decq %r8
 	LONG $0x481dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm12, %zmm7
 	LONG $0x481dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm12, %zmm6
 	LONG $0x481dd262; WORD $0xeab8 // vfmadd231ps %zmm10, %zmm12, %zmm5
@@ -8255,45 +9162,26 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4815d262; WORD $0xd1b8 // vfmadd231ps %zmm9, %zmm13, %zmm2
 	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
 	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x9977 // ja 0x3cc0 <gemm+0x3cc0>
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0x9977 // ja 0x5170 <gemm+0x5170>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x007d850f; WORD $0x0000 // jne 0x3db0 <gemm+0x3db0>
+	WORD $0x5175 // jne 0x5230 <gemm+0x5230>
 	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xfef3850f; WORD $0xffff // jne 0x3c30 <gemm+0x3c30>
-	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
+	LONG $0x00d7840f; WORD $0x0000 // je 0x52c0 <gemm+0x52c0>
 	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
 	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x485cd162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm4, %zmm4
 	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
-	LONG $0x48649162; WORD $0x1c58; BYTE $0x81 // vaddps (%r9,%r8,4), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm3, (%r9,%r8,4)
-	QUAD $0x01815458486c9162 // vaddps 0x40(%r9,%r8,4), %zmm2, %zmm2
-	QUAD $0x01815411487c9162 // vmovups %zmm2, 0x40(%r9,%r8,4)
-	QUAD $0x02814c5848749162 // vaddps 0x80(%r9,%r8,4), %zmm1, %zmm1
-	QUAD $0x02814c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8,4)
-	QUAD $0x03814458487c9162 // vaddps 0xc0(%r9,%r8,4), %zmm0, %zmm0
-	LONG $0xfffeb4e9; BYTE $0xff // jmp 0x3c62 <gemm+0x3c62>
-	WORD $0x9066 // nop
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm3, (%r9,%r10,4)
+	QUAD $0x01915411487c9162 // vmovups %zmm2, 0x40(%r9,%r10,4)
+	QUAD $0x02914c11487c9162 // vmovups %zmm1, 0x80(%r9,%r10,4)
+	QUAD $0x03914411487c9162 // vmovups %zmm0, 0xc0(%r9,%r10,4)
+	LONG $0xfffef6e9; BYTE $0xff // jmp 0x511e <gemm+0x511e>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x4a74 // je 0x3e00 <gemm+0x3e00>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x24548b4c; BYTE $0x58 // movq 0x58(%rsp), %r10
-	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x497cd162; WORD $0x0211 // vmovups %zmm0, (%r10) {%k1}
-	LONG $0xfffe71e9; BYTE $0xff // jmp 0x3c6a <gemm+0x3c6a>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0xfea6850f; WORD $0xffff // jne 0x50e0 <gemm+0x50e0>
 	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
 	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
 	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
@@ -8302,7 +9190,7 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc97cf162; WORD $0x2810 // vmovups (%rax), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
 	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
 	LONG $0x486cf162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm2
@@ -8311,27 +9199,45 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
 	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0xfffde7e9; BYTE $0xff // jmp 0x3c6a <gemm+0x3c6a>
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	LONG $0xfffe61e9; BYTE $0xff // jmp 0x5118 <gemm+0x5118>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
+	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
+	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
+	LONG $0x485cd162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x91 // vaddps (%r9,%r10,4), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm3, (%r9,%r10,4)
+	QUAD $0x01915458486c9162 // vaddps 0x40(%r9,%r10,4), %zmm2, %zmm2
+	QUAD $0x01915411487c9162 // vmovups %zmm2, 0x40(%r9,%r10,4)
+	QUAD $0x02914c5848749162 // vaddps 0x80(%r9,%r10,4), %zmm1, %zmm1
+	QUAD $0x02914c11487c9162 // vmovups %zmm1, 0x80(%r9,%r10,4)
+	QUAD $0x03914458487c9162 // vaddps 0xc0(%r9,%r10,4), %zmm0, %zmm0
+	QUAD $0x03914411487c9162 // vmovups %zmm0, 0xc0(%r9,%r10,4)
+	LONG $0xfffde5e9; BYTE $0xff // jmp 0x511e <gemm+0x511e>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x295c8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x39668e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x68408b48 // movq 0x68(%rax), %rax
+	LONG $0x70408b48 // movq 0x70(%rax), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x657e // jle 0x3f0e <gemm+0x3f0e>
+	WORD $0x6f7e // jle 0x53ce <gemm+0x53ce>
 	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x607e // jle 0x3f0e <gemm+0x3f0e>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	WORD $0x6a7e // jle 0x53ce <gemm+0x53ce>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
 	LONG $0x40c68149; WORD $0x0001; BYTE $0x00 // addq $0x140, %r14
-	LONG $0x60498b48 // movq 0x60(%rcx), %rcx
+	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
 	WORD $0xf748; BYTE $0xd6 // notq %rsi
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
 	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	QUAD $0xfffffec096180f41 // prefetcht1 -0x140(%r14)
 	QUAD $0xffffff0096180f41 // prefetcht1 -0x100(%r14)
 	QUAD $0xffffff4096180f41 // prefetcht1 -0xc0(%r14)
@@ -8339,21 +9245,21 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x56180f41; BYTE $0xc0 // prefetcht1 -0x40(%r14)
 	LONG $0x16180f41 // prefetcht1 (%r14)
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x137e // jle 0x3f0e <gemm+0x3f0e>
+	WORD $0x137e // jle 0x53ce <gemm+0x53ce>
 	LONG $0xff788d49 // leaq -0x1(%r8), %rdi
 	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
 	LONG $0x01f88349 // cmpq $0x1, %r8
 	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xc277 // ja 0x3ed0 <gemm+0x3ed0>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	WORD $0xc277 // ja 0x5390 <gemm+0x5390>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
 	LONG $0x28408b48 // movq 0x28(%rax), %rax
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x567e // jle 0x3f7a <gemm+0x3f7a>
+	WORD $0x567e // jle 0x543a <gemm+0x543a>
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x517e // jle 0x3f7a <gemm+0x3f7a>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	WORD $0x517e // jle 0x543a <gemm+0x543a>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	WORD $0xf749; BYTE $0xd0 // notq %r8
 	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
 	LONG $0x00348d49 // leaq (%r8,%rax), %rsi
@@ -8365,20 +9271,20 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc053180f // prefetcht1 -0x40(%rbx)
 	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x137e // jle 0x3f7a <gemm+0x3f7a>
+	WORD $0x137e // jle 0x543a <gemm+0x543a>
 	LONG $0xff7a8d49 // leaq -0x1(%r10), %rdi
 	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
 	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
 	LONG $0x01fa8349 // cmpq $0x1, %r10
 	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	WORD $0xd677 // ja 0x3f50 <gemm+0x3f50>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
+	WORD $0xd677 // ja 0x5410 <gemm+0x5410>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
 	LONG $0x38498b48 // movq 0x38(%rcx), %rcx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x28578e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	QUAD $0x000000c824848b4c // movq 0xc8(%rsp), %r8
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0x385a8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
@@ -8389,62 +9295,53 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc7940f40 // sete %dil
 	LONG $0x02e0c149 // shlq $0x2, %r8
 	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0xc0c68149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r14
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	WORD $0x3beb // jmp 0x4011 <gemm+0x4011>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	WORD $0x3deb // jmp 0x54d0 <gemm+0x54d0>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
 	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
 	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
+	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
 	LONG $0xd0408d4c // leaq -0x30(%rax), %r8
-	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
 	WORD $0xff31 // xorl %edi, %edi
 	LONG $0x30f88348 // cmpq $0x30, %rax
 	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	LONG $0x27da8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x37db8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
 	LONG $0x30f88348 // cmpq $0x30, %rax
 	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
 	LONG $0xc0420f4c // cmovbq %rax, %r8
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487dd262; WORD $0x6518; BYTE $0x00 // vbroadcastss (%r13), %zmm4
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487dd262; WORD $0x2718 // vbroadcastss (%r15), %zmm4
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
 	WORD $0xff49; BYTE $0xc8 // decq %r8
 	LONG $0x485dd262; WORD $0x5ab8; BYTE $0xfd // vfmadd231ps -0xc0(%r10), %zmm4, %zmm3
 	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
 	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
 	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
 	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xcf77 // ja 0x4040 <gemm+0x4040>
+	WORD $0xd077 // ja 0x5500 <gemm+0x5500>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x4775 // jne 0x40c0 <gemm+0x40c0>
+	WORD $0x2875 // jne 0x5560 <gemm+0x5560>
 	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff5d850f; WORD $0xffff // jne 0x3fe0 <gemm+0x3fe0>
-	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
-	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
-	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x4158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm0, %zmm0
-	LONG $0xffff3de9; BYTE $0xff // jmp 0x3ff4 <gemm+0x3ff4>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x2a74 // je 0x40f0 <gemm+0x40f0>
+	WORD $0x7274 // je 0x55b0 <gemm+0x55b0>
 	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
 	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
 	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff16e9; BYTE $0xff // jmp 0x3ffb <gemm+0x3ffb>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
+	LONG $0xffff5ce9; BYTE $0xff // jmp 0x54ba <gemm+0x54ba>
+	WORD $0x9066 // nop
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff36850f; WORD $0xffff // jne 0x54a0 <gemm+0x54a0>
 	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
 	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
@@ -8453,163 +9350,265 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
 	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xfffecce9; BYTE $0xff // jmp 0x3ffb <gemm+0x3ffb>
-	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	QUAD $0x0000012824948b4c // movq 0x128(%rsp), %r10
-	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x4f74 // je 0x41a8 <gemm+0x41a8>
-	LONG $0x40c18349 // addq $0x40, %r9
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xe1c1; BYTE $0x07 // shll $0x7, %ecx
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x22eb // jmp 0x418a <gemm+0x418a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487cd162; WORD $0x0110 // vmovups (%r9), %zmm0
-	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
-	LONG $0x80ea8348 // subq $-0x80, %rdx
-	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x1e74 // je 0x41a8 <gemm+0x41a8>
-	LONG $0x487cd162; WORD $0x4110; BYTE $0xff // vmovups -0x40(%r9), %zmm0
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
-	WORD $0xd074 // je 0x4170 <gemm+0x4170>
-	LONG $0xc97cd162; WORD $0x0110 // vmovups (%r9), %zmm0 {%k1} {z}
-	WORD $0xceeb // jmp 0x4176 <gemm+0x4176>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	LONG $0x0cfa8349 // cmpq $0xc, %r10
-	LONG $0xceb28d0f; WORD $0xffff // jge 0x107c <gemm+0x107c>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x08f88349 // cmpq $0x8, %r8
-	LONG $0x07788c0f; WORD $0x0000 // jl 0x494f <gemm+0x494f>
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x28718b4c // movq 0x28(%rcx), %r14
-	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
-	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x0b338e0f; WORD $0x0000 // jle 0x4d45 <gemm+0x4d45>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x28244489 // movl %eax, 0x28(%rsp)
+	LONG $0xffff11e9; BYTE $0xff // jmp 0x54b4 <gemm+0x54b4>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
+	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
+	LONG $0x487cd162; WORD $0x4158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
+	LONG $0xfffecfe9; BYTE $0xff // jmp 0x54ba <gemm+0x54ba>
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	QUAD $0x0000000085048d4e // leaq (,%r8,4), %r8
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	LONG $0x000c8d4f // leaq (%r8,%r8), %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x02 // vmovups (%r10,%r8), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x06 // vmovups %zmm0, 0x180(%rdx)
+	LONG $0xc97c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
+	LONG $0x00c28148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdx
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xff68850f; WORD $0xffff // jne 0x5620 <gemm+0x5620>
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2c74 // je 0x56fa <gemm+0x56fa>
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0xe0c1; BYTE $0x06 // shll $0x6, %eax
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
+	LONG $0x40c68348 // addq $0x40, %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xe675 // jne 0x56e0 <gemm+0x56e0>
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0x2b958c0f; WORD $0x0000 // jl 0x82b1 <gemm+0x82b1>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
-	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xf20c8d48 // leaq (%rdx,%rsi,8), %rcx
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	LONG $0xf24c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,8), %rcx
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000d824bc894c // movq %r15, 0xd8(%rsp)
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	LONG $0xb2048d48 // leaq (%rdx,%rsi,4), %rax
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	LONG $0xb2448d48; BYTE $0x40 // leaq 0x40(%rdx,%rsi,4), %rax
-	QUAD $0x0000008024848948 // movq %rax, 0x80(%rsp)
-	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0x400c8d4c // leaq (%rax,%rax,2), %r9
-	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
-	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
-	QUAD $0x00000000a5148d4e // leaq (,%r12,4), %r10
-	LONG $0x03e4c149 // shlq $0x3, %r12
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	WORD $0x54eb // jmp 0x57bc <gemm+0x57bc>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
+	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
+	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
+	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
+	LONG $0x2af88e0f; WORD $0x0000 // jle 0x82b4 <gemm+0x82b4>
+	LONG $0x28518b4c // movq 0x28(%rcx), %r10
+	LONG $0x3cfb6b48 // imulq $0x3c, %rbx, %rdi
+	LONG $0x5b0c8d4c // leaq (%rbx,%rbx,2), %r9
+	LONG $0x38418b4c // movq 0x38(%rcx), %r8
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
+	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x8e1c8d4f // leaq (%r14,%r9,4), %r11
+	LONG $0xce3c8d4f // leaq (%r14,%r9,8), %r15
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
 	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
-	LONG $0x3a148d4e // leaq (%rdx,%r15), %r10
-	QUAD $0x000000d02494894c // movq %r10, 0xd0(%rsp)
-	LONG $0x3a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r10
-	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
-	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
-	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
-	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
-	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
-	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	LONG $0x0a3c8d4e // leaq (%rdx,%r9), %r15
-	LONG $0x0a548d4e; BYTE $0x40 // leaq 0x40(%rdx,%r9), %r10
-	LONG $0x020c8d4c // leaq (%rdx,%rax), %r9
-	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
-	QUAD $0x000000e824ac894c // movq %r13, 0xe8(%rsp)
-	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
-	QUAD $0x00000108248c894c // movq %r9, 0x108(%rsp)
-	LONG $0x404e8d4c // leaq 0x40(%rsi), %r9
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	QUAD $0x000001102494894c // movq %r10, 0x110(%rsp)
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	LONG $0x0000c9e9; BYTE $0x00 // jmp 0x4464 <gemm+0x4464>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x08b88e0f; WORD $0x0000 // jle 0x60c0 <gemm+0x60c0>
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
+	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
+	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
+	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
+	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
+	QUAD $0x00000000fd048d4c // leaq (,%rdi,8), %r8
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	LONG $0x98248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x98(%rsp)
+	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
+	QUAD $0x0000010024b4894c // movq %r14, 0x100(%rsp)
+	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
+	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0x80048d4f // leaq (%r8,%r8,4), %r8
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	QUAD $0x000000e02484894c // movq %r8, 0xe0(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	QUAD $0x00000000cd1c8d48 // leaq (,%rcx,8), %rbx
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
+	LONG $0x341c8d4b // leaq (%r12,%r14), %rbx
+	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
+	LONG $0x04148d4b // leaq (%r12,%r8), %rdx
+	QUAD $0x00000128249c8948 // movq %rbx, 0x128(%rsp)
+	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
+	QUAD $0x0000019024948948 // movq %rdx, 0x190(%rsp)
+	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
+	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
+	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
+	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x00000138249c8948 // movq %rbx, 0x138(%rsp)
+	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
+	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
+	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
+	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
+	LONG $0x00011fe9; BYTE $0x00 // jmp 0x5b0e <gemm+0x5b0e>
+	BYTE $0x90 // nop
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	LONG $0x497c7162; WORD $0x2e11 // vmovups %zmm13, (%rsi) {%k1}
+	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
+	LONG $0x497c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi) {%k1}
+	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x000001a024b48b48 // movq 0x1a0(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
+	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
+	LONG $0x497cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi) {%k1}
+	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
+	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
+	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
+	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
+	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
 	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0x244c034c; BYTE $0x58 // addq 0x58(%rsp), %r9
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
-	QUAD $0x00000000282444c7 // movl $0x0, 0x28(%rsp)
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x08c48e0f; WORD $0x0000 // jle 0x4d28 <gemm+0x4d28>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x30fe8349 // cmpq $0x30, %r14
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x2474894c; BYTE $0x50 // movq %r14, 0x50(%rsp)
+	LONG $0xd0518d4c // leaq -0x30(%rcx), %r10
+	QUAD $0x00000000982484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x98(%rsp)
+	QUAD $0x000000a824940348 // addq 0xa8(%rsp), %rdx
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0xfc628e0f; WORD $0xffff // jle 0x5770 <gemm+0x5770>
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0x0d748d4d; BYTE $0x00 // leaq (%r13,%rcx), %r14
+	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -8626,957 +9625,827 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xf6420f49 // cmovbq %r14, %rsi
-	LONG $0x23348d4f // leaq (%r11,%r12), %r14
-	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
-	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
-	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	BYTE $0x90 // nop
-	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
-	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
-	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
-	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
-	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
-	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
-	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
-	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
-	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
-	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
-	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
-	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
-	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
-	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
-	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
-	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
-	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
-	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
-	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
-	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff47870f; WORD $0xffff // ja 0x44e0 <gemm+0x44e0>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x013b850f; WORD $0x0000 // jne 0x46e0 <gemm+0x46e0>
-	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0xc2420f49 // cmovbq %r10, %rax
+	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
+	LONG $0x0f048d4c // leaq (%rdi,%rcx), %r8
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	LONG $0x0f048d4d // leaq (%r15,%rcx), %r8
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x17148d4c // leaq (%rdi,%rdx), %r10
+	LONG $0x155c8d49; BYTE $0x00 // leaq (%r13,%rdx), %rbx
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x11348d49 // leaq (%r9,%rdx), %rsi
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x17148d4d // leaq (%r15,%rdx), %r10
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
+	LONG $0x13348d49 // leaq (%r11,%rdx), %rsi
+	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
+	LONG $0x2454894c; BYTE $0x20 // movq %r10, 0x20(%rsp)
+	LONG $0x0b148d4d // leaq (%r11,%rcx), %r10
+	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
+	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x487cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16
+	QUAD $0x0000008024ac034c // addq 0x80(%rsp), %r13
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x507d5262; WORD $0x3cb8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm15
+	LONG $0x507d5262; WORD $0x34b8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm14
+	LONG $0x507d7262; WORD $0x2cb8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm13
+	LONG $0x507d5262; WORD $0x24b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm12
+	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x12 // vfmadd231ps (%r10,%rdx){1to16}, %zmm16, %zmm11
+	LONG $0x507d5262; WORD $0x0cb8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm9
+	LONG $0x507df262; WORD $0x34b8; BYTE $0x17 // vfmadd231ps (%rdi,%rdx){1to16}, %zmm16, %zmm6
+	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
+	LONG $0x507dd262; WORD $0x04b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm0
+	LONG $0x507d7262; WORD $0x14b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm10
 	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0xfde1850f; WORD $0xffff // jne 0x43a0 <gemm+0x43a0>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
-	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	LONG $0xfffd66e9; BYTE $0xff // jmp 0x4438 <gemm+0x4438>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x00eb840f; WORD $0x0000 // je 0x47e0 <gemm+0x47e0>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000c024948b4c // movq 0xc0(%rsp), %r10
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x000000c824948b4c // movq 0xc8(%rsp), %r10
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
-	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffc6ce9; BYTE $0xff // jmp 0x4440 <gemm+0x4440>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0xc97c7162; WORD $0x3a10 // vmovups (%rdx), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3211 // vmovups %zmm14, (%rdx) {%k1}
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x48145162; WORD $0x2a58 // vaddps (%r10), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2a11 // vmovups %zmm13, (%r10)
-	QUAD $0x000000c024948b4c // movq 0xc0(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x1a10 // vmovups (%rdx), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c7162; WORD $0x1211 // vmovups %zmm10, (%rdx) {%k1}
-	QUAD $0x000000f824948b48 // movq 0xf8(%rsp), %rdx
-	LONG $0x48345162; WORD $0x0a58 // vaddps (%r10), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0a11 // vmovups %zmm9, (%r10)
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	LONG $0xc97c7162; WORD $0x0a10 // vmovups (%rdx), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0211 // vmovups %zmm8, (%rdx) {%k1}
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	QUAD $0x000000c824948b4c // movq 0xc8(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	LONG $0x4854d162; WORD $0x2a58 // vaddps (%r10), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2a11 // vmovups %zmm5, (%r10)
-	QUAD $0x0000011824948b4c // movq 0x118(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x2a10 // vmovups (%rdx), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2211 // vmovups %zmm4, (%rdx) {%k1}
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	LONG $0xc97cf162; WORD $0x1a10 // vmovups (%rdx), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1211 // vmovups %zmm2, (%rdx) {%k1}
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x4874d162; WORD $0x0a58 // vaddps (%r10), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0a11 // vmovups %zmm1, (%r10)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffaf1e9; BYTE $0xff // jmp 0x4440 <gemm+0x4440>
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0x040f8d0f; WORD $0x0000 // jge 0x4d70 <gemm+0x4d70>
-	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
-	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0x02488c0f; WORD $0x0000 // jl 0x4bb6 <gemm+0x4bb6>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
-	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	WORD $0x42eb // jmp 0x49fd <gemm+0x49fd>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
-	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
-	LONG $0xfe4e8d49 // leaq -0x2(%r14), %rcx
-	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
-	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
-	LONG $0x03fe8349 // cmpq $0x3, %r14
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x01bc8e0f; WORD $0x0000 // jle 0x4bb9 <gemm+0x4bb9>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0x28518b4c // movq 0x28(%rcx), %r10
-	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xc57e // jle 0x49da <gemm+0x49da>
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	LONG $0x2474894c; BYTE $0x28 // movq %r14, 0x28(%rsp)
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
-	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
-	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x40eb // jmp 0x4a88 <gemm+0x4a88>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
-	LONG $0xd04a8d49 // leaq -0x30(%r10), %rcx
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0xff388e0f; WORD $0xffff // jle 0x49c0 <gemm+0x49c0>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	LONG $0xca420f49 // cmovbq %r10, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487dd262; WORD $0x2918 // vbroadcastss (%r9), %zmm5
-	LONG $0x487d9262; WORD $0x3c18; BYTE $0x99 // vbroadcastss (%r9,%r11,4), %zmm7
-	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
-	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
-	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
-	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
-	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xbd77 // ja 0x4ab0 <gemm+0x4ab0>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	WORD $0x4575 // jne 0x4b40 <gemm+0x4b40>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xff4b850f; WORD $0xffff // jne 0x4a50 <gemm+0x4a50>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
-	LONG $0xffff2ae9; BYTE $0xff // jmp 0x4a69 <gemm+0x4a69>
-	BYTE $0x90 // nop
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x2a74 // je 0x4b70 <gemm+0x4b70>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xffff09e9; BYTE $0xff // jmp 0x4a71 <gemm+0x4a71>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xfffebbe9; BYTE $0xff // jmp 0x4a71 <gemm+0x4a71>
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x1c198e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x1bf78e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x507d7262; WORD $0x04b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm8
 	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x507df262; WORD $0x3cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm7
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x507df262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm5
 	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x40c68348 // addq $0x40, %rsi
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x40c18349 // addq $0x40, %r9
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x2eeb // jmp 0x4c58 <gemm+0x4c58>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x1b938e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
-	LONG $0xc1420f4c // cmovbq %rcx, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
-	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xde77 // ja 0x4c80 <gemm+0x4c80>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	WORD $0x3675 // jne 0x4ce0 <gemm+0x4ce0>
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff79850f; WORD $0xffff // jne 0x4c30 <gemm+0x4c30>
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
-	LONG $0xffff67e9; BYTE $0xff // jmp 0x4c3b <gemm+0x4c3b>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1774 // je 0x4d00 <gemm+0x4d00>
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff43e9; BYTE $0xff // jmp 0x4c42 <gemm+0x4c42>
-	BYTE $0x90 // nop
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xffff1ae9; BYTE $0xff // jmp 0x4c42 <gemm+0x4c42>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	QUAD $0x00000100248c8b4c // movq 0x100(%rsp), %r9
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x05e6c148 // shlq $0x5, %rsi
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x24740148; BYTE $0x30 // addq %rsi, 0x30(%rsp)
-	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0xfbf18c0f; WORD $0xffff // jl 0x4961 <gemm+0x4961>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
-	LONG $0x40518d49 // leaq 0x40(%r9), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x54eb // jmp 0x4e06 <gemm+0x4e06>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e0c149 // shlq $0x4, %r8
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x2444014c; BYTE $0x30 // addq %r8, 0x30(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0xfc768d4c // leaq -0x4(%rsi), %r14
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	LONG $0xfb5e8e0f; WORD $0xffff // jle 0x4964 <gemm+0x4964>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xac7e // jle 0x4dd5 <gemm+0x4dd5>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
-	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
-	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
-	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
-	LONG $0x247c894c; BYTE $0x78 // movq %r15, 0x78(%rsp)
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
-	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
-	WORD $0x59eb // jmp 0x4ee7 <gemm+0x4ee7>
-	WORD $0x9066 // nop
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
-	LONG $0x24440348; BYTE $0x28 // addq 0x28(%rsp), %rax
-	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xfed98e0f; WORD $0xffff // jle 0x4dc0 <gemm+0x4dc0>
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
-	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
-	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
-	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
-	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
-	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
-	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
-	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
-	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
-	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
-	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
-	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
-	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
-	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x9677 // ja 0x4f20 <gemm+0x4f20>
-	LONG $0x247c8348; WORD $0x1048 // cmpq $0x10, 0x48(%rsp)
-	LONG $0x008a850f; WORD $0x0000 // jne 0x5020 <gemm+0x5020>
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xfef0850f; WORD $0xffff // jne 0x4e90 <gemm+0x4e90>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x4ec7 <gemm+0x4ec7>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x5a74 // je 0x5080 <gemm+0x5080>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
+	LONG $0x507df262; WORD $0x24b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm4
 	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe53e9; BYTE $0xff // jmp 0x4ecf <gemm+0x4ecf>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x78 // movq 0x78(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
+	LONG $0x507df262; WORD $0x14b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm2
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x507df262; WORD $0x0cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm1
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xff4e870f; WORD $0xffff // ja 0x5bf0 <gemm+0x5bf0>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
+	LONG $0x00ff850f; WORD $0x0000 // jne 0x5db0 <gemm+0x5db0>
+	QUAD $0x01000000982484f6 // testb $0x1, 0x98(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x029f840f; WORD $0x0000 // je 0x5f70 <gemm+0x5f70>
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000016824848b48 // movq 0x168(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfffd1ee9; BYTE $0xff // jmp 0x5ac9 <gemm+0x5ac9>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x01000000982484f6 // testb $0x1, 0x98(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0xfc25850f; WORD $0xffff // jne 0x59f0 <gemm+0x59f0>
+	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
+	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
+	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
+	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
+	LONG $0xc97c7162; WORD $0x3610 // vmovups (%rsi), %zmm14 {%k1} {z}
+	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
+	LONG $0x497c7162; WORD $0x2e11 // vmovups %zmm13, (%rsi) {%k1}
+	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x2610 // vmovups (%rsi), %zmm12 {%k1} {z}
+	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
+	LONG $0x497c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi) {%k1}
+	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x1810 // vmovups (%r8), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
+	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
+	QUAD $0x000001a024b48b48 // movq 0x1a0(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x0810 // vmovups (%r8), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
+	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
+	LONG $0xc97c7162; WORD $0x0610 // vmovups (%rsi), %zmm8 {%k1} {z}
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi) {%k1}
+	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
 	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x3610 // vmovups (%rsi), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
+	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x2810 // vmovups (%r8), %zmm5 {%k1} {z}
 	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
+	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
+	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
+	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x1810 // vmovups (%r8), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdaee9; BYTE $0xff // jmp 0x4ecf <gemm+0x4ecf>
-	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
-	QUAD $0x0000000085348d4c // leaq (,%rax,4), %r14
-	QUAD $0x00000000c51c8d4c // leaq (,%rax,8), %r11
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	WORD $0x2149; BYTE $0xf0 // andq %rsi, %r8
-	LONG $0xc0348d48 // leaq (%rax,%rax,8), %rsi
-	LONG $0x5b148d4b // leaq (%r11,%r11,2), %rdx
-	LONG $0xb63c8d4f // leaq (%r14,%r14,4), %r15
-	LONG $0x762c8d4f // leaq (%r14,%r14,2), %r13
-	LONG $0x76148d4c // leaq (%rsi,%rsi,2), %r10
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x24eb // jmp 0x5191 <gemm+0x5191>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
-	LONG $0x00c78148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdi
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	LONG $0xf8c08349 // addq $-0x8, %r8
-	LONG $0xb40d840f; WORD $0xffff // je 0x59e <gemm+0x59e>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x1775 // jne 0x51b0 <gemm+0x51b0>
-	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
-	WORD $0x15eb // jmp 0x51b6 <gemm+0x51b6>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x36348d4a // leaq (%rsi,%r14), %rsi
-	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x5290 <gemm+0x5290>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x52ad <gemm+0x52ad>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x52ca <gemm+0x52ca>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x52e7 <gemm+0x52e7>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x5304 <gemm+0x5304>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x00c1850f; WORD $0x0000 // jne 0x5321 <gemm+0x5321>
-	LONG $0x487cf162; WORD $0x0610 // vmovups (%rsi), %zmm0
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0xfef3840f; WORD $0xffff // je 0x5170 <gemm+0x5170>
-	LONG $0x0000bce9; BYTE $0x00 // jmp 0x533e <gemm+0x533e>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x1b348d4a // leaq (%rbx,%r11), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x51ec <gemm+0x51ec>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x5209 <gemm+0x5209>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x23348d4a // leaq (%rbx,%r12), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x5226 <gemm+0x5226>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x3b348d4a // leaq (%rbx,%r15), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x5243 <gemm+0x5243>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0xff3f840f; WORD $0xffff // je 0x5260 <gemm+0x5260>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x13348d4a // leaq (%rbx,%r10), %rsi
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	LONG $0xfe32840f; WORD $0xffff // je 0x5170 <gemm+0x5170>
-	LONG $0xc97cf162; WORD $0x0610 // vmovups (%rsi), %zmm0 {%k1} {z}
-	LONG $0xfffe2de9; BYTE $0xff // jmp 0x5176 <gemm+0x5176>
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	QUAD $0xfffffffffff8bf48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdi
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	QUAD $0x00000080c52c8d4c // leaq 0x80(,%rax,8), %r13
-	QUAD $0x0000008085148d4c // leaq 0x80(,%rax,4), %r10
-	QUAD $0x00000140249c8948 // movq %rbx, 0x140(%rsp)
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	WORD $0x2149; BYTE $0xf9 // andq %rdi, %r9
-	LONG $0x80ef8349 // subq $-0x80, %r15
-	QUAD $0x000001c024bc8d48 // leaq 0x1c0(%rsp), %rdi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x00000080088c8d48 // leaq 0x80(%rax,%rcx), %rcx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	QUAD $0x00000080cd148d48 // leaq 0x80(,%rcx,8), %rdx
-	QUAD $0x000000808d248d4c // leaq 0x80(,%rcx,4), %r12
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	LONG $0x80148d48 // leaq (%rax,%rax,4), %rdx
-	QUAD $0x0000008095348d4c // leaq 0x80(,%rdx,4), %r14
-	WORD $0x33eb // jmp 0x5414 <gemm+0x5414>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdi)
-	LONG $0x00c78148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rdi
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	LONG $0xf8c18349 // addq $-0x8, %r9
-	LONG $0x025f840f; WORD $0x0000 // je 0x5673 <gemm+0x5673>
-	LONG $0x487cd162; WORD $0x0010 // vmovups (%r8), %zmm0
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x80908d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rdx
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	LONG $0x487cf162; WORD $0x0711 // vmovups %zmm0, (%rdi)
-	LONG $0x487cd162; WORD $0x4010; BYTE $0x01 // vmovups 0x40(%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	WORD $0x1075 // jne 0x5450 <gemm+0x5450>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0eeb // jmp 0x5456 <gemm+0x5456>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x13148d4b // leaq (%r11,%r10), %rdx
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
-	QUAD $0x010b4410487cd162 // vmovups 0x40(%r11,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x04 // vmovups %zmm0, 0x100(%rdi)
-	WORD $0x0a75 // jne 0x5490 <gemm+0x5490>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x08eb // jmp 0x5496 <gemm+0x5496>
-	WORD $0x9066 // nop
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0x0b048d4d // leaq (%r11,%rcx), %r8
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x05 // vmovups %zmm0, 0x140(%rdi)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x2b148d4b // leaq (%r11,%r13), %rdx
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x08 // vmovups (%r8,%rcx), %zmm0
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x06 // vmovups %zmm0, 0x180(%rdi)
-	QUAD $0x01084410487cd162 // vmovups 0x40(%r8,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdi)
-	WORD $0x1375 // jne 0x54e0 <gemm+0x54e0>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x11eb // jmp 0x54e6 <gemm+0x54e6>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x08 // vmovups %zmm0, 0x200(%rdi)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x23148d4b // leaq (%r11,%r12), %rdx
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x09 // vmovups %zmm0, 0x240(%rdi)
-	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0a // vmovups %zmm0, 0x280(%rdi)
-	WORD $0x1475 // jne 0x5530 <gemm+0x5530>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x12eb // jmp 0x5536 <gemm+0x5536>
+	LONG $0xfffb5fe9; BYTE $0xff // jmp 0x5ac3 <gemm+0x5ac3>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdi)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x3b148d4b // leaq (%r11,%r15), %rdx
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0c // vmovups %zmm0, 0x300(%rdi)
-	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0d // vmovups %zmm0, 0x340(%rdi)
-	WORD $0x1175 // jne 0x5580 <gemm+0x5580>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0feb // jmp 0x5586 <gemm+0x5586>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0e // vmovups %zmm0, 0x380(%rdi)
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x33148d4b // leaq (%r11,%r14), %rdx
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdi)
-	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x10 // vmovups %zmm0, 0x400(%rdi)
-	WORD $0x1175 // jne 0x55d0 <gemm+0x55d0>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0feb // jmp 0x55d6 <gemm+0x55d6>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x11 // vmovups %zmm0, 0x440(%rdi)
-	LONG $0x24548b48; BYTE $0x40 // movq 0x40(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x12 // vmovups %zmm0, 0x480(%rdi)
-	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdi)
-	WORD $0x0c75 // jne 0x5620 <gemm+0x5620>
-	LONG $0x487cf162; WORD $0x0210 // vmovups (%rdx), %zmm0
-	WORD $0x0aeb // jmp 0x5626 <gemm+0x5626>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x14 // vmovups %zmm0, 0x500(%rdi)
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cf162; WORD $0x0410; BYTE $0x0b // vmovups (%rbx,%rcx), %zmm0
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x13148d49 // leaq (%r11,%rdx), %rdx
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x15 // vmovups %zmm0, 0x540(%rdi)
-	QUAD $0x010b4410487cf162 // vmovups 0x40(%rbx,%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x16 // vmovups %zmm0, 0x580(%rdi)
-	LONG $0xfd88840f; WORD $0xffff // je 0x53f0 <gemm+0x53f0>
-	LONG $0xc97cf162; WORD $0x0210 // vmovups (%rdx), %zmm0 {%k1} {z}
-	LONG $0xfffd83e9; BYTE $0xff // jmp 0x53f6 <gemm+0x53f6>
-	LONG $0x245c034c; BYTE $0x30 // addq 0x30(%rsp), %r11
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	QUAD $0x00000140249c8b48 // movq 0x140(%rsp), %rbx
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	QUAD $0x000001c0249c8d4c // leaq 0x1c0(%rsp), %r11
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x6774 // je 0x570a <gemm+0x570a>
-	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
-	LONG $0x80ea8349 // subq $-0x80, %r10
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x27eb // jmp 0x56dd <gemm+0x56dd>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x0210 // vmovups (%r10), %zmm0
-	QUAD $0x02174411487cf162 // vmovups %zmm0, 0x80(%rdi,%rdx)
-	LONG $0xc0c28148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdx
-	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
-	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
-	WORD $0x2d74 // je 0x570a <gemm+0x570a>
-	LONG $0x487cd162; WORD $0x4210; BYTE $0xfe // vmovups -0x80(%r10), %zmm0
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x17 // vmovups %zmm0, (%rdi,%rdx)
-	LONG $0x487cd162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%r10), %zmm0
-	QUAD $0x01174411487cf162 // vmovups %zmm0, 0x40(%rdi,%rdx)
-	WORD $0xbe74 // je 0x56c0 <gemm+0x56c0>
-	LONG $0xc97cd162; WORD $0x0210 // vmovups (%r10), %zmm0 {%k1} {z}
-	WORD $0xbceb // jmp 0x56c6 <gemm+0x56c6>
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	QUAD $0x000001382484894c // movq %r8, 0x138(%rsp)
-	QUAD $0x000001302494894c // movq %r10, 0x130(%rsp)
-	LONG $0x08fb8348 // cmpq $0x8, %rbx
-	LONG $0xc5758d0f; WORD $0xffff // jge 0x1c9c <gemm+0x1c9c>
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x04b78c0f; WORD $0x0000 // jl 0x5beb <gemm+0x5beb>
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
+	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
+	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
+	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
+	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
+	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
+	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
+	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
+	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000016824848b48 // movq 0x168(%rsp), %rax
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfffa0fe9; BYTE $0xff // jmp 0x5ac9 <gemm+0x5ac9>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0xfff6bbe9; BYTE $0xff // jmp 0x5785 <gemm+0x5785>
+	QUAD $0x00000000bd0c8d4e // leaq (,%r15,4), %r9
+	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	WORD $0x2148; BYTE $0xcf // andq %rcx, %rdi
+	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	LONG $0x09148d4f // leaq (%r9,%r9), %r10
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x487cf162; WORD $0x0111 // vmovups %zmm0, (%rcx)
+	LONG $0x487cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x01 // vmovups %zmm0, 0x40(%rcx)
+	LONG $0xc97cf162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%rbx), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x02 // vmovups %zmm0, 0x80(%rcx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%r9), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%rcx)
+	QUAD $0x010b4410487c9162 // vmovups 0x40(%r11,%r9), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x04 // vmovups %zmm0, 0x100(%rcx)
+	QUAD $0x020b4410c97c9162 // vmovups 0x80(%r11,%r9), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x05 // vmovups %zmm0, 0x140(%rcx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x06 // vmovups %zmm0, 0x180(%rcx)
+	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rcx)
+	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
+	LONG $0x0e1c8d4b // leaq (%r14,%r9), %rbx
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x08 // vmovups %zmm0, 0x200(%rcx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x09 // vmovups %zmm0, 0x240(%rcx)
+	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0a // vmovups %zmm0, 0x280(%rcx)
+	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
+	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rcx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0c // vmovups %zmm0, 0x300(%rcx)
+	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0d // vmovups %zmm0, 0x340(%rcx)
+	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
+	LONG $0x0e1c8d4b // leaq (%r14,%r9), %rbx
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0e // vmovups %zmm0, 0x380(%rcx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rcx)
+	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x10 // vmovups %zmm0, 0x400(%rcx)
+	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
+	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x11 // vmovups %zmm0, 0x440(%rcx)
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x12 // vmovups %zmm0, 0x480(%rcx)
+	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rcx)
+	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x14 // vmovups %zmm0, 0x500(%rcx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x15 // vmovups %zmm0, 0x540(%rcx)
+	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x16 // vmovups %zmm0, 0x580(%rcx)
+	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4111; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rcx)
+	LONG $0x00c18148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rcx
+	LONG $0xf8c78348 // addq $-0x8, %rdi
+	LONG $0xfe73850f; WORD $0xffff // jne 0x6100 <gemm+0x6100>
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x5274 // je 0x62ea <gemm+0x62ea>
+	WORD $0xe2c1; BYTE $0x06 // shll $0x6, %edx
+	LONG $0x80eb8348 // subq $-0x80, %rbx
+	LONG $0x02e7c149 // shlq $0x2, %r15
+	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cf162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%rbx), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x39 // vmovups %zmm0, (%rcx,%rdi)
+	LONG $0x487cf162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm0
+	QUAD $0x01394411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi)
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	QUAD $0x02394411487cf162 // vmovups %zmm0, 0x80(%rcx,%rdi)
+	LONG $0xc0c78148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdi
+	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
+	WORD $0xc675 // jne 0x62b0 <gemm+0x62b0>
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	LONG $0x0a3b8c0f; WORD $0x0000 // jl 0x6d3a <gemm+0x6d3a>
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	LONG $0x80bb8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rbx), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095048d4c // leaq (,%rdx,4), %r8
-	LONG $0x80c78148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdi
+	QUAD $0x00000000951c8d48 // leaq (,%rdx,4), %rbx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	WORD $0x4beb // jmp 0x57d4 <gemm+0x57d4>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	WORD $0x5aeb // jmp 0x63ac <gemm+0x63ac>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	LONG $0x04e7c148 // shlq $0x4, %rdi
+	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
 	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
 	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0xfc7a8d4c // leaq -0x4(%rdx), %r15
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	LONG $0x07fa8348 // cmpq $0x7, %rdx
-	LONG $0x041a8e0f; WORD $0x0000 // jle 0x5bee <gemm+0x5bee>
-	LONG $0x28598b48 // movq 0x28(%rcx), %rbx
-	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
-	LONG $0x38518b4c // movq 0x38(%rcx), %r10
+	LONG $0xf84a8d4c // leaq -0x8(%rdx), %r9
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	LONG $0x0ffa8348 // cmpq $0xf, %rdx
+	LONG $0x09918e0f; WORD $0x0000 // jle 0x6d3d <gemm+0x6d3d>
+	LONG $0x28498b4c // movq 0x28(%rcx), %r9
+	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xae7e // jle 0x57a5 <gemm+0x57a5>
-	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
-	QUAD $0x000000808e8c8d4a // leaq 0x80(%rsi,%r9,4), %rcx
-	LONG $0xce3c8d4a // leaq (%rsi,%r9,8), %rdi
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	QUAD $0x0000012824ac894c // movq %r13, 0x128(%rsp)
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
+	LONG $0xcc1c8d4d // leaq (%r12,%rcx,8), %r11
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x08e18e0f; WORD $0x0000 // jle 0x6cc0 <gemm+0x6cc0>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
 	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
-	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
-	QUAD $0x000000008d048d4a // leaq (,%r9,4), %rax
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x80868d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rax
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	QUAD $0x000000800ebc8d48 // leaq 0x80(%rsi,%rcx), %rdi
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
-	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
-	WORD $0x7aeb // jmp 0x58e1 <gemm+0x58e1>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x40244489 // movl %eax, 0x40(%rsp)
+	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
+	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
+	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
+	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
+	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x16348d4e // leaq (%rsi,%r10), %r14
+	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
+	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
+	QUAD $0x000000c824b4894c // movq %r14, 0xc8(%rsp)
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	QUAD $0x00000000c5148d4a // leaq (,%r8,8), %rdx
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	QUAD $0x0000008036948d4e // leaq 0x80(%rsi,%r14), %r10
+	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x36048d4e // leaq (%rsi,%r14), %r8
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
+	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
+	LONG $0x0e048d4c // leaq (%rsi,%rcx), %r8
+	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
+	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
+	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
+	QUAD $0x000000d02484894c // movq %r8, 0xd0(%rsp)
+	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
+	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
+	QUAD $0x0000008026848d4e // leaq 0x80(%rsi,%r12), %r8
+	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
+	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
+	QUAD $0x000001002484894c // movq %r8, 0x100(%rsp)
+	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
+	LONG $0x000142e9; BYTE $0x00 // jmp 0x6683 <gemm+0x6683>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	LONG $0x487ce162; WORD $0x2611 // vmovups %zmm20, (%rsi)
+	LONG $0x487ce162; WORD $0x5e11; BYTE $0x01 // vmovups %zmm19, 0x40(%rsi)
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x0e11 // vmovups %zmm17, (%rsi)
+	LONG $0x487ce162; WORD $0x4611; BYTE $0x01 // vmovups %zmm16, 0x40(%rsi)
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
+	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x01 // vmovups %zmm13, 0x40(%rsi)
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
 	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
-	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
-	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
-	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
-	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	LONG $0x487c7162; WORD $0x0611 // vmovups %zmm8, (%rsi)
+	LONG $0x487cf162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm7, 0x40(%rsi)
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x497cf162; WORD $0x0111 // vmovups %zmm0, (%rcx) {%k1}
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
+	LONG $0xd04a8d4c // leaq -0x30(%rdx), %r9
+	QUAD $0x00000000402444c7 // movl $0x0, 0x40(%rsp)
+	QUAD $0x0000008024b40348 // addq 0x80(%rsp), %rsi
+	LONG $0x30fa8348 // cmpq $0x30, %rdx
+	LONG $0xfcdd8e0f; WORD $0xffff // jle 0x6360 <gemm+0x6360>
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0xc1420f4d // cmovbq %r9, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
+	LONG $0x070c8d4d // leaq (%r15,%rax), %r9
+	LONG $0x0d748d4d; BYTE $0x00 // leaq (%r13,%rcx), %r14
+	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
+	LONG $0x03248d4d // leaq (%r11,%rax), %r12
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x01 // vbroadcastss (%r9,%rax), %zmm28
+	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
+	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
+	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm29
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
+	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x401d8262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm28, %zmm20
+	LONG $0x401d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm19
+	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
+	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
+	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
+	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
+	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm29
+	LONG $0x40258262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm27, %zmm22
+	LONG $0x40258262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm27, %zmm23
+	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
+	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
+	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
+	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x06 // vbroadcastss (%r14,%rax), %zmm28
+	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
+	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
+	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%r11,%rax), %zmm29
+	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
+	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
+	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
+	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
+	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
+	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
+	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
+	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	LONG $0xff10870f; WORD $0xffff // ja 0x6740 <gemm+0x6740>
+	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0x00ff850f; WORD $0x0000 // jne 0x6940 <gemm+0x6940>
+	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x02cf840f; WORD $0x0000 // je 0x6b20 <gemm+0x6b20>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x8e // vmovups %zmm20, (%rsi,%rcx,4)
+	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
 	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
 	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
 	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0x247c0348; BYTE $0x50 // addq 0x50(%rsp), %rdi
-	LONG $0xd0638d4c // leaq -0x30(%rbx), %r12
+	LONG $0xfffd22e9; BYTE $0xff // jmp 0x6657 <gemm+0x6657>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0xfc00850f; WORD $0xffff // jne 0x6550 <gemm+0x6550>
+	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
+	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
+	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
+	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
+	LONG $0x405ce162; WORD $0x2658 // vaddps (%rsi), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x2611 // vmovups %zmm20, (%rsi)
+	LONG $0x4064e162; WORD $0x5e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x5e11; BYTE $0x01 // vmovups %zmm19, 0x40(%rsi)
+	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
+	LONG $0xc97cc162; WORD $0x1810 // vmovups (%r8), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	LONG $0x4074e162; WORD $0x0e58 // vaddps (%rsi), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0e11 // vmovups %zmm17, (%rsi)
+	LONG $0x407ce162; WORD $0x4658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm16, %zmm16
+	LONG $0x487ce162; WORD $0x4611; BYTE $0x01 // vmovups %zmm16, 0x40(%rsi)
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	LONG $0xc97cc162; WORD $0x0010 // vmovups (%r8), %zmm16 {%k1} {z}
+	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
+	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
+	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
+	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
+	LONG $0x48147162; WORD $0x6e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x01 // vmovups %zmm13, 0x40(%rsi)
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
+	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
+	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
+	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
+	LONG $0x483c7162; WORD $0x0658 // vaddps (%rsi), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0611 // vmovups %zmm8, (%rsi)
+	LONG $0x4844f162; WORD $0x7e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm7, 0x40(%rsi)
+	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
+	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0xc97cf162; WORD $0x0910 // vmovups (%rcx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffb33e9; BYTE $0xff // jmp 0x6651 <gemm+0x6651>
+	WORD $0x9066 // nop
+	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
+	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
+	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
+	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
+	LONG $0x405ce162; WORD $0x2458; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x2411; BYTE $0x8e // vmovups %zmm20, (%rsi,%rcx,4)
+	QUAD $0x018e5c584064e162 // vaddps 0x40(%rsi,%rcx,4), %zmm19, %zmm19
+	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
+	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
+	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
+	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
+	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
+	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
+	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
+	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
+	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
+	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
+	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
+	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
+	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
+	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
+	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
+	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
+	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
+	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
+	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
+	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
+	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
+	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
+	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
+	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
+	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
+	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
+	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
+	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
+	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
+	LONG $0xfff99ee9; BYTE $0xff // jmp 0x6657 <gemm+0x6657>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0xfff6b0e9; BYTE $0xff // jmp 0x637a <gemm+0x637a>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
+	LONG $0x00158ce9; BYTE $0x00 // jmp 0x8270 <gemm+0x8270>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
+	QUAD $0x0000012824ac8b4c // movq 0x128(%rsp), %r13
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0xf8c58349 // addq $-0x8, %r13
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
+	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
+	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
+	LONG $0x08fd8349 // cmpq $0x8, %r13
+	LONG $0xf5c58d0f; WORD $0xffff // jge 0x62ff <gemm+0x62ff>
+	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0x04a08c0f; WORD $0x0000 // jl 0x71e7 <gemm+0x71e7>
+	QUAD $0x0000012024bc8b48 // movq 0x120(%rsp), %rdi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x00000000bd3c8d48 // leaq (,%rdi,4), %rdi
+	LONG $0x80c28148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	WORD $0x48eb // jmp 0x6de4 <gemm+0x6de4>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48418b4c // movq 0x48(%rcx), %r8
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0xfc728d4c // leaq -0x4(%rdx), %r14
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x07fa8348 // cmpq $0x7, %rdx
+	LONG $0x04068e0f; WORD $0x0000 // jle 0x71ea <gemm+0x71ea>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x8c1c8d49 // leaq (%r12,%rcx,4), %rbx
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xae7e // jle 0x6db5 <gemm+0x6db5>
+	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
+	QUAD $0x00000080868c8d4a // leaq 0x80(%rsi,%r8,4), %rcx
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0xc63c8d4e // leaq (%rsi,%r8,8), %r15
+	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
+	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	QUAD $0x00000080c68c8d4a // leaq 0x80(%rsi,%r8,8), %rcx
+	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	QUAD $0x00000080068c8d48 // leaq 0x80(%rsi,%rax), %rcx
+	LONG $0x06248d4c // leaq (%rsi,%rax), %r12
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	LONG $0x00008ae9; BYTE $0x00 // jmp 0x6f07 <gemm+0x6f07>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x497c7162; WORD $0x0911 // vmovups %zmm9, (%rcx) {%k1}
+	LONG $0x487c5162; WORD $0x0711 // vmovups %zmm8, (%r15)
+	LONG $0x487cd162; WORD $0x7f11; BYTE $0x01 // vmovups %zmm7, 0x40(%r15)
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x487cd162; WORD $0x2f11 // vmovups %zmm5, (%r15)
+	LONG $0x487cd162; WORD $0x6711; BYTE $0x01 // vmovups %zmm4, 0x40(%r15)
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x24 // vmovups %zmm2, (%r12)
+	QUAD $0x01244c11487cd162 // vmovups %zmm1, 0x40(%r12)
+	LONG $0x497cf162; WORD $0x0111 // vmovups %zmm0, (%rcx) {%k1}
+	LONG $0x246c034c; BYTE $0x40 // addq 0x40(%rsp), %r13
+	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
-	LONG $0xfeaf8e0f; WORD $0xffff // jle 0x5790 <gemm+0x5790>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xfe998e0f; WORD $0xffff // jle 0x6da0 <gemm+0x6da0>
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -9589,186 +10458,180 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	LONG $0xe3420f4c // cmovbq %rbx, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d8262; WORD $0x0418; BYTE $0xbb // vbroadcastss (%r11,%r15,4), %zmm16
-	LONG $0x487c5162; WORD $0x6510; BYTE $0xfe // vmovups -0x80(%r13), %zmm12
-	LONG $0x487c5162; WORD $0x6d10; BYTE $0xff // vmovups -0x40(%r13), %zmm13
-	LONG $0x487c5162; WORD $0x7510; BYTE $0x00 // vmovups (%r13), %zmm14
-	LONG $0x487d5262; WORD $0x3b18 // vbroadcastss (%r11), %zmm15
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0xfb // vbroadcastss (%r11,%r15,8), %zmm17
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
-	WORD $0xff49; BYTE $0xcc // decq %r12
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0xfb420f4d // cmovbq %r11, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	BYTE $0x90 // nop
+	LONG $0x487d8262; WORD $0x0418; BYTE $0xb2 // vbroadcastss (%r10,%r14,4), %zmm16
+	LONG $0x487c7162; WORD $0x6110; BYTE $0xfe // vmovups -0x80(%rcx), %zmm12
+	LONG $0x487c7162; WORD $0x6910; BYTE $0xff // vmovups -0x40(%rcx), %zmm13
+	LONG $0x487c7162; WORD $0x3110 // vmovups (%rcx), %zmm14
+	LONG $0x487d5262; WORD $0x3a18 // vbroadcastss (%r10), %zmm15
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0xf2 // vbroadcastss (%r10,%r14,8), %zmm17
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0xff49; BYTE $0xcf // decq %r15
 	LONG $0x407d5262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm16, %zmm8
 	LONG $0x407dd262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm16, %zmm7
 	LONG $0x480db262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm14, %zmm6
-	LONG $0x487dc262; WORD $0x0618 // vbroadcastss (%r14), %zmm16
+	LONG $0x487de262; WORD $0x0318 // vbroadcastss (%rbx), %zmm16
 	LONG $0x48055262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm15, %zmm11
 	LONG $0x48055262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm15, %zmm10
 	LONG $0x480d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm14, %zmm9
 	LONG $0x4075d262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm17, %zmm5
 	LONG $0x4075d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm17, %zmm4
 	LONG $0x480db262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm14, %zmm3
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	LONG $0x407dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm16, %zmm2
 	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
 	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	LONG $0xff73870f; WORD $0xffff // ja 0x5930 <gemm+0x5930>
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0xff74870f; WORD $0xffff // ja 0x6f50 <gemm+0x6f50>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x00c7850f; WORD $0x0000 // jne 0x5a90 <gemm+0x5a90>
+	WORD $0x6c75 // jne 0x7050 <gemm+0x7050>
 	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe9e850f; WORD $0xffff // jne 0x5870 <gemm+0x5870>
+	LONG $0x0143840f; WORD $0x0000 // je 0x7130 <gemm+0x7130>
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x86 // vmovups %zmm8, (%rsi,%r8,4)
+	QUAD $0x01867c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r8,4)
+	QUAD $0x02867411487cb162 // vmovups %zmm6, 0x80(%rsi,%r8,4)
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%r8,8)
+	QUAD $0x01c66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r8,8)
+	QUAD $0x02c65c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r8,8)
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
+	LONG $0xfffea4e9; BYTE $0xff // jmp 0x6eef <gemm+0x6eef>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xfe27850f; WORD $0xffff // jne 0x6e80 <gemm+0x6e80>
+	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
+	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0xc97c7162; WORD $0x1110 // vmovups (%rcx), %zmm10 {%k1} {z}
+	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
+	LONG $0x497c7162; WORD $0x0911 // vmovups %zmm9, (%rcx) {%k1}
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x483c5162; WORD $0x0758 // vaddps (%r15), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0711 // vmovups %zmm8, (%r15)
+	LONG $0x4844d162; WORD $0x7f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x7f11; BYTE $0x01 // vmovups %zmm7, 0x40(%r15)
+	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
+	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x4854d162; WORD $0x2f58 // vaddps (%r15), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2f11 // vmovups %zmm5, (%r15)
+	LONG $0x485cd162; WORD $0x6758; BYTE $0x01 // vaddps 0x40(%r15), %zmm4, %zmm4
+	LONG $0x487cd162; WORD $0x6711; BYTE $0x01 // vmovups %zmm4, 0x40(%r15)
+	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x24 // vaddps (%r12), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x24 // vmovups %zmm2, (%r12)
+	QUAD $0x01244c584874d162 // vaddps 0x40(%r12), %zmm1, %zmm1
+	QUAD $0x01244c11487cd162 // vmovups %zmm1, 0x40(%r12)
+	LONG $0xc97cf162; WORD $0x0910 // vmovups (%rcx), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffdbce9; BYTE $0xff // jmp 0x6ee9 <gemm+0x6ee9>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
 	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
 	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
 	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
 	LONG $0x48347162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm9, %zmm9
 	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x483c3162; WORD $0x0458; BYTE $0x8e // vaddps (%rsi,%r9,4), %zmm8, %zmm8
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x8e // vmovups %zmm8, (%rsi,%r9,4)
-	QUAD $0x018e7c584844b162 // vaddps 0x40(%rsi,%r9,4), %zmm7, %zmm7
-	QUAD $0x018e7c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r9,4)
-	QUAD $0x028e7458484cb162 // vaddps 0x80(%rsi,%r9,4), %zmm6, %zmm6
-	QUAD $0x028e7411487cb162 // vmovups %zmm6, 0x80(%rsi,%r9,4)
-	LONG $0x4854b162; WORD $0x2c58; BYTE $0xce // vaddps (%rsi,%r9,8), %zmm5, %zmm5
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xce // vmovups %zmm5, (%rsi,%r9,8)
-	QUAD $0x01ce6458485cb162 // vaddps 0x40(%rsi,%r9,8), %zmm4, %zmm4
-	QUAD $0x01ce6411487cb162 // vmovups %zmm4, 0x40(%rsi,%r9,8)
-	QUAD $0x02ce5c584864b162 // vaddps 0x80(%rsi,%r9,8), %zmm3, %zmm3
-	QUAD $0x02ce5c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r9,8)
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	LONG $0xfffe40e9; BYTE $0xff // jmp 0x58c1 <gemm+0x58c1>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b74 // je 0x5b10 <gemm+0x5b10>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
-	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12)
-	QUAD $0x01247c11487cd162 // vmovups %zmm7, 0x40(%r12)
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0x497cd162; WORD $0x7511; BYTE $0x00 // vmovups %zmm6, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x24 // vmovups %zmm5, (%r12)
-	QUAD $0x01246411487cd162 // vmovups %zmm4, 0x40(%r12)
-	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
-	LONG $0x497cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13) {%k1}
-	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffdbee9; BYTE $0xff // jmp 0x58c9 <gemm+0x58c9>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x24648b4c; BYTE $0x58 // movq 0x58(%rsp), %r12
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0xc97c7162; WORD $0x1210 // vmovups (%rdx), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x483c5162; WORD $0x4558; BYTE $0x00 // vaddps (%r13), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13)
-	LONG $0x4844d162; WORD $0x7d58; BYTE $0x01 // vaddps 0x40(%r13), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7d11; BYTE $0x01 // vmovups %zmm7, 0x40(%r13)
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0xc97cd162; WORD $0x3c10; BYTE $0x24 // vmovups (%r12), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3411; BYTE $0x24 // vmovups %zmm6, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6511; BYTE $0x01 // vmovups %zmm4, 0x40(%r13)
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
-	LONG $0x486cf162; WORD $0x1058 // vaddps (%rax), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1011 // vmovups %zmm2, (%rax)
-	LONG $0x4874f162; WORD $0x4858; BYTE $0x01 // vaddps 0x40(%rax), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%rax)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0xfffcdee9; BYTE $0xff // jmp 0x58c9 <gemm+0x58c9>
-	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
-	LONG $0x02ff8349 // cmpq $0x2, %r15
-	LONG $0x02a78c0f; WORD $0x0000 // jl 0x5e9f <gemm+0x5e9f>
+	LONG $0x483c3162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x86 // vmovups %zmm8, (%rsi,%r8,4)
+	QUAD $0x01867c584844b162 // vaddps 0x40(%rsi,%r8,4), %zmm7, %zmm7
+	QUAD $0x01867c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r8,4)
+	QUAD $0x02867458484cb162 // vaddps 0x80(%rsi,%r8,4), %zmm6, %zmm6
+	QUAD $0x02867411487cb162 // vmovups %zmm6, 0x80(%rsi,%r8,4)
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%r8,8)
+	QUAD $0x01c66458485cb162 // vaddps 0x40(%rsi,%r8,8), %zmm4, %zmm4
+	QUAD $0x01c66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r8,8)
+	QUAD $0x02c65c584864b162 // vaddps 0x80(%rsi,%r8,8), %zmm3, %zmm3
+	QUAD $0x02c65c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r8,8)
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c584874f162 // vaddps 0x40(%rsi,%rax), %zmm1, %zmm1
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064458487cf162 // vaddps 0x80(%rsi,%rax), %zmm0, %zmm0
+	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
+	LONG $0xfffd08e9; BYTE $0xff // jmp 0x6eef <gemm+0x6eef>
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	LONG $0x02fe8349 // cmpq $0x2, %r14
+	LONG $0x02b78c0f; WORD $0x0000 // jl 0x74ab <gemm+0x74ab>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
+	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
-	LONG $0x80878d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rdi), %rax
-	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	WORD $0x36eb // jmp 0x5c83 <gemm+0x5c83>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x48788b48 // movq 0x48(%rax), %rdi
+	LONG $0x80808d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rax
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	WORD $0x3aeb // jmp 0x7283 <gemm+0x7283>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x30 // movq 0x30(%rsp), %r14
 	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b4c // movq 0x48(%rax), %r8
+	LONG $0x48788b48 // movq 0x48(%rax), %rdi
 	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
-	LONG $0xc6348d4a // leaq (%rsi,%r8,8), %rsi
-	LONG $0xfe478d49 // leaq -0x2(%r15), %rax
-	LONG $0x03ff8349 // cmpq $0x3, %r15
-	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
-	LONG $0x021f8e0f; WORD $0x0000 // jle 0x5ea2 <gemm+0x5ea2>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
+	LONG $0xfe468d49 // leaq -0x2(%r14), %rax
+	LONG $0x03fe8349 // cmpq $0x3, %r14
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x022b8e0f; WORD $0x0000 // jle 0x74ae <gemm+0x74ae>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x28588b48 // movq 0x28(%rax), %rbx
-	LONG $0x38488b4c // movq 0x38(%rax), %r9
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0xcf7e // jle 0x5c6a <gemm+0x5c6a>
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	LONG $0x28508b4c // movq 0x28(%rax), %r10
+	LONG $0x38408b4c // movq 0x38(%rax), %r8
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xcf7e // jle 0x726a <gemm+0x726a>
 	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
 	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0x863c8d4e // leaq (%rsi,%r8,4), %r15
-	QUAD $0x0000008086a48d4e // leaq 0x80(%rsi,%r8,4), %r12
-	LONG $0x80968d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdx
+	LONG $0xbe3c8d4c // leaq (%rsi,%rdi,4), %r15
+	QUAD $0x00000080bea48d4c // leaq 0x80(%rsi,%rdi,4), %r12
+	LONG $0x2474894c; BYTE $0x30 // movq %r14, 0x30(%rsp)
+	LONG $0x80b68d4c; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %r14
 	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	WORD $0x45eb // jmp 0x5d13 <gemm+0x5d13>
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x41eb // jmp 0x730f <gemm+0x730f>
 	WORD $0x9066 // nop
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
 	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
-	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
-	QUAD $0x02864411487cb162 // vmovups %zmm0, 0x80(%rsi,%r8,4)
-	LONG $0x24440348; BYTE $0x50 // addq 0x50(%rsp), %rax
-	LONG $0xd0538d4c // leaq -0x30(%rbx), %r10
+	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
+	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
+	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0x24440348; BYTE $0x40 // addq 0x40(%rsp), %rax
+	LONG $0xd04a8d4d // leaq -0x30(%r10), %r9
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0xff3d8e0f; WORD $0xffff // jle 0x5c50 <gemm+0x5c50>
-	LONG $0x30fb8348 // cmpq $0x30, %rbx
-	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0xff418e0f; WORD $0xffff // jle 0x7250 <gemm+0x7250>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
+	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -9776,161 +10639,670 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xd3420f4c // cmovbq %rbx, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	BYTE $0x90 // nop
+	LONG $0xca420f4d // cmovbq %r10, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x487d5262; WORD $0x0b18 // vbroadcastss (%r11), %zmm9
-	LONG $0x487d1262; WORD $0x1418; BYTE $0xb3 // vbroadcastss (%r11,%r14,4), %zmm10
+	LONG $0x487d5262; WORD $0x1418; BYTE $0x9b // vbroadcastss (%r11,%rbx,4), %zmm10
 	LONG $0x487cd162; WORD $0x7510; BYTE $0xfe // vmovups -0x80(%r13), %zmm6
 	LONG $0x487cd162; WORD $0x7d10; BYTE $0xff // vmovups -0x40(%r13), %zmm7
 	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0xff49; BYTE $0xca // decq %r10
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0x4835f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm9, %zmm5
 	LONG $0x4835f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm9, %zmm4
 	LONG $0x483dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm8, %zmm3
 	LONG $0x482df262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm10, %zmm2
 	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
 	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0xab77 // ja 0x5d40 <gemm+0x5d40>
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xab77 // ja 0x7340 <gemm+0x7340>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x6375 // jne 0x5e00 <gemm+0x5e00>
+	WORD $0x4375 // jne 0x73e0 <gemm+0x73e0>
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0xff2a850f; WORD $0xffff // jne 0x5cd0 <gemm+0x5cd0>
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x00aa840f; WORD $0x0000 // je 0x7450 <gemm+0x7450>
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
 	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
 	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x486cb162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm2, %zmm2
-	LONG $0x487cb162; WORD $0x1411; BYTE $0x86 // vmovups %zmm2, (%rsi,%r8,4)
-	QUAD $0x01864c584874b162 // vaddps 0x40(%rsi,%r8,4), %zmm1, %zmm1
-	QUAD $0x01864c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r8,4)
-	QUAD $0x02864458487cb162 // vaddps 0x80(%rsi,%r8,4), %zmm0, %zmm0
-	LONG $0xfffefae9; BYTE $0xff // jmp 0x5cf3 <gemm+0x5cf3>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cf162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%rsi,%rdi,4)
+	QUAD $0x01be4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rdi,4)
+	QUAD $0x02be4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi,4)
+	LONG $0xffff21e9; BYTE $0xff // jmp 0x72f7 <gemm+0x72f7>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x3b74 // je 0x5e40 <gemm+0x5e40>
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
-	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffecae9; BYTE $0xff // jmp 0x5cfb <gemm+0x5cfb>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0xfee7850f; WORD $0xffff // jne 0x72d0 <gemm+0x72d0>
 	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
 	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
 	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
 	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
+	LONG $0xc97cd162; WORD $0x2610 // vmovups (%r14), %zmm4 {%k1} {z}
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
+	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
 	LONG $0x486cd162; WORD $0x1758 // vaddps (%r15), %zmm2, %zmm2
 	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
 	LONG $0x4874d162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xfffe5ce9; BYTE $0xff // jmp 0x5cfb <gemm+0x5cfb>
-	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
-	QUAD $0x00000138249c8b4c // movq 0x138(%rsp), %r11
-	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
+	LONG $0xfffeafe9; BYTE $0xff // jmp 0x72f0 <gemm+0x72f0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
+	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
+	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
+	LONG $0x486cf162; WORD $0x1458; BYTE $0xbe // vaddps (%rsi,%rdi,4), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%rsi,%rdi,4)
+	QUAD $0x01be4c584874f162 // vaddps 0x40(%rsi,%rdi,4), %zmm1, %zmm1
+	QUAD $0x01be4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rdi,4)
+	QUAD $0x02be4458487cf162 // vaddps 0x80(%rsi,%rdi,4), %zmm0, %zmm0
+	QUAD $0x02be4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi,4)
+	LONG $0xfffe4ce9; BYTE $0xff // jmp 0x72f7 <gemm+0x72f7>
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	QUAD $0x00000110249c8b4c // movq 0x110(%rsp), %r11
+	QUAD $0x00000120249c8b48 // movq 0x120(%rsp), %rbx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x09308e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0x17e48e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x090e8e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
+	LONG $0x17c28e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
 	LONG $0x06e2c148 // shlq $0x6, %rdx
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
 	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
 	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
 	LONG $0xc0940f41 // sete %r8b
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x80eb8348 // subq $-0x80, %rbx
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x3aeb // jmp 0x5f4b <gemm+0x5f4b>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x80eb8349 // subq $-0x80, %r11
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0x2deb // jmp 0x754a <gemm+0x754a>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
 	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x08a08e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
+	LONG $0x17618e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0xc9420f4c // cmovbq %rcx, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
 	LONG $0x487dd262; WORD $0x1c18; BYTE $0x24 // vbroadcastss (%r12), %zmm3
 	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
 	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0x4865d262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm3, %zmm2
 	LONG $0x4865d262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm3, %zmm1
 	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
-	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xd677 // ja 0x5f70 <gemm+0x5f70>
+	WORD $0xd677 // ja 0x7570 <gemm+0x7570>
 	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x3e75 // jne 0x5fe0 <gemm+0x5fe0>
+	WORD $0x2e75 // jne 0x75d0 <gemm+0x75d0>
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff74850f; WORD $0xffff // jne 0x5f20 <gemm+0x5f20>
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
-	LONG $0xffff5be9; BYTE $0xff // jmp 0x5f2d <gemm+0x5f2d>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x1a74 // je 0x6000 <gemm+0x6000>
+	WORD $0x6874 // je 0x7610 <gemm+0x7610>
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff36e9; BYTE $0xff // jmp 0x5f34 <gemm+0x5f34>
-	WORD $0x9066 // nop
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0xffff72e9; BYTE $0xff // jmp 0x7533 <gemm+0x7533>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff46850f; WORD $0xffff // jne 0x7520 <gemm+0x7520>
 	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
 	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
 	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
 	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
 	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xffff03e9; BYTE $0xff // jmp 0x5f34 <gemm+0x5f34>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
+	LONG $0xffff28e9; BYTE $0xff // jmp 0x752d <gemm+0x752d>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
+	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
+	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
+	LONG $0xfffef6e9; BYTE $0xff // jmp 0x7533 <gemm+0x7533>
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x40148d4b // leaq (%r8,%r8,2), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0xf4c68348 // addq $-0xc, %rsi
+	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
 	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
-	QUAD $0x00000148249c8948 // movq %rbx, 0x148(%rsp)
-	QUAD $0x0000010024b48948 // movq %rsi, 0x100(%rsp)
-	LONG $0x10f88349 // cmpq $0x10, %r8
-	LONG $0xa6588d0f; WORD $0xffff // jge 0x6b8 <gemm+0x6b8>
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	LONG $0x0cfe8348 // cmpq $0xc, %rsi
+	LONG $0xb5a98c0f; WORD $0xffff // jl 0x2c2d <gemm+0x2c2d>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x40538d48 // leaq 0x40(%rbx), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x06e1c148 // shlq $0x6, %rcx
+	QUAD $0x000001b824948948 // movq %rdx, 0x1b8(%rsp)
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	WORD $0x57eb // jmp 0x772b <gemm+0x772b>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
+	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0x7f148d48 // leaq (%rdi,%rdi,2), %rdx
+	LONG $0xf44e8d4c // leaq -0xc(%rsi), %r9
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x17fe8348 // cmpq $0x17, %rsi
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0xb5058e0f; WORD $0xffff // jle 0x2c30 <gemm+0x2c30>
+	LONG $0x28598b4c // movq 0x28(%rcx), %r11
+	LONG $0x38498b4c // movq 0x38(%rcx), %r9
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	QUAD $0x000000c824bc8948 // movq %rdi, 0xc8(%rsp)
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
+	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	LONG $0x0aff8e0f; WORD $0x0000 // jle 0x8260 <gemm+0x8260>
+	QUAD $0x000001b024b48948 // movq %rsi, 0x1b0(%rsp)
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	QUAD $0x000000c824bc8b48 // movq 0xc8(%rsp), %rdi
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
+	LONG $0xbe048d48 // leaq (%rsi,%rdi,4), %rax
+	QUAD $0x00000000bd0c8d4c // leaq (,%rdi,4), %r9
+	LONG $0xbe548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdi,4), %rdx
+	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
+	LONG $0xfe0c8d48 // leaq (%rsi,%rdi,8), %rcx
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	QUAD $0x00000000fd148d48 // leaq (,%rdi,8), %rdx
+	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
+	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0x60244489 // movl %eax, 0x60(%rsp)
+	LONG $0x89048d4b // leaq (%r9,%r9,4), %rax
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	QUAD $0x00000000ed148d4e // leaq (,%r13,8), %r10
+	QUAD $0x000000d024bc894c // movq %r15, 0xd0(%rsp)
+	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
+	LONG $0x02e5c149 // shlq $0x2, %r13
+	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
+	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
+	LONG $0xfe548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rdi,8), %r10
+	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
+	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
+	LONG $0x40568d4c // leaq 0x40(%rsi), %r10
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
+	LONG $0x800c8d4c // leaq (%rax,%rax,4), %r9
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
+	LONG $0x06148d4c // leaq (%rsi,%rax), %r10
+	QUAD $0x000000e02494894c // movq %r10, 0xe0(%rsp)
+	LONG $0x06548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r10
+	LONG $0x3e048d4a // leaq (%rsi,%r15), %rax
+	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
+	LONG $0x3e548d4e; BYTE $0x40 // leaq 0x40(%rsi,%r15), %r10
+	QUAD $0x000001102494894c // movq %r10, 0x110(%rsp)
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
+	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x06548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r10
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
+	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
+	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
+	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
+	QUAD $0x0000019024bc894c // movq %r15, 0x190(%rsp)
+	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
+	LONG $0x0e548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r9), %rdx
+	QUAD $0x000001982494894c // movq %r10, 0x198(%rsp)
+	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
+	QUAD $0x0000015824948948 // movq %rdx, 0x158(%rsp)
+	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
+	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
+	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
+	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
+	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
+	LONG $0x0e0c8d4a // leaq (%rsi,%r9), %rcx
+	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
+	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
+	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
+	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
+	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
+	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
+	QUAD $0x0000014024848948 // movq %rax, 0x140(%rsp)
+	LONG $0x000184e9; BYTE $0x00 // jmp 0x7b09 <gemm+0x7b09>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000f024bc8b48 // movq 0xf0(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x497ce162; WORD $0x3711 // vmovups %zmm22, (%rdi) {%k1}
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	QUAD $0x0000014024848b48 // movq 0x140(%rsp), %rax
+	LONG $0x497ce162; WORD $0x2711 // vmovups %zmm20, (%rdi) {%k1}
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000011024bc8b48 // movq 0x110(%rsp), %rdi
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0x497c7162; WORD $0x3711 // vmovups %zmm14, (%rdi) {%k1}
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x0000019824bc8b48 // movq 0x198(%rsp), %rdi
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0x497c7162; WORD $0x1711 // vmovups %zmm10, (%rdi) {%k1}
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000017824bc8b48 // movq 0x178(%rsp), %rdi
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000016024bc8b48 // movq 0x160(%rsp), %rdi
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0x497cf162; WORD $0x1711 // vmovups %zmm2, (%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
+	QUAD $0x00000000602444c7 // movl $0x0, 0x60(%rsp)
+	QUAD $0x00000088248c0348 // addq 0x88(%rsp), %rcx
+	LONG $0x30fe8348 // cmpq $0x30, %rsi
+	LONG $0xfbd78e0f; WORD $0xffff // jle 0x76e0 <gemm+0x76e0>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x30fb8349 // cmpq $0x30, %r11
+	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x2e348d4b // leaq (%r14,%r13), %rsi
+	LONG $0x2c148d4f // leaq (%r12,%r13), %r10
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0xfb420f4d // cmovbq %r11, %r15
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x06148d49 // leaq (%r14,%rax), %rdx
+	LONG $0x033c8d48 // leaq (%rbx,%rax), %rdi
+	LONG $0x001c8d4d // leaq (%r8,%rax), %r11
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x04148d49 // leaq (%r12,%rax), %rdx
+	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	LONG $0x283c8d4b // leaq (%r8,%r13), %rdi
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
+	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
+	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0f // vbroadcastss (%rdi,%rcx), %zmm28
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm29
+	LONG $0x487d4262; WORD $0x1418; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm26
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
+	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm27
+	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
+	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
+	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
+	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
+	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
+	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
+	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
+	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
+	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm29
+	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
+	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
+	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm28
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
+	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
+	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
+	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
+	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
+	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
+	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
+	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	LONG $0xfee7870f; WORD $0xffff // ja 0x7bf0 <gemm+0x7bf0>
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x013b850f; WORD $0x0000 // jne 0x7e50 <gemm+0x7e50>
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	QUAD $0x0000009824ac8b4c // movq 0x98(%rsp), %r13
+	LONG $0x0368840f; WORD $0x0000 // je 0x80a0 <gemm+0x80a0>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfffc99e9; BYTE $0xff // jmp 0x7ada <gemm+0x7ada>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
+	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	QUAD $0x0000009824ac8b4c // movq 0x98(%rsp), %r13
+	LONG $0xfb1d850f; WORD $0xffff // jne 0x7990 <gemm+0x7990>
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000f024bc8b48 // movq 0xf0(%rsp), %rdi
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	QUAD $0x0000014024848b48 // movq 0x140(%rsp), %rax
+	LONG $0xc97ce162; WORD $0x3f10 // vmovups (%rdi), %zmm23 {%k1} {z}
+	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
+	LONG $0x497ce162; WORD $0x3711 // vmovups %zmm22, (%rdi) {%k1}
+	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
+	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
+	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
+	LONG $0xc97ce162; WORD $0x2f10 // vmovups (%rdi), %zmm21 {%k1} {z}
+	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
+	LONG $0x497ce162; WORD $0x2711 // vmovups %zmm20, (%rdi) {%k1}
+	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
+	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
+	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
+	LONG $0xc97ce162; WORD $0x1f10 // vmovups (%rdi), %zmm19 {%k1} {z}
+	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
+	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
+	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
+	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
+	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
+	LONG $0xc97ce162; WORD $0x0f10 // vmovups (%rdi), %zmm17 {%k1} {z}
+	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
+	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
+	QUAD $0x0000011024bc8b48 // movq 0x110(%rsp), %rdi
+	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
+	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	LONG $0xc97c7162; WORD $0x3f10 // vmovups (%rdi), %zmm15 {%k1} {z}
+	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
+	LONG $0x497c7162; WORD $0x3711 // vmovups %zmm14, (%rdi) {%k1}
+	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
+	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
+	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
+	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
+	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
+	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
+	QUAD $0x0000019824bc8b48 // movq 0x198(%rsp), %rdi
+	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
+	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
+	LONG $0xc97c7162; WORD $0x1f10 // vmovups (%rdi), %zmm11 {%k1} {z}
+	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
+	LONG $0x497c7162; WORD $0x1711 // vmovups %zmm10, (%rdi) {%k1}
+	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
+	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
+	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
+	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
+	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
+	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
+	QUAD $0x0000017824bc8b48 // movq 0x178(%rsp), %rdi
+	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
+	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
+	LONG $0xc97cf162; WORD $0x3f10 // vmovups (%rdi), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
+	QUAD $0x0000016024bc8b48 // movq 0x160(%rsp), %rdi
+	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
+	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
+	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
+	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
+	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
+	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
+	LONG $0xc97cf162; WORD $0x1f10 // vmovups (%rdi), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cf162; WORD $0x1711 // vmovups %zmm2, (%rdi) {%k1}
+	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffa40e9; BYTE $0xff // jmp 0x7ad4 <gemm+0x7ad4>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x4054e162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
+	QUAD $0x01906458405ce162 // vaddps 0x40(%rax,%rdx,4), %zmm20, %zmm20
+	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
+	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
+	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
+	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
+	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
+	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
+	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
+	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
+	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
+	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
+	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
+	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
+	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
+	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
+	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
+	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
+	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
+	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
+	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
+	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
+	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
+	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
+	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
+	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
+	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
+	LONG $0xfff87fe9; BYTE $0xff // jmp 0x7ada <gemm+0x7ada>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	QUAD $0x000000c824bc8b48 // movq 0xc8(%rsp), %rdi
+	LONG $0xfff490e9; BYTE $0xff // jmp 0x76fd <gemm+0x76fd>
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	QUAD $0x000001b024bc8b4c // movq 0x1b0(%rsp), %r15
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x06e6c148 // shlq $0x6, %rsi
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0xf0c78349 // addq $-0x10, %r15
+	QUAD $0x000001c024ac8d4c // leaq 0x1c0(%rsp), %r13
+	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
+	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
+	LONG $0x10ff8349 // cmpq $0x10, %r15
+	LONG $0xd46b8d0f; WORD $0xffff // jge 0x571c <gemm+0x571c>
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
 	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x04ac8c0f; WORD $0x0000 // jl 0x6519 <gemm+0x6519>
+	LONG $0x04bd8c0f; WORD $0x0000 // jl 0x877b <gemm+0x877b>
 	LONG $0x30418b48 // movq 0x30(%rcx), %rax
 	LONG $0x28798b4c // movq 0x28(%rcx), %r15
 	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
 	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
 	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
 	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
@@ -9939,15 +11311,16 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
 	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
 	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x07748e0f; WORD $0x0000 // jle 0x6817 <gemm+0x6817>
+	LONG $0x047d8e0f; WORD $0x0000 // jle 0x8769 <gemm+0x8769>
 	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
 	LONG $0xdc148d4b // leaq (%r12,%r11,8), %rdx
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
-	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
 	LONG $0x245c894c; BYTE $0x60 // movq %r11, 0x60(%rsp)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
 	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
 	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
 	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
@@ -9959,68 +11332,69 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x02e7c148 // shlq $0x2, %rdi
 	WORD $0xd0f7 // notl %eax
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
-	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
+	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	LONG $0x0c048d4b // leaq (%r12,%r9), %rax
-	QUAD $0x00000148248c8b4c // movq 0x148(%rsp), %r9
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	QUAD $0x00000118248c8b4c // movq 0x118(%rsp), %r9
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
 	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
 	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
 	LONG $0x9c0c8d4b // leaq (%r12,%r11,4), %rcx
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
 	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
 	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
 	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
 	LONG $0x03e5c149 // shlq $0x3, %r13
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
 	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
 	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
 	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
 	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
 	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000000d024848948 // movq %rax, 0xd0(%rsp)
-	LONG $0x00008ce9; BYTE $0x00 // jmp 0x6241 <gemm+0x6241>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
+	LONG $0x00008ce9; BYTE $0x00 // jmp 0x848f <gemm+0x848f>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0x244c034c; BYTE $0x30 // addq 0x30(%rsp), %r9
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	LONG $0xd07b8d4d // leaq -0x30(%r11), %r15
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x2311 // vmovups %zmm4, (%r11) {%k1}
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0x497cd162; WORD $0x1311 // vmovups %zmm2, (%r11) {%k1}
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	LONG $0x244c034c; BYTE $0x20 // addq 0x20(%rsp), %r9
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
+	LONG $0xd0798d4c // leaq -0x30(%rcx), %r15
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x05bc8e0f; WORD $0x0000 // jle 0x67fd <gemm+0x67fd>
-	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x30f98348 // cmpq $0x30, %rcx
+	LONG $0x02c08e0f; WORD $0x0000 // jle 0x874f <gemm+0x874f>
+	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
 	LONG $0x30ff8349 // cmpq $0x30, %r15
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x24748944; BYTE $0x50 // movl %r14d, 0x50(%rsp)
-	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
+	LONG $0x0030bb41; WORD $0x0000 // movl $0x30, %r11d
+	LONG $0x24748944; BYTE $0x40 // movl %r14d, 0x40(%rsp)
 	LONG $0x2a048d4b // leaq (%r10,%r13), %rax
+	LONG $0x28248d4f // leaq (%r8,%r13), %r12
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -10029,37 +11403,89 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
-	LONG $0xf7420f49 // cmovbq %r15, %rsi
-	LONG $0x283c8d4f // leaq (%r8,%r13), %r15
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x0b1c8d4c // leaq (%rbx,%rcx), %r11
-	LONG $0x0a348d4d // leaq (%r10,%rcx), %r14
-	LONG $0x082c8d4d // leaq (%r8,%rcx), %r13
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x583dd262; WORD $0x3cb8; BYTE $0x08 // vfmadd231ps (%r8,%rcx){1to16}, %zmm8, %zmm7
-	QUAD $0x000d74b8583dd262 // vfmadd231ps (%r13,%rcx){1to16}, %zmm8, %zmm6
-	LONG $0x583dd262; WORD $0x2cb8; BYTE $0x0f // vfmadd231ps (%r15,%rcx){1to16}, %zmm8, %zmm5
-	LONG $0x583dd262; WORD $0x24b8; BYTE $0x0a // vfmadd231ps (%r10,%rcx){1to16}, %zmm8, %zmm4
-	LONG $0x583dd262; WORD $0x1cb8; BYTE $0x0e // vfmadd231ps (%r14,%rcx){1to16}, %zmm8, %zmm3
-	LONG $0x583df262; WORD $0x14b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm8, %zmm2
-	LONG $0x583df262; WORD $0x0cb8; BYTE $0x0b // vfmadd231ps (%rbx,%rcx){1to16}, %zmm8, %zmm1
-	LONG $0x583dd262; WORD $0x04b8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm8, %zmm0
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0xb177 // ja 0x62a0 <gemm+0x62a0>
+	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	LONG $0xdf420f4d // cmovbq %r15, %r11
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	LONG $0x330c8d48 // leaq (%rbx,%rsi), %rcx
+	LONG $0x32348d4d // leaq (%r10,%rsi), %r14
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
+	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
+	WORD $0xff49; BYTE $0xcb // decq %r11
+	LONG $0x583d9262; WORD $0x3cb8; BYTE $0x38 // vfmadd231ps (%r8,%r15){1to16}, %zmm8, %zmm7
+	LONG $0x583db262; WORD $0x34b8; BYTE $0x3e // vfmadd231ps (%rsi,%r15){1to16}, %zmm8, %zmm6
+	LONG $0x583d9262; WORD $0x2cb8; BYTE $0x3c // vfmadd231ps (%r12,%r15){1to16}, %zmm8, %zmm5
+	LONG $0x583d9262; WORD $0x24b8; BYTE $0x3a // vfmadd231ps (%r10,%r15){1to16}, %zmm8, %zmm4
+	LONG $0x583d9262; WORD $0x1cb8; BYTE $0x3e // vfmadd231ps (%r14,%r15){1to16}, %zmm8, %zmm3
+	LONG $0x583db262; WORD $0x14b8; BYTE $0x38 // vfmadd231ps (%rax,%r15){1to16}, %zmm8, %zmm2
+	LONG $0x583db262; WORD $0x0cb8; BYTE $0x3b // vfmadd231ps (%rbx,%r15){1to16}, %zmm8, %zmm1
+	LONG $0x583db262; WORD $0x04b8; BYTE $0x39 // vfmadd231ps (%rcx,%r15){1to16}, %zmm8, %zmm0
+	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
+	LONG $0x01fb8349 // cmpq $0x1, %r11
+	WORD $0xb277 // ja 0x84f0 <gemm+0x84f0>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x00c5850f; WORD $0x0000 // jne 0x63c0 <gemm+0x63c0>
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
-	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0xfea0850f; WORD $0xffff // jne 0x61c0 <gemm+0x61c0>
+	LONG $0x0086850f; WORD $0x0000 // jne 0x85d0 <gemm+0x85d0>
+	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0x0149840f; WORD $0x0000 // je 0x86b0 <gemm+0x86b0>
+	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfffea2e9; BYTE $0xff // jmp 0x8470 <gemm+0x8470>
+	WORD $0x9066 // nop
+	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
+	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0xfe23850f; WORD $0xffff // jne 0x8410 <gemm+0x8410>
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
+	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
+	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0xc97cf162; WORD $0x3610 // vmovups (%rsi), %zmm6 {%k1} {z}
+	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
+	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
+	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x2b10 // vmovups (%r11), %zmm5 {%k1} {z}
+	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
+	LONG $0x497cd162; WORD $0x2311 // vmovups %zmm4, (%r11) {%k1}
+	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
+	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
+	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
+	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
+	LONG $0xc97cd162; WORD $0x1b10 // vmovups (%r11), %zmm3 {%k1} {z}
+	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
+	LONG $0x497cd162; WORD $0x1311 // vmovups %zmm2, (%r11) {%k1}
+	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
+	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
+	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
+	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
+	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
+	LONG $0xfffdbde9; BYTE $0xff // jmp 0x846a <gemm+0x846a>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
 	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
 	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
 	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
@@ -10067,85 +11493,165 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
 	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
 	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
 	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
 	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
 	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
 	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
 	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
 	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
 	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0xfffe63e9; BYTE $0xff // jmp 0x621b <gemm+0x621b>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
-	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	WORD $0x6f74 // je 0x6450 <gemm+0x6450>
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x000000c024b48b4c // movq 0xc0(%rsp), %r14
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	QUAD $0x0000009824b48b4c // movq 0x98(%rsp), %r14
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
+	LONG $0xfffd21e9; BYTE $0xff // jmp 0x8470 <gemm+0x8470>
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0xf8c18349 // addq $-0x8, %r9
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
+	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
+	LONG $0x04f98349 // cmpq $0x4, %r9
+	LONG $0x025e8c0f; WORD $0x0000 // jl 0x89eb <gemm+0x89eb>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x30598b4c // movq 0x30(%rcx), %r11
+	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
+	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	WORD $0x4ceb // jmp 0x8812 <gemm+0x8812>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
+	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	LONG $0x30588b4c // movq 0x30(%rax), %r11
+	LONG $0x48508b48 // movq 0x48(%rax), %rdx
+	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0xfc778d48 // leaq -0x4(%rdi), %rsi
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x07ff8348 // cmpq $0x7, %rdi
+	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x89ee <gemm+0x89ee>
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x860c8d4d // leaq (%r14,%rax,4), %r9
+	LONG $0x28438b4c // movq 0x28(%rbx), %r8
+	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xb17e // jle 0x87e8 <gemm+0x87e8>
+	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
+	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
+	LONG $0xd41c8d49 // leaq (%r12,%rdx,8), %rbx
+	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
+	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
+	LONG $0x40348d4c // leaq (%rax,%rax,2), %r14
+	LONG $0xc3940f41 // sete %r11b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	WORD $0x42eb // jmp 0x88bc <gemm+0x88bc>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
 	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
-	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
-	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
-	LONG $0xfffdd9e9; BYTE $0xff // jmp 0x6222 <gemm+0x6222>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r15
-	QUAD $0x000000c024b48b4c // movq 0xc0(%rsp), %r14
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0xc97cd162; WORD $0x3710 // vmovups (%r15), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cd162; WORD $0x2f11 // vmovups %zmm5, (%r15) {%k1}
-	QUAD $0x000000d824bc8b4c // movq 0xd8(%rsp), %r15
-	LONG $0xc97cd162; WORD $0x2e10 // vmovups (%r14), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2611 // vmovups %zmm4, (%r14) {%k1}
-	QUAD $0x0000009824b48b4c // movq 0x98(%rsp), %r14
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
+	LONG $0x245c0348; BYTE $0x28 // addq 0x28(%rsp), %rbx
+	LONG $0xd0408d49 // leaq -0x30(%r8), %rax
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	LONG $0xff148e0f; WORD $0xffff // jle 0x87d0 <gemm+0x87d0>
+	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	LONG $0xc0420f49 // cmovbq %r8, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	BYTE $0x90 // nop
+	LONG $0x487cd162; WORD $0x6510; BYTE $0x00 // vmovups (%r13), %zmm4
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x585dd262; WORD $0x01b8 // vfmadd231ps (%r9){1to16}, %zmm4, %zmm0
+	LONG $0x585df262; WORD $0x1fb8 // vfmadd231ps (%rdi){1to16}, %zmm4, %zmm3
+	LONG $0x585db262; WORD $0x14b8; BYTE $0x97 // vfmadd231ps (%rdi,%r10,4){1to16}, %zmm4, %zmm2
+	LONG $0x585db262; WORD $0x0cb8; BYTE $0xd7 // vfmadd231ps (%rdi,%r10,8){1to16}, %zmm4, %zmm1
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0xcd77 // ja 0x88e0 <gemm+0x88e0>
+	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
+	WORD $0x3575 // jne 0x8950 <gemm+0x8950>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0x008b840f; WORD $0x0000 // je 0x89b0 <gemm+0x89b0>
+	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%r15,%r14)
+	LONG $0xffff5ee9; BYTE $0xff // jmp 0x88a3 <gemm+0x88a3>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xff26850f; WORD $0xffff // jne 0x8880 <gemm+0x8880>
 	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
+	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
 	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
 	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0xc97cd162; WORD $0x1e10 // vmovups (%r14), %zmm3 {%k1} {z}
+	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
 	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1611 // vmovups %zmm2, (%r14) {%k1}
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
-	LONG $0xc97cd162; WORD $0x1710 // vmovups (%r15), %zmm2 {%k1} {z}
+	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
+	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0f11 // vmovups %zmm1, (%r15) {%k1}
-	LONG $0xc97cd162; WORD $0x0e10 // vmovups (%r14), %zmm1 {%k1} {z}
+	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0611 // vmovups %zmm0, (%r14) {%k1}
-	LONG $0xfffd09e9; BYTE $0xff // jmp 0x6222 <gemm+0x6222>
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x03088d0f; WORD $0x0000 // jge 0x6833 <gemm+0x6833>
-	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
-	LONG $0x02ff8348 // cmpq $0x2, %rdi
-	LONG $0x01b38c0f; WORD $0x0000 // jl 0x66eb <gemm+0x66eb>
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	QUAD $0x0000010024b48b48 // movq 0x100(%rsp), %rsi
+	LONG $0xfffef0e9; BYTE $0xff // jmp 0x889c <gemm+0x889c>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%r14), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%r15,%r14)
+	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x88a3 <gemm+0x88a3>
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x02fe8348 // cmpq $0x2, %rsi
+	LONG $0x01b98c0f; WORD $0x0000 // jl 0x8bb1 <gemm+0x8bb1>
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
@@ -10153,100 +11659,100 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
 	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
 	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x3aeb // jmp 0x65ae <gemm+0x65ae>
+	WORD $0x3aeb // jmp 0x8a6e <gemm+0x8a6e>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
+	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
 	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
 	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
 	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
 	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
-	LONG $0xfe778d48 // leaq -0x2(%rdi), %rsi
-	LONG $0x03ff8348 // cmpq $0x3, %rdi
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	LONG $0x01408e0f; WORD $0x0000 // jle 0x66ee <gemm+0x66ee>
-	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0xfe7e8d48 // leaq -0x2(%rsi), %rdi
+	LONG $0x03fe8348 // cmpq $0x3, %rsi
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	LONG $0x01468e0f; WORD $0x0000 // jle 0x8bb4 <gemm+0x8bb4>
+	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x28438b4c // movq 0x28(%rbx), %r8
-	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xcf7e // jle 0x6595 <gemm+0x6595>
+	LONG $0x284b8b4c // movq 0x28(%rbx), %r9
+	LONG $0x387b8b48 // movq 0x38(%rbx), %rdi
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0xcf7e // jle 0x8a55 <gemm+0x8a55>
 	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	QUAD $0x00000148249c8b48 // movq 0x148(%rsp), %rbx
+	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
 	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
+	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
 	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x2ceb // jmp 0x6615 <gemm+0x6615>
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0x2beb // jmp 0x8ad4 <gemm+0x8ad4>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
-	LONG $0xd0788d4d // leaq -0x30(%r8), %r15
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
+	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
+	LONG $0xd0798d4d // leaq -0x30(%r9), %r15
 	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0xff6b8e0f; WORD $0xffff // jle 0x6580 <gemm+0x6580>
-	LONG $0x30f88349 // cmpq $0x30, %r8
+	LONG $0x30f98349 // cmpq $0x30, %r9
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0xff6c8e0f; WORD $0xffff // jle 0x8a40 <gemm+0x8a40>
+	LONG $0x30f98349 // cmpq $0x30, %r9
 	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
 	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
-	LONG $0xf8420f4d // cmovbq %r8, %r15
+	LONG $0xf9420f4d // cmovbq %r9, %r15
 	WORD $0xff49; BYTE $0xc7 // incq %r15
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2
 	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
 	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x586dd262; WORD $0x09b8 // vfmadd231ps (%r9){1to16}, %zmm2, %zmm1
-	LONG $0x586d9262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%r9,%r10,4){1to16}, %zmm2, %zmm0
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	LONG $0x586dd262; WORD $0x08b8 // vfmadd231ps (%r8){1to16}, %zmm2, %zmm1
+	LONG $0x586d9262; WORD $0x04b8; BYTE $0x90 // vfmadd231ps (%r8,%r10,4){1to16}, %zmm2, %zmm0
+	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
 	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0xdd77 // ja 0x6640 <gemm+0x6640>
+	WORD $0xdd77 // ja 0x8b00 <gemm+0x8b00>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x3575 // jne 0x66a0 <gemm+0x66a0>
+	WORD $0x2575 // jne 0x8b50 <gemm+0x8b50>
 	WORD $0x894d; BYTE $0xec // movq %r13, %r12
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff78850f; WORD $0xffff // jne 0x65f0 <gemm+0x65f0>
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
+	WORD $0x5c74 // je 0x8b90 <gemm+0x8b90>
 	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
-	LONG $0xffff65e9; BYTE $0xff // jmp 0x65f7 <gemm+0x65f7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
+	LONG $0xffff76e9; BYTE $0xff // jmp 0x8abd <gemm+0x8abd>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	WORD $0x894d; BYTE $0xec // movq %r13, %r12
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x1774 // je 0x66c0 <gemm+0x66c0>
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
-	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff43e9; BYTE $0xff // jmp 0x65fe <gemm+0x65fe>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0xff53850f; WORD $0xffff // jne 0x8ab0 <gemm+0x8ab0>
 	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
 	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
 	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
 	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xffff13e9; BYTE $0xff // jmp 0x65fe <gemm+0x65fe>
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	QUAD $0x0000014824848b4c // movq 0x148(%rsp), %r8
-	QUAD $0x0000010024948b4c // movq 0x100(%rsp), %r10
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00e48e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
+	LONG $0xffff35e9; BYTE $0xff // jmp 0x8ab7 <gemm+0x8ab7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
+	LONG $0xffff0ce9; BYTE $0xff // jmp 0x8abd <gemm+0x8abd>
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
+	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x00de8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
 	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
 	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
 	WORD $0xe2d3 // shll %cl, %edx
 	LONG $0x28488b48 // movq 0x28(%rax), %rcx
 	LONG $0x38408b48 // movq 0x38(%rax), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00c28e0f; WORD $0x0000 // jle 0x67eb <gemm+0x67eb>
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
+	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
 	WORD $0xd2f7 // notl %edx
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
@@ -10256,15 +11762,15 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xc6940f40 // sete %sil
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x27eb // jmp 0x6779 <gemm+0x6779>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x21eb // jmp 0x8c39 <gemm+0x8c39>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
 	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
 	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
 	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
 	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	WORD $0x727e // jle 0x67eb <gemm+0x67eb>
+	WORD $0x727e // jle 0x8cab <gemm+0x8cab>
 	LONG $0x30f98348 // cmpq $0x30, %rcx
 	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
@@ -10277,22 +11783,22 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
 	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
 	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xe577 // ja 0x6790 <gemm+0x6790>
+	WORD $0xe577 // ja 0x8c50 <gemm+0x8c50>
 	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x1d75 // jne 0x67d0 <gemm+0x67d0>
+	WORD $0x1d75 // jne 0x8c90 <gemm+0x8c90>
 	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x0775 // jne 0x67c3 <gemm+0x67c3>
+	WORD $0x0775 // jne 0x8c83 <gemm+0x8c83>
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
 	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
-	WORD $0x9beb // jmp 0x6767 <gemm+0x6767>
+	WORD $0x9beb // jmp 0x8c27 <gemm+0x8c27>
 	LONG $0x00401f0f // nopl (%rax)
 	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
 	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x8775 // jne 0x6760 <gemm+0x6760>
+	WORD $0x8775 // jne 0x8c20 <gemm+0x8c20>
 	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
 	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff75e9; BYTE $0xff // jmp 0x6760 <gemm+0x6760>
+	LONG $0xffff75e9; BYTE $0xff // jmp 0x8c20 <gemm+0x8c20>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -10302,142 +11808,53 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
-	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e3c149 // shlq $0x5, %r11
-	LONG $0xf8c18349 // addq $-0x8, %r9
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0xfcf88c0f; WORD $0xffff // jl 0x652b <gemm+0x652b>
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x30728b48 // movq 0x30(%rdx), %rsi
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	WORD $0x40eb // jmp 0x68af <gemm+0x68af>
-	BYTE $0x90 // nop
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000b024b48b4c // movq 0xb0(%rsp), %r14
-	LONG $0x30708b48 // movq 0x30(%rax), %rsi
-	LONG $0x48508b48 // movq 0x48(%rax), %rdx
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
-	LONG $0xfc788d49 // leaq -0x4(%r8), %rdi
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0x07f88349 // cmpq $0x7, %r8
-	LONG $0xfc7f8e0f; WORD $0xffff // jle 0x652e <gemm+0x652e>
-	LONG $0x245c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r11
-	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
-	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
-	LONG $0x86148d4d // leaq (%r14,%rax,4), %r10
-	LONG $0x284b8b4d // movq 0x28(%r11), %r9
-	LONG $0x387b8b49 // movq 0x38(%r11), %rdi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0xb17e // jle 0x6885 <gemm+0x6885>
-	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	QUAD $0x000000b024b4894c // movq %r14, 0xb0(%rsp)
-	QUAD $0x0000014824b48b4c // movq 0x148(%rsp), %r14
-	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
-	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x3c2c8d4f // leaq (%r12,%r15), %r13
-	WORD $0x3feb // jmp 0x6954 <gemm+0x6954>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x3c // vmovups %zmm0, (%r12,%r15)
-	LONG $0x2474034c; BYTE $0x28 // addq 0x28(%rsp), %r14
-	LONG $0xd0418d49 // leaq -0x30(%r9), %rax
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
-	LONG $0xff1c8e0f; WORD $0xffff // jle 0x6870 <gemm+0x6870>
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
-	LONG $0xc1420f49 // cmovbq %r9, %rax
+	MOVQ R12, SP
+	RET
+
+TEXT ·gatherAVX512(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	STMXCSR 248(SP)
+	MOVL 248(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 240(SP)
+	LDMXCSR 240(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL gatherAVX512body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 248(SP)
+	RET
+
+TEXT gatherAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x007d8e0f; WORD $0x0000 // jle 0x8a <gather+0x8a>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
 	WORD $0xff48; BYTE $0xc0 // incq %rax
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487cd162; WORD $0x2310 // vmovups (%r11), %zmm4
-	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
 	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x585dd262; WORD $0x02b8 // vfmadd231ps (%r10){1to16}, %zmm4, %zmm0
-	LONG $0x585dd262; WORD $0x18b8 // vfmadd231ps (%r8){1to16}, %zmm4, %zmm3
-	LONG $0x585dd262; WORD $0x14b8; BYTE $0x98 // vfmadd231ps (%r8,%rbx,4){1to16}, %zmm4, %zmm2
-	LONG $0x585dd262; WORD $0x0cb8; BYTE $0xd8 // vfmadd231ps (%r8,%rbx,8){1to16}, %zmm4, %zmm1
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0x487cf162; WORD $0x4110; BYTE $0x01 // vmovups 0x40(%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0x487cf162; WORD $0x4110; BYTE $0x02 // vmovups 0x80(%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	LONG $0x487cf162; WORD $0x4110; BYTE $0x03 // vmovups 0xc0(%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
+	LONG $0x487cf162; WORD $0x4110; BYTE $0x04 // vmovups 0x100(%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
+	LONG $0x487cf162; WORD $0x4110; BYTE $0x05 // vmovups 0x140(%rcx), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
+	LONG $0x80c28148; WORD $0x0001; BYTE $0x00 // addq $0x180, %rdx
+	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xce77 // ja 0x6980 <gemm+0x6980>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x4675 // jne 0x6a00 <gemm+0x6a00>
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xff5c850f; WORD $0xffff // jne 0x6920 <gemm+0x6920>
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x24 // vaddps (%r12), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12)
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%rdx,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%rdx,8)
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x3c // vaddps (%r12,%r15), %zmm0, %zmm0
-	LONG $0xffff3be9; BYTE $0xff // jmp 0x6935 <gemm+0x6935>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x2a74 // je 0x6a30 <gemm+0x6a30>
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
-	LONG $0xffff0de9; BYTE $0xff // jmp 0x693c <gemm+0x693c>
-	BYTE $0x90 // nop
-	LONG $0xc97cd162; WORD $0x2410; BYTE $0x24 // vmovups (%r12), %zmm4 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm3, (%r12) {%k1}
-	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0xc97cd162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0x497cd162; WORD $0x4511; BYTE $0x00 // vmovups %zmm0, (%r13) {%k1}
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x693c <gemm+0x693c>
+	WORD $0x9677 // ja 0x20 <gather+0x20>
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
 	MOVQ R12, SP
 	RET
 

@@ -4,7 +4,7 @@ package kernel
 type gemmArgs struct {
 	a, b, c                              *float32
 	m, n, k, aRow, aCol, bRow, cRow, add int
-	soon                                 *float32 // soons rows of copiedDeep, soonRow apart, that a later call reads
+	soon, right                          *float32 // what a later call reads: soons rows of copiedDeep, soonRow apart, and its b; nil: not known
 	soonRow, soons                       int
 }
 
@@ -15,12 +15,12 @@ const (
 	gemmWhole = 256 << 10
 )
 
-// What gemmCopied copies at once, on its stack, and from how many columns of b on that pays. csrc/gemm.c fetches rows of
-// copiedDeep floats.
+// A block of c that gemmCopied works on stays in the second cache: copiedRows by copiedCols. What it copies of a at once, on
+// its stack, is copiedRows by copiedDeep; csrc/gemm.c knows rows of copiedDeep floats.
 const (
 	copiedRows = 288
+	copiedCols = 1024
 	copiedDeep = 2 * tileDeep
-	copiedCols = 512
 )
 
 // deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
@@ -34,7 +34,7 @@ func (s set) deep() int {
 // gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b. A panel of c stays in the
 // second cache, beside the block, until all its products are summed.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
-	if s != neon && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols && k >= copiedDeep {
+	if s != neon && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols/2 && k >= copiedDeep {
 		gemmCopied(s, c, a, b, m, n, k, add)
 		return
 	}
@@ -51,31 +51,63 @@ func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 	}
 }
 
-// gemmCopied copies some columns of a block of rows of a and multiplies the copy by all panels of b, while the block's rows
-// of c stay in the second cache. Rows of a wide matrix lie whole pages apart: each would take the place of another in the
-// first cache. What is copied next, and the next panel of b, are fetched meanwhile.
+// gemmCopied works on blocks of c: it copies some columns of a block of rows of a and multiplies the copy by panels of b, while
+// the block of c stays in the second cache. Rows of a wide matrix lie whole pages apart: each would take the place of another
+// in the first cache.
 func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
-	var copied [copiedRows * copiedDeep]float32
-	blocks := (m + copiedRows - 1) / copiedRows
-	block := ((m+blocks-1)/blocks + 5) / 6 * 6 // all alike; 6 rows are a tile
-	for i := 0; i < m; i += block {
-		rows := min(m-i, block)
-		for p := 0; p < k; p += copiedDeep {
-			deep := min(k-p, copiedDeep)
-			for r := range rows {
-				copy(copied[r*copiedDeep:][:deep], a.From(i+r, p).Data)
-			}
-			for from := 0; from < n; {
-				to := s.panelEnd(from, n)
-				args := panelArgs(c.From(i, from), Rows(copied[:], copiedDeep), b.From(p, from), rows, to-from, deep, add || p > 0)
-				if p+2*copiedDeep <= k { // a share of the rows that are copied next
-					first, last := rows*from/n, rows*to/n
-					args.soon, args.soonRow, args.soons = &a.Data[(i+first)*a.Row+p+copiedDeep], a.Row, last-first
-				}
-				s.gemm(&args)
-				from = to
-			}
+	rows, cols := evenly(m, copiedRows, 6), evenly(n, copiedCols, s.panel()*s.lanes()) // tiles have 6 rows
+	for j := 0; j < n; j += cols {
+		for i := 0; i < m; i += rows {
+			gemmCopiedBlock(s, c.From(i, j), a.From(i, 0), b.From(0, j), min(m-i, rows), min(n-j, cols), k, add)
 		}
+	}
+}
+
+// evenly cuts n into as few parts as there can be of at most most, which are alike but for the last, in units.
+func evenly(n, most, unit int) int {
+	parts := (n + most - 1) / most
+	return ((n+parts-1)/parts + unit - 1) / unit * unit
+}
+
+// gemmCopiedBlock is one block. What is copied next, and the next panel of b, are fetched meanwhile.
+func gemmCopiedBlock(s set, c, a, b Matrix, m, n, k int, add bool) {
+	var copied [copiedRows * copiedDeep]float32
+	for p := 0; p < k; p += copiedDeep {
+		next := p + copiedDeep
+		s.gatherRows(copied[:], a.From(0, p), m, min(k, next)-p)
+		for from := 0; from < n; {
+			to := s.panelEnd(from, n)
+			args := panelArgs(c.From(0, from), Rows(copied[:], copiedDeep), b.From(p, from), m, to-from, min(k, next)-p, add || p > 0)
+			if next < k {
+				first, last := m*from/n, m*to/n // a share of the rows
+				args.soon, args.soonRow, args.soons = &a.Data[first*a.Row+next], a.Row, last-first
+			}
+			switch {
+			case to < n:
+				args.right = &b.Data[p*b.Row+to]
+			case next < k:
+				args.right = &b.Data[next*b.Row]
+			}
+			s.gemm(&args)
+			from = to
+		}
+	}
+}
+
+// gatherArgs is struct gather of csrc/gemm.c.
+type gatherArgs struct {
+	from, to  *float32
+	n, stride int
+}
+
+// gatherRows copies so many floats of n rows of a, copiedDeep apart.
+func (s set) gatherRows(to []float32, a Matrix, n, floats int) {
+	if floats == copiedDeep {
+		s.gather(&gatherArgs{&a.Data[0], &to[0], n, a.Row})
+		return
+	}
+	for r := range n {
+		copy(to[r*copiedDeep:][:floats], a.From(r, 0).Data)
 	}
 }
 

@@ -116,9 +116,10 @@ func FuzzGemm(f *testing.F) {
 	f.Add(uint64(1), uint16(7), uint8(9), uint16(30), uint8(0), true)
 	f.Add(uint64(2), uint16(400), uint8(65), uint16(257), uint8(5), false)
 	f.Add(uint64(3), uint16(299), uint8(199), uint16(100), uint8(24), true)
+	f.Add(uint64(4), uint16(299), uint8(249), uint16(200), uint8(60), false) // blocks of c side by side
 	f.Fuzz(func(t *testing.T, seed uint64, m uint16, n uint8, k uint16, layout uint8, add bool) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		p := newProduct(r, 1+int(m%512), (1+int(n))*(1+int(layout/12%3)), 1+int(k%600), int(layout%3), int(layout/3%4))
+		p := newProduct(r, 1+int(m%512), (1+int(n))*(1+int(layout/12%6)), 1+int(k%600), int(layout%3), int(layout/3%4))
 		for _, s := range vectors(t) {
 			p.verify(t, s, add)
 		}

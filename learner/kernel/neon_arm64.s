@@ -9827,6 +9827,80 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
+TEXT ·gatherNEON(SB), 0, $256-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $192, R19, R20
+	MOVD R20, RSP
+	CALL gatherNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT gatherNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xf9400808 // ldr x8, [x0,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400072b // b.lt 0xec <gather+0xec>
+	WORD $0x91000508 // add x8, x8,
+	WORD $0xa940240a // ldp x10, x9, [x0]
+	WORD $0x3dc00140 // ldr q0, [x10]
+	WORD $0x3d800120 // str q0, [x9]
+	WORD $0x3dc00540 // ldr q0, [x10,
+	WORD $0x3d800520 // str q0, [x9,
+	WORD $0x3dc00940 // ldr q0, [x10,
+	WORD $0x3d800920 // str q0, [x9,
+	WORD $0x3dc00d40 // ldr q0, [x10,
+	WORD $0x3d800d20 // str q0, [x9,
+	WORD $0x3dc01140 // ldr q0, [x10,
+	WORD $0x3d801120 // str q0, [x9,
+	WORD $0x3dc01540 // ldr q0, [x10,
+	WORD $0x3d801520 // str q0, [x9,
+	WORD $0x3dc01940 // ldr q0, [x10,
+	WORD $0x3d801920 // str q0, [x9,
+	WORD $0x3dc01d40 // ldr q0, [x10,
+	WORD $0x3d801d20 // str q0, [x9,
+	WORD $0x3dc02140 // ldr q0, [x10,
+	WORD $0x3d802120 // str q0, [x9,
+	WORD $0x3dc02540 // ldr q0, [x10,
+	WORD $0x3d802520 // str q0, [x9,
+	WORD $0x3dc02940 // ldr q0, [x10,
+	WORD $0x3d802920 // str q0, [x9,
+	WORD $0x3dc02d40 // ldr q0, [x10,
+	WORD $0x3d802d20 // str q0, [x9,
+	WORD $0x3dc03140 // ldr q0, [x10,
+	WORD $0x3d803120 // str q0, [x9,
+	WORD $0x3dc03540 // ldr q0, [x10,
+	WORD $0x3d803520 // str q0, [x9,
+	WORD $0x3dc03940 // ldr q0, [x10,
+	WORD $0x3d803920 // str q0, [x9,
+	WORD $0x3dc03d40 // ldr q0, [x10,
+	WORD $0x3d803d20 // str q0, [x9,
+	WORD $0x3dc04140 // ldr q0, [x10,
+	WORD $0x3d804120 // str q0, [x9,
+	WORD $0x3dc04540 // ldr q0, [x10,
+	WORD $0x3d804520 // str q0, [x9,
+	WORD $0x3dc04940 // ldr q0, [x10,
+	WORD $0x3d804920 // str q0, [x9,
+	WORD $0x3dc04d40 // ldr q0, [x10,
+	WORD $0x3d804d20 // str q0, [x9,
+	WORD $0x3dc05140 // ldr q0, [x10,
+	WORD $0x3d805120 // str q0, [x9,
+	WORD $0x3dc05540 // ldr q0, [x10,
+	WORD $0x3d805520 // str q0, [x9,
+	WORD $0x3dc05940 // ldr q0, [x10,
+	WORD $0x3d805920 // str q0, [x9,
+	WORD $0x3dc05d40 // ldr q0, [x10,
+	WORD $0x3d805d20 // str q0, [x9,
+	WORD $0xf9400c0b // ldr x11, [x0,
+	WORD $0x8b0b094a // add x10, x10, x11, lsl
+	WORD $0x91060129 // add x9, x9,
+	WORD $0xd1000508 // sub x8, x8,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff968 // b.hi 0x14 <gather+0x14>
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
 TEXT ·normalizeNEON(SB), 0, $288-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0

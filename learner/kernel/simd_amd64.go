@@ -76,6 +76,23 @@ func (s set) gemm(args *gemmArgs) {
 }
 
 //go:noescape
+func gatherAVX512(args *gatherArgs)
+
+//go:noescape
+func gatherAVX2(args *gatherArgs)
+
+func (s set) gather(args *gatherArgs) {
+	switch s {
+	case avx512:
+		gatherAVX512(args)
+	case avx2:
+		gatherAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func normalizeAVX512(args *normalizeArgs)
 
 //go:noescape

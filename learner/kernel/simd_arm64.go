@@ -56,6 +56,18 @@ func (s set) gemm(args *gemmArgs) {
 }
 
 //go:noescape
+func gatherNEON(args *gatherArgs)
+
+func (s set) gather(args *gatherArgs) {
+	switch s {
+	case neon:
+		gatherNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
 func normalizeNEON(args *normalizeArgs)
 
 func (s set) normalize(args *normalizeArgs) {

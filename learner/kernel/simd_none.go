@@ -15,6 +15,8 @@ func (s set) depthwiseDW(*depthwiseDWArgs) { panic(noVectors) }
 
 func (s set) gemm(*gemmArgs) { panic(noVectors) }
 
+func (s set) gather(*gatherArgs) { panic(noVectors) }
+
 func (s set) normalize(*normalizeArgs) { panic(noVectors) }
 
 func (s set) bias(*biasArgs) { panic(noVectors) }

@@ -11,7 +11,8 @@ struct gemm {
 	const float *a, *b;
 	float *c;
 	word m, n, k, arow, acol, brow, crow, add;
-	const float *soon; // rows that a later call reads, of SOON floats each: fetched into the second cache meanwhile
+	// What a later call reads is fetched into the second cache meanwhile: soons rows of SOON floats, and its panel of b.
+	const float *soon, *right;
 	word soonrow, soons;
 };
 
@@ -26,8 +27,9 @@ struct gemm {
 
 #define POINTERS ((16 + STEP - 1) / STEP)
 
-// products sums k products of mr rows of nv vectors: of the rows that begin at, with the strides arow and acol, and of b.
-INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, const int mr, const int nv, word arow, word acol, word brow, word k) {
+// products sums k products of mr rows of nv vectors: of the rows that begin at, with the strides arow and acol, and of b,
+// which is copied to keep, if there is one.
+INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, const int mr, const int nv, word arow, word acol, word brow, word k, float *keep) {
 	EACH(i, mr) EACH(j, nv) acc[i][j] = 0;
 #if VL == 4
 	if (arow == 1 && mr % 4 == 0) { // four rows in one vector: multiplied by lane
@@ -61,6 +63,10 @@ INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, 
 	ROLLED for (; k > 0; k--, b += brow) {
 		vec y[4];
 		EACH(j, nv) y[j] = LOAD(vec, b + j * VL);
+		if (keep) {
+			EACH(j, nv) STORE(vec, keep + j * VL, y[j]);
+			keep += nv * VL;
+		}
 		EACH(i, mr) {
 			vec x = (vec)(at[i / STEP][i % STEP * arow]);
 			EACH(j, nv) acc[i][j] = FMA(x, y[j], acc[i][j]);
@@ -69,8 +75,9 @@ INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, 
 	}
 }
 
-// tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors.
-INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge) {
+// tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors and is packed into
+// keep, if there is one.
+INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge, float *keep) {
 	vec acc[16][4];
 	const float *at[POINTERS];
 	word arow = g->arow, acol = g->acol, add = g->add;
@@ -82,7 +89,8 @@ INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c,
 	HIDE(arow);
 	HIDE(acol);
 	ROLLED for (word k = g->k; k > 0; k -= CHAIN, b += CHAIN * brow, add = 1) {
-		products(acc, at, b, mr, nv, arow, acol, brow, k < CHAIN ? k : CHAIN);
+		products(acc, at, b, mr, nv, arow, acol, brow, k < CHAIN ? k : CHAIN, keep);
+		if (keep) keep += CHAIN * nv * VL;
 		EACH(i, mr) {
 			float *row = c + i * crow;
 			EACH(j, nv) {
@@ -124,21 +132,28 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 	float *c = g->c;
 	word brow = g->brow, m = g->m;
 	if (edge < VL || (brow != nv * VL && m > 3 * mr)) {
-		pack(packed, g, nv, edge);
+		if (VL == 4 || edge < VL || m < mr) {
+			pack(packed, g, nv, edge);
+		} else { // while the first tile is computed
+			tile(g, a, b, c, mr, nv, brow, edge, packed);
+			m -= mr;
+			a += mr * g->arow;
+			c += mr * g->crow;
+		}
 		b = packed;
 		brow = nv * VL;
 	}
-	// With every tile a share of what comes next is fetched: of soon, and, where that is told, of the panel to the right.
-	const float *soon = g->soon, *right = g->b + nv * VL;
+	// With every tile a share of what comes next is fetched.
+	const float *soon = g->soon, *right = g->right;
 	const word tiles = m / mr + 1;
-	word soons = g->soons, rights = soons ? g->k : 0;
+	word soons = g->soons, rights = right ? g->k : 0;
 #define TILES(rows) \
 	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) { \
 		if (VL >= 8 && nv == NVMAX) { \
 			for (word i = g->soons; i > 0 && soons > 0; i -= tiles, soons--, soon += g->soonrow) fetch(soon, 4 * SOON); \
 			for (word i = g->k; i > 0 && rights > 0; i -= tiles, rights--, right += g->brow) fetch(right, 4 * nv * VL); \
 		} \
-		tile(g, a, b, c, rows, nv, brow, edge); \
+		tile(g, a, b, c, rows, nv, brow, edge, 0); \
 	}
 	TILES(mr)
 	if (mr > 8) { TILES(8) }
@@ -163,5 +178,20 @@ void gemm(const struct gemm *g) {
 	case 3: panel(g, 3, 6); break;
 	case 4: panel(g, 4, 4); break;
 #endif
+	}
+}
+
+struct gather {
+	const float *from;
+	float *to;
+	word n, stride;
+};
+
+// n rows of SOON floats, stride apart, are copied to lie side by side.
+void gather(const struct gather *g) {
+	const float *from = g->from;
+	float *to = g->to;
+	ROLLED for (word i = g->n; i > 0; i--, from += g->stride, to += SOON) {
+		EACH(j, SOON / VL) STORE(vec, to + j * VL, LOAD(vec, from + j * VL));
 	}
 }
