@@ -161,8 +161,20 @@ func (c collapse) Reached() []string {
 			line += n + " do not reach it, by " + points(a, b) + ", in runs too few to know their spread."
 		}
 		said = append(said, line)
+		if few := c.theirFewest(model, of); few.Known() {
+			said = append(said, fmt.Sprintf("In the papers' design the fewest agents, who learn most there, get %s. With shoal-48 %s get %s: %s.", few.Text(percent), n, a.Text(percent), points(a, few)))
+		}
 	}
 	return said
+}
+
+// theirFewest is the score of the fewest agents in the papers' design.
+func (c collapse) theirFewest(model string, of func(row.Run) float64) spread.Spread {
+	if c.Papers == nil {
+		return spread.Spread{}
+	}
+	fewest, _ := ends(c.Papers.Groups, model)
+	return fewest.Of(of)
 }
 
 // modelName is a model's for readers.

@@ -41,6 +41,11 @@ func ofThePapers() []page {
 		{name: "causes", part: true},
 		{name: "shoal-48", part: true},
 		{
+			name: "shoal-24", Title: "One agent on each of 24 Raspberry Pis", Images: cifar,
+			Question: "What does the preset shoal-48 reach when each of 24 Raspberry Pi 4s runs one agent of four threads, which is the cluster that [docs/lab.md](../lab.md) predicts the times of?",
+			figures:  []string{"curve-test-accuracy-reestimated", "curve-train-loss", "phases"},
+		},
+		{
 			name: "papers-squeezenet", Title: "The papers' scaling of SqueezeNet", table: scaling, Images: cifar,
 			Question: "What happens to SqueezeNet 1.1, which has no batch norm, when two to 48 agents share ten epochs of CIFAR-10 as Papakyriakou and Barbounakis (2025, IJCA 187-47) had them: shards `i mod N`, batch 12, SGD 5e-4 with momentum, one average by a root after each epoch?",
 			figures:  []string{"test-accuracy-running", "test-accuracy", "train-loss", "speed-up", "total-time"},

@@ -112,10 +112,13 @@ func (s study) Findings() []string {
 		return []string{"No run ended with a finite score."}
 	}
 	said := []string{fmt.Sprintf("Most accurate is `%s`, with %s of the test images (%s statistics).", best.Name, best.Of(of).Text(percent), worded(name))}
+	if len(s.Groups) == 1 {
+		said[0] = fmt.Sprintf("`%s` gets %s of the test images right (%s statistics).", best.Name, best.Of(of).Text(percent), worded(name))
+	}
 	for _, base := range s.Groups {
 		said = append(said, s.against(base, of)...)
 	}
-	if slowest, fastest := extreme(s.Groups, total); total(fastest.Runs[0]) > 0 {
+	if slowest, fastest := extreme(s.Groups, total); len(s.Groups) > 1 && total(fastest.Runs[0]) > 0 {
 		a, b := fastest.Of(total), slowest.Of(total)
 		said = append(said, fmt.Sprintf("In virtual time the shortest is `%s` with %s, the longest `%s` with %s: %.2f times as long.",
 			fastest.Name, a.Text(report.Seconds), slowest.Name, b.Text(report.Seconds), b.Mean/a.Mean))
