@@ -142,7 +142,7 @@ func (e *experiment) shown() []series {
 	named := make([]series, len(all))
 	for i, s := range all {
 		if s.name == "" {
-			s.name = "measured"
+			s.name = "the lab"
 		}
 		named[i] = s
 	}
