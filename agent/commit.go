@@ -101,7 +101,7 @@ func (a *Agent) watchAccuracy(c eval.Commit, mean float64) {
 	if !ok {
 		return
 	}
-	begun, ended := a.accuracy.see(round, a.trainer.recipe.StepsPerEpoch(a.trainer.set.Train.N, len(norms)))
+	begun, ended := a.accuracy.see(round, a.trainer.recipe.StepsPerEpoch(a.trainer.set.Train.N, part.Equal(len(norms))))
 	for _, w := range begun {
 		a.log.Warn().Str("event", "accuracy_warning").Int("round", c.Round).Str("kind", w.Kind).Float64("gradient_noise", finiteOr(round.noiseScale(), -1)).
 			Float64("distance", round.distance()).Msg(w.Text)

@@ -47,7 +47,7 @@ type leg struct {
 
 // leg lays out the steps of a round, from step on.
 func (t *trainer) leg(round, rank, size, from int) (*leg, error) {
-	s, err := t.recipe.Stretch(t.set.Train, round, rank, size)
+	s, err := t.recipe.Stretch(t.set.Train, round, rank, part.Equal(size))
 	if err != nil {
 		return nil, err
 	}

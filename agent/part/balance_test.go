@@ -18,7 +18,7 @@ func TestBalancedBatches(t *testing.T) {
 	r.Learner.Batch = 20
 	widest := func(balance bool) (samples []int32, most int) {
 		r.Data.Balance = balance
-		s, err := r.Stretch(train, 1, 1, 4)
+		s, err := r.Stretch(train, 1, 1, Equal(4))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ package part
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync/atomic"
 
 	"shoal/gossip/collective"
@@ -90,44 +92,60 @@ type Stretch struct {
 	Epochs  []int // by batch
 }
 
-// StepsPerEpoch is how many steps a pass over a training set of n samples is for each of size members.
-func (r Recipe) StepsPerEpoch(n, size int) int { return ceilDiv(ceilDiv(n, size), r.Learner.Batch) }
+// Equal are the shares of a training set of size members that are alike.
+func Equal(size int) []float64 { return slices.Repeat([]float64{1}, size) }
 
-// Stretch lays out the steps of a round: one pass over the shard, or with Rounds.Steps the next so many batches of the
-// passes that follow each other. A pass has as many steps on every rank; a rank whose shard is shorter skips the rest.
-func (r Recipe) Stretch(train shards.Images, round, rank, size int) (Stretch, error) {
+// StepsPerEpoch is how many steps a pass over a training set of n samples is for members with such shares of it: as many as
+// the largest share needs.
+func (r Recipe) StepsPerEpoch(n int, shares []float64) int {
+	sum := 0.0
+	for _, s := range shares {
+		sum += s
+	}
+	return ceilDiv(int(math.Ceil(float64(n)*slices.Max(shares)/sum)), r.Learner.Batch)
+}
+
+// Stretch lays out the steps of a round for a rank of members with such shares of the training set: one pass over the shard,
+// or with Rounds.Steps the next so many steps of the passes that follow each other. A pass has as many steps on every rank.
+// A rank whose shard is shorter skips the last of them if shares are equal, and else some at even distances.
+func (r Recipe) Stretch(train shards.Images, round, rank int, shares []float64) (Stretch, error) {
 	var s Stretch
-	batch, steps, perEpoch := r.Learner.Batch, r.Rounds.Steps, r.StepsPerEpoch(train.N, size)
+	batch, steps, perEpoch := r.Learner.Batch, r.Rounds.Steps, r.StepsPerEpoch(train.N, shares)
 	first, last := (round-1)*perEpoch, round*perEpoch
 	if steps > 0 {
 		first, last = (round-1)*steps, round*steps
 	}
+	pass := perEpoch
 	epoch, indices := -1, []int32(nil)
 	for step := first; step < last; step++ {
 		if e := step / perEpoch; e != epoch {
 			var err error
-			if indices, err = r.shard(train, rank, size, e); err != nil {
+			if indices, err = r.shard(train, rank, shares, e); err != nil {
 				return s, err
 			}
-			epoch = e
+			if epoch = e; slices.Min(shares) < slices.Max(shares) {
+				pass = ceilDiv(len(indices), batch)
+			}
 		}
-		if lo := (step % perEpoch) * batch; lo < len(indices) {
-			s.Batches = append(s.Batches, indices[lo:min(lo+batch, len(indices))])
+		if at, ok := placed(step%perEpoch, perEpoch, pass); ok && at*batch < len(indices) {
+			s.Batches = append(s.Batches, indices[at*batch:min((at+1)*batch, len(indices))])
 			s.Epochs = append(s.Epochs, epoch)
 		}
 	}
 	return s, nil
 }
 
-// shard is the order in which rank of size trains on its samples in an epoch.
-func (r Recipe) shard(train shards.Images, rank, size, epoch int) ([]int32, error) {
-	weights := make([]float64, size)
-	for i := range weights {
-		weights[i] = 1
-	}
-	parts, err := shards.Split(shards.NewPartition(r.Data, r.Seed), train.N, train.Labels, weights, epoch)
+// placed is the batch that is trained on at a step of a pass, if one is, when batches are spread evenly over steps.
+func placed(step, steps, batches int) (int, bool) {
+	at := ceilDiv(step*batches, steps)
+	return at, at < batches && at*steps/batches == step
+}
+
+// shard is the order in which a rank trains on its samples in an epoch.
+func (r Recipe) shard(train shards.Images, rank int, shares []float64, epoch int) ([]int32, error) {
+	parts, err := shards.Split(shards.NewPartition(r.Data, r.Seed), train.N, train.Labels, shares, epoch)
 	if err != nil {
-		return nil, fmt.Errorf("split %d samples for %d members: %w", train.N, size, err)
+		return nil, fmt.Errorf("split %d samples for %d members: %w", train.N, len(shares), err)
 	}
 	shards.Order(parts[rank], r.Seed, epoch, rank)
 	if r.Data.Balance {

@@ -287,7 +287,7 @@ func (d *document) value(path string, n ast.Node) (string, error) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		return n.GetToken().Value, nil
 	case *ast.SequenceNode:
-		if path == "schedule.churn" {
+		if path == "schedule.churn" || path == "schedule.shares" {
 			return d.json(n)
 		}
 		var parts []string

@@ -39,6 +39,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		head + "epochs: -1":                                                                         "epochs: -1 is outside",
 		head + "score: {evry: 1}":                                                                   `unknown field "evry"`,
 		head + "score: {statistics: [mean]}":                                                        `score.statistics: "mean" is unknown; give running or reestimated`,
+		head + "agents: 2\nschedule: {shares: [1]}":                                                 "schedule.shares: 1 for 2 agents; give one for each, or none",
+		head + "agents: 2\nschedule: {shares: [1, 0]}":                                              "schedule.shares[1]: 0; give one above 0",
 		head + "schedule: {participation: 2}":                                                       "schedule.participation: 2 is outside [0, 1]",
 		head + "schedule: {churn: [{member: 1, from: 1, is: absent}]}":                              "schedule.churn[0].member: 1, of 1 agents give 0 to 0",
 		head + "schedule: {churn: [{from: 1, is: late}]}":                                           `schedule.churn[0].is: "late" is unknown; give absent or slow`,

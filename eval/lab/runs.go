@@ -161,7 +161,7 @@ func (r *Run) recipe() part.Recipe {
 // length is how many rounds a run has on a training set, how many images all members see of it, and how many epochs a
 // round is. With epochs given, they and the warm-up become rounds of the configuration.
 func (r *Run) length(set *shards.Set) (rounds int, images int64, perRound float64) {
-	perEpoch := r.recipe().StepsPerEpoch(set.Train.N, r.Agents)
+	perEpoch := r.recipe().StepsPerEpoch(set.Train.N, r.own.Schedule.SharesOf(r.Agents))
 	perRound = 1
 	if steps := r.base.Rounds.Steps; steps > 0 {
 		perRound = float64(steps) / float64(perEpoch)

@@ -77,6 +77,11 @@ func ofAgents() []page {
 			figures:  []string{"phases", "test-accuracy", "curve-test-accuracy-reestimated"},
 		},
 		{
+			name: "unequal-nodes", Title: "Fast nodes and slow ones", Images: builtin, pins: map[string]string{"variant": "alike"},
+			Question: "Five of ten agents train at a third of the others' speed. Should they be waited for, be cut when patience ends, or have a third of the images from the start, so that all are ready at about the same time?",
+			figures:  []string{"phases", "test-accuracy", "curve-test-accuracy-reestimated"},
+		},
+		{
 			name: "churn", Title: "Agents that come and go", Images: builtin, pins: map[string]string{"variant": "all-stay"},
 			Question: "What does the model lose when two of eight agents are away for a while, or when half of them leave for good? The shards of each epoch are drawn anew for who is there.",
 			figures:  []string{"test-accuracy", "curve-test-accuracy-reestimated", "phases"},

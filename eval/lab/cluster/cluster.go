@@ -227,12 +227,13 @@ func (c *Cluster) begin() (*round, error) {
 	if c.schedule.Pairs {
 		r.abreast = abreast(r.plan, r.partner)
 	}
+	shares := c.schedule.sharesOf(r.present)
 	r.stretches, r.samples, r.norms = make([]part.Stretch, n), make([]int64, n), make([]float64, n)
 	for i := range r.present {
 		if !r.drawn[i] {
 			continue
 		}
-		if r.stretches[i], err = c.recipe.Stretch(c.set.Train, r.number, i, n); err != nil {
+		if r.stretches[i], err = c.recipe.Stretch(c.set.Train, r.number, i, shares); err != nil {
 			return nil, err
 		}
 	}

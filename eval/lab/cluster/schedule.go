@@ -15,9 +15,10 @@ import (
 
 // Schedule says who is there in which round, and how fast. The zero value: all are, at their device's speed.
 type Schedule struct {
-	Participation float64 `yaml:"participation"` // share of the members that train in a round, drawn anew each time; 0: all
-	Churn         []Churn `yaml:"churn"`
-	Pairs         bool    `yaml:"pairs"` // members average in pairs drawn anew each round, and never all together (gossip)
+	Participation float64   `yaml:"participation"` // share of the members that train in a round, drawn anew each time; 0: all
+	Churn         []Churn   `yaml:"churn"`
+	Shares        []float64 `yaml:"shares"` // of the images, by member, in proportion; none: equal ones
+	Pairs         bool      `yaml:"pairs"`  // members average in pairs drawn anew each round, and never all together (gossip)
 }
 
 // Churn is what becomes of one member for some rounds.
@@ -38,6 +39,10 @@ func (s Schedule) Validate(agents int) error {
 		}
 	}
 	bad(!(s.Participation >= 0 && s.Participation <= 1), "participation: %v is outside [0, 1]; 0.5 draws half of the members", s.Participation)
+	bad(len(s.Shares) != 0 && len(s.Shares) != agents, "shares: %d for %d agents; give one for each, or none", len(s.Shares), agents)
+	for i, share := range s.Shares {
+		bad(!(share > 0 && !math.IsInf(share, 0)), "shares[%d]: %v; give one above 0 such as 0.5", i, share)
+	}
 	for i, c := range s.Churn {
 		at := fmt.Sprintf("churn[%d]", i)
 		bad(c.Member < 0 || c.Member >= agents, "%s.member: %d, of %d agents give 0 to %d", at, c.Member, agents, agents-1)
@@ -67,6 +72,25 @@ func (s Schedule) Suits(r part.Recipe) error {
 
 func (c Churn) covers(member, round int) bool {
 	return c.Member == member && round >= c.From && (c.To == 0 || round <= c.To)
+}
+
+// SharesOf are the shares of the training set of that many members that are all there.
+func (s Schedule) SharesOf(agents int) []float64 {
+	if len(s.Shares) > 0 {
+		return s.Shares
+	}
+	return part.Equal(agents)
+}
+
+// sharesOf are those of the present members: they divide the whole set.
+func (s Schedule) sharesOf(present []int) []float64 {
+	shares := part.Equal(len(present))
+	for i, m := range present {
+		if len(s.Shares) > 0 {
+			shares[i] = s.Shares[m]
+		}
+	}
+	return shares
 }
 
 // present are the members of a round's roster, in order of their ranks.

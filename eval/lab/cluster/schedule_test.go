@@ -114,6 +114,24 @@ func TestParticipation(t *testing.T) {
 	}
 }
 
+// Shares that are alike are none, to the bit; others give members that many images, and less to do in each round.
+func TestShares(t *testing.T) {
+	of := func(shares ...float64) []row.Round {
+		cfg := tiny()
+		cfg.Schedule = Schedule{Shares: shares}
+		return play(t, build(t, cfg), 4)
+	}
+	plain, same, other := of(), of(2, 2, 2), of(1, 0.25, 0.5)
+	for i := range plain {
+		if plain[i].Hash != same[i].Hash {
+			t.Errorf("round %d: equal shares change the state", i+1)
+		}
+		if other[i].Images >= plain[i].Images || other[i].Contributors != 3 {
+			t.Errorf("round %d: %d images of %d contributors with unequal shares, and %d with equal ones", i+1, other[i].Images, other[i].Contributors, plain[i].Images)
+		}
+	}
+}
+
 // Members that are absent are in no roster, and the others' ranks close up.
 func TestChurn(t *testing.T) {
 	cfg := tiny()
