@@ -78,7 +78,7 @@ func ofAgents() []page {
 		},
 		{
 			name: "unequal-nodes", Title: "Fast nodes and slow ones", Images: builtin, pins: map[string]string{"variant": "alike"},
-			Question: "Five of ten agents train at a third of the others' speed. Should they be waited for, be cut when patience ends, or have a third of the images from the start, so that all are ready at about the same time?",
+			Question: "Four of eight agents train at a third of the others' speed. Should they be waited for, be cut when patience ends, or have a third of the images from the start, so that all are ready at about the same time?",
 			figures:  []string{"phases", "test-accuracy", "curve-test-accuracy-reestimated"},
 		},
 		{
