@@ -39,8 +39,8 @@ func Of(values ...float64) Spread {
 // Known reports whether there is any value.
 func (s Spread) Known() bool { return s.N > 0 }
 
-// Text is the mean, and the range behind it if there are several values: "61.2 % (60.8 % to 61.9 %, n = 3)". The format
-// writes one value; what is not known is a dash.
+// Text is the mean, and the range behind it if there are several values: "61.2 % (60.8 % to 61.9 %, n = 3)", or "24 (n = 3)"
+// if all are written alike. The format writes one value; what is not known is a dash.
 func (s Spread) Text(format func(float64) string) string {
 	lost := ""
 	if s.Lost > 0 {
@@ -51,6 +51,8 @@ func (s Spread) Text(format func(float64) string) string {
 		return "–" + lost
 	case s.N == 1:
 		return format(s.Mean) + lost
+	case format(s.Min) == format(s.Max):
+		return fmt.Sprintf("%s (n = %d)%s", format(s.Mean), s.N, lost)
 	}
 	return fmt.Sprintf("%s (%s to %s, n = %d)%s", format(s.Mean), format(s.Min), format(s.Max), s.N, lost)
 }

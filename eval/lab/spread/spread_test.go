@@ -37,6 +37,7 @@ func TestWhatIsNotFiniteIsCountedApart(t *testing.T) {
 		{nil, "–"},
 		{[]float64{math.NaN()}, "– (1 not finite)"},
 		{[]float64{0.5}, "50.0 %"},
+		{[]float64{0.5, 0.50001}, "50.0 % (n = 2)"},
 		{[]float64{0.5, 0.25, math.Inf(1)}, "37.5 % (25.0 % to 50.0 %, n = 2) (1 not finite)"},
 	} {
 		if got := Of(c.values...).Text(percent); got != c.want {
