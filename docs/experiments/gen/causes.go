@@ -39,6 +39,7 @@ func causes() map[string]cause {
 		preset + "-labels":     {"labels of a shard as they fall", preset},
 		preset + "-momentum":   {"momentum of each agent's own", preset},
 		preset + "-period":     {"an average once per epoch", preset},
+		preset + "-branches":   {"residual branches that all count from the first step on", preset},
 	}
 }
 
