@@ -86,9 +86,6 @@ func measureProduct(ctx context.Context, threads, side int) (peakProduct, error)
 		peaks = append(peaks, rateOf(peak, productTurnTime))
 		rates = append(rates, rateOf(multiply, productTurnTime))
 	}
-	if side < 0 {
-		fmt.Println(side, rates, peaks)
-	}
 	p.GFLOPS, p.Peak = median(rates), median(peaks)
 	p.Share = p.GFLOPS / p.Peak
 	return p, nil
