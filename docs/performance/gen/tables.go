@@ -195,7 +195,7 @@ func writeGemm(t *strings.Builder, r *records) {
 
 // writeProducts is how near products of matrices come to the arithmetic peak, with dashes where a record does not say.
 func writeProducts(t *strings.Builder, p peaks) {
-	t.WriteString("| | GFLOP/s | of the peak |\n| --- | --- | --- |\n")
+	t.WriteString("| | GFLOP/s | of the peak in turns with it |\n| --- | --- | --- |\n")
 	peak := short(p.GFLOPS)
 	if len(p.Products) == 0 {
 		peak = "-"
