@@ -227,7 +227,7 @@ func (c *Cluster) begin() (*round, error) {
 	if c.schedule.Pairs {
 		r.abreast = abreast(r.plan, r.partner)
 	}
-	shares := c.schedule.sharesOf(r.present)
+	shares := c.schedule.sharesAmong(r.present)
 	r.stretches, r.samples, r.norms = make([]part.Stretch, n), make([]int64, n), make([]float64, n)
 	for i := range r.present {
 		if !r.drawn[i] {

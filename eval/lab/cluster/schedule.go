@@ -82,8 +82,8 @@ func (s Schedule) SharesOf(agents int) []float64 {
 	return part.Equal(agents)
 }
 
-// sharesOf are those of the present members: they divide the whole set.
-func (s Schedule) sharesOf(present []int) []float64 {
+// sharesAmong are those of the present members: they divide the whole set.
+func (s Schedule) sharesAmong(present []int) []float64 {
 	shares := part.Equal(len(present))
 	for i, m := range present {
 		if len(s.Shares) > 0 {
