@@ -4459,20 +4459,20 @@ TEXT depthwiseDWAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·gemmAVX2(SB), 0, $15920-8
+TEXT ·gemmAVX2(SB), 0, $19952-8
 	NO_LOCAL_POINTERS
-	STMXCSR 15912(SP)
-	MOVL 15912(SP), AX
+	STMXCSR 19944(SP)
+	MOVL 19944(SP), AX
 	ORL $0x8040, AX
-	MOVL AX, 15904(SP)
-	LDMXCSR 15904(SP)
+	MOVL AX, 19936(SP)
+	LDMXCSR 19936(SP)
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 15808(SP), SP
+	LEAQ 19840(SP), SP
 	ANDQ $~63, SP
 	CALL gemmAVX2body<>(SB)
 	MOVQ R12, SP
-	LDMXCSR 15912(SP)
+	LDMXCSR 19944(SP)
 	RET
 
 TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
@@ -4484,209 +4484,204 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0x40ec8148; WORD $0x003d; BYTE $0x00 // subq $0x3d40, %rsp
+	LONG $0x00ec8148; WORD $0x004d; BYTE $0x00 // subq $0x4d00, %rsp
 	LONG $0x20478b48 // movq 0x20(%rdi), %rax
-	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
-	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
+	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
 	LONG $0x07508d48 // leaq 0x7(%rax), %rdx
 	LONG $0x0e488d48 // leaq 0xe(%rax), %rcx
+	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
 	LONG $0xca490f48 // cmovnsq %rdx, %rcx
 	LONG $0x03f9c148 // sarq $0x3, %rcx
 	LONG $0x02f98348 // cmpq $0x2, %rcx
-	LONG $0x00dc840f; WORD $0x0000 // je 0x11d <gemm+0x11d>
+	LONG $0x00f1840f; WORD $0x0000 // je 0x134 <gemm+0x134>
 	LONG $0x01f98348 // cmpq $0x1, %rcx
-	LONG $0x30ff850f; WORD $0x0000 // jne 0x314a <gemm+0x314a>
-	LONG $0x104b8b49 // movq 0x10(%r11), %rcx
-	WORD $0x8b4d; BYTE $0x23 // movq (%r11), %r12
-	LONG $0x087b8b4d // movq 0x8(%r11), %r15
-	LONG $0x40538b4d // movq 0x40(%r11), %r10
-	LONG $0x18738b49 // movq 0x18(%r11), %rsi
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	LONG $0x07f88348 // cmpq $0x7, %rax
-	LONG $0x01a58f0f; WORD $0x0000 // jg 0x212 <gemm+0x212>
-	LONG $0x28438b4d // movq 0x28(%r11), %r8
-	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x109a8e0f; WORD $0x0000 // jle 0x111a <gemm+0x111a>
-	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
-	WORD $0xe183; BYTE $0x03 // andl $0x3, %ecx
-	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
-	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
-	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0x10a1830f; WORD $0x0000 // jae 0x1141 <gemm+0x1141>
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x139f840f; WORD $0x0000 // je 0x144e <gemm+0x144e>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
-	WORD $0xd231 // xorl %edx, %edx
-	WORD $0x25eb // jmp 0xe7 <gemm+0xe7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0711fcc5 // vmovups %ymm0, (%rdi)
-	LONG $0x20c78348 // addq $0x20, %rdi
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x0149; BYTE $0xf7 // addq %rsi, %r15
-	WORD $0x3948; BYTE $0xca // cmpq %rcx, %rdx
-	LONG $0x102b840f; WORD $0x0000 // je 0x1112 <gemm+0x1112>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0xda7e // jle 0xd0 <gemm+0xd0>
-	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107a81c4; WORD $0x8704 // vmovss (%r15,%r8,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x8444; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r8,4)
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
-	WORD $0xeb75 // jne 0x100 <gemm+0x100>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	WORD $0xb3eb // jmp 0xd0 <gemm+0xd0>
-	WORD $0x8b4d; BYTE $0x3b // movq (%r11), %r15
-	LONG $0x087b8b49 // movq 0x8(%r11), %rdi
-	LONG $0x104b8b4d // movq 0x10(%r11), %r9
-	LONG $0x404b8b49 // movq 0x40(%r11), %rcx
-	LONG $0x185b8b49 // movq 0x18(%r11), %rbx
-	LONG $0xf8708d48 // leaq -0x8(%rax), %rsi
-	LONG $0x0ff88348 // cmpq $0xf, %rax
-	LONG $0x09268f0f; WORD $0x0000 // jg 0xa64 <gemm+0xa64>
-	LONG $0x28538b4d // movq 0x28(%r11), %r10
-	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x24818e0f; WORD $0x0000 // jle 0x25d2 <gemm+0x25d2>
-	WORD $0x8944; BYTE $0xd2 // movl %r10d, %edx
+	LONG $0x373e850f; WORD $0x0000 // jne 0x378b <gemm+0x378b>
+	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+	WORD $0x8b4c; BYTE $0x37 // movq (%rdi), %r14
+	LONG $0x086f8b4c // movq 0x8(%rdi), %r13
+	LONG $0x405f8b4c // movq 0x40(%rdi), %r11
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	LONG $0x247c8348; WORD $0x0778 // cmpq $0x7, 0x78(%rsp)
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x01c28f0f; WORD $0x0000 // jg 0x233 <gemm+0x233>
+	LONG $0x287f8b4c // movq 0x28(%rdi), %r15
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	LONG $0x23e98e0f; WORD $0x0000 // jle 0x246d <gemm+0x246d>
+	WORD $0x8944; BYTE $0xfa // movl %r15d, %edx
 	WORD $0xe283; BYTE $0x03 // andl $0x3, %edx
-	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
-	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
-	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
-	LONG $0x04fa8349 // cmpq $0x4, %r10
-	LONG $0x111d830f; WORD $0x0000 // jae 0x1298 <gemm+0x1298>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	QUAD $0x000004c024b48d48 // leaq 0x4c0(%rsp), %rsi
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
+	LONG $0x04ff8349 // cmpq $0x4, %r15
+	LONG $0x2223830f; WORD $0x0000 // jae 0x22ca <gemm+0x22ca>
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0x1b4f840f; WORD $0x0000 // je 0x1cd8 <gemm+0x1cd8>
+	LONG $0x2e59840f; WORD $0x0000 // je 0x2f09 <gemm+0x2f09>
 	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	WORD $0x1feb // jmp 0x1c9 <gemm+0x1c9>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x117cc1c4; WORD $0x2040 // vmovups %ymm0, 0x20(%r8)
-	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
-	LONG $0x40c08349 // addq $0x40, %r8
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
-	LONG $0x2409840f; WORD $0x0000 // je 0x25d2 <gemm+0x25d2>
-	LONG $0x0710fcc5 // vmovups (%rdi), %ymm0
-	LONG $0x117cc1c4; BYTE $0x00 // vmovups %ymm0, (%r8)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x24eb // jmp 0xf7 <gemm+0xf7>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0611fcc5 // vmovups %ymm0, (%rsi)
+	LONG $0x20c68348 // addq $0x20, %rsi
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
+	LONG $0x2376840f; WORD $0x0000 // je 0x246d <gemm+0x246d>
+	LONG $0x247c8348; WORD $0x0078 // cmpq $0x0, 0x78(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0xd47e // jle 0xe0 <gemm+0xe0>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	BYTE $0x90 // nop
+	LONG $0x107a81c4; WORD $0x8544; BYTE $0x00 // vmovss (%r13,%r8,4), %xmm0
+	QUAD $0x00c08484117aa1c4; WORD $0x0000 // vmovss %xmm0, 0xc0(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394d; BYTE $0xc1 // cmpq %r8, %r9
+	WORD $0xe775 // jne 0x110 <gemm+0x110>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	WORD $0xaceb // jmp 0xe0 <gemm+0xe0>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x105f8b48 // movq 0x10(%rdi), %rbx
+	WORD $0x8b4c; BYTE $0x3f // movq (%rdi), %r15
+	LONG $0x086f8b4c // movq 0x8(%rdi), %r13
+	LONG $0x405f8b4c // movq 0x40(%rdi), %r11
+	LONG $0x18778b4c // movq 0x18(%rdi), %r14
+	LONG $0xf8488d48 // leaq -0x8(%rax), %rcx
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	LONG $0x08ca8f0f; WORD $0x0000 // jg 0xa29 <gemm+0xa29>
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0x2e2e8e0f; WORD $0x0000 // jle 0x2fa0 <gemm+0x2fa0>
+	WORD $0x8944; BYTE $0xc6 // movl %r8d, %esi
+	WORD $0xe683; BYTE $0x03 // andl $0x3, %esi
+	QUAD $0x000004c024948d48 // leaq 0x4c0(%rsp), %rdx
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x2bc6830f; WORD $0x0000 // jae 0x2d5a <gemm+0x2d5a>
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0xcf7e // jle 0x1b0 <gemm+0x1b0>
-	LONG $0x0008bb41; WORD $0x0000 // movl $0x8, %r11d
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0x9f04 // vmovss (%rdi,%r11,4), %xmm0
-	LONG $0x117aa1c4; WORD $0x9c44; BYTE $0xf0 // vmovss %xmm0, -0x10(%rsp,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xd8 // cmpq %r11, %rax
-	WORD $0xeb75 // jne 0x1f0 <gemm+0x1f0>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	WORD $0x9eeb // jmp 0x1b0 <gemm+0x1b0>
-	LONG $0x08fa8349 // cmpq $0x8, %r10
+	LONG $0x2da1840f; WORD $0x0000 // je 0x2f41 <gemm+0x2f41>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x20eb // jmp 0x1e8 <gemm+0x1e8>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4211fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdx)
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x40c28348 // addq $0x40, %rdx
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xf0 // cmpq %rsi, %r8
+	LONG $0x2db8840f; WORD $0x0000 // je 0x2fa0 <gemm+0x2fa0>
+	LONG $0x0010fcc5 // vmovups (%rax), %ymm0
+	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0xce7e // jle 0x1d0 <gemm+0x1d0>
+	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8804 // vmovss (%rax,%r9,4), %xmm0
+	QUAD $0x00a08c84117aa1c4; WORD $0x0000 // vmovss %xmm0, 0xa0(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394d; BYTE $0xca // cmpq %r9, %r10
+	WORD $0xe875 // jne 0x210 <gemm+0x210>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	WORD $0x9deb // jmp 0x1d0 <gemm+0x1d0>
+	LONG $0x08fb8349 // cmpq $0x8, %r11
 	WORD $0x950f; BYTE $0xc1 // setne %cl
-	LONG $0x19fe8348 // cmpq $0x19, %rsi
+	LONG $0x19fb8348 // cmpq $0x19, %rbx
 	WORD $0x9d0f; BYTE $0xc2 // setge %dl
 	WORD $0xd184 // testb %dl, %cl
-	LONG $0x0ec0840f; WORD $0x0000 // je 0x10e8 <gemm+0x10e8>
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	LONG $0x28738b4d // movq 0x28(%r11), %r14
-	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
-	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
-	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
-	LONG $0x38738b49 // movq 0x38(%r11), %rsi
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x0ed8840f; WORD $0x0000 // je 0x1121 <gemm+0x1121>
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x387f8b4c // movq 0x38(%rdi), %r15
 	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
-	LONG $0xd41c8d4d // leaq (%r12,%rdx,8), %r11
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x1a9f8e0f; WORD $0x0000 // jle 0x1cfd <gemm+0x1cfd>
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
+	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
+	LONG $0x96048d4d // leaq (%r14,%rdx,4), %r8
+	LONG $0xd61c8d4d // leaq (%r14,%rdx,8), %r11
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x21dc8e0f; WORD $0x0000 // jle 0x2453 <gemm+0x2453>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	QUAD $0x00000000a5348d4a // leaq (,%r12,4), %rsi
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000004c024b48d4c // leaq 0x4c0(%rsp), %r14
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x245c8948; BYTE $0x60 // movq %rbx, 0x60(%rsp)
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0xd8148d49 // leaq (%r8,%rbx,8), %rdx
-	LONG $0x2464c148; WORD $0x0240 // shlq $0x2, 0x40(%rsp)
-	LONG $0x98248d4d // leaq (%r8,%rbx,4), %r12
-	LONG $0x50244c89 // movl %ecx, 0x50(%rsp)
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x02e2c149 // shlq $0x2, %r10
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x02e7c149 // shlq $0x2, %r15
+	LONG $0x03e4c149 // shlq $0x3, %r12
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
 	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
-	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
-	LONG $0x92348d48 // leaq (%rdx,%rdx,4), %rsi
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
-	LONG $0x300c8d49 // leaq (%r8,%rsi), %rcx
-	QUAD $0x00000000ad348d4a // leaq (,%r13,4), %rsi
-	LONG $0x03e5c149 // shlq $0x3, %r13
-	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	QUAD $0x0000009824a4894c // movq %r12, 0x98(%rsp)
+	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
+	LONG $0x000087e9; BYTE $0x00 // jmp 0x380 <gemm+0x380>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	LONG $0x117cc1c4; WORD $0x8c3c // vmovups %ymm7, (%r12,%rcx,4)
+	LONG $0x117cc1c4; WORD $0xcc34 // vmovups %ymm6, (%r12,%rcx,8)
+	LONG $0x117cc1c4; WORD $0x942c // vmovups %ymm5, (%r12,%rdx,4)
+	LONG $0x117cc1c4; WORD $0x3424 // vmovups %ymm4, (%r12,%rsi)
+	LONG $0x89348d48 // leaq (%rcx,%rcx,4), %rsi
+	LONG $0x117cc1c4; WORD $0xb41c // vmovups %ymm3, (%r12,%rsi,4)
+	LONG $0x117cc1c4; WORD $0xd414 // vmovups %ymm2, (%r12,%rdx,8)
+	LONG $0xc9148d48 // leaq (%rcx,%rcx,8), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x117cc1c4; WORD $0x140c // vmovups %ymm1, (%r12,%rdx)
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	LONG $0xa0578d4d // leaq -0x60(%r15), %r10
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x000000a824ac034c // addq 0xa8(%rsp), %r13
+	LONG $0x60ff8349 // cmpq $0x60, %r15
+	LONG $0x20b68e0f; WORD $0x0000 // jle 0x2436 <gemm+0x2436>
+	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x50245c89 // movl %ebx, 0x50(%rsp)
+	QUAD $0x0000008024948948 // movq %rdx, 0x80(%rsp)
+	LONG $0x2454894c; BYTE $0x58 // movq %r10, 0x58(%rsp)
 	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
-	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
-	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
-	LONG $0x30148d4d // leaq (%r8,%rsi), %r10
-	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
-	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	WORD $0x35eb // jmp 0x3b5 <gemm+0x3b5>
-	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
-	LONG $0x117ca1c4; WORD $0x310c // vmovups %ymm1, (%rcx,%r14)
-	QUAD $0x0000009024bc034c // addq 0x90(%rsp), %r15
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	WORD $0x014c; BYTE $0xd7 // addq %r10, %rdi
-	LONG $0xd0708d4d // leaq -0x30(%r8), %r14
-	QUAD $0x00000000502444c7 // movl $0x0, 0x50(%rsp)
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x0ec98e0f; WORD $0x0000 // jle 0x127e <gemm+0x127e>
-	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x30fe8349 // cmpq $0x30, %r14
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x2474894c; BYTE $0x58 // movq %r14, 0x58(%rsp)
-	QUAD $0x000000c02484894c // movq %r8, 0xc0(%rsp)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
@@ -4695,1447 +4690,804 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
-	LONG $0xe6420f4d // cmovbq %r14, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x132c8d4f // leaq (%r11,%r10), %r13
-	LONG $0x11348d4d // leaq (%r9,%rdx), %r14
-	LONG $0x110c8d4b // leaq (%r9,%r10), %rcx
-	LONG $0x171c8d4a // leaq (%rdi,%r10), %rbx
-	LONG $0x173c8d4c // leaq (%rdi,%rdx), %r15
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x00007fe9; BYTE $0x00 // jmp 0x4a4 <gemm+0x4a4>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x0e117cc5 // vmovups %ymm9, (%rsi)
-	LONG $0x20c68348 // addq $0x20, %rsi
-	LONG $0x187d22c4; WORD $0x131c // vbroadcastss (%rbx,%r10), %ymm11
-	LONG $0x187d02c4; WORD $0x1724 // vbroadcastss (%r15,%r10), %ymm12
-	LONG $0x187d22c4; WORD $0x1714 // vbroadcastss (%rdi,%r10), %ymm10
-	LONG $0x2444034c; BYTE $0x38 // addq 0x38(%rsp), %r8
-	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
+	LONG $0xf2420f4d // cmovbq %r10, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x33248d4d // leaq (%r11,%rsi), %r12
+	LONG $0x08148d49 // leaq (%r8,%rcx), %rdx
+	LONG $0x083c8d4c // leaq (%rax,%rcx), %r15
+	LONG $0x301c8d49 // leaq (%r8,%rsi), %rbx
+	LONG $0x30148d4c // leaq (%rax,%rsi), %r10
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x00007de9; BYTE $0x00 // jmp 0x484 <gemm+0x484>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x117c41c4; BYTE $0x09 // vmovups %ymm9, (%r9)
+	LONG $0x20c18349 // addq $0x20, %r9
+	LONG $0x187d02c4; WORD $0x2a1c // vbroadcastss (%r10,%r13), %ymm11
+	LONG $0x187d02c4; WORD $0x2f24 // vbroadcastss (%r15,%r13), %ymm12
+	LONG $0x187d22c4; WORD $0x2814 // vbroadcastss (%rax,%r13), %ymm10
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
+	WORD $0xff49; BYTE $0xce // decq %r14
 	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
-	LONG $0x187d02c4; WORD $0x111c // vbroadcastss (%r9,%r10), %ymm11
+	LONG $0x187d02c4; WORD $0x281c // vbroadcastss (%r8,%r13), %ymm11
 	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
-	LONG $0x187d22c4; WORD $0x1124 // vbroadcastss (%rcx,%r10), %ymm12
+	LONG $0x187d22c4; WORD $0x2b24 // vbroadcastss (%rbx,%r13), %ymm12
 	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
 	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
-	LONG $0x187d02c4; WORD $0x161c // vbroadcastss (%r14,%r10), %ymm11
+	LONG $0x187d22c4; WORD $0x2a1c // vbroadcastss (%rdx,%r13), %ymm11
 	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
-	LONG $0x187d02c4; WORD $0x1324 // vbroadcastss (%r11,%r10), %ymm12
+	LONG $0x187d02c4; WORD $0x2b24 // vbroadcastss (%r11,%r13), %ymm12
 	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
-	LONG $0x187d02c4; WORD $0x155c; BYTE $0x00 // vbroadcastss (%r13,%r10), %ymm11
-	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
+	LONG $0x187d02c4; WORD $0x2c1c // vbroadcastss (%r12,%r13), %ymm11
+	LONG $0x246c034c; BYTE $0x40 // addq 0x40(%rsp), %r13
 	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
 	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	WORD $0x1c7e // jle 0x4c0 <gemm+0x4c0>
-	LONG $0x107c41c4; BYTE $0x08 // vmovups (%r8), %ymm9
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x8275 // jne 0x430 <gemm+0x430>
-	WORD $0xf631 // xorl %esi, %esi
-	WORD $0x86eb // jmp 0x438 <gemm+0x438>
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0x1c7e // jle 0x4a0 <gemm+0x4a0>
+	LONG $0x09107cc5 // vmovups (%rcx), %ymm9
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x8375 // jne 0x410 <gemm+0x410>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x87eb // jmp 0x419 <gemm+0x419>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x00b18d48; WORD $0x0006; BYTE $0x00 // leaq 0x600(%rcx), %rsi
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0xf1440f48 // cmoveq %rcx, %rsi
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	LONG $0x0083850f; WORD $0x0000 // jne 0x560 <gemm+0x560>
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
-	QUAD $0x000000d824b48b4c // movq 0xd8(%rsp), %r14
-	LONG $0x01e9850f; WORD $0x0000 // jne 0x6f0 <gemm+0x6f0>
-	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x01117cc5 // vmovups %ymm8, (%rcx)
-	LONG $0x01e5840f; WORD $0x0000 // je 0x702 <gemm+0x702>
-	LONG $0x3c11fcc5; BYTE $0x99 // vmovups %ymm7, (%rcx,%rbx,4)
-	LONG $0x01ea850f; WORD $0x0000 // jne 0x712 <gemm+0x712>
-	LONG $0x3458ccc5; BYTE $0xd9 // vaddps (%rcx,%rbx,8), %ymm6, %ymm6
-	LONG $0x3411fcc5; BYTE $0xd9 // vmovups %ymm6, (%rcx,%rbx,8)
-	LONG $0x01e5840f; WORD $0x0000 // je 0x71d <gemm+0x71d>
-	LONG $0x2c11fcc5; BYTE $0x11 // vmovups %ymm5, (%rcx,%rdx)
-	LONG $0x01ea850f; WORD $0x0000 // jne 0x72d <gemm+0x72d>
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x2458dcc5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm4, %ymm4
-	LONG $0x2411fcc5; BYTE $0x11 // vmovups %ymm4, (%rcx,%rdx)
-	LONG $0x01e1840f; WORD $0x0000 // je 0x73c <gemm+0x73c>
-	LONG $0x0001e2e9; BYTE $0x00 // jmp 0x742 <gemm+0x742>
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
-	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
-	LONG $0x01eb840f; WORD $0x0000 // je 0x770 <gemm+0x770>
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x44107ac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm8
-	LONG $0x04117ac5; BYTE $0x8a // vmovss %xmm8, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x5a0 <gemm+0x5a0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x8c3c // vmovss %xmm7, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x5c0 <gemm+0x5c0>
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x7410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x8a // vmovss %xmm6, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x5f0 <gemm+0x5f0>
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x8a // vmovss %xmm5, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x620 <gemm+0x620>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x117ac1c4; WORD $0x8e24 // vmovss %xmm4, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x640 <gemm+0x640>
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x8e1c // vmovss %xmm3, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x670 <gemm+0x670>
-	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8e14 // vmovss %xmm2, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x6a0 <gemm+0x6a0>
-	QUAD $0x000000f824b48b4c // movq 0xf8(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8e0c // vmovss %xmm1, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x6d0 <gemm+0x6d0>
-	LONG $0xfffca5e9; BYTE $0xff // jmp 0x38e <gemm+0x38e>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	LONG $0x01117cc5 // vmovups %ymm8, (%rcx)
-	LONG $0xfe1b850f; WORD $0xffff // jne 0x51d <gemm+0x51d>
-	LONG $0x3c58c4c5; BYTE $0x99 // vaddps (%rcx,%rbx,4), %ymm7, %ymm7
-	LONG $0x3c11fcc5; BYTE $0x99 // vmovups %ymm7, (%rcx,%rbx,4)
-	LONG $0xfe16840f; WORD $0xffff // je 0x528 <gemm+0x528>
-	LONG $0x3411fcc5; BYTE $0xd9 // vmovups %ymm6, (%rcx,%rbx,8)
-	LONG $0xfe1b850f; WORD $0xffff // jne 0x538 <gemm+0x538>
-	LONG $0x2c58d4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0x11 // vmovups %ymm5, (%rcx,%rdx)
-	LONG $0xfe16840f; WORD $0xffff // je 0x543 <gemm+0x543>
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x2411fcc5; BYTE $0x11 // vmovups %ymm4, (%rcx,%rdx)
-	WORD $0x0675 // jne 0x742 <gemm+0x742>
-	LONG $0x5864a1c4; WORD $0x311c // vaddps (%rcx,%r14), %ymm3, %ymm3
-	LONG $0x117ca1c4; WORD $0x311c // vmovups %ymm3, (%rcx,%r14)
-	LONG $0x02f2850f; WORD $0x0000 // jne 0xa40 <gemm+0xa40>
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0x586ca1c4; WORD $0x3114 // vaddps (%rcx,%r14), %ymm2, %ymm2
-	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
-	LONG $0xfc1b850f; WORD $0xffff // jne 0x380 <gemm+0x380>
-	LONG $0x0002e7e9; BYTE $0x00 // jmp 0xa51 <gemm+0xa51>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x000000d024b48b4c // movq 0xd0(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x0c107ac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm9
-	LONG $0x4c117ac5; WORD $0x108c // vmovss %xmm9, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x780 <gemm+0x780>
-	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x44107ac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm8
-	LONG $0x04117ac5; BYTE $0x8a // vmovss %xmm8, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x7b0 <gemm+0x7b0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8c04 // vmovss (%r12,%rcx,4), %xmm8
-	LONG $0x44117ac5; WORD $0x108c // vmovss %xmm8, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x7d0 <gemm+0x7d0>
-	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x8c3c // vmovss %xmm7, (%r12,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x800 <gemm+0x800>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x3c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x108c // vmovss %xmm7, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x820 <gemm+0x820>
-	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x8a // vmovss %xmm6, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x850 <gemm+0x850>
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x3410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x108c // vmovss %xmm6, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x880 <gemm+0x880>
-	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x8a // vmovss %xmm5, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x8b0 <gemm+0x8b0>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8e2c // vmovss (%r14,%rcx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x8d0 <gemm+0x8d0>
-	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x117ac1c4; WORD $0x8e24 // vmovss %xmm4, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x900 <gemm+0x900>
-	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8e24 // vmovss (%r14,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x930 <gemm+0x930>
-	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x8e1c // vmovss %xmm3, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x960 <gemm+0x960>
-	QUAD $0x000000f024b48b4c // movq 0xf0(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8e1c // vmovss (%r14,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x990 <gemm+0x990>
-	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8e14 // vmovss %xmm2, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x9c0 <gemm+0x9c0>
-	QUAD $0x000000f824b48b4c // movq 0xf8(%rsp), %r14
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8e14 // vmovss (%r14,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x9f0 <gemm+0x9f0>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x8e0c // vmovss %xmm1, (%r14,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0xa20 <gemm+0xa20>
-	LONG $0xfff955e9; BYTE $0xff // jmp 0x38e <gemm+0x38e>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
-	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
-	LONG $0xf92f850f; WORD $0xffff // jne 0x380 <gemm+0x380>
-	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
-	LONG $0x5874a1c4; WORD $0x310c // vaddps (%rcx,%r14), %ymm1, %ymm1
-	LONG $0xfff924e9; BYTE $0xff // jmp 0x388 <gemm+0x388>
-	LONG $0x10f98348 // cmpq $0x10, %rcx
-	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x13fb8348 // cmpq $0x13, %rbx
-	WORD $0x9d0f; BYTE $0xc2 // setge %dl
-	WORD $0xd084 // testb %dl, %al
-	LONG $0x0690840f; WORD $0x0000 // je 0x110a <gemm+0x110a>
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x28738b4d // movq 0x28(%r11), %r14
-	LONG $0x48638b4d // movq 0x48(%r11), %r12
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	LONG $0x38538b49 // movq 0x38(%r11), %rdx
-	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
-	LONG $0x87148d4f // leaq (%r15,%r8,4), %r10
-	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x1b098e0f; WORD $0x0000 // jle 0x25b5 <gemm+0x25b5>
-	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
-	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
-	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
-	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	LONG $0xa1348d4f // leaq (%r9,%r12,4), %r14
-	LONG $0xe13c8d4f // leaq (%r9,%r12,8), %r15
-	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x30244489 // movl %eax, 0x30(%rsp)
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	QUAD $0x00000000a5048d4a // leaq (,%r12,4), %rax
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x2464894c; BYTE $0x70 // movq %r12, 0x70(%rsp)
-	LONG $0x40048d4c // leaq (%rax,%rax,2), %r8
-	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	LONG $0x011c8d4b // leaq (%r9,%r8), %rbx
-	LONG $0x2444894c; BYTE $0x78 // movq %r8, 0x78(%rsp)
-	LONG $0x01448d4f; BYTE $0x20 // leaq 0x20(%r9,%r8), %r8
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x000000a0249c8948 // movq %rbx, 0xa0(%rsp)
-	LONG $0x015c8d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rbx
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
-	LONG $0x21048d4f // leaq (%r9,%r12), %r8
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
-	LONG $0x21448d4f; BYTE $0x20 // leaq 0x20(%r9,%r12), %r8
-	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
-	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x20c08349 // addq $0x20, %r8
-	LONG $0x00008fe9; BYTE $0x00 // jmp 0xbfe <gemm+0xbfe>
-	BYTE $0x90 // nop
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
-	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
-	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
-	LONG $0x117c41c4; WORD $0xc104 // vmovups %ymm8, (%r9,%rax,8)
-	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x0134 // vmovups %ymm6, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x0124 // vmovups %ymm4, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
 	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
-	LONG $0xd0458d49 // leaq -0x30(%r13), %rax
-	QUAD $0x00000000302444c7 // movl $0x0, 0x30(%rsp)
-	LONG $0x2444034c; BYTE $0x50 // addq 0x50(%rsp), %r8
-	LONG $0x30fd8349 // cmpq $0x30, %r13
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0x08318e0f; WORD $0x0000 // jle 0x142f <gemm+0x142f>
-	LONG $0x30fd8349 // cmpq $0x30, %r13
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
-	LONG $0xc5420f49 // cmovbq %r13, %rax
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0x000087e9; BYTE $0x00 // jmp 0xce1 <gemm+0xce1>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x117c41c4; WORD $0x2434 // vmovups %ymm14, (%r12)
-	LONG $0x117c41c4; WORD $0x246c; BYTE $0x20 // vmovups %ymm13, 0x20(%r12)
-	LONG $0x40c48349 // addq $0x40, %r12
-	LONG $0x187d62c4; BYTE $0x3f // vbroadcastss (%rdi), %ymm15
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0xb80542c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm12
-	LONG $0xb81542c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm11
-	LONG $0x187d22c4; WORD $0x9f3c // vbroadcastss (%rdi,%r11,4), %ymm15
-	LONG $0xb80542c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm10
-	LONG $0xb81542c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm13, %ymm9
-	LONG $0x187d22c4; WORD $0xdf3c // vbroadcastss (%rdi,%r11,8), %ymm15
-	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
-	LONG $0xb80542c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm15, %ymm8
-	LONG $0xb815c2c4; BYTE $0xff // vfmadd231ps %ymm15, %ymm13, %ymm7
-	LONG $0x187d42c4; BYTE $0x3a // vbroadcastss (%r10), %ymm15
-	LONG $0xb805c2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm15, %ymm6
-	LONG $0xb815c2c4; BYTE $0xef // vfmadd231ps %ymm15, %ymm13, %ymm5
-	LONG $0x187d02c4; WORD $0x9a3c // vbroadcastss (%r10,%r11,4), %ymm15
-	LONG $0xb805c2c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm4
-	LONG $0xb815c2c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm3
-	LONG $0x187d02c4; WORD $0xda3c // vbroadcastss (%r10,%r11,8), %ymm15
-	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
-	LONG $0xb805c2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm2
-	LONG $0xb805c2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm15, %ymm1
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x1f7e // jle 0xd00 <gemm+0xd00>
-	LONG $0x107c41c4; WORD $0xe070 // vmovups -0x20(%r8), %ymm14
-	LONG $0x107c41c4; BYTE $0x28 // vmovups (%r8), %ymm13
-	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	LONG $0xff6b850f; WORD $0xffff // jne 0xc60 <gemm+0xc60>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0xffff74e9; BYTE $0xff // jmp 0xc71 <gemm+0xc71>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x00808d49; WORD $0x000c; BYTE $0x00 // leaq 0xc00(%r8), %rax
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0xc0440f49 // cmoveq %r8, %rax
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x00be850f; WORD $0x0000 // jne 0xde0 <gemm+0xde0>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0xfe3e850f; WORD $0xffff // jne 0xb70 <gemm+0xb70>
-	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x582441c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm11, %ymm11
-	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
-	LONG $0x582c41c4; WORD $0x8114 // vaddps (%r9,%rax,4), %ymm10, %ymm10
-	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
-	LONG $0x583441c4; WORD $0x814c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm9, %ymm9
-	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
-	LONG $0x583c41c4; WORD $0xc104 // vaddps (%r9,%rax,8), %ymm8, %ymm8
-	LONG $0x117c41c4; WORD $0xc104 // vmovups %ymm8, (%r9,%rax,8)
-	LONG $0x5844c1c4; WORD $0xc17c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x584cc1c4; WORD $0x0134 // vaddps (%r9,%rax), %ymm6, %ymm6
-	LONG $0x117cc1c4; WORD $0x0134 // vmovups %ymm6, (%r9,%rax)
-	LONG $0x5854c1c4; WORD $0x016c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x585cc1c4; WORD $0x0124 // vaddps (%r9,%rax), %ymm4, %ymm4
-	LONG $0x117cc1c4; WORD $0x0124 // vmovups %ymm4, (%r9,%rax)
-	LONG $0x5864c1c4; WORD $0x015c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
-	LONG $0xfffdede9; BYTE $0xff // jmp 0xbcc <gemm+0xbcc>
-	BYTE $0x90 // nop
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	WORD $0x0c74 // je 0xe00 <gemm+0xe00>
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	WORD $0x40eb // jmp 0xe3b <gemm+0xe3b>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm12
-	LONG $0x64117ac5; WORD $0x1084 // vmovss %xmm12, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xe20 <gemm+0xe20>
-	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm11
-	LONG $0x117a41c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm11, 0x20(%r9,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xe50 <gemm+0xe50>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	WORD $0x1474 // je 0xe80 <gemm+0xe80>
-	LONG $0x117c41c4; BYTE $0x16 // vmovups %ymm10, (%r14)
-	WORD $0x48eb // jmp 0xebb <gemm+0xebb>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x582c41c4; BYTE $0x16 // vaddps (%r14), %ymm10, %ymm10
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x117c41c4; BYTE $0x16 // vmovups %ymm10, (%r14)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8654; BYTE $0x20 // vmovss 0x20(%r14,%rax,4), %xmm10
-	LONG $0x54117ac5; WORD $0x1084 // vmovss %xmm10, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xea0 <gemm+0xea0>
-	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm9
-	LONG $0x117a41c4; WORD $0x864c; BYTE $0x20 // vmovss %xmm9, 0x20(%r14,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xed0 <gemm+0xed0>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	WORD $0x1474 // je 0xf00 <gemm+0xf00>
-	LONG $0x117c41c4; BYTE $0x07 // vmovups %ymm8, (%r15)
-	WORD $0x48eb // jmp 0xf3b <gemm+0xf3b>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x583c41c4; BYTE $0x07 // vaddps (%r15), %ymm8, %ymm8
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x117c41c4; BYTE $0x07 // vmovups %ymm8, (%r15)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8744; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm8
-	LONG $0x44117ac5; WORD $0x1084 // vmovss %xmm8, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xf20 <gemm+0xf20>
-	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x877c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0xf50 <gemm+0xf50>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	WORD $0x1474 // je 0xf80 <gemm+0xf80>
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
-	WORD $0x40eb // jmp 0xfba <gemm+0xfba>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x3058ccc5 // vaddps (%rax), %ymm6, %ymm6
-	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8034 // vmovss (%r8,%rax,4), %xmm6
-	LONG $0x7411fac5; WORD $0x1084 // vmovss %xmm6, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0xfa0 <gemm+0xfa0>
-	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x802c // vmovss %xmm5, (%r8,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0xfd0 <gemm+0xfd0>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	WORD $0x1574 // je 0x1000 <gemm+0x1000>
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
-	WORD $0x3ceb // jmp 0x103a <gemm+0x103a>
-	WORD $0x9066 // nop
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0x2058dcc5 // vaddps (%rax), %ymm4, %ymm4
-	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x8024 // vmovss (%r8,%rax,4), %xmm4
-	LONG $0x6411fac5; WORD $0x1084 // vmovss %xmm4, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x1020 <gemm+0x1020>
-	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x801c // vmovss %xmm3, (%r8,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x1050 <gemm+0x1050>
-	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
-	WORD $0x1574 // je 0x1080 <gemm+0x1080>
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	WORD $0x40eb // jmp 0x10b9 <gemm+0x10b9>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x83 // vmovss (%rbx,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xed75 // jne 0x10a0 <gemm+0x10a0>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x83 // vmovss %xmm1, (%rbx,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xed75 // jne 0x10d0 <gemm+0x10d0>
-	LONG $0xfffaebe9; BYTE $0xff // jmp 0xbd3 <gemm+0xbd3>
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x03798c0f; WORD $0x0000 // jl 0x147e <gemm+0x147e>
-	LONG $0x000c3ae9; BYTE $0x00 // jmp 0x1d44 <gemm+0x1d44>
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x0014c8e9; BYTE $0x00 // jmp 0x25da <gemm+0x25da>
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x000342e9; BYTE $0x00 // jmp 0x145c <gemm+0x145c>
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x03428c0f; WORD $0x0000 // jl 0x147e <gemm+0x147e>
-	LONG $0x000c03e9; BYTE $0x00 // jmp 0x1d44 <gemm+0x1d44>
-	QUAD $0xfffffffffffcba48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdx
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	WORD $0x2149; BYTE $0xd0 // andq %rdx, %r8
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0xd71c8d4d // leaq (%r15,%rdx,8), %r11
-	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x97148d4f // leaq (%r15,%r10,4), %r10
-	LONG $0x971c8d49 // leaq (%r15,%rdx,4), %rbx
-	WORD $0x27eb // jmp 0x11a2 <gemm+0x11a2>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4711fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdi)
-	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
-	LONG $0x80ef8348 // subq $-0x80, %rdi
-	LONG $0x04c68349 // addq $0x4, %r14
-	WORD $0x014d; BYTE $0xca // addq %r9, %r10
-	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	WORD $0x394d; BYTE $0xc6 // cmpq %r8, %r14
-	LONG $0xef04840f; WORD $0xffff // je 0xa6 <gemm+0xa6>
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x257e // jle 0x11da <gemm+0x11da>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x970c // vmovss (%r15,%rdx,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x11c0 <gemm+0x11c0>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x0f11fcc5 // vmovups %ymm1, (%rdi)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x217e // jle 0x120a <gemm+0x120a>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9204 // vmovss (%r10,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x11f0 <gemm+0x11f0>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0x4711fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdi)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x287e // jle 0x124a <gemm+0x124a>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x930c // vmovss (%r11,%rdx,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x1094 // vmovss %xmm1, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1230 <gemm+0x1230>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x4f11fcc5; BYTE $0x40 // vmovups %ymm1, 0x40(%rdi)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff228e0f; WORD $0xffff // jle 0x1180 <gemm+0x1180>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm0
-	LONG $0x4411fac5; WORD $0x1094 // vmovss %xmm0, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1260 <gemm+0x1260>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xffff02e9; BYTE $0xff // jmp 0x1180 <gemm+0x1180>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
-	LONG $0x000a68e9; BYTE $0x00 // jmp 0x1d00 <gemm+0x1d00>
-	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	QUAD $0xfffffffffffcb849; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %r8
-	LONG $0x8a5c8d48; BYTE $0x20 // leaq 0x20(%rdx,%rcx,4), %rbx
-	LONG $0xca748d4c; BYTE $0x20 // leaq 0x20(%rdx,%rcx,8), %r14
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0x04e3c149 // shlq $0x4, %r11
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	WORD $0x214d; BYTE $0xc2 // andq %r8, %r10
-	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
-	LONG $0xba7c8d4c; BYTE $0x20 // leaq 0x20(%rdx,%rdi,4), %r15
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	WORD $0x3aeb // jmp 0x130c <gemm+0x130c>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	QUAD $0x0000e080117cc1c4; BYTE $0x00 // vmovups %ymm0, 0xe0(%r8)
-	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
-	LONG $0x00c08149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r8
-	LONG $0x04c48349 // addq $0x4, %r12
-	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
-	WORD $0x014d; BYTE $0xde // addq %r11, %r14
-	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
-	WORD $0x394d; BYTE $0xd4 // cmpq %r10, %r12
-	LONG $0xee6f840f; WORD $0xffff // je 0x17b <gemm+0x17b>
-	LONG $0x0710fcc5 // vmovups (%rdi), %ymm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x117cc1c4; BYTE $0x00 // vmovups %ymm0, (%r8)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x237e // jle 0x134b <gemm+0x134b>
-	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
-	WORD $0x9066 // nop
-	LONG $0x107aa1c4; WORD $0xaf0c // vmovss (%rdi,%r13,4), %xmm1
-	LONG $0x117aa1c4; WORD $0xac4c; BYTE $0xf0 // vmovss %xmm1, -0x10(%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394c; BYTE $0xe8 // cmpq %r13, %rax
-	WORD $0xeb75 // jne 0x1330 <gemm+0x1330>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x117cc1c4; WORD $0x2048 // vmovups %ymm1, 0x20(%r8)
-	LONG $0x0c10fcc5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %ymm1
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	LONG $0x117cc1c4; WORD $0x4048 // vmovups %ymm1, 0x40(%r8)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x247e // jle 0x138b <gemm+0x138b>
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x107aa1c4; WORD $0xab04 // vmovss (%rbx,%r13,4), %xmm0
-	LONG $0x117aa1c4; WORD $0xac44; BYTE $0x10 // vmovss %xmm0, 0x10(%rsp,%r13,4)
-	WORD $0xff49; BYTE $0xc5 // incq %r13
-	WORD $0x394c; BYTE $0xee // cmpq %r13, %rsi
-	WORD $0xeb75 // jne 0x1370 <gemm+0x1370>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0x8f2c8d4c // leaq (%rdi,%rcx,4), %r13
-	LONG $0x117cc1c4; WORD $0x6040 // vmovups %ymm0, 0x60(%r8)
-	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x107cc1c4; WORD $0x8d44; BYTE $0x00 // vmovups (%r13,%rcx,4), %ymm0
-	QUAD $0x00008080117cc1c4; BYTE $0x00 // vmovups %ymm0, 0x80(%r8)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x1f7e // jle 0x13da <gemm+0x13da>
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0xbe0c // vmovss (%r14,%rdi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x10bc // vmovss %xmm1, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
-	WORD $0xec75 // jne 0x13c0 <gemm+0x13c0>
-	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0x8d7c8d49; BYTE $0x00 // leaq (%r13,%rcx,4), %rdi
-	QUAD $0x0000a088117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xa0(%r8)
-	LONG $0x0c10fcc5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %ymm1
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	QUAD $0x0000c088117cc1c4; BYTE $0x00 // vmovups %ymm1, 0xc0(%r8)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfedb8e0f; WORD $0xffff // jle 0x12e0 <gemm+0x12e0>
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xbf04 // vmovss (%r15,%rdi,4), %xmm0
-	LONG $0x4411fac5; WORD $0x10bc // vmovss %xmm0, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
-	WORD $0xec75 // jne 0x1410 <gemm+0x1410>
-	LONG $0x4410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm0
-	LONG $0xfffeb1e9; BYTE $0xff // jmp 0x12e0 <gemm+0x12e0>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x48638b4d // movq 0x48(%r11), %r12
-	LONG $0x00116ae9; BYTE $0x00 // jmp 0x25b8 <gemm+0x25b8>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	WORD $0x894d; BYTE $0xef // movq %r13, %r15
-	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x08c68d0f; WORD $0x0000 // jge 0x1d44 <gemm+0x1d44>
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0x04fe8349 // cmpq $0x4, %r14
-	LONG $0x03fd8c0f; WORD $0x0000 // jl 0x1888 <gemm+0x1888>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	LONG $0x287b8b49 // movq 0x28(%r11), %rdi
-	LONG $0x486b8b4d // movq 0x48(%r11), %r13
-	LONG $0x38738b49 // movq 0x38(%r11), %rsi
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	LONG $0x00b18d4c; WORD $0x000c; BYTE $0x00 // leaq 0xc00(%rcx), %r14
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xf1440f4c // cmoveq %rcx, %r14
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	QUAD $0x000000c0248c8d48 // leaq 0xc0(%rsp), %rcx
+	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x00b3850f; WORD $0x0000 // jne 0x5a0 <gemm+0x5a0>
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	LONG $0xfe08850f; WORD $0xffff // jne 0x300 <gemm+0x300>
+	LONG $0x583c41c4; BYTE $0x01 // vaddps (%r9), %ymm8, %ymm8
+	LONG $0x2474894c; BYTE $0x50 // movq %r14, 0x50(%rsp)
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
 	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
 	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
-	LONG $0x940c8d4d // leaq (%r12,%rdx,4), %r9
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x05628e0f; WORD $0x0000 // jle 0x1a19 <gemm+0x1a19>
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
-	QUAD $0x000000f024a48b4c // movq 0xf0(%rsp), %r12
-	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
-	LONG $0x246c894c; BYTE $0x38 // movq %r13, 0x38(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0xab1c8d4b // leaq (%r11,%r13,4), %rbx
-	LONG $0xeb3c8d4f // leaq (%r11,%r13,8), %r15
-	QUAD $0x00000000a5248d4e // leaq (,%r12,4), %r12
-	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x76348d4b // leaq (%r14,%r14,2), %rsi
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	LONG $0x584481c4; WORD $0xb13c // vaddps (%r9,%r14,4), %ymm7, %ymm7
+	LONG $0x117cc1c4; WORD $0x8c3c // vmovups %ymm7, (%r12,%rcx,4)
+	LONG $0x584c81c4; WORD $0xf134 // vaddps (%r9,%r14,8), %ymm6, %ymm6
+	LONG $0x117cc1c4; WORD $0xcc34 // vmovups %ymm6, (%r12,%rcx,8)
+	LONG $0x5854c1c4; WORD $0xb12c // vaddps (%r9,%rsi,4), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x942c // vmovups %ymm5, (%r12,%rdx,4)
+	LONG $0x585cc1c4; WORD $0x1924 // vaddps (%r9,%rbx), %ymm4, %ymm4
+	LONG $0xb61c8d4b // leaq (%r14,%r14,4), %rbx
+	LONG $0x117c81c4; WORD $0x1424 // vmovups %ymm4, (%r12,%r10)
+	LONG $0x89148d4c // leaq (%rcx,%rcx,4), %r10
+	LONG $0x5864c1c4; WORD $0x991c // vaddps (%r9,%rbx,4), %ymm3, %ymm3
+	LONG $0x117c81c4; WORD $0x941c // vmovups %ymm3, (%r12,%r10,4)
+	LONG $0x586cc1c4; WORD $0xf114 // vaddps (%r9,%rsi,8), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0xd414 // vmovups %ymm2, (%r12,%rdx,8)
+	LONG $0xf6148d4b // leaq (%r14,%r14,8), %rdx
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x24548948; BYTE $0x40 // movq %rdx, 0x40(%rsp)
-	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
-	QUAD $0x000000c024ac8b4c // movq 0xc0(%rsp), %r13
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
-	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	WORD $0x2eeb // jmp 0x1552 <gemm+0x1552>
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	LONG $0x24748b4c; BYTE $0x50 // movq 0x50(%rsp), %r14
+	LONG $0x5874c1c4; WORD $0x110c // vaddps (%r9,%rdx), %ymm1, %ymm1
+	LONG $0xfffda8e9; BYTE $0xff // jmp 0x339 <gemm+0x339>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
+	LONG $0x0165840f; WORD $0x0000 // je 0x710 <gemm+0x710>
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x117a41c4; WORD $0x9404 // vmovss %xmm8, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x5c0 <gemm+0x5c0>
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	LONG $0x7c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0xb2 // vmovss %xmm7, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x5e0 <gemm+0x5e0>
+	LONG $0xcc148d49 // leaq (%r12,%rcx,8), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x7410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xb2 // vmovss %xmm6, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x600 <gemm+0x600>
+	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x94348d49 // leaq (%r12,%rdx,4), %rsi
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0x0c11fcc5; BYTE $0x11 // vmovups %ymm1, (%rcx,%rdx)
-	LONG $0x246c034c; BYTE $0x40 // addq 0x40(%rsp), %r13
-	LONG $0xd0578d48 // leaq -0x30(%rdi), %rdx
+	LONG $0x107aa1c4; WORD $0x8c6c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8e2c // vmovss %xmm5, (%rsi,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x630 <gemm+0x630>
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x014c; BYTE $0xe6 // addq %r12, %rsi
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c64; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8e24 // vmovss %xmm4, (%rsi,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x660 <gemm+0x660>
+	LONG $0x89348d48 // leaq (%rcx,%rcx,4), %rsi
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xb4348d49 // leaq (%r12,%rsi,4), %rsi
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c5c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8e1c // vmovss %xmm3, (%rsi,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x690 <gemm+0x690>
+	LONG $0xd4148d49 // leaq (%r12,%rdx,8), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x6c0 <gemm+0x6c0>
+	LONG $0xc9148d48 // leaq (%rcx,%rcx,8), %rdx
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	LONG $0x04b78e0f; WORD $0x0000 // jle 0x1a09 <gemm+0x1a09>
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8c0c // vmovss %xmm1, (%r12,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec75 // jne 0x6f0 <gemm+0x6f0>
+	LONG $0xfffc41e9; BYTE $0xff // jmp 0x34a <gemm+0x34a>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x107a41c4; WORD $0x910c // vmovss (%r9,%rdx,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x1094 // vmovss %xmm9, 0x10(%rsp,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x720 <gemm+0x720>
+	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
+	LONG $0x117a41c4; WORD $0x9404 // vmovss %xmm8, (%r12,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x750 <gemm+0x750>
+	LONG $0x99348d49 // leaq (%r9,%rbx,4), %rsi
+	LONG $0x8c148d49 // leaq (%r12,%rcx,4), %rdx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a21c4; WORD $0x9604 // vmovss (%rsi,%r10,4), %xmm8
+	LONG $0x117a21c4; WORD $0x9444; BYTE $0x10 // vmovss %xmm8, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x780 <gemm+0x780>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm7
+	LONG $0x3c11fac5; BYTE $0xb2 // vmovss %xmm7, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x7b0 <gemm+0x7b0>
+	LONG $0xd9348d49 // leaq (%r9,%rbx,8), %rsi
+	LONG $0xcc148d49 // leaq (%r12,%rcx,8), %rdx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x963c // vmovss (%rsi,%r10,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x947c; BYTE $0x10 // vmovss %xmm7, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x7e0 <gemm+0x7e0>
+	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm6
+	LONG $0x3411fac5; BYTE $0xb2 // vmovss %xmm6, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x810 <gemm+0x810>
+	LONG $0x5b148d48 // leaq (%rbx,%rbx,2), %rdx
+	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
+	LONG $0x91348d49 // leaq (%r9,%rdx,4), %rsi
+	LONG $0xbc148d4b // leaq (%r12,%r15,4), %rdx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9634 // vmovss (%rsi,%r10,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x9474; BYTE $0x10 // vmovss %xmm6, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x850 <gemm+0x850>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm5
+	LONG $0x2c11fac5; BYTE $0xb2 // vmovss %xmm5, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x880 <gemm+0x880>
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0x107aa1c4; WORD $0x962c // vmovss (%rsi,%r10,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x946c; BYTE $0x10 // vmovss %xmm5, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x8b0 <gemm+0x8b0>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm4
+	LONG $0x2411fac5; BYTE $0xb2 // vmovss %xmm4, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x8e0 <gemm+0x8e0>
+	LONG $0x9b148d48 // leaq (%rbx,%rbx,4), %rdx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x91348d49 // leaq (%r9,%rdx,4), %rsi
+	LONG $0x89148d48 // leaq (%rcx,%rcx,4), %rdx
+	LONG $0x94148d49 // leaq (%r12,%rdx,4), %rdx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9624 // vmovss (%rsi,%r10,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x9464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x910 <gemm+0x910>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm3
+	LONG $0x1c11fac5; BYTE $0xb2 // vmovss %xmm3, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x940 <gemm+0x940>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0xd1348d49 // leaq (%r9,%rdx,8), %rsi
+	LONG $0xfc148d4b // leaq (%r12,%r15,8), %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x961c // vmovss (%rsi,%r10,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x945c; BYTE $0x10 // vmovss %xmm3, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x970 <gemm+0x970>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x5410fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm2
+	LONG $0x1411fac5; BYTE $0xb2 // vmovss %xmm2, (%rdx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xed75 // jne 0x9a0 <gemm+0x9a0>
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	WORD $0x0149; BYTE $0xd9 // addq %rbx, %r9
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0xc9148d48 // leaq (%rcx,%rcx,8), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8914 // vmovss (%r9,%rcx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec75 // jne 0x9e0 <gemm+0x9e0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x8c0c // vmovss %xmm1, (%r12,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xcf // cmpq %rcx, %rdi
+	WORD $0xec75 // jne 0xa10 <gemm+0xa10>
+	LONG $0xfff921e9; BYTE $0xff // jmp 0x34a <gemm+0x34a>
+	LONG $0x10fb8349 // cmpq $0x10, %r11
+	WORD $0x950f; BYTE $0xc0 // setne %al
+	LONG $0x13fe8349 // cmpq $0x13, %r14
+	WORD $0x9d0f; BYTE $0xc2 // setge %dl
+	WORD $0xd084 // testb %dl, %al
+	LONG $0x0fba840f; WORD $0x0000 // je 0x19f9 <gemm+0x19f9>
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x48778b48 // movq 0x48(%rdi), %rsi
+	LONG $0x28678b4c // movq 0x28(%rdi), %r12
+	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	LONG $0x38578b48 // movq 0x38(%rdi), %rdx
+	QUAD $0x0000008824b48948 // movq %rsi, 0x88(%rsp)
+	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	LONG $0xb70c8d4d // leaq (%r15,%rsi,4), %r9
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	LONG $0x25108e0f; WORD $0x0000 // jle 0x2f7e <gemm+0x2f7e>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	QUAD $0x000004c024a48d4c // leaq 0x4c0(%rsp), %r12
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x20c78349 // addq $0x20, %r15
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	LONG $0x0000afe9; BYTE $0x00 // jmp 0xb79 <gemm+0xb79>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x20117cc5 // vmovups %ymm12, (%rax)
+	LONG $0xbf1c8d4b // leaq (%r15,%r15,4), %rbx
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	LONG $0xf64d0f49 // cmovgeq %r14, %rsi
+	LONG $0x5e117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rsi)
+	LONG $0x7f348d4b // leaq (%r15,%r15,2), %rsi
+	LONG $0x117c21c4; WORD $0xb814 // vmovups %ymm10, (%rax,%r15,4)
+	LONG $0x117c21c4; WORD $0xb84c; BYTE $0x20 // vmovups %ymm9, 0x20(%rax,%r15,4)
+	LONG $0x117c21c4; WORD $0xf804 // vmovups %ymm8, (%rax,%r15,8)
+	LONG $0x117ca1c4; WORD $0xf87c; BYTE $0x20 // vmovups %ymm7, 0x20(%rax,%r15,8)
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x3411fcc5; BYTE $0xb0 // vmovups %ymm6, (%rax,%rsi,4)
+	LONG $0x6c11fcc5; WORD $0x20b0 // vmovups %ymm5, 0x20(%rax,%rsi,4)
+	LONG $0x117ca1c4; WORD $0x3824 // vmovups %ymm4, (%rax,%r15)
+	LONG $0x117ca1c4; WORD $0x385c; BYTE $0x20 // vmovups %ymm3, 0x20(%rax,%r15)
+	LONG $0x1411fcc5; BYTE $0x98 // vmovups %ymm2, (%rax,%rbx,4)
+	LONG $0x4c11fcc5; WORD $0x2098 // vmovups %ymm1, 0x20(%rax,%rbx,4)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	QUAD $0x0000009824b4034c // addq 0x98(%rsp), %r14
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	LONG $0x24448d49; BYTE $0xa0 // leaq -0x60(%r12), %rax
+	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	LONG $0x60fc8349 // cmpq $0x60, %r12
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x237c8e0f; WORD $0x0000 // jle 0x2ef5 <gemm+0x2ef5>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x246c894c; BYTE $0x38 // movq %r13, 0x38(%rsp)
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xd7420f48 // cmovbq %rdi, %rdx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; BYTE $0x2b // vmovups (%r11), %ymm5
-	LONG $0x187d82c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm7
-	LONG $0x187dc2c4; BYTE $0x30 // vbroadcastss (%r8), %ymm6
-	LONG $0x187d02c4; WORD $0xd004 // vbroadcastss (%r8,%r10,8), %ymm8
-	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
-	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
-	LONG $0x187dc2c4; BYTE $0x39 // vbroadcastss (%r9), %ymm7
-	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
-	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0xbf77 // ja 0x1580 <gemm+0x1580>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x3975 // jne 0x1600 <gemm+0x1600>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0x00d6850f; WORD $0x0000 // jne 0x16b0 <gemm+0x16b0>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x2158dcc5 // vaddps (%rcx), %ymm4, %ymm4
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	LONG $0x00ce840f; WORD $0x0000 // je 0x16bb <gemm+0x16bb>
-	LONG $0x0000cee9; BYTE $0x00 // jmp 0x16c0 <gemm+0x16c0>
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0xf6420f4c // cmovbq %rsi, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x000086e9; BYTE $0x00 // jmp 0xc5d <gemm+0xc5d>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x30117cc5 // vmovups %ymm14, (%rax)
+	LONG $0x68117cc5; BYTE $0x20 // vmovups %ymm13, 0x20(%rax)
+	LONG $0x40c08348 // addq $0x40, %rax
+	LONG $0x187d42c4; BYTE $0x38 // vbroadcastss (%r8), %ymm15
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0xb80542c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm12
+	LONG $0xb81542c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm11
+	LONG $0x187d02c4; WORD $0x903c // vbroadcastss (%r8,%r10,4), %ymm15
+	LONG $0xb80542c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm10
+	LONG $0xb81542c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm13, %ymm9
+	LONG $0x187d02c4; WORD $0xd03c // vbroadcastss (%r8,%r10,8), %ymm15
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0xb80542c4; BYTE $0xc6 // vfmadd231ps %ymm14, %ymm15, %ymm8
+	LONG $0xb815c2c4; BYTE $0xff // vfmadd231ps %ymm15, %ymm13, %ymm7
+	LONG $0x187d42c4; BYTE $0x39 // vbroadcastss (%r9), %ymm15
+	LONG $0xb805c2c4; BYTE $0xf6 // vfmadd231ps %ymm14, %ymm15, %ymm6
+	LONG $0xb815c2c4; BYTE $0xef // vfmadd231ps %ymm15, %ymm13, %ymm5
+	LONG $0x187d02c4; WORD $0x913c // vbroadcastss (%r9,%r10,4), %ymm15
+	LONG $0xb805c2c4; BYTE $0xe6 // vfmadd231ps %ymm14, %ymm15, %ymm4
+	LONG $0xb815c2c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm13, %ymm3
+	LONG $0x187d02c4; WORD $0xd13c // vbroadcastss (%r9,%r10,8), %ymm15
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0xb805c2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm2
+	LONG $0xb805c2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm15, %ymm1
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0x237e // jle 0xc80 <gemm+0xc80>
+	LONG $0x107c41c4; WORD $0xe077 // vmovups -0x20(%r15), %ymm14
+	LONG $0x107c41c4; BYTE $0x2f // vmovups (%r15), %ymm13
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff6f850f; WORD $0xffff // jne 0xbe0 <gemm+0xbe0>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xffff75e9; BYTE $0xff // jmp 0xbed <gemm+0xbed>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
+	QUAD $0x0000180024848d49 // leaq 0x1800(%r12), %rax
+	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
+	QUAD $0x000000c024b48d4c // leaq 0xc0(%rsp), %r14
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	LONG $0xc4440f49 // cmoveq %r12, %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0xc64d0f49 // cmovgeq %r14, %rax
+	LONG $0xfe4d0f4c // cmovgeq %rsi, %r15
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00ee850f; WORD $0x0000 // jne 0xdb0 <gemm+0xdb0>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0xfdfe850f; WORD $0xffff // jne 0xad0 <gemm+0xad0>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
+	LONG $0x581c41c4; WORD $0x2424 // vaddps (%r12), %ymm12, %ymm12
+	LONG $0xde4d0f49 // cmovgeq %r14, %rbx
+	LONG $0x7f348d4f // leaq (%r15,%r15,2), %r14
+	LONG $0x20117cc5 // vmovups %ymm12, (%rax)
+	LONG $0x582441c4; WORD $0x245c; BYTE $0x20 // vaddps 0x20(%r12), %ymm11, %ymm11
+	LONG $0x5b117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rbx)
+	LONG $0x761c8d48 // leaq (%rsi,%rsi,2), %rbx
+	LONG $0x582c41c4; WORD $0xb414 // vaddps (%r12,%rsi,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0xb814 // vmovups %ymm10, (%rax,%r15,4)
+	LONG $0x583441c4; WORD $0xb44c; BYTE $0x20 // vaddps 0x20(%r12,%rsi,4), %ymm9, %ymm9
+	LONG $0x117c21c4; WORD $0xb84c; BYTE $0x20 // vmovups %ymm9, 0x20(%rax,%r15,4)
+	LONG $0x583c41c4; WORD $0xf404 // vaddps (%r12,%rsi,8), %ymm8, %ymm8
+	LONG $0x117c21c4; WORD $0xf804 // vmovups %ymm8, (%rax,%r15,8)
+	LONG $0x5844c1c4; WORD $0xf47c; BYTE $0x20 // vaddps 0x20(%r12,%rsi,8), %ymm7, %ymm7
+	LONG $0x117ca1c4; WORD $0xf87c; BYTE $0x20 // vmovups %ymm7, 0x20(%rax,%r15,8)
+	LONG $0x584cc1c4; WORD $0x9c34 // vaddps (%r12,%rbx,4), %ymm6, %ymm6
+	LONG $0x117ca1c4; WORD $0xb034 // vmovups %ymm6, (%rax,%r14,4)
+	LONG $0x5854c1c4; WORD $0x9c6c; BYTE $0x20 // vaddps 0x20(%r12,%rbx,4), %ymm5, %ymm5
+	LONG $0xb61c8d48 // leaq (%rsi,%rsi,4), %rbx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x117ca1c4; WORD $0xb06c; BYTE $0x20 // vmovups %ymm5, 0x20(%rax,%r14,4)
+	LONG $0xbf348d4f // leaq (%r15,%r15,4), %r14
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x585cc1c4; WORD $0x3424 // vaddps (%r12,%rsi), %ymm4, %ymm4
+	LONG $0x117ca1c4; WORD $0x3824 // vmovups %ymm4, (%rax,%r15)
+	LONG $0x5864c1c4; WORD $0x345c; BYTE $0x20 // vaddps 0x20(%r12,%rsi), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x385c; BYTE $0x20 // vmovups %ymm3, 0x20(%rax,%r15)
+	LONG $0x586cc1c4; WORD $0x9c14 // vaddps (%r12,%rbx,4), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0xb014 // vmovups %ymm2, (%rax,%r14,4)
+	LONG $0x5874c1c4; WORD $0x9c4c; BYTE $0x20 // vaddps 0x20(%r12,%rbx,4), %ymm1, %ymm1
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x117ca1c4; WORD $0xb04c; BYTE $0x20 // vmovups %ymm1, 0x20(%rax,%r14,4)
+	LONG $0xfffd94e9; BYTE $0xff // jmp 0xb3d <gemm+0xb3d>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4824748b // movl 0x48(%rsp), %esi
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x2174 // je 0xde0 <gemm+0xde0>
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x20117cc5 // vmovups %ymm12, (%rax)
+	LONG $0xde4d0f49 // cmovgeq %r14, %rbx
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	WORD $0x5aeb // jmp 0xe2c <gemm+0xe2c>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0x00f2840f; WORD $0x0000 // je 0x1700 <gemm+0x1700>
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff238e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1630 <gemm+0x1630>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1650 <gemm+0x1650>
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x1670 <gemm+0x1670>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1690 <gemm+0x1690>
-	LONG $0xfffe92e9; BYTE $0xff // jmp 0x153a <gemm+0x153a>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x2111fcc5 // vmovups %ymm4, (%rcx)
-	WORD $0x0575 // jne 0x16c0 <gemm+0x16c0>
-	LONG $0x1c58e4c5; BYTE $0x91 // vaddps (%rcx,%rdx,4), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x91 // vmovups %ymm3, (%rcx,%rdx,4)
-	WORD $0x1975 // jne 0x16e0 <gemm+0x16e0>
-	LONG $0x1458ecc5; BYTE $0xd1 // vaddps (%rcx,%rdx,8), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
-	LONG $0xfe59850f; WORD $0xffff // jne 0x1530 <gemm+0x1530>
-	WORD $0x12eb // jmp 0x16eb <gemm+0x16eb>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x1411fcc5; BYTE $0xd1 // vmovups %ymm2, (%rcx,%rdx,8)
-	LONG $0xfe45850f; WORD $0xffff // jne 0x1530 <gemm+0x1530>
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0x0c58f4c5; BYTE $0x11 // vaddps (%rcx,%rdx), %ymm1, %ymm1
-	LONG $0xfffe3be9; BYTE $0xff // jmp 0x1535 <gemm+0x1535>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe2b8e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x2c10fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x108c // vmovss %xmm5, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1720 <gemm+0x1720>
-	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdf28e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
-	LONG $0x6410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x8a // vmovss %xmm4, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1750 <gemm+0x1750>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfdc88e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x2410fac5; BYTE $0x8b // vmovss (%rbx,%rcx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x108c // vmovss %xmm4, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1780 <gemm+0x1780>
-	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd928e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x8b // vmovss %xmm3, (%rbx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x17b0 <gemm+0x17b0>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd688e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8f1c // vmovss (%r15,%rcx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x17e0 <gemm+0x17e0>
-	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd318e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x8f14 // vmovss %xmm2, (%r15,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xec75 // jne 0x1810 <gemm+0x1810>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfd078e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x8a // vmovss (%rdx,%rcx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x108c // vmovss %xmm2, 0x10(%rsp,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1840 <gemm+0x1840>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfcd28e0f; WORD $0xffff // jle 0x153a <gemm+0x153a>
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x8a // vmovss %xmm1, (%rdx,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
-	WORD $0xed75 // jne 0x1870 <gemm+0x1870>
-	LONG $0xfffcb2e9; BYTE $0xff // jmp 0x153a <gemm+0x153a>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0x01a08d0f; WORD $0x0000 // jge 0x1a3f <gemm+0x1a3f>
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	QUAD $0x000000f024948b4c // movq 0xf0(%rsp), %r10
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x18978e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	LONG $0x28738b49 // movq 0x28(%r11), %rsi
-	LONG $0x384b8b49 // movq 0x38(%r11), %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x18868e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x523c8d48 // leaq (%rdx,%rdx,2), %rdi
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x2aeb // jmp 0x190f <gemm+0x190f>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x0a11fcc5 // vmovups %ymm1, (%rdx)
-	LONG $0xd0468d4c // leaq -0x30(%rsi), %r8
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x183b8e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc6420f4c // cmovbq %rsi, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x187dc2c4; WORD $0x2414 // vbroadcastss (%r12), %ymm2
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0xb86dc2c4; BYTE $0x09 // vfmadd231ps (%r9), %ymm2, %ymm1
-	WORD $0x014d; BYTE $0xd1 // addq %r10, %r9
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xe677 // ja 0x1930 <gemm+0x1930>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x1075 // jne 0x1960 <gemm+0x1960>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x9b75 // jne 0x18f0 <gemm+0x18f0>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x0a58f4c5 // vaddps (%rdx), %ymm1, %ymm1
-	WORD $0x95eb // jmp 0x18f5 <gemm+0x18f5>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x3b74 // je 0x19a0 <gemm+0x19a0>
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x847e // jle 0x18f9 <gemm+0x18f9>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1980 <gemm+0x1980>
-	LONG $0xffff60e9; BYTE $0xff // jmp 0x18f9 <gemm+0x18f9>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff4a8e0f; WORD $0xffff // jle 0x18f9 <gemm+0x18f9>
-	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x9014 // vmovss (%r8,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x19c0 <gemm+0x19c0>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff108e0f; WORD $0xffff // jle 0x18f9 <gemm+0x18f9>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x117ac1c4; WORD $0x900c // vmovss %xmm1, (%r8,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x19f0 <gemm+0x19f0>
-	LONG $0xfffef0e9; BYTE $0xff // jmp 0x18f9 <gemm+0x18f9>
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	LONG $0x486b8b4d // movq 0x48(%r11), %r13
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xfcc68349 // addq $-0x4, %r14
-	LONG $0x246c014c; BYTE $0x30 // addq %r13, 0x30(%rsp)
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0xfe608c0f; WORD $0xffff // jl 0x189f <gemm+0x189f>
-	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
-	LONG $0x30538b49 // movq 0x30(%r11), %rdx
-	LONG $0x487b8b49 // movq 0x48(%r11), %rdi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000b5348d48 // leaq (,%rsi,4), %rsi
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0x48eb // jmp 0x1ab0 <gemm+0x1ab0>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
-	LONG $0x30538b49 // movq 0x30(%r11), %rdx
-	LONG $0x487b8b49 // movq 0x48(%r11), %rdi
-	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
-	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
-	LONG $0xfe468d4d // leaq -0x2(%r14), %r8
-	LONG $0xf90c8d4d // leaq (%r9,%rdi,8), %r9
-	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
-	LONG $0x03fe8349 // cmpq $0x3, %r14
-	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
-	LONG $0xfdf28e0f; WORD $0xffff // jle 0x18a2 <gemm+0x18a2>
-	LONG $0x284b8b4d // movq 0x28(%r11), %r9
-	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
-	LONG $0x38438b4d // movq 0x38(%r11), %r8
-	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
-	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x02068e0f; WORD $0x0000 // jle 0x1cd0 <gemm+0x1cd0>
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	LONG $0xbc1c8d49 // leaq (%r12,%rdi,4), %rbx
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x27eb // jmp 0x1b10 <gemm+0x1b10>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x0c58f4c5; BYTE $0xba // vaddps (%rdx,%rdi,4), %ymm1, %ymm1
-	LONG $0x0c11fcc5; BYTE $0xba // vmovups %ymm1, (%rdx,%rdi,4)
-	LONG $0xd0618d4d // leaq -0x30(%r9), %r12
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
-	LONG $0xff608e0f; WORD $0xffff // jle 0x1a70 <gemm+0x1a70>
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xe1420f4d // cmovbq %r9, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107cc1c4; WORD $0x005d // vmovups (%r13), %ymm3
-	LONG $0x187dc2c4; BYTE $0x22 // vbroadcastss (%r10), %ymm4
-	LONG $0x187d82c4; WORD $0x9a2c // vbroadcastss (%r10,%r11,4), %ymm5
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	WORD $0x0149; BYTE $0xf5 // addq %rsi, %r13
-	WORD $0xff49; BYTE $0xcc // decq %r12
-	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
-	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	WORD $0xd677 // ja 0x1b30 <gemm+0x1b30>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x2075 // jne 0x1b80 <gemm+0x1b80>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b75 // jne 0x1be0 <gemm+0x1be0>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x1258ecc5 // vaddps (%rdx), %ymm2, %ymm2
-	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
-	WORD $0x8175 // jne 0x1af5 <gemm+0x1af5>
-	LONG $0xffff77e9; BYTE $0xff // jmp 0x1af0 <gemm+0x1af0>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	WORD $0x7b74 // je 0x1c00 <gemm+0x1c00>
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xff678e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1ba0 <gemm+0x1ba0>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1bc0 <gemm+0x1bc0>
-	LONG $0xffff22e9; BYTE $0xff // jmp 0x1afa <gemm+0x1afa>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x1211fcc5 // vmovups %ymm2, (%rdx)
-	LONG $0xff06850f; WORD $0xffff // jne 0x1af5 <gemm+0x1af5>
-	LONG $0xfffefce9; BYTE $0xff // jmp 0x1af0 <gemm+0x1af0>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfee68e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x941c // vmovss (%r12,%rdx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1c20 <gemm+0x1c20>
-	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfeb18e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x117ac1c4; WORD $0x9414 // vmovss %xmm2, (%r12,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xec75 // jne 0x1c50 <gemm+0x1c50>
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe878e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
-	WORD $0xd231 // xorl %edx, %edx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x93 // vmovss (%rbx,%rdx,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1c80 <gemm+0x1c80>
-	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe528e0f; WORD $0xffff // jle 0x1afa <gemm+0x1afa>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x93 // vmovss %xmm1, (%rbx,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x1cb0 <gemm+0x1cb0>
-	LONG $0xfffe32e9; BYTE $0xff // jmp 0x1afa <gemm+0x1afa>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0xfffdb5e9; BYTE $0xff // jmp 0x1a8d <gemm+0x1a8d>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	QUAD $0x00000098249c8b48 // movq 0x98(%rsp), %rbx
-	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
-	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
-	LONG $0x0008dde9; BYTE $0x00 // jmp 0x25da <gemm+0x25da>
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	LONG $0x05e3c148 // shlq $0x5, %rbx
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	LONG $0x0008b941; WORD $0x0000 // movl $0x8, %r9d
-	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
-	LONG $0x245c0148; BYTE $0x30 // addq %rbx, 0x30(%rsp)
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0xf8c68348 // addq $-0x8, %rsi
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	QUAD $0x000000f0248c894c // movq %r9, 0xf0(%rsp)
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0xf73a8c0f; WORD $0xffff // jl 0x147e <gemm+0x147e>
-	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x48538b49 // movq 0x48(%r11), %rdx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	QUAD $0x000000008d1c8d4e // leaq (,%r9,4), %r11
-	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
-	WORD $0x57eb // jmp 0x1dcc <gemm+0x1dcc>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	LONG $0x304a8b48 // movq 0x30(%rdx), %rcx
-	LONG $0x487a8b48 // movq 0x48(%rdx), %rdi
-	QUAD $0x0000009024bc8948 // movq %rdi, 0x90(%rsp)
-	WORD $0x8948; BYTE $0xff // movq %rdi, %rdi
-	LONG $0x05e7c148 // shlq $0x5, %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x05e2c148 // shlq $0x5, %rdx
-	LONG $0xf8768d4c // leaq -0x8(%rsi), %r14
-	LONG $0x247c0148; BYTE $0x30 // addq %rdi, 0x30(%rsp)
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	LONG $0x0ffe8348 // cmpq $0xf, %rsi
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	LONG $0xf6b58e0f; WORD $0xffff // jle 0x1481 <gemm+0x1481>
-	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
-	LONG $0x942c8d4d // leaq (%r12,%rdx,4), %r13
-	LONG $0xd40c8d4d // leaq (%r12,%rdx,8), %r9
-	LONG $0x28468b4c // movq 0x28(%rsi), %r8
-	LONG $0x38768b4c // movq 0x38(%rsi), %r14
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0x07a48e0f; WORD $0x0000 // jle 0x25a0 <gemm+0x25a0>
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	QUAD $0x00000090249c8b48 // movq 0x90(%rsp), %rbx
-	QUAD $0x000000b824a4894c // movq %r12, 0xb8(%rsp)
-	LONG $0x9e0c8d48 // leaq (%rsi,%rbx,4), %rcx
-	LONG $0xde148d48 // leaq (%rsi,%rbx,8), %rdx
-	LONG $0xc4940f41 // sete %r12b
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
-	QUAD $0x00000000dd0c8d48 // leaq (,%rbx,8), %rcx
-	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
-	QUAD $0x000000009d148d48 // leaq (,%rbx,4), %rdx
-	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
-	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	QUAD $0x000000e02494894c // movq %r10, 0xe0(%rsp)
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	QUAD $0x000000c8248c8948 // movq %rcx, 0xc8(%rsp)
-	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
-	QUAD $0x000000d024948948 // movq %rdx, 0xd0(%rsp)
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	QUAD $0x000000d82494894c // movq %r10, 0xd8(%rsp)
-	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	LONG $0x03e7c148 // shlq $0x3, %rdi
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
-	QUAD $0x000000c0249c8b48 // movq 0xc0(%rsp), %rbx
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
-	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
-	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
-	WORD $0x37eb // jmp 0x1f11 <gemm+0x1f11>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5874a1c4; WORD $0x120c // vaddps (%rdx,%r10), %ymm1, %ymm1
-	LONG $0x117ca1c4; WORD $0x120c // vmovups %ymm1, (%rdx,%r10)
-	QUAD $0x000000a0249c0348 // addq 0xa0(%rsp), %rbx
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0xd0488d49 // leaq -0x30(%r8), %rcx
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0xde4d0f49 // cmovgeq %r14, %rbx
+	LONG $0x581c41c4; WORD $0x2424 // vaddps (%r12), %ymm12, %ymm12
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
 	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	LONG $0xfe6f8e0f; WORD $0xffff // jle 0x1d80 <gemm+0x1d80>
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
-	LONG $0x24648944; BYTE $0x50 // movl %r12d, 0x50(%rsp)
-	LONG $0x3d648d4d; BYTE $0x00 // leaq (%r13,%rdi), %r12
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0x3f3c8d49 // leaq (%r15,%rdi), %rdi
+	LONG $0x20117cc5 // vmovups %ymm12, (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0xa664; BYTE $0x20 // vmovss 0x20(%r14,%r12,4), %xmm12
+	LONG $0x117a21c4; WORD $0xa464; BYTE $0x10 // vmovss %xmm12, 0x10(%rsp,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe1 // cmpq %r12, %rcx
+	WORD $0xea75 // jne 0xe10 <gemm+0xe10>
+	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a21c4; WORD $0xa45c; BYTE $0x10 // vmovss 0x10(%rsp,%r12,4), %xmm11
+	LONG $0x117a21c4; WORD $0xa35c; BYTE $0x20 // vmovss %xmm11, 0x20(%rbx,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe1 // cmpq %r12, %rcx
+	WORD $0xea75 // jne 0xe40 <gemm+0xe40>
+	LONG $0xb81c8d4a // leaq (%rax,%r15,4), %rbx
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x1074 // je 0xe70 <gemm+0xe70>
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	WORD $0x46eb // jmp 0xeac <gemm+0xeac>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x582c01c4; WORD $0xae14 // vaddps (%r14,%r13,4), %ymm10, %ymm10
+	LONG $0xae248d4f // leaq (%r14,%r13,4), %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a01c4; WORD $0xb454; BYTE $0x20 // vmovss 0x20(%r12,%r14,4), %xmm10
+	LONG $0x117a21c4; WORD $0xb454; BYTE $0x10 // vmovss %xmm10, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xe90 <gemm+0xe90>
+	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a21c4; WORD $0xb44c; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm9
+	LONG $0x117a21c4; WORD $0xb34c; BYTE $0x20 // vmovss %xmm9, 0x20(%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xec0 <gemm+0xec0>
+	LONG $0xf81c8d4a // leaq (%rax,%r15,8), %rbx
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x1074 // je 0xef0 <gemm+0xef0>
+	LONG $0x03117cc5 // vmovups %ymm8, (%rbx)
+	WORD $0x46eb // jmp 0xf2c <gemm+0xf2c>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x583c01c4; WORD $0xee04 // vaddps (%r14,%r13,8), %ymm8, %ymm8
+	LONG $0xee248d4f // leaq (%r14,%r13,8), %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x03117cc5 // vmovups %ymm8, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107a01c4; WORD $0xb444; BYTE $0x20 // vmovss 0x20(%r12,%r14,4), %xmm8
+	LONG $0x117a21c4; WORD $0xb444; BYTE $0x10 // vmovss %xmm8, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xf10 <gemm+0xf10>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb47c; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xb37c; BYTE $0x20 // vmovss %xmm7, 0x20(%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xf40 <gemm+0xf40>
+	LONG $0x7f1c8d4b // leaq (%r15,%r15,2), %rbx
+	LONG $0x981c8d48 // leaq (%rax,%rbx,4), %rbx
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x0c74 // je 0xf70 <gemm+0xf70>
+	LONG $0x3311fcc5 // vmovups %ymm6, (%rbx)
+	WORD $0x56eb // jmp 0xfc0 <gemm+0xfc0>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x6d748d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r14
+	LONG $0x584ca1c4; WORD $0xb634 // vaddps (%rsi,%r14,4), %ymm6, %ymm6
+	LONG $0xb6248d4e // leaq (%rsi,%r14,4), %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x3311fcc5 // vmovups %ymm6, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb474; BYTE $0x20 // vmovss 0x20(%r12,%r14,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xb474; BYTE $0x10 // vmovss %xmm6, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xfa0 <gemm+0xfa0>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x4824748b // movl 0x48(%rsp), %esi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb46c; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb36c; BYTE $0x20 // vmovss %xmm5, 0x20(%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0xfd0 <gemm+0xfd0>
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x0a74 // je 0x1000 <gemm+0x1000>
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	WORD $0x54eb // jmp 0x1050 <gemm+0x1050>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	WORD $0x894d; BYTE $0xee // movq %r13, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x585ca1c4; WORD $0x3624 // vaddps (%rsi,%r14), %ymm4, %ymm4
+	LONG $0x36248d4e // leaq (%rsi,%r14), %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb464; BYTE $0x20 // vmovss 0x20(%r12,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb464; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0x1030 <gemm+0x1030>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x4824748b // movl 0x48(%rsp), %esi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb45c; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb35c; BYTE $0x20 // vmovss %xmm3, 0x20(%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0x1060 <gemm+0x1060>
+	LONG $0xbf1c8d4b // leaq (%r15,%r15,4), %rbx
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x98048d48 // leaq (%rax,%rbx,4), %rax
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x1974 // je 0x10a0 <gemm+0x10a0>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	WORD $0x58eb // jmp 0x10ea <gemm+0x10ea>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xad5c8d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rbx
+	LONG $0x1458ecc5; BYTE $0x9f // vaddps (%rdi,%rbx,4), %ymm2, %ymm2
+	LONG $0x9f348d48 // leaq (%rdi,%rbx,4), %rsi
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x209e // vmovss 0x20(%rsi,%rbx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x109c // vmovss %xmm2, 0x10(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xec75 // jne 0x10d0 <gemm+0x10d0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x4c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20b0 // vmovss %xmm1, 0x20(%rax,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xec75 // jne 0x1100 <gemm+0x1100>
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	LONG $0xfffa24e9; BYTE $0xff // jmp 0xb45 <gemm+0xb45>
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x13518c0f; WORD $0x0000 // jl 0x248f <gemm+0x248f>
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	QUAD $0x00000000951c8d4e // leaq (,%r10,4), %r11
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	WORD $0x55eb // jmp 0x11bc <gemm+0x11bc>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	LONG $0x30578b48 // movq 0x30(%rdi), %rdx
+	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0x24740148; BYTE $0x38 // addq %rsi, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0xf8788d4c // leaq -0x8(%rax), %r15
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	LONG $0x0ff88348 // cmpq $0xf, %rax
+	LONG $0x12d68e0f; WORD $0x0000 // jle 0x2492 <gemm+0x2492>
+	LONG $0x28478b4c // movq 0x28(%rdi), %r8
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
+	LONG $0x38678b4c // movq 0x38(%rdi), %r12
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	LONG $0x86348d49 // leaq (%r14,%rax,4), %rsi
+	LONG $0xc6048d49 // leaq (%r14,%rax,8), %rax
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	WORD $0xaa7e // jle 0x118d <gemm+0x118d>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	QUAD $0x00000000bd148d4a // leaq (,%r15,4), %rdx
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x03e7c149 // shlq $0x3, %r15
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
+	LONG $0x000099e9; BYTE $0x00 // jmp 0x12cd <gemm+0x12cd>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5b148d48 // leaq (%rbx,%rbx,2), %rdx
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	LONG $0x117cc1c4; WORD $0x9e3c // vmovups %ymm7, (%r14,%rbx,4)
+	LONG $0x117cc1c4; WORD $0xde34 // vmovups %ymm6, (%r14,%rbx,8)
+	LONG $0x117cc1c4; WORD $0x962c // vmovups %ymm5, (%r14,%rdx,4)
+	LONG $0x117c81c4; WORD $0x0624 // vmovups %ymm4, (%r14,%r8)
+	LONG $0x9b048d4c // leaq (%rbx,%rbx,4), %r8
+	LONG $0x117c81c4; WORD $0x861c // vmovups %ymm3, (%r14,%r8,4)
+	LONG $0x117cc1c4; WORD $0xd614 // vmovups %ymm2, (%r14,%rdx,8)
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x117cc1c4; WORD $0x160c // vmovups %ymm1, (%r14,%rdx)
+	LONG $0x0008b841; WORD $0x0000 // movl $0x8, %r8d
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	WORD $0x014c; BYTE $0xd1 // addq %r10, %rcx
+	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
+	LONG $0xa0578d49 // leaq -0x60(%r15), %rdx
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	QUAD $0x000000982494034c // addq 0x98(%rsp), %r10
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x60ff8349 // cmpq $0x60, %r15
+	QUAD $0x0000008024bc8b4c // movq 0x80(%rsp), %r15
+	LONG $0xfea38e0f; WORD $0xffff // jle 0x1170 <gemm+0x1170>
+	LONG $0x58245c89 // movl %ebx, 0x58(%rsp)
+	LONG $0x60f88349 // cmpq $0x60, %r8
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	LONG $0x3e148d4a // leaq (%rsi,%r15), %rdx
+	LONG $0x392c8d4e // leaq (%rcx,%r15), %r13
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
@@ -6143,566 +5495,469 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xd0420f4d // cmovbq %r8, %r10
-	WORD $0xff49; BYTE $0xc2 // incq %r10
-	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
-	LONG $0x0d748d49; BYTE $0x00 // leaq (%r13,%rcx), %rsi
-	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
-	WORD $0xc931 // xorl %ecx, %ecx
-	BYTE $0x90 // nop
-	LONG $0x0b107cc5 // vmovups (%rbx), %ymm9
-	LONG $0x187d62c4; WORD $0x0a1c // vbroadcastss (%rdx,%rcx), %ymm11
-	LONG $0x187d62c4; WORD $0x0f24 // vbroadcastss (%rdi,%rcx), %ymm12
-	LONG $0x187d42c4; WORD $0x0f14 // vbroadcastss (%r15,%rcx), %ymm10
-	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
-	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xd8420f49 // cmovbq %r8, %rbx
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	LONG $0x00348d4e // leaq (%rax,%r8), %r14
+	LONG $0x060c8d4e // leaq (%rsi,%r8), %r9
+	LONG $0x013c8d4e // leaq (%rcx,%r8), %r15
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107c41c4; BYTE $0x08 // vmovups (%r8), %ymm9
+	LONG $0x187d02c4; WORD $0x171c // vbroadcastss (%r15,%r10), %ymm11
+	LONG $0x187d02c4; WORD $0x1564; BYTE $0x00 // vbroadcastss (%r13,%r10), %ymm12
+	LONG $0x187d22c4; WORD $0x1114 // vbroadcastss (%rcx,%r10), %ymm10
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	WORD $0xff48; BYTE $0xcb // decq %rbx
 	LONG $0xb835c2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm9, %ymm7
-	LONG $0x187d42c4; WORD $0x0d5c; BYTE $0x00 // vbroadcastss (%r13,%rcx), %ymm11
+	LONG $0x187d22c4; WORD $0x161c // vbroadcastss (%rsi,%r10), %ymm11
 	LONG $0xb835c2c4; BYTE $0xf4 // vfmadd231ps %ymm12, %ymm9, %ymm6
-	LONG $0x187d62c4; WORD $0x0e24 // vbroadcastss (%rsi,%rcx), %ymm12
+	LONG $0x187d02c4; WORD $0x1124 // vbroadcastss (%r9,%r10), %ymm12
 	LONG $0xb83542c4; BYTE $0xc2 // vfmadd231ps %ymm10, %ymm9, %ymm8
 	LONG $0xb835c2c4; BYTE $0xeb // vfmadd231ps %ymm11, %ymm9, %ymm5
-	LONG $0x187d42c4; WORD $0x0c1c // vbroadcastss (%r12,%rcx), %ymm11
+	LONG $0x187d22c4; WORD $0x121c // vbroadcastss (%rdx,%r10), %ymm11
 	LONG $0xb835c2c4; BYTE $0xe4 // vfmadd231ps %ymm12, %ymm9, %ymm4
-	LONG $0x187d42c4; WORD $0x0924 // vbroadcastss (%r9,%rcx), %ymm12
+	LONG $0x187d22c4; WORD $0x1024 // vbroadcastss (%rax,%r10), %ymm12
 	LONG $0xb835c2c4; BYTE $0xdb // vfmadd231ps %ymm11, %ymm9, %ymm3
-	LONG $0x187d42c4; WORD $0x081c // vbroadcastss (%r8,%rcx), %ymm11
+	LONG $0x187d02c4; WORD $0x161c // vbroadcastss (%r14,%r10), %ymm11
 	LONG $0xb835c2c4; BYTE $0xd4 // vfmadd231ps %ymm12, %ymm9, %ymm2
-	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	WORD $0x014d; BYTE $0xe2 // addq %r12, %r10
 	LONG $0xb835c2c4; BYTE $0xcb // vfmadd231ps %ymm11, %ymm9, %ymm1
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x9477 // ja 0x1f70 <gemm+0x1f70>
-	LONG $0x08f88348 // cmpq $0x8, %rax
-	WORD $0x4e75 // jne 0x2030 <gemm+0x2030>
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x01c4850f; WORD $0x0000 // jne 0x21d0 <gemm+0x21d0>
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x02583cc5 // vaddps (%rdx), %ymm8, %ymm8
-	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
-	LONG $0x01bc840f; WORD $0x0000 // je 0x21db <gemm+0x21db>
-	LONG $0x0001bce9; BYTE $0x00 // jmp 0x21e0 <gemm+0x21e0>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x502444f6; BYTE $0x01 // testb $0x1, 0x50(%rsp)
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
-	LONG $0x0246840f; WORD $0x0000 // je 0x2290 <gemm+0x2290>
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfe948e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0x9377 // ja 0x1340 <gemm+0x1340>
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x245c8b48; BYTE $0x68 // movq 0x68(%rsp), %rbx
+	QUAD $0x000000c024948d48 // leaq 0xc0(%rsp), %rdx
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0xf24d0f4c // cmovgeq %rdx, %r14
+	LONG $0x000008ba; BYTE $0x00 // movl $0x8, %edx
+	LONG $0xda4d0f48 // cmovgeq %rdx, %rbx
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x00c1850f; WORD $0x0000 // jne 0x14a0 <gemm+0x14a0>
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0xfe56850f; WORD $0xffff // jne 0x1240 <gemm+0x1240>
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x245c8b48; BYTE $0x60 // movq 0x60(%rsp), %rbx
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
+	LONG $0x583c41c4; WORD $0x0045 // vaddps (%r13), %ymm8, %ymm8
+	LONG $0x5b048d4c // leaq (%rbx,%rbx,2), %r8
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x117c41c4; BYTE $0x06 // vmovups %ymm8, (%r14)
+	LONG $0x5844c1c4; WORD $0x9d7c; BYTE $0x00 // vaddps (%r13,%rbx,4), %ymm7, %ymm7
+	LONG $0x117c81c4; WORD $0x8e3c // vmovups %ymm7, (%r14,%r9,4)
+	LONG $0x584cc1c4; WORD $0xdd74; BYTE $0x00 // vaddps (%r13,%rbx,8), %ymm6, %ymm6
+	LONG $0x117c81c4; WORD $0xce34 // vmovups %ymm6, (%r14,%r9,8)
+	LONG $0x585481c4; WORD $0x856c; BYTE $0x00 // vaddps (%r13,%r8,4), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x962c // vmovups %ymm5, (%r14,%rdx,4)
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x585c81c4; WORD $0x3d64; BYTE $0x00 // vaddps (%r13,%r15), %ymm4, %ymm4
+	LONG $0x9b3c8d4c // leaq (%rbx,%rbx,4), %r15
+	LONG $0x117cc1c4; WORD $0x1624 // vmovups %ymm4, (%r14,%rdx)
+	LONG $0x89148d4b // leaq (%r9,%r9,4), %rdx
+	LONG $0x586481c4; WORD $0xbd5c; BYTE $0x00 // vaddps (%r13,%r15,4), %ymm3, %ymm3
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0x117cc1c4; WORD $0x961c // vmovups %ymm3, (%r14,%rdx,4)
+	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
+	LONG $0x586c81c4; WORD $0xc554; BYTE $0x00 // vaddps (%r13,%r8,8), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0xd614 // vmovups %ymm2, (%r14,%rdx,8)
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	LONG $0x5874c1c4; WORD $0x154c; BYTE $0x00 // vaddps (%r13,%rdx), %ymm1, %ymm1
+	LONG $0xfffde1e9; BYTE $0xff // jmp 0x1278 <gemm+0x1278>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x0185840f; WORD $0x0000 // je 0x1630 <gemm+0x1630>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfdd58e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
 	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
-	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	LONG $0x117a41c4; WORD $0x9604 // vmovss %xmm8, (%r14,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2060 <gemm+0x2060>
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x14c0 <gemm+0x14c0>
+	LONG $0x9e148d49 // leaq (%r14,%rbx,4), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2090 <gemm+0x2090>
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x847c; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x823c // vmovss %xmm7, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x14f0 <gemm+0x14f0>
+	LONG $0xde148d49 // leaq (%r14,%rbx,8), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x20c0 <gemm+0x20c0>
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8474; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x8234 // vmovss %xmm6, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x1520 <gemm+0x1520>
+	LONG $0x5b148d48 // leaq (%rbx,%rbx,2), %rdx
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x20f0 <gemm+0x20f0>
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x96048d4d // leaq (%r14,%rdx,4), %r8
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c6c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm5
+	LONG $0x117a81c4; WORD $0x882c // vmovss %xmm5, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x1550 <gemm+0x1550>
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
 	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2120 <gemm+0x2120>
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c64; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm4
+	LONG $0x117a81c4; WORD $0x8824 // vmovss %xmm4, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x1580 <gemm+0x1580>
+	LONG $0x9b048d4c // leaq (%rbx,%rbx,4), %r8
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2150 <gemm+0x2150>
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x86048d4f // leaq (%r14,%r8,4), %r8
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c5c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm3
+	LONG $0x117a81c4; WORD $0x881c // vmovss %xmm3, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x15b0 <gemm+0x15b0>
+	LONG $0xd6148d49 // leaq (%r14,%rdx,8), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2180 <gemm+0x2180>
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8454; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8214 // vmovss %xmm2, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x15e0 <gemm+0x15e0>
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	LONG $0x117ac1c4; WORD $0x960c // vmovss %xmm1, (%r14,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x21b0 <gemm+0x21b0>
-	LONG $0xfffd24e9; BYTE $0xff // jmp 0x1eec <gemm+0x1eec>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x02117cc5 // vmovups %ymm8, (%rdx)
-	WORD $0x0575 // jne 0x21e0 <gemm+0x21e0>
-	LONG $0x3c58c4c5; BYTE $0xb2 // vaddps (%rdx,%rsi,4), %ymm7, %ymm7
-	LONG $0x3c11fcc5; BYTE $0xb2 // vmovups %ymm7, (%rdx,%rsi,4)
-	WORD $0x5975 // jne 0x2240 <gemm+0x2240>
-	LONG $0x3458ccc5; BYTE $0xf2 // vaddps (%rdx,%rsi,8), %ymm6, %ymm6
-	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
-	WORD $0x5474 // je 0x2247 <gemm+0x2247>
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
-	WORD $0x5975 // jne 0x2258 <gemm+0x2258>
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
-	LONG $0x2458dcc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm4, %ymm4
-	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
-	WORD $0x5475 // jne 0x2264 <gemm+0x2264>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x1c58e4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm3, %ymm3
-	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
-	WORD $0x4f75 // jne 0x2270 <gemm+0x2270>
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	LONG $0x1458ecc5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm2, %ymm2
-	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
-	LONG $0xfcad850f; WORD $0xffff // jne 0x1ee6 <gemm+0x1ee6>
-	LONG $0xfffca2e9; BYTE $0xff // jmp 0x1ee0 <gemm+0x1ee0>
-	WORD $0x9066 // nop
-	LONG $0x3411fcc5; BYTE $0xf2 // vmovups %ymm6, (%rdx,%rsi,8)
-	WORD $0xac75 // jne 0x21f3 <gemm+0x21f3>
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x2c58d4c5; BYTE $0x32 // vaddps (%rdx,%rsi), %ymm5, %ymm5
-	LONG $0x2c11fcc5; BYTE $0x32 // vmovups %ymm5, (%rdx,%rsi)
-	WORD $0xa774 // je 0x21ff <gemm+0x21ff>
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
-	LONG $0x2411fcc5; BYTE $0x32 // vmovups %ymm4, (%rdx,%rsi)
-	WORD $0xac74 // je 0x2210 <gemm+0x2210>
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x1c11fcc5; BYTE $0x32 // vmovups %ymm3, (%rdx,%rsi)
-	WORD $0xb174 // je 0x2221 <gemm+0x2221>
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	LONG $0x1411fcc5; BYTE $0x32 // vmovups %ymm2, (%rdx,%rsi)
-	LONG $0xfc63850f; WORD $0xffff // jne 0x1ee6 <gemm+0x1ee6>
-	LONG $0xfffc58e9; BYTE $0xff // jmp 0x1ee0 <gemm+0x1ee0>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x1610 <gemm+0x1610>
+	LONG $0xfffc60e9; BYTE $0xff // jmp 0x1289 <gemm+0x1289>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc488e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfc458e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
 	WORD $0xd231 // xorl %edx, %edx
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x0c107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm9
+	LONG $0x107a41c4; WORD $0x900c // vmovss (%r8,%rdx,4), %xmm9
 	LONG $0x4c117ac5; WORD $0x1094 // vmovss %xmm9, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x22b0 <gemm+0x22b0>
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x1650 <gemm+0x1650>
 	LONG $0x44583cc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm8
 	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfc148e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfc108e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x44107ac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm8
-	LONG $0x04117ac5; BYTE $0x96 // vmovss %xmm8, (%rsi,%rdx,4)
+	LONG $0x117a41c4; WORD $0x9604 // vmovss %xmm8, (%r14,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x22e0 <gemm+0x22e0>
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x1680 <gemm+0x1680>
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbea8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x04107ac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm8
-	LONG $0x44117ac5; WORD $0x1094 // vmovss %xmm8, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2310 <gemm+0x2310>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfbe68e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x90048d4d // leaq (%r8,%rdx,4), %r8
+	LONG $0x9e148d49 // leaq (%r14,%rbx,4), %rdx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0x8804 // vmovss (%r8,%r9,4), %xmm8
+	LONG $0x117a21c4; WORD $0x8c44; BYTE $0x10 // vmovss %xmm8, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x16c0 <gemm+0x16c0>
 	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfbb48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm7
-	LONG $0x3c11fac5; BYTE $0x96 // vmovss %xmm7, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2340 <gemm+0x2340>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfb9f8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x847c; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x823c // vmovss %xmm7, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x16f0 <gemm+0x16f0>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb8a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x000000b024b48b48 // movq 0xb0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x3c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x1094 // vmovss %xmm7, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2370 <gemm+0x2370>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfb708e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xc2048d4e // leaq (%rdx,%r8,8), %r8
+	LONG $0xde148d49 // leaq (%r14,%rbx,8), %rdx
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x883c // vmovss (%r8,%r9,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x8c7c; BYTE $0x10 // vmovss %xmm7, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x1730 <gemm+0x1730>
 	LONG $0x7458ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm6
 	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb548e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x7410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm6
-	LONG $0x3411fac5; BYTE $0x96 // vmovss %xmm6, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x23a0 <gemm+0x23a0>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfb2f8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8474; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x8234 // vmovss %xmm6, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x1760 <gemm+0x1760>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfb2a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x000000e024b48b48 // movq 0xe0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x3410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm6
-	LONG $0x7411fac5; WORD $0x1094 // vmovss %xmm6, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x23d0 <gemm+0x23d0>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfb008e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
+	LONG $0x2444894c; BYTE $0x58 // movq %r8, 0x58(%rsp)
+	LONG $0x82048d4e // leaq (%rdx,%r8,4), %r8
+	LONG $0x5b148d48 // leaq (%rbx,%rbx,2), %rdx
+	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
+	LONG $0x96148d49 // leaq (%r14,%rdx,4), %rdx
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0x8834 // vmovss (%r8,%r9,4), %xmm6
+	LONG $0x117aa1c4; WORD $0x8c74; BYTE $0x10 // vmovss %xmm6, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x17b0 <gemm+0x17b0>
 	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
 	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfaf48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm5
-	LONG $0x2c11fac5; BYTE $0x96 // vmovss %xmm5, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2400 <gemm+0x2400>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfaaf8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x846c; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x822c // vmovss %xmm5, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x17e0 <gemm+0x17e0>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfaca8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x2c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x1094 // vmovss %xmm5, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2430 <gemm+0x2430>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfa808e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x882c // vmovss (%r8,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8c6c; BYTE $0x10 // vmovss %xmm5, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x1830 <gemm+0x1830>
 	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
 	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa948e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x6410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm4
-	LONG $0x2411fac5; BYTE $0x96 // vmovss %xmm4, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2460 <gemm+0x2460>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfa2f8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8464; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8224 // vmovss %xmm4, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x1860 <gemm+0x1860>
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa6a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x2410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm4
-	LONG $0x6411fac5; WORD $0x1094 // vmovss %xmm4, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2490 <gemm+0x2490>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfa008e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
+	LONG $0x90048d4d // leaq (%r8,%rdx,4), %r8
+	LONG $0x9b148d48 // leaq (%rbx,%rbx,4), %rdx
+	LONG $0x96148d49 // leaq (%r14,%rdx,4), %rdx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8824 // vmovss (%r8,%r9,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x8c64; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x18b0 <gemm+0x18b0>
 	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa348e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm3
-	LONG $0x1c11fac5; BYTE $0x96 // vmovss %xmm3, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x24c0 <gemm+0x24c0>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xf9af8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x845c; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x821c // vmovss %xmm3, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x18e0 <gemm+0x18e0>
+	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfa0a8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1c10fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x1094 // vmovss %xmm3, 0x10(%rsp,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x24f0 <gemm+0x24f0>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xf9808e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0xc2048d4e // leaq (%rdx,%r8,8), %r8
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0xd6148d49 // leaq (%r14,%rdx,8), %rdx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x881c // vmovss (%r8,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c5c; BYTE $0x10 // vmovss %xmm3, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xcf // cmpq %r9, %rdi
+	WORD $0xeb75 // jne 0x1930 <gemm+0x1930>
 	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9d48e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x5410fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm2
-	LONG $0x1411fac5; BYTE $0x96 // vmovss %xmm2, (%rsi,%rdx,4)
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2520 <gemm+0x2520>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xf92f8e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8454; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8214 // vmovss %xmm2, (%rdx,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc7 // cmpq %r8, %rdi
+	WORD $0xeb75 // jne 0x1960 <gemm+0x1960>
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9aa8e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xf9008e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x0149; BYTE $0xde // addq %rbx, %r14
+	LONG $0xc0148d4b // leaq (%r8,%r8,8), %rdx
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	LONG $0xdb048d4c // leaq (%rbx,%rbx,8), %r8
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x40148d4b // leaq (%r8,%r8,2), %rdx
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
 	WORD $0xd231 // xorl %edx, %edx
 	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x1410fac5; BYTE $0x96 // vmovss (%rsi,%rdx,4), %xmm2
+	LONG $0x107ac1c4; WORD $0x9114 // vmovss (%r9,%rdx,4), %xmm2
 	LONG $0x5411fac5; WORD $0x1094 // vmovss %xmm2, 0x10(%rsp,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2550 <gemm+0x2550>
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x19b0 <gemm+0x19b0>
 	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xf9748e0f; WORD $0xffff // jle 0x1eec <gemm+0x1eec>
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xf8b08e0f; WORD $0xffff // jle 0x1289 <gemm+0x1289>
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x96 // vmovss %xmm1, (%rsi,%rdx,4)
+	LONG $0x117ac1c4; WORD $0x960c // vmovss %xmm1, (%r14,%rdx,4)
 	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	WORD $0x3948; BYTE $0xd0 // cmpq %rdx, %rax
-	WORD $0xed75 // jne 0x2580 <gemm+0x2580>
-	LONG $0xfff954e9; BYTE $0xff // jmp 0x1eec <gemm+0x1eec>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	LONG $0xfff7e8e9; BYTE $0xff // jmp 0x1d9d <gemm+0x1d9d>
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0xfac38348 // addq $-0x6, %rbx
-	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
-	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
-	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
-	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
-	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
-	LONG $0x606b8b4d // movq 0x60(%r11), %r13
-	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
-	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	WORD $0xf748; BYTE $0xe9 // imulq %rcx
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	LONG $0x3fecc149 // shrq $0x3f, %r12
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	WORD $0x0e74 // je 0x260b <gemm+0x260b>
-	LONG $0x28438b49 // movq 0x28(%r11), %rax
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	WORD $0x0ceb // jmp 0x2617 <gemm+0x2617>
-	QUAD $0x000000882484c748; LONG $0x00000000 // movq $0x0, 0x88(%rsp)
-	LONG $0x58538b49 // movq 0x58(%r11), %rdx
-	LONG $0x70538b4d // movq 0x70(%r11), %r10
-	WORD $0xf749; BYTE $0xd4 // notq %r12
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
-	QUAD $0x000000a824b4894c // movq %r14, 0xa8(%rsp)
-	QUAD $0x000000d824a4894c // movq %r12, 0xd8(%rsp)
-	LONG $0x06fb8348 // cmpq $0x6, %rbx
-	LONG $0x00908d0f; WORD $0x0000 // jge 0x26d4 <gemm+0x26d4>
-	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
-	LONG $0x04f88349 // cmpq $0x4, %r8
-	LONG $0x08de8c0f; WORD $0x0000 // jl 0x2f2f <gemm+0x2f2f>
-	LONG $0x70438b49 // movq 0x70(%r11), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x9f0f; BYTE $0xc1 // setg %cl
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xc79f0f40 // setg %dil
-	WORD $0x2040; BYTE $0xcf // andb %cl, %dil
-	LONG $0x01ff8040 // cmpb $0x1, %dil
-	LONG $0x0aed850f; WORD $0x0000 // jne 0x315c <gemm+0x315c>
-	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
-	LONG $0x4052180f // prefetcht1 0x40(%rdx)
-	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
-	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
-	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
-	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff7b8d48 // leaq -0x1(%rbx), %rdi
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x0aa48e0f; WORD $0x0000 // jle 0x3167 <gemm+0x3167>
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
-	WORD $0xc177 // ja 0x2690 <gemm+0x2690>
-	LONG $0x000a93e9; BYTE $0x00 // jmp 0x3167 <gemm+0x3167>
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x204f8d48 // leaq 0x20(%rdi), %rcx
+	WORD $0x3948; BYTE $0xd7 // cmpq %rdx, %rdi
+	WORD $0xec75 // jne 0x19e0 <gemm+0x19e0>
+	LONG $0xfff890e9; BYTE $0xff // jmp 0x1289 <gemm+0x1289>
+	WORD $0x894d; BYTE $0xdc // movq %r11, %r12
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	LONG $0x06fe8349 // cmpq $0x6, %r14
+	LONG $0x15ac8c0f; WORD $0x0000 // jl 0x2fc2 <gemm+0x2fc2>
+	LONG $0x30778b48 // movq 0x30(%rdi), %rsi
+	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	QUAD $0x00000000a5348d4e // leaq (,%r12,4), %r14
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	QUAD $0x00000000b50c8d4a // leaq (,%r14,4), %rcx
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	WORD $0x5aeb // jmp 0x2758 <gemm+0x2758>
-	WORD $0x9066 // nop
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
+	LONG $0x20458d49 // leaq 0x20(%r13), %rax
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	WORD $0x4feb // jmp 0x1aa2 <gemm+0x1aa2>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
 	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x48538b4d // movq 0x48(%r11), %r10
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x30708b48 // movq 0x30(%rax), %rsi
+	LONG $0x48788b48 // movq 0x48(%rax), %rdi
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
 	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
-	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
-	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
-	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
-	LONG $0xfa478d4c // leaq -0x6(%rdi), %r8
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	LONG $0x0bff8348 // cmpq $0xb, %rdi
-	LONG $0xfeef8e0f; WORD $0xffff // jle 0x2647 <gemm+0x2647>
-	LONG $0x70438b49 // movq 0x70(%r11), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xc79f0f40 // setg %dil
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xc09f0f41 // setg %r8b
-	WORD $0x2041; BYTE $0xf8 // andb %dil, %r8b
-	LONG $0x01f88041 // cmpb $0x1, %r8b
-	WORD $0x5875 // jne 0x27cb <gemm+0x27cb>
-	LONG $0x687b8b49 // movq 0x68(%r11), %rdi
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
-	LONG $0x4052180f // prefetcht1 0x40(%rdx)
-	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
-	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
-	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
-	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff508d4d // leaq -0x1(%r8), %r10
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x27cb <gemm+0x27cb>
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	WORD $0xc577 // ja 0x2790 <gemm+0x2790>
-	LONG $0x287b8b49 // movq 0x28(%r11), %rdi
-	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	QUAD $0x00000098249c8948 // movq %rbx, 0x98(%rsp)
+	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	LONG $0xc31c8d48 // leaq (%rbx,%rax,8), %rbx
+	LONG $0xfa428d4c // leaq -0x6(%rdx), %r8
+	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
+	LONG $0x0bfa8348 // cmpq $0xb, %rdx
+	LONG $0x15238e0f; WORD $0x0000 // jle 0x2fc5 <gemm+0x2fc5>
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
+	LONG $0x76048d4c // leaq (%rsi,%rsi,2), %r8
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0x87148d4f // leaq (%r15,%r8,4), %r10
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x28798b49 // movq 0x28(%r9), %rdi
+	LONG $0x38418b49 // movq 0x38(%r9), %rax
 	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x9f0f; BYTE $0xc0 // setg %al
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xc09f0f41 // setg %r8b
-	WORD $0x2041; BYTE $0xc0 // andb %al, %r8b
-	LONG $0x01f88041 // cmpb $0x1, %r8b
-	WORD $0x3375 // jne 0x2830 <gemm+0x2830>
-	LONG $0x40438b49 // movq 0x40(%r11), %rax
-	LONG $0x3c048d4d // leaq (%r12,%rdi), %r8
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
-	LONG $0xff5a8d49 // leaq -0x1(%r10), %rbx
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x127e // jle 0x2833 <gemm+0x2833>
-	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	WORD $0xe377 // ja 0x2810 <gemm+0x2810>
-	WORD $0x04eb // jmp 0x2833 <gemm+0x2833>
-	BYTE $0x90 // nop
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	QUAD $0x00000088249c8948 // movq %rbx, 0x88(%rsp)
-	LONG $0x38738b4d // movq 0x38(%r11), %r14
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	LONG $0x972c8d4f // leaq (%r15,%r10,4), %r13
-	LONG $0x48538b4d // movq 0x48(%r11), %r10
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfeb78e0f; WORD $0xffff // jle 0x271a <gemm+0x271a>
+	LONG $0x07f58e0f; WORD $0x0000 // jle 0x22c0 <gemm+0x22c0>
+	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
 	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
-	LONG $0xf9048d4b // leaq (%r9,%r15,8), %rax
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
-	LONG $0x91148d4f // leaq (%r9,%r10,4), %r10
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	QUAD $0x00000000bd048d4a // leaq (,%r15,4), %rax
-	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
-	LONG $0xc3940f41 // sete %r11b
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x21048d4b // leaq (%r9,%r12), %rax
-	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
-	QUAD $0x000000a024bc894c // movq %r15, 0xa0(%rsp)
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	LONG $0x21448d4b; BYTE $0x20 // leaq 0x20(%r9,%r12), %rax
-	LONG $0x39648d4f; BYTE $0x20 // leaq 0x20(%r9,%r15), %r12
-	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
-	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
-	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	QUAD $0x000000d024a4894c // movq %r12, 0xd0(%rsp)
-	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
-	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	LONG $0x013c8d4d // leaq (%r9,%rax), %r15
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x01448d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rax
-	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	LONG $0x000084e9; BYTE $0x00 // jmp 0x298f <gemm+0x298f>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
+	LONG $0x38247489 // movl %esi, 0x38(%rsp)
+	LONG $0x00009de9; BYTE $0x00 // jmp 0x1b9b <gemm+0x1b9b>
+	WORD $0x9066 // nop
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024a48d4c // leaq 0xc0(%rsp), %r12
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x9b1c8d4b // leaq (%r11,%r11,4), %rbx
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0xcc4d0f4d // cmovgeq %r12, %r9
 	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
-	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
-	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
-	LONG $0x117cc1c4; WORD $0xc13c // vmovups %ymm7, (%r9,%rax,8)
-	LONG $0x117c41c4; WORD $0xc144; BYTE $0x20 // vmovups %ymm8, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x012c // vmovups %ymm5, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x0174; BYTE $0x20 // vmovups %ymm6, 0x20(%r9,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x011c // vmovups %ymm3, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x0164; BYTE $0x20 // vmovups %ymm4, 0x20(%r9,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
-	LONG $0x2464034c; BYTE $0x30 // addq 0x30(%rsp), %r12
-	LONG $0xd0478d48 // leaq -0x30(%rdi), %rax
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0xfd718e0f; WORD $0xffff // jle 0x2700 <gemm+0x2700>
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	LONG $0x117c21c4; WORD $0x9e14 // vmovups %ymm10, (%rsi,%r11,4)
+	LONG $0x117c21c4; WORD $0x9e4c; BYTE $0x20 // vmovups %ymm9, 0x20(%rsi,%r11,4)
+	LONG $0x117ca1c4; WORD $0xde3c // vmovups %ymm7, (%rsi,%r11,8)
+	LONG $0x117c21c4; WORD $0xde44; BYTE $0x20 // vmovups %ymm8, 0x20(%rsi,%r11,8)
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x117ca1c4; WORD $0x8e2c // vmovups %ymm5, (%rsi,%r9,4)
+	LONG $0x117ca1c4; WORD $0x8e74; BYTE $0x20 // vmovups %ymm6, 0x20(%rsi,%r9,4)
+	LONG $0x117ca1c4; WORD $0x1e1c // vmovups %ymm3, (%rsi,%r11)
+	LONG $0x117ca1c4; WORD $0x1e64; BYTE $0x20 // vmovups %ymm4, 0x20(%rsi,%r11)
+	LONG $0x1411fcc5; BYTE $0x9e // vmovups %ymm2, (%rsi,%rbx,4)
+	LONG $0x4c11fcc5; WORD $0x209e // vmovups %ymm1, 0x20(%rsi,%rbx,4)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x245c034c; BYTE $0x50 // addq 0x50(%rsp), %r11
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
+	LONG $0xa0778d48 // leaq -0x60(%rdi), %rsi
+	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
+	QUAD $0x00000000382444c7 // movl $0x0, 0x38(%rsp)
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0xfec58e0f; WORD $0xffff // jle 0x1a60 <gemm+0x1a60>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
 	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
@@ -6710,436 +5965,1513 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xf7420f48 // cmovbq %rdi, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107c41c4; WORD $0xe06b // vmovups -0x20(%r11), %ymm13
+	LONG $0x107c41c4; BYTE $0x33 // vmovups (%r11), %ymm14
+	LONG $0x187d62c4; BYTE $0x3a // vbroadcastss (%rdx), %ymm15
+	WORD $0x014d; BYTE $0xf3 // addq %r14, %r11
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
+	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
+	LONG $0x187d22c4; WORD $0x823c // vbroadcastss (%rdx,%r8,4), %ymm15
+	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
+	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
+	LONG $0x187d22c4; WORD $0xc23c // vbroadcastss (%rdx,%r8,8), %ymm15
+	WORD $0x0148; BYTE $0xc2 // addq %rax, %rdx
+	LONG $0xb805c2c4; BYTE $0xfd // vfmadd231ps %ymm13, %ymm15, %ymm7
+	LONG $0xb80d42c4; BYTE $0xc7 // vfmadd231ps %ymm15, %ymm14, %ymm8
+	LONG $0x187d42c4; BYTE $0x3a // vbroadcastss (%r10), %ymm15
+	LONG $0xb805c2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm15, %ymm5
+	LONG $0xb80dc2c4; BYTE $0xf7 // vfmadd231ps %ymm15, %ymm14, %ymm6
+	LONG $0x187d02c4; WORD $0x823c // vbroadcastss (%r10,%r8,4), %ymm15
+	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
+	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
+	LONG $0x187d02c4; WORD $0xc23c // vbroadcastss (%r10,%r8,8), %ymm15
+	WORD $0x0149; BYTE $0xc2 // addq %rax, %r10
+	LONG $0xb805c2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm2
+	LONG $0xb805c2c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm15, %ymm1
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x8577 // ja 0x1bf0 <gemm+0x1bf0>
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c0249c8d4c // leaq 0xc0(%rsp), %r11
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0xf34d0f49 // cmovgeq %r11, %rsi
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0xdd4d0f4d // cmovgeq %r13, %r11
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00e1850f; WORD $0x0000 // jne 0x1d70 <gemm+0x1d70>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xfe66850f; WORD $0xffff // jne 0x1b00 <gemm+0x1b00>
+	LONG $0x581c41c4; WORD $0x2424 // vaddps (%r12), %ymm12, %ymm12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x582441c4; WORD $0x245c; BYTE $0x20 // vaddps 0x20(%r12), %ymm11, %ymm11
+	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
+	LONG $0x7f0c8d4f // leaq (%r15,%r15,2), %r9
+	LONG $0x582c01c4; WORD $0xbc14 // vaddps (%r12,%r15,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0x9e14 // vmovups %ymm10, (%rsi,%r11,4)
+	LONG $0x583401c4; WORD $0xbc4c; BYTE $0x20 // vaddps 0x20(%r12,%r15,4), %ymm9, %ymm9
+	LONG $0x117c21c4; WORD $0x9e4c; BYTE $0x20 // vmovups %ymm9, 0x20(%rsi,%r11,4)
+	LONG $0x584481c4; WORD $0xfc3c // vaddps (%r12,%r15,8), %ymm7, %ymm7
+	LONG $0x117ca1c4; WORD $0xde3c // vmovups %ymm7, (%rsi,%r11,8)
+	LONG $0x583c81c4; WORD $0xfc7c; BYTE $0x20 // vaddps 0x20(%r12,%r15,8), %ymm8, %ymm7
+	LONG $0x117ca1c4; WORD $0xde7c; BYTE $0x20 // vmovups %ymm7, 0x20(%rsi,%r11,8)
+	LONG $0x585481c4; WORD $0x8c2c // vaddps (%r12,%r9,4), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0x9e // vmovups %ymm5, (%rsi,%rbx,4)
+	LONG $0x584c81c4; WORD $0x8c6c; BYTE $0x20 // vaddps 0x20(%r12,%r9,4), %ymm6, %ymm5
+	LONG $0xbf0c8d4f // leaq (%r15,%r15,4), %r9
+	LONG $0x04e7c149 // shlq $0x4, %r15
+	LONG $0x6c11fcc5; WORD $0x209e // vmovups %ymm5, 0x20(%rsi,%rbx,4)
+	LONG $0x9b1c8d4b // leaq (%r11,%r11,4), %rbx
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x586481c4; WORD $0x3c1c // vaddps (%r12,%r15), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x1e1c // vmovups %ymm3, (%rsi,%r11)
+	LONG $0x585c81c4; WORD $0x3c5c; BYTE $0x20 // vaddps 0x20(%r12,%r15), %ymm4, %ymm3
+	LONG $0x117ca1c4; WORD $0x1e5c; BYTE $0x20 // vmovups %ymm3, 0x20(%rsi,%r11)
+	LONG $0x586c81c4; WORD $0x8c14 // vaddps (%r12,%r9,4), %ymm2, %ymm2
+	LONG $0x1411fcc5; BYTE $0x9e // vmovups %ymm2, (%rsi,%rbx,4)
+	LONG $0x587481c4; WORD $0x8c4c; BYTE $0x20 // vaddps 0x20(%r12,%r9,4), %ymm1, %ymm1
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0xfffe00e9; BYTE $0xff // jmp 0x1b62 <gemm+0x1b62>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	WORD $0x2974 // je 0x1da0 <gemm+0x1da0>
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x657f // jg 0x1dfb <gemm+0x1dfb>
+	LONG $0x9e1c8d4a // leaq (%rsi,%r11,4), %rbx
+	LONG $0x0001eae9; BYTE $0x00 // jmp 0x1f89 <gemm+0x1f89>
+	BYTE $0x90 // nop
+	LONG $0x581c41c4; WORD $0x2424 // vaddps (%r12), %ymm12, %ymm12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0xd94d0f49 // cmovgeq %r9, %rbx
+	LONG $0x26117cc5 // vmovups %ymm12, (%rsi)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x010c8e0f; WORD $0x0000 // jle 0x1ed5 <gemm+0x1ed5>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107a01c4; WORD $0x8c64; BYTE $0x20 // vmovss 0x20(%r12,%r9,4), %xmm12
+	LONG $0x117a21c4; WORD $0x8c64; BYTE $0x10 // vmovss %xmm12, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x1dd0 <gemm+0x1dd0>
+	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
+	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01838e0f; WORD $0x0000 // jle 0x1f7e <gemm+0x1f7e>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x9066 // nop
+	LONG $0x107a21c4; WORD $0x8c5c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm11
+	LONG $0x117a21c4; WORD $0x8b5c; BYTE $0x20 // vmovss %xmm11, 0x20(%rbx,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x1e00 <gemm+0x1e00>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x9e1c8d4a // leaq (%rsi,%r11,4), %rbx
+	WORD $0x1474 // je 0x1e35 <gemm+0x1e35>
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x617f // jg 0x1e91 <gemm+0x1e91>
+	LONG $0x000158e9; BYTE $0x00 // jmp 0x1f8d <gemm+0x1f8d>
+	LONG $0x582c01c4; WORD $0xbc14 // vaddps (%r12,%r15,4), %ymm10, %ymm10
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x019d8e0f; WORD $0x0000 // jle 0x1feb <gemm+0x1feb>
+	LONG $0xbc0c8d4f // leaq (%r12,%r15,4), %r9
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a01c4; WORD $0xa954; BYTE $0x20 // vmovss 0x20(%r9,%r13,4), %xmm10
+	LONG $0x117a21c4; WORD $0xac54; BYTE $0x10 // vmovss %xmm10, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
+	WORD $0xea75 // jne 0x1e60 <gemm+0x1e60>
+	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x02aa8e0f; WORD $0x0000 // jle 0x213b <gemm+0x213b>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a21c4; WORD $0x8c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm9
+	LONG $0x117a21c4; WORD $0x8b4c; BYTE $0x20 // vmovss %xmm9, 0x20(%rbx,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x1ea0 <gemm+0x1ea0>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xde1c8d4a // leaq (%rsi,%r11,8), %rbx
+	WORD $0x1d74 // je 0x1ede <gemm+0x1ede>
+	LONG $0x3b11fcc5 // vmovups %ymm7, (%rbx)
+	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x617f // jg 0x1f31 <gemm+0x1f31>
+	LONG $0x0000c0e9; BYTE $0x00 // jmp 0x1f95 <gemm+0x1f95>
+	LONG $0x9e1c8d4a // leaq (%rsi,%r11,4), %rbx
+	LONG $0x000103e9; BYTE $0x00 // jmp 0x1fe1 <gemm+0x1fe1>
+	LONG $0x584481c4; WORD $0xfc3c // vaddps (%r12,%r15,8), %ymm7, %ymm7
+	LONG $0x3b11fcc5 // vmovups %ymm7, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01028e0f; WORD $0x0000 // jle 0x1ff9 <gemm+0x1ff9>
+	LONG $0xfc0c8d4f // leaq (%r12,%r15,8), %r9
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xa97c; BYTE $0x20 // vmovss 0x20(%r9,%r13,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xac7c; BYTE $0x10 // vmovss %xmm7, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
+	WORD $0xea75 // jne 0x1f00 <gemm+0x1f00>
+	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x03308e0f; WORD $0x0000 // jle 0x2261 <gemm+0x2261>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c7c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm7
+	LONG $0x117aa1c4; WORD $0x8b7c; BYTE $0x20 // vmovss %xmm7, 0x20(%rbx,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x1f40 <gemm+0x1f40>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	LONG $0x8e1c8d4a // leaq (%rsi,%r9,4), %rbx
+	LONG $0x0132840f; WORD $0x0000 // je 0x209b <gemm+0x209b>
+	LONG $0x2b11fcc5 // vmovups %ymm5, (%rbx)
+	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01758f0f; WORD $0x0000 // jg 0x20f1 <gemm+0x20f1>
+	WORD $0x23eb // jmp 0x1fa1 <gemm+0x1fa1>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x9e1c8d4a // leaq (%rsi,%r11,4), %rbx
+	WORD $0x5874 // je 0x1fe1 <gemm+0x1fe1>
+	LONG $0x13117cc5 // vmovups %ymm10, (%rbx)
+	LONG $0xde1c8d4a // leaq (%rsi,%r11,8), %rbx
+	LONG $0x3b11fcc5 // vmovups %ymm7, (%rbx)
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	LONG $0x8e1c8d4a // leaq (%rsi,%r9,4), %rbx
+	LONG $0x2b11fcc5 // vmovups %ymm5, (%rbx)
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x1b11fcc5 // vmovups %ymm3, (%rbx)
+	LONG $0x9b0c8d4f // leaq (%r11,%r11,4), %r9
+	LONG $0x8e348d4a // leaq (%rsi,%r9,4), %rsi
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
+	QUAD $0x000000c024a48d4c // leaq 0xc0(%rsp), %r12
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00938f0f; WORD $0x0000 // jg 0x206f <gemm+0x206f>
+	LONG $0xfffb91e9; BYTE $0xff // jmp 0x1b72 <gemm+0x1b72>
+	LONG $0x582c81c4; WORD $0xbc24 // vaddps (%r12,%r15,4), %ymm10, %ymm4
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	LONG $0xde1c8d4a // leaq (%rsi,%r11,8), %rbx
+	LONG $0x584481c4; WORD $0xfc24 // vaddps (%r12,%r15,8), %ymm7, %ymm4
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	LONG $0x8e1c8d4a // leaq (%rsi,%r9,4), %rbx
+	LONG $0x7f0c8d4f // leaq (%r15,%r15,2), %r9
+	LONG $0x585481c4; WORD $0x8c24 // vaddps (%r12,%r9,4), %ymm5, %ymm4
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x586481c4; WORD $0x0c1c // vaddps (%r12,%r9), %ymm3, %ymm3
+	LONG $0x1b11fcc5 // vmovups %ymm3, (%rbx)
+	LONG $0x9b0c8d4f // leaq (%r11,%r11,4), %r9
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0x8e348d4a // leaq (%rsi,%r9,4), %rsi
+	LONG $0xbf0c8d4f // leaq (%r15,%r15,4), %r9
+	LONG $0x586c81c4; WORD $0x8c14 // vaddps (%r12,%r9,4), %ymm2, %ymm2
+	QUAD $0x000000c024a48d4c // leaq 0xc0(%rsp), %r12
+	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfb038e0f; WORD $0xffff // jle 0x1b72 <gemm+0x1b72>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x8e4c; BYTE $0x20 // vmovss %xmm1, 0x20(%rsi,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x2080 <gemm+0x2080>
+	LONG $0xfffad7e9; BYTE $0xff // jmp 0x1b72 <gemm+0x1b72>
+	LONG $0x7f0c8d4f // leaq (%r15,%r15,2), %r9
+	LONG $0x585481c4; WORD $0x8c2c // vaddps (%r12,%r9,4), %ymm5, %ymm5
+	LONG $0x2b11fcc5 // vmovups %ymm5, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xff578e0f; WORD $0xffff // jle 0x200f <gemm+0x200f>
+	LONG $0x8c0c8d4f // leaq (%r12,%r9,4), %r9
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	BYTE $0x90 // nop
+	LONG $0x107a81c4; WORD $0xa96c; BYTE $0x20 // vmovss 0x20(%r9,%r13,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xac6c; BYTE $0x10 // vmovss %xmm5, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
+	WORD $0xea75 // jne 0x20c0 <gemm+0x20c0>
+	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01888e0f; WORD $0x0000 // jle 0x2279 <gemm+0x2279>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c6c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm5
+	LONG $0x117aa1c4; WORD $0x8b6c; BYTE $0x20 // vmovss %xmm5, 0x20(%rbx,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x2100 <gemm+0x2100>
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	WORD $0x2874 // je 0x214f <gemm+0x214f>
+	LONG $0x1b11fcc5 // vmovups %ymm3, (%rbx)
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7b7f // jg 0x21b1 <gemm+0x21b1>
+	LONG $0xfffe74e9; BYTE $0xff // jmp 0x1faf <gemm+0x1faf>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xde1c8d4a // leaq (%rsi,%r11,8), %rbx
+	LONG $0xfe47850f; WORD $0xffff // jne 0x1f91 <gemm+0x1f91>
+	LONG $0xfffea0e9; BYTE $0xff // jmp 0x1fef <gemm+0x1fef>
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x586481c4; WORD $0x0c1c // vaddps (%r12,%r9), %ymm3, %ymm3
+	LONG $0x1b11fcc5 // vmovups %ymm3, (%rbx)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfebb8e0f; WORD $0xffff // jle 0x202a <gemm+0x202a>
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x8d5c; BYTE $0x20 // vmovss 0x20(%r13,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8c5c; BYTE $0x10 // vmovss %xmm3, 0x10(%rsp,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x2180 <gemm+0x2180>
+	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x0010bd41; WORD $0x0000 // movl $0x10, %r13d
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00e28e0f; WORD $0x0000 // jle 0x2293 <gemm+0x2293>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c5c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm3
+	LONG $0x117aa1c4; WORD $0x8b5c; BYTE $0x20 // vmovss %xmm3, 0x20(%rbx,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc9 // cmpq %r9, %rcx
+	WORD $0xea75 // jne 0x21c0 <gemm+0x21c0>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x9b0c8d4f // leaq (%r11,%r11,4), %r9
+	LONG $0x8e348d4a // leaq (%rsi,%r9,4), %rsi
+	LONG $0xfdce850f; WORD $0xffff // jne 0x1fb7 <gemm+0x1fb7>
+	LONG $0xbf0c8d4f // leaq (%r15,%r15,4), %r9
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x586c81c4; WORD $0x8c14 // vaddps (%r12,%r9,4), %ymm2, %ymm2
+	LONG $0x1611fcc5 // vmovups %ymm2, (%rsi)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x317e // jle 0x223c <gemm+0x223c>
+	LONG $0x8c0c8d4f // leaq (%r12,%r9,4), %r9
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9954; BYTE $0x20 // vmovss 0x20(%r9,%r11,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9c54; BYTE $0x10 // vmovss %xmm2, 0x10(%rsp,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x394c; BYTE $0xd9 // cmpq %r11, %rcx
+	WORD $0xea75 // jne 0x2220 <gemm+0x2220>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	QUAD $0x000000c024a48d4c // leaq 0xc0(%rsp), %r12
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfe138f0f; WORD $0xffff // jg 0x206f <gemm+0x206f>
+	LONG $0xfff911e9; BYTE $0xff // jmp 0x1b72 <gemm+0x1b72>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x5b0c8d4f // leaq (%r11,%r11,2), %r9
+	LONG $0x8e1c8d4a // leaq (%rsi,%r9,4), %rbx
+	LONG $0xfd29850f; WORD $0xffff // jne 0x1f9d <gemm+0x1f9d>
+	LONG $0xfffd88e9; BYTE $0xff // jmp 0x2001 <gemm+0x2001>
+	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xfd1d850f; WORD $0xffff // jne 0x1fab <gemm+0x1fab>
+	LONG $0xfffd86e9; BYTE $0xff // jmp 0x2019 <gemm+0x2019>
+	LONG $0x9b0c8d4f // leaq (%r11,%r11,4), %r9
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x8e348d4a // leaq (%rsi,%r9,4), %rsi
+	LONG $0xfd11850f; WORD $0xffff // jne 0x1fc1 <gemm+0x1fc1>
+	LONG $0xfffd8de9; BYTE $0xff // jmp 0x2042 <gemm+0x2042>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0xfff7b0e9; BYTE $0xff // jmp 0x1a7a <gemm+0x1a7a>
+	QUAD $0xfffffffffffcbe48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rsi
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x9d4c8d4f; BYTE $0x00 // leaq (%r13,%r11,4), %r9
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x2149; BYTE $0xf7 // andq %rsi, %r15
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0xdd5c8d4f; BYTE $0x00 // leaq (%r13,%r11,8), %r11
+	LONG $0xb55c8d49; BYTE $0x00 // leaq (%r13,%rsi,4), %rbx
+	QUAD $0x000004c024b48d48 // leaq 0x4c0(%rsp), %rsi
+	WORD $0x2ceb // jmp 0x2332 <gemm+0x2332>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4611fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rsi)
+	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	LONG $0x80ee8348 // subq $-0x80, %rsi
+	LONG $0x04c68349 // addq $0x4, %r14
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	LONG $0xdd75840f; WORD $0xffff // je 0xa7 <gemm+0xa7>
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x297e // jle 0x2371 <gemm+0x2371>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x970c // vmovss (%rdi,%r10,4), %xmm1
+	QUAD $0x00c0948c117aa1c4; WORD $0x0000 // vmovss %xmm1, 0xc0(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xe875 // jne 0x2350 <gemm+0x2350>
+	QUAD $0x0000c0248c10fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm1
+	LONG $0x0e11fcc5 // vmovups %ymm1, (%rsi)
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x2e7e // jle 0x23b1 <gemm+0x23b1>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9104 // vmovss (%r9,%r10,4), %xmm0
+	QUAD $0x00c09484117aa1c4; WORD $0x0000 // vmovss %xmm0, 0xc0(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xe875 // jne 0x2390 <gemm+0x2390>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	LONG $0x4611fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rsi)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x257e // jle 0x23f1 <gemm+0x23f1>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	BYTE $0x90 // nop
+	LONG $0x107a81c4; WORD $0x930c // vmovss (%r11,%r10,4), %xmm1
+	QUAD $0x00c0948c117aa1c4; WORD $0x0000 // vmovss %xmm1, 0xc0(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xe875 // jne 0x23d0 <gemm+0x23d0>
+	QUAD $0x0000c0248c10fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm1
+	LONG $0x4e11fcc5; BYTE $0x40 // vmovups %ymm1, 0x40(%rsi)
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff088e0f; WORD $0xffff // jle 0x2310 <gemm+0x2310>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9304 // vmovss (%rbx,%r10,4), %xmm0
+	QUAD $0x00c09484117aa1c4; WORD $0x0000 // vmovss %xmm0, 0xc0(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xe875 // jne 0x2410 <gemm+0x2410>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	LONG $0xfffedae9; BYTE $0xff // jmp 0x2310 <gemm+0x2310>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	QUAD $0x000000b8249c8b48 // movq 0xb8(%rsp), %rbx
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x484f8b4c // movq 0x48(%rdi), %r9
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0xf8c38348 // addq $-0x8, %rbx
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	LONG $0x244c014c; BYTE $0x38 // addq %r9, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	QUAD $0x000004c024ac8d4c // leaq 0x4c0(%rsp), %r13
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0xecaf8d0f; WORD $0xffff // jge 0x113e <gemm+0x113e>
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	LONG $0x04ff8349 // cmpq $0x4, %r15
+	LONG $0x04848c0f; WORD $0x0000 // jl 0x2920 <gemm+0x2920>
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x86048d4f // leaq (%r14,%r8,4), %r8
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x04498e0f; WORD $0x0000 // jle 0x290c <gemm+0x290c>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	QUAD $0x000000a024bc8b4c // movq 0xa0(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	QUAD $0x00000000951c8d4e // leaq (,%r10,4), %r11
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x246c894c; BYTE $0x48 // movq %r13, 0x48(%rsp)
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	WORD $0x53eb // jmp 0x256a <gemm+0x256a>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x117cc1c4; WORD $0x8a1c // vmovups %ymm3, (%r10,%rcx,4)
+	LONG $0x117cc1c4; WORD $0xca14 // vmovups %ymm2, (%r10,%rcx,8)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	LONG $0x117cc1c4; WORD $0x8a0c // vmovups %ymm1, (%r10,%rcx,4)
+	LONG $0x247c034c; BYTE $0x58 // addq 0x58(%rsp), %r15
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	LONG $0xa04a8d48 // leaq -0x60(%rdx), %rcx
+	QUAD $0x000000c0249c8d48 // leaq 0xc0(%rsp), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x03808e0f; WORD $0x0000 // jle 0x28ea <gemm+0x28ea>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xca420f48 // cmovbq %rdx, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107cc1c4; BYTE $0x2a // vmovups (%r10), %ymm5
+	LONG $0x187da2c4; WORD $0x883c // vbroadcastss (%rax,%r9,4), %ymm7
+	LONG $0x187de2c4; BYTE $0x30 // vbroadcastss (%rax), %ymm6
+	LONG $0x187d22c4; WORD $0xc804 // vbroadcastss (%rax,%r9,8), %ymm8
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x014d; BYTE $0xda // addq %r11, %r10
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
+	LONG $0x187dc2c4; BYTE $0x38 // vbroadcastss (%r8), %ymm7
+	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
+	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xbf77 // ja 0x2590 <gemm+0x2590>
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	QUAD $0x000000c0248c8d48 // leaq 0xc0(%rsp), %rcx
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0xd14d0f4c // cmovgeq %rcx, %r10
+	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	LONG $0xcd4d0f49 // cmovgeq %r13, %rcx
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0x4475 // jne 0x2640 <gemm+0x2640>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff1a850f; WORD $0xffff // jne 0x2520 <gemm+0x2520>
+	LONG $0x2358dcc5 // vaddps (%rbx), %ymm4, %ymm4
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x5864a1c4; WORD $0xb31c // vaddps (%rbx,%r14,4), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0x8a1c // vmovups %ymm3, (%r10,%rcx,4)
+	LONG $0x586ca1c4; WORD $0xf314 // vaddps (%rbx,%r14,8), %ymm2, %ymm2
+	LONG $0x76348d4f // leaq (%r14,%r14,2), %r14
+	LONG $0x117cc1c4; WORD $0xca14 // vmovups %ymm2, (%r10,%rcx,8)
+	LONG $0x5874a1c4; WORD $0xb30c // vaddps (%rbx,%r14,4), %ymm1, %ymm1
+	LONG $0xfffef6e9; BYTE $0xff // jmp 0x2531 <gemm+0x2531>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x00c6840f; WORD $0x0000 // je 0x2710 <gemm+0x2710>
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfee88e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x9066 // nop
+	LONG $0x6410fac5; WORD $0x109c // vmovss 0x10(%rsp,%rbx,4), %xmm4
+	LONG $0x117ac1c4; WORD $0x9a24 // vmovss %xmm4, (%r10,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xec75 // jne 0x2660 <gemm+0x2660>
+	LONG $0x8a1c8d49 // leaq (%r10,%rcx,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb45c; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf7 // cmpq %r14, %rdi
+	WORD $0xeb75 // jne 0x2690 <gemm+0x2690>
+	LONG $0xca1c8d49 // leaq (%r10,%rcx,8), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb454; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb314 // vmovss %xmm2, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf7 // cmpq %r14, %rdi
+	WORD $0xeb75 // jne 0x26c0 <gemm+0x26c0>
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x8a0c8d49 // leaq (%r10,%rcx,4), %rcx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x944c; BYTE $0x10 // vmovss 0x10(%rsp,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x910c // vmovss %xmm1, (%rcx,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x26f0 <gemm+0x26f0>
+	LONG $0xfffe34e9; BYTE $0xff // jmp 0x253e <gemm+0x253e>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfe1c8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb32c // vmovss (%rbx,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb46c; BYTE $0x10 // vmovss %xmm5, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf7 // cmpq %r14, %rdi
+	WORD $0xeb75 // jne 0x2730 <gemm+0x2730>
+	LONG $0x6458dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm4
+	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfde48e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb464; BYTE $0x10 // vmovss 0x10(%rsp,%r14,4), %xmm4
+	LONG $0x117a81c4; WORD $0xb224 // vmovss %xmm4, (%r10,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf7 // cmpq %r14, %rdi
+	WORD $0xeb75 // jne 0x2760 <gemm+0x2760>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfdba8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0xb3248d4e // leaq (%rbx,%r14,4), %r12
+	LONG $0x8a348d4d // leaq (%r10,%rcx,4), %r14
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xac24 // vmovss (%r12,%r13,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xac64; BYTE $0x10 // vmovss %xmm4, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xef // cmpq %r13, %rdi
+	WORD $0xeb75 // jne 0x27a0 <gemm+0x27a0>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfd6f8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xa45c; BYTE $0x10 // vmovss 0x10(%rsp,%r12,4), %xmm3
+	LONG $0x117a81c4; WORD $0xa61c // vmovss %xmm3, (%r14,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe7 // cmpq %r12, %rdi
+	WORD $0xeb75 // jne 0x27e0 <gemm+0x27e0>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfd3a8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0xf3248d4e // leaq (%rbx,%r14,8), %r12
+	LONG $0xca348d4d // leaq (%r10,%rcx,8), %r14
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xac1c // vmovss (%r12,%r13,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xac5c; BYTE $0x10 // vmovss %xmm3, 0x10(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xef // cmpq %r13, %rdi
+	WORD $0xeb75 // jne 0x2820 <gemm+0x2820>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfcef8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xa454; BYTE $0x10 // vmovss 0x10(%rsp,%r12,4), %xmm2
+	LONG $0x117a81c4; WORD $0xa614 // vmovss %xmm2, (%r14,%r12,4)
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	WORD $0x394c; BYTE $0xe7 // cmpq %r12, %rdi
+	WORD $0xeb75 // jne 0x2860 <gemm+0x2860>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfcba8e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	LONG $0x24748b4c; BYTE $0x48 // movq 0x48(%rsp), %r14
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x8a0c8d49 // leaq (%r10,%rcx,4), %rcx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x76348d4f // leaq (%r14,%r14,2), %r14
+	LONG $0xb31c8d4a // leaq (%rbx,%r14,4), %rbx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x9314 // vmovss (%rbx,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x10 // vmovss %xmm2, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x28a0 <gemm+0x28a0>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0xfc748e0f; WORD $0xffff // jle 0x253e <gemm+0x253e>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x944c; BYTE $0x10 // vmovss 0x10(%rsp,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x910c // vmovss %xmm1, (%rcx,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xeb75 // jne 0x28d0 <gemm+0x28d0>
+	LONG $0xfffc54e9; BYTE $0xff // jmp 0x253e <gemm+0x253e>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	QUAD $0x000000a824948b4c // movq 0xa8(%rsp), %r10
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x486f8b4c // movq 0x48(%rdi), %r13
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfcc78349 // addq $-0x4, %r15
+	LONG $0x246c014c; BYTE $0x38 // addq %r13, 0x38(%rsp)
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	LONG $0x02ff8349 // cmpq $0x2, %r15
+	LONG $0x029e8c0f; WORD $0x0000 // jl 0x2bc8 <gemm+0x2bc8>
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x48478b4c // movq 0x48(%rdi), %r8
+	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	WORD $0x3deb // jmp 0x298d <gemm+0x298d>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x0000009024b48b4c // movq 0x90(%rsp), %r14
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x48478b4c // movq 0x48(%rdi), %r8
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0xce348d4d // leaq (%r14,%rcx,8), %r14
+	LONG $0xfe778d49 // leaq -0x2(%r15), %rsi
+	LONG $0xc0048d4a // leaq (%rax,%r8,8), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x03ff8349 // cmpq $0x3, %r15
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0x023e8e0f; WORD $0x0000 // jle 0x2bcb <gemm+0x2bcb>
+	LONG $0x28578b4c // movq 0x28(%rdi), %r10
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0x384f8b4c // movq 0x38(%rdi), %r9
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xca7e // jle 0x296a <gemm+0x296a>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	QUAD $0x0000009024b4894c // movq %r14, 0x90(%rsp)
+	QUAD $0x000000a024b48b4c // movq 0xa0(%rsp), %r14
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x35eb // jmp 0x2a05 <gemm+0x2a05>
+	LONG $0x117cc1c4; WORD $0x2414 // vmovups %ymm2, (%r12)
+	LONG $0x117cc1c4; WORD $0xb40c // vmovups %ymm1, (%r12,%rsi,4)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x2474034c; BYTE $0x48 // addq 0x48(%rsp), %r14
+	LONG $0xa0728d49 // leaq -0x60(%r10), %rsi
+	LONG $0x0008bf41; WORD $0x0000 // movl $0x8, %r15d
+	QUAD $0x000000c024ac8d4c // leaq 0xc0(%rsp), %r13
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0xff4b8e0f; WORD $0xffff // jle 0x2950 <gemm+0x2950>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xf2420f49 // cmovbq %r10, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x107cc1c4; WORD $0x241c // vmovups (%r12), %ymm3
+	LONG $0x187dc2c4; BYTE $0x23 // vbroadcastss (%r11), %ymm4
+	LONG $0x187dc2c4; WORD $0x9b2c // vbroadcastss (%r11,%rbx,4), %ymm5
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
+	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xd677 // ja 0x2a20 <gemm+0x2a20>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x000000c024b48d48 // leaq 0xc0(%rsp), %rsi
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0xe64d0f4c // cmovgeq %rsi, %r12
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x0008b841; WORD $0x0000 // movl $0x8, %r8d
+	LONG $0xf04d0f49 // cmovgeq %r8, %rsi
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x2b75 // jne 0x2aa0 <gemm+0x2aa0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xff52850f; WORD $0xffff // jne 0x29d0 <gemm+0x29d0>
+	LONG $0x586cc1c4; WORD $0x0055 // vaddps (%r13), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x2414 // vmovups %ymm2, (%r12)
+	LONG $0x587481c4; WORD $0xbd4c; BYTE $0x00 // vaddps (%r13,%r15,4), %ymm1, %ymm1
+	LONG $0xffff40e9; BYTE $0xff // jmp 0x29d6 <gemm+0x29d6>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	WORD $0x5b74 // je 0x2b00 <gemm+0x2b00>
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff2e8e0f; WORD $0xffff // jle 0x29df <gemm+0x29df>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8c14 // vmovss %xmm2, (%r12,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x2ac0 <gemm+0x2ac0>
+	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	LONG $0x4c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x2ae0 <gemm+0x2ae0>
+	LONG $0xfffee7e9; BYTE $0xff // jmp 0x29df <gemm+0x29df>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfecd8e0f; WORD $0xffff // jle 0x29df <gemm+0x29df>
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8d5c; BYTE $0x00 // vmovss (%r13,%rcx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x108c // vmovss %xmm3, 0x10(%rsp,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xeb75 // jne 0x2b20 <gemm+0x2b20>
+	LONG $0x5458ecc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm2, %ymm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe958e0f; WORD $0xffff // jle 0x29df <gemm+0x29df>
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5410fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x8c14 // vmovss %xmm2, (%r12,%rcx,4)
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	WORD $0x3948; BYTE $0xc8 // cmpq %rcx, %rax
+	WORD $0xec75 // jne 0x2b50 <gemm+0x2b50>
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe6c8e0f; WORD $0xffff // jle 0x29df <gemm+0x29df>
+	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
+	LONG $0xbd7c8d4f; BYTE $0x00 // leaq (%r13,%r15,4), %r15
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x107ac1c4; WORD $0xb714 // vmovss (%r15,%rsi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x10b4 // vmovss %xmm2, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xec75 // jne 0x2b80 <gemm+0x2b80>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe368e0f; WORD $0xffff // jle 0x29df <gemm+0x29df>
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x10b4 // vmovss 0x10(%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
+	WORD $0xed75 // jne 0x2bb0 <gemm+0x2bb0>
+	LONG $0xfffe17e9; BYTE $0xff // jmp 0x29df <gemm+0x29df>
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x0bb78e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
+	QUAD $0x000000a8249c8b48 // movq 0xa8(%rsp), %rbx
+	LONG $0x384f8b48 // movq 0x38(%rdi), %rcx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x0b968e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x07e6c148 // shlq $0x7, %rsi
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	QUAD $0x000000c024bc8d48 // leaq 0xc0(%rsp), %rdi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0xc2940f41 // sete %r10b
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0x2beb // jmp 0x2c4f <gemm+0x2c4f>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x08 // vmovups %ymm1, (%r8)
+	LONG $0xa0428d4c // leaq -0x60(%rdx), %r8
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x0b3c8e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc2420f4c // cmovbq %rdx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x187dc2c4; BYTE $0x16 // vbroadcastss (%r14), %ymm2
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0xb86dc2c4; BYTE $0x0b // vfmadd231ps (%r11), %ymm2, %ymm1
+	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe777 // ja 0x2c70 <gemm+0x2c70>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0xc74d0f4c // cmovgeq %rdi, %r8
+	LONG $0x247c8348; WORD $0x0878 // cmpq $0x8, 0x78(%rsp)
+	WORD $0x1275 // jne 0x2cb0 <gemm+0x2cb0>
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x8975 // jne 0x2c30 <gemm+0x2c30>
+	LONG $0x5874c1c4; BYTE $0x09 // vaddps (%r9), %ymm1, %ymm1
+	WORD $0x82eb // jmp 0x2c30 <gemm+0x2c30>
+	WORD $0x9066 // nop
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x3774 // je 0x2cf0 <gemm+0x2cf0>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff688e0f; WORD $0xffff // jle 0x2c35 <gemm+0x2c35>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm1
+	LONG $0x117a81c4; WORD $0x880c // vmovss %xmm1, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xeb75 // jne 0x2cd0 <gemm+0x2cd0>
+	LONG $0xffff4be9; BYTE $0xff // jmp 0x2c35 <gemm+0x2c35>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x247c8348; WORD $0x0078 // cmpq $0x0, 0x78(%rsp)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	LONG $0xff338e0f; WORD $0xffff // jle 0x2c35 <gemm+0x2c35>
+	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9114 // vmovss (%r9,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x10 // vmovss %xmm2, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xeb75 // jne 0x2d10 <gemm+0x2d10>
+	LONG $0x4c58f4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfefb8e0f; WORD $0xffff // jle 0x2c35 <gemm+0x2c35>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r9,4), %xmm1
+	LONG $0x117a81c4; WORD $0x880c // vmovss %xmm1, (%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xeb75 // jne 0x2d40 <gemm+0x2d40>
+	LONG $0xfffedbe9; BYTE $0xff // jmp 0x2c35 <gemm+0x2c35>
+	QUAD $0xfffffffffffcbf48; WORD $0x7fff // movabsq $0x7ffffffffffffffc, %rdi
+	LONG $0x9d548d4f; BYTE $0x20 // leaq 0x20(%r13,%r11,4), %r10
+	LONG $0xdd748d4f; BYTE $0x20 // leaq 0x20(%r13,%r11,8), %r14
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	QUAD $0x000004c024948d48 // leaq 0x4c0(%rsp), %rdx
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x2149; BYTE $0xf8 // andq %rdi, %r8
+	LONG $0x5b3c8d4b // leaq (%r11,%r11,2), %rdi
+	LONG $0xbd7c8d4d; BYTE $0x20 // leaq 0x20(%r13,%rdi,4), %r15
+	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
+	WORD $0x32eb // jmp 0x2dc8 <gemm+0x2dc8>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000e08211fcc5 // vmovups %ymm0, 0xe0(%rdx)
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	LONG $0x00c28148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdx
+	LONG $0x04c48349 // addq $0x4, %r12
+	WORD $0x014d; BYTE $0xca // addq %r9, %r10
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
+	WORD $0x394d; BYTE $0xc4 // cmpq %r8, %r12
+	LONG $0xd3cf840f; WORD $0xffff // je 0x197 <gemm+0x197>
+	LONG $0x0010fcc5 // vmovups (%rax), %ymm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x297e // jle 0x2e0f <gemm+0x2e0f>
+	LONG $0x000008bb; BYTE $0x00 // movl $0x8, %ebx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0c10fac5; BYTE $0x98 // vmovss (%rax,%rbx,4), %xmm1
+	QUAD $0x0000a09c8c11fac5; BYTE $0x00 // vmovss %xmm1, 0xa0(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xea75 // jne 0x2df0 <gemm+0x2df0>
+	QUAD $0x0000c0248c10fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm1
+	LONG $0x4a11fcc5; BYTE $0x20 // vmovups %ymm1, 0x20(%rdx)
+	LONG $0x107ca1c4; WORD $0x980c // vmovups (%rax,%r11,4), %ymm1
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	LONG $0x4a11fcc5; BYTE $0x40 // vmovups %ymm1, 0x40(%rdx)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x237e // jle 0x2e50 <gemm+0x2e50>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x9a04 // vmovss (%r10,%rbx,4), %xmm0
+	QUAD $0x0000c09c8411fac5; BYTE $0x00 // vmovss %xmm0, 0xc0(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xe975 // jne 0x2e30 <gemm+0x2e30>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	LONG $0x981c8d4a // leaq (%rax,%r11,4), %rbx
+	LONG $0x4211fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdx)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x107ca1c4; WORD $0x9b04 // vmovups (%rbx,%r11,4), %ymm0
+	QUAD $0x000000808211fcc5 // vmovups %ymm0, 0x80(%rdx)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x247e // jle 0x2ea1 <gemm+0x2ea1>
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x107a81c4; WORD $0xae0c // vmovss (%r14,%r13,4), %xmm1
+	QUAD $0x00c0ac8c117aa1c4; WORD $0x0000 // vmovss %xmm1, 0xc0(%rsp,%r13,4)
+	WORD $0xff49; BYTE $0xc5 // incq %r13
+	WORD $0x394c; BYTE $0xe9 // cmpq %r13, %rcx
+	WORD $0xe875 // jne 0x2e80 <gemm+0x2e80>
+	QUAD $0x0000c0248c10fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm1
+	LONG $0x9b1c8d4a // leaq (%rbx,%r11,4), %rbx
+	QUAD $0x000000a08a11fcc5 // vmovups %ymm1, 0xa0(%rdx)
+	LONG $0x107ca1c4; WORD $0x9b0c // vmovups (%rbx,%r11,4), %ymm1
+	QUAD $0x0000c0248411fcc5; BYTE $0x00 // vmovups %ymm0, 0xc0(%rsp)
+	QUAD $0x000000c08a11fcc5 // vmovups %ymm1, 0xc0(%rdx)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfed38e0f; WORD $0xffff // jle 0x2da0 <gemm+0x2da0>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	BYTE $0x90 // nop
+	LONG $0x107ac1c4; WORD $0x9f04 // vmovss (%r15,%rbx,4), %xmm0
+	QUAD $0x0000c09c8411fac5; BYTE $0x00 // vmovss %xmm0, 0xc0(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xe975 // jne 0x2ed0 <gemm+0x2ed0>
+	QUAD $0x0000c0248410fcc5; BYTE $0x00 // vmovups 0xc0(%rsp), %ymm0
+	LONG $0xfffeabe9; BYTE $0xff // jmp 0x2da0 <gemm+0x2da0>
+	LONG $0x30478b48 // movq 0x30(%rdi), %rax
+	LONG $0x48678b4c // movq 0x48(%rdi), %r12
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	WORD $0x7deb // jmp 0x2f86 <gemm+0x2f86>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	QUAD $0x000004c024ac8d4c // leaq 0x4c0(%rsp), %r13
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	QUAD $0x000000a82494894c // movq %r10, 0xa8(%rsp)
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0xf5538c0f; WORD $0xffff // jl 0x248f <gemm+0x248f>
+	LONG $0xffe1fde9; BYTE $0xff // jmp 0x113e <gemm+0x113e>
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	QUAD $0x000004c024ac8d4c // leaq 0x4c0(%rsp), %r13
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	LONG $0x06fe8349 // cmpq $0x6, %r14
+	WORD $0x497c // jl 0x2fc2 <gemm+0x2fc2>
+	LONG $0xffea98e9; BYTE $0xff // jmp 0x1a16 <gemm+0x1a16>
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0xfac68349 // addq $-0x6, %r14
+	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	LONG $0xc31c8d48 // leaq (%rbx,%rax,8), %rbx
+	QUAD $0x000004c024ac8d4c // leaq 0x4c0(%rsp), %r13
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	QUAD $0x0000008824a4894c // movq %r12, 0x88(%rsp)
+	LONG $0x06fe8349 // cmpq $0x6, %r14
+	LONG $0xea548d0f; WORD $0xffff // jge 0x1a16 <gemm+0x1a16>
+	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
+	LONG $0x04f88349 // cmpq $0x4, %r8
+	LONG $0x05de8c0f; WORD $0x0000 // jl 0x35ad <gemm+0x35ad>
+	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x30468b49 // movq 0x30(%r14), %rax
+	LONG $0x287e8b49 // movq 0x28(%r14), %rdi
+	LONG $0x48768b49 // movq 0x48(%r14), %rsi
+	LONG $0x38468b4d // movq 0x38(%r14), %r8
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x97148d4d // leaq (%r15,%rdx,4), %r10
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x07b98e0f; WORD $0x0000 // jle 0x37b9 <gemm+0x37b9>
+	LONG $0x507e8349; BYTE $0x00 // cmpq $0x0, 0x50(%r14)
+	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	QUAD $0x00000000a53c8d4e // leaq (,%r12,4), %r15
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x38244489 // movl %eax, 0x38(%rsp)
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x20628d4c // leaq 0x20(%rdx), %r12
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	WORD $0x71eb // jmp 0x30c0 <gemm+0x30c0>
+	BYTE $0x90 // nop
+	QUAD $0x000000c024b48d48 // leaq 0xc0(%rsp), %rsi
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
+	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
+	LONG $0x7811fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rax)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x117cc1c4; WORD $0x9574; BYTE $0x00 // vmovups %ymm6, (%r13,%rdx,4)
+	LONG $0x117cc1c4; WORD $0x956c; BYTE $0x20 // vmovups %ymm5, 0x20(%r13,%rdx,4)
+	LONG $0x117cc1c4; WORD $0xd55c; BYTE $0x00 // vmovups %ymm3, (%r13,%rdx,8)
+	LONG $0x117cc1c4; WORD $0xd564; BYTE $0x20 // vmovups %ymm4, 0x20(%r13,%rdx,8)
+	LONG $0x117cc1c4; WORD $0x8554; BYTE $0x00 // vmovups %ymm2, (%r13,%rax,4)
+	LONG $0x117cc1c4; WORD $0x854c; BYTE $0x20 // vmovups %ymm1, 0x20(%r13,%rax,4)
+	LONG $0x2464034c; BYTE $0x58 // addq 0x58(%rsp), %r12
+	LONG $0xa0478d48 // leaq -0x60(%rdi), %rax
+	LONG $0x0010be41; WORD $0x0000 // movl $0x10, %r14d
+	QUAD $0x00000000382444c7 // movl $0x0, 0x38(%rsp)
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x06dd8e0f; WORD $0x0000 // jle 0x379d <gemm+0x379d>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x000060b8; BYTE $0x00 // movl $0x60, %eax
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc7420f48 // cmovbq %rdi, %rax
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x107c41c4; WORD $0xe06f // vmovups -0x20(%r15), %ymm13
-	LONG $0x107c41c4; BYTE $0x37 // vmovups (%r15), %ymm14
-	LONG $0x187d42c4; BYTE $0x38 // vbroadcastss (%r8), %ymm15
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4a107cc5; BYTE $0xe0 // vmovups -0x20(%rdx), %ymm9
+	LONG $0x12107cc5 // vmovups (%rdx), %ymm10
+	LONG $0x187d02c4; WORD $0x9924 // vbroadcastss (%r9,%r11,4), %ymm12
+	LONG $0x187d42c4; BYTE $0x19 // vbroadcastss (%r9), %ymm11
+	LONG $0x187d02c4; WORD $0xd92c // vbroadcastss (%r9,%r11,8), %ymm13
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
 	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
-	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
-	LONG $0x187d42c4; WORD $0x983c // vbroadcastss (%r8,%rbx,4), %ymm15
-	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
-	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
-	LONG $0x187d42c4; WORD $0xd83c // vbroadcastss (%r8,%rbx,8), %ymm15
-	WORD $0x014d; BYTE $0xf0 // addq %r14, %r8
-	LONG $0xb805c2c4; BYTE $0xfd // vfmadd231ps %ymm13, %ymm15, %ymm7
-	LONG $0xb80d42c4; BYTE $0xc7 // vfmadd231ps %ymm15, %ymm14, %ymm8
-	LONG $0x187d42c4; WORD $0x007d // vbroadcastss (%r13), %ymm15
-	LONG $0xb805c2c4; BYTE $0xed // vfmadd231ps %ymm13, %ymm15, %ymm5
-	LONG $0xb80dc2c4; BYTE $0xf7 // vfmadd231ps %ymm15, %ymm14, %ymm6
-	LONG $0x187d42c4; WORD $0x9d7c; BYTE $0x00 // vbroadcastss (%r13,%rbx,4), %ymm15
-	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
-	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
-	LONG $0x187d42c4; WORD $0xdd7c; BYTE $0x00 // vbroadcastss (%r13,%rbx,8), %ymm15
-	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
-	LONG $0xb805c2c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm2
-	LONG $0xb805c2c4; BYTE $0xce // vfmadd231ps %ymm14, %ymm15, %ymm1
+	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
+	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
+	LONG $0x187d42c4; BYTE $0x22 // vbroadcastss (%r10), %ymm12
+	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
+	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
+	LONG $0xb815c2c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm3
+	LONG $0xb82dc2c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm10, %ymm4
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
+	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x8277 // ja 0x29e0 <gemm+0x29e0>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x00c8850f; WORD $0x0000 // jne 0x2b30 <gemm+0x2b30>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfe9e850f; WORD $0xffff // jne 0x2910 <gemm+0x2910>
-	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x582441c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm11, %ymm11
-	LONG $0x117c41c4; WORD $0x2059 // vmovups %ymm11, 0x20(%r9)
-	LONG $0x582c41c4; WORD $0x8114 // vaddps (%r9,%rax,4), %ymm10, %ymm10
-	LONG $0x117c41c4; WORD $0x8114 // vmovups %ymm10, (%r9,%rax,4)
-	LONG $0x583441c4; WORD $0x814c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm9, %ymm9
-	LONG $0x117c41c4; WORD $0x814c; BYTE $0x20 // vmovups %ymm9, 0x20(%r9,%rax,4)
-	LONG $0x5844c1c4; WORD $0xc13c // vaddps (%r9,%rax,8), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0xc13c // vmovups %ymm7, (%r9,%rax,8)
-	LONG $0x583cc1c4; WORD $0xc17c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm8, %ymm7
-	LONG $0x117cc1c4; WORD $0xc17c; BYTE $0x20 // vmovups %ymm7, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x5854c1c4; WORD $0x012c // vaddps (%r9,%rax), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x012c // vmovups %ymm5, (%r9,%rax)
-	LONG $0x584cc1c4; WORD $0x016c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm6, %ymm5
-	LONG $0x117cc1c4; WORD $0x016c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x5864c1c4; WORD $0x011c // vaddps (%r9,%rax), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x011c // vmovups %ymm3, (%r9,%rax)
-	LONG $0x585cc1c4; WORD $0x015c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm4, %ymm3
-	LONG $0x117cc1c4; WORD $0x015c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
-	LONG $0xfffe4de9; BYTE $0xff // jmp 0x296f <gemm+0x296f>
+	WORD $0xa777 // ja 0x3100 <gemm+0x3100>
+	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	LONG $0xe84d0f4c // cmovgeq %rax, %r13
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xd04d0f48 // cmovgeq %rax, %rdx
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	LONG $0x00ac850f; WORD $0x0000 // jne 0x3230 <gemm+0x3230>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xfec1850f; WORD $0xffff // jne 0x3050 <gemm+0x3050>
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024b48d4c // leaq 0xc0(%rsp), %r14
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0xc64d0f49 // cmovgeq %r14, %rax
+	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
+	LONG $0x7e58c4c5; BYTE $0x20 // vaddps 0x20(%rsi), %ymm7, %ymm7
+	LONG $0x7811fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rax)
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x584ca1c4; WORD $0xa634 // vaddps (%rsi,%r12,4), %ymm6, %ymm6
+	LONG $0x117cc1c4; WORD $0x9574; BYTE $0x00 // vmovups %ymm6, (%r13,%rdx,4)
+	LONG $0x5854a1c4; WORD $0xa66c; BYTE $0x20 // vaddps 0x20(%rsi,%r12,4), %ymm5, %ymm5
+	LONG $0x117cc1c4; WORD $0x956c; BYTE $0x20 // vmovups %ymm5, 0x20(%r13,%rdx,4)
+	LONG $0x5864a1c4; WORD $0xe61c // vaddps (%rsi,%r12,8), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0xd55c; BYTE $0x00 // vmovups %ymm3, (%r13,%rdx,8)
+	LONG $0x585ca1c4; WORD $0xe65c; BYTE $0x20 // vaddps 0x20(%rsi,%r12,8), %ymm4, %ymm3
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x117cc1c4; WORD $0xd55c; BYTE $0x20 // vmovups %ymm3, 0x20(%r13,%rdx,8)
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x1458ecc5; BYTE $0x86 // vaddps (%rsi,%rax,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0x9554; BYTE $0x00 // vmovups %ymm2, (%r13,%rdx,4)
+	LONG $0x4c58f4c5; WORD $0x2086 // vaddps 0x20(%rsi,%rax,4), %ymm1, %ymm1
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0x117cc1c4; WORD $0x954c; BYTE $0x20 // vmovups %ymm1, 0x20(%r13,%rdx,4)
+	LONG $0xfffe7ae9; BYTE $0xff // jmp 0x309c <gemm+0x309c>
 	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x1574 // je 0x2b50 <gemm+0x2b50>
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x4f7f // jg 0x2b9a <gemm+0x2b9a>
-	LONG $0x000197e9; BYTE $0x00 // jmp 0x2ce7 <gemm+0x2ce7>
-	LONG $0x581c41c4; BYTE $0x21 // vaddps (%r9), %ymm12, %ymm12
-	LONG $0x117c41c4; BYTE $0x21 // vmovups %ymm12, (%r9)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01b78e0f; WORD $0x0000 // jle 0x2d20 <gemm+0x2d20>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm12
-	LONG $0x64117ac5; WORD $0x1084 // vmovss %xmm12, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2b70 <gemm+0x2b70>
-	LONG $0x5c5824c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm11, %ymm11
-	LONG $0x5c117cc5; WORD $0x1024 // vmovups %ymm11, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01478e0f; WORD $0x0000 // jle 0x2ce1 <gemm+0x2ce1>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm11
-	LONG $0x117a41c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm11, 0x20(%r9,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2ba0 <gemm+0x2ba0>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x1574 // je 0x2bd0 <gemm+0x2bd0>
-	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
-	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x4f7f // jg 0x2c1a <gemm+0x2c1a>
-	LONG $0x00011ce9; BYTE $0x00 // jmp 0x2cec <gemm+0x2cec>
-	LONG $0x582c41c4; BYTE $0x12 // vaddps (%r10), %ymm10, %ymm10
-	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01418e0f; WORD $0x0000 // jle 0x2d2a <gemm+0x2d2a>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8254; BYTE $0x20 // vmovss 0x20(%r10,%rax,4), %xmm10
-	LONG $0x54117ac5; WORD $0x1084 // vmovss %xmm10, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2bf0 <gemm+0x2bf0>
-	LONG $0x4c5834c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm9, %ymm9
-	LONG $0x4c117cc5; WORD $0x1024 // vmovups %ymm9, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02118e0f; WORD $0x0000 // jle 0x2e2b <gemm+0x2e2b>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4c107ac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm9
-	LONG $0x117a41c4; WORD $0x824c; BYTE $0x20 // vmovss %xmm9, 0x20(%r10,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2c20 <gemm+0x2c20>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x1574 // je 0x2c50 <gemm+0x2c50>
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
-	LONG $0x44117cc5; WORD $0x1024 // vmovups %ymm8, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x4f7f // jg 0x2c9a <gemm+0x2c9a>
-	LONG $0x0000a1e9; BYTE $0x00 // jmp 0x2cf1 <gemm+0x2cf1>
-	LONG $0x5844c1c4; BYTE $0x3f // vaddps (%r15), %ymm7, %ymm7
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00cb8e0f; WORD $0x0000 // jle 0x2d34 <gemm+0x2d34>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x877c; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm7
-	LONG $0x7c11fac5; WORD $0x1084 // vmovss %xmm7, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2c70 <gemm+0x2c70>
-	LONG $0x7c58bcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm8, %ymm7
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	WORD $0x3974 // je 0x3270 <gemm+0x3270>
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c0249c8d48 // leaq 0xc0(%rsp), %rbx
+	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
 	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x02688e0f; WORD $0x0000 // jle 0x2f02 <gemm+0x2f02>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x877c; BYTE $0x20 // vmovss %xmm7, 0x20(%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x2ca0 <gemm+0x2ca0>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0x00db840f; WORD $0x0000 // je 0x2d9a <gemm+0x2d9a>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	QUAD $0x000000e024bc8b4c // movq 0xe0(%rsp), %r15
-	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
-	LONG $0x7411fcc5; WORD $0x1024 // vmovups %ymm6, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x010a8f0f; WORD $0x0000 // jg 0x2de9 <gemm+0x2de9>
-	WORD $0x19eb // jmp 0x2cfa <gemm+0x2cfa>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x3974 // je 0x2d20 <gemm+0x2d20>
-	LONG $0x117c41c4; BYTE $0x12 // vmovups %ymm10, (%r10)
-	LONG $0x117cc1c4; BYTE $0x3f // vmovups %ymm7, (%r15)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x20c08348 // addq $0x20, %rax
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x5b7f // jg 0x2d76 <gemm+0x2d76>
-	LONG $0xfffc56e9; BYTE $0xff // jmp 0x2976 <gemm+0x2976>
-	LONG $0x582cc1c4; BYTE $0x22 // vaddps (%r10), %ymm10, %ymm4
-	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
-	LONG $0x5844c1c4; BYTE $0x27 // vaddps (%r15), %ymm7, %ymm4
-	LONG $0x117cc1c4; BYTE $0x27 // vmovups %ymm4, (%r15)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x2058d4c5 // vaddps (%rax), %ymm5, %ymm4
-	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x1858e4c5 // vaddps (%rax), %ymm3, %ymm3
-	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x20c08348 // addq $0x20, %rax
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfc008e0f; WORD $0xffff // jle 0x2976 <gemm+0x2976>
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x10 // vmovss 0x10(%rsp,%r11,4), %xmm1
-	LONG $0x117aa1c4; WORD $0x980c // vmovss %xmm1, (%rax,%r11,4)
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	WORD $0x394c; BYTE $0xde // cmpq %r11, %rsi
-	WORD $0xeb75 // jne 0x2d80 <gemm+0x2d80>
-	LONG $0xfffbdce9; BYTE $0xff // jmp 0x2976 <gemm+0x2976>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	QUAD $0x000000e024bc8b4c // movq 0xe0(%rsp), %r15
-	LONG $0x2858d4c5 // vaddps (%rax), %ymm5, %ymm5
-	LONG $0x2811fcc5 // vmovups %ymm5, (%rax)
+	LONG $0xc34d0f48 // cmovgeq %rbx, %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x7e7f // jg 0x32d9 <gemm+0x32d9>
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x95448d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rax
+	LONG $0x000226e9; BYTE $0x00 // jmp 0x3490 <gemm+0x3490>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x06583cc5 // vaddps (%rsi), %ymm8, %ymm8
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x000000c024b48d4c // leaq 0xc0(%rsp), %r14
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0xc64d0f49 // cmovgeq %r14, %rax
+	LONG $0x117c41c4; WORD $0x0045 // vmovups %ymm8, (%r13)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x877e // jle 0x2d41 <gemm+0x2d41>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x107ac1c4; WORD $0x872c // vmovss (%r15,%rax,4), %xmm5
-	LONG $0x6c11fac5; WORD $0x1084 // vmovss %xmm5, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x2dc0 <gemm+0x2dc0>
-	LONG $0x6c58ccc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm6, %ymm5
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01288e0f; WORD $0x0000 // jle 0x2f11 <gemm+0x2f11>
-	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x012c8e0f; WORD $0x0000 // jle 0x33cd <gemm+0x33cd>
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x44107ac5; WORD $0x209e // vmovss 0x20(%rsi,%rbx,4), %xmm8
+	LONG $0x44117ac5; WORD $0x109c // vmovss %xmm8, 0x10(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xec75 // jne 0x32b0 <gemm+0x32b0>
+	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01a68e0f; WORD $0x0000 // jle 0x347f <gemm+0x347f>
+	WORD $0xdb31 // xorl %ebx, %ebx
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x872c // vmovss %xmm5, (%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x2df0 <gemm+0x2df0>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	WORD $0x3074 // je 0x2e3a <gemm+0x2e3a>
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	QUAD $0x000000d024bc8b4c // movq 0xd0(%rsp), %r15
+	LONG $0x7c10fac5; WORD $0x109c // vmovss 0x10(%rsp,%rbx,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x2098 // vmovss %xmm7, 0x20(%rax,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xec75 // jne 0x32e0 <gemm+0x32e0>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x95448d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rax
+	WORD $0x1974 // je 0x3319 <gemm+0x3319>
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x717f // jg 0x3385 <gemm+0x3385>
+	LONG $0x00017be9; BYTE $0x00 // jmp 0x3494 <gemm+0x3494>
+	LONG $0x584ca1c4; WORD $0xb634 // vaddps (%rsi,%r14,4), %ymm6, %ymm6
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01958e0f; WORD $0x0000 // jle 0x34cc <gemm+0x34cc>
+	LONG $0xb61c8d4a // leaq (%rsi,%r14,4), %rbx
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb374; BYTE $0x20 // vmovss 0x20(%rbx,%r14,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xb474; BYTE $0x10 // vmovss %xmm6, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0x3350 <gemm+0x3350>
+	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01fa8e0f; WORD $0x0000 // jle 0x357f <gemm+0x357f>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x109c // vmovss 0x10(%rsp,%rbx,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x2098 // vmovss %xmm5, 0x20(%rax,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xec75 // jne 0x3390 <gemm+0x3390>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xd5448d49; BYTE $0x00 // leaq (%r13,%rdx,8), %rax
+	WORD $0x2c74 // je 0x33dc <gemm+0x33dc>
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
 	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
 	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x637f // jg 0x2e89 <gemm+0x2e89>
-	LONG $0xfffed8e9; BYTE $0xff // jmp 0x2d03 <gemm+0x2d03>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfeb7850f; WORD $0xffff // jne 0x2cec <gemm+0x2cec>
-	LONG $0xfffef0e9; BYTE $0xff // jmp 0x2d2a <gemm+0x2d2a>
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	QUAD $0x000000d024bc8b4c // movq 0xd0(%rsp), %r15
-	LONG $0x1858e4c5 // vaddps (%rax), %ymm3, %ymm3
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x007d8f0f; WORD $0x0000 // jg 0x3445 <gemm+0x3445>
+	LONG $0x0000d0e9; BYTE $0x00 // jmp 0x349d <gemm+0x349d>
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
+	LONG $0x95448d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rax
+	LONG $0x0000e6e9; BYTE $0x00 // jmp 0x34c2 <gemm+0x34c2>
+	LONG $0x5864a1c4; WORD $0xf61c // vaddps (%rsi,%r14,8), %ymm3, %ymm3
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
 	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfef08e0f; WORD $0xffff // jle 0x2d4e <gemm+0x2d4e>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x107ac1c4; WORD $0x871c // vmovss (%r15,%rax,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x1084 // vmovss %xmm3, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x2e60 <gemm+0x2e60>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00e18e0f; WORD $0x0000 // jle 0x34db <gemm+0x34db>
+	LONG $0xf61c8d4a // leaq (%rsi,%r14,8), %rbx
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb35c; BYTE $0x20 // vmovss 0x20(%rbx,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb45c; BYTE $0x10 // vmovss %xmm3, 0x10(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0x3410 <gemm+0x3410>
 	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x68 // movq 0x68(%rsp), %r14
 	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00978e0f; WORD $0x0000 // jle 0x2f20 <gemm+0x2f20>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x871c // vmovss %xmm3, (%r15,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x2e90 <gemm+0x2e90>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfe55850f; WORD $0xffff // jne 0x2d03 <gemm+0x2d03>
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x014f8e0f; WORD $0x0000 // jle 0x3594 <gemm+0x3594>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x109c // vmovss 0x10(%rsp,%rbx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x2098 // vmovss %xmm3, 0x20(%rax,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xec75 // jne 0x3450 <gemm+0x3450>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x85448d49; BYTE $0x00 // leaq (%r13,%rax,4), %rax
+	LONG $0x00c1840f; WORD $0x0000 // je 0x3539 <gemm+0x3539>
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	WORD $0x27eb // jmp 0x34a6 <gemm+0x34a6>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x95448d49; BYTE $0x00 // leaq (%r13,%rdx,4), %rax
+	WORD $0x3274 // je 0x34c2 <gemm+0x34c2>
+	LONG $0x3011fcc5 // vmovups %ymm6, (%rax)
+	LONG $0xd5448d49; BYTE $0x00 // leaq (%r13,%rdx,8), %rax
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x85448d49; BYTE $0x00 // leaq (%r13,%rax,4), %rax
 	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
+	QUAD $0x000000c024b48d48 // leaq 0xc0(%rsp), %rsi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x537f // jg 0x3510 <gemm+0x3510>
+	LONG $0xfffbdae9; BYTE $0xff // jmp 0x309c <gemm+0x309c>
+	LONG $0x584ca1c4; WORD $0xb624 // vaddps (%rsi,%r14,4), %ymm6, %ymm4
+	LONG $0x2011fcc5 // vmovups %ymm4, (%rax)
+	LONG $0xd5448d49; BYTE $0x00 // leaq (%r13,%rdx,8), %rax
+	LONG $0x5864a1c4; WORD $0xf61c // vaddps (%rsi,%r14,8), %ymm3, %ymm3
+	LONG $0x1811fcc5 // vmovups %ymm3, (%rax)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x85448d49; BYTE $0x00 // leaq (%r13,%rax,4), %rax
+	LONG $0x76148d4b // leaq (%r14,%r14,2), %rdx
+	LONG $0x1458ecc5; BYTE $0x96 // vaddps (%rsi,%rdx,4), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	QUAD $0x000000c024b48d48 // leaq 0xc0(%rsp), %rsi
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfb8c8e0f; WORD $0xffff // jle 0x309c <gemm+0x309c>
+	WORD $0xd231 // xorl %edx, %edx
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x1094 // vmovss 0x10(%rsp,%rdx,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x2090 // vmovss %xmm1, 0x20(%rax,%rdx,4)
+	WORD $0xff48; BYTE $0xc2 // incq %rdx
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0xec75 // jne 0x3520 <gemm+0x3520>
+	LONG $0xfffb63e9; BYTE $0xff // jmp 0x309c <gemm+0x309c>
+	LONG $0x76148d4b // leaq (%r14,%r14,2), %rdx
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x1458ecc5; BYTE $0x96 // vaddps (%rsi,%rdx,4), %ymm2, %ymm2
+	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfe8d8e0f; WORD $0xffff // jle 0x2d63 <gemm+0x2d63>
-	QUAD $0x000000c8249c8b4c // movq 0xc8(%rsp), %r11
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x107ac1c4; WORD $0x8314 // vmovss (%r11,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x2ee0 <gemm+0x2ee0>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x9b7e // jle 0x34f5 <gemm+0x34f5>
+	LONG $0x96148d48 // leaq (%rsi,%rdx,4), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x5410fac5; WORD $0x20b2 // vmovss 0x20(%rdx,%rsi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x10b4 // vmovss %xmm2, 0x10(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xec75 // jne 0x3560 <gemm+0x3560>
 	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0xfffe61e9; BYTE $0xff // jmp 0x2d63 <gemm+0x2d63>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfde5850f; WORD $0xffff // jne 0x2cf1 <gemm+0x2cf1>
-	LONG $0xfffe23e9; BYTE $0xff // jmp 0x2d34 <gemm+0x2d34>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfddf850f; WORD $0xffff // jne 0x2cfa <gemm+0x2cfa>
-	LONG $0xfffe21e9; BYTE $0xff // jmp 0x2d41 <gemm+0x2d41>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xfdd9850f; WORD $0xffff // jne 0x2d03 <gemm+0x2d03>
-	LONG $0xfffe1fe9; BYTE $0xff // jmp 0x2d4e <gemm+0x2d4e>
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0xffff76e9; BYTE $0xff // jmp 0x34f5 <gemm+0x34f5>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0xd5448d49; BYTE $0x00 // leaq (%r13,%rdx,8), %rax
+	LONG $0xff0a850f; WORD $0xffff // jne 0x3499 <gemm+0x3499>
+	LONG $0xffff3de9; BYTE $0xff // jmp 0x34d1 <gemm+0x34d1>
+	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x85448d49; BYTE $0x00 // leaq (%r13,%rax,4), %rax
+	LONG $0xfefe850f; WORD $0xffff // jne 0x34a6 <gemm+0x34a6>
+	LONG $0xffff37e9; BYTE $0xff // jmp 0x34e4 <gemm+0x34e4>
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
 	LONG $0x02f88349 // cmpq $0x2, %r8
-	LONG $0x07b98d0f; WORD $0x0000 // jge 0x370a <gemm+0x370a>
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x01ed8e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	LONG $0x70438b49 // movq 0x70(%r11), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x527e // jle 0x2fb8 <gemm+0x2fb8>
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x4d7e // jle 0x2fb8 <gemm+0x2fb8>
-	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x40c28148; WORD $0x0001; BYTE $0x00 // addq $0x140, %rdx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0xc092180f; WORD $0xfffe; BYTE $0xff // prefetcht1 -0x140(%rdx)
-	LONG $0x0092180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0x100(%rdx)
-	LONG $0x4092180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0xc0(%rdx)
-	LONG $0x8052180f // prefetcht1 -0x80(%rdx)
-	LONG $0xc052180f // prefetcht1 -0x40(%rdx)
-	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x137e // jle 0x2fb8 <gemm+0x2fb8>
-	LONG $0xff7b8d48 // leaq -0x1(%rbx), %rdi
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x01fb8348 // cmpq $0x1, %rbx
-	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
-	WORD $0xc877 // ja 0x2f80 <gemm+0x2f80>
-	LONG $0x284b8b49 // movq 0x28(%r11), %rcx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x437e // jle 0x3004 <gemm+0x3004>
-	LONG $0x247c8348; WORD $0x0038 // cmpq $0x0, 0x38(%rsp)
-	WORD $0x3b7e // jle 0x3004 <gemm+0x3004>
-	LONG $0x40438b49 // movq 0x40(%r11), %rax
-	LONG $0x0c148d49 // leaq (%r12,%rcx), %rdx
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
+	LONG $0x02218d0f; WORD $0x0000 // jge 0x37dd <gemm+0x37dd>
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01bb8e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	LONG $0x28518b49 // movq 0x28(%r9), %rdx
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x38418b49 // movq 0x38(%r9), %rax
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x1a7e // jle 0x3004 <gemm+0x3004>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	LONG $0xff788d49 // leaq -0x1(%r8), %rdi
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xdc77 // ja 0x2fe0 <gemm+0x2fe0>
-	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
-	LONG $0x38438b49 // movq 0x38(%r11), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x01318e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x507b8349; BYTE $0x00 // cmpq $0x0, 0x50(%r11)
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0xc7940f40 // sete %dil
+	LONG $0x01a28e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	LONG $0x07e6c148 // shlq $0x7, %rsi
+	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
+	QUAD $0x000000c024bc8d48 // leaq 0xc0(%rsp), %rdi
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0xc1940f41 // sete %r9b
 	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x20c28349 // addq $0x20, %r10
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0x29eb // jmp 0x3064 <gemm+0x3064>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
-	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
-	WORD $0xff31 // xorl %edi, %edi
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x00e68e0f; WORD $0x0000 // jle 0x314a <gemm+0x314a>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0x20c38349 // addq $0x20, %r11
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	WORD $0x3deb // jmp 0x3653 <gemm+0x3653>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
+	LONG $0xc74d0f4c // cmovgeq %rdi, %r8
+	LONG $0x117cc1c4; WORD $0x2040 // vmovups %ymm0, 0x20(%r8)
+	WORD $0x894d; BYTE $0xf3 // movq %r14, %r11
+	LONG $0xa0528d4c // leaq -0x60(%rdx), %r10
+	WORD $0x0149; BYTE $0xf3 // addq %rsi, %r11
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	LONG $0x01388e0f; WORD $0x0000 // jle 0x378b <gemm+0x378b>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xd3 // movq %r10, %r11
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc1420f4c // cmovbq %rcx, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0xd2420f4c // cmovbq %rdx, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	BYTE $0x90 // nop
 	LONG $0x187dc2c4; BYTE $0x17 // vbroadcastss (%r15), %ymm2
 	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0xb86dc2c4; WORD $0xe04a // vfmadd231ps -0x20(%r10), %ymm2, %ymm1
-	LONG $0xb86dc2c4; BYTE $0x02 // vfmadd231ps (%r10), %ymm2, %ymm0
-	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xe177 // ja 0x3080 <gemm+0x3080>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0x1b75 // jne 0x30c0 <gemm+0x30c0>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x9575 // jne 0x3040 <gemm+0x3040>
-	LONG $0x5874c1c4; BYTE $0x09 // vaddps (%r9), %ymm1, %ymm1
-	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
-	LONG $0x587cc1c4; WORD $0x2041 // vaddps 0x20(%r9), %ymm0, %ymm0
-	WORD $0x88eb // jmp 0x3045 <gemm+0x3045>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x1a74 // je 0x30e0 <gemm+0x30e0>
-	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xb86dc2c4; WORD $0xe04b // vfmadd231ps -0x20(%r11), %ymm2, %ymm1
+	LONG $0xb86dc2c4; BYTE $0x03 // vfmadd231ps (%r11), %ymm2, %ymm0
+	WORD $0x014d; BYTE $0xe3 // addq %r12, %r11
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xe177 // ja 0x3670 <gemm+0x3670>
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xd74d0f4c // cmovgeq %rdi, %r10
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x3075 // jne 0x36d0 <gemm+0x36d0>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0xff76850f; WORD $0xffff // jne 0x3620 <gemm+0x3620>
+	LONG $0x5874c1c4; BYTE $0x08 // vaddps (%r8), %ymm1, %ymm1
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
+	LONG $0x587cc1c4; WORD $0x2040 // vaddps 0x20(%r8), %ymm0, %ymm0
+	LONG $0x117cc1c4; WORD $0x2041 // vmovups %ymm0, 0x20(%r9)
+	LONG $0xffff66e9; BYTE $0xff // jmp 0x3636 <gemm+0x3636>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	WORD $0x2a74 // je 0x3700 <gemm+0x3700>
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x587f // jg 0x312e <gemm+0x312e>
-	LONG $0xffff70e9; BYTE $0xff // jmp 0x304b <gemm+0x304b>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5874c1c4; BYTE $0x09 // vaddps (%r9), %ymm1, %ymm1
-	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6e7f // jg 0x375f <gemm+0x375f>
+	LONG $0xffff40e9; BYTE $0xff // jmp 0x3636 <gemm+0x3636>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5874c1c4; BYTE $0x08 // vaddps (%r8), %ymm1, %ymm1
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x227e // jle 0x311b <gemm+0x311b>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0xb94c; BYTE $0x20 // vmovss 0x20(%r9,%rdi,4), %xmm1
-	LONG $0x4c11fac5; WORD $0x10bc // vmovss %xmm1, 0x10(%rsp,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
-	WORD $0xeb75 // jne 0x3100 <gemm+0x3100>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x287e // jle 0x374c <gemm+0x374c>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107a81c4; WORD $0x904c; BYTE $0x20 // vmovss 0x20(%r8,%r10,4), %xmm1
+	LONG $0x117aa1c4; WORD $0x944c; BYTE $0x10 // vmovss %xmm1, 0x10(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd1 // cmpq %r10, %rcx
+	WORD $0xea75 // jne 0x3730 <gemm+0x3730>
 	LONG $0x4c10fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm1
-	LONG $0xc158fcc5 // vaddps %ymm1, %ymm0, %ymm0
+	LONG $0xc058f4c5 // vaddps %ymm0, %ymm1, %ymm0
 	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xff1d8e0f; WORD $0xffff // jle 0x304b <gemm+0x304b>
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x4410fac5; WORD $0x10bc // vmovss 0x10(%rsp,%rdi,4), %xmm0
-	LONG $0x117ac1c4; WORD $0xb944; BYTE $0x20 // vmovss %xmm0, 0x20(%r9,%rdi,4)
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	WORD $0x3948; BYTE $0xfe // cmpq %rdi, %rsi
-	WORD $0xeb75 // jne 0x3130 <gemm+0x3130>
-	LONG $0xffff01e9; BYTE $0xff // jmp 0x304b <gemm+0x304b>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfed78e0f; WORD $0xffff // jle 0x3636 <gemm+0x3636>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8444; BYTE $0x10 // vmovss 0x10(%rsp,%r8,4), %xmm0
+	LONG $0x117a81c4; WORD $0x8144; BYTE $0x20 // vmovss %xmm0, 0x20(%r9,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc1 // cmpq %r8, %rcx
+	WORD $0xea75 // jne 0x3770 <gemm+0x3770>
+	LONG $0xfffeabe9; BYTE $0xff // jmp 0x3636 <gemm+0x3636>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -7149,602 +7481,2356 @@ TEXT gemmAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	LONG $0x285b8b49 // movq 0x28(%r11), %rbx
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
-	WORD $0x9f0f; BYTE $0xc0 // setg %al
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x9f0f; BYTE $0xc1 // setg %cl
-	WORD $0xc120 // andb %al, %cl
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	WORD $0x3775 // jne 0x31bf <gemm+0x31bf>
-	LONG $0x40438b49 // movq 0x40(%r11), %rax
-	LONG $0x1c0c8d49 // leaq (%r12,%rbx), %rcx
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
-	LONG $0xff428d4d // leaq -0x1(%r10), %r8
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x117e // jle 0x31c2 <gemm+0x31c2>
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
-	WORD $0xe377 // ja 0x31a0 <gemm+0x31a0>
-	WORD $0x03eb // jmp 0x31c2 <gemm+0x31c2>
-	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	LONG $0x38538b4d // movq 0x38(%r11), %r10
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
-	LONG $0x484f8b48 // movq 0x48(%rdi), %rcx
-	LONG $0x247c8348; WORD $0x0030 // cmpq $0x0, 0x30(%rsp)
-	LONG $0x04dc8e0f; WORD $0x0000 // jle 0x36d1 <gemm+0x36d1>
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0xf9048d4d // leaq (%r9,%rdi,8), %r8
-	LONG $0xb92c8d4d // leaq (%r9,%rdi,4), %r13
-	QUAD $0x000000a024bc8948 // movq %rdi, 0xa0(%rsp)
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	QUAD $0x0000008824a48b4c // movq 0x88(%rsp), %r12
+	LONG $0x30418b49 // movq 0x30(%r9), %rax
+	LONG $0x48718b49 // movq 0x48(%r9), %rsi
+	WORD $0x03eb // jmp 0x37bc <gemm+0x37bc>
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0xfcc08349 // addq $-0x4, %r8
+	LONG $0x02f88349 // cmpq $0x2, %r8
+	LONG $0xfddf8c0f; WORD $0xffff // jl 0x35bc <gemm+0x35bc>
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	LONG $0x30518b49 // movq 0x30(%r9), %rdx
+	LONG $0x48518b4d // movq 0x48(%r9), %r10
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x00000000a53c8d4a // leaq (,%r12,4), %rdi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	QUAD $0x000000902484894c // movq %r8, 0x90(%rsp)
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x02e2c149 // shlq $0x2, %r10
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x017c8d49; BYTE $0x20 // leaq 0x20(%r9,%rax), %rdi
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	LONG $0x247c8948; BYTE $0x60 // movq %rdi, 0x60(%rsp)
-	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
-	LONG $0x20478d4c // leaq 0x20(%rdi), %r8
-	QUAD $0x000000008d3c8d48 // leaq (,%rcx,4), %rdi
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	WORD $0x61eb // jmp 0x32d8 <gemm+0x32d8>
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0x20438d49 // leaq 0x20(%r11), %rax
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	WORD $0x44eb // jmp 0x3858 <gemm+0x3858>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x30518b49 // movq 0x30(%r9), %rdx
+	LONG $0x48518b4d // movq 0x48(%r9), %r10
+	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
+	LONG $0xd31c8d4a // leaq (%rbx,%r10,8), %rbx
+	LONG $0xfe708d49 // leaq -0x2(%r8), %rsi
+	LONG $0xd73c8d4d // leaq (%r15,%rdx,8), %r15
+	LONG $0x03f88349 // cmpq $0x3, %r8
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xfd6f8e0f; WORD $0xffff // jle 0x35c7 <gemm+0x35c7>
+	LONG $0x28718b4d // movq 0x28(%r9), %r14
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0x38598b4d // movq 0x38(%r9), %r11
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x02f98e0f; WORD $0x0000 // jle 0x3b70 <gemm+0x3b70>
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x5eeb // jmp 0x38ff <gemm+0x38ff>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x5811fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rax)
+	LONG $0x117cc1c4; WORD $0xb214 // vmovups %ymm2, (%r10,%rsi,4)
+	LONG $0x117cc1c4; WORD $0xb24c; BYTE $0x20 // vmovups %ymm1, 0x20(%r10,%rsi,4)
+	LONG $0x246c034c; BYTE $0x58 // addq 0x58(%rsp), %r13
+	LONG $0x000010ba; BYTE $0x00 // movl $0x10, %edx
+	LONG $0xa0468d49 // leaq -0x60(%r14), %rax
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	WORD $0xd231 // xorl %edx, %edx
+	LONG $0x60fe8349 // cmpq $0x60, %r14
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0xff218e0f; WORD $0xffff // jle 0x3820 <gemm+0x3820>
+	LONG $0x60fe8349 // cmpq $0x60, %r14
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	QUAD $0x000000c024848d48 // leaq 0xc0(%rsp), %rax
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xf6420f49 // cmovbq %r14, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107cc1c4; WORD $0xe06a // vmovups -0x20(%r10), %ymm5
+	LONG $0x107cc1c4; BYTE $0x32 // vmovups (%r10), %ymm6
+	LONG $0x187dc2c4; BYTE $0x3f // vbroadcastss (%r15), %ymm7
+	LONG $0x187d02c4; WORD $0xa704 // vbroadcastss (%r15,%r12,4), %ymm8
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0xb845e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm7, %ymm4
+	LONG $0xb84de2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm6, %ymm3
+	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
+	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xc777 // ja 0x3930 <gemm+0x3930>
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x0010b941; WORD $0x0000 // movl $0x10, %r9d
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0xd04d0f4c // cmovgeq %rax, %r10
+	LONG $0xf14d0f49 // cmovgeq %r9, %rsi
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x5775 // jne 0x39e0 <gemm+0x39e0>
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xff1e850f; WORD $0xffff // jne 0x38b0 <gemm+0x38b0>
+	LONG $0x585cc1c4; BYTE $0x20 // vaddps (%r8), %ymm4, %ymm4
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x5864c1c4; WORD $0x2058 // vaddps 0x20(%r8), %ymm3, %ymm3
+	LONG $0x5811fcc5; BYTE $0x20 // vmovups %ymm3, 0x20(%rax)
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x8014 // vaddps (%r8,%rax,4), %ymm2, %ymm2
+	LONG $0x117cc1c4; WORD $0xb214 // vmovups %ymm2, (%r10,%rsi,4)
+	LONG $0x5874c1c4; WORD $0x804c; BYTE $0x20 // vaddps 0x20(%r8,%rax,4), %ymm1, %ymm1
+	LONG $0xfffefce9; BYTE $0xff // jmp 0x38d3 <gemm+0x38d3>
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
-	LONG $0x117cc1c4; WORD $0x2079 // vmovups %ymm7, 0x20(%r9)
-	LONG $0x117cc1c4; WORD $0x8134 // vmovups %ymm6, (%r9,%rax,4)
-	LONG $0x117cc1c4; WORD $0x816c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax,4)
-	LONG $0x117cc1c4; WORD $0xc11c // vmovups %ymm3, (%r9,%rax,8)
-	LONG $0x117cc1c4; WORD $0xc164; BYTE $0x20 // vmovups %ymm4, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x117cc1c4; WORD $0x014c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rax)
-	LONG $0x2444034c; BYTE $0x40 // addq 0x40(%rsp), %r8
-	LONG $0xd0418d48 // leaq -0x30(%rcx), %rax
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x2b74 // je 0x3a10 <gemm+0x3a10>
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x6d7f // jg 0x3a6a <gemm+0x3a6a>
+	LONG $0xb21c8d49 // leaq (%r10,%rsi,4), %rbx
+	LONG $0x000087e9; BYTE $0x00 // jmp 0x3a8d <gemm+0x3a8d>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x585cc1c4; BYTE $0x20 // vaddps (%r8), %ymm4, %ymm4
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	LONG $0x117cc1c4; BYTE $0x22 // vmovups %ymm4, (%r10)
+	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00da8e0f; WORD $0x0000 // jle 0x3b0b <gemm+0x3b0b>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8064; BYTE $0x20 // vmovss 0x20(%r8,%rax,4), %xmm4
+	LONG $0x6411fac5; WORD $0x1084 // vmovss %xmm4, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xeb75 // jne 0x3a40 <gemm+0x3a40>
+	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00a78e0f; WORD $0x0000 // jle 0x3b11 <gemm+0x3b11>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x2083 // vmovss %xmm3, 0x20(%rbx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xec75 // jne 0x3a70 <gemm+0x3a70>
+	LONG $0xb21c8d49 // leaq (%r10,%rsi,4), %rbx
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	WORD $0x1d74 // je 0x3aaa <gemm+0x3aaa>
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00a08f0f; WORD $0x0000 // jg 0x3b45 <gemm+0x3b45>
+	LONG $0x0000b9e9; BYTE $0x00 // jmp 0x3b63 <gemm+0x3b63>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x8014 // vaddps (%r8,%rax,4), %ymm2, %ymm2
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x2d7e // jle 0x3afa <gemm+0x3afa>
+	LONG $0x80148d49 // leaq (%r8,%rax,4), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x2082 // vmovss 0x20(%rdx,%rax,4), %xmm2
+	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xec75 // jne 0x3ae0 <gemm+0x3ae0>
+	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x3c7f // jg 0x3b45 <gemm+0x3b45>
+	WORD $0x58eb // jmp 0x3b63 <gemm+0x3b63>
+	LONG $0xb21c8d49 // leaq (%r10,%rsi,4), %rbx
+	WORD $0x0deb // jmp 0x3b1e <gemm+0x3b1e>
+	LONG $0xb21c8d49 // leaq (%r10,%rsi,4), %rbx
+	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
+	LONG $0xff6f850f; WORD $0xffff // jne 0x3a8d <gemm+0x3a8d>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x586cc1c4; WORD $0x8014 // vaddps (%r8,%rax,4), %ymm2, %ymm2
+	LONG $0x1311fcc5 // vmovups %ymm2, (%rbx)
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc958ecc5 // vaddps %ymm1, %ymm2, %ymm1
+	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x1e7e // jle 0x3b63 <gemm+0x3b63>
+	LONG $0xb2548d49; BYTE $0x20 // leaq 0x20(%r10,%rsi,4), %rdx
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0x82 // vmovss %xmm1, (%rdx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3948; BYTE $0xc1 // cmpq %rax, %rcx
+	WORD $0xed75 // jne 0x3b50 <gemm+0x3b50>
+	QUAD $0x000000c0248c8d4c // leaq 0xc0(%rsp), %r9
+	LONG $0xfffd6ae9; BYTE $0xff // jmp 0x38da <gemm+0x38da>
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xfffcbfe9; BYTE $0xff // jmp 0x383a <gemm+0x383a>
+	MOVQ R12, SP
+	RET
+
+TEXT ·panelsAVX2(SB), 0, $304-8
+	NO_LOCAL_POINTERS
+	STMXCSR 296(SP)
+	MOVL 296(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 288(SP)
+	LDMXCSR 288(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 192(SP), SP
+	ANDQ $~63, SP
+	CALL panelsAVX2body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 296(SP)
+	RET
+
+TEXT panelsAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x18478b48 // movq 0x18(%rdi), %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0x015b8e0f; WORD $0x0000 // jle 0x168 <panels+0x168>
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	BYTE $0x53 // pushq %rbx
+	LONG $0x20ec8348 // subq $0x20, %rsp
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x06e6c148 // shlq $0x6, %rsi
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	LONG $0x0009b941; WORD $0x0000 // movl $0x9, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x2deb // jmp 0x63 <panels+0x63>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x117cc1c4; WORD $0x204a // vmovups %ymm1, 0x20(%r10)
+	LONG $0x205f8b4c // movq 0x20(%rdi), %r11
+	LONG $0xff508d4c // leaq -0x1(%rax), %r10
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x990c8d4a // leaq (%rcx,%r11,4), %rcx
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x00fc8e0f; WORD $0x0000 // jle 0x15f <panels+0x15f>
+	LONG $0x10778b4c // movq 0x10(%rdi), %r14
+	LONG $0x10fe8349 // cmpq $0x10, %r14
+	WORD $0x537c // jl 0xc0 <panels+0xc0>
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; BYTE $0x0b // vmovups (%r11), %ymm1
+	LONG $0xf05e8d49 // leaq -0x10(%r14), %rbx
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
+	LONG $0x107cc1c4; WORD $0x204b // vmovups 0x20(%r11), %ymm1
+	LONG $0x40c38349 // addq $0x40, %r11
+	LONG $0x117cc1c4; WORD $0x204a // vmovups %ymm1, 0x20(%r10)
+	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
+	LONG $0x1ffe8349 // cmpq $0x1f, %r14
+	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
+	WORD $0xd677 // ja 0x80 <panels+0x80>
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x237f // jg 0xd2 <panels+0xd2>
+	WORD $0x95eb // jmp 0x46 <panels+0x46>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0xff748e0f; WORD $0xffff // jle 0x46 <panels+0x46>
+	LONG $0x08fb8348 // cmpq $0x8, %rbx
+	LONG $0x0008be41; WORD $0x0000 // movl $0x8, %r14d
+	LONG $0x0411fcc5; BYTE $0x24 // vmovups %ymm0, (%rsp)
+	LONG $0xf3420f4c // cmovbq %rbx, %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbb0c // vmovss (%r11,%r15,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xbc0c // vmovss %xmm1, (%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xfe // cmpq %r15, %r14
+	WORD $0xec75 // jne 0xf0 <panels+0xf0>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0x117cc1c4; BYTE $0x0a // vmovups %ymm1, (%r10)
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x0c11fcc5; BYTE $0x24 // vmovups %ymm1, (%rsp)
+	LONG $0x09fb8348 // cmpq $0x9, %rbx
+	LONG $0xff1f8c0f; WORD $0xffff // jl 0x40 <panels+0x40>
+	LONG $0x10fb8348 // cmpq $0x10, %rbx
+	LONG $0xd84d0f49 // cmovgeq %r8, %rbx
+	LONG $0x0afb8348 // cmpq $0xa, %rbx
+	LONG $0xd94c0f49 // cmovlq %r9, %rbx
 	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x03dd8e0f; WORD $0x0000 // jle 0x36b5 <gemm+0x36b5>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0xf8c38348 // addq $-0x8, %rbx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb34c; BYTE $0x20 // vmovss 0x20(%r11,%r14,4), %xmm1
+	LONG $0x117aa1c4; WORD $0xb40c // vmovss %xmm1, (%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf3 // cmpq %r14, %rbx
+	WORD $0xeb75 // jne 0x140 <panels+0x140>
+	LONG $0x0c10fcc5; BYTE $0x24 // vmovups (%rsp), %ymm1
+	LONG $0xfffee1e9; BYTE $0xff // jmp 0x40 <panels+0x40>
+	LONG $0x20c48348 // addq $0x20, %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·stripAVX2(SB), 0, $15408-8
+	NO_LOCAL_POINTERS
+	STMXCSR 15400(SP)
+	MOVL 15400(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 15392(SP)
+	LDMXCSR 15392(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 15296(SP), SP
+	ANDQ $~63, SP
+	CALL stripAVX2body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 15400(SP)
+	RET
+
+TEXT stripAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x8948; BYTE $0xe5 // movq %rsp, %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xc0e48348 // andq $-0x40, %rsp
+	LONG $0x40ec8148; WORD $0x003b; BYTE $0x00 // subq $0x3b40, %rsp
+	LONG $0x30778b4c // movq 0x30(%rdi), %r14
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	QUAD $0x0000008824bc8948 // movq %rdi, 0x88(%rsp)
+	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x5675 // jne 0x8d <strip+0x8d>
+	LONG $0x207f8348; BYTE $0x0c // cmpq $0xc, 0x20(%rdi)
+	WORD $0x4f75 // jne 0x8d <strip+0x8d>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x00ec8e0f; WORD $0x0000 // jle 0x133 <strip+0x133>
+	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000050024948d48 // leaq 0x500(%rsp), %rdx
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0x20c18348 // addq $0x20, %rcx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x4110f8c5; BYTE $0xe0 // vmovups -0x20(%rcx), %xmm0
+	LONG $0x0211f8c5 // vmovups %xmm0, (%rdx)
+	LONG $0x4110f8c5; BYTE $0xf0 // vmovups -0x10(%rcx), %xmm0
+	LONG $0x4211f8c5; BYTE $0x10 // vmovups %xmm0, 0x10(%rdx)
+	LONG $0x0110f8c5 // vmovups (%rcx), %xmm0
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x4211f8c5; BYTE $0x20 // vmovups %xmm0, 0x20(%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	WORD $0xd875 // jne 0x60 <strip+0x60>
+	LONG $0x0000a6e9; BYTE $0x00 // jmp 0x133 <strip+0x133>
+	LONG $0x20678b4c // movq 0x20(%rdi), %r12
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x04fc8349 // cmpq $0x4, %r12
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	WORD $0xca08 // orb %cl, %dl
+	LONG $0x239b840f; WORD $0x0000 // je 0x244a <strip+0x244a>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	QUAD $0x00000080249c8b4c // movq 0x80(%rsp), %r11
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	WORD $0x9c0f; BYTE $0xc1 // setl %cl
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x9f0f; BYTE $0xc2 // setg %dl
+	WORD $0xca20 // andb %cl, %dl
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	WORD $0x5f75 // jne 0x133 <strip+0x133>
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xc3af0f4d // imulq %r11, %r8
+	QUAD $0x00000500b4948d4c // leaq 0x500(%rsp,%rsi,4), %r10
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x034c; BYTE $0x07 // addq (%rdi), %r8
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x0110fac5 // vmovss (%rcx), %xmm0
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	WORD $0xec75 // jne 0x110 <strip+0x110>
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x04c28349 // addq $0x4, %r10
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	WORD $0x394c; BYTE $0xe6 // cmpq %r12, %rsi
+	WORD $0xcd75 // jne 0x100 <strip+0x100>
+	LONG $0x28578b48 // movq 0x28(%rdi), %rdx
+	LONG $0x0f4e8d49 // leaq 0xf(%r14), %rcx
+	LONG $0x0f428d48 // leaq 0xf(%rdx), %rax
+	LONG $0x1e428d4c // leaq 0x1e(%rdx), %r8
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xc0490f4c // cmovnsq %rax, %r8
+	LONG $0x1e468d49 // leaq 0x1e(%r14), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xc1490f48 // cmovnsq %rcx, %rax
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x22da8e0f; WORD $0x0000 // jle 0x2438 <strip+0x2438>
+	LONG $0x48578b4c // movq 0x48(%rdi), %r10
+	LONG $0x185f8b48 // movq 0x18(%rdi), %rbx
+	LONG $0x04f8c148 // sarq $0x4, %rax
+	LONG $0x084f8b48 // movq 0x8(%rdi), %rcx
+	LONG $0x10678b4c // movq 0x10(%rdi), %r12
+	LONG $0x04f8c149 // sarq $0x4, %r8
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xf749; BYTE $0xd8 // negq %r8
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
+	WORD $0x8949; BYTE $0xc1 // movq %rax, %r9
+	QUAD $0x00000000d5348d4a // leaq (,%r10,8), %rsi
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	LONG $0xcb440f4c // cmoveq %rbx, %r9
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	QUAD $0x000000b824b48948 // movq %rsi, 0xb8(%rsp)
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
+	LONG $0x20418d48 // leaq 0x20(%rcx), %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x000000b024b48948 // movq %rsi, 0xb0(%rsp)
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	QUAD $0x000000a824b48948 // movq %rsi, 0xa8(%rsp)
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0x06e6c148 // shlq $0x6, %rsi
+	QUAD $0x000000d024b48948 // movq %rsi, 0xd0(%rsp)
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x4eeb // jmp 0x24d <strip+0x24d>
+	BYTE $0x90 // nop
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
+	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
+	QUAD $0x000000e824b48b48 // movq 0xe8(%rsp), %rsi
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
+	LONG $0x40c48349 // addq $0x40, %r12
+	QUAD $0x000000a0248c0148 // addq %rcx, 0xa0(%rsp)
+	QUAD $0x00000098248c0148 // addq %rcx, 0x98(%rsp)
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x21eb8e0f; WORD $0x0000 // jle 0x2438 <strip+0x2438>
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x4a7e // jle 0x29c <strip+0x29c>
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	WORD $0x3a7e // jle 0x29c <strip+0x29c>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0xb314180f // prefetcht1 (%rbx,%rsi,4)
+	LONG $0x10c68348 // addq $0x10, %rsi
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0x0a7c // jl 0x287 <strip+0x287>
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0xb31c8d48 // leaq (%rbx,%rsi,4), %rbx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0xff498d4c // leaq -0x1(%rcx), %r9
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x29c <strip+0x29c>
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0xd47f // jg 0x270 <strip+0x270>
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000f8249c8948 // movq %rbx, 0xf8(%rsp)
+	QUAD $0x000000f024a4894c // movq %r12, 0xf0(%rsp)
+	QUAD $0x000000e824b48948 // movq %rsi, 0xe8(%rsp)
+	LONG $0x06f98348 // cmpq $0x6, %rcx
+	LONG $0x08468c0f; WORD $0x0000 // jl 0xb10 <strip+0xb10>
+	LONG $0xf84a8d4c // leaq -0x8(%rdx), %r9
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0xcd430f4d // cmovaeq %r13, %r9
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	LONG $0x1bd08e0f; WORD $0x0000 // jle 0x1eb0 <strip+0x1eb0>
+	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	WORD $0x43eb // jmp 0x332 <strip+0x332>
+	BYTE $0x90 // nop
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
+	LONG $0xfa718d48 // leaq -0x6(%rcx), %rsi
+	LONG $0x18c08349 // addq $0x18, %r8
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x0bf98348 // cmpq $0xb, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0x07ee8e0f; WORD $0x0000 // jle 0xb20 <strip+0xb20>
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x0c588d4d // leaq 0xc(%r8), %r11
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x977e // jle 0x2f0 <strip+0x2f0>
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x54eb // jmp 0x3db <strip+0x3db>
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
+	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
+	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
+	LONG $0xa4048d4b // leaq (%r12,%r12,4), %rax
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
+	LONG $0x0c11fcc5; BYTE $0x83 // vmovups %ymm1, (%rbx,%rax,4)
+	BYTE $0x90 // nop
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0xa0458d49 // leaq -0x60(%r13), %rax
+	LONG $0x00c78149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r15
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0xff158e0f; WORD $0xffff // jle 0x2f0 <strip+0x2f0>
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc1420f48 // cmovbq %rcx, %rax
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x49107cc5; BYTE $0xe0 // vmovups -0x20(%rcx), %ymm9
-	LONG $0x11107cc5 // vmovups (%rcx), %ymm10
-	LONG $0x187d02c4; WORD $0xa324 // vbroadcastss (%r11,%r12,4), %ymm12
-	LONG $0x187d42c4; BYTE $0x1b // vbroadcastss (%r11), %ymm11
-	LONG $0x187d02c4; WORD $0xe32c // vbroadcastss (%r11,%r12,8), %ymm13
-	WORD $0x014d; BYTE $0xd3 // addq %r10, %r11
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
-	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
-	LONG $0x187d62c4; BYTE $0x23 // vbroadcastss (%rbx), %ymm12
-	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
-	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
-	LONG $0xb815c2c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm13, %ymm3
-	LONG $0xb82dc2c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm10, %ymm4
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
-	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
-	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xa777 // ja 0x3320 <gemm+0x3320>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x008d850f; WORD $0x0000 // jne 0x3410 <gemm+0x3410>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xfeee850f; WORD $0xffff // jne 0x3280 <gemm+0x3280>
-	LONG $0x583c41c4; BYTE $0x01 // vaddps (%r9), %ymm8, %ymm8
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
-	LONG $0x5844c1c4; WORD $0x2079 // vaddps 0x20(%r9), %ymm7, %ymm7
-	LONG $0x117cc1c4; WORD $0x2079 // vmovups %ymm7, 0x20(%r9)
-	LONG $0x584cc1c4; WORD $0x8134 // vaddps (%r9,%rax,4), %ymm6, %ymm6
-	LONG $0x117cc1c4; WORD $0x8134 // vmovups %ymm6, (%r9,%rax,4)
-	LONG $0x5854c1c4; WORD $0x816c; BYTE $0x20 // vaddps 0x20(%r9,%rax,4), %ymm5, %ymm5
-	LONG $0x117cc1c4; WORD $0x816c; BYTE $0x20 // vmovups %ymm5, 0x20(%r9,%rax,4)
-	LONG $0x5864c1c4; WORD $0xc11c // vaddps (%r9,%rax,8), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0xc11c // vmovups %ymm3, (%r9,%rax,8)
-	LONG $0x585cc1c4; WORD $0xc15c; BYTE $0x20 // vaddps 0x20(%r9,%rax,8), %ymm4, %ymm3
-	LONG $0x117cc1c4; WORD $0xc15c; BYTE $0x20 // vmovups %ymm3, 0x20(%r9,%rax,8)
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x586cc1c4; WORD $0x0114 // vaddps (%r9,%rax), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x0114 // vmovups %ymm2, (%r9,%rax)
-	LONG $0x5874c1c4; WORD $0x014c; BYTE $0x20 // vaddps 0x20(%r9,%rax), %ymm1, %ymm1
-	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x32b8 <gemm+0x32b8>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x2a74 // je 0x3440 <gemm+0x3440>
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x6c7f // jg 0x349a <gemm+0x349a>
-	LONG $0x0001e1e9; BYTE $0x00 // jmp 0x3614 <gemm+0x3614>
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdd420f49 // cmovbq %r13, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x583c41c4; BYTE $0x01 // vaddps (%r9), %ymm8, %ymm8
-	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
-	LONG $0x117c41c4; BYTE $0x01 // vmovups %ymm8, (%r9)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01d78e0f; WORD $0x0000 // jle 0x3638 <gemm+0x3638>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107a41c4; WORD $0x8144; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm8
-	LONG $0x44117ac5; WORD $0x1084 // vmovss %xmm8, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x3470 <gemm+0x3470>
-	LONG $0x7c58c4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm7, %ymm7
-	LONG $0x7c11fcc5; WORD $0x1024 // vmovups %ymm7, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01748e0f; WORD $0x0000 // jle 0x360e <gemm+0x360e>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x7c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm7
-	LONG $0x117ac1c4; WORD $0x817c; BYTE $0x20 // vmovss %xmm7, 0x20(%r9,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x34a0 <gemm+0x34a0>
+	LONG $0x107c41c4; WORD $0x246c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm13
+	LONG $0x107c41c4; WORD $0x2434 // vmovups (%r12), %ymm14
+	LONG $0x187d42c4; BYTE $0x3a // vbroadcastss (%r10), %ymm15
+	LONG $0x40c48349 // addq $0x40, %r12
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0xb80542c4; BYTE $0xe5 // vfmadd231ps %ymm13, %ymm15, %ymm12
+	LONG $0xb80d42c4; BYTE $0xdf // vfmadd231ps %ymm15, %ymm14, %ymm11
+	LONG $0x187d42c4; WORD $0xba3c // vbroadcastss (%r10,%rdi,4), %ymm15
+	LONG $0xb80542c4; BYTE $0xd5 // vfmadd231ps %ymm13, %ymm15, %ymm10
+	LONG $0xb80d42c4; BYTE $0xcf // vfmadd231ps %ymm15, %ymm14, %ymm9
+	LONG $0x187d42c4; WORD $0xfa3c // vbroadcastss (%r10,%rdi,8), %ymm15
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0xb80542c4; BYTE $0xc5 // vfmadd231ps %ymm13, %ymm15, %ymm8
+	LONG $0xb80dc2c4; BYTE $0xff // vfmadd231ps %ymm15, %ymm14, %ymm7
+	LONG $0x187d42c4; BYTE $0x3b // vbroadcastss (%r11), %ymm15
+	LONG $0xb805c2c4; BYTE $0xf5 // vfmadd231ps %ymm13, %ymm15, %ymm6
+	LONG $0xb80dc2c4; BYTE $0xef // vfmadd231ps %ymm15, %ymm14, %ymm5
+	LONG $0x187d42c4; WORD $0xbb3c // vbroadcastss (%r11,%rdi,4), %ymm15
+	LONG $0xb805c2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm15, %ymm3
+	LONG $0xb80dc2c4; BYTE $0xe7 // vfmadd231ps %ymm15, %ymm14, %ymm4
+	LONG $0x187d42c4; WORD $0xfb3c // vbroadcastss (%r11,%rdi,8), %ymm15
+	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	LONG $0xb805c2c4; BYTE $0xcd // vfmadd231ps %ymm13, %ymm15, %ymm1
+	LONG $0xb805c2c4; BYTE $0xd6 // vfmadd231ps %ymm14, %ymm15, %ymm2
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0x8277 // ja 0x430 <strip+0x430>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xe04d0f4c // cmovgeq %rax, %r12
+	LONG $0x08f98349 // cmpq $0x8, %r9
+	WORD $0x7975 // jne 0x550 <strip+0x550>
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x1674 // je 0x34d1 <gemm+0x34d1>
-	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x4e7f // jg 0x351a <gemm+0x351a>
-	LONG $0x000149e9; BYTE $0x00 // jmp 0x361a <gemm+0x361a>
-	LONG $0x584cc1c4; WORD $0x0075 // vaddps (%r13), %ymm6, %ymm6
-	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01588e0f; WORD $0x0000 // jle 0x3644 <gemm+0x3644>
-	WORD $0xc031 // xorl %eax, %eax
-	WORD $0x9066 // nop
-	LONG $0x107ac1c4; WORD $0x8574; BYTE $0x20 // vmovss 0x20(%r13,%rax,4), %xmm6
-	LONG $0x7411fac5; WORD $0x1084 // vmovss %xmm6, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x34f0 <gemm+0x34f0>
-	LONG $0x6c58d4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm5, %ymm5
-	LONG $0x6c11fcc5; WORD $0x1024 // vmovups %ymm5, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01838e0f; WORD $0x0000 // jle 0x369d <gemm+0x369d>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x6c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm5
-	LONG $0x117ac1c4; WORD $0x856c; BYTE $0x20 // vmovss %xmm5, 0x20(%r13,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x3520 <gemm+0x3520>
+	LONG $0x01bf840f; WORD $0x0000 // je 0x6a0 <strip+0x6a0>
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
+	LONG $0xc64d0f48 // cmovgeq %rsi, %rax
+	LONG $0x58117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rax)
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
+	LONG $0x117c21c4; WORD $0xa34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r12,4)
+	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
+	LONG $0x117ca1c4; WORD $0xe37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r12,8)
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
+	LONG $0x6c11fcc5; WORD $0x2083 // vmovups %ymm5, 0x20(%rbx,%rax,4)
+	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
+	LONG $0x117ca1c4; WORD $0x2364; BYTE $0x20 // vmovups %ymm4, 0x20(%rbx,%r12)
+	LONG $0x0c11fcc5; BYTE $0x8b // vmovups %ymm1, (%rbx,%rcx,4)
+	LONG $0x5411fcc5; WORD $0x208b // vmovups %ymm2, 0x20(%rbx,%rcx,4)
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0xfffe68e9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
 	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x1474 // je 0x354f <gemm+0x354f>
-	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
-	LONG $0x6411fcc5; WORD $0x1024 // vmovups %ymm4, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x4f7f // jg 0x3599 <gemm+0x3599>
-	LONG $0x0000cfe9; BYTE $0x00 // jmp 0x361e <gemm+0x361e>
-	LONG $0x1958e4c5 // vaddps (%rcx), %ymm3, %ymm3
-	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00e68e0f; WORD $0x0000 // jle 0x364c <gemm+0x364c>
+	LONG $0x0216840f; WORD $0x0000 // je 0x770 <strip+0x770>
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xfe208e0f; WORD $0xffff // jle 0x387 <strip+0x387>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0x5c117cc5; WORD $0x4024 // vmovups %ymm11, 0x40(%rsp)
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
 	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x2081 // vmovss 0x20(%rcx,%rax,4), %xmm3
-	LONG $0x5c11fac5; WORD $0x1084 // vmovss %xmm3, 0x10(%rsp,%rax,4)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm11
+	LONG $0x5c117ac5; WORD $0x2081 // vmovss %xmm11, 0x20(%rcx,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x3570 <gemm+0x3570>
-	LONG $0x5c58dcc5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm4, %ymm3
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x01108e0f; WORD $0x0000 // jle 0x36a9 <gemm+0x36a9>
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x590 <strip+0x590>
+	LONG $0xa30c8d4a // leaq (%rbx,%r12,4), %rcx
+	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
 	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
+	LONG $0x4c117cc5; WORD $0x4024 // vmovups %ymm9, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm9
+	LONG $0x4c117ac5; WORD $0x2081 // vmovss %xmm9, 0x20(%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x5c0 <strip+0x5c0>
+	LONG $0xe30c8d4a // leaq (%rbx,%r12,8), %rcx
+	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x2081 // vmovss %xmm7, 0x20(%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x5f0 <strip+0x5f0>
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x830c8d48 // leaq (%rbx,%rax,4), %rcx
+	LONG $0x3411fcc5; BYTE $0x83 // vmovups %ymm6, (%rbx,%rax,4)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x6c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x2081 // vmovss %xmm5, 0x20(%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x620 <strip+0x620>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x030c8d48 // leaq (%rbx,%rax), %rcx
+	LONG $0x1c11fcc5; BYTE $0x03 // vmovups %ymm3, (%rbx,%rax)
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x5c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm3
 	LONG $0x5c11fac5; WORD $0x2081 // vmovss %xmm3, 0x20(%rcx,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xec75 // jne 0x35a0 <gemm+0x35a0>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x6475 // jne 0x361e <gemm+0x361e>
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00828e0f; WORD $0x0000 // jle 0x3661 <gemm+0x3661>
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x650 <strip+0x650>
+	LONG $0xa4048d4b // leaq (%r12,%r12,4), %rax
+	LONG $0x830c8d48 // leaq (%rbx,%rax,4), %rcx
+	LONG $0x0c11fcc5; BYTE $0x83 // vmovups %ymm1, (%rbx,%rax,4)
 	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x81 // vmovss (%rcx,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x2081 // vmovss %xmm1, 0x20(%rcx,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xed75 // jne 0x35f0 <gemm+0x35f0>
-	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
-	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	WORD $0x53eb // jmp 0x3661 <gemm+0x3661>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x2474 // je 0x3638 <gemm+0x3638>
-	LONG $0x117cc1c4; WORD $0x0075 // vmovups %ymm6, (%r13)
-	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x20c08348 // addq $0x20, %rax
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x3a7f // jg 0x3670 <gemm+0x3670>
-	WORD $0x5beb // jmp 0x3693 <gemm+0x3693>
-	LONG $0x584cc1c4; WORD $0x0065 // vaddps (%r13), %ymm6, %ymm4
-	LONG $0x117cc1c4; WORD $0x0065 // vmovups %ymm4, (%r13)
-	LONG $0x1958e4c5 // vaddps (%rcx), %ymm3, %ymm3
-	LONG $0x1911fcc5 // vmovups %ymm3, (%rcx)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x20c08348 // addq $0x20, %rax
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x237e // jle 0x3693 <gemm+0x3693>
-	WORD $0xc931 // xorl %ecx, %ecx
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x108c // vmovss 0x10(%rsp,%rcx,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x88 // vmovss %xmm1, (%rax,%rcx,4)
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	WORD $0x3948; BYTE $0xce // cmpq %rcx, %rsi
-	WORD $0xed75 // jne 0x3680 <gemm+0x3680>
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	LONG $0xfffc22e9; BYTE $0xff // jmp 0x32bf <gemm+0x32bf>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff73850f; WORD $0xffff // jne 0x361a <gemm+0x361a>
-	WORD $0x9beb // jmp 0x3644 <gemm+0x3644>
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff6b850f; WORD $0xffff // jne 0x361e <gemm+0x361e>
-	WORD $0x97eb // jmp 0x364c <gemm+0x364c>
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x30438b49 // movq 0x30(%r11), %rax
-	LONG $0x484b8b49 // movq 0x48(%r11), %rcx
-	WORD $0x03eb // jmp 0x36d4 <gemm+0x36d4>
-	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
-	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0xfcc08349 // addq $-0x4, %r8
-	LONG $0x02f88349 // cmpq $0x2, %r8
-	LONG $0xf8478c0f; WORD $0xffff // jl 0x2f51 <gemm+0x2f51>
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000b5148d4e // leaq (,%r14,4), %r10
-	LONG $0x20c18348 // addq $0x20, %rcx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	WORD $0x56eb // jmp 0x378c <gemm+0x378c>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
-	LONG $0x247c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r15
-	LONG $0x304b8b49 // movq 0x30(%r11), %rcx
-	LONG $0x485b8b49 // movq 0x48(%r11), %rbx
-	LONG $0x247c8b48; BYTE $0x50 // movq 0x50(%rsp), %rdi
-	LONG $0xd90c8d4d // leaq (%r9,%rbx,8), %r9
-	QUAD $0x000000a824b48b4c // movq 0xa8(%rsp), %r14
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	QUAD $0x000000d824a48b4c // movq 0xd8(%rsp), %r12
-	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
-	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
-	LONG $0xfe478d48 // leaq -0x2(%rdi), %rax
-	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x03ff8348 // cmpq $0x3, %rdi
-	LONG $0xf7c88e0f; WORD $0xffff // jle 0x2f54 <gemm+0x2f54>
-	LONG $0x70438b49 // movq 0x70(%r11), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x03478e0f; WORD $0x0000 // jle 0x3ae0 <gemm+0x3ae0>
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x587e // jle 0x37fb <gemm+0x37fb>
-	LONG $0x684b8b49 // movq 0x68(%r11), %rcx
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0x680 <strip+0x680>
+	LONG $0xfffd17e9; BYTE $0xff // jmp 0x3b0 <strip+0x3b0>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
+	LONG $0xc74d0f49 // cmovgeq %r15, %rax
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	LONG $0x595824c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm11, %ymm11
+	LONG $0x58117cc5; BYTE $0x20 // vmovups %ymm11, 0x20(%rax)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	LONG $0x14582cc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
+	LONG $0x4c5834c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm9, %ymm9
+	LONG $0x117c21c4; WORD $0xa34c; BYTE $0x20 // vmovups %ymm9, 0x20(%rbx,%r12,4)
+	LONG $0x04583cc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm8
+	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
+	LONG $0x7c58c4c5; WORD $0x20f1 // vaddps 0x20(%rcx,%rsi,8), %ymm7, %ymm7
+	LONG $0x117ca1c4; WORD $0xe37c; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx,%r12,8)
+	LONG $0x3458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm6
+	LONG $0x117ca1c4; WORD $0xb334 // vmovups %ymm6, (%rbx,%r14,4)
+	LONG $0x6c58d4c5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm5, %ymm5
+	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x117ca1c4; WORD $0xb36c; BYTE $0x20 // vmovups %ymm5, 0x20(%rbx,%r14,4)
+	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x1c58e4c5; BYTE $0x31 // vaddps (%rcx,%rsi), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0x231c // vmovups %ymm3, (%rbx,%r12)
+	LONG $0x5c58dcc5; WORD $0x2031 // vaddps 0x20(%rcx,%rsi), %ymm4, %ymm3
+	LONG $0x117ca1c4; WORD $0x235c; BYTE $0x20 // vmovups %ymm3, 0x20(%rbx,%r12)
+	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0xb30c // vmovups %ymm1, (%rbx,%r14,4)
+	LONG $0x4c58ecc5; WORD $0x2081 // vaddps 0x20(%rcx,%rax,4), %ymm2, %ymm1
+	LONG $0x117ca1c4; WORD $0xb34c; BYTE $0x20 // vmovups %ymm1, 0x20(%rbx,%r14,4)
+	WORD $0x894c; BYTE $0xfb // movq %r15, %rbx
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0xfffc4fe9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x21581cc5 // vaddps (%rcx), %ymm12, %ymm12
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
+	LONG $0xf04d0f4c // cmovgeq %rax, %r14
+	LONG $0x23117cc5 // vmovups %ymm12, (%rbx)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x03088e0f; WORD $0x0000 // jle 0xaa9 <strip+0xaa9>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a21c4; WORD $0xb964; BYTE $0x20 // vmovss 0x20(%rcx,%r15,4), %xmm12
+	LONG $0x117a21c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm12, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
+	WORD $0xea75 // jne 0x7b0 <strip+0x7b0>
+	LONG $0x5c5824c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm11, %ymm11
+	LONG $0x5c117cc5; WORD $0x4024 // vmovups %ymm11, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x02ce8e0f; WORD $0x0000 // jle 0xaa9 <strip+0xaa9>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107a21c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm11
+	LONG $0x117a01c4; WORD $0xbe5c; BYTE $0x20 // vmovss %xmm11, 0x20(%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394d; BYTE $0xf9 // cmpq %r15, %r9
+	WORD $0xea75 // jne 0x7e0 <strip+0x7e0>
+	LONG $0x14582cc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm10
+	LONG $0x117c21c4; WORD $0xa314 // vmovups %ymm10, (%rbx,%r12,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x02a48e0f; WORD $0x0000 // jle 0xab4 <strip+0xab4>
+	LONG $0xb13c8d4c // leaq (%rcx,%rsi,4), %r15
+	LONG $0xa3348d4e // leaq (%rbx,%r12,4), %r14
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107a41c4; WORD $0x8754; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm10
+	LONG $0x54117ac5; WORD $0x4084 // vmovss %xmm10, 0x40(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x820 <strip+0x820>
+	LONG $0x4c5834c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm9, %ymm9
+	LONG $0x4c117cc5; WORD $0x4024 // vmovups %ymm9, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x026a8e0f; WORD $0x0000 // jle 0xab4 <strip+0xab4>
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	WORD $0xc031 // xorl %eax, %eax
 	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x180f; BYTE $0x12 // prefetcht1 (%rdx)
-	LONG $0x4052180f // prefetcht1 0x40(%rdx)
-	LONG $0x8092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rdx)
-	LONG $0xc092180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rdx)
-	LONG $0x0092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x100(%rdx)
-	LONG $0x4092180f; WORD $0x0001; BYTE $0x00 // prefetcht1 0x140(%rdx)
-	LONG $0xff5f8d48 // leaq -0x1(%rdi), %rbx
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x37fb <gemm+0x37fb>
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0x8948; BYTE $0xdf // movq %rbx, %rdi
-	WORD $0xc577 // ja 0x37c0 <gemm+0x37c0>
-	LONG $0x285b8b4d // movq 0x28(%r11), %r11
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0x397e // jle 0x383d <gemm+0x383d>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x347e // jle 0x383d <gemm+0x383d>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x1c0c8d4b // leaq (%r12,%r11), %rcx
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	LONG $0x40408b48 // movq 0x40(%rax), %rax
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x55180f41; BYTE $0x00 // prefetcht1 (%r13)
-	LONG $0xff478d4c // leaq -0x1(%rdi), %r8
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x383d <gemm+0x383d>
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	WORD $0xe377 // ja 0x3820 <gemm+0x3820>
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x245c8948; BYTE $0x58 // movq %rbx, 0x58(%rsp)
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	LONG $0x246c894c; BYTE $0x68 // movq %r13, 0x68(%rsp)
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48588b48 // movq 0x48(%rax), %rbx
-	LONG $0x38708b4c // movq 0x38(%rax), %r14
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x02648e0f; WORD $0x0000 // jle 0x3ad0 <gemm+0x3ad0>
-	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	LONG $0x247c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r15
-	LONG $0x99048d49 // leaq (%r9,%rbx,4), %rax
-	LONG $0x997c8d49; BYTE $0x20 // leaq 0x20(%r9,%rbx,4), %rdi
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	WORD $0x3eeb // jmp 0x38d0 <gemm+0x38d0>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
-	LONG $0x117cc1c4; WORD $0x2059 // vmovups %ymm3, 0x20(%r9)
-	LONG $0x117cc1c4; WORD $0x9914 // vmovups %ymm2, (%r9,%rbx,4)
-	LONG $0x117cc1c4; WORD $0x994c; BYTE $0x20 // vmovups %ymm1, 0x20(%r9,%rbx,4)
-	LONG $0x247c034c; BYTE $0x30 // addq 0x30(%rsp), %r15
-	LONG $0xd0438d49 // leaq -0x30(%r11), %rax
-	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0xfe708e0f; WORD $0xffff // jle 0x3740 <gemm+0x3740>
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc3420f49 // cmovbq %r11, %rax
+	LONG $0x4c107ac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm9
+	LONG $0x117a41c4; WORD $0x864c; BYTE $0x20 // vmovss %xmm9, 0x20(%r14,%rax,4)
 	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x860 <strip+0x860>
+	LONG $0x04583cc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm8
+	LONG $0x117c21c4; WORD $0xe304 // vmovups %ymm8, (%rbx,%r12,8)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x02358e0f; WORD $0x0000 // jle 0xac4 <strip+0xac4>
+	LONG $0xf13c8d4c // leaq (%rcx,%rsi,8), %r15
+	LONG $0xe3348d4e // leaq (%rbx,%r12,8), %r14
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a41c4; WORD $0x8744; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm8
+	LONG $0x44117ac5; WORD $0x4084 // vmovss %xmm8, 0x40(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x8a0 <strip+0x8a0>
+	LONG $0x7c58c4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm7, %ymm7
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01f58e0f; WORD $0x0000 // jle 0xac4 <strip+0xac4>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm7
+	LONG $0x117ac1c4; WORD $0x867c; BYTE $0x20 // vmovss %xmm7, 0x20(%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x8e0 <strip+0x8e0>
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
+	LONG $0x3458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm6
+	LONG $0x117ca1c4; WORD $0xb334 // vmovups %ymm6, (%rbx,%r14,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01c08e0f; WORD $0x0000 // jle 0xad7 <strip+0xad7>
+	LONG $0x813c8d4c // leaq (%rcx,%rax,4), %r15
+	LONG $0xb3348d4e // leaq (%rbx,%r14,4), %r14
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x8774; BYTE $0x20 // vmovss 0x20(%r15,%rax,4), %xmm6
+	LONG $0x7411fac5; WORD $0x4084 // vmovss %xmm6, 0x40(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x930 <strip+0x930>
+	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01788e0f; WORD $0x0000 // jle 0xad7 <strip+0xad7>
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x866c; BYTE $0x20 // vmovss %xmm5, 0x20(%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x970 <strip+0x970>
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x5864a1c4; WORD $0x311c // vaddps (%rcx,%r14), %ymm3, %ymm3
+	LONG $0x1c11fcc5; BYTE $0x03 // vmovups %ymm3, (%rbx,%rax)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01438e0f; WORD $0x0000 // jle 0xaf0 <strip+0xaf0>
+	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x107ac1c4; WORD $0x865c; BYTE $0x20 // vmovss 0x20(%r14,%rax,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x4084 // vmovss %xmm3, 0x40(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0x9c0 <strip+0x9c0>
+	LONG $0x5c58dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm3
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01068e0f; WORD $0x0000 // jle 0xaf0 <strip+0xaf0>
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x865c; BYTE $0x20 // vmovss %xmm3, 0x20(%r14,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xeb75 // jne 0xa00 <strip+0xa00>
+	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
+	LONG $0xa4348d4f // leaq (%r12,%r12,4), %r14
+	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
+	LONG $0x117ca1c4; WORD $0xb30c // vmovups %ymm1, (%rbx,%r14,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xf9798e0f; WORD $0xffff // jle 0x3b0 <strip+0x3b0>
+	LONG $0x81348d48 // leaq (%rcx,%rax,4), %rsi
+	LONG $0xb30c8d4a // leaq (%rbx,%r14,4), %rcx
+	WORD $0xc031 // xorl %eax, %eax
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x2086 // vmovss 0x20(%rsi,%rax,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x4084 // vmovss %xmm1, 0x40(%rsp,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0xa50 <strip+0xa50>
+	LONG $0x4c58ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm1
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xf9378e0f; WORD $0xffff // jle 0x3b8 <strip+0x3b8>
+	WORD $0xc031 // xorl %eax, %eax
 	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x107cc1c4; WORD $0xe068 // vmovups -0x20(%r8), %ymm5
-	LONG $0x107cc1c4; BYTE $0x30 // vmovups (%r8), %ymm6
-	LONG $0x187dc2c4; WORD $0x243c // vbroadcastss (%r12), %ymm7
-	LONG $0x187d02c4; WORD $0xac04 // vbroadcastss (%r12,%r13,4), %ymm8
-	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
-	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
-	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x4c10fac5; WORD $0x4084 // vmovss 0x40(%rsp,%rax,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x2081 // vmovss %xmm1, 0x20(%rcx,%rax,4)
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	WORD $0x3949; BYTE $0xc1 // cmpq %rax, %r9
+	WORD $0xec75 // jne 0xa90 <strip+0xa90>
+	LONG $0xfff90fe9; BYTE $0xff // jmp 0x3b8 <strip+0x3b8>
+	LONG $0x1458acc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm10, %ymm2
+	LONG $0x117ca1c4; WORD $0xa314 // vmovups %ymm2, (%rbx,%r12,4)
+	LONG $0x1458bcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm8, %ymm2
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
+	LONG $0x1458ccc5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm6, %ymm2
+	LONG $0x117ca1c4; WORD $0xb314 // vmovups %ymm2, (%rbx,%r14,4)
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x1458e4c5; BYTE $0x01 // vaddps (%rcx,%rax), %ymm3, %ymm2
+	LONG $0x117ca1c4; WORD $0x3314 // vmovups %ymm2, (%rbx,%r14)
+	LONG $0xb6048d48 // leaq (%rsi,%rsi,4), %rax
+	LONG $0xa4348d4b // leaq (%r12,%r12,4), %rsi
+	LONG $0x0c58f4c5; BYTE $0x81 // vaddps (%rcx,%rax,4), %ymm1, %ymm1
+	LONG $0x0c11fcc5; BYTE $0xb3 // vmovups %ymm1, (%rbx,%rsi,4)
+	LONG $0xfff8a9e9; BYTE $0xff // jmp 0x3b0 <strip+0x3b0>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	LONG $0x04fe8348 // cmpq $0x4, %rsi
+	LONG $0x09e68c0f; WORD $0x0000 // jl 0x1510 <strip+0x1510>
+	LONG $0xf87a8d48 // leaq -0x8(%rdx), %rdi
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0xfd430f49 // cmovaeq %r13, %rdi
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	LONG $0x05f48e0f; WORD $0x0000 // jle 0x113c <strip+0x113c>
+	WORD $0x48eb // jmp 0xb92 <strip+0xb92>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
+	LONG $0xfc468d48 // leaq -0x4(%rsi), %rax
+	LONG $0x10c08349 // addq $0x10, %r8
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x09818e0f; WORD $0x0000 // jle 0x1513 <strip+0x1513>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	QUAD $0x0000009024b48948 // movq %rsi, 0x90(%rsp)
+	LONG $0x0cc08349 // addq $0xc, %r8
+	LONG $0x0001b941; WORD $0x0000 // movl $0x1, %r9d
+	LONG $0x000cbb41; WORD $0x0000 // movl $0xc, %r11d
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x967e // jle 0xb50 <strip+0xb50>
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x0000009824a48b4c // movq 0x98(%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r13
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0x2464894c; BYTE $0x68 // movq %r12, 0x68(%rsp)
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xd5420f4d // cmovbq %r13, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x107c41c4; WORD $0x244c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm9
+	LONG $0x107c41c4; WORD $0x2414 // vmovups (%r12), %ymm10
+	LONG $0x187d22c4; WORD $0x8824 // vbroadcastss (%rax,%r9,4), %ymm12
+	LONG $0x187d62c4; BYTE $0x18 // vbroadcastss (%rax), %ymm11
+	LONG $0x187d22c4; WORD $0xc82c // vbroadcastss (%rax,%r9,8), %ymm13
+	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
+	LONG $0x40c48349 // addq $0x40, %r12
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xb81dc2c4; BYTE $0xf1 // vfmadd231ps %ymm9, %ymm12, %ymm6
+	LONG $0xb82dc2c4; BYTE $0xec // vfmadd231ps %ymm12, %ymm10, %ymm5
+	LONG $0x187d42c4; BYTE $0x20 // vbroadcastss (%r8), %ymm12
+	LONG $0xb82542c4; BYTE $0xc1 // vfmadd231ps %ymm9, %ymm11, %ymm8
+	LONG $0xb82dc2c4; BYTE $0xfb // vfmadd231ps %ymm11, %ymm10, %ymm7
+	LONG $0xb815c2c4; BYTE $0xe1 // vfmadd231ps %ymm9, %ymm13, %ymm4
+	LONG $0xb82dc2c4; BYTE $0xdd // vfmadd231ps %ymm13, %ymm10, %ymm3
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0xb81dc2c4; BYTE $0xd1 // vfmadd231ps %ymm9, %ymm12, %ymm2
+	LONG $0xb81dc2c4; BYTE $0xca // vfmadd231ps %ymm10, %ymm12, %ymm1
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xa277 // ja 0xc30 <strip+0xc30>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
+	LONG $0xe34d0f4c // cmovgeq %rbx, %r12
+	LONG $0xd74d0f4d // cmovgeq %r15, %r10
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	WORD $0x6075 // jne 0xd10 <strip+0xd10>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x0136840f; WORD $0x0000 // je 0xdf0 <strip+0xdf0>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
+	LONG $0x7911fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rcx)
+	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
+	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
+	LONG $0x117c81c4; WORD $0x946c; BYTE $0x20 // vmovups %ymm5, 0x20(%r12,%r10,4)
+	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
+	LONG $0x117c81c4; WORD $0xd45c; BYTE $0x20 // vmovups %ymm3, 0x20(%r12,%r10,8)
+	LONG $0x117cc1c4; WORD $0x8c14 // vmovups %ymm2, (%r12,%rcx,4)
+	LONG $0x117cc1c4; WORD $0x8c4c; BYTE $0x20 // vmovups %ymm1, 0x20(%r12,%rcx,4)
+	LONG $0x0003cee9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x0166840f; WORD $0x0000 // je 0xe80 <strip+0xe80>
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x03888e0f; WORD $0x0000 // jle 0x10b1 <strip+0x10b1>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
+	LONG $0xcb4d0f48 // cmovgeq %rbx, %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x7c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm7
+	LONG $0x7c11fac5; WORD $0x20b1 // vmovss %xmm7, 0x20(%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xec75 // jne 0xd40 <strip+0xd40>
+	LONG $0x940c8d4b // leaq (%r12,%r10,4), %rcx
+	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm5
+	LONG $0x6c11fac5; WORD $0x20b1 // vmovss %xmm5, 0x20(%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xec75 // jne 0xd70 <strip+0xd70>
+	LONG $0xd40c8d4b // leaq (%r12,%r10,8), %rcx
+	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x20b1 // vmovss %xmm3, 0x20(%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xec75 // jne 0xda0 <strip+0xda0>
+	LONG $0x52348d4b // leaq (%r10,%r10,2), %rsi
+	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
+	LONG $0x117cc1c4; WORD $0xb414 // vmovups %ymm2, (%r12,%rsi,4)
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20b1 // vmovss %xmm1, 0x20(%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xec75 // jne 0xdd0 <strip+0xdd0>
+	LONG $0x0002e7e9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0xde4d0f49 // cmovgeq %r14, %rbx
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	LONG $0x7958c4c5; BYTE $0x20 // vaddps 0x20(%rcx), %ymm7, %ymm7
+	LONG $0x7b11fcc5; BYTE $0x20 // vmovups %ymm7, 0x20(%rbx)
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x3458ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm6
+	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
+	LONG $0x6c58d4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm5, %ymm5
+	LONG $0x117c81c4; WORD $0x946c; BYTE $0x20 // vmovups %ymm5, 0x20(%r12,%r10,4)
+	LONG $0x2458dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm4
+	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
+	LONG $0x5c58e4c5; WORD $0x20f1 // vaddps 0x20(%rcx,%rsi,8), %ymm3, %ymm3
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0x117c81c4; WORD $0xd45c; BYTE $0x20 // vmovups %ymm3, 0x20(%r12,%r10,8)
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0x9414 // vmovups %ymm2, (%r12,%r10,4)
+	LONG $0x4c58f4c5; WORD $0x20b1 // vaddps 0x20(%rcx,%rsi,4), %ymm1, %ymm1
+	LONG $0x117c81c4; WORD $0x944c; BYTE $0x20 // vmovups %ymm1, 0x20(%r12,%r10,4)
+	LONG $0x00025ae9; BYTE $0x00 // jmp 0x10d0 <strip+0x10d0>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01583cc5 // vaddps (%rcx), %ymm8, %ymm8
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	LONG $0xf34d0f4c // cmovgeq %rbx, %r14
+	LONG $0x117c41c4; WORD $0x2404 // vmovups %ymm8, (%r12)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01e08e0f; WORD $0x0000 // jle 0x1086 <strip+0x1086>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a21c4; WORD $0xb944; BYTE $0x20 // vmovss 0x20(%rcx,%r15,4), %xmm8
+	LONG $0x117a21c4; WORD $0xbc44; BYTE $0x40 // vmovss %xmm8, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xff // cmpq %r15, %rdi
+	WORD $0xea75 // jne 0xeb0 <strip+0xeb0>
+	LONG $0x7c58c4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm7, %ymm7
+	LONG $0x7c11fcc5; WORD $0x4024 // vmovups %ymm7, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01ab8e0f; WORD $0x0000 // jle 0x1086 <strip+0x1086>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xbc7c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm7
+	LONG $0x117a81c4; WORD $0xbe7c; BYTE $0x20 // vmovss %xmm7, 0x20(%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xff // cmpq %r15, %rdi
+	WORD $0xea75 // jne 0xee0 <strip+0xee0>
+	LONG $0x3458ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm6
+	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01818e0f; WORD $0x0000 // jle 0x1091 <strip+0x1091>
+	LONG $0xb13c8d4c // leaq (%rcx,%rsi,4), %r15
+	LONG $0x94348d4f // leaq (%r12,%r10,4), %r14
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9f74; BYTE $0x20 // vmovss 0x20(%r15,%rbx,4), %xmm6
+	LONG $0x7411fac5; WORD $0x409c // vmovss %xmm6, 0x40(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xeb75 // jne 0xf20 <strip+0xf20>
+	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x013f8e0f; WORD $0x0000 // jle 0x1091 <strip+0x1091>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x6c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm5
+	LONG $0x117ac1c4; WORD $0x9e6c; BYTE $0x20 // vmovss %xmm5, 0x20(%r14,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xeb75 // jne 0xf60 <strip+0xf60>
+	LONG $0x2458dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm4
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x01058e0f; WORD $0x0000 // jle 0x109c <strip+0x109c>
+	LONG $0xf13c8d4c // leaq (%rcx,%rsi,8), %r15
+	LONG $0xd4348d4f // leaq (%r12,%r10,8), %r14
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9f64; BYTE $0x20 // vmovss 0x20(%r15,%rbx,4), %xmm4
+	LONG $0x6411fac5; WORD $0x409c // vmovss %xmm4, 0x40(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xeb75 // jne 0xfb0 <strip+0xfb0>
+	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x00ba8e0f; WORD $0x0000 // jle 0x109c <strip+0x109c>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x5c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x9e5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r14,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xdf // cmpq %rbx, %rdi
+	WORD $0xeb75 // jne 0xff0 <strip+0xff0>
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x1458ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0x9414 // vmovups %ymm2, (%r12,%r10,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x00a18e0f; WORD $0x0000 // jle 0x10d0 <strip+0x10d0>
+	LONG $0xb1348d48 // leaq (%rcx,%rsi,4), %rsi
+	LONG $0x940c8d4b // leaq (%r12,%r10,4), %rcx
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9654; BYTE $0x20 // vmovss 0x20(%rsi,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd7 // cmpq %r10, %rdi
+	WORD $0xea75 // jne 0x1040 <strip+0x1040>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x697e // jle 0x10d5 <strip+0x10d5>
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x9066 // nop
+	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
+	LONG $0x4c11fac5; WORD $0x20b1 // vmovss %xmm1, 0x20(%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xf7 // cmpq %rsi, %rdi
+	WORD $0xec75 // jne 0x1070 <strip+0x1070>
+	WORD $0x4feb // jmp 0x10d5 <strip+0x10d5>
+	LONG $0x0c58ccc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm6, %ymm1
+	LONG $0x117c81c4; WORD $0x940c // vmovups %ymm1, (%r12,%r10,4)
+	LONG $0x0c58dcc5; BYTE $0xf1 // vaddps (%rcx,%rsi,8), %ymm4, %ymm1
+	LONG $0x117c81c4; WORD $0xd40c // vmovups %ymm1, (%r12,%r10,8)
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x0c58ecc5; BYTE $0xb1 // vaddps (%rcx,%rsi,4), %ymm2, %ymm1
+	LONG $0x117c81c4; WORD $0x940c // vmovups %ymm1, (%r12,%r10,4)
+	WORD $0x1feb // jmp 0x10d0 <strip+0x10d0>
+	LONG $0x520c8d4b // leaq (%r10,%r10,2), %rcx
+	LONG $0x117c81c4; WORD $0x9434 // vmovups %ymm6, (%r12,%r10,4)
+	LONG $0x117c81c4; WORD $0xd424 // vmovups %ymm4, (%r12,%r10,8)
+	LONG $0x117cc1c4; WORD $0x8c14 // vmovups %ymm2, (%r12,%rcx,4)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x68 // movq 0x68(%rsp), %r12
+	LONG $0xa0558d4d // leaq -0x60(%r13), %r10
+	LONG $0x00c48149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r12
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	LONG $0xfaf88f0f; WORD $0xffff // jg 0xbf0 <strip+0xbf0>
+	LONG $0xfffa53e9; BYTE $0xff // jmp 0xb50 <strip+0xb50>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	QUAD $0x000000a8248c0348 // addq 0xa8(%rsp), %rcx
+	LONG $0xfc468d48 // leaq -0x4(%rsi), %rax
+	LONG $0x10c08349 // addq $0x10, %r8
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x03d78e0f; WORD $0x0000 // jle 0x1513 <strip+0x1513>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	QUAD $0x0000009024b48948 // movq %rsi, 0x90(%rsp)
+	LONG $0x0c488d49 // leaq 0xc(%r8), %rcx
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x9e7e // jle 0x1100 <strip+0x1100>
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0x43eb // jmp 0x11d3 <strip+0x11d3>
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	LONG $0x117ca1c4; WORD $0xa31c // vmovups %ymm3, (%rbx,%r12,4)
+	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
+	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
+	LONG $0x117ca1c4; WORD $0x930c // vmovups %ymm1, (%rbx,%r10,4)
+	LONG $0xa0598d49 // leaq -0x60(%r9), %rbx
+	LONG $0x00c08149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r8
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	WORD $0x8949; BYTE $0xd9 // movq %rbx, %r9
+	LONG $0xff2d8e0f; WORD $0xffff // jle 0x1100 <strip+0x1100>
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xd9420f49 // cmovbq %r9, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107cc1c4; WORD $0x242c // vmovups (%r12), %ymm5
+	LONG $0x187de2c4; WORD $0xb03c // vbroadcastss (%rax,%rsi,4), %ymm7
+	LONG $0x187de2c4; BYTE $0x30 // vbroadcastss (%rax), %ymm6
+	LONG $0x187d62c4; WORD $0xf004 // vbroadcastss (%rax,%rsi,8), %ymm8
+	LONG $0x40c48349 // addq $0x40, %r12
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0xb855e2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm5, %ymm3
+	LONG $0x187de2c4; BYTE $0x39 // vbroadcastss (%rcx), %ymm7
+	LONG $0xb855e2c4; BYTE $0xe6 // vfmadd231ps %ymm6, %ymm5, %ymm4
+	LONG $0xb855c2c4; BYTE $0xd0 // vfmadd231ps %ymm8, %ymm5, %ymm2
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0xb855e2c4; BYTE $0xcf // vfmadd231ps %ymm7, %ymm5, %ymm1
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0xbd77 // ja 0x1200 <strip+0x1200>
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0xdf4d0f49 // cmovgeq %r15, %rbx
+	LONG $0xe54d0f4d // cmovgeq %r13, %r12
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x4975 // jne 0x12b0 <strip+0x12b0>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xff1f850f; WORD $0xffff // jne 0x1190 <strip+0x1190>
+	LONG $0x585cc1c4; BYTE $0x23 // vaddps (%r11), %ymm4, %ymm4
+	LONG $0x2311fcc5 // vmovups %ymm4, (%rbx)
+	LONG $0x586481c4; WORD $0x931c // vaddps (%r11,%r10,4), %ymm3, %ymm3
+	LONG $0x117ca1c4; WORD $0xa31c // vmovups %ymm3, (%rbx,%r12,4)
+	LONG $0x586c81c4; WORD $0xd314 // vaddps (%r11,%r10,8), %ymm2, %ymm2
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x117ca1c4; WORD $0xe314 // vmovups %ymm2, (%rbx,%r12,8)
+	LONG $0x587481c4; WORD $0x930c // vaddps (%r11,%r10,4), %ymm1, %ymm1
+	LONG $0xfffeffe9; BYTE $0xff // jmp 0x11a0 <strip+0x11a0>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x00c6840f; WORD $0x0000 // je 0x1380 <strip+0x1380>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9464; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm4
+	LONG $0x117aa1c4; WORD $0x9324 // vmovss %xmm4, (%rbx,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xeb7c // jl 0x12d0 <strip+0x12d0>
+	LONG $0xa3148d4e // leaq (%rbx,%r12,4), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c5c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm3
+	LONG $0x117a81c4; WORD $0x9a1c // vmovss %xmm3, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x1300 <strip+0x1300>
+	LONG $0xe3148d4e // leaq (%rbx,%r12,8), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c54; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm2
+	LONG $0x117a81c4; WORD $0x9a14 // vmovss %xmm2, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x1330 <strip+0x1330>
+	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x93148d4e // leaq (%rbx,%r10,4), %r10
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x1360 <strip+0x1360>
+	LONG $0xfffe30e9; BYTE $0xff // jmp 0x11aa <strip+0x11aa>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xb32c // vmovss (%r11,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb46c; BYTE $0x40 // vmovss %xmm5, 0x40(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x1390 <strip+0x1390>
+	LONG $0x6458dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb464; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb324 // vmovss %xmm4, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x13c0 <strip+0x13c0>
+	LONG $0x932c8d4f // leaq (%r11,%r10,4), %r13
+	LONG $0xa3348d4e // leaq (%rbx,%r12,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd64; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x13f0 <strip+0x13f0>
+	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
+	LONG $0x117a81c4; WORD $0xbe1c // vmovss %xmm3, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x1420 <strip+0x1420>
+	LONG $0xd32c8d4f // leaq (%r11,%r10,8), %r13
+	LONG $0xe3348d4e // leaq (%rbx,%r12,8), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd5c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss %xmm3, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x1450 <strip+0x1450>
+	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc54; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm2
+	LONG $0x117a81c4; WORD $0xbe14 // vmovss %xmm2, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x1480 <strip+0x1480>
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x931c8d4f // leaq (%r11,%r10,4), %r11
+	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
+	LONG $0x93148d4e // leaq (%rbx,%r10,4), %r10
+	WORD $0xdb31 // xorl %ebx, %ebx
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x409c // vmovss %xmm2, 0x40(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xec7c // jl 0x14c0 <strip+0x14c0>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x14f0 <strip+0x14f0>
+	LONG $0xfffca0e9; BYTE $0xff // jmp 0x11aa <strip+0x11aa>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x05f38c0f; WORD $0x0000 // jl 0x1b10 <strip+0x1b10>
+	LONG $0xf84a8d48 // leaq -0x8(%rdx), %rcx
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0xcd430f49 // cmovaeq %r13, %rcx
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	LONG $0x03b18e0f; WORD $0x0000 // jle 0x18e4 <strip+0x18e4>
+	WORD $0x45eb // jmp 0x157a <strip+0x157a>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0xfe708d48 // leaq -0x2(%rax), %rsi
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	QUAD $0x000000b824bc0348 // addq 0xb8(%rsp), %rdi
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x05998e0f; WORD $0x0000 // jle 0x1b13 <strip+0x1b13>
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0xab7e // jle 0x1540 <strip+0x1540>
+	QUAD $0x00000088248c8b4c // movq 0x88(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x78 // movq 0x78(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r11
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
+	QUAD $0x00000098248c8b4c // movq 0x98(%rsp), %r9
+	LONG $0xc5940f41 // sete %r13b
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x35eb // jmp 0x15f8 <strip+0x15f8>
+	LONG $0x586ca1c4; WORD $0x9b0c // vaddps (%rbx,%r11,4), %ymm2, %ymm1
+	LONG $0x117c81c4; WORD $0xa60c // vmovups %ymm1, (%r14,%r12,4)
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0xa0728d4d // leaq -0x60(%r10), %r14
+	LONG $0x00c18149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r9
+	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
+	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0xff488e0f; WORD $0xffff // jle 0x1540 <strip+0x1540>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xf2420f4d // cmovbq %r10, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107cc1c4; WORD $0x246c; BYTE $0xe0 // vmovups -0x20(%r12), %ymm5
+	LONG $0x107cc1c4; WORD $0x2434 // vmovups (%r12), %ymm6
+	LONG $0x187de2c4; BYTE $0x3e // vbroadcastss (%rsi), %ymm7
+	LONG $0x187d62c4; WORD $0xbe04 // vbroadcastss (%rsi,%rdi,4), %ymm8
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x40c48349 // addq $0x40, %r12
+	WORD $0xff49; BYTE $0xce // decq %r14
 	LONG $0xb845e2c4; BYTE $0xe5 // vfmadd231ps %ymm5, %ymm7, %ymm4
 	LONG $0xb84de2c4; BYTE $0xdf // vfmadd231ps %ymm7, %ymm6, %ymm3
 	LONG $0xb83de2c4; BYTE $0xd5 // vfmadd231ps %ymm5, %ymm8, %ymm2
 	LONG $0xb83de2c4; BYTE $0xce // vfmadd231ps %ymm6, %ymm8, %ymm1
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xc677 // ja 0x3900 <gemm+0x3900>
-	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	WORD $0x4075 // jne 0x3980 <gemm+0x3980>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0xff57850f; WORD $0xffff // jne 0x38a0 <gemm+0x38a0>
-	LONG $0x585cc1c4; BYTE $0x21 // vaddps (%r9), %ymm4, %ymm4
-	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
-	LONG $0x5864c1c4; WORD $0x2059 // vaddps 0x20(%r9), %ymm3, %ymm3
-	LONG $0x117cc1c4; WORD $0x2059 // vmovups %ymm3, 0x20(%r9)
-	LONG $0x586cc1c4; WORD $0x9914 // vaddps (%r9,%rbx,4), %ymm2, %ymm2
-	LONG $0x117cc1c4; WORD $0x9914 // vmovups %ymm2, (%r9,%rbx,4)
-	LONG $0x5874c1c4; WORD $0x994c; BYTE $0x20 // vaddps 0x20(%r9,%rbx,4), %ymm1, %ymm1
-	LONG $0xffff3ae9; BYTE $0xff // jmp 0x38b1 <gemm+0x38b1>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x1b74 // je 0x39a0 <gemm+0x39a0>
-	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x557f // jg 0x39ea <gemm+0x39ea>
-	WORD $0x73eb // jmp 0x3a0a <gemm+0x3a0a>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x585cc1c4; BYTE $0x21 // vaddps (%r9), %ymm4, %ymm4
-	LONG $0x117cc1c4; BYTE $0x21 // vmovups %ymm4, (%r9)
-	LONG $0x4411fcc5; WORD $0x1024 // vmovups %ymm0, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00c98e0f; WORD $0x0000 // jle 0x3a82 <gemm+0x3a82>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x107ac1c4; WORD $0x8164; BYTE $0x20 // vmovss 0x20(%r9,%rax,4), %xmm4
-	LONG $0x6411fac5; WORD $0x1084 // vmovss %xmm4, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x39c0 <gemm+0x39c0>
-	LONG $0x5c58e4c5; WORD $0x1024 // vaddps 0x10(%rsp), %ymm3, %ymm3
-	LONG $0x5c11fcc5; WORD $0x1024 // vmovups %ymm3, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00938e0f; WORD $0x0000 // jle 0x3a7d <gemm+0x3a7d>
-	WORD $0xc031 // xorl %eax, %eax
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x5c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm3
-	LONG $0x117ac1c4; WORD $0x815c; BYTE $0x20 // vmovss %xmm3, 0x20(%r9,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xeb75 // jne 0x39f0 <gemm+0x39f0>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x1d74 // je 0x3a27 <gemm+0x3a27>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x00848f0f; WORD $0x0000 // jg 0x3aa6 <gemm+0x3aa6>
-	LONG $0xfffe91e9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0x5411fcc5; WORD $0x1024 // vmovups %ymm2, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x267e // jle 0x3a69 <gemm+0x3a69>
-	WORD $0xc031 // xorl %eax, %eax
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0xc477 // ja 0x1620 <strip+0x1620>
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0xf74d0f4d // cmovgeq %r15, %r14
+	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
+	LONG $0xe74d0f4d // cmovgeq %r15, %r12
+	LONG $0x08f98348 // cmpq $0x8, %rcx
+	WORD $0x4a75 // jne 0x16d0 <strip+0x16d0>
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0x00d0840f; WORD $0x0000 // je 0x1760 <strip+0x1760>
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
+	LONG $0xdb4d0f4c // cmovgeq %rbx, %r11
+	LONG $0x117cc1c4; WORD $0x205b // vmovups %ymm3, 0x20(%r11)
+	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
+	LONG $0x117c81c4; WORD $0xa64c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%r12,4)
+	LONG $0xffff15e9; BYTE $0xff // jmp 0x15d7 <strip+0x15d7>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c5f641 // testb $0x1, %r13b
+	LONG $0x00d6840f; WORD $0x0000 // je 0x17b0 <strip+0x17b0>
+	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x01b28e0f; WORD $0x0000 // jle 0x189a <strip+0x189a>
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x00000100249c8d48 // leaq 0x100(%rsp), %rbx
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	LONG $0xdb4d0f4c // cmovgeq %rbx, %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
 	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x1410fac5; BYTE $0x87 // vmovss (%rdi,%rax,4), %xmm2
-	LONG $0x5411fac5; WORD $0x1084 // vmovss %xmm2, 0x10(%rsp,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xed75 // jne 0x3a50 <gemm+0x3a50>
-	LONG $0x5410fcc5; WORD $0x1024 // vmovups 0x10(%rsp), %ymm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x2e7f // jg 0x3aa6 <gemm+0x3aa6>
-	LONG $0xfffe3be9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
-	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	WORD $0x8875 // jne 0x3a0a <gemm+0x3a0a>
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x1058ecc5 // vaddps (%rax), %ymm2, %ymm2
-	LONG $0x1011fcc5 // vmovups %ymm2, (%rax)
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xca58f4c5 // vaddps %ymm2, %ymm1, %ymm1
-	LONG $0x4c11fcc5; WORD $0x1024 // vmovups %ymm1, 0x10(%rsp)
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfe128e0f; WORD $0xffff // jle 0x38b8 <gemm+0x38b8>
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x4c10fac5; WORD $0x1084 // vmovss 0x10(%rsp,%rax,4), %xmm1
-	LONG $0x0c11fac5; BYTE $0x87 // vmovss %xmm1, (%rdi,%rax,4)
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	WORD $0x3948; BYTE $0xc6 // cmpq %rax, %rsi
-	WORD $0xed75 // jne 0x3ab0 <gemm+0x3ab0>
-	LONG $0xfffdf0e9; BYTE $0xff // jmp 0x38b8 <gemm+0x38b8>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
-	LONG $0xfffc7ae9; BYTE $0xff // jmp 0x3752 <gemm+0x3752>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0x285b8b4d // movq 0x28(%r11), %r11
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0xfd128f0f; WORD $0xffff // jg 0x3804 <gemm+0x3804>
-	LONG $0xfffd46e9; BYTE $0xff // jmp 0x383d <gemm+0x383d>
-	MOVQ R12, SP
-	RET
-
-TEXT ·gatherAVX2(SB), 0, $256-8
-	NO_LOCAL_POINTERS
-	STMXCSR 248(SP)
-	MOVL 248(SP), AX
-	ORL $0x8040, AX
-	MOVL AX, 240(SP)
-	LDMXCSR 240(SP)
-	MOVQ args+0(FP), DI
-	MOVQ SP, R12
-	LEAQ 192(SP), SP
-	ANDQ $~63, SP
-	CALL gatherAVX2body<>(SB)
-	MOVQ R12, SP
-	LDMXCSR 248(SP)
-	RET
-
-TEXT gatherAVX2body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x00d58e0f; WORD $0x0000 // jle 0xe2 <gather+0xe2>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
+	LONG $0x5c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm3
+	LONG $0x117ac1c4; WORD $0x9b5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r11,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xeb75 // jne 0x1710 <strip+0x1710>
+	LONG $0xa61c8d4f // leaq (%r14,%r12,4), %r11
+	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x0110fcc5 // vmovups (%rcx), %ymm0
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x0211fcc5 // vmovups %ymm0, (%rdx)
-	LONG $0x4110fcc5; BYTE $0x20 // vmovups 0x20(%rcx), %ymm0
-	LONG $0x4211fcc5; BYTE $0x20 // vmovups %ymm0, 0x20(%rdx)
-	LONG $0x4110fcc5; BYTE $0x40 // vmovups 0x40(%rcx), %ymm0
-	LONG $0x4211fcc5; BYTE $0x40 // vmovups %ymm0, 0x40(%rdx)
-	LONG $0x4110fcc5; BYTE $0x60 // vmovups 0x60(%rcx), %ymm0
-	LONG $0x4211fcc5; BYTE $0x60 // vmovups %ymm0, 0x60(%rdx)
-	QUAD $0x000000808110fcc5 // vmovups 0x80(%rcx), %ymm0
-	QUAD $0x000000808211fcc5 // vmovups %ymm0, 0x80(%rdx)
-	QUAD $0x000000a08110fcc5 // vmovups 0xa0(%rcx), %ymm0
-	QUAD $0x000000a08211fcc5 // vmovups %ymm0, 0xa0(%rdx)
-	QUAD $0x000000c08110fcc5 // vmovups 0xc0(%rcx), %ymm0
-	QUAD $0x000000c08211fcc5 // vmovups %ymm0, 0xc0(%rdx)
-	QUAD $0x000000e08110fcc5 // vmovups 0xe0(%rcx), %ymm0
-	QUAD $0x000000e08211fcc5 // vmovups %ymm0, 0xe0(%rdx)
-	QUAD $0x000001008110fcc5 // vmovups 0x100(%rcx), %ymm0
-	QUAD $0x000001008211fcc5 // vmovups %ymm0, 0x100(%rdx)
-	QUAD $0x000001208110fcc5 // vmovups 0x120(%rcx), %ymm0
-	QUAD $0x000001208211fcc5 // vmovups %ymm0, 0x120(%rdx)
-	QUAD $0x000001408110fcc5 // vmovups 0x140(%rcx), %ymm0
-	QUAD $0x000001408211fcc5 // vmovups %ymm0, 0x140(%rdx)
-	QUAD $0x000001608110fcc5 // vmovups 0x160(%rcx), %ymm0
-	QUAD $0x000001608211fcc5 // vmovups %ymm0, 0x160(%rdx)
-	LONG $0x80c28148; WORD $0x0001; BYTE $0x00 // addq $0x180, %rdx
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
+	LONG $0x4c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x9b4c; BYTE $0x20 // vmovss %xmm1, 0x20(%r11,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xeb75 // jne 0x1740 <strip+0x1740>
+	LONG $0xfffe75e9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x2358dcc5 // vaddps (%rbx), %ymm4, %ymm4
+	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0xfd4d0f4d // cmovgeq %r13, %r15
+	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
+	LONG $0x5b58e4c5; BYTE $0x20 // vaddps 0x20(%rbx), %ymm3, %ymm3
+	LONG $0x117cc1c4; WORD $0x205f // vmovups %ymm3, 0x20(%r15)
+	LONG $0x586ca1c4; WORD $0x9b14 // vaddps (%rbx,%r11,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
+	LONG $0x5874a1c4; WORD $0x9b4c; BYTE $0x20 // vaddps 0x20(%rbx,%r11,4), %ymm1, %ymm1
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x117c81c4; WORD $0xa64c; BYTE $0x20 // vmovups %ymm1, 0x20(%r14,%r12,4)
+	LONG $0xfffe2ce9; BYTE $0xff // jmp 0x15d7 <strip+0x15d7>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x2358dcc5 // vaddps (%rbx), %ymm4, %ymm4
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0xef4d0f4d // cmovgeq %r15, %r13
+	LONG $0x117cc1c4; BYTE $0x26 // vmovups %ymm4, (%r14)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfde68e0f; WORD $0xffff // jle 0x15c3 <strip+0x15c3>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x107aa1c4; WORD $0xbb64; BYTE $0x20 // vmovss 0x20(%rbx,%r15,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
+	WORD $0xea75 // jne 0x17e0 <strip+0x17e0>
+	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfdb88e0f; WORD $0xffff // jle 0x15c3 <strip+0x15c3>
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
+	LONG $0x117a81c4; WORD $0xbd5c; BYTE $0x20 // vmovss %xmm3, 0x20(%r13,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x394c; BYTE $0xf9 // cmpq %r15, %rcx
+	WORD $0xea75 // jne 0x1810 <strip+0x1810>
+	LONG $0x586ca1c4; WORD $0x9b14 // vaddps (%rbx,%r11,4), %ymm2, %ymm2
+	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfd8e8e0f; WORD $0xffff // jle 0x15cf <strip+0x15cf>
+	LONG $0x9b1c8d4a // leaq (%rbx,%r11,4), %rbx
+	LONG $0xa61c8d4f // leaq (%r14,%r12,4), %r11
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x107aa1c4; WORD $0xb354; BYTE $0x20 // vmovss 0x20(%rbx,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0xea75 // jne 0x1850 <strip+0x1850>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xfd548e0f; WORD $0xffff // jle 0x15cf <strip+0x15cf>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x4c10fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm1
+	LONG $0x117ac1c4; WORD $0x9b4c; BYTE $0x20 // vmovss %xmm1, 0x20(%r11,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd9 // cmpq %rbx, %rcx
+	WORD $0xeb75 // jne 0x1880 <strip+0x1880>
+	LONG $0xfffd35e9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
+	LONG $0x117c81c4; WORD $0xa614 // vmovups %ymm2, (%r14,%r12,4)
+	LONG $0xfffd2ae9; BYTE $0xff // jmp 0x15cf <strip+0x15cf>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0xfe708d48 // leaq -0x2(%rax), %rsi
+	QUAD $0x000000b8248c0348 // addq 0xb8(%rsp), %rcx
+	LONG $0x08c08349 // addq $0x8, %r8
+	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x022f8e0f; WORD $0x0000 // jle 0x1b13 <strip+0x1b13>
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0xb27e // jle 0x18b0 <strip+0x18b0>
+	QUAD $0x0000008824848b4c // movq 0x88(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	QUAD $0x000000a024848b4c // movq 0xa0(%rsp), %r8
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0x38eb // jmp 0x1963 <strip+0x1963>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x117cc1c4; BYTE $0x16 // vmovups %ymm2, (%r14)
+	LONG $0x117c81c4; WORD $0xa60c // vmovups %ymm1, (%r14,%r12,4)
+	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
+	LONG $0x00c08149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r8
+	LONG $0x0008ba41; WORD $0x0000 // movl $0x8, %r10d
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0xff4d8e0f; WORD $0xffff // jle 0x18b0 <strip+0x18b0>
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	LONG $0xf1420f4d // cmovbq %r9, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	BYTE $0x90 // nop
+	LONG $0x107cc1c4; WORD $0x241c // vmovups (%r12), %ymm3
+	LONG $0x187de2c4; BYTE $0x21 // vbroadcastss (%rcx), %ymm4
+	LONG $0x187de2c4; WORD $0xb12c // vbroadcastss (%rcx,%rsi,4), %ymm5
+	LONG $0x40c48349 // addq $0x40, %r12
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0xb865e2c4; BYTE $0xd4 // vfmadd231ps %ymm4, %ymm3, %ymm2
+	LONG $0xb865e2c4; BYTE $0xcd // vfmadd231ps %ymm5, %ymm3, %ymm1
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0xd577 // ja 0x1980 <strip+0x1980>
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
+	LONG $0xf74d0f4d // cmovgeq %r15, %r14
+	LONG $0xe54d0f4d // cmovgeq %r13, %r12
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x2175 // jne 0x19f0 <strip+0x19f0>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xff58850f; WORD $0xffff // jne 0x1930 <strip+0x1930>
+	LONG $0x586cc1c4; BYTE $0x13 // vaddps (%r11), %ymm2, %ymm2
+	LONG $0x117cc1c4; BYTE $0x16 // vmovups %ymm2, (%r14)
+	LONG $0x587481c4; WORD $0x930c // vaddps (%r11,%r10,4), %ymm1, %ymm1
+	LONG $0xffff48e9; BYTE $0xff // jmp 0x1935 <strip+0x1935>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	WORD $0x5b74 // je 0x1a50 <strip+0x1a50>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x9454; BYTE $0x40 // vmovss 0x40(%rsp,%r10,4), %xmm2
+	LONG $0x117a81c4; WORD $0x9614 // vmovss %xmm2, (%r14,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x3949; BYTE $0xd2 // cmpq %rdx, %r10
+	WORD $0xeb7c // jl 0x1a00 <strip+0x1a00>
+	LONG $0xa6148d4f // leaq (%r14,%r12,4), %r10
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x1a30 <strip+0x1a30>
+	LONG $0xfffef1e9; BYTE $0xff // jmp 0x193b <strip+0x193b>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b1c // vmovss (%r11,%rbx,4), %xmm3
+	LONG $0x5c11fac5; WORD $0x409c // vmovss %xmm3, 0x40(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xec7c // jl 0x1a60 <strip+0x1a60>
+	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x5410fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm2
+	LONG $0x117ac1c4; WORD $0x9e14 // vmovss %xmm2, (%r14,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xec7c // jl 0x1a90 <strip+0x1a90>
+	LONG $0x931c8d4f // leaq (%r11,%r10,4), %r11
+	LONG $0xa6148d4f // leaq (%r14,%r12,4), %r10
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107ac1c4; WORD $0x9b14 // vmovss (%r11,%rbx,4), %xmm2
+	LONG $0x5411fac5; WORD $0x409c // vmovss %xmm2, 0x40(%rsp,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xec7c // jl 0x1ac0 <strip+0x1ac0>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x9c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r11,4), %xmm1
+	LONG $0x117a81c4; WORD $0x9a0c // vmovss %xmm1, (%r10,%r11,4)
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	WORD $0x3949; BYTE $0xd3 // cmpq %rdx, %r11
+	WORD $0xeb7c // jl 0x1af0 <strip+0x1af0>
+	LONG $0xfffe31e9; BYTE $0xff // jmp 0x193b <strip+0x193b>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	QUAD $0x0000008824bc8b48 // movq 0x88(%rsp), %rdi
+	QUAD $0x000000f8249c8b48 // movq 0xf8(%rsp), %rbx
+	QUAD $0x000000f024a48b4c // movq 0xf0(%rsp), %r12
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0xe6d48e0f; WORD $0xffff // jle 0x208 <strip+0x208>
+	LONG $0x50778b48 // movq 0x50(%rdi), %rsi
+	LONG $0xf8428d48 // leaq -0x8(%rdx), %rax
+	LONG $0x10fa8348 // cmpq $0x10, %rdx
+	LONG $0xc5430f49 // cmovaeq %r13, %rax
+	LONG $0x09fa8348 // cmpq $0x9, %rdx
+	LONG $0x02128c0f; WORD $0x0000 // jl 0x1d60 <strip+0x1d60>
+	LONG $0x00000cb9; BYTE $0x00 // movl $0xc, %ecx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xe6a48e0f; WORD $0xffff // jle 0x200 <strip+0x200>
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	QUAD $0x0000009824b48b48 // movq 0x98(%rsp), %rsi
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	LONG $0xc1940f41 // sete %r9b
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0x2aeb // jmp 0x1ba6 <strip+0x1ba6>
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0xa0578d4c // leaq -0x60(%rdi), %r10
+	LONG $0x00c68148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rsi
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0xe65a8e0f; WORD $0xffff // jle 0x200 <strip+0x200>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xd7420f4c // cmovbq %rdi, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x187dc2c4; BYTE $0x1f // vbroadcastss (%r15), %ymm3
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0xb865c2c4; WORD $0xe053 // vfmadd231ps -0x20(%r11), %ymm3, %ymm2
+	LONG $0xb865c2c4; BYTE $0x0b // vfmadd231ps (%r11), %ymm3, %ymm1
+	LONG $0x40c38349 // addq $0x40, %r11
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xe077 // ja 0x1bd0 <strip+0x1bd0>
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0xd34d0f4d // cmovgeq %r11, %r10
+	LONG $0x08f88348 // cmpq $0x8, %rax
+	WORD $0x3575 // jne 0x1c40 <strip+0x1c40>
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x008b840f; WORD $0x0000 // je 0x1ca0 <strip+0x1ca0>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
+	LONG $0xc34d0f4d // cmovgeq %r11, %r8
+	LONG $0x117cc1c4; WORD $0x2048 // vmovups %ymm1, 0x20(%r8)
+	LONG $0xffff4ee9; BYTE $0xff // jmp 0x1b88 <strip+0x1b88>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x01c1f641 // testb $0x1, %r9b
+	LONG $0x0086840f; WORD $0x0000 // je 0x1cd0 <strip+0x1cd0>
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xff288e0f; WORD $0xffff // jle 0x1b88 <strip+0x1b88>
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	LONG $0xc34d0f4d // cmovgeq %r11, %r8
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x8c4c; BYTE $0x40 // vmovss 0x40(%rsp,%r9,4), %xmm1
+	LONG $0x117a81c4; WORD $0x884c; BYTE $0x20 // vmovss %xmm1, 0x20(%r8,%r9,4)
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	WORD $0x394c; BYTE $0xc8 // cmpq %r9, %rax
+	WORD $0xea75 // jne 0x1c80 <strip+0x1c80>
+	LONG $0xfffee5e9; BYTE $0xff // jmp 0x1b80 <strip+0x1b80>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x586cc1c4; BYTE $0x10 // vaddps (%r8), %ymm2, %ymm2
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0xcb4d0f4d // cmovgeq %r11, %r9
+	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
+	LONG $0x5874c1c4; WORD $0x2048 // vaddps 0x20(%r8), %ymm1, %ymm1
+	LONG $0x117cc1c4; WORD $0x2049 // vmovups %ymm1, 0x20(%r9)
+	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x1b88 <strip+0x1b88>
+	LONG $0x586cc1c4; BYTE $0x10 // vaddps (%r8), %ymm2, %ymm2
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0xcb4d0f4d // cmovgeq %r11, %r9
+	LONG $0x117cc1c4; BYTE $0x12 // vmovups %ymm2, (%r10)
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe828e0f; WORD $0xffff // jle 0x1b80 <strip+0x1b80>
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0x9054; BYTE $0x20 // vmovss 0x20(%r8,%r10,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x9454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r10,4)
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	WORD $0x394c; BYTE $0xd0 // cmpq %r10, %rax
+	WORD $0xea75 // jne 0x1d10 <strip+0x1d10>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfe458e0f; WORD $0xffff // jle 0x1b80 <strip+0x1b80>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x9066 // nop
+	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
+	LONG $0x117a81c4; WORD $0x814c; BYTE $0x20 // vmovss %xmm1, 0x20(%r9,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x394c; BYTE $0xc0 // cmpq %r8, %rax
+	WORD $0xea75 // jne 0x1d40 <strip+0x1d40>
+	LONG $0xfffe25e9; BYTE $0xff // jmp 0x1b80 <strip+0x1b80>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x00000cb8; BYTE $0x00 // movl $0xc, %eax
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xe49a8e0f; WORD $0xffff // jle 0x208 <strip+0x208>
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	LONG $0x245c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r11
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0x2aeb // jmp 0x1db8 <strip+0x1db8>
+	WORD $0x9066 // nop
+	LONG $0x117cc1c4; BYTE $0x09 // vmovups %ymm1, (%r9)
+	LONG $0xa04e8d4c // leaq -0x60(%rsi), %r9
+	LONG $0x00c18148; WORD $0x0018; BYTE $0x00 // addq $0x1800, %rcx
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0xe4508e0f; WORD $0xffff // jle 0x208 <strip+0x208>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0xce420f4c // cmovbq %rsi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x187dc2c4; BYTE $0x17 // vbroadcastss (%r15), %ymm2
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0xb86dc2c4; BYTE $0x0a // vfmadd231ps (%r10), %ymm2, %ymm1
+	LONG $0x40c28349 // addq $0x40, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xe677 // ja 0x1dd0 <strip+0x1dd0>
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	QUAD $0x0000010024948d4c // leaq 0x100(%rsp), %r10
+	LONG $0xca4d0f4d // cmovgeq %r10, %r9
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x1b75 // jne 0x1e20 <strip+0x1e20>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x8575 // jne 0x1d90 <strip+0x1d90>
+	LONG $0x5874c1c4; BYTE $0x0b // vaddps (%r11), %ymm1, %ymm1
+	LONG $0xffff7be9; BYTE $0xff // jmp 0x1d90 <strip+0x1d90>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x2a74 // je 0x1e50 <strip+0x1e50>
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	BYTE $0x90 // nop
+	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
+	LONG $0x117a81c4; WORD $0x810c // vmovss %xmm1, (%r9,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xeb7c // jl 0x1e30 <strip+0x1e30>
+	LONG $0xffff4be9; BYTE $0xff // jmp 0x1d95 <strip+0x1d95>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0x8314 // vmovss (%r11,%r8,4), %xmm2
+	LONG $0x117aa1c4; WORD $0x8454; BYTE $0x40 // vmovss %xmm2, 0x40(%rsp,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xeb7c // jl 0x1e60 <strip+0x1e60>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0x844c; BYTE $0x40 // vmovss 0x40(%rsp,%r8,4), %xmm1
+	LONG $0x117a81c4; WORD $0x810c // vmovss %xmm1, (%r9,%r8,4)
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0xeb7c // jl 0x1e90 <strip+0x1e90>
+	LONG $0xfffeebe9; BYTE $0xff // jmp 0x1d95 <strip+0x1d95>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	QUAD $0x0000050024848d4c // leaq 0x500(%rsp), %r8
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	WORD $0x3deb // jmp 0x1efc <strip+0x1efc>
+	BYTE $0x90 // nop
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	QUAD $0x00000090248c8b48 // movq 0x90(%rsp), %rcx
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	QUAD $0x000000b024840348 // addq 0xb0(%rsp), %rax
+	LONG $0xfa718d48 // leaq -0x6(%rcx), %rsi
+	LONG $0x18c08349 // addq $0x18, %r8
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x0bf98348 // cmpq $0xb, %rcx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0xec248e0f; WORD $0xffff // jle 0xb20 <strip+0xb20>
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x0c788d49 // leaq 0xc(%r8), %rdi
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0x0001b841; WORD $0x0000 // movl $0x1, %r8d
+	LONG $0x000cb941; WORD $0x0000 // movl $0xc, %r9d
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	WORD $0x9c7e // jle 0x1ec0 <strip+0x1ec0>
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
+	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x62eb // jmp 0x1fb4 <strip+0x1fb4>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x761c8d48 // leaq (%rsi,%rsi,2), %rbx
+	LONG $0x3111fcc5 // vmovups %ymm6, (%rcx)
+	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
+	LONG $0x2411fcc5; BYTE $0xf1 // vmovups %ymm4, (%rcx,%rsi,8)
+	LONG $0x1c11fcc5; BYTE $0x99 // vmovups %ymm3, (%rcx,%rbx,4)
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x1411fcc5; BYTE $0x19 // vmovups %ymm2, (%rcx,%rbx)
+	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
+	LONG $0x0c11fcc5; BYTE $0xb1 // vmovups %ymm1, (%rcx,%rsi,4)
+	LONG $0xa04b8d49 // leaq -0x60(%r11), %rcx
+	LONG $0x00c28149; WORD $0x0018; BYTE $0x00 // addq $0x1800, %r10
+	LONG $0x000008bb; BYTE $0x00 // movl $0x8, %ebx
+	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xff0c8e0f; WORD $0xffff // jle 0x1ec0 <strip+0x1ec0>
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0xcb420f49 // cmovbq %r11, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	BYTE $0x90 // nop
+	LONG $0x3e10fcc5 // vmovups (%rsi), %ymm7
+	LONG $0x187d22c4; WORD $0x800c // vbroadcastss (%rax,%r8,4), %ymm9
+	LONG $0x187d22c4; WORD $0xc014 // vbroadcastss (%rax,%r8,8), %ymm10
+	LONG $0x187d62c4; BYTE $0x00 // vbroadcastss (%rax), %ymm8
+	LONG $0x40c68348 // addq $0x40, %rsi
+	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0xb845c2c4; BYTE $0xe9 // vfmadd231ps %ymm9, %ymm7, %ymm5
+	LONG $0x187d62c4; BYTE $0x0f // vbroadcastss (%rdi), %ymm9
+	LONG $0xb845c2c4; BYTE $0xe2 // vfmadd231ps %ymm10, %ymm7, %ymm4
+	LONG $0x187d22c4; WORD $0x8714 // vbroadcastss (%rdi,%r8,4), %ymm10
+	LONG $0xb845c2c4; BYTE $0xf0 // vfmadd231ps %ymm8, %ymm7, %ymm6
+	LONG $0xb845c2c4; BYTE $0xd9 // vfmadd231ps %ymm9, %ymm7, %ymm3
+	LONG $0x187d22c4; WORD $0xc70c // vbroadcastss (%rdi,%r8,8), %ymm9
+	LONG $0xb845c2c4; BYTE $0xd2 // vfmadd231ps %ymm10, %ymm7, %ymm2
+	WORD $0x014c; BYTE $0xcf // addq %r9, %rdi
+	LONG $0xb845c2c4; BYTE $0xc9 // vfmadd231ps %ymm9, %ymm7, %ymm1
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xa977 // ja 0x1fe0 <strip+0x1fe0>
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0xce4d0f48 // cmovgeq %rsi, %rcx
+	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
+	LONG $0xf54d0f49 // cmovgeq %r13, %rsi
+	LONG $0x08fa8348 // cmpq $0x8, %rdx
+	WORD $0x6575 // jne 0x20c0 <strip+0x20c0>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xfefb850f; WORD $0xffff // jne 0x1f60 <strip+0x1f60>
+	LONG $0x584cc1c4; WORD $0x2434 // vaddps (%r12), %ymm6, %ymm6
+	LONG $0x5b3c8d4c // leaq (%rbx,%rbx,2), %r15
+	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
+	LONG $0x3111fcc5 // vmovups %ymm6, (%rcx)
+	LONG $0x5854c1c4; WORD $0x9c2c // vaddps (%r12,%rbx,4), %ymm5, %ymm5
+	LONG $0x2c11fcc5; BYTE $0xb1 // vmovups %ymm5, (%rcx,%rsi,4)
+	LONG $0x585cc1c4; WORD $0xdc24 // vaddps (%r12,%rbx,8), %ymm4, %ymm4
+	LONG $0x2411fcc5; BYTE $0xf1 // vmovups %ymm4, (%rcx,%rsi,8)
+	LONG $0x586481c4; WORD $0xbc1c // vaddps (%r12,%r15,4), %ymm3, %ymm3
+	LONG $0x9b3c8d4c // leaq (%rbx,%rbx,4), %r15
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x117ca1c4; WORD $0xb11c // vmovups %ymm3, (%rcx,%r14,4)
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x586cc1c4; WORD $0x1c14 // vaddps (%r12,%rbx), %ymm2, %ymm2
+	LONG $0x117ca1c4; WORD $0x3114 // vmovups %ymm2, (%rcx,%r14)
+	LONG $0x587481c4; WORD $0xbc0c // vaddps (%r12,%r15,4), %ymm1, %ymm1
+	LONG $0xfffec4e9; BYTE $0xff // jmp 0x1f83 <strip+0x1f83>
+	BYTE $0x90 // nop
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x0116840f; WORD $0x0000 // je 0x21e0 <strip+0x21e0>
+	WORD $0xdb31 // xorl %ebx, %ebx
+	LONG $0x7411fcc5; WORD $0x4024 // vmovups %ymm6, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x7410fac5; WORD $0x409c // vmovss 0x40(%rsp,%rbx,4), %xmm6
+	LONG $0x3411fac5; BYTE $0x99 // vmovss %xmm6, (%rcx,%rbx,4)
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	WORD $0x3948; BYTE $0xd3 // cmpq %rdx, %rbx
+	WORD $0xed7c // jl 0x20e0 <strip+0x20e0>
+	LONG $0xb11c8d48 // leaq (%rcx,%rsi,4), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	LONG $0x107aa1c4; WORD $0xb46c; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xb32c // vmovss %xmm5, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x2100 <strip+0x2100>
+	LONG $0xf11c8d48 // leaq (%rcx,%rsi,8), %rbx
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb464; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xb324 // vmovss %xmm4, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x2130 <strip+0x2130>
+	LONG $0x761c8d48 // leaq (%rsi,%rsi,2), %rbx
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x991c8d48 // leaq (%rcx,%rbx,4), %rbx
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb45c; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xb31c // vmovss %xmm3, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x2160 <strip+0x2160>
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb454; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm2
+	LONG $0x117aa1c4; WORD $0xb314 // vmovss %xmm2, (%rbx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x2190 <strip+0x2190>
+	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
 	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff3e870f; WORD $0xffff // ja 0x20 <gather+0x20>
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed7c // jl 0x21c0 <strip+0x21c0>
+	LONG $0xfffdb4e9; BYTE $0xff // jmp 0x1f8c <strip+0x1f8c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x107a81c4; WORD $0xb43c // vmovss (%r12,%r14,4), %xmm7
+	LONG $0x117aa1c4; WORD $0xb47c; BYTE $0x40 // vmovss %xmm7, 0x40(%rsp,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x21f0 <strip+0x21f0>
+	LONG $0x7458ccc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm6, %ymm6
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x7411fcc5; WORD $0x4024 // vmovups %ymm6, 0x40(%rsp)
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xb474; BYTE $0x40 // vmovss 0x40(%rsp,%r14,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xb134 // vmovss %xmm6, (%rcx,%r14,4)
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	WORD $0x3949; BYTE $0xd6 // cmpq %rdx, %r14
+	WORD $0xeb7c // jl 0x2220 <strip+0x2220>
+	LONG $0x9c2c8d4d // leaq (%r12,%rbx,4), %r13
+	LONG $0xb1348d4c // leaq (%rcx,%rsi,4), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd74; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm6
+	LONG $0x117aa1c4; WORD $0xbc74; BYTE $0x40 // vmovss %xmm6, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x2250 <strip+0x2250>
+	LONG $0x6c58d4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm5, %ymm5
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x6c11fcc5; WORD $0x4024 // vmovups %ymm5, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc6c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm5
+	LONG $0x117a81c4; WORD $0xbe2c // vmovss %xmm5, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x2280 <strip+0x2280>
+	LONG $0xdc2c8d4d // leaq (%r12,%rbx,8), %r13
+	LONG $0xf1348d4c // leaq (%rcx,%rsi,8), %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd6c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm5
+	LONG $0x117aa1c4; WORD $0xbc6c; BYTE $0x40 // vmovss %xmm5, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x22b0 <strip+0x22b0>
+	LONG $0x6458dcc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm4, %ymm4
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x6411fcc5; WORD $0x4024 // vmovups %ymm4, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm4
+	LONG $0x117a81c4; WORD $0xbe24 // vmovss %xmm4, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x22e0 <strip+0x22e0>
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0xb42c8d4f // leaq (%r12,%r14,4), %r13
+	LONG $0x76348d4c // leaq (%rsi,%rsi,2), %r14
+	LONG $0xb1348d4e // leaq (%rcx,%r14,4), %r14
+	WORD $0x9066 // nop
+	LONG $0x107a81c4; WORD $0xbd64; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm4
+	LONG $0x117aa1c4; WORD $0xbc64; BYTE $0x40 // vmovss %xmm4, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x2310 <strip+0x2310>
+	LONG $0x5c58e4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm3, %ymm3
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x5c11fcc5; WORD $0x4024 // vmovups %ymm3, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm3
+	LONG $0x117a81c4; WORD $0xbe1c // vmovss %xmm3, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x2340 <strip+0x2340>
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	LONG $0x04e5c149 // shlq $0x4, %r13
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xbd5c; BYTE $0x00 // vmovss (%r13,%r15,4), %xmm3
+	LONG $0x117aa1c4; WORD $0xbc5c; BYTE $0x40 // vmovss %xmm3, 0x40(%rsp,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xea7c // jl 0x2380 <strip+0x2380>
+	LONG $0x5458ecc5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm2, %ymm2
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x5411fcc5; WORD $0x4024 // vmovups %ymm2, 0x40(%rsp)
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x107aa1c4; WORD $0xbc54; BYTE $0x40 // vmovss 0x40(%rsp,%r15,4), %xmm2
+	LONG $0x117a81c4; WORD $0xbe14 // vmovss %xmm2, (%r14,%r15,4)
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	WORD $0x3949; BYTE $0xd7 // cmpq %rdx, %r15
+	WORD $0xeb7c // jl 0x23b0 <strip+0x23b0>
+	LONG $0x9b1c8d48 // leaq (%rbx,%rbx,4), %rbx
+	LONG $0xb6348d48 // leaq (%rsi,%rsi,4), %rsi
+	LONG $0x0008bd41; WORD $0x0000 // movl $0x8, %r13d
+	LONG $0x4411fcc5; WORD $0x4024 // vmovups %ymm0, 0x40(%rsp)
+	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
+	LONG $0x9c1c8d49 // leaq (%r12,%rbx,4), %rbx
+	WORD $0xf631 // xorl %esi, %esi
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x1410fac5; BYTE $0xb3 // vmovss (%rbx,%rsi,4), %xmm2
+	LONG $0x5411fac5; WORD $0x40b4 // vmovss %xmm2, 0x40(%rsp,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed7c // jl 0x23f0 <strip+0x23f0>
+	LONG $0x4c58f4c5; WORD $0x4024 // vaddps 0x40(%rsp), %ymm1, %ymm1
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x4c11fcc5; WORD $0x4024 // vmovups %ymm1, 0x40(%rsp)
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4c10fac5; WORD $0x40b4 // vmovss 0x40(%rsp,%rsi,4), %xmm1
+	LONG $0x0c11fac5; BYTE $0xb1 // vmovss %xmm1, (%rcx,%rsi,4)
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x3948; BYTE $0xd6 // cmpq %rdx, %rsi
+	WORD $0xed7c // jl 0x2420 <strip+0x2420>
+	LONG $0xfffb54e9; BYTE $0xff // jmp 0x1f8c <strip+0x1f8c>
+	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
+	WORD $0x8b48; BYTE $0x3f // movq (%rdi), %rdi
+	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	QUAD $0x0000050c24948d48 // leaq 0x50c(%rsp), %rdx
+	LONG $0x0004bf41; WORD $0x0000 // movl $0x4, %r15d
+	QUAD $0x00000500249c8d48 // leaq 0x500(%rsp), %rbx
+	LONG $0x2464894c; BYTE $0x70 // movq %r12, 0x70(%rsp)
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x8f048d4c // leaq (%rdi,%rcx,4), %r8
+	LONG $0xf7148d4c // leaq (%rdi,%rsi,8), %r10
+	LONG $0xb71c8d4c // leaq (%rdi,%rsi,4), %r11
+	WORD $0x37eb // jmp 0x24c2 <strip+0x24c2>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x24448348; WORD $0x1038 // addq $0x10, 0x38(%rsp)
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x24748b4c; BYTE $0x78 // movq 0x78(%rsp), %r14
+	LONG $0x047e8d4c // leaq 0x4(%rsi), %r15
+	LONG $0x10c38348 // addq $0x10, %rbx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	WORD $0x394d; BYTE $0xe7 // cmpq %r12, %r15
+	LONG $0xdbef8f0f; WORD $0xffff // jg 0xb1 <strip+0xb1>
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	WORD $0x057d // jge 0x24d0 <strip+0x24d0>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x78eb // jmp 0x2548 <strip+0x2548>
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410f8c5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %xmm0
+	LONG $0x1078c1c4; WORD $0x8b0c // vmovups (%r11,%rcx,4), %xmm1
+	LONG $0x1078c1c4; WORD $0x8a14 // vmovups (%r10,%rcx,4), %xmm2
+	LONG $0x1078c1c4; WORD $0x881c // vmovups (%r8,%rcx,4), %xmm3
+	LONG $0x04498d4c // leaq 0x4(%rcx), %r9
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0xe114f8c5 // vunpcklps %xmm1, %xmm0, %xmm4
+	LONG $0xc115f8c5 // vunpckhps %xmm1, %xmm0, %xmm0
+	LONG $0xeb14e8c5 // vunpcklps %xmm3, %xmm2, %xmm5
+	LONG $0xcb15e8c5 // vunpckhps %xmm3, %xmm2, %xmm1
+	LONG $0xd516d8c5 // vmovlhps %xmm5, %xmm4, %xmm2
+	LONG $0xd916f8c5 // vmovlhps %xmm1, %xmm0, %xmm3
+	LONG $0xe515d9c5 // vunpckhpd %xmm5, %xmm4, %xmm4
+	LONG $0xc115f9c5 // vunpckhpd %xmm1, %xmm0, %xmm0
+	LONG $0x2978c1c4; BYTE $0x17 // vmovaps %xmm2, (%r15)
+	LONG $0x2978c1c4; WORD $0x3067 // vmovaps %xmm4, 0x30(%r15)
+	LONG $0x2978c1c4; WORD $0x605f // vmovaps %xmm3, 0x60(%r15)
+	QUAD $0x000090872978c1c4; BYTE $0x00 // vmovaps %xmm0, 0x90(%r15)
+	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
+	WORD $0x394c; BYTE $0xf1 // cmpq %r14, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x987e // jle 0x24e0 <strip+0x24e0>
+	WORD $0x894d; BYTE $0xf7 // movq %r14, %r15
+	WORD $0x294d; BYTE $0xcf // subq %r9, %r15
+	LONG $0xff3c8e0f; WORD $0xffff // jle 0x2490 <strip+0x2490>
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x8b248d4f // leaq (%r11,%r9,4), %r12
+	LONG $0x8f2c8d4e // leaq (%rdi,%r9,4), %r13
+	LONG $0x8a0c8d4b // leaq (%r10,%r9,4), %rcx
+	LONG $0x880c8d4f // leaq (%r8,%r9,4), %r9
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x24540348; BYTE $0x38 // addq 0x38(%rsp), %rdx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xf4 // vmovss %xmm0, -0xc(%rdx)
+	LONG $0x107a81c4; WORD $0xb404 // vmovss (%r12,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xf8 // vmovss %xmm0, -0x8(%rdx)
+	LONG $0x107aa1c4; WORD $0xb104 // vmovss (%rcx,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xfc // vmovss %xmm0, -0x4(%rdx)
+	LONG $0x107a81c4; WORD $0xb104 // vmovss (%r9,%r14,4), %xmm0
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	WORD $0xc875 // jne 0x2580 <strip+0x2580>
+	LONG $0xfffed3e9; BYTE $0xff // jmp 0x2490 <strip+0x2490>
 	MOVQ R12, SP
 	RET
 

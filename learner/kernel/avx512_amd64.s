@@ -5507,20 +5507,20 @@ TEXT depthwiseDWAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·gemmAVX512(SB), 0, $62192-8
+TEXT ·gemmAVX512(SB), 0, $78384-8
 	NO_LOCAL_POINTERS
-	STMXCSR 62184(SP)
-	MOVL 62184(SP), AX
+	STMXCSR 78376(SP)
+	MOVL 78376(SP), AX
 	ORL $0x8040, AX
-	MOVL AX, 62176(SP)
-	LDMXCSR 62176(SP)
+	MOVL AX, 78368(SP)
+	LDMXCSR 78368(SP)
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
-	LEAQ 62080(SP), SP
+	LEAQ 78272(SP), SP
 	ANDQ $~63, SP
 	CALL gemmAVX512body<>(SB)
 	MOVQ R12, SP
-	LDMXCSR 62184(SP)
+	LDMXCSR 78376(SP)
 	RET
 
 TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
@@ -5532,337 +5532,247 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x5441 // pushq %r12
 	BYTE $0x53 // pushq %rbx
 	LONG $0xc0e48348 // andq $-0x40, %rsp
-	LONG $0x00ec8148; WORD $0x00f2; BYTE $0x00 // subq $0xf200, %rsp
+	LONG $0x40ec8148; WORD $0x0131; BYTE $0x00 // subq $0x13140, %rsp
 	LONG $0x20578b48 // movq 0x20(%rdi), %rdx
-	LONG $0x247c8948; BYTE $0x18 // movq %rdi, 0x18(%rsp)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0x247c8948; BYTE $0x60 // movq %rdi, 0x60(%rsp)
 	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
 	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
-	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	LONG $0x24548948; BYTE $0x68 // movq %rdx, 0x68(%rsp)
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
 	LONG $0xc1490f48 // cmovnsq %rcx, %rax
 	LONG $0x04f8c148 // sarq $0x4, %rax
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x00908f0f; WORD $0x0000 // jg 0xd3 <gemm+0xd3>
+	LONG $0x008f8f0f; WORD $0x0000 // jg 0xd5 <gemm+0xd5>
 	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0x0115840f; WORD $0x0000 // je 0x162 <gemm+0x162>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	LONG $0x0111840f; WORD $0x0000 // je 0x161 <gemm+0x161>
 	LONG $0x02f88348 // cmpq $0x2, %rax
-	LONG $0x8c4f850f; WORD $0x0000 // jne 0x8cab <gemm+0x8cab>
-	LONG $0x10718b48 // movq 0x10(%rcx), %rsi
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	WORD $0x8b4c; BYTE $0x39 // movq (%rcx), %r15
-	LONG $0x08598b48 // movq 0x8(%rcx), %rbx
-	LONG $0x40618b4c // movq 0x40(%rcx), %r12
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	LONG $0x18718b48 // movq 0x18(%rcx), %rsi
-	LONG $0xf0428d48 // leaq -0x10(%rdx), %rax
+	LONG $0x80c0850f; WORD $0x0000 // jne 0x811a <gemm+0x811a>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x10508b49 // movq 0x10(%r8), %rdx
+	WORD $0x8b4d; BYTE $0x28 // movq (%r8), %r13
+	LONG $0x08788b4d // movq 0x8(%r8), %r15
+	LONG $0x40608b4d // movq 0x40(%r8), %r12
+	LONG $0x18488b4d // movq 0x18(%r8), %r9
+	LONG $0xf0418d48 // leaq -0x10(%rcx), %rax
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
 	LONG $0x24448948; BYTE $0x50 // movq %rax, 0x50(%rsp)
-	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
-	LONG $0x01b88f0f; WORD $0x0000 // jg 0x244 <gemm+0x244>
-	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
-	LONG $0x28718b48 // movq 0x28(%rcx), %rsi
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
+	LONG $0x1ff98348 // cmpq $0x1f, %rcx
+	LONG $0x01b98f0f; WORD $0x0000 // jg 0x243 <gemm+0x243>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x29b18e0f; WORD $0x0000 // jle 0x2a53 <gemm+0x2a53>
+	LONG $0x3bda8e0f; WORD $0x0000 // jle 0x3c7e <gemm+0x3c7e>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0xf189 // movl %esi, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0xf089 // movl %esi, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	QUAD $0x0000110024848d48 // leaq 0x1100(%rsp), %rax
 	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x29a2830f; WORD $0x0000 // jae 0x2a6d <gemm+0x2a6d>
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x002aede9; BYTE $0x00 // jmp 0x2bc0 <gemm+0x2bc0>
+	LONG $0x252b830f; WORD $0x0000 // jae 0x25f8 <gemm+0x25f8>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x00267de9; BYTE $0x00 // jmp 0x2752 <gemm+0x2752>
 	LONG $0x03f88348 // cmpq $0x3, %rax
-	LONG $0x00ec840f; WORD $0x0000 // je 0x1c9 <gemm+0x1c9>
+	LONG $0x00e9840f; WORD $0x0000 // je 0x1c8 <gemm+0x1c8>
 	LONG $0x04f88348 // cmpq $0x4, %rax
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x8bbf850f; WORD $0x0000 // jne 0x8cab <gemm+0x8cab>
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	WORD $0x8b4c; BYTE $0x38 // movq (%rax), %r15
-	LONG $0x08708b4c // movq 0x8(%rax), %r14
-	LONG $0x10488b4c // movq 0x10(%rax), %r9
-	LONG $0x40508b48 // movq 0x40(%rax), %rdx
-	LONG $0x18588b4c // movq 0x18(%rax), %r11
-	LONG $0xd04e8d48 // leaq -0x30(%rsi), %rcx
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x3ffe8348 // cmpq $0x3f, %rsi
-	LONG $0x0d018f0f; WORD $0x0000 // jg 0xe18 <gemm+0xe18>
-	LONG $0x28788b48 // movq 0x28(%rax), %rdi
-	LONG $0x000040b9; BYTE $0x00 // movl $0x40, %ecx
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x292f8e0f; WORD $0x0000 // jle 0x2a60 <gemm+0x2a60>
+	LONG $0x8031850f; WORD $0x0000 // jne 0x811a <gemm+0x811a>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	WORD $0x8b49; BYTE $0x30 // movq (%r8), %rsi
+	LONG $0x10508b49 // movq 0x10(%r8), %rdx
+	LONG $0x08688b4d // movq 0x8(%r8), %r13
+	LONG $0x40508b4d // movq 0x40(%r8), %r10
+	LONG $0x18588b49 // movq 0x18(%r8), %rbx
+	LONG $0xd0488d48 // leaq -0x30(%rax), %rcx
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x3ff88348 // cmpq $0x3f, %rax
+	LONG $0x0ae18f0f; WORD $0x0000 // jg 0xbff <gemm+0xbff>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x4acb8e0f; WORD $0x0000 // jle 0x4bfb <gemm+0x4bfb>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0xf189 // movl %esi, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0xf889 // movl %edi, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x3a34830f; WORD $0x0000 // jae 0x3b8e <gemm+0x3b8e>
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	LONG $0x003c6ee9; BYTE $0x00 // jmp 0x3dd0 <gemm+0x3dd0>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x247c8348; WORD $0x0f38 // cmpq $0xf, 0x38(%rsp)
-	WORD $0x8b4c; BYTE $0x31 // movq (%rcx), %r14
-	LONG $0x08698b4c // movq 0x8(%rcx), %r13
-	LONG $0x10618b4c // movq 0x10(%rcx), %r12
-	LONG $0x40418b4c // movq 0x40(%rcx), %r8
-	LONG $0x18798b4c // movq 0x18(%rcx), %r15
-	LONG $0x14c58f0f; WORD $0x0000 // jg 0x164b <gemm+0x164b>
-	LONG $0x28718b48 // movq 0x28(%rcx), %rsi
+	QUAD $0x0000110024848d48 // leaq 0x1100(%rsp), %rax
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x301c830f; WORD $0x0000 // jae 0x3175 <gemm+0x3175>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x003257e9; BYTE $0x00 // jmp 0x33b8 <gemm+0x33b8>
+	LONG $0x10408b49 // movq 0x10(%r8), %rax
+	WORD $0x8b4d; BYTE $0x38 // movq (%r8), %r15
+	LONG $0x08688b4d // movq 0x8(%r8), %r13
+	LONG $0x40488b4d // movq 0x40(%r8), %r9
+	LONG $0x18788b49 // movq 0x18(%r8), %rdi
+	LONG $0x247c8348; WORD $0x0f68 // cmpq $0xf, 0x68(%rsp)
+	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
+	LONG $0x12648f0f; WORD $0x0000 // jg 0x13e9 <gemm+0x13e9>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
 	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x80f78e0f; WORD $0x0000 // jle 0x828f <gemm+0x828f>
+	LONG $0x6aff8e0f; WORD $0x0000 // jle 0x6c96 <gemm+0x6c96>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0xf189 // movl %esi, %ecx
+	WORD $0xe183; BYTE $0x07 // andl $0x7, %ecx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0xf089 // movl %esi, %eax
-	WORD $0xe083; BYTE $0x07 // andl $0x7, %eax
+	QUAD $0x0000110024848d48 // leaq 0x1100(%rsp), %rax
 	LONG $0x08fe8348 // cmpq $0x8, %rsi
-	LONG $0x542a830f; WORD $0x0000 // jae 0x55eb <gemm+0x55eb>
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x005500e9; BYTE $0x00 // jmp 0x56c9 <gemm+0x56c9>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0xe0418d48 // leaq -0x20(%rcx), %rax
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x8b4c; BYTE $0x20 // movq (%rax), %r12
-	LONG $0x08588b48 // movq 0x8(%rax), %rbx
-	LONG $0x10708b48 // movq 0x10(%rax), %rsi
-	LONG $0x40788b4c // movq 0x40(%rax), %r15
-	LONG $0x18688b4c // movq 0x18(%rax), %r13
-	LONG $0x2ff98348 // cmpq $0x2f, %rcx
-	LONG $0x1e268f0f; WORD $0x0000 // jg 0x201f <gemm+0x201f>
-	LONG $0x28788b48 // movq 0x28(%rax), %rdi
+	LONG $0x55e8830f; WORD $0x0000 // jae 0x57a8 <gemm+0x57a8>
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x0056c1e9; BYTE $0x00 // jmp 0x5889 <gemm+0x5889>
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	LONG $0x10508b49 // movq 0x10(%r8), %rdx
+	WORD $0x8b4d; BYTE $0x20 // movq (%r8), %r12
+	LONG $0x08588b49 // movq 0x8(%r8), %rbx
+	LONG $0x40508b4d // movq 0x40(%r8), %r10
+	LONG $0x18788b4d // movq 0x18(%r8), %r15
+	LONG $0xe0488d48 // leaq -0x20(%rax), %rcx
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0x2ff88348 // cmpq $0x2f, %rax
+	LONG $0x1a668f0f; WORD $0x0000 // jg 0x1c5e <gemm+0x1c5e>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
 	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x6b0d8e0f; WORD $0x0000 // jle 0x6d20 <gemm+0x6d20>
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x751a8e0f; WORD $0x0000 // jle 0x772c <gemm+0x772c>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0xfa89 // movl %edi, %edx
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	WORD $0xf289 // movl %esi, %edx
 	WORD $0xe283; BYTE $0x07 // andl $0x7, %edx
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000001c024848d48 // leaq 0x1c0(%rsp), %rax
-	LONG $0x08ff8348 // cmpq $0x8, %rdi
-	LONG $0x5e8e830f; WORD $0x0000 // jae 0x60ca <gemm+0x60ca>
+	QUAD $0x0000110024848d48 // leaq 0x1100(%rsp), %rax
+	LONG $0x08fe8348 // cmpq $0x8, %rsi
+	LONG $0x5f12830f; WORD $0x0000 // jae 0x614d <gemm+0x614d>
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x00604fe9; BYTE $0x00 // jmp 0x6293 <gemm+0x6293>
+	LONG $0x0060d5e9; BYTE $0x00 // jmp 0x6318 <gemm+0x6318>
 	LONG $0x20fc8349 // cmpq $0x20, %r12
 	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x25fe8348 // cmpq $0x25, %rsi
+	LONG $0x25f98349 // cmpq $0x25, %r9
 	WORD $0x9d0f; BYTE $0xc1 // setge %cl
 	WORD $0xc884 // testb %cl, %al
-	LONG $0x277f840f; WORD $0x0000 // je 0x29d9 <gemm+0x29d9>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	LONG $0x30428b48 // movq 0x30(%rdx), %rax
-	LONG $0x285a8b4c // movq 0x28(%rdx), %r11
-	LONG $0x48428b4c // movq 0x48(%rdx), %r8
-	LONG $0x384a8b4c // movq 0x38(%rdx), %r9
+	LONG $0x2320840f; WORD $0x0000 // je 0x2579 <gemm+0x2579>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x28788b49 // movq 0x28(%r8), %rdi
+	LONG $0x48708b4d // movq 0x48(%r8), %r14
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x38708b49 // movq 0x38(%r8), %rsi
+	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
-	LONG $0xcf148d4d // leaq (%r15,%rcx,8), %r10
+	LONG $0x8d648d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r12
+	LONG $0xcd548d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r10
 	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
-	LONG $0x8f0c8d49 // leaq (%r15,%rcx,4), %rcx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
+	LONG $0x8d6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r13
 	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x73a18e0f; WORD $0x0000 // jle 0x763d <gemm+0x763d>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
-	QUAD $0x000001b024b48948 // movq %rsi, 0x1b0(%rsp)
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	QUAD $0x00000000c5148d4e // leaq (,%r8,8), %r10
-	LONG $0x2474894c; BYTE $0x30 // movq %r14, 0x30(%rsp)
-	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
-	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
-	QUAD $0x00000000850c8d4e // leaq (,%r8,4), %r9
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x39b38e0f; WORD $0x0000 // jle 0x3c4d <gemm+0x3c4d>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
 	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	QUAD $0x000000c82484894c // movq %r8, 0xc8(%rsp)
-	LONG $0x52348d4f // leaq (%r10,%r10,2), %r14
-	LONG $0x92248d4f // leaq (%r10,%r10,4), %r12
-	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
-	QUAD $0x000000c024a4894c // movq %r12, 0xc0(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x02e7c149 // shlq $0x2, %r15
-	WORD $0xe2d3 // shll %cl, %edx
+	QUAD $0x000000c024b4894c // movq %r14, 0xc0(%rsp)
+	LONG $0xc1940f41 // sete %r9b
+	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	LONG $0x40c78349 // addq $0x40, %r15
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
+	QUAD $0x00000000c5348d4a // leaq (,%r8,8), %rsi
+	WORD $0xd0f7 // notl %eax
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
+	WORD $0x894c; BYTE $0xf2 // movq %r14, %rdx
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
 	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x40c38348 // addq $0x40, %rbx
-	LONG $0x247c894c; BYTE $0x60 // movq %r15, 0x60(%rsp)
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x38244489 // movl %eax, 0x38(%rsp)
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	WORD $0xd2f7 // notl %edx
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	LONG $0x05e5c149 // shlq $0x5, %r13
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	LONG $0x89148d4b // leaq (%r9,%r9,4), %rdx
-	QUAD $0x000000e824ac894c // movq %r13, 0xe8(%rsp)
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
-	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
-	LONG $0xc0148d4b // leaq (%r8,%r8,8), %rdx
-	QUAD $0x00000000fd148d4e // leaq (,%r15,8), %r10
-	LONG $0x02e7c149 // shlq $0x2, %r15
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0x86448d4a; BYTE $0x40 // leaq 0x40(%rsi,%r8,4), %rax
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
-	LONG $0xc63c8d4e // leaq (%rsi,%r8,8), %r15
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
-	WORD $0x014c; BYTE $0xc2 // addq %r8, %rdx
-	LONG $0xc90c8d4f // leaq (%r9,%r9,8), %r9
-	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	QUAD $0x0000010824bc894c // movq %r15, 0x108(%rsp)
-	LONG $0xc67c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r8,8), %r15
-	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	QUAD $0x000000d0248c894c // movq %r9, 0xd0(%rsp)
-	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
-	LONG $0x407e8d4c // leaq 0x40(%rsi), %r15
-	QUAD $0x000000f824bc894c // movq %r15, 0xf8(%rsp)
-	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
-	QUAD $0x000000f024bc894c // movq %r15, 0xf0(%rsp)
-	LONG $0x067c8d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r15
-	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
-	QUAD $0x0000012824848948 // movq %rax, 0x128(%rsp)
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
-	QUAD $0x000000e024bc894c // movq %r15, 0xe0(%rsp)
-	LONG $0x367c8d4e; BYTE $0x40 // leaq 0x40(%rsi,%r14), %r15
-	QUAD $0x0000011024848948 // movq %rax, 0x110(%rsp)
-	QUAD $0x000001a024bc894c // movq %r15, 0x1a0(%rsp)
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
-	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
-	LONG $0x2cc06b49 // imulq $0x2c, %r8, %rax
-	QUAD $0x00000120248c8948 // movq %rcx, 0x120(%rsp)
-	LONG $0x360c8d4a // leaq (%rsi,%r14), %rcx
-	LONG $0x16348d4c // leaq (%rsi,%rdx), %r14
-	QUAD $0x00000198248c8948 // movq %rcx, 0x198(%rsp)
-	LONG $0x164c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rcx
-	LONG $0x2e548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r13), %rdx
-	QUAD $0x0000019024b4894c // movq %r14, 0x190(%rsp)
-	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
-	QUAD $0x00000188248c8948 // movq %rcx, 0x188(%rsp)
-	LONG $0x2e0c8d4a // leaq (%rsi,%r13), %rcx
-	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
-	LONG $0x0e148d4a // leaq (%rsi,%r9), %rdx
-	QUAD $0x00000178248c8948 // movq %rcx, 0x178(%rsp)
-	LONG $0x0e4c8d4a; BYTE $0x40 // leaq 0x40(%rsi,%r9), %rcx
-	QUAD $0x0000017024948948 // movq %rdx, 0x170(%rsp)
-	LONG $0x26548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r12), %rdx
-	QUAD $0x00000168248c8948 // movq %rcx, 0x168(%rsp)
-	LONG $0x260c8d4a // leaq (%rsi,%r12), %rcx
-	QUAD $0x0000016024948948 // movq %rdx, 0x160(%rsp)
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	QUAD $0x00000158248c8948 // movq %rcx, 0x158(%rsp)
-	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
-	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x00000148248c8948 // movq %rcx, 0x148(%rsp)
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
-	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x00018ee9; BYTE $0x00 // jmp 0x697 <gemm+0x697>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
+	QUAD $0x000000a024b48948 // movq %rsi, 0xa0(%rsp)
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	QUAD $0x0000110024b48d48 // leaq 0x1100(%rsp), %rsi
+	WORD $0x894d; BYTE $0xd0 // movq %r10, %r8
+	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
+	LONG $0x000132e9; BYTE $0x00 // jmp 0x45a <gemm+0x45a>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x497cc162; WORD $0x3011 // vmovups %zmm22, (%r8) {%k1}
-	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
-	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
-	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
-	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0x497cc162; WORD $0x0011 // vmovups %zmm16, (%r8) {%k1}
-	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x3011 // vmovups %zmm14, (%r8) {%k1}
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x000001a024848b4c // movq 0x1a0(%rsp), %r8
-	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	QUAD $0x0000017824948b48 // movq 0x178(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
-	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	QUAD $0x0000015824948b48 // movq 0x158(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
-	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	QUAD $0x00000090249c0348 // addq 0x90(%rsp), %rbx
-	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
-	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
-	QUAD $0x00000000382444c7 // movl $0x0, 0x38(%rsp)
-	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x37a78e0f; WORD $0x0000 // jle 0x3e3e <gemm+0x3e3e>
-	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0x245c894c; BYTE $0x70 // movq %r11, 0x70(%rsp)
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x3a348d4e // leaq (%rdx,%r15), %r14
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
-	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0xd34d0f49 // cmovgeq %r11, %rdx
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x497ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx) {%k1}
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x487ca162; WORD $0x2c11; BYTE $0x88 // vmovups %zmm21, (%rax,%r9,4)
+	QUAD $0x01886411497ca162 // vmovups %zmm20, 0x40(%rax,%r9,4) {%k1}
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0xc8 // vmovups %zmm19, (%rax,%r9,8)
+	QUAD $0x01c85411497ca162 // vmovups %zmm18, 0x40(%rax,%r9,8) {%k1}
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm17, (%rax,%rdx,4)
+	QUAD $0x01904411497ce162 // vmovups %zmm16, 0x40(%rax,%rdx,4) {%k1}
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x38 // vmovups %zmm15, (%rax,%rdi)
+	QUAD $0x01387411497c7162 // vmovups %zmm14, 0x40(%rax,%rdi) {%k1}
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xb8 // vmovups %zmm13, (%rax,%rdi,4)
+	QUAD $0x01b86411497c7162 // vmovups %zmm12, 0x40(%rax,%rdi,4) {%k1}
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05411497c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8) {%k1}
+	LONG $0xc9148d4b // leaq (%r9,%r9,8), %rdx
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	LONG $0x487c3162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm9, (%rax,%r8)
+	QUAD $0x01004411497c3162 // vmovups %zmm8, 0x40(%rax,%r8) {%k1}
+	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x08 // vmovups %zmm7, (%rax,%r9)
+	QUAD $0x01087411497cb162 // vmovups %zmm6, 0x40(%rax,%r9) {%k1}
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm5, (%rax,%rdx,4)
+	QUAD $0x01906411497cf162 // vmovups %zmm4, 0x40(%rax,%rdx,4) {%k1}
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf8 // vmovups %zmm3, (%rax,%rdi,8)
+	QUAD $0x01f85411497cf162 // vmovups %zmm2, 0x40(%rax,%rdi,8) {%k1}
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm1, (%rax,%r8)
+	QUAD $0x01004411497cb162 // vmovups %zmm0, 0x40(%rax,%r8) {%k1}
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
+	LONG $0xa07a8d49 // leaq -0x60(%r10), %rdi
+	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	QUAD $0x000000b824bc034c // addq 0xb8(%rsp), %r15
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x37de8e0f; WORD $0x0000 // jle 0x3c38 <gemm+0x3c38>
+	QUAD $0x000000a024948b4c // movq 0xa0(%rsp), %r10
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	LONG $0x244c8944; BYTE $0x58 // movl %r9d, 0x58(%rsp)
+	LONG $0x245c894c; BYTE $0x78 // movq %r11, 0x78(%rsp)
+	QUAD $0x0000009024948948 // movq %rdx, 0x90(%rsp)
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x0d548d49; BYTE $0x00 // leaq (%r13,%rcx), %rdx
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x245c8948; BYTE $0x38 // movq %rbx, 0x38(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -5887,391 +5797,379 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	LONG $0x30048d4c // leaq (%rax,%rsi), %r8
-	LONG $0x320c8d4c // leaq (%rdx,%rsi), %r9
-	LONG $0x32148d49 // leaq (%r10,%rsi), %rdx
-	LONG $0x371c8d4c // leaq (%rdi,%rsi), %r11
-	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
-	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
-	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
-	LONG $0x38048d4e // leaq (%rax,%r15), %r8
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x000000bf; BYTE $0x00 // movl $0x0, %edi
-	LONG $0x000123e9; BYTE $0x00 // jmp 0x8a1 <gemm+0x8a1>
-	WORD $0x9066 // nop
-	LONG $0x487c6162; WORD $0x0e11 // vmovups %zmm25, (%rsi)
-	LONG $0x487c6162; WORD $0x4611; BYTE $0x01 // vmovups %zmm24, 0x40(%rsi)
-	LONG $0x80ee8348 // subq $-0x80, %rsi
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3f // vbroadcastss (%r15,%rdi), %zmm27
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	LONG $0x2474894c; BYTE $0x68 // movq %r14, 0x68(%rsp)
+	LONG $0xf7420f48 // cmovbq %rdi, %rsi
+	LONG $0x0c3c8d49 // leaq (%r12,%rcx), %rdi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x101c8d4f // leaq (%r8,%r10), %r11
+	LONG $0x14048d4b // leaq (%r12,%r10), %rax
+	LONG $0x154c8d4f; BYTE $0x00 // leaq (%r13,%r10), %r9
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x00011be9; BYTE $0x00 // jmp 0x66a <gemm+0x66a>
+	BYTE $0x90 // nop
+	LONG $0x487c4162; WORD $0x0e11 // vmovups %zmm25, (%r14)
+	LONG $0x487c4162; WORD $0x4611; BYTE $0x01 // vmovups %zmm24, 0x40(%r14)
+	LONG $0x80ee8349 // subq $-0x80, %r14
+	LONG $0x246c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r13
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm27
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0f // vbroadcastss (%rdi,%rcx), %zmm28
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm29
+	LONG $0x247c034c; BYTE $0x48 // addq 0x48(%rsp), %r15
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	QUAD $0x000d5418487d4262 // vbroadcastss (%r13,%rcx), %zmm26
 	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x3a // vbroadcastss (%r10,%rdi), %zmm28
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x3b // vbroadcastss (%r11,%rdi), %zmm29
-	QUAD $0x00000080249c0348 // addq 0x80(%rsp), %rbx
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	QUAD $0x003d5418487d4262 // vbroadcastss (%r13,%rdi), %zmm26
-	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
 	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
 	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3c // vbroadcastss (%r12,%rdi), %zmm27
 	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
 	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
 	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
 	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x39 // vbroadcastss (%r9,%rdi), %zmm29
-	QUAD $0x003d6418487d4262 // vbroadcastss (%r13,%rdi), %zmm28
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
+	QUAD $0x000d5c18487d4262 // vbroadcastss (%r13,%rcx), %zmm27
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
 	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
 	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
-	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
-	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%rdx,%rdi), %zmm27
+	QUAD $0x000d6418487d4262 // vbroadcastss (%r13,%rcx), %zmm28
 	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
 	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
+	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
+	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm27
 	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
 	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x38 // vbroadcastss (%r8,%rdi), %zmm28
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm28
 	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
 	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%rdi), %zmm27
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm27
 	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
 	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
 	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
 	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x38 // vbroadcastss (%rax,%rdi), %zmm27
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm27
 	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
 	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x3c // vbroadcastss (%r12,%rdi), %zmm27
-	LONG $0x247c0348; BYTE $0x60 // addq 0x60(%rsp), %rdi
+	LONG $0x487d4262; WORD $0x1c18; BYTE $0x09 // vbroadcastss (%r9,%rcx), %zmm27
+	LONG $0x244c0348; BYTE $0x70 // addq 0x70(%rsp), %rcx
 	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
 	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x1f7e // jle 0x8c0 <gemm+0x8c0>
-	LONG $0x487c6162; WORD $0x4b10; BYTE $0xff // vmovups -0x40(%rbx), %zmm25
-	LONG $0x487c6162; WORD $0x0310 // vmovups (%rbx), %zmm24
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0xfec9850f; WORD $0xffff // jne 0x780 <gemm+0x780>
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0xfffed3e9; BYTE $0xff // jmp 0x791 <gemm+0x791>
-	WORD $0x9066 // nop
-	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0x008a8d48; WORD $0x0018; BYTE $0x00 // leaq 0x1800(%rdx), %rcx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	LONG $0xca440f48 // cmoveq %rdx, %rcx
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x267e // jle 0x690 <gemm+0x690>
+	LONG $0x487c4162; WORD $0x4f10; BYTE $0xff // vmovups -0x40(%r15), %zmm25
+	LONG $0x487c4162; WORD $0x0710 // vmovups (%r15), %zmm24
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0xfed0850f; WORD $0xffff // jne 0x550 <gemm+0x550>
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0xfffed9e9; BYTE $0xff // jmp 0x561 <gemm+0x561>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	QUAD $0x000000c0248c8b4c // movq 0xc0(%rsp), %r9
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x000020ba; BYTE $0x00 // movl $0x20, %edx
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	LONG $0x00b08d48; WORD $0x0030; BYTE $0x00 // leaq 0x3000(%rax), %rsi
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf0440f48 // cmoveq %rax, %rsi
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xca4d0f4c // cmovgeq %rdx, %r9
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
 	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x012b850f; WORD $0x0000 // jne 0xa10 <gemm+0xa10>
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0x0359840f; WORD $0x0000 // je 0xc60 <gemm+0xc60>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
+	LONG $0x0100850f; WORD $0x0000 // jne 0x7e0 <gemm+0x7e0>
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x0335840f; WORD $0x0000 // je 0xa20 <gemm+0xa20>
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
-	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
-	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
-	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
-	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
-	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
-	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffc50e9; BYTE $0xff // jmp 0x65d <gemm+0x65d>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x382444f6; BYTE $0x01 // testb $0x1, 0x38(%rsp)
-	QUAD $0x00000130249c8b48 // movq 0x130(%rsp), %rbx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
-	LONG $0xfade850f; WORD $0xffff // jne 0x510 <gemm+0x510>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0xd34d0f49 // cmovgeq %r11, %rdx
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x487ca162; WORD $0x2c11; BYTE $0x88 // vmovups %zmm21, (%rax,%r9,4)
+	QUAD $0x01886411487ca162 // vmovups %zmm20, 0x40(%rax,%r9,4)
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0xc8 // vmovups %zmm19, (%rax,%r9,8)
+	QUAD $0x01c85411487ca162 // vmovups %zmm18, 0x40(%rax,%r9,8)
+	LONG $0x487ce162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm17, (%rax,%rdx,4)
+	QUAD $0x01904411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx,4)
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x38 // vmovups %zmm15, (%rax,%rdi)
+	QUAD $0x01387411487c7162 // vmovups %zmm14, 0x40(%rax,%rdi)
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xb8 // vmovups %zmm13, (%rax,%rdi,4)
+	QUAD $0x01b86411487c7162 // vmovups %zmm12, 0x40(%rax,%rdi,4)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
+	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
+	LONG $0xc9148d4b // leaq (%r9,%r9,8), %rdx
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	LONG $0x487c3162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm9, (%rax,%r8)
+	QUAD $0x01004411487c3162 // vmovups %zmm8, 0x40(%rax,%r8)
+	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x08 // vmovups %zmm7, (%rax,%r9)
+	QUAD $0x01087411487cb162 // vmovups %zmm6, 0x40(%rax,%r9)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm5, (%rax,%rdx,4)
+	QUAD $0x01906411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf8 // vmovups %zmm3, (%rax,%rdi,8)
+	QUAD $0x01f85411487cf162 // vmovups %zmm2, 0x40(%rax,%rdi,8)
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm1, (%rax,%r8)
+	QUAD $0x01004411487cb162 // vmovups %zmm0, 0x40(%rax,%r8)
+	LONG $0xfffc40e9; BYTE $0xff // jmp 0x411 <gemm+0x411>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0xfb45850f; WORD $0xffff // jne 0x330 <gemm+0x330>
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x4044c162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm23, %zmm23
+	LONG $0xd34d0f49 // cmovgeq %r11, %rdx
+	LONG $0x7f048d4f // leaq (%r15,%r15,2), %r8
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
-	LONG $0xc97cc162; WORD $0x3810 // vmovups (%r8), %zmm23 {%k1} {z}
-	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
-	LONG $0x497cc162; WORD $0x3011 // vmovups %zmm22, (%r8) {%k1}
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x2810 // vmovups (%r8), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x1810 // vmovups (%r8), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
-	LONG $0xc97cc162; WORD $0x0810 // vmovups (%r8), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497cc162; WORD $0x0011 // vmovups %zmm16, (%r8) {%k1}
-	QUAD $0x0000012824848b4c // movq 0x128(%rsp), %r8
-	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x3810 // vmovups (%r8), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c5162; WORD $0x3011 // vmovups %zmm14, (%r8) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x0000019824948b48 // movq 0x198(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	QUAD $0x000001a024848b4c // movq 0x1a0(%rsp), %r8
-	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x1810 // vmovups (%r8), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
-	QUAD $0x0000018824848b4c // movq 0x188(%rsp), %r8
-	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x0000017824948b48 // movq 0x178(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x0810 // vmovups (%r8), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
-	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
-	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	QUAD $0x0000016824848b4c // movq 0x168(%rsp), %r8
-	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000015824948b48 // movq 0x158(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x2810 // vmovups (%r8), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
-	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
-	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x1810 // vmovups (%r8), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
-	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffa01e9; BYTE $0xff // jmp 0x657 <gemm+0x657>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	QUAD $0x01247c10c97cc162 // vmovups 0x40(%r12), %zmm23 {%k1} {z}
+	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
+	LONG $0x497ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx) {%k1}
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x40548162; WORD $0x2c58; BYTE $0xbc // vaddps (%r12,%r15,4), %zmm21, %zmm21
+	LONG $0x487ca162; WORD $0x2c11; BYTE $0x88 // vmovups %zmm21, (%rax,%r9,4)
+	QUAD $0x01bc6c10c97c8162 // vmovups 0x40(%r12,%r15,4), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	QUAD $0x01886411497ca162 // vmovups %zmm20, 0x40(%rax,%r9,4) {%k1}
+	LONG $0x40648162; WORD $0x1c58; BYTE $0xfc // vaddps (%r12,%r15,8), %zmm19, %zmm19
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0xc8 // vmovups %zmm19, (%rax,%r9,8)
+	QUAD $0x01fc5c10c97c8162 // vmovups 0x40(%r12,%r15,8), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x01c85411497ca162 // vmovups %zmm18, 0x40(%rax,%r9,8) {%k1}
+	LONG $0x40748162; WORD $0x0c58; BYTE $0x84 // vaddps (%r12,%r8,4), %zmm17, %zmm17
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm17, (%rax,%r10,4)
+	QUAD $0x01844c10c97c8162 // vmovups 0x40(%r12,%r8,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x01904411497ca162 // vmovups %zmm16, 0x40(%rax,%r10,4) {%k1}
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x38 // vmovups %zmm15, (%rax,%rdi)
+	QUAD $0x01147c10c97c5162 // vmovups 0x40(%r12,%rdx), %zmm15 {%k1} {z}
+	LONG $0xbf148d4b // leaq (%r15,%r15,4), %rdx
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	QUAD $0x01387411497c7162 // vmovups %zmm14, 0x40(%rax,%rdi) {%k1}
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x48145162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xb8 // vmovups %zmm13, (%rax,%rdi,4)
+	QUAD $0x01946c10c97c5162 // vmovups 0x40(%r12,%rdx,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x01b86411497c7162 // vmovups %zmm12, 0x40(%rax,%rdi,4) {%k1}
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xc4 // vaddps (%r12,%r8,8), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%r10,8)
+	QUAD $0x01c45c10c97c1162 // vmovups 0x40(%r12,%r8,8), %zmm11 {%k1} {z}
+	LONG $0xff048d4f // leaq (%r15,%r15,8), %r8
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01d05411497c3162 // vmovups %zmm10, 0x40(%rax,%r10,8) {%k1}
+	LONG $0x40148d4f // leaq (%r8,%r8,2), %r10
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	LONG $0x48341162; WORD $0x0c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x18 // vmovups %zmm9, (%rax,%rbx)
+	QUAD $0x01144c10c97c1162 // vmovups 0x40(%r12,%r10), %zmm9 {%k1} {z}
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x01184411497c7162 // vmovups %zmm8, 0x40(%rax,%rbx) {%k1}
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x18 // vmovups %zmm7, (%rax,%rbx)
+	QUAD $0x01147c10c97c9162 // vmovups 0x40(%r12,%r10), %zmm7 {%k1} {z}
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x01187411497cf162 // vmovups %zmm6, 0x40(%rax,%rbx) {%k1}
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x84 // vaddps (%r12,%r8,4), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0x98 // vmovups %zmm5, (%rax,%r11,4)
+	QUAD $0x01846c10c97c9162 // vmovups 0x40(%r12,%r8,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x01986411497cb162 // vmovups %zmm4, 0x40(%rax,%r11,4) {%k1}
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf8 // vmovups %zmm3, (%rax,%rdi,8)
+	QUAD $0x01d45c10c97cd162 // vmovups 0x40(%r12,%rdx,8), %zmm3 {%k1} {z}
+	LONG $0x2cd76b49 // imulq $0x2c, %r15, %rdx
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01f85411497cf162 // vmovups %zmm2, 0x40(%rax,%rdi,8) {%k1}
+	LONG $0x2cf96b49 // imulq $0x2c, %r9, %rdi
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x14 // vaddps (%r12,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x38 // vmovups %zmm1, (%rax,%rdi)
+	QUAD $0x01144c10c97cd162 // vmovups 0x40(%r12,%rdx), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01384411497cf162 // vmovups %zmm0, 0x40(%rax,%rdi) {%k1}
+	LONG $0xfff9ffe9; BYTE $0xff // jmp 0x411 <gemm+0x411>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
+	QUAD $0x0000009024bc8b4c // movq 0x90(%rsp), %r15
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x4044c162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm23, %zmm23
+	LONG $0xd34d0f49 // cmovgeq %r11, %rdx
+	LONG $0x7f048d4f // leaq (%r15,%r15,2), %r8
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
-	LONG $0x4054e162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
-	QUAD $0x01906458405ce162 // vaddps 0x40(%rax,%rdx,4), %zmm20, %zmm20
-	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
-	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
-	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
-	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
-	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
-	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
-	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
-	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
-	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
-	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
-	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
-	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfff845e9; BYTE $0xff // jmp 0x65d <gemm+0x65d>
-	LONG $0x40fa8348 // cmpq $0x40, %rdx
+	QUAD $0x01247458404cc162 // vaddps 0x40(%r12), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x40548162; WORD $0x2c58; BYTE $0xbc // vaddps (%r12,%r15,4), %zmm21, %zmm21
+	LONG $0x487ca162; WORD $0x2c11; BYTE $0x88 // vmovups %zmm21, (%rax,%r9,4)
+	QUAD $0x01bc6458405c8162 // vaddps 0x40(%r12,%r15,4), %zmm20, %zmm20
+	QUAD $0x01886411487ca162 // vmovups %zmm20, 0x40(%rax,%r9,4)
+	LONG $0x40648162; WORD $0x1c58; BYTE $0xfc // vaddps (%r12,%r15,8), %zmm19, %zmm19
+	LONG $0x487ca162; WORD $0x1c11; BYTE $0xc8 // vmovups %zmm19, (%rax,%r9,8)
+	QUAD $0x01fc5458406c8162 // vaddps 0x40(%r12,%r15,8), %zmm18, %zmm18
+	QUAD $0x01c85411487ca162 // vmovups %zmm18, 0x40(%rax,%r9,8)
+	LONG $0x40748162; WORD $0x0c58; BYTE $0x84 // vaddps (%r12,%r8,4), %zmm17, %zmm17
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0x90 // vmovups %zmm17, (%rax,%r10,4)
+	QUAD $0x01844458407c8162 // vaddps 0x40(%r12,%r8,4), %zmm16, %zmm16
+	QUAD $0x01904411487ca162 // vmovups %zmm16, 0x40(%rax,%r10,4)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%rdx), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0x38 // vmovups %zmm15, (%rax,%rdi)
+	QUAD $0x01147458480c5162 // vaddps 0x40(%r12,%rdx), %zmm14, %zmm14
+	LONG $0xbf148d4b // leaq (%r15,%r15,4), %rdx
+	QUAD $0x01387411487c7162 // vmovups %zmm14, 0x40(%rax,%rdi)
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x48145162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xb8 // vmovups %zmm13, (%rax,%rdi,4)
+	QUAD $0x01946458481c5162 // vaddps 0x40(%r12,%rdx,4), %zmm12, %zmm12
+	QUAD $0x01b86411487c7162 // vmovups %zmm12, 0x40(%rax,%rdi,4)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xc4 // vaddps (%r12,%r8,8), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%r10,8)
+	QUAD $0x01c45458482c1162 // vaddps 0x40(%r12,%r8,8), %zmm10, %zmm10
+	LONG $0xff048d4f // leaq (%r15,%r15,8), %r8
+	QUAD $0x01d05411487c3162 // vmovups %zmm10, 0x40(%rax,%r10,8)
+	LONG $0x40148d4f // leaq (%r8,%r8,2), %r10
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	LONG $0x48341162; WORD $0x0c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm9, %zmm9
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0x18 // vmovups %zmm9, (%rax,%rbx)
+	QUAD $0x01144458483c1162 // vaddps 0x40(%r12,%r10), %zmm8, %zmm8
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	QUAD $0x01184411487c7162 // vmovups %zmm8, 0x40(%rax,%rbx)
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x18 // vmovups %zmm7, (%rax,%rbx)
+	QUAD $0x01147458484c9162 // vaddps 0x40(%r12,%r10), %zmm6, %zmm6
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	QUAD $0x01187411487cf162 // vmovups %zmm6, 0x40(%rax,%rbx)
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x84 // vaddps (%r12,%r8,4), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0x98 // vmovups %zmm5, (%rax,%r11,4)
+	QUAD $0x01846458485c9162 // vaddps 0x40(%r12,%r8,4), %zmm4, %zmm4
+	QUAD $0x01986411487cb162 // vmovups %zmm4, 0x40(%rax,%r11,4)
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xd4 // vaddps (%r12,%rdx,8), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf8 // vmovups %zmm3, (%rax,%rdi,8)
+	QUAD $0x01d45458486cd162 // vaddps 0x40(%r12,%rdx,8), %zmm2, %zmm2
+	LONG $0x2cd76b49 // imulq $0x2c, %r15, %rdx
+	QUAD $0x01f85411487cf162 // vmovups %zmm2, 0x40(%rax,%rdi,8)
+	LONG $0x2cf96b49 // imulq $0x2c, %r9, %rdi
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x14 // vaddps (%r12,%rdx), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x38 // vmovups %zmm1, (%rax,%rdi)
+	QUAD $0x01144458487cd162 // vaddps 0x40(%r12,%rdx), %zmm0, %zmm0
+	QUAD $0x01384411487cf162 // vmovups %zmm0, 0x40(%rax,%rdi)
+	LONG $0xfff812e9; BYTE $0xff // jmp 0x411 <gemm+0x411>
+	LONG $0x40fa8349 // cmpq $0x40, %r10
 	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x13fb8349 // cmpq $0x13, %r11
+	LONG $0x13fb8348 // cmpq $0x13, %rbx
 	WORD $0x9d0f; BYTE $0xc1 // setge %cl
 	WORD $0xc884 // testb %cl, %al
-	LONG $0x1bd2840f; WORD $0x0000 // je 0x2a00 <gemm+0x2a00>
-	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
-	QUAD $0x000000a0249c894c // movq %r11, 0xa0(%rsp)
-	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
-	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
-	LONG $0x304a8b49 // movq 0x30(%r10), %rcx
-	LONG $0x285a8b4d // movq 0x28(%r10), %r11
-	LONG $0x48428b49 // movq 0x48(%r10), %rax
-	LONG $0x38728b49 // movq 0x38(%r10), %rsi
-	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	LONG $0x871c8d4b // leaq (%r15,%r8,4), %rbx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x300d8e0f; WORD $0x0000 // jle 0x3e72 <gemm+0x3e72>
-	LONG $0x507a8349; BYTE $0x00 // cmpq $0x0, 0x50(%r10)
-	LONG $0xffffb841; WORD $0xffff // movl $0xffffffff, %r8d
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0xc0b98d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r15
-	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
-	LONG $0xc2940f41 // sete %r10b
-	WORD $0xd341; BYTE $0xe0 // shll %cl, %r8d
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	LONG $0xc0c48149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r12
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xf741; BYTE $0xd0 // notl %r8d
-	LONG $0x927bc1c4; BYTE $0xc8 // kmovd %r8d, %k1
-	QUAD $0x0000000085048d4c // leaq (,%rax,4), %r8
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x810c8d49 // leaq (%r9,%rax,4), %rcx
-	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
-	QUAD $0x000000c0818c8d49 // leaq 0xc0(%r9,%rax,4), %rcx
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	LONG $0xc10c8d49 // leaq (%r9,%rax,8), %rcx
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	QUAD $0x000000c0c18c8d49 // leaq 0xc0(%r9,%rax,8), %rcx
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x400c8d4b // leaq (%r8,%r8,2), %rcx
-	LONG $0x80048d4f // leaq (%r8,%r8,4), %r8
-	LONG $0x093c8d4d // leaq (%r9,%rcx), %r15
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
-	QUAD $0x000000c0098c8d49 // leaq 0xc0(%r9,%rcx), %rcx
-	LONG $0x012c8d4f // leaq (%r9,%r8), %r13
-	LONG $0x2444894c; BYTE $0x68 // movq %r8, 0x68(%rsp)
-	QUAD $0x000000c001848d4f // leaq 0xc0(%r9,%r8), %r8
-	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
-	QUAD $0x0000008824ac894c // movq %r13, 0x88(%rsp)
-	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	QUAD $0x000000b02484894c // movq %r8, 0xb0(%rsp)
-	LONG $0x093c8d4d // leaq (%r9,%rcx), %r15
-	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
-	QUAD $0x000000c009bc8d4d // leaq 0xc0(%r9,%rcx), %r15
-	QUAD $0x0000009024bc894c // movq %r15, 0x90(%rsp)
-	QUAD $0x000001c024bc8d4c // leaq 0x1c0(%rsp), %r15
-	LONG $0x000105e9; BYTE $0x00 // jmp 0x1064 <gemm+0x1064>
-	BYTE $0x90 // nop
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
-	LONG $0x487cc162; WORD $0x1a11 // vmovups %zmm19, (%r10)
-	LONG $0x487cc162; WORD $0x5211; BYTE $0x01 // vmovups %zmm18, 0x40(%r10)
-	LONG $0x487cc162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm17, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	LONG $0x497cc162; WORD $0x0411; BYTE $0x24 // vmovups %zmm16, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0x487c5162; WORD $0x3a11 // vmovups %zmm15, (%r10)
-	LONG $0x487c5162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%r10)
-	LONG $0x487c5162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0x497c5162; WORD $0x2411; BYTE $0x24 // vmovups %zmm12, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
-	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
-	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
-	LONG $0x487cd162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%r10)
-	LONG $0x497cd162; WORD $0x0011 // vmovups %zmm0, (%r8) {%k1}
-	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
-	LONG $0xd0438d4d // leaq -0x30(%r11), %r8
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x2464034c; BYTE $0x40 // addq 0x40(%rsp), %r12
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
-	LONG $0x2dfc8e0f; WORD $0x0000 // jle 0x3e60 <gemm+0x3e60>
-	WORD $0x894d; BYTE $0xfd // movq %r15, %r13
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x1983840f; WORD $0x0000 // je 0x2598 <gemm+0x2598>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x28788b49 // movq 0x28(%r8), %rdi
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x245c8948; BYTE $0x70 // movq %rbx, 0x70(%rsp)
+	LONG $0x38588b4d // movq 0x38(%r8), %r11
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x8e348d4c // leaq (%rsi,%rcx,4), %r14
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x3f838e0f; WORD $0x0000 // jle 0x4bc9 <gemm+0x4bc9>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	QUAD $0x00001100248c8d4c // leaq 0x1100(%rsp), %r9
+	LONG $0xc4940f41 // sete %r12b
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0xc0c58149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r13
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x0000fce9; BYTE $0x00 // jmp 0xd96 <gemm+0xd96>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0xd14d0f48 // cmovgeq %rcx, %rdx
+	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
+	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
+	LONG $0x497ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx) {%k1}
+	LONG $0x76148d48 // leaq (%rsi,%rsi,2), %rdx
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xb0 // vmovups %zmm19, (%rax,%rsi,4)
+	QUAD $0x01b05411487ce162 // vmovups %zmm18, 0x40(%rax,%rsi,4)
+	QUAD $0x02b04c11487ce162 // vmovups %zmm17, 0x80(%rax,%rsi,4)
+	QUAD $0x03b04411497ce162 // vmovups %zmm16, 0xc0(%rax,%rsi,4) {%k1}
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xf0 // vmovups %zmm15, (%rax,%rsi,8)
+	QUAD $0x01f07411487c7162 // vmovups %zmm14, 0x40(%rax,%rsi,8)
+	QUAD $0x02f06c11487c7162 // vmovups %zmm13, 0x80(%rax,%rsi,8)
+	QUAD $0x03f06411497c7162 // vmovups %zmm12, 0xc0(%rax,%rsi,8) {%k1}
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x90 // vmovups %zmm11, (%rax,%rdx,4)
+	QUAD $0x01905411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,4)
+	QUAD $0x02904c11487c7162 // vmovups %zmm9, 0x80(%rax,%rdx,4)
+	QUAD $0x03904411497c7162 // vmovups %zmm8, 0xc0(%rax,%rdx,4) {%k1}
+	LONG $0xb6148d48 // leaq (%rsi,%rsi,4), %rdx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%rax,%rsi)
+	QUAD $0x01307411487cf162 // vmovups %zmm6, 0x40(%rax,%rsi)
+	QUAD $0x02306c11487cf162 // vmovups %zmm5, 0x80(%rax,%rsi)
+	QUAD $0x03306411497cf162 // vmovups %zmm4, 0xc0(%rax,%rsi) {%k1}
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x90 // vmovups %zmm3, (%rax,%rdx,4)
+	QUAD $0x01905411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx,4)
+	QUAD $0x02904c11487cf162 // vmovups %zmm1, 0x80(%rax,%rdx,4)
+	QUAD $0x03904411497cf162 // vmovups %zmm0, 0xc0(%rax,%rdx,4) {%k1}
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0xa0478d48 // leaq -0x60(%rdi), %rax
+	LONG $0x0040b841; WORD $0x0000 // movl $0x40, %r8d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0x246c034c; BYTE $0x48 // addq 0x48(%rsp), %r13
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x3e268e0f; WORD $0x0000 // jle 0x4bbc <gemm+0x4bbc>
+	LONG $0x60ff8348 // cmpq $0x60, %rdi
+	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
 	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
@@ -6294,31 +6192,33 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
-	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0xfb420f4d // cmovbq %r11, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	LONG $0x0000f0e9; BYTE $0x00 // jmp 0x11f0 <gemm+0x11f0>
-	LONG $0x487c4162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm27, (%r12)
-	QUAD $0x01245411487c4162 // vmovups %zmm26, 0x40(%r12)
-	QUAD $0x02244c11487c4162 // vmovups %zmm25, 0x80(%r12)
-	QUAD $0x03244411487c4162 // vmovups %zmm24, 0xc0(%r12)
-	LONG $0x00c48149; WORD $0x0001; BYTE $0x00 // addq $0x100, %r12
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0xb7 // vbroadcastss (%rdi,%r14,4), %zmm29
-	LONG $0x487d6262; WORD $0x2718 // vbroadcastss (%rdi), %zmm28
-	LONG $0x487d2262; WORD $0x3c18; BYTE $0xf7 // vbroadcastss (%rdi,%r14,8), %zmm31
-	LONG $0x487d2262; WORD $0x3418; BYTE $0xb3 // vbroadcastss (%rbx,%r14,4), %zmm30
-	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0xff49; BYTE $0xcf // decq %r15
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
+	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0xcf420f48 // cmovbq %rdi, %rcx
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x0000fae9; BYTE $0x00 // jmp 0xf2b <gemm+0xf2b>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487c6162; WORD $0x1811 // vmovups %zmm27, (%rax)
+	LONG $0x487c6162; WORD $0x5011; BYTE $0x01 // vmovups %zmm26, 0x40(%rax)
+	LONG $0x487c6162; WORD $0x4811; BYTE $0x02 // vmovups %zmm25, 0x80(%rax)
+	LONG $0x487c6162; WORD $0x4011; BYTE $0x03 // vmovups %zmm24, 0xc0(%rax)
+	LONG $0x01000548; WORD $0x0000 // addq $0x100, %rax
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0xbb // vbroadcastss (%rbx,%r15,4), %zmm29
+	LONG $0x487d6262; WORD $0x2318 // vbroadcastss (%rbx), %zmm28
+	LONG $0x487d2262; WORD $0x3c18; BYTE $0xfb // vbroadcastss (%rbx,%r15,8), %zmm31
+	LONG $0x487d0262; WORD $0x3418; BYTE $0xbe // vbroadcastss (%r14,%r15,4), %zmm30
+	WORD $0x014c; BYTE $0xdb // addq %r11, %rbx
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
 	LONG $0x40158262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm29, %zmm19
 	LONG $0x40158262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm18
 	LONG $0x40158262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm17
 	LONG $0x403d8262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm24, %zmm16
-	LONG $0x487d6262; WORD $0x2b18 // vbroadcastss (%rbx), %zmm29
-	LONG $0x401d8262; WORD $0xf3b8 // vfmadd231ps %zmm27, %zmm28, %zmm22
-	LONG $0x401d8262; WORD $0xfab8 // vfmadd231ps %zmm26, %zmm28, %zmm23
+	LONG $0x487d4262; WORD $0x2e18 // vbroadcastss (%r14), %zmm29
+	LONG $0x401d8262; WORD $0xfbb8 // vfmadd231ps %zmm27, %zmm28, %zmm23
+	LONG $0x401d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm28, %zmm22
 	LONG $0x401d8262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm21
 	LONG $0x403d8262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm24, %zmm20
 	LONG $0x40051262; WORD $0xfbb8 // vfmadd231ps %zmm27, %zmm31, %zmm15
@@ -6333,359 +6233,315 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40151262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm10
 	LONG $0x40151262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm9
 	LONG $0x403d1262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm24, %zmm8
-	LONG $0x487d2262; WORD $0x2c18; BYTE $0xf3 // vbroadcastss (%rbx,%r14,8), %zmm29
-	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x487d0262; WORD $0x2c18; BYTE $0xfe // vbroadcastss (%r14,%r15,8), %zmm29
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
 	LONG $0x40159262; WORD $0xdbb8 // vfmadd231ps %zmm27, %zmm29, %zmm3
 	LONG $0x40159262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm29, %zmm2
 	LONG $0x40159262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm29, %zmm1
 	LONG $0x40159262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm29, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0x307e // jle 0x1220 <gemm+0x1220>
-	LONG $0x487c4162; WORD $0x5810; BYTE $0xfd // vmovups -0xc0(%r8), %zmm27
-	LONG $0x487c4162; WORD $0x5010; BYTE $0xfe // vmovups -0x80(%r8), %zmm26
-	LONG $0x487c4162; WORD $0x4810; BYTE $0xff // vmovups -0x40(%r8), %zmm25
-	LONG $0x487c4162; WORD $0x0010 // vmovups (%r8), %zmm24
-	WORD $0x854d; BYTE $0xe4 // testq %r12, %r12
-	LONG $0xfeec850f; WORD $0xffff // jne 0x1100 <gemm+0x1100>
-	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
-	LONG $0xffff0ae9; BYTE $0xff // jmp 0x1126 <gemm+0x1126>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x00bd8d4d; WORD $0x0030; BYTE $0x00 // leaq 0x3000(%r13), %r15
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x357e // jle 0xf60 <gemm+0xf60>
+	LONG $0x487c6162; WORD $0x5e10; BYTE $0xfd // vmovups -0xc0(%rsi), %zmm27
+	LONG $0x487c6162; WORD $0x5610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm26
+	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
+	LONG $0x487c6162; WORD $0x0610 // vmovups (%rsi), %zmm24
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xfef1850f; WORD $0xffff // jne 0xe40 <gemm+0xe40>
+	WORD $0xc031 // xorl %eax, %eax
+	LONG $0xffff0be9; BYTE $0xff // jmp 0xe61 <gemm+0xe61>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
+	LONG $0x008d8d4d; WORD $0x0060; BYTE $0x00 // leaq 0x6000(%r13), %r9
 	WORD $0x854d; BYTE $0xed // testq %r13, %r13
-	LONG $0xfd440f4d // cmoveq %r13, %r15
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x00d6850f; WORD $0x0000 // jne 0x1310 <gemm+0x1310>
-	LONG $0x01c2f641 // testb $0x1, %r10b
-	LONG $0x028c840f; WORD $0x0000 // je 0x14d0 <gemm+0x14d0>
-	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm19, (%r9,%rax,4)
-	QUAD $0x01815411487cc162 // vmovups %zmm18, 0x40(%r9,%rax,4)
-	QUAD $0x02814c11487cc162 // vmovups %zmm17, 0x80(%r9,%rax,4)
-	QUAD $0x03814411487cc162 // vmovups %zmm16, 0xc0(%r9,%rax,4)
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0xc1 // vmovups %zmm15, (%r9,%rax,8)
-	QUAD $0x01c17411487c5162 // vmovups %zmm14, 0x40(%r9,%rax,8)
-	QUAD $0x02c16c11487c5162 // vmovups %zmm13, 0x80(%r9,%rax,8)
-	QUAD $0x03c16411487c5162 // vmovups %zmm12, 0xc0(%r9,%rax,8)
-	LONG $0x487c1162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%r8)
-	QUAD $0x01015411487c1162 // vmovups %zmm10, 0x40(%r9,%r8)
-	QUAD $0x02014c11487c1162 // vmovups %zmm9, 0x80(%r9,%r8)
-	QUAD $0x03014411487c1162 // vmovups %zmm8, 0xc0(%r9,%r8)
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x09 // vmovups %zmm7, (%r9,%rcx)
-	QUAD $0x01097411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx)
-	QUAD $0x02096c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx)
-	QUAD $0x03096411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx)
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%r8)
-	QUAD $0x01015411487c9162 // vmovups %zmm2, 0x40(%r9,%r8)
-	QUAD $0x02014c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8)
-	QUAD $0x03014411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8)
-	LONG $0xfffd3de9; BYTE $0xff // jmp 0x1046 <gemm+0x1046>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x01c2f641 // testb $0x1, %r10b
-	LONG $0xfc46850f; WORD $0xffff // jne 0xf60 <gemm+0xf60>
-	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
-	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
-	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
-	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0xc97cc162; WORD $0x2810 // vmovups (%r8), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497cc162; WORD $0x2011 // vmovups %zmm20, (%r8) {%k1}
-	QUAD $0x000000b024848b4c // movq 0xb0(%rsp), %r8
-	LONG $0x4064c162; WORD $0x1a58 // vaddps (%r10), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1a11 // vmovups %zmm19, (%r10)
-	LONG $0x406cc162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm18, %zmm18
-	LONG $0x487cc162; WORD $0x5211; BYTE $0x01 // vmovups %zmm18, 0x40(%r10)
-	LONG $0x4074c162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm17, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
-	LONG $0xc97cc162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497cc162; WORD $0x0411; BYTE $0x24 // vmovups %zmm16, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x48045162; WORD $0x3a58 // vaddps (%r10), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3a11 // vmovups %zmm15, (%r10)
-	LONG $0x480c5162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x7211; BYTE $0x01 // vmovups %zmm14, 0x40(%r10)
-	LONG $0x48145162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm13, 0x80(%r10)
-	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
-	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2411; BYTE $0x24 // vmovups %zmm12, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x48245162; WORD $0x1a58 // vaddps (%r10), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
-	LONG $0x482c5162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5211; BYTE $0x01 // vmovups %zmm10, 0x40(%r10)
-	LONG $0x48345162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm9, 0x80(%r10)
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	QUAD $0x0000009024a48b4c // movq 0x90(%rsp), %r12
-	LONG $0x4844d162; WORD $0x3a58 // vaddps (%r10), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3a11 // vmovups %zmm7, (%r10)
-	LONG $0x484cd162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%r10), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
-	LONG $0x4854d162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm5, 0x80(%r10)
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
-	LONG $0x4864d162; WORD $0x1a58 // vaddps (%r10), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
-	LONG $0x486cd162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%r10), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
-	LONG $0x4874d162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%r10), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%r10)
-	LONG $0xc97cd162; WORD $0x0810 // vmovups (%r8), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffb7de9; BYTE $0xff // jmp 0x1040 <gemm+0x1040>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
-	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
-	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
-	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x4064c162; WORD $0x1c58; BYTE $0x81 // vaddps (%r9,%rax,4), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1c11; BYTE $0x81 // vmovups %zmm19, (%r9,%rax,4)
-	QUAD $0x01815458406cc162 // vaddps 0x40(%r9,%rax,4), %zmm18, %zmm18
-	QUAD $0x01815411487cc162 // vmovups %zmm18, 0x40(%r9,%rax,4)
-	QUAD $0x02814c584074c162 // vaddps 0x80(%r9,%rax,4), %zmm17, %zmm17
-	QUAD $0x02814c11487cc162 // vmovups %zmm17, 0x80(%r9,%rax,4)
-	QUAD $0x03814458407cc162 // vaddps 0xc0(%r9,%rax,4), %zmm16, %zmm16
-	QUAD $0x03814411487cc162 // vmovups %zmm16, 0xc0(%r9,%rax,4)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0xc1 // vaddps (%r9,%rax,8), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0xc1 // vmovups %zmm15, (%r9,%rax,8)
-	QUAD $0x01c17458480c5162 // vaddps 0x40(%r9,%rax,8), %zmm14, %zmm14
-	QUAD $0x01c17411487c5162 // vmovups %zmm14, 0x40(%r9,%rax,8)
-	QUAD $0x02c16c5848145162 // vaddps 0x80(%r9,%rax,8), %zmm13, %zmm13
-	QUAD $0x02c16c11487c5162 // vmovups %zmm13, 0x80(%r9,%rax,8)
-	QUAD $0x03c16458481c5162 // vaddps 0xc0(%r9,%rax,8), %zmm12, %zmm12
-	QUAD $0x03c16411487c5162 // vmovups %zmm12, 0xc0(%r9,%rax,8)
-	LONG $0x48241162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%r8), %zmm11, %zmm11
-	LONG $0x487c1162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%r8)
-	QUAD $0x01015458482c1162 // vaddps 0x40(%r9,%r8), %zmm10, %zmm10
-	QUAD $0x01015411487c1162 // vmovups %zmm10, 0x40(%r9,%r8)
-	QUAD $0x02014c5848341162 // vaddps 0x80(%r9,%r8), %zmm9, %zmm9
-	QUAD $0x02014c11487c1162 // vmovups %zmm9, 0x80(%r9,%r8)
-	QUAD $0x03014458483c1162 // vaddps 0xc0(%r9,%r8), %zmm8, %zmm8
-	QUAD $0x03014411487c1162 // vmovups %zmm8, 0xc0(%r9,%r8)
-	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x09 // vaddps (%r9,%rcx), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x09 // vmovups %zmm7, (%r9,%rcx)
-	QUAD $0x01097458484cd162 // vaddps 0x40(%r9,%rcx), %zmm6, %zmm6
-	QUAD $0x01097411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx)
-	QUAD $0x02096c584854d162 // vaddps 0x80(%r9,%rcx), %zmm5, %zmm5
-	QUAD $0x02096c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx)
-	QUAD $0x03096458485cd162 // vaddps 0xc0(%r9,%rcx), %zmm4, %zmm4
-	QUAD $0x03096411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx)
-	LONG $0x48649162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%r8), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%r8)
-	QUAD $0x01015458486c9162 // vaddps 0x40(%r9,%r8), %zmm2, %zmm2
-	QUAD $0x01015411487c9162 // vmovups %zmm2, 0x40(%r9,%r8)
-	QUAD $0x02014c5848749162 // vaddps 0x80(%r9,%r8), %zmm1, %zmm1
-	QUAD $0x02014c11487c9162 // vmovups %zmm1, 0x80(%r9,%r8)
-	QUAD $0x03014458487c9162 // vaddps 0xc0(%r9,%r8), %zmm0, %zmm0
-	QUAD $0x03014411487c9162 // vmovups %zmm0, 0xc0(%r9,%r8)
-	LONG $0xfff9fbe9; BYTE $0xff // jmp 0x1046 <gemm+0x1046>
-	LONG $0x10f88349 // cmpq $0x10, %r8
+	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
+	LONG $0xcd440f4d // cmoveq %r13, %r9
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x0040bd41; WORD $0x0000 // movl $0x40, %r13d
+	LONG $0xc14d0f48 // cmovgeq %rcx, %rax
+	LONG $0xf54d0f49 // cmovgeq %r13, %rsi
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x00e2850f; WORD $0x0000 // jne 0x1080 <gemm+0x1080>
+	LONG $0x01c4f641 // testb $0x1, %r12b
+	LONG $0x02a8840f; WORD $0x0000 // je 0x1250 <gemm+0x1250>
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0xd14d0f48 // cmovgeq %rcx, %rdx
+	LONG $0x487ce162; WORD $0x7211; BYTE $0x01 // vmovups %zmm22, 0x40(%rdx)
+	LONG $0x487ce162; WORD $0x6a11; BYTE $0x02 // vmovups %zmm21, 0x80(%rdx)
+	LONG $0x487ce162; WORD $0x6211; BYTE $0x03 // vmovups %zmm20, 0xc0(%rdx)
+	LONG $0x76148d48 // leaq (%rsi,%rsi,2), %rdx
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xb0 // vmovups %zmm19, (%rax,%rsi,4)
+	QUAD $0x01b05411487ce162 // vmovups %zmm18, 0x40(%rax,%rsi,4)
+	QUAD $0x02b04c11487ce162 // vmovups %zmm17, 0x80(%rax,%rsi,4)
+	QUAD $0x03b04411487ce162 // vmovups %zmm16, 0xc0(%rax,%rsi,4)
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xf0 // vmovups %zmm15, (%rax,%rsi,8)
+	QUAD $0x01f07411487c7162 // vmovups %zmm14, 0x40(%rax,%rsi,8)
+	QUAD $0x02f06c11487c7162 // vmovups %zmm13, 0x80(%rax,%rsi,8)
+	QUAD $0x03f06411487c7162 // vmovups %zmm12, 0xc0(%rax,%rsi,8)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x90 // vmovups %zmm11, (%rax,%rdx,4)
+	QUAD $0x01905411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,4)
+	QUAD $0x02904c11487c7162 // vmovups %zmm9, 0x80(%rax,%rdx,4)
+	QUAD $0x03904411487c7162 // vmovups %zmm8, 0xc0(%rax,%rdx,4)
+	LONG $0xb6148d48 // leaq (%rsi,%rsi,4), %rdx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%rax,%rsi)
+	QUAD $0x01307411487cf162 // vmovups %zmm6, 0x40(%rax,%rsi)
+	QUAD $0x02306c11487cf162 // vmovups %zmm5, 0x80(%rax,%rsi)
+	QUAD $0x03306411487cf162 // vmovups %zmm4, 0xc0(%rax,%rsi)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x90 // vmovups %zmm3, (%rax,%rdx,4)
+	QUAD $0x01905411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx,4)
+	QUAD $0x02904c11487cf162 // vmovups %zmm1, 0x80(%rax,%rdx,4)
+	QUAD $0x03904411487cf162 // vmovups %zmm0, 0xc0(%rax,%rdx,4)
+	LONG $0xfffcf3e9; BYTE $0xff // jmp 0xd6f <gemm+0xd6f>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x01c4f641 // testb $0x1, %r12b
+	LONG $0xfc16850f; WORD $0xffff // jne 0xca0 <gemm+0xca0>
+	LONG $0x4044e162; WORD $0x3a58 // vaddps (%rdx), %zmm23, %zmm23
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x762c8d4c // leaq (%rsi,%rsi,2), %r13
+	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x404ce162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm22, %zmm22
+	QUAD $0x01247411487cc162 // vmovups %zmm22, 0x40(%r12)
+	LONG $0x4054e162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm21, %zmm21
+	QUAD $0x02246c11487cc162 // vmovups %zmm21, 0x80(%r12)
+	LONG $0xc97ce162; WORD $0x6a10; BYTE $0x03 // vmovups 0xc0(%rdx), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	QUAD $0x03246411497cc162 // vmovups %zmm20, 0xc0(%r12) {%k1}
+	LONG $0x40248d4f // leaq (%r8,%r8,2), %r12
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xb0 // vmovups %zmm19, (%rax,%rsi,4)
+	QUAD $0x01825458406ca162 // vaddps 0x40(%rdx,%r8,4), %zmm18, %zmm18
+	QUAD $0x01b05411487ce162 // vmovups %zmm18, 0x40(%rax,%rsi,4)
+	QUAD $0x02824c584074a162 // vaddps 0x80(%rdx,%r8,4), %zmm17, %zmm17
+	QUAD $0x02b04c11487ce162 // vmovups %zmm17, 0x80(%rax,%rsi,4)
+	QUAD $0x03824c10c97ca162 // vmovups 0xc0(%rdx,%r8,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x03b04411497ce162 // vmovups %zmm16, 0xc0(%rax,%rsi,4) {%k1}
+	LONG $0x48043162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%r8,8), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xf0 // vmovups %zmm15, (%rax,%rsi,8)
+	QUAD $0x01c27458480c3162 // vaddps 0x40(%rdx,%r8,8), %zmm14, %zmm14
+	QUAD $0x01f07411487c7162 // vmovups %zmm14, 0x40(%rax,%rsi,8)
+	QUAD $0x02c26c5848143162 // vaddps 0x80(%rdx,%r8,8), %zmm13, %zmm13
+	QUAD $0x02f06c11487c7162 // vmovups %zmm13, 0x80(%rax,%rsi,8)
+	QUAD $0x03c26c10c97c3162 // vmovups 0xc0(%rdx,%r8,8), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x03f06411497c7162 // vmovups %zmm12, 0xc0(%rax,%rsi,8) {%k1}
+	LONG $0x48243162; WORD $0x1c58; BYTE $0xa2 // vaddps (%rdx,%r12,4), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xa8 // vmovups %zmm11, (%rax,%r13,4)
+	QUAD $0x01a25458482c3162 // vaddps 0x40(%rdx,%r12,4), %zmm10, %zmm10
+	QUAD $0x01a85411487c3162 // vmovups %zmm10, 0x40(%rax,%r13,4)
+	QUAD $0x02a24c5848343162 // vaddps 0x80(%rdx,%r12,4), %zmm9, %zmm9
+	QUAD $0x02a84c11487c3162 // vmovups %zmm9, 0x80(%rax,%r13,4)
+	QUAD $0x03a24c10c97c3162 // vmovups 0xc0(%rdx,%r12,4), %zmm9 {%k1} {z}
+	LONG $0x80248d4f // leaq (%r8,%r8,4), %r12
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x03a84411497c3162 // vmovups %zmm8, 0xc0(%rax,%r13,4) {%k1}
+	LONG $0xb62c8d4c // leaq (%rsi,%rsi,4), %r13
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x02 // vaddps (%rdx,%r8), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%rax,%rsi)
+	QUAD $0x01027458484cb162 // vaddps 0x40(%rdx,%r8), %zmm6, %zmm6
+	QUAD $0x01307411487cf162 // vmovups %zmm6, 0x40(%rax,%rsi)
+	QUAD $0x02026c584854b162 // vaddps 0x80(%rdx,%r8), %zmm5, %zmm5
+	QUAD $0x02306c11487cf162 // vmovups %zmm5, 0x80(%rax,%rsi)
+	QUAD $0x03026c10c97cb162 // vmovups 0xc0(%rdx,%r8), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x03306411497cf162 // vmovups %zmm4, 0xc0(%rax,%rsi) {%k1}
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xa2 // vaddps (%rdx,%r12,4), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xa8 // vmovups %zmm3, (%rax,%r13,4)
+	QUAD $0x01a25458486cb162 // vaddps 0x40(%rdx,%r12,4), %zmm2, %zmm2
+	QUAD $0x01a85411487cb162 // vmovups %zmm2, 0x40(%rax,%r13,4)
+	QUAD $0x02a24c584874b162 // vaddps 0x80(%rdx,%r12,4), %zmm1, %zmm1
+	QUAD $0x02a84c11487cb162 // vmovups %zmm1, 0x80(%rax,%r13,4)
+	QUAD $0x03a24c10c97cb162 // vmovups 0xc0(%rdx,%r12,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x03a84411497cb162 // vmovups %zmm0, 0xc0(%rax,%r13,4) {%k1}
+	LONG $0xfffb28e9; BYTE $0xff // jmp 0xd6f <gemm+0xd6f>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4044e162; WORD $0x3a58 // vaddps (%rdx), %zmm23, %zmm23
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x61ff8348 // cmpq $0x61, %rdi
+	LONG $0x762c8d4c // leaq (%rsi,%rsi,2), %r13
+	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
+	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
+	LONG $0x404ce162; WORD $0x7258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm22, %zmm22
+	QUAD $0x01247411487cc162 // vmovups %zmm22, 0x40(%r12)
+	LONG $0x4054e162; WORD $0x6a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm21, %zmm21
+	QUAD $0x02246c11487cc162 // vmovups %zmm21, 0x80(%r12)
+	LONG $0x405ce162; WORD $0x6258; BYTE $0x03 // vaddps 0xc0(%rdx), %zmm20, %zmm20
+	QUAD $0x03246411487cc162 // vmovups %zmm20, 0xc0(%r12)
+	LONG $0x40248d4f // leaq (%r8,%r8,2), %r12
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0x82 // vaddps (%rdx,%r8,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xb0 // vmovups %zmm19, (%rax,%rsi,4)
+	QUAD $0x01825458406ca162 // vaddps 0x40(%rdx,%r8,4), %zmm18, %zmm18
+	QUAD $0x01b05411487ce162 // vmovups %zmm18, 0x40(%rax,%rsi,4)
+	QUAD $0x02824c584074a162 // vaddps 0x80(%rdx,%r8,4), %zmm17, %zmm17
+	QUAD $0x02b04c11487ce162 // vmovups %zmm17, 0x80(%rax,%rsi,4)
+	QUAD $0x03824458407ca162 // vaddps 0xc0(%rdx,%r8,4), %zmm16, %zmm16
+	QUAD $0x03b04411487ce162 // vmovups %zmm16, 0xc0(%rax,%rsi,4)
+	LONG $0x48043162; WORD $0x3c58; BYTE $0xc2 // vaddps (%rdx,%r8,8), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xf0 // vmovups %zmm15, (%rax,%rsi,8)
+	QUAD $0x01c27458480c3162 // vaddps 0x40(%rdx,%r8,8), %zmm14, %zmm14
+	QUAD $0x01f07411487c7162 // vmovups %zmm14, 0x40(%rax,%rsi,8)
+	QUAD $0x02c26c5848143162 // vaddps 0x80(%rdx,%r8,8), %zmm13, %zmm13
+	QUAD $0x02f06c11487c7162 // vmovups %zmm13, 0x80(%rax,%rsi,8)
+	QUAD $0x03c26458481c3162 // vaddps 0xc0(%rdx,%r8,8), %zmm12, %zmm12
+	QUAD $0x03f06411487c7162 // vmovups %zmm12, 0xc0(%rax,%rsi,8)
+	LONG $0x48243162; WORD $0x1c58; BYTE $0xa2 // vaddps (%rdx,%r12,4), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xa8 // vmovups %zmm11, (%rax,%r13,4)
+	QUAD $0x01a25458482c3162 // vaddps 0x40(%rdx,%r12,4), %zmm10, %zmm10
+	QUAD $0x01a85411487c3162 // vmovups %zmm10, 0x40(%rax,%r13,4)
+	QUAD $0x02a24c5848343162 // vaddps 0x80(%rdx,%r12,4), %zmm9, %zmm9
+	QUAD $0x02a84c11487c3162 // vmovups %zmm9, 0x80(%rax,%r13,4)
+	QUAD $0x03a24458483c3162 // vaddps 0xc0(%rdx,%r12,4), %zmm8, %zmm8
+	LONG $0x80248d4f // leaq (%r8,%r8,4), %r12
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	QUAD $0x03a84411487c3162 // vmovups %zmm8, 0xc0(%rax,%r13,4)
+	LONG $0xb62c8d4c // leaq (%rsi,%rsi,4), %r13
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x02 // vaddps (%rdx,%r8), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%rax,%rsi)
+	QUAD $0x01027458484cb162 // vaddps 0x40(%rdx,%r8), %zmm6, %zmm6
+	QUAD $0x01307411487cf162 // vmovups %zmm6, 0x40(%rax,%rsi)
+	QUAD $0x02026c584854b162 // vaddps 0x80(%rdx,%r8), %zmm5, %zmm5
+	QUAD $0x02306c11487cf162 // vmovups %zmm5, 0x80(%rax,%rsi)
+	QUAD $0x03026458485cb162 // vaddps 0xc0(%rdx,%r8), %zmm4, %zmm4
+	QUAD $0x03306411487cf162 // vmovups %zmm4, 0xc0(%rax,%rsi)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xa2 // vaddps (%rdx,%r12,4), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xa8 // vmovups %zmm3, (%rax,%r13,4)
+	QUAD $0x01a25458486cb162 // vaddps 0x40(%rdx,%r12,4), %zmm2, %zmm2
+	QUAD $0x01a85411487cb162 // vmovups %zmm2, 0x40(%rax,%r13,4)
+	QUAD $0x02a24c584874b162 // vaddps 0x80(%rdx,%r12,4), %zmm1, %zmm1
+	QUAD $0x02a84c11487cb162 // vmovups %zmm1, 0x80(%rax,%r13,4)
+	QUAD $0x03a24458487cb162 // vaddps 0xc0(%rdx,%r12,4), %zmm0, %zmm0
+	QUAD $0x03a84411487cb162 // vmovups %zmm0, 0xc0(%rax,%r13,4)
+	LONG $0xfff986e9; BYTE $0xff // jmp 0xd6f <gemm+0xd6f>
+	LONG $0x10f98349 // cmpq $0x10, %r9
 	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x31ff8349 // cmpq $0x31, %r15
+	LONG $0x31ff8348 // cmpq $0x31, %rdi
 	WORD $0x9d0f; BYTE $0xc1 // setge %cl
 	WORD $0xc884 // testb %cl, %al
-	LONG $0x13ac840f; WORD $0x0000 // je 0x2a0d <gemm+0x2a0d>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	LONG $0x11b8840f; WORD $0x0000 // je 0x25b7 <gemm+0x25b7>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	WORD $0x894c; BYTE $0xf9 // movq %r15, %rcx
+	LONG $0x28508b49 // movq 0x28(%r8), %rdx
+	LONG $0x48608b4d // movq 0x48(%r8), %r12
 	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
-	LONG $0x30428b48 // movq 0x30(%rdx), %rax
-	LONG $0x285a8b4c // movq 0x28(%rdx), %r11
-	LONG $0x48728b48 // movq 0x48(%rdx), %rsi
-	LONG $0x387a8b48 // movq 0x38(%rdx), %rdi
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x961c8d4b // leaq (%r14,%r10,4), %rbx
-	LONG $0xd63c8d4f // leaq (%r14,%r10,8), %r15
-	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
+	LONG $0x38708b49 // movq 0x38(%r8), %rsi
+	LONG $0x401c8d48 // leaq (%rax,%rax,2), %rbx
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x9f0c8d49 // leaq (%r15,%rbx,4), %rcx
 	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
+	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
+	LONG $0xdf348d4d // leaq (%r15,%rbx,8), %r14
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	LONG $0x8f148d4d // leaq (%r15,%rcx,4), %r10
 	LONG $0x3cc86b48 // imulq $0x3c, %rax, %rcx
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
-	WORD $0x014c; BYTE $0xf1 // addq %r14, %rcx
+	WORD $0x014c; BYTE $0xf9 // addq %r15, %rcx
 	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x6baf8e0f; WORD $0x0000 // jle 0x826d <gemm+0x826d>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
-	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	QUAD $0x000000d824b48948 // movq %rsi, 0xd8(%rsp)
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x02e6c149 // shlq $0x2, %r14
-	LONG $0x04e7c148 // shlq $0x4, %rdi
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0x68244489 // movl %eax, 0x68(%rsp)
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x2474894c; BYTE $0x70 // movq %r14, 0x70(%rsp)
-	QUAD $0x000000c024bc8948 // movq %rdi, 0xc0(%rsp)
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xb40c8d49 // leaq (%r12,%rsi,4), %rcx
-	WORD $0xd0f7 // notl %eax
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
-	LONG $0xf40c8d49 // leaq (%r12,%rsi,8), %rcx
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	QUAD $0x00000000f5048d48 // leaq (,%rsi,8), %rax
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	LONG $0x89148d48 // leaq (%rcx,%rcx,4), %rdx
-	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	QUAD $0x000001a0248c8948 // movq %rcx, 0x1a0(%rsp)
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	QUAD $0x000000a024948948 // movq %rdx, 0xa0(%rsp)
-	LONG $0xf6148d48 // leaq (%rsi,%rsi,8), %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	WORD $0x0148; BYTE $0xf2 // addq %rsi, %rdx
-	QUAD $0x00000000c5348d4c // leaq (,%rax,8), %r14
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	QUAD $0x0000013824948948 // movq %rdx, 0x138(%rsp)
-	LONG $0x0c148d4b // leaq (%r12,%r9), %rdx
-	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
-	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
-	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
-	LONG $0x04348d4d // leaq (%r12,%rax), %r14
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	QUAD $0x000000f024b4894c // movq %r14, 0xf0(%rsp)
-	LONG $0x3c348d4d // leaq (%r12,%rdi), %r14
-	QUAD $0x000000e024b4894c // movq %r14, 0xe0(%rsp)
-	LONG $0x04348d4d // leaq (%r12,%rax), %r14
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	QUAD $0x0000012824b4894c // movq %r14, 0x128(%rsp)
-	LONG $0x04348d4d // leaq (%r12,%rax), %r14
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	QUAD $0x0000011024b4894c // movq %r14, 0x110(%rsp)
-	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
-	LONG $0x040c8d49 // leaq (%r12,%rax), %rcx
-	LONG $0x7f048d48 // leaq (%rdi,%rdi,2), %rax
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x582e8e0f; WORD $0x0000 // jle 0x6c7d <gemm+0x6c7d>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x000000f024bc8948 // movq %rdi, 0xf0(%rsp)
 	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	QUAD $0x00000198248c8948 // movq %rcx, 0x198(%rsp)
-	LONG $0x2cce6b48 // imulq $0x2c, %rsi, %rcx
-	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	LONG $0x34c66b48 // imulq $0x34, %rsi, %rax
-	QUAD $0x00000190248c8948 // movq %rcx, 0x190(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	QUAD $0x00000188248c8948 // movq %rcx, 0x188(%rsp)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
-	LONG $0x38c66b48 // imulq $0x38, %rsi, %rax
-	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	LONG $0x3cc66b48 // imulq $0x3c, %rsi, %rax
-	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
-	LONG $0x00011fe9; BYTE $0x00 // jmp 0x1a03 <gemm+0x1a03>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	QUAD $0x000000f0248c8b4c // movq 0xf0(%rsp), %r9
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
-	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
-	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
-	QUAD $0x00000138248c8b4c // movq 0x138(%rsp), %r9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
-	QUAD $0x000001a0248c8b4c // movq 0x1a0(%rsp), %r9
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
-	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
-	QUAD $0x00000188248c8b4c // movq 0x188(%rsp), %r9
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	QUAD $0x0000017824848b4c // movq 0x178(%rsp), %r8
-	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
-	QUAD $0x00000168248c8b4c // movq 0x168(%rsp), %r9
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	QUAD $0x0000015824848b4c // movq 0x158(%rsp), %r8
-	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
+	WORD $0x894d; BYTE $0xe0 // movq %r12, %r8
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	QUAD $0x000000a824a4894c // movq %r12, 0xa8(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x24748948; BYTE $0x78 // movq %rsi, 0x78(%rsp)
+	LONG $0x24748b48; BYTE $0x58 // movq 0x58(%rsp), %rsi
+	LONG $0xb8248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0xb8(%rsp)
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0xd0f7 // notl %eax
+	QUAD $0x00000098249c894c // movq %r11, 0x98(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000b0248c8948 // movq %rcx, 0xb0(%rsp)
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	QUAD $0x00001100248c8d48 // leaq 0x1100(%rsp), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x00000090248c894c // movq %r9, 0x90(%rsp)
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	QUAD $0x000000a024b48948 // movq %rsi, 0xa0(%rsp)
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
+	LONG $0x000125e9; BYTE $0x00 // jmp 0x161b <gemm+0x161b>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
+	LONG $0x497c5162; WORD $0x3411; BYTE $0x90 // vmovups %zmm14, (%r8,%rdx,4) {%k1}
+	LONG $0x497c5162; WORD $0x2c11; BYTE $0xd0 // vmovups %zmm13, (%r8,%rdx,8) {%k1}
+	LONG $0x923c8d48 // leaq (%rdx,%rdx,4), %rdi
+	LONG $0x497c5162; WORD $0x2411; BYTE $0x80 // vmovups %zmm12, (%r8,%rax,4) {%k1}
+	LONG $0x497c5162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm11, (%r8,%rcx) {%k1}
+	LONG $0xd20c8d48 // leaq (%rdx,%rdx,8), %rcx
+	LONG $0x497c5162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm10, (%r8,%rdi,4) {%k1}
+	LONG $0x497c5162; WORD $0x0c11; BYTE $0xc0 // vmovups %zmm9, (%r8,%rax,8) {%k1}
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x490c8d4c // leaq (%rcx,%rcx,2), %r9
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x497c1162; WORD $0x0411; BYTE $0x08 // vmovups %zmm8, (%r8,%r9) {%k1}
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x497c9162; WORD $0x3c11; BYTE $0x08 // vmovups %zmm7, (%r8,%r9) {%k1}
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x88 // vmovups %zmm6, (%r8,%rcx,4) {%k1}
+	LONG $0x2cca6b48 // imulq $0x2c, %rdx, %rcx
+	LONG $0x497cd162; WORD $0x2c11; BYTE $0xf8 // vmovups %zmm5, (%r8,%rdi,8) {%k1}
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x08 // vmovups %zmm4, (%r8,%rcx) {%k1}
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x00 // vmovups %zmm3, (%r8,%rax) {%k1}
+	LONG $0x34c26b48 // imulq $0x34, %rdx, %rax
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x00 // vmovups %zmm2, (%r8,%rax) {%k1}
+	LONG $0x38c26b48 // imulq $0x38, %rdx, %rax
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm1, (%r8,%rax) {%k1}
+	LONG $0x3cc26b48 // imulq $0x3c, %rdx, %rax
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x00 // vmovups %zmm0, (%r8,%rax) {%k1}
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
 	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x244c0148; BYTE $0x50 // addq %rcx, 0x50(%rsp)
-	QUAD $0x000000c824ac034c // addq 0xc8(%rsp), %r13
-	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
-	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
-	QUAD $0x00000000682444c7 // movl $0x0, 0x68(%rsp)
-	WORD $0x0148; BYTE $0xc8 // addq %rcx, %rax
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x52c78e0f; WORD $0x0000 // jle 0x6cca <gemm+0x6cca>
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	QUAD $0x0000009824948948 // movq %rdx, 0x98(%rsp)
+	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
+	LONG $0x24740148; BYTE $0x50 // addq %rsi, 0x50(%rsp)
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0xa0528d49 // leaq -0x60(%r10), %rdx
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	QUAD $0x00000000b82484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0xb8(%rsp)
+	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
+	QUAD $0x000000e024ac034c // addq 0xe0(%rsp), %r13
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
+	WORD $0x0149; BYTE $0xf6 // addq %rsi, %r14
+	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x564d8e0f; WORD $0x0000 // jle 0x6c68 <gemm+0x6c68>
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
+	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	LONG $0x1b0c8d4a // leaq (%rbx,%r11), %rcx
+	LONG $0x2474894c; BYTE $0x38 // movq %r14, 0x38(%rsp)
 	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030ba; BYTE $0x00 // movl $0x30, %edx
-	QUAD $0x00000090249c894c // movq %r11, 0x90(%rsp)
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
-	LONG $0x32048d4f // leaq (%r10,%r14), %r8
-	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
-	LONG $0x370c8d4f // leaq (%r15,%r14), %r9
-	LONG $0x245c8948; BYTE $0x48 // movq %rbx, 0x48(%rsp)
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -6702,375 +6558,365 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
-	LONG $0xd3420f49 // cmovbq %r11, %rdx
-	WORD $0xff48; BYTE $0xc2 // incq %rdx
-	LONG $0x02348d49 // leaq (%r10,%rax), %rsi
-	LONG $0x07248d4c // leaq (%rdi,%rax), %r12
-	LONG $0x071c8d4d // leaq (%r15,%rax), %r11
-	LONG $0x03148d4c // leaq (%rbx,%rax), %r10
-	LONG $0x333c8d4e // leaq (%rbx,%r14), %r15
-	LONG $0x011c8d48 // leaq (%rcx,%rax), %rbx
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	LONG $0x37348d4a // leaq (%rdi,%r14), %rsi
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
+	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
+	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
+	LONG $0xc2420f4c // cmovbq %rdx, %r8
+	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	LONG $0x0f248d4c // leaq (%rdi,%rcx), %r12
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x3b048d4a // leaq (%rbx,%r15), %rax
+	LONG $0x39148d4b // leaq (%r9,%r15), %rdx
+	LONG $0x3f148d4e // leaq (%rdi,%r15), %r10
+	LONG $0x3e3c8d4a // leaq (%rsi,%r15), %rdi
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0x19048d4b // leaq (%r9,%r11), %rax
+	QUAD $0x000000c0248c8b4c // movq 0xc0(%rsp), %r9
+	LONG $0x3e1c8d4f // leaq (%r14,%r15), %r11
+	LONG $0x0e3c8d4c // leaq (%rsi,%rcx), %r15
 	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
-	LONG $0x0000b9e9; BYTE $0x00 // jmp 0x1b8b <gemm+0x1b8b>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	LONG $0x507d5262; WORD $0x34b8; BYTE $0x0e // vfmadd231ps (%r14,%rcx){1to16}, %zmm16, %zmm14
-	LONG $0x507d7262; WORD $0x2cb8; BYTE $0x0b // vfmadd231ps (%rbx,%rcx){1to16}, %zmm16, %zmm13
-	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x0f // vfmadd231ps (%r15,%rcx){1to16}, %zmm16, %zmm11
-	LONG $0x507d5262; WORD $0x14b8; BYTE $0x0a // vfmadd231ps (%r10,%rcx){1to16}, %zmm16, %zmm10
-	LONG $0x507d5262; WORD $0x04b8; BYTE $0x09 // vfmadd231ps (%r9,%rcx){1to16}, %zmm16, %zmm8
-	LONG $0x507dd262; WORD $0x3cb8; BYTE $0x0b // vfmadd231ps (%r11,%rcx){1to16}, %zmm16, %zmm7
-	LONG $0x507df262; WORD $0x2cb8; BYTE $0x0e // vfmadd231ps (%rsi,%rcx){1to16}, %zmm16, %zmm5
-	LONG $0x507dd262; WORD $0x24b8; BYTE $0x0c // vfmadd231ps (%r12,%rcx){1to16}, %zmm16, %zmm4
-	LONG $0x507dd262; WORD $0x14b8; BYTE $0x08 // vfmadd231ps (%r8,%rcx){1to16}, %zmm16, %zmm2
-	QUAD $0x0000008024ac034c // addq 0x80(%rsp), %r13
-	WORD $0xff48; BYTE $0xca // decq %rdx
-	LONG $0x507d7262; WORD $0x3cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm15
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x507d7262; WORD $0x24b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm12
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x507d7262; WORD $0x0cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm9
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x507df262; WORD $0x34b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm6
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x507df262; WORD $0x1cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm3
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x507df262; WORD $0x0cb8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm1
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x507df262; WORD $0x04b8; BYTE $0x08 // vfmadd231ps (%rax,%rcx){1to16}, %zmm16, %zmm0
-	LONG $0x244c0348; BYTE $0x70 // addq 0x70(%rsp), %rcx
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0x257e // jle 0x1bb0 <gemm+0x1bb0>
+	LONG $0x000000be; BYTE $0x00 // movl $0x0, %esi
+	LONG $0x0000b6e9; BYTE $0x00 // jmp 0x17b4 <gemm+0x17b4>
+	WORD $0x9066 // nop
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x244c8b48; BYTE $0x48 // movq 0x48(%rsp), %rcx
+	LONG $0x507d5262; WORD $0x34b8; BYTE $0x37 // vfmadd231ps (%r15,%rsi){1to16}, %zmm16, %zmm14
+	LONG $0x507d7262; WORD $0x2cb8; BYTE $0x37 // vfmadd231ps (%rdi,%rsi){1to16}, %zmm16, %zmm13
+	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x34 // vfmadd231ps (%r12,%rsi){1to16}, %zmm16, %zmm11
+	LONG $0x507d5262; WORD $0x14b8; BYTE $0x32 // vfmadd231ps (%r10,%rsi){1to16}, %zmm16, %zmm10
+	LONG $0x507d5262; WORD $0x04b8; BYTE $0x36 // vfmadd231ps (%r14,%rsi){1to16}, %zmm16, %zmm8
+	LONG $0x507dd262; WORD $0x3cb8; BYTE $0x33 // vfmadd231ps (%r11,%rsi){1to16}, %zmm16, %zmm7
+	LONG $0x507df262; WORD $0x2cb8; BYTE $0x30 // vfmadd231ps (%rax,%rsi){1to16}, %zmm16, %zmm5
+	LONG $0x507df262; WORD $0x24b8; BYTE $0x32 // vfmadd231ps (%rdx,%rsi){1to16}, %zmm16, %zmm4
+	QUAD $0x0000009024ac034c // addq 0x90(%rsp), %r13
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x507d7262; WORD $0x3cb8; BYTE $0x33 // vfmadd231ps (%rbx,%rsi){1to16}, %zmm16, %zmm15
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x507df262; WORD $0x34b8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi){1to16}, %zmm16, %zmm6
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	LONG $0x507d7262; WORD $0x24b8; BYTE $0x33 // vfmadd231ps (%rbx,%rsi){1to16}, %zmm16, %zmm12
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x507df262; WORD $0x14b8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi){1to16}, %zmm16, %zmm2
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x507d7262; WORD $0x0cb8; BYTE $0x33 // vfmadd231ps (%rbx,%rsi){1to16}, %zmm16, %zmm9
+	LONG $0x245c8b48; BYTE $0x30 // movq 0x30(%rsp), %rbx
+	LONG $0x507df262; WORD $0x0cb8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi){1to16}, %zmm16, %zmm1
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x507df262; WORD $0x1cb8; BYTE $0x33 // vfmadd231ps (%rbx,%rsi){1to16}, %zmm16, %zmm3
+	LONG $0x507df262; WORD $0x04b8; BYTE $0x31 // vfmadd231ps (%rcx,%rsi){1to16}, %zmm16, %zmm0
+	LONG $0x24740348; BYTE $0x78 // addq 0x78(%rsp), %rsi
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0x2c7e // jle 0x17e0 <gemm+0x17e0>
 	LONG $0x487cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xff45840f; WORD $0xffff // je 0x1ae0 <gemm+0x1ae0>
-	LONG $0x487ce162; WORD $0x0711 // vmovups %zmm16, (%rdi)
-	LONG $0x40c78348 // addq $0x40, %rdi
-	LONG $0xffff38e9; BYTE $0xff // jmp 0x1ae2 <gemm+0x1ae2>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x00908d48; WORD $0x000c; BYTE $0x00 // leaq 0xc00(%rax), %rdx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0xff3c840f; WORD $0xffff // je 0x1700 <gemm+0x1700>
+	LONG $0x487cc162; WORD $0x0111 // vmovups %zmm16, (%r9)
+	LONG $0x40c18349 // addq $0x40, %r9
+	LONG $0xffff30e9; BYTE $0xff // jmp 0x1703 <gemm+0x1703>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
+	LONG $0x00888d48; WORD $0x0018; BYTE $0x00 // leaq 0x1800(%rax), %rcx
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xd0440f48 // cmoveq %rax, %rdx
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x011e850f; WORD $0x0000 // jne 0x1cf0 <gemm+0x1cf0>
-	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	QUAD $0x0000011824ac8b4c // movq 0x118(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
-	LONG $0x02bf840f; WORD $0x0000 // je 0x1ed0 <gemm+0x1ed0>
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000015024848b48 // movq 0x150(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffcd9e9; BYTE $0xff // jmp 0x19c9 <gemm+0x19c9>
-	LONG $0x682444f6; BYTE $0x01 // testb $0x1, 0x68(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	QUAD $0x0000011824ac8b4c // movq 0x118(%rsp), %r13
-	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
-	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	LONG $0x247c8b48; BYTE $0x40 // movq 0x40(%rsp), %rdi
-	QUAD $0x0000008824b48b4c // movq 0x88(%rsp), %r14
-	LONG $0xfbc1850f; WORD $0xffff // jne 0x18f0 <gemm+0x18f0>
+	LONG $0xc8440f48 // cmoveq %rax, %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xc24d0f4c // cmovgeq %rdx, %r8
+	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	LONG $0xd04d0f48 // cmovgeq %rax, %rdx
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	LONG $0x00cb850f; WORD $0x0000 // jne 0x1900 <gemm+0x1900>
+	QUAD $0x01000000b82484f6 // testb $0x1, 0xb8(%rsp)
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	LONG $0x02a5840f; WORD $0x0000 // je 0x1af0 <gemm+0x1af0>
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x90 // vmovups %zmm14, (%r8,%rdx,4)
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xd0 // vmovups %zmm13, (%r8,%rdx,8)
+	LONG $0x923c8d48 // leaq (%rdx,%rdx,4), %rdi
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x80 // vmovups %zmm12, (%r8,%rax,4)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm11, (%r8,%rcx)
+	LONG $0xd20c8d48 // leaq (%rdx,%rdx,8), %rcx
+	LONG $0x487c5162; WORD $0x1411; BYTE $0xb8 // vmovups %zmm10, (%r8,%rdi,4)
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0xc0 // vmovups %zmm9, (%r8,%rax,8)
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x490c8d4c // leaq (%rcx,%rcx,2), %r9
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	LONG $0x487c1162; WORD $0x0411; BYTE $0x08 // vmovups %zmm8, (%r8,%r9)
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x08 // vmovups %zmm7, (%r8,%r9)
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x88 // vmovups %zmm6, (%r8,%rcx,4)
+	LONG $0x2cca6b48 // imulq $0x2c, %rdx, %rcx
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xf8 // vmovups %zmm5, (%r8,%rdi,8)
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x08 // vmovups %zmm4, (%r8,%rcx)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x00 // vmovups %zmm3, (%r8,%rax)
+	LONG $0x34c26b48 // imulq $0x34, %rdx, %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x00 // vmovups %zmm2, (%r8,%rax)
+	LONG $0x38c26b48 // imulq $0x38, %rdx, %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x00 // vmovups %zmm1, (%r8,%rax)
+	LONG $0x3cc26b48 // imulq $0x3c, %rdx, %rax
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x00 // vmovups %zmm0, (%r8,%rax)
+	LONG $0xfffcb0e9; BYTE $0xff // jmp 0x15a4 <gemm+0x15a4>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x01000000b82484f6 // testb $0x1, 0xb8(%rsp)
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	LONG $0xfbea850f; WORD $0xffff // jne 0x1500 <gemm+0x1500>
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	QUAD $0x000000d824ac8b4c // movq 0xd8(%rsp), %r13
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0xd21c8d48 // leaq (%rdx,%rdx,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
 	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	QUAD $0x000000f0248c8b4c // movq 0xf0(%rsp), %r9
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
-	LONG $0xc97c5162; WORD $0x3010 // vmovups (%r8), %zmm14 {%k1} {z}
-	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
-	LONG $0x497c5162; WORD $0x2811 // vmovups %zmm13, (%r8) {%k1}
-	QUAD $0x000000e024848b4c // movq 0xe0(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x2910 // vmovups (%r9), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2111 // vmovups %zmm12, (%r9) {%k1}
-	QUAD $0x00000128248c8b4c // movq 0x128(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x2010 // vmovups (%r8), %zmm12 {%k1} {z}
-	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
-	LONG $0x497c5162; WORD $0x1811 // vmovups %zmm11, (%r8) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x1910 // vmovups (%r9), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1111 // vmovups %zmm10, (%r9) {%k1}
-	QUAD $0x00000138248c8b4c // movq 0x138(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	LONG $0xc97c5162; WORD $0x0910 // vmovups (%r9), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0111 // vmovups %zmm8, (%r9) {%k1}
-	QUAD $0x000001a0248c8b4c // movq 0x1a0(%rsp), %r9
-	LONG $0xc97c5162; WORD $0x0010 // vmovups (%r8), %zmm8 {%k1} {z}
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3811 // vmovups %zmm7, (%r8) {%k1}
-	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x3910 // vmovups (%r9), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3111 // vmovups %zmm6, (%r9) {%k1}
-	QUAD $0x00000188248c8b4c // movq 0x188(%rsp), %r9
-	LONG $0xc97cd162; WORD $0x3010 // vmovups (%r8), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cd162; WORD $0x2811 // vmovups %zmm5, (%r8) {%k1}
-	QUAD $0x0000017824848b4c // movq 0x178(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x2910 // vmovups (%r9), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2111 // vmovups %zmm4, (%r9) {%k1}
-	QUAD $0x00000168248c8b4c // movq 0x168(%rsp), %r9
-	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	QUAD $0x0000015824848b4c // movq 0x158(%rsp), %r8
-	LONG $0xc97cd162; WORD $0x1910 // vmovups (%r9), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1111 // vmovups %zmm2, (%r9) {%k1}
-	LONG $0xc97cd162; WORD $0x1010 // vmovups (%r8), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffafbe9; BYTE $0xff // jmp 0x19c3 <gemm+0x19c3>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xed548d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r10
+	LONG $0x521c8d4f // leaq (%r10,%r10,2), %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
+	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
+	LONG $0xc97c1162; WORD $0x3c10; BYTE $0xac // vmovups (%r12,%r13,4), %zmm15 {%k1} {z}
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	LONG $0x497c5162; WORD $0x3411; BYTE $0x90 // vmovups %zmm14, (%r8,%rdx,4) {%k1}
+	LONG $0xc97c1162; WORD $0x3410; BYTE $0xec // vmovups (%r12,%r13,8), %zmm14 {%k1} {z}
+	LONG $0x480c5162; WORD $0xed58 // vaddps %zmm13, %zmm14, %zmm13
+	LONG $0x497c5162; WORD $0x2c11; BYTE $0xd0 // vmovups %zmm13, (%r8,%rdx,8) {%k1}
+	LONG $0xc97c5162; WORD $0x2c10; BYTE $0x8c // vmovups (%r12,%rcx,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	LONG $0x497c5162; WORD $0x2411; BYTE $0x80 // vmovups %zmm12, (%r8,%rax,4) {%k1}
+	LONG $0xc97c5162; WORD $0x2410; BYTE $0x3c // vmovups (%r12,%rdi), %zmm12 {%k1} {z}
+	LONG $0xad7c8d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rdi
+	LONG $0x481c5162; WORD $0xdb58 // vaddps %zmm11, %zmm12, %zmm11
+	LONG $0x497c1162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm11, (%r8,%r9) {%k1}
+	LONG $0x920c8d4c // leaq (%rdx,%rdx,4), %r9
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0xbc // vmovups (%r12,%rdi,4), %zmm11 {%k1} {z}
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	LONG $0x497c1162; WORD $0x1411; BYTE $0x88 // vmovups %zmm10, (%r8,%r9,4) {%k1}
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0xcc // vmovups (%r12,%rcx,8), %zmm10 {%k1} {z}
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	LONG $0x497c5162; WORD $0x0c11; BYTE $0xc0 // vmovups %zmm9, (%r8,%rax,8) {%k1}
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x1c // vmovups (%r12,%r11), %zmm9 {%k1} {z}
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	LONG $0x497c1162; WORD $0x0411; BYTE $0x30 // vmovups %zmm8, (%r8,%r14) {%k1}
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0xc97c1162; WORD $0x0410; BYTE $0x1c // vmovups (%r12,%r11), %zmm8 {%k1} {z}
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497c9162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%r8,%r14) {%k1}
+	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x94 // vmovups (%r12,%r10,4), %zmm7 {%k1} {z}
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x98 // vmovups %zmm6, (%r8,%rbx,4) {%k1}
+	LONG $0x245c8b48; BYTE $0x30 // movq 0x30(%rsp), %rbx
+	LONG $0xc97cd162; WORD $0x3410; BYTE $0xfc // vmovups (%r12,%rdi,8), %zmm6 {%k1} {z}
+	LONG $0x2cfd6b49 // imulq $0x2c, %r13, %rdi
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xc8 // vmovups %zmm5, (%r8,%r9,8) {%k1}
+	LONG $0x2cca6b4c // imulq $0x2c, %rdx, %r9
+	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x3c // vmovups (%r12,%rdi), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x08 // vmovups %zmm4, (%r8,%r9) {%k1}
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x0c // vmovups (%r12,%rcx), %zmm4 {%k1} {z}
+	LONG $0x34ca6b48 // imulq $0x34, %rdx, %rcx
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cd162; WORD $0x1c11; BYTE $0x00 // vmovups %zmm3, (%r8,%rax) {%k1}
+	LONG $0x34c56b49 // imulq $0x34, %r13, %rax
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x04 // vmovups (%r12,%rax), %zmm3 {%k1} {z}
+	LONG $0x38c56b49 // imulq $0x38, %r13, %rax
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x08 // vmovups %zmm2, (%r8,%rcx) {%k1}
+	LONG $0x38ca6b48 // imulq $0x38, %rdx, %rcx
+	LONG $0xc97cd162; WORD $0x1410; BYTE $0x04 // vmovups (%r12,%rax), %zmm2 {%k1} {z}
+	LONG $0x3cc56b49 // imulq $0x3c, %r13, %rax
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%r8,%rcx) {%k1}
+	LONG $0x3cca6b48 // imulq $0x3c, %rdx, %rcx
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x04 // vmovups (%r12,%rax), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x08 // vmovups %zmm0, (%r8,%rcx) {%k1}
+	LONG $0xfffac0e9; BYTE $0xff // jmp 0x15a4 <gemm+0x15a4>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000a024a48b4c // movq 0xa0(%rsp), %r12
+	QUAD $0x000000d824ac8b4c // movq 0xd8(%rsp), %r13
+	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0xd21c8d48 // leaq (%rdx,%rdx,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
 	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x0000010824848b48 // movq 0x108(%rsp), %rax
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x0000019024848b48 // movq 0x190(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000018024848b48 // movq 0x180(%rsp), %rax
+	LONG $0x6d448d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rax
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xed548d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r10
+	LONG $0x521c8d4f // leaq (%r10,%r10,2), %r11
+	WORD $0x014d; BYTE $0xeb // addq %r13, %r11
+	LONG $0x487c5162; WORD $0x3811 // vmovups %zmm15, (%r8)
+	LONG $0x480c1162; WORD $0x3458; BYTE $0xac // vaddps (%r12,%r13,4), %zmm14, %zmm14
+	LONG $0x487c5162; WORD $0x3411; BYTE $0x90 // vmovups %zmm14, (%r8,%rdx,4)
+	LONG $0x48141162; WORD $0x2c58; BYTE $0xec // vaddps (%r12,%r13,8), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xd0 // vmovups %zmm13, (%r8,%rdx,8)
+	LONG $0x481c5162; WORD $0x2458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm12, %zmm12
+	LONG $0x487c5162; WORD $0x2411; BYTE $0x88 // vmovups %zmm12, (%r8,%rcx,4)
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x3c // vaddps (%r12,%rdi), %zmm11, %zmm11
+	LONG $0xad7c8d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rdi
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm11, (%r8,%r9)
+	LONG $0x920c8d4c // leaq (%rdx,%rdx,4), %r9
+	LONG $0x482c5162; WORD $0x1458; BYTE $0xbc // vaddps (%r12,%rdi,4), %zmm10, %zmm10
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x88 // vmovups %zmm10, (%r8,%r9,4)
+	LONG $0x48345162; WORD $0x0c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm9, %zmm9
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0xc8 // vmovups %zmm9, (%r8,%rcx,8)
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x483c1162; WORD $0x0458; BYTE $0x1c // vaddps (%r12,%r11), %zmm8, %zmm8
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x487c1162; WORD $0x0411; BYTE $0x30 // vmovups %zmm8, (%r8,%r14)
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x1c // vaddps (%r12,%r11), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x30 // vmovups %zmm7, (%r8,%r14)
+	LONG $0x484c9162; WORD $0x3458; BYTE $0x94 // vaddps (%r12,%r10,4), %zmm6, %zmm6
+	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
+	LONG $0x487cd162; WORD $0x3411; BYTE $0x98 // vmovups %zmm6, (%r8,%rbx,4)
+	LONG $0x245c8b48; BYTE $0x30 // movq 0x30(%rsp), %rbx
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xfc // vaddps (%r12,%rdi,8), %zmm5, %zmm5
+	LONG $0x2cfd6b49 // imulq $0x2c, %r13, %rdi
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xc8 // vmovups %zmm5, (%r8,%r9,8)
+	LONG $0x2cca6b4c // imulq $0x2c, %rdx, %r9
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x3c // vaddps (%r12,%rdi), %zmm4, %zmm4
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x08 // vmovups %zmm4, (%r8,%r9)
 	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000017024848b48 // movq 0x170(%rsp), %rax
+	LONG $0x34c56b49 // imulq $0x34, %r13, %rax
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0x08 // vmovups %zmm3, (%r8,%rcx)
+	LONG $0x34ca6b48 // imulq $0x34, %rdx, %rcx
 	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000016024848b48 // movq 0x160(%rsp), %rax
+	LONG $0x38c56b49 // imulq $0x38, %r13, %rax
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x08 // vmovups %zmm2, (%r8,%rcx)
+	LONG $0x38ca6b48 // imulq $0x38, %rdx, %rcx
 	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000015024848b48 // movq 0x150(%rsp), %rax
+	LONG $0x3cc56b49 // imulq $0x3c, %r13, %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x08 // vmovups %zmm1, (%r8,%rcx)
+	LONG $0x3cca6b48 // imulq $0x3c, %rdx, %rcx
 	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfff9aae9; BYTE $0xff // jmp 0x19c9 <gemm+0x19c9>
-	LONG $0x30ff8349 // cmpq $0x30, %r15
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x08 // vmovups %zmm0, (%r8,%rcx)
+	LONG $0xfff946e9; BYTE $0xff // jmp 0x15a4 <gemm+0x15a4>
+	LONG $0x30fa8349 // cmpq $0x30, %r10
 	WORD $0x950f; BYTE $0xc0 // setne %al
-	LONG $0x19fd8349 // cmpq $0x19, %r13
+	LONG $0x19ff8349 // cmpq $0x19, %r15
 	WORD $0x9d0f; BYTE $0xc1 // setge %cl
 	WORD $0xc884 // testb %cl, %al
-	LONG $0x09ff840f; WORD $0x0000 // je 0x2a34 <gemm+0x2a34>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
-	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
-	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
-	LONG $0x30428b48 // movq 0x30(%rdx), %rax
-	LONG $0x287a8b48 // movq 0x28(%rdx), %rdi
-	LONG $0x484a8b4c // movq 0x48(%rdx), %r9
-	LONG $0x38528b4c // movq 0x38(%rdx), %r10
+	LONG $0x0965840f; WORD $0x0000 // je 0x25d9 <gemm+0x25d9>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x28488b4d // movq 0x28(%r8), %r9
+	LONG $0x48588b4d // movq 0x48(%r8), %r11
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	WORD $0x8948; BYTE $0xde // movq %rbx, %rsi
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	LONG $0x38588b49 // movq 0x38(%r8), %rbx
 	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0x8c348d4d // leaq (%r12,%rcx,4), %r14
-	LONG $0xcc3c8d4d // leaq (%r12,%rcx,8), %r15
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x4c8c8e0f; WORD $0x0000 // jle 0x6d01 <gemm+0x6d01>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
-	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
-	QUAD $0x0000012824ac894c // movq %r13, 0x128(%rsp)
-	QUAD $0x00000000852c8d4e // leaq (,%r8,4), %r13
-	QUAD $0x0000008824bc8948 // movq %rdi, 0x88(%rsp)
-	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
-	QUAD $0x0000011024ac8b4c // movq 0x110(%rsp), %r13
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x04e4c149 // shlq $0x4, %r12
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	LONG $0x03e0c149 // shlq $0x3, %r8
-	LONG $0x48244489 // movl %eax, 0x48(%rsp)
+	LONG $0x8c3c8d4d // leaq (%r12,%rcx,4), %r15
+	LONG $0xcc3c8d49 // leaq (%r12,%rcx,8), %rdi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x5a598e0f; WORD $0x0000 // jle 0x7703 <gemm+0x7703>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
-	QUAD $0x000000c824a4894c // movq %r12, 0xc8(%rsp)
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	QUAD $0x00001100248c8d4c // leaq 0x1100(%rsp), %r9
+	LONG $0xc4940f41 // sete %r12b
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xce0c8d4a // leaq (%rsi,%r9,8), %rcx
-	LONG $0x80ed8349 // subq $-0x80, %r13
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	LONG $0x80ee8348 // subq $-0x80, %rsi
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
+	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
 	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	QUAD $0x00000080ce8c8d4a // leaq 0x80(%rsi,%r9,8), %rcx
-	LONG $0x02e3c149 // shlq $0x2, %r11
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x894d; BYTE $0xd8 // movq %r11, %r8
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x03e1c148 // shlq $0x3, %rcx
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0x00011ee9; BYTE $0x00 // jmp 0x1e46 <gemm+0x1e46>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x487cc162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm23, (%r13)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x497ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax) {%k1}
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	QUAD $0x00b56411487cc162 // vmovups %zmm20, (%r13,%rsi,4)
+	QUAD $0x01b55c11487cc162 // vmovups %zmm19, 0x40(%r13,%rsi,4)
+	QUAD $0x02b55411497cc162 // vmovups %zmm18, 0x80(%r13,%rsi,4) {%k1}
+	QUAD $0x00f54c11487cc162 // vmovups %zmm17, (%r13,%rsi,8)
+	QUAD $0x01f54411487cc162 // vmovups %zmm16, 0x40(%r13,%rsi,8)
+	QUAD $0x02f57c11497c5162 // vmovups %zmm15, 0x80(%r13,%rsi,8) {%k1}
+	QUAD $0x00857411487c5162 // vmovups %zmm14, (%r13,%rax,4)
+	QUAD $0x01856c11487c5162 // vmovups %zmm13, 0x40(%r13,%rax,4)
+	QUAD $0x02856411497c5162 // vmovups %zmm12, 0x80(%r13,%rax,4) {%k1}
+	QUAD $0x00055c11487c1162 // vmovups %zmm11, (%r13,%r8)
+	QUAD $0x01055411487c1162 // vmovups %zmm10, 0x40(%r13,%r8)
+	QUAD $0x02054c11497c1162 // vmovups %zmm9, 0x80(%r13,%r8) {%k1}
+	LONG $0xb6048d4c // leaq (%rsi,%rsi,4), %r8
+	QUAD $0x00854411487c1162 // vmovups %zmm8, (%r13,%r8,4)
+	QUAD $0x01857c11487c9162 // vmovups %zmm7, 0x40(%r13,%r8,4)
+	QUAD $0x02857411497c9162 // vmovups %zmm6, 0x80(%r13,%r8,4) {%k1}
+	QUAD $0x00c56c11487cd162 // vmovups %zmm5, (%r13,%rax,8)
+	QUAD $0x01c56411487cd162 // vmovups %zmm4, 0x40(%r13,%rax,8)
+	QUAD $0x02c55c11497cd162 // vmovups %zmm3, 0x80(%r13,%rax,8) {%k1}
+	LONG $0xf6048d48 // leaq (%rsi,%rsi,8), %rax
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	QUAD $0x000000008d0c8d4a // leaq (,%r9,4), %rcx
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	LONG $0x8e048d4a // leaq (%rsi,%r9,4), %rax
-	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	QUAD $0x000000808e848d4a // leaq 0x80(%rsi,%r9,4), %rax
-	LONG $0x3e148d4c // leaq (%rsi,%rdi), %r10
-	QUAD $0x000000b024bc8948 // movq %rdi, 0xb0(%rsp)
-	QUAD $0x000000803ebc8d48 // leaq 0x80(%rsi,%rdi), %rdi
-	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
-	QUAD $0x00000000cd048d4a // leaq (,%r9,8), %rax
-	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
-	QUAD $0x0000008026948d4e // leaq 0x80(%rsi,%r12), %r10
-	LONG $0x247c8948; BYTE $0x78 // movq %rdi, 0x78(%rsp)
-	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
-	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
-	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
-	QUAD $0x000001c024948d4c // leaq 0x1c0(%rsp), %r10
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x0000008016bc8d48 // leaq 0x80(%rsi,%rdx), %rdi
-	QUAD $0x000000a824948948 // movq %rdx, 0xa8(%rsp)
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	LONG $0x260c8d4e // leaq (%rsi,%r12), %r9
-	QUAD $0x0000010024bc8948 // movq %rdi, 0x100(%rsp)
-	QUAD $0x000000d8248c894c // movq %r9, 0xd8(%rsp)
-	LONG $0x0e0c8d4c // leaq (%rsi,%rcx), %r9
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
-	QUAD $0x000000d0248c894c // movq %r9, 0xd0(%rsp)
-	LONG $0x160c8d4c // leaq (%rsi,%rdx), %r9
-	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
-	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	QUAD $0x00000108248c894c // movq %r9, 0x108(%rsp)
-	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x00013fe9; BYTE $0x00 // jmp 0x2358 <gemm+0x2358>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	LONG $0x497ce162; WORD $0x2811 // vmovups %zmm21, (%rax) {%k1}
-	LONG $0x487ce162; WORD $0x2111 // vmovups %zmm20, (%rcx)
-	LONG $0x487ce162; WORD $0x5911; BYTE $0x01 // vmovups %zmm19, 0x40(%rcx)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x487ce162; WORD $0x0911 // vmovups %zmm17, (%rcx)
-	LONG $0x487ce162; WORD $0x4111; BYTE $0x01 // vmovups %zmm16, 0x40(%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x497c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x487c7162; WORD $0x3111 // vmovups %zmm14, (%rcx)
-	LONG $0x487c7162; WORD $0x6911; BYTE $0x01 // vmovups %zmm13, 0x40(%rcx)
-	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
-	LONG $0x487c7162; WORD $0x1911 // vmovups %zmm11, (%rcx)
-	LONG $0x487c7162; WORD $0x5111; BYTE $0x01 // vmovups %zmm10, 0x40(%rcx)
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
-	LONG $0x497c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi) {%k1}
-	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
-	LONG $0x487c7162; WORD $0x0111 // vmovups %zmm8, (%rcx)
-	LONG $0x487cf162; WORD $0x7911; BYTE $0x01 // vmovups %zmm7, 0x40(%rcx)
-	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
-	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
-	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x2911 // vmovups %zmm5, (%rcx)
-	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
-	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
-	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
-	LONG $0x487cf162; WORD $0x1111 // vmovups %zmm2, (%rcx)
-	LONG $0x487cf162; WORD $0x4911; BYTE $0x01 // vmovups %zmm1, 0x40(%rcx)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	QUAD $0x0000011024ac8b4c // movq 0x110(%rsp), %r13
-	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
-	WORD $0x0148; BYTE $0xd3 // addq %rdx, %rbx
-	QUAD $0x00000000482444c7 // movl $0x0, 0x48(%rsp)
-	LONG $0x246c034c; BYTE $0x60 // addq 0x60(%rsp), %r13
-	LONG $0xd0418d48 // leaq -0x30(%rcx), %rax
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x498c8e0f; WORD $0x0000 // jle 0x6ce4 <gemm+0x6ce4>
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
-	LONG $0x060c8d4b // leaq (%r14,%r8), %rcx
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	LONG $0x03048d4e // leaq (%rbx,%r8), %r8
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	QUAD $0x00055411487cd162 // vmovups %zmm2, (%r13,%rax)
+	QUAD $0x01054c11487cd162 // vmovups %zmm1, 0x40(%r13,%rax)
+	QUAD $0x02054411497cd162 // vmovups %zmm0, 0x80(%r13,%rax) {%k1}
+	QUAD $0x0000008824b48b48 // movq 0x88(%rsp), %rsi
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0xa0468d49 // leaq -0x60(%r14), %rax
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x24740348; BYTE $0x68 // addq 0x68(%rsp), %rsi
+	LONG $0x60fe8349 // cmpq $0x60, %r14
+	LONG $0x58ab8e0f; WORD $0x0000 // jle 0x76f1 <gemm+0x76f1>
+	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x245c894c; BYTE $0x50 // movq %r11, 0x50(%rsp)
+	LONG $0x24648944; BYTE $0x48 // movl %r12d, 0x48(%rsp)
+	LONG $0x0f2c8d4d // leaq (%r15,%rcx), %r13
+	LONG $0x0a1c8d4c // leaq (%rdx,%rcx), %r11
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -7095,279 +6941,314 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	QUAD $0x0000011024ac894c // movq %r13, 0x110(%rsp)
-	LONG $0x2454894c; BYTE $0x20 // movq %r10, 0x20(%rsp)
-	LONG $0xe0420f4c // cmovbq %rax, %r12
-	WORD $0xff49; BYTE $0xc4 // incq %r12
-	LONG $0x170c8d4d // leaq (%r15,%rdx), %r9
-	LONG $0x16048d49 // leaq (%r14,%rdx), %rax
-	LONG $0x133c8d48 // leaq (%rbx,%rdx), %rdi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x0000e6e9; BYTE $0x00 // jmp 0x24fc <gemm+0x24fc>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x17 // vbroadcastss (%rdi,%rdx), %zmm28
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x10 // vbroadcastss (%r8,%rdx), %zmm29
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x13 // vbroadcastss (%rbx,%rdx), %zmm27
-	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
-	WORD $0xff49; BYTE $0xcc // decq %r12
+	QUAD $0x0000008824b48948 // movq %rsi, 0x88(%rsp)
+	LONG $0x2444894c; BYTE $0x30 // movq %r8, 0x30(%rsp)
+	LONG $0xc8420f4c // cmovbq %rax, %r9
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x07348d4c // leaq (%rdi,%rax), %r14
+	LONG $0x07248d4d // leaq (%r15,%rax), %r12
+	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
+	LONG $0x0000e6e9; BYTE $0x00 // jmp 0x1ffb <gemm+0x1ffb>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm28
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm29
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm27
+	WORD $0x014c; BYTE $0xd6 // addq %r10, %rsi
+	WORD $0xff49; BYTE $0xc9 // decq %r9
 	LONG $0x401d8262; WORD $0xe2b8 // vfmadd231ps %zmm26, %zmm28, %zmm20
 	LONG $0x401d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm19
 	LONG $0x403d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm18
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x16 // vbroadcastss (%r14,%rdx), %zmm28
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x0f // vbroadcastss (%r15,%rcx), %zmm28
 	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
 	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
 	LONG $0x403d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm24, %zmm15
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x10 // vbroadcastss (%rax,%rdx), %zmm29
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm29
 	LONG $0x40258262; WORD $0xfab8 // vfmadd231ps %zmm26, %zmm27, %zmm23
 	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
 	LONG $0x403d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm24, %zmm21
 	LONG $0x401d1262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm28, %zmm14
 	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
 	LONG $0x403d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm24, %zmm12
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x11 // vbroadcastss (%rcx,%rdx), %zmm28
+	QUAD $0x000d6418487d4262 // vbroadcastss (%r13,%rcx), %zmm28
 	LONG $0x40151262; WORD $0xdab8 // vfmadd231ps %zmm26, %zmm29, %zmm11
 	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
 	LONG $0x403d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm24, %zmm9
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x17 // vbroadcastss (%r15,%rdx), %zmm29
+	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0f // vbroadcastss (%rdi,%rcx), %zmm29
 	LONG $0x401d1262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm8
 	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
 	LONG $0x403d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm6
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x11 // vbroadcastss (%r9,%rdx), %zmm28
-	LONG $0x24540348; BYTE $0x40 // addq 0x40(%rsp), %rdx
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm28
 	LONG $0x40159262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm29, %zmm5
 	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
 	LONG $0x403d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm24, %zmm3
+	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
 	LONG $0x401d9262; WORD $0xd2b8 // vfmadd231ps %zmm26, %zmm28, %zmm2
 	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
 	LONG $0x401d9262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm0
-	LONG $0x01fc8349 // cmpq $0x1, %r12
-	WORD $0x447e // jle 0x2540 <gemm+0x2540>
-	LONG $0x487c4162; WORD $0x5510; BYTE $0xfe // vmovups -0x80(%r13), %zmm26
-	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
-	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0xff06840f; WORD $0xffff // je 0x2420 <gemm+0x2420>
-	LONG $0x487c4162; WORD $0x1211 // vmovups %zmm26, (%r10)
-	LONG $0x487c4162; WORD $0x4a11; BYTE $0x01 // vmovups %zmm25, 0x40(%r10)
-	LONG $0x487c4162; WORD $0x4211; BYTE $0x02 // vmovups %zmm24, 0x80(%r10)
-	LONG $0xc0c28149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r10
-	LONG $0xfffee9e9; BYTE $0xff // jmp 0x2423 <gemm+0x2423>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x00908d4c; WORD $0x0024; BYTE $0x00 // leaq 0x2400(%rax), %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0x457e // jle 0x2040 <gemm+0x2040>
+	LONG $0x487c6162; WORD $0x5610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm26
+	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
+	LONG $0x487c6162; WORD $0x0610 // vmovups (%rsi), %zmm24
+	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
+	LONG $0xff08840f; WORD $0xffff // je 0x1f20 <gemm+0x1f20>
+	LONG $0x487c4162; WORD $0x1011 // vmovups %zmm26, (%r8)
+	LONG $0x487c4162; WORD $0x4811; BYTE $0x01 // vmovups %zmm25, 0x40(%r8)
+	LONG $0x487c4162; WORD $0x4011; BYTE $0x02 // vmovups %zmm24, 0x80(%r8)
+	LONG $0xc0c08149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r8
+	LONG $0xfffeebe9; BYTE $0xff // jmp 0x1f23 <gemm+0x1f23>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x00888d4c; WORD $0x0048; BYTE $0x00 // leaq 0x4800(%rax), %r9
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xd0440f4c // cmoveq %rax, %r10
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x0101850f; WORD $0x0000 // jne 0x2660 <gemm+0x2660>
+	LONG $0xc8440f4c // cmoveq %rax, %r9
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0xeb4d0f4d // cmovgeq %r11, %r13
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x00f6850f; WORD $0x0000 // jne 0x2180 <gemm+0x2180>
 	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	LONG $0x02d1840f; WORD $0x0000 // je 0x2840 <gemm+0x2840>
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x86 // vmovups %zmm20, (%rsi,%rax,4)
-	QUAD $0x01865c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rax,4)
-	QUAD $0x02865411487ce162 // vmovups %zmm18, 0x80(%rsi,%rax,4)
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc6 // vmovups %zmm17, (%rsi,%rax,8)
-	QUAD $0x01c64411487ce162 // vmovups %zmm16, 0x40(%rsi,%rax,8)
-	QUAD $0x02c67c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rax,8)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x06 // vmovups %zmm14, (%rsi,%rax)
-	QUAD $0x01066c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax)
-	QUAD $0x02066411487c7162 // vmovups %zmm12, 0x80(%rsi,%rax)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x06 // vmovups %zmm11, (%rsi,%rax)
-	QUAD $0x01065411487c7162 // vmovups %zmm10, 0x40(%rsi,%rax)
-	QUAD $0x02064c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x06 // vmovups %zmm8, (%rsi,%rax)
-	QUAD $0x01067c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rax)
-	QUAD $0x02067411487cf162 // vmovups %zmm6, 0x80(%rsi,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x06 // vmovups %zmm5, (%rsi,%rax)
-	QUAD $0x01066411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax)
-	QUAD $0x02065c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
-	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
-	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
-	LONG $0xfffcd4e9; BYTE $0xff // jmp 0x2327 <gemm+0x2327>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
-	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
-	LONG $0xfbb0850f; WORD $0xffff // jne 0x2220 <gemm+0x2220>
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0xc97ce162; WORD $0x3010 // vmovups (%rax), %zmm22 {%k1} {z}
-	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
-	LONG $0x497ce162; WORD $0x2811 // vmovups %zmm21, (%rax) {%k1}
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x405ce162; WORD $0x2158 // vaddps (%rcx), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2111 // vmovups %zmm20, (%rcx)
-	LONG $0x4064e162; WORD $0x5958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x5911; BYTE $0x01 // vmovups %zmm19, 0x40(%rcx)
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0xc97ce162; WORD $0x1f10 // vmovups (%rdi), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
-	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
-	LONG $0x4074e162; WORD $0x0958 // vaddps (%rcx), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0911 // vmovups %zmm17, (%rcx)
-	LONG $0x407ce162; WORD $0x4158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm16, %zmm16
-	LONG $0x487ce162; WORD $0x4111; BYTE $0x01 // vmovups %zmm16, 0x40(%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0xc97ce162; WORD $0x0710 // vmovups (%rdi), %zmm16 {%k1} {z}
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c7162; WORD $0x3f11 // vmovups %zmm15, (%rdi) {%k1}
-	LONG $0x247c8b48; BYTE $0x78 // movq 0x78(%rsp), %rdi
-	LONG $0x480c7162; WORD $0x3158 // vaddps (%rcx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3111 // vmovups %zmm14, (%rcx)
-	LONG $0x48147162; WORD $0x6958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6911; BYTE $0x01 // vmovups %zmm13, 0x40(%rcx)
-	QUAD $0x000000d8248c8b48 // movq 0xd8(%rsp), %rcx
-	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
-	LONG $0x48247162; WORD $0x1958 // vaddps (%rcx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1911 // vmovups %zmm11, (%rcx)
-	LONG $0x482c7162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5111; BYTE $0x01 // vmovups %zmm10, 0x40(%rcx)
-	QUAD $0x000000d0248c8b48 // movq 0xd0(%rsp), %rcx
-	LONG $0xc97c7162; WORD $0x1710 // vmovups (%rdi), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0f11 // vmovups %zmm9, (%rdi) {%k1}
-	QUAD $0x000000c024bc8b48 // movq 0xc0(%rsp), %rdi
-	LONG $0x483c7162; WORD $0x0158 // vaddps (%rcx), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0111 // vmovups %zmm8, (%rcx)
-	LONG $0x4844f162; WORD $0x7958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x7911; BYTE $0x01 // vmovups %zmm7, 0x40(%rcx)
-	QUAD $0x00000108248c8b48 // movq 0x108(%rsp), %rcx
-	LONG $0xc97cf162; WORD $0x3f10 // vmovups (%rdi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
-	QUAD $0x0000010024bc8b48 // movq 0x100(%rsp), %rdi
-	LONG $0x4854f162; WORD $0x2958 // vaddps (%rcx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2911 // vmovups %zmm5, (%rcx)
-	LONG $0x485cf162; WORD $0x6158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
-	QUAD $0x000000f8248c8b48 // movq 0xf8(%rsp), %rcx
-	LONG $0xc97cf162; WORD $0x2710 // vmovups (%rdi), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
-	LONG $0x486cf162; WORD $0x1158 // vaddps (%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1111 // vmovups %zmm2, (%rcx)
-	LONG $0x4874f162; WORD $0x4958; BYTE $0x01 // vaddps 0x40(%rcx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4911; BYTE $0x01 // vmovups %zmm1, 0x40(%rcx)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffae3e9; BYTE $0xff // jmp 0x2321 <gemm+0x2321>
+	LONG $0x030b840f; WORD $0x0000 // je 0x23a0 <gemm+0x23a0>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x487cc162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm23, (%r13)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x487ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	QUAD $0x00b56411487cc162 // vmovups %zmm20, (%r13,%rsi,4)
+	QUAD $0x01b55c11487cc162 // vmovups %zmm19, 0x40(%r13,%rsi,4)
+	QUAD $0x02b55411487cc162 // vmovups %zmm18, 0x80(%r13,%rsi,4)
+	QUAD $0x00f54c11487cc162 // vmovups %zmm17, (%r13,%rsi,8)
+	QUAD $0x01f54411487cc162 // vmovups %zmm16, 0x40(%r13,%rsi,8)
+	QUAD $0x02f57c11487c5162 // vmovups %zmm15, 0x80(%r13,%rsi,8)
+	QUAD $0x00857411487c5162 // vmovups %zmm14, (%r13,%rax,4)
+	QUAD $0x01856c11487c5162 // vmovups %zmm13, 0x40(%r13,%rax,4)
+	QUAD $0x02856411487c5162 // vmovups %zmm12, 0x80(%r13,%rax,4)
+	QUAD $0x00055c11487c1162 // vmovups %zmm11, (%r13,%r8)
+	QUAD $0x01055411487c1162 // vmovups %zmm10, 0x40(%r13,%r8)
+	QUAD $0x02054c11487c1162 // vmovups %zmm9, 0x80(%r13,%r8)
+	LONG $0xb6048d4c // leaq (%rsi,%rsi,4), %r8
+	QUAD $0x00854411487c1162 // vmovups %zmm8, (%r13,%r8,4)
+	QUAD $0x01857c11487c9162 // vmovups %zmm7, 0x40(%r13,%r8,4)
+	QUAD $0x02857411487c9162 // vmovups %zmm6, 0x80(%r13,%r8,4)
+	QUAD $0x00c56c11487cd162 // vmovups %zmm5, (%r13,%rax,8)
+	QUAD $0x01c56411487cd162 // vmovups %zmm4, 0x40(%r13,%rax,8)
+	QUAD $0x02c55c11487cd162 // vmovups %zmm3, 0x80(%r13,%rax,8)
+	LONG $0xf6048d48 // leaq (%rsi,%rsi,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	QUAD $0x00055411487cd162 // vmovups %zmm2, (%r13,%rax)
+	QUAD $0x01054c11487cd162 // vmovups %zmm1, 0x40(%r13,%rax)
+	QUAD $0x02054411487cd162 // vmovups %zmm0, 0x80(%r13,%rax)
+	LONG $0xfffc96e9; BYTE $0xff // jmp 0x1e14 <gemm+0x1e14>
 	WORD $0x9066 // nop
-	LONG $0x4044e162; WORD $0x3e58 // vaddps (%rsi), %zmm23, %zmm23
-	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
-	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
-	LONG $0x404ce162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x405ce162; WORD $0x2458; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x86 // vmovups %zmm20, (%rsi,%rax,4)
-	QUAD $0x01865c584064e162 // vaddps 0x40(%rsi,%rax,4), %zmm19, %zmm19
-	QUAD $0x01865c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rax,4)
-	QUAD $0x02865458406ce162 // vaddps 0x80(%rsi,%rax,4), %zmm18, %zmm18
-	QUAD $0x02865411487ce162 // vmovups %zmm18, 0x80(%rsi,%rax,4)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xc6 // vaddps (%rsi,%rax,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xc6 // vmovups %zmm17, (%rsi,%rax,8)
-	QUAD $0x01c64458407ce162 // vaddps 0x40(%rsi,%rax,8), %zmm16, %zmm16
-	QUAD $0x01c64411487ce162 // vmovups %zmm16, 0x40(%rsi,%rax,8)
-	QUAD $0x02c67c5848047162 // vaddps 0x80(%rsi,%rax,8), %zmm15, %zmm15
-	QUAD $0x02c67c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rax,8)
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x480c7162; WORD $0x3458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x06 // vmovups %zmm14, (%rsi,%rax)
-	QUAD $0x01066c5848147162 // vaddps 0x40(%rsi,%rax), %zmm13, %zmm13
-	QUAD $0x01066c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax)
-	QUAD $0x02066458481c7162 // vaddps 0x80(%rsi,%rax), %zmm12, %zmm12
-	QUAD $0x02066411487c7162 // vmovups %zmm12, 0x80(%rsi,%rax)
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x06 // vmovups %zmm11, (%rsi,%rax)
-	QUAD $0x01065458482c7162 // vaddps 0x40(%rsi,%rax), %zmm10, %zmm10
-	QUAD $0x01065411487c7162 // vmovups %zmm10, 0x40(%rsi,%rax)
-	QUAD $0x02064c5848347162 // vaddps 0x80(%rsi,%rax), %zmm9, %zmm9
-	QUAD $0x02064c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rax)
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x06 // vmovups %zmm8, (%rsi,%rax)
-	QUAD $0x01067c584844f162 // vaddps 0x40(%rsi,%rax), %zmm7, %zmm7
-	QUAD $0x01067c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rax)
-	QUAD $0x02067458484cf162 // vaddps 0x80(%rsi,%rax), %zmm6, %zmm6
-	QUAD $0x02067411487cf162 // vmovups %zmm6, 0x80(%rsi,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x06 // vaddps (%rsi,%rax), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x06 // vmovups %zmm5, (%rsi,%rax)
-	QUAD $0x01066458485cf162 // vaddps 0x40(%rsi,%rax), %zmm4, %zmm4
-	QUAD $0x01066411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax)
-	QUAD $0x02065c584864f162 // vaddps 0x80(%rsi,%rax), %zmm3, %zmm3
-	QUAD $0x02065c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
-	QUAD $0x01064c584874f162 // vaddps 0x40(%rsi,%rax), %zmm1, %zmm1
-	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
-	QUAD $0x02064458487cf162 // vaddps 0x80(%rsi,%rax), %zmm0, %zmm0
-	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
-	LONG $0xfff94ee9; BYTE $0xff // jmp 0x2327 <gemm+0x2327>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0x02328c0f; WORD $0x0000 // jl 0x2c2d <gemm+0x2c2d>
-	LONG $0x004c84e9; BYTE $0x00 // jmp 0x7684 <gemm+0x7684>
-	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
-	LONG $0x001496e9; BYTE $0x00 // jmp 0x3ea3 <gemm+0x3ea3>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	LONG $0x10ff8349 // cmpq $0x10, %r15
-	LONG $0x2ced8d0f; WORD $0x0000 // jge 0x571c <gemm+0x571c>
-	LONG $0x00587de9; BYTE $0x00 // jmp 0x82b1 <gemm+0x82b1>
-	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
-	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
-	LONG $0x08fd8349 // cmpq $0x8, %r13
-	LONG $0x38b18d0f; WORD $0x0000 // jge 0x62ff <gemm+0x62ff>
-	LONG $0x0042e7e9; BYTE $0x00 // jmp 0x6d3a <gemm+0x6d3a>
-	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
-	LONG $0x0001b0e9; BYTE $0x00 // jmp 0x2c10 <gemm+0x2c10>
-	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
-	LONG $0x00143be9; BYTE $0x00 // jmp 0x3ea8 <gemm+0x3ea8>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0xfba5850f; WORD $0xffff // jne 0x1d30 <gemm+0x1d30>
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x76048d4c // leaq (%rsi,%rsi,2), %r8
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x4044c162; WORD $0x3958 // vaddps (%r9), %zmm23, %zmm23
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x487cc162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm23, (%r13)
+	LONG $0x404cc162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0xc97cc162; WORD $0x7110; BYTE $0x02 // vmovups 0x80(%r9), %zmm22 {%k1} {z}
+	LONG $0x404ca162; WORD $0xed58 // vaddps %zmm21, %zmm22, %zmm21
+	LONG $0x497ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax) {%k1}
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x405c8162; WORD $0x2458; BYTE $0xa1 // vaddps (%r9,%r12,4), %zmm20, %zmm20
+	QUAD $0x00b56411487cc162 // vmovups %zmm20, (%r13,%rsi,4)
+	QUAD $0x01a15c5840648162 // vaddps 0x40(%r9,%r12,4), %zmm19, %zmm19
+	QUAD $0x01b55c11487cc162 // vmovups %zmm19, 0x40(%r13,%rsi,4)
+	QUAD $0x02a15c10c97c8162 // vmovups 0x80(%r9,%r12,4), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x02b55411497cc162 // vmovups %zmm18, 0x80(%r13,%rsi,4) {%k1}
+	LONG $0x40748162; WORD $0x0c58; BYTE $0xe1 // vaddps (%r9,%r12,8), %zmm17, %zmm17
+	QUAD $0x00f54c11487cc162 // vmovups %zmm17, (%r13,%rsi,8)
+	QUAD $0x01e14458407c8162 // vaddps 0x40(%r9,%r12,8), %zmm16, %zmm16
+	QUAD $0x01f54411487cc162 // vmovups %zmm16, 0x40(%r13,%rsi,8)
+	QUAD $0x02e14410c97c8162 // vmovups 0x80(%r9,%r12,8), %zmm16 {%k1} {z}
+	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
+	QUAD $0x02f57c11497c5162 // vmovups %zmm15, 0x80(%r13,%rsi,8) {%k1}
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x81 // vaddps (%r9,%rax,4), %zmm14, %zmm14
+	QUAD $0x00857411487c1162 // vmovups %zmm14, (%r13,%r8,4)
+	QUAD $0x01816c5848145162 // vaddps 0x40(%r9,%rax,4), %zmm13, %zmm13
+	QUAD $0x01856c11487c1162 // vmovups %zmm13, 0x40(%r13,%r8,4)
+	QUAD $0x02816c10c97c5162 // vmovups 0x80(%r9,%rax,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x02856411497c1162 // vmovups %zmm12, 0x80(%r13,%r8,4) {%k1}
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x19 // vaddps (%r9,%r11), %zmm11, %zmm11
+	QUAD $0x00355c11487c1162 // vmovups %zmm11, (%r13,%r14)
+	QUAD $0x01195458482c1162 // vaddps 0x40(%r9,%r11), %zmm10, %zmm10
+	QUAD $0x01355411487c1162 // vmovups %zmm10, 0x40(%r13,%r14)
+	QUAD $0x02195410c97c1162 // vmovups 0x80(%r9,%r11), %zmm10 {%k1} {z}
+	LONG $0xa41c8d4f // leaq (%r12,%r12,4), %r11
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	QUAD $0x02354c11497c1162 // vmovups %zmm9, 0x80(%r13,%r14) {%k1}
+	LONG $0xb6348d4c // leaq (%rsi,%rsi,4), %r14
+	LONG $0x483c1162; WORD $0x0458; BYTE $0x99 // vaddps (%r9,%r11,4), %zmm8, %zmm8
+	QUAD $0x00b54411487c1162 // vmovups %zmm8, (%r13,%r14,4)
+	QUAD $0x01997c5848449162 // vaddps 0x40(%r9,%r11,4), %zmm7, %zmm7
+	QUAD $0x01b57c11487c9162 // vmovups %zmm7, 0x40(%r13,%r14,4)
+	QUAD $0x02997c10c97c9162 // vmovups 0x80(%r9,%r11,4), %zmm7 {%k1} {z}
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x02b57411497c9162 // vmovups %zmm6, 0x80(%r13,%r14,4) {%k1}
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc1 // vaddps (%r9,%rax,8), %zmm5, %zmm5
+	QUAD $0x00c56c11487c9162 // vmovups %zmm5, (%r13,%r8,8)
+	QUAD $0x01c16458485cd162 // vaddps 0x40(%r9,%rax,8), %zmm4, %zmm4
+	QUAD $0x01c56411487c9162 // vmovups %zmm4, 0x40(%r13,%r8,8)
+	QUAD $0x02c16410c97cd162 // vmovups 0x80(%r9,%rax,8), %zmm4 {%k1} {z}
+	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	QUAD $0x02c55c11497c9162 // vmovups %zmm3, 0x80(%r13,%r8,8) {%k1}
+	LONG $0xf6048d4c // leaq (%rsi,%rsi,8), %r8
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x01 // vaddps (%r9,%rax), %zmm2, %zmm2
+	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	QUAD $0x00055411487c9162 // vmovups %zmm2, (%r13,%r8)
+	QUAD $0x01014c584874d162 // vaddps 0x40(%r9,%rax), %zmm1, %zmm1
+	QUAD $0x01054c11487c9162 // vmovups %zmm1, 0x40(%r13,%r8)
+	QUAD $0x02014c10c97cd162 // vmovups 0x80(%r9,%rax), %zmm1 {%k1} {z}
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x02054411497c9162 // vmovups %zmm0, 0x80(%r13,%r8) {%k1}
+	LONG $0xfffa80e9; BYTE $0xff // jmp 0x1e14 <gemm+0x1e14>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
+	LONG $0x244c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r9
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x76048d4c // leaq (%rsi,%rsi,2), %r8
+	WORD $0x8949; BYTE $0xf6 // movq %rsi, %r14
+	LONG $0x4044c162; WORD $0x3958 // vaddps (%r9), %zmm23, %zmm23
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e6c149 // shlq $0x4, %r14
+	LONG $0x487cc162; WORD $0x7d11; BYTE $0x00 // vmovups %zmm23, (%r13)
+	LONG $0x404cc162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax)
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x405c8162; WORD $0x2458; BYTE $0xa1 // vaddps (%r9,%r12,4), %zmm20, %zmm20
+	QUAD $0x00b56411487cc162 // vmovups %zmm20, (%r13,%rsi,4)
+	QUAD $0x01a15c5840648162 // vaddps 0x40(%r9,%r12,4), %zmm19, %zmm19
+	QUAD $0x01b55c11487cc162 // vmovups %zmm19, 0x40(%r13,%rsi,4)
+	QUAD $0x02a15458406c8162 // vaddps 0x80(%r9,%r12,4), %zmm18, %zmm18
+	QUAD $0x02b55411487cc162 // vmovups %zmm18, 0x80(%r13,%rsi,4)
+	LONG $0x40748162; WORD $0x0c58; BYTE $0xe1 // vaddps (%r9,%r12,8), %zmm17, %zmm17
+	QUAD $0x00f54c11487cc162 // vmovups %zmm17, (%r13,%rsi,8)
+	QUAD $0x01e14458407c8162 // vaddps 0x40(%r9,%r12,8), %zmm16, %zmm16
+	QUAD $0x01f54411487cc162 // vmovups %zmm16, 0x40(%r13,%rsi,8)
+	QUAD $0x02e17c5848041162 // vaddps 0x80(%r9,%r12,8), %zmm15, %zmm15
+	QUAD $0x02f57c11487c5162 // vmovups %zmm15, 0x80(%r13,%rsi,8)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x81 // vaddps (%r9,%rax,4), %zmm14, %zmm14
+	QUAD $0x00857411487c1162 // vmovups %zmm14, (%r13,%r8,4)
+	QUAD $0x01816c5848145162 // vaddps 0x40(%r9,%rax,4), %zmm13, %zmm13
+	QUAD $0x01856c11487c1162 // vmovups %zmm13, 0x40(%r13,%r8,4)
+	QUAD $0x02816458481c5162 // vaddps 0x80(%r9,%rax,4), %zmm12, %zmm12
+	QUAD $0x02856411487c1162 // vmovups %zmm12, 0x80(%r13,%r8,4)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x19 // vaddps (%r9,%r11), %zmm11, %zmm11
+	QUAD $0x00355c11487c1162 // vmovups %zmm11, (%r13,%r14)
+	QUAD $0x01195458482c1162 // vaddps 0x40(%r9,%r11), %zmm10, %zmm10
+	QUAD $0x01355411487c1162 // vmovups %zmm10, 0x40(%r13,%r14)
+	QUAD $0x02194c5848341162 // vaddps 0x80(%r9,%r11), %zmm9, %zmm9
+	LONG $0xa41c8d4f // leaq (%r12,%r12,4), %r11
+	QUAD $0x02354c11487c1162 // vmovups %zmm9, 0x80(%r13,%r14)
+	LONG $0xb6348d4c // leaq (%rsi,%rsi,4), %r14
+	LONG $0x483c1162; WORD $0x0458; BYTE $0x99 // vaddps (%r9,%r11,4), %zmm8, %zmm8
+	QUAD $0x00b54411487c1162 // vmovups %zmm8, (%r13,%r14,4)
+	QUAD $0x01997c5848449162 // vaddps 0x40(%r9,%r11,4), %zmm7, %zmm7
+	QUAD $0x01b57c11487c9162 // vmovups %zmm7, 0x40(%r13,%r14,4)
+	QUAD $0x02997458484c9162 // vaddps 0x80(%r9,%r11,4), %zmm6, %zmm6
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	QUAD $0x02b57411487c9162 // vmovups %zmm6, 0x80(%r13,%r14,4)
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc1 // vaddps (%r9,%rax,8), %zmm5, %zmm5
+	QUAD $0x00c56c11487c9162 // vmovups %zmm5, (%r13,%r8,8)
+	QUAD $0x01c16458485cd162 // vaddps 0x40(%r9,%rax,8), %zmm4, %zmm4
+	QUAD $0x01c56411487c9162 // vmovups %zmm4, 0x40(%r13,%r8,8)
+	QUAD $0x02c15c584864d162 // vaddps 0x80(%r9,%rax,8), %zmm3, %zmm3
+	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
+	QUAD $0x02c55c11487c9162 // vmovups %zmm3, 0x80(%r13,%r8,8)
+	LONG $0xf6048d4c // leaq (%rsi,%rsi,8), %r8
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x01 // vaddps (%r9,%rax), %zmm2, %zmm2
+	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	QUAD $0x00055411487c9162 // vmovups %zmm2, (%r13,%r8)
+	QUAD $0x01014c584874d162 // vaddps 0x40(%r9,%rax), %zmm1, %zmm1
+	QUAD $0x01054c11487c9162 // vmovups %zmm1, 0x40(%r13,%r8)
+	QUAD $0x02014458487cd162 // vaddps 0x80(%r9,%rax), %zmm0, %zmm0
+	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
+	QUAD $0x02054411487c9162 // vmovups %zmm0, 0x80(%r13,%r8)
+	LONG $0xfff89be9; BYTE $0xff // jmp 0x1e14 <gemm+0x1e14>
+	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	LONG $0x0cf98349 // cmpq $0xc, %r9
+	LONG $0x021a8d0f; WORD $0x0000 // jge 0x27ad <gemm+0x27ad>
+	LONG $0x001700e9; BYTE $0x00 // jmp 0x3c98 <gemm+0x3c98>
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x06fb8348 // cmpq $0x6, %rbx
+	LONG $0x0e828d0f; WORD $0x0000 // jge 0x3434 <gemm+0x3434>
+	LONG $0x002663e9; BYTE $0x00 // jmp 0x4c1a <gemm+0x4c1a>
+	WORD $0x894c; BYTE $0xcb // movq %r9, %rbx
+	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
+	QUAD $0x000000e8249c8948 // movq %rbx, 0xe8(%rsp)
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	LONG $0x33038d0f; WORD $0x0000 // jge 0x58d7 <gemm+0x58d7>
+	LONG $0x0046dfe9; BYTE $0x00 // jmp 0x6cb8 <gemm+0x6cb8>
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
+	QUAD $0x00000088249c8948 // movq %rbx, 0x88(%rsp)
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0x3d8c8d0f; WORD $0x0000 // jge 0x637f <gemm+0x637f>
+	LONG $0x00514ee9; BYTE $0x00 // jmp 0x7746 <gemm+0x7746>
 	QUAD $0x00000000a5048d4e // leaq (,%r12,4), %r8
 	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
 	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
 	LONG $0x05e7c148 // shlq $0x5, %rdi
 	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
-	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	QUAD $0x0000110024948d48 // leaq 0x1100(%rsp), %rdx
 	LONG $0x000c8d4f // leaq (%r8,%r8), %r9
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
-	LONG $0x031c8d4e // leaq (%rbx,%r8), %r11
-	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
-	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
-	LONG $0xc97cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x03 // vmovups (%rbx,%r8), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
-	QUAD $0x01034410c97cb162 // vmovups 0x40(%rbx,%r8), %zmm0 {%k1} {z}
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x0710 // vmovups (%r15), %zmm0
+	LONG $0x071c8d4f // leaq (%r15,%r8), %r11
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
 	LONG $0x031c8d4b // leaq (%r11,%r8), %rbx
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0xc97cd162; WORD $0x4710; BYTE $0x01 // vmovups 0x40(%r15), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x07 // vmovups (%r15,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	QUAD $0x01074410c97c9162 // vmovups 0x40(%r15,%r8), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
@@ -7383,1411 +7264,688 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x08 // vmovups %zmm0, 0x200(%rdx)
 	QUAD $0x01184410c97c9162 // vmovups 0x40(%r8,%r11), %zmm0 {%k1} {z}
 	LONG $0x031c8d4e // leaq (%rbx,%r8), %r11
+	LONG $0x033c8d4f // leaq (%r11,%r8), %r15
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x09 // vmovups %zmm0, 0x240(%rdx)
 	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0a // vmovups %zmm0, 0x280(%rdx)
 	QUAD $0x01184410c97cd162 // vmovups 0x40(%r8,%rbx), %zmm0 {%k1} {z}
-	LONG $0x031c8d4b // leaq (%r11,%r8), %rbx
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdx)
 	LONG $0x487c9162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%r11), %zmm0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0c // vmovups %zmm0, 0x300(%rdx)
 	QUAD $0x01184410c97c9162 // vmovups 0x40(%r8,%r11), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0d // vmovups %zmm0, 0x340(%rdx)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x38 // vmovups (%r8,%r15), %zmm0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0e // vmovups %zmm0, 0x380(%rdx)
-	QUAD $0x01184410c97cd162 // vmovups 0x40(%r8,%rbx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	QUAD $0x01384410c97c9162 // vmovups 0x40(%r8,%r15), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xcf // addq %r9, %r15
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdx)
 	LONG $0x00c28148; WORD $0x0004; BYTE $0x00 // addq $0x400, %rdx
 	LONG $0xf8c68348 // addq $-0x8, %rsi
-	LONG $0xfeec850f; WORD $0xffff // jne 0x2aa0 <gemm+0x2aa0>
+	LONG $0xfeec850f; WORD $0xffff // jne 0x2630 <gemm+0x2630>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
 	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4374 // je 0x2c08 <gemm+0x2c08>
-	LONG $0x40c38348 // addq $0x40, %rbx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x4174 // je 0x2798 <gemm+0x2798>
+	LONG $0x40c78349 // addq $0x40, %r15
 	LONG $0x02e4c149 // shlq $0x2, %r12
-	WORD $0xe0c1; BYTE $0x07 // shll $0x7, %eax
+	WORD $0xe1c1; BYTE $0x07 // shll $0x7, %ecx
 	WORD $0xf631 // xorl %esi, %esi
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x487cf162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm0
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cd162; WORD $0x4710; BYTE $0xff // vmovups -0x40(%r15), %zmm0
 	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
-	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
+	LONG $0xc97cd162; WORD $0x0710 // vmovups (%r15), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xe7 // addq %r12, %r15
 	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
 	LONG $0x80ee8348 // subq $-0x80, %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xd875 // jne 0x2be0 <gemm+0x2be0>
-	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894c; BYTE $0xf6 // movq %r14, %rsi
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0x4a578d0f; WORD $0x0000 // jge 0x7684 <gemm+0x7684>
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x07718c0f; WORD $0x0000 // jl 0x33ab <gemm+0x33ab>
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x28718b4c // movq 0x28(%rcx), %r14
-	LONG $0x48518b4c // movq 0x48(%rcx), %r10
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
-	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
-	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
-	LONG $0x0b468e0f; WORD $0x0000 // jle 0x37b6 <gemm+0x37b6>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	QUAD $0x00000080248c894c // movq %r9, 0x80(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x407a8d4c // leaq 0x40(%rdx), %r15
-	LONG $0x04e5c149 // shlq $0x4, %r13
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x28244489 // movl %eax, 0x28(%rsp)
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	QUAD $0x000000b824ac894c // movq %r13, 0xb8(%rsp)
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0xd20c8d4a // leaq (%rdx,%r10,8), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	LONG $0xd24c8d4a; BYTE $0x40 // leaq 0x40(%rdx,%r10,8), %rcx
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	QUAD $0x00000000950c8d4a // leaq (,%r10,4), %rcx
-	LONG $0x493c8d4c // leaq (%rcx,%rcx,2), %r15
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	LONG $0x92048d4a // leaq (%rdx,%r10,4), %rax
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	LONG $0x92448d4a; BYTE $0x40 // leaq 0x40(%rdx,%r10,4), %rax
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
-	QUAD $0x00000000d5048d4a // leaq (,%r10,8), %rax
-	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
-	LONG $0x40348d48 // leaq (%rax,%rax,2), %rsi
-	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
-	WORD $0x014c; BYTE $0xc8 // addq %r9, %rax
-	QUAD $0x00000000a50c8d4e // leaq (,%r12,4), %r9
-	LONG $0x03e4c149 // shlq $0x3, %r12
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
-	LONG $0x244c894c; BYTE $0x60 // movq %r9, 0x60(%rsp)
-	LONG $0x3a0c8d4e // leaq (%rdx,%r15), %r9
-	LONG $0x244c894c; BYTE $0x78 // movq %r9, 0x78(%rsp)
-	LONG $0x3a4c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r15), %r9
-	LONG $0x2a3c8d4e // leaq (%rdx,%r13), %r15
-	LONG $0x2a6c8d4e; BYTE $0x40 // leaq 0x40(%rdx,%r13), %r13
-	QUAD $0x000000e824bc894c // movq %r15, 0xe8(%rsp)
-	LONG $0x0a3c8d4c // leaq (%rdx,%rcx), %r15
-	LONG $0x0a4c8d48; BYTE $0x40 // leaq 0x40(%rdx,%rcx), %rcx
-	QUAD $0x000000d8248c894c // movq %r9, 0xd8(%rsp)
-	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
-	LONG $0x323c8d4c // leaq (%rdx,%rsi), %r15
-	LONG $0x324c8d4c; BYTE $0x40 // leaq 0x40(%rdx,%rsi), %r9
-	LONG $0x02348d48 // leaq (%rdx,%rax), %rsi
-	LONG $0x02448d48; BYTE $0x40 // leaq 0x40(%rdx,%rax), %rax
-	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
-	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
-	QUAD $0x0000010024bc894c // movq %r15, 0x100(%rsp)
-	QUAD $0x000000f024b48948 // movq %rsi, 0xf0(%rsp)
-	QUAD $0x000000e024848948 // movq %rax, 0xe0(%rsp)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	QUAD $0x000000f8248c894c // movq %r9, 0xf8(%rsp)
-	LONG $0x404a8d4d // leaq 0x40(%r10), %r9
-	QUAD $0x00000000850c8d48 // leaq (,%rax,4), %rcx
-	LONG $0x0000fde9; BYTE $0x00 // jmp 0x2ef8 <gemm+0x2ef8>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x244c034c; BYTE $0x48 // addq 0x48(%rsp), %r9
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0xd0768d4c // leaq -0x30(%rsi), %r14
-	QUAD $0x00000000282444c7 // movl $0x0, 0x28(%rsp)
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x089c8e0f; WORD $0x0000 // jle 0x3794 <gemm+0x3794>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x30fe8349 // cmpq $0x30, %r14
-	LONG $0x000030be; BYTE $0x00 // movl $0x30, %esi
-	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xf6420f49 // cmovbq %r14, %rsi
-	LONG $0x23348d4f // leaq (%r11,%r12), %r14
-	WORD $0x014d; BYTE $0xc4 // addq %r8, %r12
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0xff48; BYTE $0xc6 // incq %rsi
-	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
-	LONG $0x13048d49 // leaq (%r11,%rdx), %rax
-	LONG $0x102c8d4d // leaq (%r8,%rdx), %r13
-	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x003d5c18487d8262 // vbroadcastss (%r13,%r15), %zmm19
-	LONG $0x487ce162; WORD $0x4210; BYTE $0xff // vmovups -0x40(%rdx), %zmm16
-	LONG $0x487ce162; WORD $0x1210 // vmovups (%rdx), %zmm18
-	LONG $0x487d8262; WORD $0x2418; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm20
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%r8,%r15), %zmm17
-	LONG $0x487da262; WORD $0x2c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm21
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	WORD $0xff48; BYTE $0xce // decq %rsi
-	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
-	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
-	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
-	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
-	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
-	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
-	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
-	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
-	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
-	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
-	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm19
-	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
-	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
-	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
-	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
-	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm19
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
-	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	LONG $0xff47870f; WORD $0xffff // ja 0x2f80 <gemm+0x2f80>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x00cb850f; WORD $0x0000 // jne 0x3110 <gemm+0x3110>
-	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0x022e840f; WORD $0x0000 // je 0x3290 <gemm+0x3290>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffdcde9; BYTE $0xff // jmp 0x2ed4 <gemm+0x2ed4>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x282444f6; BYTE $0x01 // testb $0x1, 0x28(%rsp)
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x24648b4c; BYTE $0x30 // movq 0x30(%rsp), %r12
-	LONG $0xfcdb850f; WORD $0xffff // jne 0x2e00 <gemm+0x2e00>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000b024948b4c // movq 0xb0(%rsp), %r10
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0xc97c5162; WORD $0x3a10 // vmovups (%r10), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c5162; WORD $0x3211 // vmovups %zmm14, (%r10) {%k1}
-	QUAD $0x0000009824948b4c // movq 0x98(%rsp), %r10
-	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x2a10 // vmovups (%r10), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2211 // vmovups %zmm12, (%r10) {%k1}
-	QUAD $0x0000008824948b4c // movq 0x88(%rsp), %r10
-	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x1a10 // vmovups (%r10), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1211 // vmovups %zmm10, (%r10) {%k1}
-	QUAD $0x000000d824948b4c // movq 0xd8(%rsp), %r10
-	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0xc97c5162; WORD $0x0a10 // vmovups (%r10), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0211 // vmovups %zmm8, (%r10) {%k1}
-	QUAD $0x000000d024948b4c // movq 0xd0(%rsp), %r10
-	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x3a10 // vmovups (%r10), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3211 // vmovups %zmm6, (%r10) {%k1}
-	QUAD $0x0000010824948b4c // movq 0x108(%rsp), %r10
-	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x2a10 // vmovups (%r10), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2211 // vmovups %zmm4, (%r10) {%k1}
-	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
-	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x000000f024948b48 // movq 0xf0(%rsp), %rdx
-	LONG $0xc97cd162; WORD $0x1a10 // vmovups (%r10), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1211 // vmovups %zmm2, (%r10) {%k1}
-	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffc46e9; BYTE $0xff // jmp 0x2ece <gemm+0x2ece>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	LONG $0x48047162; WORD $0x3858 // vaddps (%rax), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
-	LONG $0x480c7162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm13, (%rax,%rdx,4)
-	QUAD $0x01906458481c7162 // vaddps 0x40(%rax,%rdx,4), %zmm12, %zmm12
-	QUAD $0x01906411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx,4)
-	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm11, (%rax,%rdx,8)
-	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
-	QUAD $0x01d05411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx,8)
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffb29e9; BYTE $0xff // jmp 0x2ed4 <gemm+0x2ed4>
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x041f8d0f; WORD $0x0000 // jge 0x37dc <gemm+0x37dc>
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	LONG $0x02f88349 // cmpq $0x2, %r8
-	LONG $0x02588c0f; WORD $0x0000 // jl 0x3622 <gemm+0x3622>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	WORD $0xe2d3 // shll %cl, %edx
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	QUAD $0x0000013024948b48 // movq 0x130(%rsp), %rdx
-	LONG $0x305f8b48 // movq 0x30(%rdi), %rbx
-	LONG $0x487f8b48 // movq 0x48(%rdi), %rdi
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x404a8d48 // leaq 0x40(%rdx), %rcx
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	WORD $0x46eb // jmp 0x345d <gemm+0x345d>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
-	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
-	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0xdf3c8d4d // leaq (%r15,%rbx,8), %r15
-	LONG $0xfe488d49 // leaq -0x2(%r8), %rcx
-	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	LONG $0x03f88349 // cmpq $0x3, %r8
-	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	LONG $0x01c88e0f; WORD $0x0000 // jle 0x3625 <gemm+0x3625>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
-	LONG $0x28498b4c // movq 0x28(%rcx), %r9
-	LONG $0x38718b48 // movq 0x38(%rcx), %rsi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0xc57e // jle 0x343a <gemm+0x343a>
-	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
-	LONG $0x24448b4c; BYTE $0x20 // movq 0x20(%rsp), %r8
-	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	LONG $0x40588d49 // leaq 0x40(%r8), %rbx
-	LONG $0xb8348d4d // leaq (%r8,%rdi,4), %r14
-	LONG $0xb87c8d4d; BYTE $0x40 // leaq 0x40(%r8,%rdi,4), %r15
-	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x3ceb // jmp 0x34e4 <gemm+0x34e4>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0x497cd162; WORD $0x0711 // vmovups %zmm0, (%r15) {%k1}
-	LONG $0xd0498d49 // leaq -0x30(%r9), %rcx
-	WORD $0x0149; BYTE $0xc0 // addq %rax, %r8
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
-	LONG $0xff3c8e0f; WORD $0xffff // jle 0x3420 <gemm+0x3420>
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
-	LONG $0xc9420f49 // cmovbq %r9, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487dd262; WORD $0x2a18 // vbroadcastss (%r10), %zmm5
-	LONG $0x487d9262; WORD $0x3c18; BYTE $0x9a // vbroadcastss (%r10,%r11,4), %zmm7
-	QUAD $0xff246410487cd162 // vmovups -0x40(%r12), %zmm4
-	LONG $0x487cd162; WORD $0x3410; BYTE $0x24 // vmovups (%r12), %zmm6
-	WORD $0x0149; BYTE $0xf2 // addq %rsi, %r10
-	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
-	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
-	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
-	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0xbd77 // ja 0x3510 <gemm+0x3510>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	WORD $0x3575 // jne 0x3590 <gemm+0x3590>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	WORD $0x7f74 // je 0x35e0 <gemm+0x35e0>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
-	LONG $0xffff46e9; BYTE $0xff // jmp 0x34cd <gemm+0x34cd>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xff16850f; WORD $0xffff // jne 0x34b0 <gemm+0x34b0>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0xc97cf162; WORD $0x1b10 // vmovups (%rbx), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1311 // vmovups %zmm2, (%rbx) {%k1}
-	LONG $0x4874d162; WORD $0x0e58 // vaddps (%r14), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0e11 // vmovups %zmm1, (%r14)
-	LONG $0xc97cd162; WORD $0x0f10 // vmovups (%r15), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffeede9; BYTE $0xff // jmp 0x34c7 <gemm+0x34c7>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x4864f162; WORD $0x1958 // vaddps (%rcx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1911 // vmovups %zmm3, (%rcx)
-	LONG $0x486cf162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0xb9 // vmovups %zmm1, (%rcx,%rdi,4)
-	QUAD $0x01b94458487cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm0, %zmm0
-	QUAD $0x01b94411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi,4)
-	LONG $0xfffeabe9; BYTE $0xff // jmp 0x34cd <gemm+0x34cd>
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	QUAD $0x00000130248c8b4c // movq 0x130(%rsp), %r9
-	QUAD $0x00000090249c8b4c // movq 0x90(%rsp), %r11
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x566d8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x564b8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xda // movq %r11, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x40c68348 // addq $0x40, %rsi
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x40c18349 // addq $0x40, %r9
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x31eb // jmp 0x36c7 <gemm+0x36c7>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xd0418d4c // leaq -0x30(%rcx), %r8
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	LONG $0x55e48e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0xc1420f4c // cmovbq %rcx, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487dd262; WORD $0x1718 // vbroadcastss (%r15), %zmm2
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0x486dd262; WORD $0x49b8; BYTE $0xff // vfmadd231ps -0x40(%r9), %zmm2, %zmm1
-	LONG $0x486dd262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm2, %zmm0
-	WORD $0x014d; BYTE $0xd9 // addq %r11, %r9
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xde77 // ja 0x36f0 <gemm+0x36f0>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	WORD $0x2675 // jne 0x3740 <gemm+0x3740>
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x4d74 // je 0x3770 <gemm+0x3770>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xffff77e9; BYTE $0xff // jmp 0x36b1 <gemm+0x36b1>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff53850f; WORD $0xffff // jne 0x36a0 <gemm+0x36a0>
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff3ce9; BYTE $0xff // jmp 0x36ab <gemm+0x36ab>
-	BYTE $0x90 // nop
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0f11 // vmovups %zmm1, (%rdi)
-	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
-	LONG $0xffff1de9; BYTE $0xff // jmp 0x36b1 <gemm+0x36b1>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48518b4c // movq 0x48(%rcx), %r10
-	LONG $0x05e2c149 // shlq $0x5, %r10
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0xf8c18349 // addq $-0x8, %r9
-	LONG $0x2454014c; BYTE $0x20 // addq %r10, 0x20(%rsp)
-	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0xfbe18c0f; WORD $0xffff // jl 0x33bd <gemm+0x33bd>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xd875 // jne 0x2770 <gemm+0x2770>
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	LONG $0x0cf98349 // cmpq $0xc, %r9
+	LONG $0x14eb8c0f; WORD $0x0000 // jl 0x3c98 <gemm+0x3c98>
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
 	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x40568d48 // leaq 0x40(%rsi), %rdx
+	LONG $0x48608b4d // movq 0x48(%r8), %r12
+	LONG $0x40778d49 // leaq 0x40(%r15), %rsi
 	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x30488b49 // movq 0x30(%r8), %rcx
+	QUAD $0x000000f824b48948 // movq %rsi, 0xf8(%rsp)
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x48eb // jmp 0x3866 <gemm+0x3866>
-	WORD $0x9066 // nop
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
-	LONG $0x24748b48; BYTE $0x38 // movq 0x38(%rsp), %rsi
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x244c014c; BYTE $0x20 // addq %r9, 0x20(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0xfc468d4c // leaq -0x4(%rsi), %r8
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x07fe8348 // cmpq $0x7, %rsi
-	LONG $0xfb5a8e0f; WORD $0xffff // jle 0x33c0 <gemm+0x33c0>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x8f1c8d49 // leaq (%r15,%rcx,4), %rbx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xac7e // jle 0x3835 <gemm+0x3835>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	LONG $0xb9048d48 // leaq (%rcx,%rdi,4), %rax
-	LONG $0xb9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,4), %r10
-	LONG $0xf93c8d4c // leaq (%rcx,%rdi,8), %r15
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
-	LONG $0xf9548d4c; BYTE $0x40 // leaq 0x40(%rcx,%rdi,8), %r10
-	QUAD $0x00000000bd048d48 // leaq (,%rdi,4), %rax
-	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
-	LONG $0x40798d4c // leaq 0x40(%rcx), %r15
-	QUAD $0x0000008024bc894c // movq %r15, 0x80(%rsp)
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
-	LONG $0x11648d4e; BYTE $0x40 // leaq 0x40(%rcx,%r10), %r12
-	LONG $0x113c8d4e // leaq (%rcx,%r10), %r15
-	WORD $0x7beb // jmp 0x396c <gemm+0x396c>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0x24440348; BYTE $0x28 // addq 0x28(%rsp), %rax
-	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xfeb48e0f; WORD $0xffff // jle 0x3820 <gemm+0x3820>
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x000030b9; BYTE $0x00 // movl $0x30, %ecx
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xcb420f49 // cmovbq %r11, %rcx
-	WORD $0xff48; BYTE $0xc1 // incq %rcx
-	BYTE $0x90 // nop
-	LONG $0x487d1262; WORD $0x1c18; BYTE $0xb1 // vbroadcastss (%r9,%r14,4), %zmm11
-	LONG $0x487c5162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm9
-	LONG $0x487c5162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm10
-	LONG $0x487d5262; WORD $0x0118 // vbroadcastss (%r9), %zmm8
-	LONG $0x487d1262; WORD $0x2418; BYTE $0xf1 // vbroadcastss (%r9,%r14,8), %zmm12
-	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff48; BYTE $0xc9 // decq %rcx
-	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
-	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
-	LONG $0x487d7262; WORD $0x1b18 // vbroadcastss (%rbx), %zmm11
-	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
-	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
-	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
-	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
-	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
-	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
-	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
-	LONG $0x01f98348 // cmpq $0x1, %rcx
-	WORD $0x9677 // ja 0x39a0 <gemm+0x39a0>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	WORD $0x4e75 // jne 0x3a60 <gemm+0x3a60>
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0x00f4840f; WORD $0x0000 // je 0x3b10 <gemm+0x3b10>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
-	LONG $0xfffef4e9; BYTE $0xff // jmp 0x3954 <gemm+0x3954>
-	LONG $0x01c6f640 // testb $0x1, %sil
-	LONG $0xfe96850f; WORD $0xffff // jne 0x3900 <gemm+0x3900>
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0xc97cf162; WORD $0x3e10 // vmovups (%rsi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3611 // vmovups %zmm6, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6d11; BYTE $0x00 // vmovups %zmm5, (%r13)
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0xc97cf162; WORD $0x2e10 // vmovups (%rsi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2611 // vmovups %zmm4, (%rsi) {%k1}
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x5d11; BYTE $0x00 // vmovups %zmm3, (%r13)
-	LONG $0xc97cf162; WORD $0x1e10 // vmovups (%rsi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1611 // vmovups %zmm2, (%rsi) {%k1}
-	LONG $0x4874d162; WORD $0x0f58 // vaddps (%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0f11 // vmovups %zmm1, (%r15)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffe46e9; BYTE $0xff // jmp 0x394d <gemm+0x394d>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
-	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
-	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%rcx)
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0xb9 // vaddps (%rcx,%rdi,4), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0xb9 // vmovups %zmm5, (%rcx,%rdi,4)
-	QUAD $0x01b96458485cf162 // vaddps 0x40(%rcx,%rdi,4), %zmm4, %zmm4
-	QUAD $0x01b96411487cf162 // vmovups %zmm4, 0x40(%rcx,%rdi,4)
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf9 // vaddps (%rcx,%rdi,8), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0xf9 // vmovups %zmm3, (%rcx,%rdi,8)
-	QUAD $0x01f95458486cf162 // vaddps 0x40(%rcx,%rdi,8), %zmm2, %zmm2
-	QUAD $0x01f95411487cf162 // vmovups %zmm2, 0x40(%rcx,%rdi,8)
-	LONG $0x4874b162; WORD $0x0c58; BYTE $0x11 // vaddps (%rcx,%r10), %zmm1, %zmm1
-	LONG $0x487cb162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%r10)
-	QUAD $0x01114458487cb162 // vaddps 0x40(%rcx,%r10), %zmm0, %zmm0
-	QUAD $0x01114411487cb162 // vmovups %zmm0, 0x40(%rcx,%r10)
-	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x3954 <gemm+0x3954>
-	QUAD $0x0000000095148d4c // leaq (,%rdx,4), %r10
-	QUAD $0xfffffffffff8be48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rsi
-	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
-	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
-	LONG $0x05e0c149 // shlq $0x5, %r8
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	WORD $0x2148; BYTE $0xf7 // andq %rsi, %rdi
-	QUAD $0x000001c024b48d48 // leaq 0x1c0(%rsp), %rsi
-	LONG $0x121c8d4f // leaq (%r10,%r10), %r11
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x487cd162; WORD $0x0610 // vmovups (%r14), %zmm0
-	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
-	LONG $0x487cf162; WORD $0x0611 // vmovups %zmm0, (%rsi)
-	LONG $0x487cd162; WORD $0x4610; BYTE $0x01 // vmovups 0x40(%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x01 // vmovups %zmm0, 0x40(%rsi)
-	LONG $0x487cd162; WORD $0x4610; BYTE $0x02 // vmovups 0x80(%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
-	LONG $0xc97cd162; WORD $0x4610; BYTE $0x03 // vmovups 0xc0(%r14), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xd6 // addq %r10, %r14
-	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x03 // vmovups %zmm0, 0xc0(%rsi)
-	LONG $0x487cb162; WORD $0x0410; BYTE $0x13 // vmovups (%rbx,%r10), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x04 // vmovups %zmm0, 0x100(%rsi)
-	QUAD $0x01134410487cb162 // vmovups 0x40(%rbx,%r10), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x05 // vmovups %zmm0, 0x140(%rsi)
-	QUAD $0x02134410487cb162 // vmovups 0x80(%rbx,%r10), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x06 // vmovups %zmm0, 0x180(%rsi)
-	QUAD $0x03134410c97cb162 // vmovups 0xc0(%rbx,%r10), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x08 // vmovups %zmm0, 0x200(%rsi)
-	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x09 // vmovups %zmm0, 0x240(%rsi)
-	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0a // vmovups %zmm0, 0x280(%rsi)
-	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
-	LONG $0x17348d4f // leaq (%r15,%r10), %r14
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0c // vmovups %zmm0, 0x300(%rsi)
-	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0d // vmovups %zmm0, 0x340(%rsi)
-	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0e // vmovups %zmm0, 0x380(%rsi)
-	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
-	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x10 // vmovups %zmm0, 0x400(%rsi)
-	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x11 // vmovups %zmm0, 0x440(%rsi)
-	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x12 // vmovups %zmm0, 0x480(%rsi)
-	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
-	LONG $0x17348d4f // leaq (%r15,%r10), %r14
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x14 // vmovups %zmm0, 0x500(%rsi)
-	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x15 // vmovups %zmm0, 0x540(%rsi)
-	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x16 // vmovups %zmm0, 0x580(%rsi)
-	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
-	LONG $0x163c8d4f // leaq (%r14,%r10), %r15
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x32 // vmovups (%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x18 // vmovups %zmm0, 0x600(%rsi)
-	QUAD $0x01324410487c9162 // vmovups 0x40(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x19 // vmovups %zmm0, 0x640(%rsi)
-	QUAD $0x02324410487c9162 // vmovups 0x80(%r10,%r14), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1a // vmovups %zmm0, 0x680(%rsi)
-	QUAD $0x03324410c97c9162 // vmovups 0xc0(%r10,%r14), %zmm0 {%k1} {z}
-	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
-	WORD $0x014d; BYTE $0xde // addq %r11, %r14
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1b // vmovups %zmm0, 0x6c0(%rsi)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x3a // vmovups (%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1c // vmovups %zmm0, 0x700(%rsi)
-	QUAD $0x013a4410487c9162 // vmovups 0x40(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1d // vmovups %zmm0, 0x740(%rsi)
-	QUAD $0x023a4410487c9162 // vmovups 0x80(%r10,%r15), %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1e // vmovups %zmm0, 0x780(%rsi)
-	QUAD $0x033a4410c97c9162 // vmovups 0xc0(%r10,%r15), %zmm0 {%k1} {z}
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x1f // vmovups %zmm0, 0x7c0(%rsi)
-	LONG $0x00c68148; WORD $0x0008; BYTE $0x00 // addq $0x800, %rsi
-	LONG $0xf8c78348 // addq $-0x8, %rdi
-	LONG $0xfdfc850f; WORD $0xffff // jne 0x3bc0 <gemm+0x3bc0>
-	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x6474 // je 0x3e39 <gemm+0x3e39>
-	LONG $0xc0c68149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r14
-	LONG $0x02e2c148 // shlq $0x2, %rdx
-	WORD $0xe0c1; BYTE $0x08 // shll $0x8, %eax
-	WORD $0xff31 // xorl %edi, %edi
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x4610; BYTE $0xfd // vmovups -0xc0(%r14), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x3e // vmovups %zmm0, (%rsi,%rdi)
-	LONG $0x487cd162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%r14), %zmm0
-	QUAD $0x013e4411487cf162 // vmovups %zmm0, 0x40(%rsi,%rdi)
-	LONG $0x487cd162; WORD $0x4610; BYTE $0xff // vmovups -0x40(%r14), %zmm0
-	QUAD $0x023e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi)
-	LONG $0xc97cd162; WORD $0x0610 // vmovups (%r14), %zmm0 {%k1} {z}
-	WORD $0x0149; BYTE $0xd6 // addq %rdx, %r14
-	QUAD $0x033e4411487cf162 // vmovups %zmm0, 0xc0(%rsi,%rdi)
-	LONG $0x00c78148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rdi
-	WORD $0x3948; BYTE $0xf8 // cmpq %rdi, %rax
-	WORD $0xb775 // jne 0x3df0 <gemm+0x3df0>
-	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
-	WORD $0x65eb // jmp 0x3ea3 <gemm+0x3ea3>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	LONG $0x0037e0e9; BYTE $0x00 // jmp 0x7640 <gemm+0x7640>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48408b48 // movq 0x48(%rax), %rax
-	QUAD $0x000000a0249c8b4c // movq 0xa0(%rsp), %r11
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000001c024b48d4c // leaq 0x1c0(%rsp), %r14
-	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
-	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
-	LONG $0x000040b8; BYTE $0x00 // movl $0x40, %eax
-	QUAD $0x000000c024848948 // movq %rax, 0xc0(%rsp)
-	LONG $0xfac38349 // addq $-0x6, %r11
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x60588b48 // movq 0x60(%rax), %rbx
-	QUAD $0xaaaaaaaaaaabb948; WORD $0x2aaa // movabsq $0x2aaaaaaaaaaaaaab, %rcx
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0x2474894c; BYTE $0x78 // movq %r14, 0x78(%rsp)
-	WORD $0xf748; BYTE $0xe9 // imulq %rcx
 	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x3fe8c148 // shrq $0x3f, %rax
-	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
-	WORD $0x0674 // je 0x3ed6 <gemm+0x3ed6>
-	LONG $0x28568b4c // movq 0x28(%rsi), %r10
-	WORD $0x03eb // jmp 0x3ed9 <gemm+0x3ed9>
-	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
-	LONG $0x58768b4c // movq 0x58(%rsi), %r14
-	LONG $0x70468b4c // movq 0x70(%rsi), %r8
-	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
-	WORD $0x0148; BYTE $0xc7 // addq %rax, %rdi
-	QUAD $0x000000d024bc8948 // movq %rdi, 0xd0(%rsp)
-	LONG $0x06fb8349 // cmpq $0x6, %r11
-	LONG $0x06b18d0f; WORD $0x0000 // jge 0x45aa <gemm+0x45aa>
-	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
-	LONG $0x04ff8348 // cmpq $0x4, %rdi
-	LONG $0x10028c0f; WORD $0x0000 // jl 0x4f08 <gemm+0x4f08>
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000952c8d4c // leaq (,%rdx,4), %r13
-	WORD $0xf749; BYTE $0xd3 // notq %r11
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x245c894c; BYTE $0x68 // movq %r11, 0x68(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	WORD $0x50eb // jmp 0x3fae <gemm+0x3fae>
-	WORD $0x9066 // nop
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x0000009824bc8b48 // movq 0x98(%rsp), %rdi
-	LONG $0x30508b48 // movq 0x30(%rax), %rdx
-	LONG $0x48488b48 // movq 0x48(%rax), %rcx
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	WORD $0x4eeb // jmp 0x284e <gemm+0x284e>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000a824ac8b4c // movq 0xa8(%rsp), %r13
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x30488b49 // movq 0x30(%r8), %rcx
+	LONG $0x48608b4d // movq 0x48(%r8), %r12
+	LONG $0x64148d4b // leaq (%r12,%r12,2), %rdx
+	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
+	LONG $0xf4518d4d // leaq -0xc(%r9), %r10
 	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0xfc678d4c // leaq -0x4(%rdi), %r12
-	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	LONG $0x07ff8348 // cmpq $0x7, %rdi
-	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
-	LONG $0x0f5d8e0f; WORD $0x0000 // jle 0x4f0b <gemm+0x4f0b>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x70418b48 // movq 0x70(%rcx), %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x24540148; BYTE $0x30 // addq %rdx, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	LONG $0x17f98349 // cmpq $0x17, %r9
+	WORD $0x894d; BYTE $0xd1 // movq %r10, %r9
+	LONG $0x144d8e0f; WORD $0x0000 // jle 0x3c9b <gemm+0x3c9b>
+	LONG $0x28708b49 // movq 0x28(%r8), %rsi
+	WORD $0x894c; BYTE $0xe8 // movq %r13, %rax
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x49048d48 // leaq (%rcx,%rcx,2), %rax
+	LONG $0x38508b4d // movq 0x38(%r8), %r10
+	LONG $0x85748d4d; BYTE $0x00 // leaq (%r13,%rax,4), %r14
+	LONG $0xc55c8d49; BYTE $0x00 // leaq (%r13,%rax,8), %rbx
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0xc9348d48 // leaq (%rcx,%rcx,8), %rsi
+	LONG $0xb55c8d4d; BYTE $0x00 // leaq (%r13,%rsi,4), %r11
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x557e // jle 0x4011 <gemm+0x4011>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x507e // jle 0x4011 <gemm+0x4011>
-	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0xa77e // jle 0x2825 <gemm+0x2825>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	QUAD $0x000000f824848b4c // movq 0xf8(%rsp), %r8
+	QUAD $0x00000000f50c8d48 // leaq (,%rsi,8), %rcx
+	QUAD $0x000000e0248c894c // movq %r9, 0xe0(%rsp)
+	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	QUAD $0x000000b8248c8948 // movq %rcx, 0xb8(%rsp)
+	LONG $0xc7940f41 // sete %r15b
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	QUAD $0x000000c02494894c // movq %r10, 0xc0(%rsp)
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	QUAD $0x0000008824b48948 // movq %rsi, 0x88(%rsp)
+	LONG $0x000132e9; BYTE $0x00 // jmp 0x2a11 <gemm+0x2a11>
 	BYTE $0x90 // nop
-	LONG $0x16180f41 // prefetcht1 (%r14)
-	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
-	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
-	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
-	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
-	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
-	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x4011 <gemm+0x4011>
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0xbf77 // ja 0x3fd0 <gemm+0x3fd0>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x28418b48 // movq 0x28(%rcx), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x4e7e // jle 0x406d <gemm+0x406d>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x497e // jle 0x406d <gemm+0x406d>
-	LONG $0x40498b48 // movq 0x40(%rcx), %rcx
-	LONG $0x03148d49 // leaq (%r11,%rax), %rdx
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
-	LONG $0x4053180f // prefetcht1 0x40(%rbx)
-	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
-	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
-	LONG $0xff568d4c // leaq -0x1(%rsi), %r10
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x0c7e // jle 0x406d <gemm+0x406d>
-	WORD $0x014c; BYTE $0xda // addq %r11, %rdx
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
-	WORD $0xd377 // ja 0x4040 <gemm+0x4040>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
-	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
-	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0x30568b48 // movq 0x30(%rsi), %rdx
-	LONG $0x38468b4c // movq 0x38(%rsi), %r8
-	LONG $0x520c8d48 // leaq (%rdx,%rdx,2), %rcx
-	LONG $0x8f1c8d4d // leaq (%r15,%rcx,4), %r11
-	LONG $0x484e8b48 // movq 0x48(%rsi), %rcx
-	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0xfecb8e0f; WORD $0xffff // jle 0x3f75 <gemm+0x3f75>
-	QUAD $0x0000009824bc8948 // movq %rdi, 0x98(%rsp)
-	QUAD $0x000000c089bc8d49 // leaq 0xc0(%r9,%rcx,4), %rdi
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	QUAD $0x000000008d348d48 // leaq (,%rcx,4), %rsi
-	LONG $0x89248d4d // leaq (%r9,%rcx,4), %r12
-	LONG $0x247c8948; BYTE $0x48 // movq %rdi, 0x48(%rsp)
-	QUAD $0x000000c0c9bc8d49 // leaq 0xc0(%r9,%rcx,8), %rdi
-	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
-	LONG $0x2464894c; BYTE $0x30 // movq %r12, 0x30(%rsp)
-	LONG $0xc9248d4d // leaq (%r9,%rcx,8), %r12
-	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
-	LONG $0xc0b98d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rdi
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	LONG $0x2464894c; BYTE $0x20 // movq %r12, 0x20(%rsp)
-	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
-	LONG $0x313c8d49 // leaq (%r9,%rsi), %rdi
-	QUAD $0x000000c031b48d49 // leaq 0xc0(%r9,%rsi), %rsi
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
-	LONG $0x24748948; BYTE $0x70 // movq %rsi, 0x70(%rsp)
-	QUAD $0x0000009024b48b48 // movq 0x90(%rsp), %rsi
-	LONG $0x0000abe9; BYTE $0x00 // jmp 0x41d8 <gemm+0x41d8>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
-	LONG $0x487c7162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%rdi)
-	LONG $0x487c7162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdi)
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
-	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
-	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
-	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
-	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
-	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
-	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
-	LONG $0x497cf162; WORD $0x0211 // vmovups %zmm0, (%rdx) {%k1}
-	LONG $0x24740348; BYTE $0x40 // addq 0x40(%rsp), %rsi
-	LONG $0xd0788d48 // leaq -0x30(%rax), %rdi
-	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0xfd888e0f; WORD $0xffff // jle 0x3f60 <gemm+0x3f60>
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x487cc162; WORD $0x3911 // vmovups %zmm23, (%r9)
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x497ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx) {%k1}
+	LONG $0x5b0c8d4b // leaq (%r11,%r11,2), %rcx
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm21, (%r9,%r11,4)
+	QUAD $0x01996411497c8162 // vmovups %zmm20, 0x40(%r9,%r11,4) {%k1}
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xd9 // vmovups %zmm19, (%r9,%r11,8)
+	QUAD $0x01d95411497c8162 // vmovups %zmm18, 0x40(%r9,%r11,8) {%k1}
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x89 // vmovups %zmm17, (%r9,%rcx,4)
+	QUAD $0x01894411497cc162 // vmovups %zmm16, 0x40(%r9,%rcx,4) {%k1}
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm15, (%r9,%rsi)
+	QUAD $0x01317411497c5162 // vmovups %zmm14, 0x40(%r9,%rsi) {%k1}
+	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb1 // vmovups %zmm13, (%r9,%rsi,4)
+	QUAD $0x01b16411497c5162 // vmovups %zmm12, 0x40(%r9,%rsi,4) {%k1}
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc9 // vmovups %zmm11, (%r9,%rcx,8)
+	QUAD $0x01c95411497c5162 // vmovups %zmm10, 0x40(%r9,%rcx,8) {%k1}
+	LONG $0xdb0c8d4b // leaq (%r11,%r11,8), %rcx
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm9, (%r9,%r8)
+	QUAD $0x01014411497c1162 // vmovups %zmm8, 0x40(%r9,%r8) {%k1}
+	LONG $0x2cc36b4d // imulq $0x2c, %r11, %r8
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x19 // vmovups %zmm7, (%r9,%r11)
+	QUAD $0x01197411497c9162 // vmovups %zmm6, 0x40(%r9,%r11) {%k1}
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x89 // vmovups %zmm5, (%r9,%rcx,4)
+	QUAD $0x01896411497cd162 // vmovups %zmm4, 0x40(%r9,%rcx,4) {%k1}
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf1 // vmovups %zmm3, (%r9,%rsi,8)
+	QUAD $0x01f15411497cd162 // vmovups %zmm2, 0x40(%r9,%rsi,8) {%k1}
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm1, (%r9,%r8)
+	QUAD $0x01014411497c9162 // vmovups %zmm0, 0x40(%r9,%r8) {%k1}
+	LONG $0x24748b4c; BYTE $0x38 // movq 0x38(%rsp), %r14
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	QUAD $0x0000008824948b48 // movq 0x88(%rsp), %rdx
+	WORD $0x014d; BYTE $0xfd // addq %r15, %r13
+	LONG $0xa0488d48 // leaq -0x60(%rax), %rcx
+	LONG $0x0020b941; WORD $0x0000 // movl $0x20, %r9d
+	QUAD $0x000000a02484034c // addq 0xa0(%rsp), %r8
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
+	WORD $0x014d; BYTE $0xfe // addq %r15, %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0xfdef8e0f; WORD $0xffff // jle 0x2800 <gemm+0x2800>
+	LONG $0x244c894c; BYTE $0x68 // movq %r9, 0x68(%rsp)
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
+	LONG $0x133c8d49 // leaq (%r11,%rdx), %rdi
+	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
+	LONG $0x15548d4d; BYTE $0x00 // leaq (%r13,%rdx), %r10
+	LONG $0x247c8944; BYTE $0x58 // movl %r15d, 0x58(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x0000bf41; WORD $0x0000 // movl $0x0, %r15d
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
-	LONG $0xf8420f48 // cmovbq %rax, %rdi
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487d8262; WORD $0x2c18; BYTE $0xba // vbroadcastss (%r10,%r15,4), %zmm21
-	QUAD $0xfd244410487cc162 // vmovups -0xc0(%r12), %zmm16
-	QUAD $0xfe244c10487cc162 // vmovups -0x80(%r12), %zmm17
-	QUAD $0xff245410487cc162 // vmovups -0x40(%r12), %zmm18
-	LONG $0x487cc162; WORD $0x1c10; BYTE $0x24 // vmovups (%r12), %zmm19
-	LONG $0x487dc262; WORD $0x2218 // vbroadcastss (%r10), %zmm20
-	LONG $0x487d8262; WORD $0x3418; BYTE $0xfa // vbroadcastss (%r10,%r15,8), %zmm22
-	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
-	WORD $0x014d; BYTE $0xec // addq %r13, %r12
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
-	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
-	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
-	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
-	LONG $0x487dc262; WORD $0x2b18 // vbroadcastss (%r11), %zmm21
-	LONG $0x405d3262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm20, %zmm14
-	LONG $0x405d3262; WORD $0xf9b8 // vfmadd231ps %zmm17, %zmm20, %zmm15
-	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
-	LONG $0x40653262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm19, %zmm12
-	LONG $0x404db262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm22, %zmm7
-	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
-	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
-	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
-	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
-	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
-	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
-	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	LONG $0xff51870f; WORD $0xffff // ja 0x4240 <gemm+0x4240>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x0095850f; WORD $0x0000 // jne 0x4390 <gemm+0x4390>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0x01ac840f; WORD $0x0000 // je 0x44b0 <gemm+0x44b0>
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x487c5162; WORD $0x7911; BYTE $0x01 // vmovups %zmm15, 0x40(%r9)
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
-	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
-	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
-	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
-	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
-	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
-	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
-	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
-	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
-	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
-	LONG $0xfffe3ae9; BYTE $0xff // jmp 0x41c0 <gemm+0x41c0>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfd97850f; WORD $0xffff // jne 0x4130 <gemm+0x4130>
-	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
-	QUAD $0x0000008024948b48 // movq 0x80(%rsp), %rdx
-	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
-	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
-	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
-	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0xc97c7162; WORD $0x2a10 // vmovups (%rdx), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2211 // vmovups %zmm12, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x70 // movq 0x70(%rsp), %rdx
-	LONG $0x48247162; WORD $0x1f58 // vaddps (%rdi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1f11 // vmovups %zmm11, (%rdi)
-	LONG $0x482c7162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%rdi)
-	LONG $0x48347162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%rdi)
-	LONG $0x247c8b48; BYTE $0x20 // movq 0x20(%rsp), %rdi
-	LONG $0xc97c5162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0411; BYTE $0x24 // vmovups %zmm8, (%r12) {%k1}
-	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
-	LONG $0x4844f162; WORD $0x3f58 // vaddps (%rdi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3f11 // vmovups %zmm7, (%rdi)
-	LONG $0x484cf162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm6, %zmm6
-	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
-	LONG $0x4854f162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
-	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
-	LONG $0xc97cd162; WORD $0x2c10; BYTE $0x24 // vmovups (%r12), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2411; BYTE $0x24 // vmovups %zmm4, (%r12) {%k1}
-	LONG $0x4864f162; WORD $0x1f58 // vaddps (%rdi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
-	LONG $0x486cf162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
-	LONG $0x4874f162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
-	LONG $0xc97cf162; WORD $0x0a10 // vmovups (%rdx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffd10e9; BYTE $0xff // jmp 0x41ba <gemm+0x41ba>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x480c5162; WORD $0x3158 // vaddps (%r9), %zmm14, %zmm14
-	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
-	LONG $0x487c5162; WORD $0x3111 // vmovups %zmm14, (%r9)
-	LONG $0x48045162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm15, %zmm14
-	LONG $0x487c5162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%r9)
-	LONG $0x48145162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6911; BYTE $0x02 // vmovups %zmm13, 0x80(%r9)
-	LONG $0x481c5162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x6111; BYTE $0x03 // vmovups %zmm12, 0xc0(%r9)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x89 // vaddps (%r9,%rcx,4), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x89 // vmovups %zmm11, (%r9,%rcx,4)
-	QUAD $0x01895458482c5162 // vaddps 0x40(%r9,%rcx,4), %zmm10, %zmm10
-	QUAD $0x01895411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,4)
-	QUAD $0x02894c5848345162 // vaddps 0x80(%r9,%rcx,4), %zmm9, %zmm9
-	QUAD $0x02894c11487c5162 // vmovups %zmm9, 0x80(%r9,%rcx,4)
-	QUAD $0x03894458483c5162 // vaddps 0xc0(%r9,%rcx,4), %zmm8, %zmm8
-	QUAD $0x03894411487c5162 // vmovups %zmm8, 0xc0(%r9,%rcx,4)
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0xc9 // vaddps (%r9,%rcx,8), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0xc9 // vmovups %zmm7, (%r9,%rcx,8)
-	QUAD $0x01c97458484cd162 // vaddps 0x40(%r9,%rcx,8), %zmm6, %zmm6
-	QUAD $0x01c97411487cd162 // vmovups %zmm6, 0x40(%r9,%rcx,8)
-	QUAD $0x02c96c584854d162 // vaddps 0x80(%r9,%rcx,8), %zmm5, %zmm5
-	QUAD $0x02c96c11487cd162 // vmovups %zmm5, 0x80(%r9,%rcx,8)
-	QUAD $0x03c96458485cd162 // vaddps 0xc0(%r9,%rcx,8), %zmm4, %zmm4
-	QUAD $0x03c96411487cd162 // vmovups %zmm4, 0xc0(%r9,%rcx,8)
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x11 // vaddps (%r9,%rdx), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%r9,%rdx)
-	QUAD $0x01115458486cd162 // vaddps 0x40(%r9,%rdx), %zmm2, %zmm2
-	QUAD $0x01115411487cd162 // vmovups %zmm2, 0x40(%r9,%rdx)
-	QUAD $0x02114c584874d162 // vaddps 0x80(%r9,%rdx), %zmm1, %zmm1
-	QUAD $0x02114c11487cd162 // vmovups %zmm1, 0x80(%r9,%rdx)
-	QUAD $0x03114458487cd162 // vaddps 0xc0(%r9,%rdx), %zmm0, %zmm0
-	QUAD $0x03114411487cd162 // vmovups %zmm0, 0xc0(%r9,%rdx)
-	LONG $0xfffc16e9; BYTE $0xff // jmp 0x41c0 <gemm+0x41c0>
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
-	WORD $0xf749; BYTE $0xd5 // notq %r13
-	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x000000d824ac894c // movq %r13, 0xd8(%rsp)
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x00c00548; WORD $0x0000 // addq $0xc0, %rax
-	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
-	WORD $0x5feb // jmp 0x4663 <gemm+0x4663>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	QUAD $0x000000d824ac8b4c // movq 0xd8(%rsp), %r13
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	LONG $0xc73c8d4d // leaq (%r15,%rax,8), %r15
-	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
-	LONG $0xc10c8d4d // leaq (%r9,%rax,8), %r9
-	LONG $0xfa7e8d48 // leaq -0x6(%rsi), %rdi
-	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
-	LONG $0x0bfe8348 // cmpq $0xb, %rsi
-	LONG $0xf8998e0f; WORD $0xffff // jle 0x3efc <gemm+0x3efc>
-	LONG $0x70418b48 // movq 0x70(%rcx), %rax
-	WORD $0x8948; BYTE $0xcf // movq %rcx, %rdi
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x9f0f; BYTE $0xc1 // setg %cl
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	LONG $0xc69f0f40 // setg %sil
-	WORD $0x2040; BYTE $0xce // andb %cl, %sil
-	LONG $0x01fe8040 // cmpb $0x1, %sil
-	WORD $0x5175 // jne 0x46d1 <gemm+0x46d1>
-	LONG $0x684f8b48 // movq 0x68(%rdi), %rcx
-	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	WORD $0x9066 // nop
-	LONG $0x16180f41 // prefetcht1 (%r14)
-	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
-	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
-	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
-	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
-	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
-	LONG $0xff468d4c // leaq -0x1(%rsi), %r8
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x46d1 <gemm+0x46d1>
-	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
-	LONG $0x01fe8348 // cmpq $0x1, %rsi
-	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
-	WORD $0xbf77 // ja 0x4690 <gemm+0x4690>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
-	QUAD $0x000000a0249c894c // movq %r11, 0xa0(%rsp)
-	LONG $0x28778b48 // movq 0x28(%rdi), %rsi
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x9f0f; BYTE $0xc0 // setg %al
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x9f0f; BYTE $0xc1 // setg %cl
-	WORD $0xc120 // andb %al, %cl
-	WORD $0xf980; BYTE $0x01 // cmpb $0x1, %cl
-	WORD $0x4875 // jne 0x473d <gemm+0x473d>
-	LONG $0x40478b48 // movq 0x40(%rdi), %rax
-	LONG $0x354c8d49; BYTE $0x00 // leaq (%r13,%rsi), %rcx
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
-	LONG $0x4053180f // prefetcht1 0x40(%rbx)
-	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
-	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
-	LONG $0xff578d4c // leaq -0x1(%rdi), %r10
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x473d <gemm+0x473d>
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
-	WORD $0xd377 // ja 0x4710 <gemm+0x4710>
-	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
-	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
-	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
-	LONG $0x30428b49 // movq 0x30(%r10), %rax
-	LONG $0x485a8b4d // movq 0x48(%r10), %r11
-	LONG $0x387a8b49 // movq 0x38(%r10), %rdi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x8f248d4d // leaq (%r15,%rcx,4), %r12
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	LONG $0x078b8e0f; WORD $0x0000 // jle 0x4f00 <gemm+0x4f00>
-	LONG $0x507a8349; BYTE $0x00 // cmpq $0x0, 0x50(%r10)
-	QUAD $0x000000c099948d4f // leaq 0xc0(%r9,%r11,4), %r10
-	LONG $0x99048d4b // leaq (%r9,%r11,4), %rax
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	LONG $0xd93c8d4f // leaq (%r9,%r11,8), %r15
-	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
-	QUAD $0x000000c0d9948d4f // leaq 0xc0(%r9,%r11,8), %r10
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	QUAD $0x000000009d048d4a // leaq (,%r11,4), %rax
-	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
-	LONG $0x2454894c; BYTE $0x50 // movq %r10, 0x50(%rsp)
-	LONG $0xc0918d4d; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %r10
-	LONG $0x2454894c; BYTE $0x60 // movq %r10, 0x60(%rsp)
-	LONG $0x40148d4c // leaq (%rax,%rax,2), %r10
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x80048d48 // leaq (%rax,%rax,4), %rax
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x113c8d4f // leaq (%r9,%r10), %r15
-	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
-	QUAD $0x000000c011948d4f // leaq 0xc0(%r9,%r10), %r10
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
-	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x04e2c149 // shlq $0x4, %r10
-	QUAD $0x000000c011bc8d4f // leaq 0xc0(%r9,%r10), %r15
-	QUAD $0x000000982494894c // movq %r10, 0x98(%rsp)
-	WORD $0x014d; BYTE $0xca // addq %r9, %r10
-	QUAD $0x000000882494894c // movq %r10, 0x88(%rsp)
-	QUAD $0x000000e824948b4c // movq 0xe8(%rsp), %r10
-	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
-	LONG $0x013c8d4d // leaq (%r9,%rax), %r15
-	QUAD $0x000000c001848d49 // leaq 0xc0(%r9,%rax), %rax
-	QUAD $0x000000b024bc894c // movq %r15, 0xb0(%rsp)
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	LONG $0x000104e9; BYTE $0x00 // jmp 0x4949 <gemm+0x4949>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
-	LONG $0x487cc162; WORD $0x1f11 // vmovups %zmm19, (%r15)
-	LONG $0x487cc162; WORD $0x5711; BYTE $0x01 // vmovups %zmm18, 0x40(%r15)
-	LONG $0x487cc162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm17, 0x80(%r15)
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	LONG $0x497cc162; WORD $0x4511; BYTE $0x00 // vmovups %zmm16, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
-	LONG $0x487c5162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm13, 0x80(%r15)
-	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
-	LONG $0x497c5162; WORD $0x6511; BYTE $0x00 // vmovups %zmm12, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
-	LONG $0x487c5162; WORD $0x1f11 // vmovups %zmm11, (%r15)
-	LONG $0x487c5162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%r15)
-	LONG $0x487c5162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%r15)
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0x497c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
-	LONG $0x487cd162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%r15)
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	LONG $0x497cd162; WORD $0x6511; BYTE $0x00 // vmovups %zmm4, (%r13) {%k1}
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%r15)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x2454034c; BYTE $0x40 // addq 0x40(%rsp), %r10
-	LONG $0xd0468d48 // leaq -0x30(%rsi), %rax
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	WORD $0x8948; BYTE $0xc6 // movq %rax, %rsi
-	LONG $0xfcc78e0f; WORD $0xffff // jle 0x4610 <gemm+0x4610>
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	QUAD $0x000000802484894c // movq %r8, 0x80(%rsp)
+	LONG $0xc8420f4c // cmovbq %rax, %r9
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	LONG $0x247c8948; BYTE $0x40 // movq %rdi, 0x40(%rsp)
+	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x03348d48 // leaq (%rbx,%rax), %rsi
+	LONG $0x030c8d49 // leaq (%r11,%rax), %rcx
+	LONG $0x06248d4d // leaq (%r14,%rax), %r12
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	LONG $0x13348d48 // leaq (%rbx,%rdx), %rsi
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
+	LONG $0x16348d49 // leaq (%r14,%rdx), %rsi
+	LONG $0x05748d4d; BYTE $0x00 // leaq (%r13,%rax), %r14
+	QUAD $0x000000d824948b48 // movq 0xd8(%rsp), %rdx
+	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm27
+	LONG $0x487c4162; WORD $0x4810; BYTE $0xff // vmovups -0x40(%r8), %zmm25
+	LONG $0x487c4162; WORD $0x0010 // vmovups (%r8), %zmm24
+	LONG $0x487d2262; WORD $0x2418; BYTE $0x3e // vbroadcastss (%rsi,%r15), %zmm28
+	LONG $0x245c8b48; BYTE $0x48 // movq 0x48(%rsp), %rbx
+	LONG $0x487d0262; WORD $0x2c18; BYTE $0x3e // vbroadcastss (%r14,%r15), %zmm29
+	QUAD $0x003d5418487d0262 // vbroadcastss (%r13,%r15), %zmm26
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
+	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x3f // vbroadcastss (%rdi,%r15), %zmm27
+	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
+	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
+	LONG $0x487d2262; WORD $0x2418; BYTE $0x39 // vbroadcastss (%rcx,%r15), %zmm28
+	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
+	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
+	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
+	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
+	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
+	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x3c // vbroadcastss (%r12,%r15), %zmm27
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
+	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm27
+	LONG $0x245c8b48; BYTE $0x38 // movq 0x38(%rsp), %rbx
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm29
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
+	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm27
+	LONG $0x487d2262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm28
+	LONG $0x245c8b48; BYTE $0x28 // movq 0x28(%rsp), %rbx
+	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
+	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
+	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
+	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm27
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
+	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
+	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	LONG $0xfee7870f; WORD $0xffff // ja 0x2b20 <gemm+0x2b20>
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x245c894c; BYTE $0x40 // movq %r11, 0x40(%rsp)
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
+	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0xca4d0f4c // cmovgeq %rdx, %r9
+	LONG $0xd94d0f4c // cmovgeq %rcx, %r11
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x00f4850f; WORD $0x0000 // jne 0x2d70 <gemm+0x2d70>
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x0319840f; WORD $0x0000 // je 0x2fa0 <gemm+0x2fa0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x487cc162; WORD $0x3911 // vmovups %zmm23, (%r9)
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	LONG $0x5b0c8d4b // leaq (%r11,%r11,2), %rcx
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm21, (%r9,%r11,4)
+	QUAD $0x01996411487c8162 // vmovups %zmm20, 0x40(%r9,%r11,4)
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xd9 // vmovups %zmm19, (%r9,%r11,8)
+	QUAD $0x01d95411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,8)
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x89 // vmovups %zmm17, (%r9,%rcx,4)
+	QUAD $0x01894411487cc162 // vmovups %zmm16, 0x40(%r9,%rcx,4)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm15, (%r9,%rsi)
+	QUAD $0x01317411487c5162 // vmovups %zmm14, 0x40(%r9,%rsi)
+	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb1 // vmovups %zmm13, (%r9,%rsi,4)
+	QUAD $0x01b16411487c5162 // vmovups %zmm12, 0x40(%r9,%rsi,4)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc9 // vmovups %zmm11, (%r9,%rcx,8)
+	QUAD $0x01c95411487c5162 // vmovups %zmm10, 0x40(%r9,%rcx,8)
+	LONG $0xdb0c8d4b // leaq (%r11,%r11,8), %rcx
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x014d; BYTE $0xd8 // addq %r11, %r8
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm9, (%r9,%r8)
+	QUAD $0x01014411487c1162 // vmovups %zmm8, 0x40(%r9,%r8)
+	LONG $0x2cc36b4d // imulq $0x2c, %r11, %r8
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x19 // vmovups %zmm7, (%r9,%r11)
+	QUAD $0x01197411487c9162 // vmovups %zmm6, 0x40(%r9,%r11)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x89 // vmovups %zmm5, (%r9,%rcx,4)
+	QUAD $0x01896411487cd162 // vmovups %zmm4, 0x40(%r9,%rcx,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf1 // vmovups %zmm3, (%r9,%rsi,8)
+	QUAD $0x01f15411487cd162 // vmovups %zmm2, 0x40(%r9,%rsi,8)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm1, (%r9,%r8)
+	QUAD $0x01014411487c9162 // vmovups %zmm0, 0x40(%r9,%r8)
+	LONG $0xfffc54e9; BYTE $0xff // jmp 0x29c1 <gemm+0x29c1>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0xfb65850f; WORD $0xffff // jne 0x28e0 <gemm+0x28e0>
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x5b148d4f // leaq (%r11,%r11,2), %r10
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0xdb1c8d4b // leaq (%r11,%r11,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	LONG $0x4044e162; WORD $0x3f58 // vaddps (%rdi), %zmm23, %zmm23
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	LONG $0x487cc162; WORD $0x3911 // vmovups %zmm23, (%r9)
+	LONG $0xc97ce162; WORD $0x7f10; BYTE $0x01 // vmovups 0x40(%rdi), %zmm23 {%k1} {z}
+	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
+	LONG $0x497ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx) {%k1}
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x4054e162; WORD $0x2c58; BYTE $0x97 // vaddps (%rdi,%rdx,4), %zmm21, %zmm21
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm21, (%r9,%r11,4)
+	QUAD $0x01976c10c97ce162 // vmovups 0x40(%rdi,%rdx,4), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	QUAD $0x01996411497c8162 // vmovups %zmm20, 0x40(%r9,%r11,4) {%k1}
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd7 // vaddps (%rdi,%rdx,8), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xd9 // vmovups %zmm19, (%r9,%r11,8)
+	QUAD $0x01d75c10c97ce162 // vmovups 0x40(%rdi,%rdx,8), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x01d95411497c8162 // vmovups %zmm18, 0x40(%r9,%r11,8) {%k1}
+	LONG $0x4074a162; WORD $0x0c58; BYTE $0x87 // vaddps (%rdi,%r8,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm17, (%r9,%r10,4)
+	QUAD $0x01874c10c97ca162 // vmovups 0x40(%rdi,%r8,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x01914411497c8162 // vmovups %zmm16, 0x40(%r9,%r10,4) {%k1}
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x0f // vaddps (%rdi,%rcx), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm15, (%r9,%rsi)
+	QUAD $0x010f7c10c97c7162 // vmovups 0x40(%rdi,%rcx), %zmm15 {%k1} {z}
+	LONG $0x920c8d48 // leaq (%rdx,%rdx,4), %rcx
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	QUAD $0x01317411497c5162 // vmovups %zmm14, 0x40(%r9,%rsi) {%k1}
+	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x8f // vaddps (%rdi,%rcx,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb1 // vmovups %zmm13, (%r9,%rsi,4)
+	QUAD $0x018f6c10c97c7162 // vmovups 0x40(%rdi,%rcx,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x01b16411497c5162 // vmovups %zmm12, 0x40(%r9,%rsi,4) {%k1}
+	LONG $0x48243162; WORD $0x1c58; BYTE $0xc7 // vaddps (%rdi,%r8,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd1 // vmovups %zmm11, (%r9,%r10,8)
+	QUAD $0x01c75c10c97c3162 // vmovups 0x40(%rdi,%r8,8), %zmm11 {%k1} {z}
+	LONG $0xd2048d4c // leaq (%rdx,%rdx,8), %r8
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01d15411497c1162 // vmovups %zmm10, 0x40(%r9,%r10,8) {%k1}
+	LONG $0x40148d4f // leaq (%r8,%r8,2), %r10
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x17 // vaddps (%rdi,%r10), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x31 // vmovups %zmm9, (%r9,%r14)
+	QUAD $0x01174c10c97c3162 // vmovups 0x40(%rdi,%r10), %zmm9 {%k1} {z}
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x01314411497c1162 // vmovups %zmm8, 0x40(%r9,%r14) {%k1}
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x17 // vaddps (%rdi,%r10), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm7, (%r9,%r14)
+	QUAD $0x01177c10c97cb162 // vmovups 0x40(%rdi,%r10), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x01317411497c9162 // vmovups %zmm6, 0x40(%r9,%r14) {%k1}
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0x87 // vaddps (%rdi,%r8,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm5, (%r9,%rbx,4)
+	QUAD $0x01876c10c97cb162 // vmovups 0x40(%rdi,%r8,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x01996411497cd162 // vmovups %zmm4, 0x40(%r9,%rbx,4) {%k1}
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xcf // vaddps (%rdi,%rcx,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf1 // vmovups %zmm3, (%r9,%rsi,8)
+	QUAD $0x01cf5c10c97cf162 // vmovups 0x40(%rdi,%rcx,8), %zmm3 {%k1} {z}
+	LONG $0x2cca6b48 // imulq $0x2c, %rdx, %rcx
+	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01f15411497cd162 // vmovups %zmm2, 0x40(%r9,%rsi,8) {%k1}
+	LONG $0x2cf36b49 // imulq $0x2c, %r11, %rsi
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x0f // vaddps (%rdi,%rcx), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x31 // vmovups %zmm1, (%r9,%rsi)
+	QUAD $0x010f4c10c97cf162 // vmovups 0x40(%rdi,%rcx), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01314411497cd162 // vmovups %zmm0, 0x40(%r9,%rsi) {%k1}
+	LONG $0xfffa29e9; BYTE $0xff // jmp 0x29c1 <gemm+0x29c1>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000009024bc8b48 // movq 0x90(%rsp), %rdi
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61f88348 // cmpq $0x61, %rax
+	LONG $0x5b148d4f // leaq (%r11,%r11,2), %r10
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0xdb1c8d4b // leaq (%r11,%r11,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	LONG $0x4044e162; WORD $0x3f58 // vaddps (%rdi), %zmm23, %zmm23
+	LONG $0xca4d0f48 // cmovgeq %rdx, %rcx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x014d; BYTE $0xde // addq %r11, %r14
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	LONG $0x487cc162; WORD $0x3911 // vmovups %zmm23, (%r9)
+	LONG $0x404ce162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x4054e162; WORD $0x2c58; BYTE $0x97 // vaddps (%rdi,%rdx,4), %zmm21, %zmm21
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm21, (%r9,%r11,4)
+	QUAD $0x01976458405ce162 // vaddps 0x40(%rdi,%rdx,4), %zmm20, %zmm20
+	QUAD $0x01996411487c8162 // vmovups %zmm20, 0x40(%r9,%r11,4)
+	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd7 // vaddps (%rdi,%rdx,8), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xd9 // vmovups %zmm19, (%r9,%r11,8)
+	QUAD $0x01d75458406ce162 // vaddps 0x40(%rdi,%rdx,8), %zmm18, %zmm18
+	QUAD $0x01d95411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,8)
+	LONG $0x4074a162; WORD $0x0c58; BYTE $0x87 // vaddps (%rdi,%r8,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0x91 // vmovups %zmm17, (%r9,%r10,4)
+	QUAD $0x01874458407ca162 // vaddps 0x40(%rdi,%r8,4), %zmm16, %zmm16
+	QUAD $0x01914411487c8162 // vmovups %zmm16, 0x40(%r9,%r10,4)
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x0f // vaddps (%rdi,%rcx), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm15, (%r9,%rsi)
+	QUAD $0x010f7458480c7162 // vaddps 0x40(%rdi,%rcx), %zmm14, %zmm14
+	LONG $0x920c8d48 // leaq (%rdx,%rdx,4), %rcx
+	QUAD $0x01317411487c5162 // vmovups %zmm14, 0x40(%r9,%rsi)
+	LONG $0x9b348d4b // leaq (%r11,%r11,4), %rsi
+	LONG $0x48147162; WORD $0x2c58; BYTE $0x8f // vaddps (%rdi,%rcx,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xb1 // vmovups %zmm13, (%r9,%rsi,4)
+	QUAD $0x018f6458481c7162 // vaddps 0x40(%rdi,%rcx,4), %zmm12, %zmm12
+	QUAD $0x01b16411487c5162 // vmovups %zmm12, 0x40(%r9,%rsi,4)
+	LONG $0x48243162; WORD $0x1c58; BYTE $0xc7 // vaddps (%rdi,%r8,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd1 // vmovups %zmm11, (%r9,%r10,8)
+	QUAD $0x01c75458482c3162 // vaddps 0x40(%rdi,%r8,8), %zmm10, %zmm10
+	LONG $0xd2048d4c // leaq (%rdx,%rdx,8), %r8
+	QUAD $0x01d15411487c1162 // vmovups %zmm10, 0x40(%r9,%r10,8)
+	LONG $0x40148d4f // leaq (%r8,%r8,2), %r10
+	WORD $0x0149; BYTE $0xd2 // addq %rdx, %r10
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x17 // vaddps (%rdi,%r10), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x31 // vmovups %zmm9, (%r9,%r14)
+	QUAD $0x01174458483c3162 // vaddps 0x40(%rdi,%r10), %zmm8, %zmm8
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	QUAD $0x01314411487c1162 // vmovups %zmm8, 0x40(%r9,%r14)
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x17 // vaddps (%rdi,%r10), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x31 // vmovups %zmm7, (%r9,%r14)
+	QUAD $0x01177458484cb162 // vaddps 0x40(%rdi,%r10), %zmm6, %zmm6
+	QUAD $0x01317411487c9162 // vmovups %zmm6, 0x40(%r9,%r14)
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0x87 // vaddps (%rdi,%r8,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x99 // vmovups %zmm5, (%r9,%rbx,4)
+	QUAD $0x01876458485cb162 // vaddps 0x40(%rdi,%r8,4), %zmm4, %zmm4
+	QUAD $0x01996411487cd162 // vmovups %zmm4, 0x40(%r9,%rbx,4)
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xcf // vaddps (%rdi,%rcx,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xf1 // vmovups %zmm3, (%r9,%rsi,8)
+	QUAD $0x01cf5458486cf162 // vaddps 0x40(%rdi,%rcx,8), %zmm2, %zmm2
+	LONG $0x2cca6b48 // imulq $0x2c, %rdx, %rcx
+	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
+	QUAD $0x01f15411487cd162 // vmovups %zmm2, 0x40(%r9,%rsi,8)
+	LONG $0x2cf36b49 // imulq $0x2c, %r11, %rsi
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x0f // vaddps (%rdi,%rcx), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x31 // vmovups %zmm1, (%r9,%rsi)
+	QUAD $0x010f4458487cf162 // vaddps 0x40(%rdi,%rcx), %zmm0, %zmm0
+	QUAD $0x01314411487cd162 // vmovups %zmm0, 0x40(%r9,%rsi)
+	LONG $0xfff84ce9; BYTE $0xff // jmp 0x29c1 <gemm+0x29c1>
+	QUAD $0x0000000095048d4e // leaq (,%r10,4), %r8
+	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
+	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
+	QUAD $0x0000110024948d48 // leaq 0x1100(%rsp), %rdx
+	LONG $0x001c8d4f // leaq (%r8,%r8), %r11
+	LONG $0x487cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0
+	LONG $0x05748d4f; BYTE $0x00 // leaq (%r13,%r8), %r14
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x063c8d4f // leaq (%r14,%r8), %r15
+	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
+	LONG $0x487cd162; WORD $0x4510; BYTE $0x01 // vmovups 0x40(%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
+	LONG $0x487cd162; WORD $0x4510; BYTE $0x02 // vmovups 0x80(%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
+	LONG $0xc97cd162; WORD $0x4510; BYTE $0x03 // vmovups 0xc0(%r13), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
+	QUAD $0x00054410487c9162 // vmovups (%r13,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
+	QUAD $0x01054410487c9162 // vmovups 0x40(%r13,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
+	QUAD $0x02054410487c9162 // vmovups 0x80(%r13,%r8), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x06 // vmovups %zmm0, 0x180(%rdx)
+	QUAD $0x03054410c97c9162 // vmovups 0xc0(%r13,%r8), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x08 // vmovups %zmm0, 0x200(%rdx)
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x09 // vmovups %zmm0, 0x240(%rdx)
+	QUAD $0x02304410487c9162 // vmovups 0x80(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0a // vmovups %zmm0, 0x280(%rdx)
+	QUAD $0x03304410c97c9162 // vmovups 0xc0(%r8,%r14), %zmm0 {%k1} {z}
+	LONG $0x07348d4f // leaq (%r15,%r8), %r14
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x38 // vmovups (%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0c // vmovups %zmm0, 0x300(%rdx)
+	QUAD $0x01384410487c9162 // vmovups 0x40(%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0d // vmovups %zmm0, 0x340(%rdx)
+	QUAD $0x02384410487c9162 // vmovups 0x80(%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0e // vmovups %zmm0, 0x380(%rdx)
+	QUAD $0x03384410c97c9162 // vmovups 0xc0(%r8,%r15), %zmm0 {%k1} {z}
+	LONG $0x063c8d4f // leaq (%r14,%r8), %r15
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x10 // vmovups %zmm0, 0x400(%rdx)
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x11 // vmovups %zmm0, 0x440(%rdx)
+	QUAD $0x02304410487c9162 // vmovups 0x80(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x12 // vmovups %zmm0, 0x480(%rdx)
+	QUAD $0x03304410c97c9162 // vmovups 0xc0(%r8,%r14), %zmm0 {%k1} {z}
+	LONG $0x07348d4f // leaq (%r15,%r8), %r14
+	LONG $0x062c8d4f // leaq (%r14,%r8), %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x38 // vmovups (%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x14 // vmovups %zmm0, 0x500(%rdx)
+	QUAD $0x01384410487c9162 // vmovups 0x40(%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x15 // vmovups %zmm0, 0x540(%rdx)
+	QUAD $0x02384410487c9162 // vmovups 0x80(%r8,%r15), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x16 // vmovups %zmm0, 0x580(%rdx)
+	QUAD $0x03384410c97c9162 // vmovups 0xc0(%r8,%r15), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x18 // vmovups %zmm0, 0x600(%rdx)
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x19 // vmovups %zmm0, 0x640(%rdx)
+	QUAD $0x02304410487c9162 // vmovups 0x80(%r8,%r14), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1a // vmovups %zmm0, 0x680(%rdx)
+	QUAD $0x03304410c97c9162 // vmovups 0xc0(%r8,%r14), %zmm0 {%k1} {z}
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1b // vmovups %zmm0, 0x6c0(%rdx)
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x28 // vmovups (%r8,%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1c // vmovups %zmm0, 0x700(%rdx)
+	QUAD $0x01284410487c9162 // vmovups 0x40(%r8,%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1d // vmovups %zmm0, 0x740(%rdx)
+	QUAD $0x02284410487c9162 // vmovups 0x80(%r8,%r13), %zmm0
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1e // vmovups %zmm0, 0x780(%rdx)
+	QUAD $0x03284410c97c9162 // vmovups 0xc0(%r8,%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xdd // addq %r11, %r13
+	LONG $0x487cf162; WORD $0x4211; BYTE $0x1f // vmovups %zmm0, 0x7c0(%rdx)
+	LONG $0x00c28148; WORD $0x0008; BYTE $0x00 // addq $0x800, %rdx
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xfdfb850f; WORD $0xffff // jne 0x31a0 <gemm+0x31a0>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x5d74 // je 0x341a <gemm+0x341a>
+	LONG $0xc0c58149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r13
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0xe1c1; BYTE $0x08 // shll $0x8, %ecx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cd162; WORD $0x4510; BYTE $0xfd // vmovups -0xc0(%r13), %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
+	LONG $0x487cd162; WORD $0x4510; BYTE $0xfe // vmovups -0x80(%r13), %zmm0
+	QUAD $0x01324411487cf162 // vmovups %zmm0, 0x40(%rdx,%rsi)
+	LONG $0x487cd162; WORD $0x4510; BYTE $0xff // vmovups -0x40(%r13), %zmm0
+	QUAD $0x02324411487cf162 // vmovups %zmm0, 0x80(%rdx,%rsi)
+	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
+	WORD $0x014d; BYTE $0xd5 // addq %r10, %r13
+	QUAD $0x03324411487cf162 // vmovups %zmm0, 0xc0(%rdx,%rsi)
+	LONG $0x00c68148; WORD $0x0001; BYTE $0x00 // addq $0x100, %rsi
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xb675 // jne 0x33d0 <gemm+0x33d0>
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x06fb8348 // cmpq $0x6, %rbx
+	LONG $0x17e68c0f; WORD $0x0000 // jl 0x4c1a <gemm+0x4c1a>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x48708b49 // movq 0x48(%r8), %rsi
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	QUAD $0x00000000bd1c8d4c // leaq (,%rdi,4), %r11
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xc08d8d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r13), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x403c8d4c // leaq (%rax,%rax,2), %r15
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
+	WORD $0x51eb // jmp 0x34ca <gemm+0x34ca>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48708b49 // movq 0x48(%r8), %rsi
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	LONG $0xfa538d4c // leaq -0x6(%rbx), %r10
+	LONG $0xc90c8d4d // leaq (%r9,%rcx,8), %r9
+	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
+	LONG $0xca148d48 // leaq (%rdx,%rcx,8), %rdx
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	LONG $0x0bfb8348 // cmpq $0xb, %rbx
+	WORD $0x894c; BYTE $0xd3 // movq %r10, %rbx
+	LONG $0x17588e0f; WORD $0x0000 // jle 0x4c22 <gemm+0x4c22>
+	LONG $0x28688b4d // movq 0x28(%r8), %r13
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x38608b4d // movq 0x38(%r8), %r12
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x89148d4d // leaq (%r9,%rcx,4), %r10
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
+	WORD $0x854d; BYTE $0xed // testq %r13, %r13
+	LONG $0x073f8e0f; WORD $0x0000 // jle 0x3c30 <gemm+0x3c30>
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
+	LONG $0x24748b4c; BYTE $0x28 // movq 0x28(%rsp), %r14
+	LONG $0x245c8948; BYTE $0x70 // movq %rbx, 0x70(%rsp)
+	LONG $0x24748948; BYTE $0x38 // movq %rsi, 0x38(%rsp)
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e4c149 // shlq $0x2, %r12
+	LONG $0x0000f9e9; BYTE $0x00 // jmp 0x3612 <gemm+0x3612>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	LONG $0x487ce162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%rcx)
+	LONG $0x497ce162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%rcx) {%k1}
+	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm19, (%rsi,%rdi,4)
+	QUAD $0x01be5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rdi,4)
+	QUAD $0x02be4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rdi,4)
+	QUAD $0x03be4411497ce162 // vmovups %zmm16, 0xc0(%rsi,%rdi,4) {%k1}
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xfe // vmovups %zmm15, (%rsi,%rdi,8)
+	QUAD $0x01fe7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rdi,8)
+	QUAD $0x02fe6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rdi,8)
+	QUAD $0x03fe6411497c7162 // vmovups %zmm12, 0xc0(%rsi,%rdi,8) {%k1}
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm11, (%rsi,%rcx,4)
+	QUAD $0x018e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx,4)
+	QUAD $0x038e4411497c7162 // vmovups %zmm8, 0xc0(%rsi,%rcx,4) {%k1}
+	LONG $0xbf0c8d48 // leaq (%rdi,%rdi,4), %rcx
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x3e // vmovups %zmm7, (%rsi,%rdi)
+	QUAD $0x013e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rdi)
+	QUAD $0x023e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rdi)
+	QUAD $0x033e6411497cf162 // vmovups %zmm4, 0xc0(%rsi,%rdi) {%k1}
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%rcx,4)
+	QUAD $0x018e5411487cf162 // vmovups %zmm2, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e4c11487cf162 // vmovups %zmm1, 0x80(%rsi,%rcx,4)
+	QUAD $0x038e4411497cf162 // vmovups %zmm0, 0xc0(%rsi,%rcx,4) {%k1}
+	LONG $0xa0758d49 // leaq -0x60(%r13), %rsi
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x000040bb; BYTE $0x00 // movl $0x40, %ebx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	LONG $0xfe6e8e0f; WORD $0xffff // jle 0x3480 <gemm+0x3480>
+	LONG $0x60fd8349 // cmpq $0x60, %r13
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
 	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
@@ -8810,28 +7968,28 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xd7 // movq %r10, %r15
-	LONG $0xc6420f48 // cmovbq %rsi, %rax
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x88 // vbroadcastss (%r8,%rcx,4), %zmm29
-	LONG $0x487c4162; WORD $0x4710; BYTE $0xfd // vmovups -0xc0(%r15), %zmm24
-	LONG $0x487c4162; WORD $0x4f10; BYTE $0xfe // vmovups -0x80(%r15), %zmm25
-	LONG $0x487c4162; WORD $0x5710; BYTE $0xff // vmovups -0x40(%r15), %zmm26
-	LONG $0x487c4162; WORD $0x1f10 // vmovups (%r15), %zmm27
-	LONG $0x487d4262; WORD $0x2018 // vbroadcastss (%r8), %zmm28
-	LONG $0x487d4262; WORD $0x3c18; BYTE $0xc8 // vbroadcastss (%r8,%rcx,8), %zmm31
-	LONG $0x487d4262; WORD $0x3418; BYTE $0x8c // vbroadcastss (%r12,%rcx,4), %zmm30
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0xff48; BYTE $0xc8 // decq %rax
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0xf5420f49 // cmovbq %r13, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0x82 // vbroadcastss (%rdx,%r8,4), %zmm29
+	LONG $0x487c6162; WORD $0x4710; BYTE $0xfd // vmovups -0xc0(%rdi), %zmm24
+	LONG $0x487c6162; WORD $0x4f10; BYTE $0xfe // vmovups -0x80(%rdi), %zmm25
+	LONG $0x487c6162; WORD $0x5710; BYTE $0xff // vmovups -0x40(%rdi), %zmm26
+	LONG $0x487c6162; WORD $0x1f10 // vmovups (%rdi), %zmm27
+	LONG $0x487d6262; WORD $0x2218 // vbroadcastss (%rdx), %zmm28
+	LONG $0x487d2262; WORD $0x3c18; BYTE $0xc2 // vbroadcastss (%rdx,%r8,8), %zmm31
+	LONG $0x487d0262; WORD $0x3418; BYTE $0x82 // vbroadcastss (%r10,%r8,4), %zmm30
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	WORD $0x014c; BYTE $0xdf // addq %r11, %rdi
+	WORD $0xff48; BYTE $0xce // decq %rsi
 	LONG $0x40158262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm19
 	LONG $0x40158262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm18
 	LONG $0x40158262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm17
 	LONG $0x40258262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm16
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x24 // vbroadcastss (%r12), %zmm29
-	LONG $0x401d8262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm22
-	LONG $0x401d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm23
+	LONG $0x487d4262; WORD $0x2a18 // vbroadcastss (%r10), %zmm29
+	LONG $0x401d8262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm28, %zmm23
+	LONG $0x401d8262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm28, %zmm22
 	LONG $0x401d8262; WORD $0xeab8 // vfmadd231ps %zmm26, %zmm28, %zmm21
 	LONG $0x40258262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm27, %zmm20
 	LONG $0x40051262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm31, %zmm15
@@ -8846,293 +8004,1056 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
 	LONG $0x40151262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm9
 	LONG $0x40251262; WORD $0xc5b8 // vfmadd231ps %zmm29, %zmm27, %zmm8
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0xcc // vbroadcastss (%r12,%rcx,8), %zmm29
-	WORD $0x0149; BYTE $0xfc // addq %rdi, %r12
+	LONG $0x487d0262; WORD $0x2c18; BYTE $0xc2 // vbroadcastss (%r10,%r8,8), %zmm29
+	WORD $0x014d; BYTE $0xe2 // addq %r12, %r10
 	LONG $0x40159262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm3
 	LONG $0x40159262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm2
 	LONG $0x40159262; WORD $0xcab8 // vfmadd231ps %zmm26, %zmm29, %zmm1
 	LONG $0x40159262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm29, %zmm0
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff16870f; WORD $0xffff // ja 0x49e0 <gemm+0x49e0>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x00ea850f; WORD $0x0000 // jne 0x4bc0 <gemm+0x4bc0>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0x0290840f; WORD $0x0000 // je 0x4d70 <gemm+0x4d70>
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x487cc162; WORD $0x7911; BYTE $0x01 // vmovups %zmm23, 0x40(%r9)
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0x99 // vmovups %zmm19, (%r9,%r11,4)
-	QUAD $0x01995411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,4)
-	QUAD $0x02994c11487c8162 // vmovups %zmm17, 0x80(%r9,%r11,4)
-	QUAD $0x03994411487c8162 // vmovups %zmm16, 0xc0(%r9,%r11,4)
-	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd9 // vmovups %zmm15, (%r9,%r11,8)
-	QUAD $0x01d97411487c1162 // vmovups %zmm14, 0x40(%r9,%r11,8)
-	QUAD $0x02d96c11487c1162 // vmovups %zmm13, 0x80(%r9,%r11,8)
-	QUAD $0x03d96411487c1162 // vmovups %zmm12, 0xc0(%r9,%r11,8)
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
-	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
-	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
-	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
-	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
-	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
-	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
-	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
-	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
-	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
-	LONG $0xfffd7de9; BYTE $0xff // jmp 0x4930 <gemm+0x4930>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xfc86850f; WORD $0xffff // jne 0x4850 <gemm+0x4850>
-	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
-	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
-	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
-	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0xc97ce162; WORD $0x2810 // vmovups (%rax), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497ce162; WORD $0x2011 // vmovups %zmm20, (%rax) {%k1}
-	QUAD $0x000000c824848b48 // movq 0xc8(%rsp), %rax
-	LONG $0x4064c162; WORD $0x1f58 // vaddps (%r15), %zmm19, %zmm19
-	LONG $0x487cc162; WORD $0x1f11 // vmovups %zmm19, (%r15)
-	LONG $0x406cc162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm18, %zmm18
-	LONG $0x487cc162; WORD $0x5711; BYTE $0x01 // vmovups %zmm18, 0x40(%r15)
-	LONG $0x4074c162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm17, %zmm17
-	LONG $0x487cc162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm17, 0x80(%r15)
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	LONG $0xc97cc162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497cc162; WORD $0x4511; BYTE $0x00 // vmovups %zmm16, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x48045162; WORD $0x3f58 // vaddps (%r15), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3f11 // vmovups %zmm15, (%r15)
-	LONG $0x480c5162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x7711; BYTE $0x01 // vmovups %zmm14, 0x40(%r15)
-	LONG $0x48145162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm13, 0x80(%r15)
-	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
-	LONG $0xc97c5162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x6511; BYTE $0x00 // vmovups %zmm12, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
-	LONG $0x48245162; WORD $0x1f58 // vaddps (%r15), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1f11 // vmovups %zmm11, (%r15)
-	LONG $0x482c5162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x5711; BYTE $0x01 // vmovups %zmm10, 0x40(%r15)
-	LONG $0x48345162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm9, 0x80(%r15)
-	QUAD $0x0000008824bc8b4c // movq 0x88(%rsp), %r15
-	LONG $0xc97c5162; WORD $0x4d10; BYTE $0x00 // vmovups (%r13), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x4511; BYTE $0x00 // vmovups %zmm8, (%r13) {%k1}
-	LONG $0x246c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r13
-	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
-	LONG $0x484cd162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%r15)
-	LONG $0x4854d162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%r15)
-	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
-	LONG $0xc97cd162; WORD $0x6d10; BYTE $0x00 // vmovups (%r13), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x6511; BYTE $0x00 // vmovups %zmm4, (%r13) {%k1}
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x486cd162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%r15), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%r15)
-	LONG $0x4874d162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%r15)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffbbde9; BYTE $0xff // jmp 0x492a <gemm+0x492a>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x404cc162; WORD $0x3158 // vaddps (%r9), %zmm22, %zmm22
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x487cc162; WORD $0x3111 // vmovups %zmm22, (%r9)
-	LONG $0x4044c162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm23, %zmm22
-	LONG $0x487cc162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%r9)
-	LONG $0x4054c162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm21, %zmm21
-	LONG $0x487cc162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%r9)
-	LONG $0x405cc162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm20, %zmm20
-	LONG $0x487cc162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%r9)
-	LONG $0x40648162; WORD $0x1c58; BYTE $0x99 // vaddps (%r9,%r11,4), %zmm19, %zmm19
-	LONG $0x487c8162; WORD $0x1c11; BYTE $0x99 // vmovups %zmm19, (%r9,%r11,4)
-	QUAD $0x01995458406c8162 // vaddps 0x40(%r9,%r11,4), %zmm18, %zmm18
-	QUAD $0x01995411487c8162 // vmovups %zmm18, 0x40(%r9,%r11,4)
-	QUAD $0x02994c5840748162 // vaddps 0x80(%r9,%r11,4), %zmm17, %zmm17
-	QUAD $0x02994c11487c8162 // vmovups %zmm17, 0x80(%r9,%r11,4)
-	QUAD $0x03994458407c8162 // vaddps 0xc0(%r9,%r11,4), %zmm16, %zmm16
-	QUAD $0x03994411487c8162 // vmovups %zmm16, 0xc0(%r9,%r11,4)
-	LONG $0x48041162; WORD $0x3c58; BYTE $0xd9 // vaddps (%r9,%r11,8), %zmm15, %zmm15
-	LONG $0x487c1162; WORD $0x3c11; BYTE $0xd9 // vmovups %zmm15, (%r9,%r11,8)
-	QUAD $0x01d97458480c1162 // vaddps 0x40(%r9,%r11,8), %zmm14, %zmm14
-	QUAD $0x01d97411487c1162 // vmovups %zmm14, 0x40(%r9,%r11,8)
-	QUAD $0x02d96c5848141162 // vaddps 0x80(%r9,%r11,8), %zmm13, %zmm13
-	QUAD $0x02d96c11487c1162 // vmovups %zmm13, 0x80(%r9,%r11,8)
-	QUAD $0x03d96458481c1162 // vaddps 0xc0(%r9,%r11,8), %zmm12, %zmm12
-	QUAD $0x03d96411487c1162 // vmovups %zmm12, 0xc0(%r9,%r11,8)
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%r9,%rax)
-	QUAD $0x01015458482c5162 // vaddps 0x40(%r9,%rax), %zmm10, %zmm10
-	QUAD $0x01015411487c5162 // vmovups %zmm10, 0x40(%r9,%rax)
-	QUAD $0x02014c5848345162 // vaddps 0x80(%r9,%rax), %zmm9, %zmm9
-	QUAD $0x02014c11487c5162 // vmovups %zmm9, 0x80(%r9,%rax)
-	QUAD $0x03014458483c5162 // vaddps 0xc0(%r9,%rax), %zmm8, %zmm8
-	QUAD $0x03014411487c5162 // vmovups %zmm8, 0xc0(%r9,%rax)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%r9,%rax)
-	QUAD $0x01017458484cd162 // vaddps 0x40(%r9,%rax), %zmm6, %zmm6
-	QUAD $0x01017411487cd162 // vmovups %zmm6, 0x40(%r9,%rax)
-	QUAD $0x02016c584854d162 // vaddps 0x80(%r9,%rax), %zmm5, %zmm5
-	QUAD $0x02016c11487cd162 // vmovups %zmm5, 0x80(%r9,%rax)
-	QUAD $0x03016458485cd162 // vaddps 0xc0(%r9,%rax), %zmm4, %zmm4
-	QUAD $0x03016411487cd162 // vmovups %zmm4, 0xc0(%r9,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x01 // vaddps (%r9,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%r9,%rax)
-	QUAD $0x01015458486cd162 // vaddps 0x40(%r9,%rax), %zmm2, %zmm2
-	QUAD $0x01015411487cd162 // vmovups %zmm2, 0x40(%r9,%rax)
-	QUAD $0x02014c584874d162 // vaddps 0x80(%r9,%rax), %zmm1, %zmm1
-	QUAD $0x02014c11487cd162 // vmovups %zmm1, 0x80(%r9,%rax)
-	QUAD $0x03014458487cd162 // vaddps 0xc0(%r9,%rax), %zmm0, %zmm0
-	QUAD $0x03014411487cd162 // vmovups %zmm0, 0xc0(%r9,%rax)
-	LONG $0xfffa37e9; BYTE $0xff // jmp 0x4930 <gemm+0x4930>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0xfff722e9; BYTE $0xff // jmp 0x462a <gemm+0x462a>
-	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
-	LONG $0x02fc8349 // cmpq $0x2, %r12
-	LONG $0x04248c0f; WORD $0x0000 // jl 0x5339 <gemm+0x5339>
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff17870f; WORD $0xffff // ja 0x36a0 <gemm+0x36a0>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	LONG $0x0040b941; WORD $0x0000 // movl $0x40, %r9d
+	LONG $0xf74d0f48 // cmovgeq %rdi, %rsi
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	LONG $0xf94d0f49 // cmovgeq %r9, %rdi
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x00e7850f; WORD $0x0000 // jne 0x38a0 <gemm+0x38a0>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x02be840f; WORD $0x0000 // je 0x3a80 <gemm+0x3a80>
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	LONG $0x487ce162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%rcx)
+	LONG $0x487ce162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%rcx)
+	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm19, (%rsi,%rdi,4)
+	QUAD $0x01be5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rdi,4)
+	QUAD $0x02be4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rdi,4)
+	QUAD $0x03be4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rdi,4)
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xfe // vmovups %zmm15, (%rsi,%rdi,8)
+	QUAD $0x01fe7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rdi,8)
+	QUAD $0x02fe6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rdi,8)
+	QUAD $0x03fe6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rdi,8)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm11, (%rsi,%rcx,4)
+	QUAD $0x018e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx,4)
+	QUAD $0x038e4411487c7162 // vmovups %zmm8, 0xc0(%rsi,%rcx,4)
+	LONG $0xbf0c8d48 // leaq (%rdi,%rdi,4), %rcx
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x3e // vmovups %zmm7, (%rsi,%rdi)
+	QUAD $0x013e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rdi)
+	QUAD $0x023e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rdi)
+	QUAD $0x033e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rdi)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x8e // vmovups %zmm3, (%rsi,%rcx,4)
+	QUAD $0x018e5411487cf162 // vmovups %zmm2, 0x40(%rsi,%rcx,4)
+	QUAD $0x028e4c11487cf162 // vmovups %zmm1, 0x80(%rsi,%rcx,4)
+	QUAD $0x038e4411487cf162 // vmovups %zmm0, 0xc0(%rsi,%rcx,4)
+	LONG $0xfffd59e9; BYTE $0xff // jmp 0x35f7 <gemm+0x35f7>
+	WORD $0x9066 // nop
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xfc77850f; WORD $0xffff // jne 0x3520 <gemm+0x3520>
+	LONG $0x4044c162; WORD $0x3e58 // vaddps (%r14), %zmm23, %zmm23
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	LONG $0x7f3c8d4c // leaq (%rdi,%rdi,2), %r15
+	LONG $0xc94d0f49 // cmovgeq %r9, %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404cc162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%r14), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	LONG $0x4054c162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%r14), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%rcx)
+	LONG $0xc97cc162; WORD $0x6e10; BYTE $0x03 // vmovups 0xc0(%r14), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	LONG $0x497ce162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%rcx) {%k1}
+	LONG $0x5b0c8d48 // leaq (%rbx,%rbx,2), %rcx
+	LONG $0x4064c162; WORD $0x1c58; BYTE $0x9e // vaddps (%r14,%rbx,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm19, (%rsi,%rdi,4)
+	QUAD $0x019e5458406cc162 // vaddps 0x40(%r14,%rbx,4), %zmm18, %zmm18
+	QUAD $0x01be5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rdi,4)
+	QUAD $0x029e4c584074c162 // vaddps 0x80(%r14,%rbx,4), %zmm17, %zmm17
+	QUAD $0x02be4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rdi,4)
+	QUAD $0x039e4c10c97cc162 // vmovups 0xc0(%r14,%rbx,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x03be4411497ce162 // vmovups %zmm16, 0xc0(%rsi,%rdi,4) {%k1}
+	LONG $0x48045162; WORD $0x3c58; BYTE $0xde // vaddps (%r14,%rbx,8), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xfe // vmovups %zmm15, (%rsi,%rdi,8)
+	QUAD $0x01de7458480c5162 // vaddps 0x40(%r14,%rbx,8), %zmm14, %zmm14
+	QUAD $0x01fe7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rdi,8)
+	QUAD $0x02de6c5848145162 // vaddps 0x80(%r14,%rbx,8), %zmm13, %zmm13
+	QUAD $0x02fe6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rdi,8)
+	QUAD $0x03de6c10c97c5162 // vmovups 0xc0(%r14,%rbx,8), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x03fe6411497c7162 // vmovups %zmm12, 0xc0(%rsi,%rdi,8) {%k1}
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm11, (%rsi,%r15,4)
+	QUAD $0x018e5458482c5162 // vaddps 0x40(%r14,%rcx,4), %zmm10, %zmm10
+	QUAD $0x01be5411487c3162 // vmovups %zmm10, 0x40(%rsi,%r15,4)
+	QUAD $0x028e4c5848345162 // vaddps 0x80(%r14,%rcx,4), %zmm9, %zmm9
+	QUAD $0x02be4c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r15,4)
+	QUAD $0x038e4c10c97c5162 // vmovups 0xc0(%r14,%rcx,4), %zmm9 {%k1} {z}
+	LONG $0x9b0c8d48 // leaq (%rbx,%rbx,4), %rcx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x03be4411497c3162 // vmovups %zmm8, 0xc0(%rsi,%r15,4) {%k1}
+	LONG $0xbf3c8d4c // leaq (%rdi,%rdi,4), %r15
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x1e // vaddps (%r14,%rbx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x3e // vmovups %zmm7, (%rsi,%rdi)
+	QUAD $0x011e7458484cd162 // vaddps 0x40(%r14,%rbx), %zmm6, %zmm6
+	QUAD $0x013e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rdi)
+	QUAD $0x021e6c584854d162 // vaddps 0x80(%r14,%rbx), %zmm5, %zmm5
+	QUAD $0x023e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rdi)
+	QUAD $0x031e6c10c97cd162 // vmovups 0xc0(%r14,%rbx), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x033e6411497cf162 // vmovups %zmm4, 0xc0(%rsi,%rdi) {%k1}
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm3, (%rsi,%r15,4)
+	QUAD $0x018e5458486cd162 // vaddps 0x40(%r14,%rcx,4), %zmm2, %zmm2
+	QUAD $0x01be5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r15,4)
+	QUAD $0x028e4c584874d162 // vaddps 0x80(%r14,%rcx,4), %zmm1, %zmm1
+	QUAD $0x02be4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r15,4)
+	QUAD $0x038e4c10c97cd162 // vmovups 0xc0(%r14,%rcx,4), %zmm1 {%k1} {z}
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x03be4411497cb162 // vmovups %zmm0, 0xc0(%rsi,%r15,4) {%k1}
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0xfffb84e9; BYTE $0xff // jmp 0x35f7 <gemm+0x35f7>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4044c162; WORD $0x3e58 // vaddps (%r14), %zmm23, %zmm23
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fd8349 // cmpq $0x61, %r13
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	LONG $0x7f3c8d4c // leaq (%rdi,%rdi,2), %r15
+	LONG $0xc94d0f49 // cmovgeq %r9, %rcx
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404cc162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%r14), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	LONG $0x4054c162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%r14), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6911; BYTE $0x02 // vmovups %zmm21, 0x80(%rcx)
+	LONG $0x405cc162; WORD $0x6658; BYTE $0x03 // vaddps 0xc0(%r14), %zmm20, %zmm20
+	LONG $0x487ce162; WORD $0x6111; BYTE $0x03 // vmovups %zmm20, 0xc0(%rcx)
+	LONG $0x5b0c8d48 // leaq (%rbx,%rbx,2), %rcx
+	LONG $0x4064c162; WORD $0x1c58; BYTE $0x9e // vaddps (%r14,%rbx,4), %zmm19, %zmm19
+	LONG $0x487ce162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm19, (%rsi,%rdi,4)
+	QUAD $0x019e5458406cc162 // vaddps 0x40(%r14,%rbx,4), %zmm18, %zmm18
+	QUAD $0x01be5411487ce162 // vmovups %zmm18, 0x40(%rsi,%rdi,4)
+	QUAD $0x029e4c584074c162 // vaddps 0x80(%r14,%rbx,4), %zmm17, %zmm17
+	QUAD $0x02be4c11487ce162 // vmovups %zmm17, 0x80(%rsi,%rdi,4)
+	QUAD $0x039e4458407cc162 // vaddps 0xc0(%r14,%rbx,4), %zmm16, %zmm16
+	QUAD $0x03be4411487ce162 // vmovups %zmm16, 0xc0(%rsi,%rdi,4)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0xde // vaddps (%r14,%rbx,8), %zmm15, %zmm15
+	LONG $0x487c7162; WORD $0x3c11; BYTE $0xfe // vmovups %zmm15, (%rsi,%rdi,8)
+	QUAD $0x01de7458480c5162 // vaddps 0x40(%r14,%rbx,8), %zmm14, %zmm14
+	QUAD $0x01fe7411487c7162 // vmovups %zmm14, 0x40(%rsi,%rdi,8)
+	QUAD $0x02de6c5848145162 // vaddps 0x80(%r14,%rbx,8), %zmm13, %zmm13
+	QUAD $0x02fe6c11487c7162 // vmovups %zmm13, 0x80(%rsi,%rdi,8)
+	QUAD $0x03de6458481c5162 // vaddps 0xc0(%r14,%rbx,8), %zmm12, %zmm12
+	QUAD $0x03fe6411487c7162 // vmovups %zmm12, 0xc0(%rsi,%rdi,8)
+	LONG $0x48245162; WORD $0x1c58; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm11, (%rsi,%r15,4)
+	QUAD $0x018e5458482c5162 // vaddps 0x40(%r14,%rcx,4), %zmm10, %zmm10
+	QUAD $0x01be5411487c3162 // vmovups %zmm10, 0x40(%rsi,%r15,4)
+	QUAD $0x028e4c5848345162 // vaddps 0x80(%r14,%rcx,4), %zmm9, %zmm9
+	QUAD $0x02be4c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r15,4)
+	QUAD $0x038e4458483c5162 // vaddps 0xc0(%r14,%rcx,4), %zmm8, %zmm8
+	LONG $0x9b0c8d48 // leaq (%rbx,%rbx,4), %rcx
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	QUAD $0x03be4411487c3162 // vmovups %zmm8, 0xc0(%rsi,%r15,4)
+	LONG $0xbf3c8d4c // leaq (%rdi,%rdi,4), %r15
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x1e // vaddps (%r14,%rbx), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x3e // vmovups %zmm7, (%rsi,%rdi)
+	QUAD $0x011e7458484cd162 // vaddps 0x40(%r14,%rbx), %zmm6, %zmm6
+	QUAD $0x013e7411487cf162 // vmovups %zmm6, 0x40(%rsi,%rdi)
+	QUAD $0x021e6c584854d162 // vaddps 0x80(%r14,%rbx), %zmm5, %zmm5
+	QUAD $0x023e6c11487cf162 // vmovups %zmm5, 0x80(%rsi,%rdi)
+	QUAD $0x031e6458485cd162 // vaddps 0xc0(%r14,%rbx), %zmm4, %zmm4
+	QUAD $0x033e6411487cf162 // vmovups %zmm4, 0xc0(%rsi,%rdi)
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x8e // vaddps (%r14,%rcx,4), %zmm3, %zmm3
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0xbe // vmovups %zmm3, (%rsi,%r15,4)
+	QUAD $0x018e5458486cd162 // vaddps 0x40(%r14,%rcx,4), %zmm2, %zmm2
+	QUAD $0x01be5411487cb162 // vmovups %zmm2, 0x40(%rsi,%r15,4)
+	QUAD $0x028e4c584874d162 // vaddps 0x80(%r14,%rcx,4), %zmm1, %zmm1
+	QUAD $0x02be4c11487cb162 // vmovups %zmm1, 0x80(%rsi,%r15,4)
+	QUAD $0x038e4458487cd162 // vaddps 0xc0(%r14,%rcx,4), %zmm0, %zmm0
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	QUAD $0x03be4411487cb162 // vmovups %zmm0, 0xc0(%rsi,%r15,4)
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	LONG $0xfff9d1e9; BYTE $0xff // jmp 0x35f7 <gemm+0x35f7>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
+	LONG $0xfff862e9; BYTE $0xff // jmp 0x349a <gemm+0x349a>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000e0248c8b4c // movq 0xe0(%rsp), %r9
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48708b4d // movq 0x48(%r8), %r14
+	LONG $0x760c8d4b // leaq (%r14,%r14,2), %rcx
+	QUAD $0x000000a824ac8b4c // movq 0xa8(%rsp), %r13
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0xf4c18349 // addq $-0xc, %r9
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x244c0148; BYTE $0x30 // addq %rcx, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	QUAD $0x0000110024bc8d4c // leaq 0x1100(%rsp), %r15
+	QUAD $0x0000009824bc894c // movq %r15, 0x98(%rsp)
+	LONG $0x0cf98349 // cmpq $0xc, %r9
+	LONG $0xeb158d0f; WORD $0xffff // jge 0x27ad <gemm+0x27ad>
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x08fa8349 // cmpq $0x8, %r10
+	LONG $0x06ea8c0f; WORD $0x0000 // jl 0x438f <gemm+0x438f>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x28708b4d // movq 0x28(%r8), %r14
+	LONG $0x48708b49 // movq 0x48(%r8), %rsi
+	LONG $0x38788b49 // movq 0x38(%r8), %rdi
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0x8d5c8d4d; BYTE $0x00 // leaq (%r13,%rcx,4), %r11
+	LONG $0xcd5c8d49; BYTE $0x00 // leaq (%r13,%rcx,8), %rbx
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x069b8e0f; WORD $0x0000 // jle 0x4370 <gemm+0x4370>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	QUAD $0x000000b024948b48 // movq 0xb0(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	QUAD $0x00000000bd148d4e // leaq (,%r15,4), %r10
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
+	LONG $0xc6940f41 // sete %r14b
 	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	QUAD $0x0000000095248d4c // leaq (,%rdx,4), %r12
+	LONG $0x03e7c149 // shlq $0x3, %r15
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0x247c894c; BYTE $0x68 // movq %r15, 0x68(%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xc8 // movq %r9, %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	QUAD $0x00000098248c8b48 // movq 0x98(%rsp), %rcx
+	LONG $0x40698d4c // leaq 0x40(%rcx), %r13
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x0000d1e9; BYTE $0x00 // jmp 0x3e2c <gemm+0x3e2c>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x487c5162; WORD $0x3e11 // vmovups %zmm15, (%r14)
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0xbf348d4b // leaq (%r15,%r15,4), %rsi
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x497c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax) {%k1}
+	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0xbe // vmovups %zmm13, (%r14,%r15,4)
+	QUAD $0x01be6411497c1162 // vmovups %zmm12, 0x40(%r14,%r15,4) {%k1}
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xfe // vmovups %zmm11, (%r14,%r15,8)
+	QUAD $0x01fe5411497c1162 // vmovups %zmm10, 0x40(%r14,%r15,8) {%k1}
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x86 // vmovups %zmm9, (%r14,%rax,4)
+	QUAD $0x01864411497c5162 // vmovups %zmm8, 0x40(%r14,%rax,4) {%k1}
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x16 // vmovups %zmm7, (%r14,%rdx)
+	QUAD $0x01167411497cd162 // vmovups %zmm6, 0x40(%r14,%rdx) {%k1}
+	LONG $0xff148d4b // leaq (%r15,%r15,8), %rdx
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb6 // vmovups %zmm5, (%r14,%rsi,4)
+	QUAD $0x01b66411497cd162 // vmovups %zmm4, 0x40(%r14,%rsi,4) {%k1}
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc6 // vmovups %zmm3, (%r14,%rax,8)
+	QUAD $0x01c65411497cd162 // vmovups %zmm2, 0x40(%r14,%rax,8) {%k1}
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x06 // vmovups %zmm1, (%r14,%rax)
+	QUAD $0x01064411497cd162 // vmovups %zmm0, 0x40(%r14,%rax) {%k1}
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0xa0428d49 // leaq -0x60(%r10), %rax
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	QUAD $0x0000009024ac034c // addq 0x90(%rsp), %r13
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x05288e0f; WORD $0x0000 // jle 0x4354 <gemm+0x4354>
+	LONG $0x24748944; BYTE $0x48 // movl %r14d, 0x48(%rsp)
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0x244c8948; BYTE $0x70 // movq %rcx, 0x70(%rsp)
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	LONG $0xf0420f4c // cmovbq %rax, %r14
+	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x0b148d4c // leaq (%rbx,%rcx), %r10
+	LONG $0x0b348d49 // leaq (%r11,%rcx), %rsi
+	LONG $0x08148d49 // leaq (%r8,%rcx), %rdx
+	WORD $0xc931 // xorl %ecx, %ecx
+	LONG $0x033c8d4d // leaq (%r11,%rax), %r15
+	LONG $0x000c8d4d // leaq (%r8,%rax), %r9
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487de262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm19
+	LONG $0x487cc162; WORD $0x4510; BYTE $0xff // vmovups -0x40(%r13), %zmm16
+	LONG $0x487cc162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm18
+	LONG $0x487dc262; WORD $0x2418; BYTE $0x09 // vbroadcastss (%r9,%rcx), %zmm20
+	LONG $0x487dc262; WORD $0x0c18; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm17
+	LONG $0x487de262; WORD $0x2c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm21
+	WORD $0x014d; BYTE $0xe5 // addq %r12, %r13
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
+	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
+	LONG $0x487dc262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm19
+	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
+	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
+	LONG $0x487de262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm20
+	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
+	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
+	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
+	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
+	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
+	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
+	LONG $0x487dc262; WORD $0x1c18; BYTE $0x0f // vbroadcastss (%r15,%rcx), %zmm19
+	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
+	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
+	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
+	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
+	LONG $0x487dc262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm19
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
+	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	LONG $0xff47870f; WORD $0xffff // ja 0x3ed0 <gemm+0x3ed0>
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24748b4c; BYTE $0x30 // movq 0x30(%rsp), %r14
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xf14d0f4d // cmovgeq %r9, %r14
+	LONG $0xf84d0f4c // cmovgeq %rax, %r15
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	LONG $0x00b3850f; WORD $0x0000 // jne 0x4070 <gemm+0x4070>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x0238840f; WORD $0x0000 // je 0x4200 <gemm+0x4200>
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x487c5162; WORD $0x3e11 // vmovups %zmm15, (%r14)
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0xbf348d4b // leaq (%r15,%r15,4), %rsi
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0xbe // vmovups %zmm13, (%r14,%r15,4)
+	QUAD $0x01be6411487c1162 // vmovups %zmm12, 0x40(%r14,%r15,4)
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xfe // vmovups %zmm11, (%r14,%r15,8)
+	QUAD $0x01fe5411487c1162 // vmovups %zmm10, 0x40(%r14,%r15,8)
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x86 // vmovups %zmm9, (%r14,%rax,4)
+	QUAD $0x01864411487c5162 // vmovups %zmm8, 0x40(%r14,%rax,4)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x16 // vmovups %zmm7, (%r14,%rdx)
+	QUAD $0x01167411487cd162 // vmovups %zmm6, 0x40(%r14,%rdx)
+	LONG $0xff148d4b // leaq (%r15,%r15,8), %rdx
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xb6 // vmovups %zmm5, (%r14,%rsi,4)
+	QUAD $0x01b66411487cd162 // vmovups %zmm4, 0x40(%r14,%rsi,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xc6 // vmovups %zmm3, (%r14,%rax,8)
+	QUAD $0x01c65411487cd162 // vmovups %zmm2, 0x40(%r14,%rax,8)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x06 // vmovups %zmm1, (%r14,%rax)
+	QUAD $0x01064411487cd162 // vmovups %zmm0, 0x40(%r14,%rax)
+	LONG $0xfffd93e9; BYTE $0xff // jmp 0x3dfd <gemm+0x3dfd>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0xfce5850f; WORD $0xffff // jne 0x3d60 <gemm+0x3d60>
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	LONG $0x7f148d4b // leaq (%r15,%r15,2), %rdx
+	LONG $0x48045162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm15, %zmm15
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x487c5162; WORD $0x3e11 // vmovups %zmm15, (%r14)
+	LONG $0xc97c5162; WORD $0x7d10; BYTE $0x01 // vmovups 0x40(%r13), %zmm15 {%k1} {z}
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	LONG $0x497c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax) {%k1}
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	QUAD $0x00956c5848141162 // vaddps (%r13,%r10,4), %zmm13, %zmm13
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0xbe // vmovups %zmm13, (%r14,%r15,4)
+	QUAD $0x01956c10c97c1162 // vmovups 0x40(%r13,%r10,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x01be6411497c1162 // vmovups %zmm12, 0x40(%r14,%r15,4) {%k1}
+	QUAD $0x00d55c5848241162 // vaddps (%r13,%r10,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xfe // vmovups %zmm11, (%r14,%r15,8)
+	QUAD $0x01d55c10c97c1162 // vmovups 0x40(%r13,%r10,8), %zmm11 {%k1} {z}
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01fe5411497c1162 // vmovups %zmm10, 0x40(%r14,%r15,8) {%k1}
+	QUAD $0x00854c5848345162 // vaddps (%r13,%rax,4), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x96 // vmovups %zmm9, (%r14,%rdx,4)
+	QUAD $0x01854c10c97c5162 // vmovups 0x40(%r13,%rax,4), %zmm9 {%k1} {z}
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x01964411497c5162 // vmovups %zmm8, 0x40(%r14,%rdx,4) {%k1}
+	QUAD $0x00357c584844d162 // vaddps (%r13,%rsi), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%r14,%r9)
+	QUAD $0x01357c10c97cd162 // vmovups 0x40(%r13,%rsi), %zmm7 {%k1} {z}
+	LONG $0x92348d4b // leaq (%r10,%r10,4), %rsi
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x010e7411497c9162 // vmovups %zmm6, 0x40(%r14,%r9) {%k1}
+	LONG $0xbf0c8d4f // leaq (%r15,%r15,4), %r9
+	QUAD $0x00b56c584854d162 // vaddps (%r13,%rsi,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8e // vmovups %zmm5, (%r14,%r9,4)
+	QUAD $0x01b56c10c97cd162 // vmovups 0x40(%r13,%rsi,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x018e6411497c9162 // vmovups %zmm4, 0x40(%r14,%r9,4) {%k1}
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	QUAD $0x00c55c584864d162 // vaddps (%r13,%rax,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xd6 // vmovups %zmm3, (%r14,%rdx,8)
+	QUAD $0x01c55c10c97cd162 // vmovups 0x40(%r13,%rax,8), %zmm3 {%k1} {z}
+	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01d65411497cd162 // vmovups %zmm2, 0x40(%r14,%rdx,8) {%k1}
+	LONG $0xff148d4b // leaq (%r15,%r15,8), %rdx
+	QUAD $0x00054c584874d162 // vaddps (%r13,%rax), %zmm1, %zmm1
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x16 // vmovups %zmm1, (%r14,%rdx)
+	QUAD $0x01054c10c97cd162 // vmovups 0x40(%r13,%rax), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01164411497cd162 // vmovups %zmm0, 0x40(%r14,%rdx) {%k1}
+	LONG $0xfffbfee9; BYTE $0xff // jmp 0x3dfd <gemm+0x3dfd>
+	BYTE $0x90 // nop
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000008024948b4c // movq 0x80(%rsp), %r10
+	LONG $0x7f148d4b // leaq (%r15,%r15,2), %rdx
+	LONG $0x48045162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm15, %zmm15
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	WORD $0x894c; BYTE $0xd6 // movq %r10, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x487c5162; WORD $0x3e11 // vmovups %zmm15, (%r14)
+	LONG $0x480c5162; WORD $0x7558; BYTE $0x01 // vaddps 0x40(%r13), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7011; BYTE $0x01 // vmovups %zmm14, 0x40(%rax)
+	LONG $0x52048d4b // leaq (%r10,%r10,2), %rax
+	QUAD $0x00956c5848141162 // vaddps (%r13,%r10,4), %zmm13, %zmm13
+	LONG $0x487c1162; WORD $0x2c11; BYTE $0xbe // vmovups %zmm13, (%r14,%r15,4)
+	QUAD $0x01956458481c1162 // vaddps 0x40(%r13,%r10,4), %zmm12, %zmm12
+	QUAD $0x01be6411487c1162 // vmovups %zmm12, 0x40(%r14,%r15,4)
+	QUAD $0x00d55c5848241162 // vaddps (%r13,%r10,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xfe // vmovups %zmm11, (%r14,%r15,8)
+	QUAD $0x01d55458482c1162 // vaddps 0x40(%r13,%r10,8), %zmm10, %zmm10
+	QUAD $0x01fe5411487c1162 // vmovups %zmm10, 0x40(%r14,%r15,8)
+	QUAD $0x00854c5848345162 // vaddps (%r13,%rax,4), %zmm9, %zmm9
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x96 // vmovups %zmm9, (%r14,%rdx,4)
+	QUAD $0x01854458483c5162 // vaddps 0x40(%r13,%rax,4), %zmm8, %zmm8
+	QUAD $0x01964411487c5162 // vmovups %zmm8, 0x40(%r14,%rdx,4)
+	QUAD $0x00357c584844d162 // vaddps (%r13,%rsi), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0e // vmovups %zmm7, (%r14,%r9)
+	QUAD $0x01357458484cd162 // vaddps 0x40(%r13,%rsi), %zmm6, %zmm6
+	LONG $0x92348d4b // leaq (%r10,%r10,4), %rsi
+	QUAD $0x010e7411487c9162 // vmovups %zmm6, 0x40(%r14,%r9)
+	LONG $0xbf0c8d4f // leaq (%r15,%r15,4), %r9
+	QUAD $0x00b56c584854d162 // vaddps (%r13,%rsi,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x8e // vmovups %zmm5, (%r14,%r9,4)
+	QUAD $0x01b56458485cd162 // vaddps 0x40(%r13,%rsi,4), %zmm4, %zmm4
+	QUAD $0x018e6411487c9162 // vmovups %zmm4, 0x40(%r14,%r9,4)
+	QUAD $0x00000100248c8d4c // leaq 0x100(%rsp), %r9
+	QUAD $0x00c55c584864d162 // vaddps (%r13,%rax,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xd6 // vmovups %zmm3, (%r14,%rdx,8)
+	QUAD $0x01c55458486cd162 // vaddps 0x40(%r13,%rax,8), %zmm2, %zmm2
+	LONG $0xd2048d4b // leaq (%r10,%r10,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xd0 // addq %r10, %rax
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	QUAD $0x01d65411487cd162 // vmovups %zmm2, 0x40(%r14,%rdx,8)
+	LONG $0xff148d4b // leaq (%r15,%r15,8), %rdx
+	QUAD $0x00054c584874d162 // vaddps (%r13,%rax), %zmm1, %zmm1
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x16 // vmovups %zmm1, (%r14,%rdx)
+	QUAD $0x01054458487cd162 // vaddps 0x40(%r13,%rax), %zmm0, %zmm0
+	QUAD $0x01164411487cd162 // vmovups %zmm0, 0x40(%r14,%rdx)
+	LONG $0xfffaa9e9; BYTE $0xff // jmp 0x3dfd <gemm+0x3dfd>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000a824ac8b4c // movq 0xa8(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48708b49 // movq 0x48(%r8), %rsi
+	WORD $0x03eb // jmp 0x4373 <gemm+0x4373>
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x05e6c148 // shlq $0x5, %rsi
+	QUAD $0x0000009824bc8b4c // movq 0x98(%rsp), %r15
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0xf8c28349 // addq $-0x8, %r10
+	LONG $0x24740148; BYTE $0x30 // addq %rsi, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x03d98c0f; WORD $0x0000 // jl 0x4772 <gemm+0x4772>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x48708b49 // movq 0x48(%r8), %rsi
+	LONG $0x40578d49 // leaq 0x40(%r15), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x48 // movq %rdx, 0x48(%rsp)
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095348d48 // leaq (,%rdx,4), %rsi
-	WORD $0xf749; BYTE $0xd5 // notq %r13
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
-	LONG $0xc0818d48; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%rcx), %rax
-	LONG $0x24448948; BYTE $0x60 // movq %rax, 0x60(%rsp)
-	WORD $0x4beb // jmp 0x4fb5 <gemm+0x4fb5>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48508b4c // movq 0x48(%rax), %r10
-	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
-	LONG $0x24548b48; BYTE $0x20 // movq 0x20(%rsp), %rdx
-	LONG $0xd10c8d4f // leaq (%r9,%r10,8), %r9
-	QUAD $0x000000b824948b4c // movq 0xb8(%rsp), %r10
-	QUAD $0x000000a824848b4c // movq 0xa8(%rsp), %r8
-	LONG $0xcf3c8d4d // leaq (%r15,%rcx,8), %r15
-	LONG $0xfe428d48 // leaq -0x2(%rdx), %rax
-	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
-	LONG $0x03fa8348 // cmpq $0x3, %rdx
-	LONG $0x03878e0f; WORD $0x0000 // jle 0x533c <gemm+0x533c>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x70418b48 // movq 0x70(%rcx), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x5e7e // jle 0x5021 <gemm+0x5021>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x597e // jle 0x5021 <gemm+0x5021>
-	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
-	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x16180f41 // prefetcht1 (%r14)
-	LONG $0x56180f41; BYTE $0x40 // prefetcht1 0x40(%r14)
-	QUAD $0x0000008096180f41 // prefetcht1 0x80(%r14)
-	QUAD $0x000000c096180f41 // prefetcht1 0xc0(%r14)
-	QUAD $0x0000010096180f41 // prefetcht1 0x100(%r14)
-	QUAD $0x0000014096180f41 // prefetcht1 0x140(%r14)
-	LONG $0xff428d4c // leaq -0x1(%rdx), %r8
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x0c7e // jle 0x5021 <gemm+0x5021>
-	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	WORD $0xbf77 // ja 0x4fe0 <gemm+0x4fe0>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0x2464894c; BYTE $0x20 // movq %r12, 0x20(%rsp)
-	LONG $0x28788b48 // movq 0x28(%rax), %rdi
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	WORD $0x497e // jle 0x507d <gemm+0x507d>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x447e // jle 0x507d <gemm+0x507d>
-	LONG $0x40408b48 // movq 0x40(%rax), %rax
-	LONG $0x3d4c8d49; BYTE $0x00 // leaq (%r13,%rdi), %rcx
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	WORD $0x48eb // jmp 0x4431 <gemm+0x4431>
 	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
-	LONG $0x4053180f // prefetcht1 0x40(%rbx)
-	LONG $0x8093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0x80(%rbx)
-	LONG $0xc093180f; WORD $0x0000; BYTE $0x00 // prefetcht1 0xc0(%rbx)
-	LONG $0xff528d4c // leaq -0x1(%rdx), %r10
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	WORD $0x0c7e // jle 0x507d <gemm+0x507d>
-	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
-	LONG $0x01fa8348 // cmpq $0x1, %rdx
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	WORD $0xd377 // ja 0x5050 <gemm+0x5050>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x000000b82494894c // movq %r10, 0xb8(%rsp)
-	LONG $0x247c894c; BYTE $0x58 // movq %r15, 0x58(%rsp)
-	QUAD $0x000000a82484894c // movq %r8, 0xa8(%rsp)
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48508b4c // movq 0x48(%rax), %r10
-	LONG $0x38588b4c // movq 0x38(%rax), %r11
-	WORD $0x8949; BYTE $0xcc // movq %rcx, %r12
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0xfed38e0f; WORD $0xffff // jle 0x4f82 <gemm+0x4f82>
-	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0xc0818d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rax
-	LONG $0x91148d4b // leaq (%r9,%r10,4), %rdx
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	QUAD $0x000000c091848d4b // leaq 0xc0(%r9,%r10,4), %rax
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	LONG $0xc5940f41 // sete %r13b
-	LONG $0x02e3c149 // shlq $0x2, %r11
-	WORD $0x57eb // jmp 0x5137 <gemm+0x5137>
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x244c0348; BYTE $0x40 // addq 0x40(%rsp), %rcx
-	LONG $0xd0478d48 // leaq -0x30(%rdi), %rax
-	WORD $0x3145; BYTE $0xed // xorl %r13d, %r13d
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000a824ac8b4c // movq 0xa8(%rsp), %r13
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48488b49 // movq 0x48(%r8), %rcx
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
 	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
-	LONG $0xfe398e0f; WORD $0xffff // jle 0x4f70 <gemm+0x4f70>
-	LONG $0x30ff8348 // cmpq $0x30, %rdi
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xfc628d4d // leaq -0x4(%r10), %r12
+	LONG $0x244c014c; BYTE $0x30 // addq %r9, 0x30(%rsp)
+	WORD $0x0149; BYTE $0xfd // addq %rdi, %r13
+	LONG $0x07fa8349 // cmpq $0x7, %r10
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0x03448e0f; WORD $0x0000 // jle 0x4775 <gemm+0x4775>
+	LONG $0x28588b4d // movq 0x28(%r8), %r11
+	LONG $0x403c8d48 // leaq (%rax,%rax,2), %rdi
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x38488b4d // movq 0x38(%r8), %r9
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0xbd748d4d; BYTE $0x00 // leaq (%r13,%rdi,4), %r14
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xbd7e // jle 0x440a <gemm+0x440a>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x2454894c; BYTE $0x38 // movq %r10, 0x38(%rsp)
+	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	LONG $0xc2940f41 // sete %r10b
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x75eb // jmp 0x44f0 <gemm+0x44f0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0xf94d0f48 // cmovgeq %rcx, %rdi
+	LONG $0x497cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi) {%k1}
+	LONG $0x643c8d4b // leaq (%r12,%r12,2), %rdi
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa0 // vmovups %zmm5, (%r8,%r12,4)
+	QUAD $0x01a06411497c9162 // vmovups %zmm4, 0x40(%r8,%r12,4) {%k1}
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe0 // vmovups %zmm3, (%r8,%r12,8)
+	QUAD $0x01e05411497c9162 // vmovups %zmm2, 0x40(%r8,%r12,8) {%k1}
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb8 // vmovups %zmm1, (%r8,%rdi,4)
+	QUAD $0x01b84411497cd162 // vmovups %zmm0, 0x40(%r8,%rdi,4) {%k1}
+	LONG $0x24440348; BYTE $0x40 // addq 0x40(%rsp), %rax
+	LONG $0xa0438d4d // leaq -0x60(%r11), %r8
+	LONG $0x0020bd41; WORD $0x0000 // movl $0x20, %r13d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	LONG $0xff008e0f; WORD $0xffff // jle 0x43f0 <gemm+0x43f0>
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0xc3420f4d // cmovbq %r11, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487d3262; WORD $0x1c18; BYTE $0xbb // vbroadcastss (%rbx,%r15,4), %zmm11
+	QUAD $0xff244c10487c5162 // vmovups -0x40(%r12), %zmm9
+	LONG $0x487c5162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm10
+	LONG $0x487d7262; WORD $0x0318 // vbroadcastss (%rbx), %zmm8
+	LONG $0x487d3262; WORD $0x2418; BYTE $0xfb // vbroadcastss (%rbx,%r15,8), %zmm12
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
+	LONG $0x487d5262; WORD $0x1e18 // vbroadcastss (%r14), %zmm11
+	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
+	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
+	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
+	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
+	WORD $0x014d; BYTE $0xce // addq %r9, %r14
+	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0x9577 // ja 0x4530 <gemm+0x4530>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x000020be; BYTE $0x00 // movl $0x20, %esi
+	LONG $0xe64d0f4c // cmovgeq %rsi, %r12
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x5f75 // jne 0x4620 <gemm+0x4620>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0x0115840f; WORD $0x0000 // je 0x46e0 <gemm+0x46e0>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0xf94d0f48 // cmovgeq %rcx, %rdi
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x643c8d4b // leaq (%r12,%r12,2), %rdi
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa0 // vmovups %zmm5, (%r8,%r12,4)
+	QUAD $0x01a06411487c9162 // vmovups %zmm4, 0x40(%r8,%r12,4)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe0 // vmovups %zmm3, (%r8,%r12,8)
+	QUAD $0x01e05411487c9162 // vmovups %zmm2, 0x40(%r8,%r12,8)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb8 // vmovups %zmm1, (%r8,%rdi,4)
+	QUAD $0x01b84411487cd162 // vmovups %zmm0, 0x40(%r8,%rdi,4)
+	LONG $0xfffeb0e9; BYTE $0xff // jmp 0x44ce <gemm+0x44ce>
+	WORD $0x9066 // nop
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xfe56850f; WORD $0xffff // jne 0x4480 <gemm+0x4480>
+	LONG $0x4844f162; WORD $0x3f58 // vaddps (%rdi), %zmm7, %zmm7
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0xd14d0f4c // cmovgeq %rcx, %r10
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0xc97cf162; WORD $0x7f10; BYTE $0x01 // vmovups 0x40(%rdi), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10) {%k1}
+	LONG $0x6d548d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r10
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xaf // vaddps (%rdi,%r13,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa0 // vmovups %zmm5, (%r8,%r12,4)
+	QUAD $0x01af6c10c97cb162 // vmovups 0x40(%rdi,%r13,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x01a06411497c9162 // vmovups %zmm4, 0x40(%r8,%r12,4) {%k1}
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xef // vaddps (%rdi,%r13,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe0 // vmovups %zmm3, (%r8,%r12,8)
+	QUAD $0x01ef5c10c97cb162 // vmovups 0x40(%rdi,%r13,8), %zmm3 {%k1} {z}
+	LONG $0x642c8d4f // leaq (%r12,%r12,2), %r13
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01e05411497c9162 // vmovups %zmm2, 0x40(%r8,%r12,8) {%k1}
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x97 // vaddps (%rdi,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa8 // vmovups %zmm1, (%r8,%r13,4)
+	QUAD $0x01974c10c97cb162 // vmovups 0x40(%rdi,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01a84411497c9162 // vmovups %zmm0, 0x40(%r8,%r13,4) {%k1}
+	LONG $0xfffdfae9; BYTE $0xff // jmp 0x44ce <gemm+0x44ce>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4844f162; WORD $0x3f58 // vaddps (%rdi), %zmm7, %zmm7
+	LONG $0x24548b4c; BYTE $0x30 // movq 0x30(%rsp), %r10
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	WORD $0x8948; BYTE $0xce // movq %rcx, %rsi
+	LONG $0xd14d0f4c // cmovgeq %rcx, %r10
+	LONG $0x487cd162; WORD $0x3811 // vmovups %zmm7, (%r8)
+	LONG $0x484cf162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7211; BYTE $0x01 // vmovups %zmm6, 0x40(%r10)
+	LONG $0x6d548d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r10
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xaf // vaddps (%rdi,%r13,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa0 // vmovups %zmm5, (%r8,%r12,4)
+	QUAD $0x01af6458485cb162 // vaddps 0x40(%rdi,%r13,4), %zmm4, %zmm4
+	QUAD $0x01a06411487c9162 // vmovups %zmm4, 0x40(%r8,%r12,4)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xef // vaddps (%rdi,%r13,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe0 // vmovups %zmm3, (%r8,%r12,8)
+	QUAD $0x01ef5458486cb162 // vaddps 0x40(%rdi,%r13,8), %zmm2, %zmm2
+	QUAD $0x01e05411487c9162 // vmovups %zmm2, 0x40(%r8,%r12,8)
+	LONG $0x64248d4f // leaq (%r12,%r12,2), %r12
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x97 // vaddps (%rdi,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xa0 // vmovups %zmm1, (%r8,%r12,4)
+	QUAD $0x01974458487cb162 // vaddps 0x40(%rdi,%r10,4), %zmm0, %zmm0
+	QUAD $0x01a04411487c9162 // vmovups %zmm0, 0x40(%r8,%r12,4)
+	LONG $0xfffd5ce9; BYTE $0xff // jmp 0x44ce <gemm+0x44ce>
+	WORD $0x894d; BYTE $0xd4 // movq %r10, %r12
+	LONG $0x02fc8349 // cmpq $0x2, %r12
+	LONG $0x02ad8c0f; WORD $0x0000 // jl 0x4a2c <gemm+0x4a2c>
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x30488b49 // movq 0x30(%r8), %rcx
+	LONG $0x48408b4d // movq 0x48(%r8), %r8
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x894c; BYTE $0xf8 // movq %r15, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x40c28348 // addq $0x40, %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24548948; BYTE $0x38 // movq %rdx, 0x38(%rsp)
+	QUAD $0x00000000bd148d4a // leaq (,%r15,4), %rdx
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	WORD $0x4eeb // jmp 0x4827 <gemm+0x4827>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	QUAD $0x000000a824ac8b4c // movq 0xa8(%rsp), %r13
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x40 // movq 0x40(%rsp), %r12
+	LONG $0x304e8b48 // movq 0x30(%rsi), %rcx
+	LONG $0x48468b4c // movq 0x48(%rsi), %r8
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0xcd6c8d4d; BYTE $0x00 // leaq (%r13,%rcx,8), %r13
+	LONG $0x24748d49; BYTE $0xfe // leaq -0x2(%r12), %rsi
+	LONG $0xc10c8d4f // leaq (%r9,%r8,8), %r9
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	LONG $0x03fc8349 // cmpq $0x3, %r12
+	WORD $0x8949; BYTE $0xf4 // movq %rsi, %r12
+	LONG $0x02108e0f; WORD $0x0000 // jle 0x4a37 <gemm+0x4a37>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x285e8b4c // movq 0x28(%rsi), %r11
+	LONG $0x38568b4c // movq 0x38(%rsi), %r10
+	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
+	WORD $0xc37e // jle 0x4802 <gemm+0x4802>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x000000a824ac894c // movq %r13, 0xa8(%rsp)
+	LONG $0x247c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
+	LONG $0x2464894c; BYTE $0x40 // movq %r12, 0x40(%rsp)
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0x53eb // jmp 0x48ba <gemm+0x48ba>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x497cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx) {%k1}
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%r9,%rsi,4)
+	QUAD $0x01b14411497cd162 // vmovups %zmm0, 0x40(%r9,%rsi,4) {%k1}
+	LONG $0x247c034c; BYTE $0x28 // addq 0x28(%rsp), %r15
+	LONG $0xa0738d49 // leaq -0x60(%r11), %rsi
+	LONG $0x0020bc41; WORD $0x0000 // movl $0x20, %r12d
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0xff268e0f; WORD $0xffff // jle 0x47e0 <gemm+0x47e0>
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
+	LONG $0xf3420f49 // cmovbq %r11, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487df262; WORD $0x2b18 // vbroadcastss (%rbx), %zmm5
+	LONG $0x487db262; WORD $0x3c18; BYTE $0xb3 // vbroadcastss (%rbx,%r14,4), %zmm7
+	LONG $0x487cd162; WORD $0x6110; BYTE $0xff // vmovups -0x40(%r9), %zmm4
+	LONG $0x487cd162; WORD $0x3110 // vmovups (%r9), %zmm6
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
+	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
+	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
+	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xbf77 // ja 0x48e0 <gemm+0x48e0>
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0xcf4d0f4c // cmovgeq %rdi, %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x4375 // jne 0x4980 <gemm+0x4980>
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0x009a840f; WORD $0x0000 // je 0x49e0 <gemm+0x49e0>
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%r9,%rsi,4)
+	QUAD $0x01b14411487cd162 // vmovups %zmm0, 0x40(%r9,%rsi,4)
+	LONG $0xffff25e9; BYTE $0xff // jmp 0x4899 <gemm+0x4899>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
+	LONG $0xfee7850f; WORD $0xffff // jne 0x4870 <gemm+0x4870>
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0xc97cd162; WORD $0x5d10; BYTE $0x01 // vmovups 0x40(%r13), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx) {%k1}
+	QUAD $0x00a54c5848749162 // vaddps (%r13,%r12,4), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%r9,%rsi,4)
+	QUAD $0x01a54c10c97c9162 // vmovups 0x40(%r13,%r12,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x4891 <gemm+0x4891>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
+	LONG $0x486cd162; WORD $0x5558; BYTE $0x01 // vaddps 0x40(%r13), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%rcx)
+	QUAD $0x00a54c5848749162 // vaddps (%r13,%r12,4), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xb1 // vmovups %zmm1, (%r9,%rsi,4)
+	QUAD $0x01a54458487c9162 // vaddps 0x40(%r13,%r12,4), %zmm0, %zmm0
+	QUAD $0x01b14411487cd162 // vmovups %zmm0, 0x40(%r9,%rsi,4)
+	LONG $0xfffe6de9; BYTE $0xff // jmp 0x4899 <gemm+0x4899>
+	QUAD $0x000000b024bc8b4c // movq 0xb0(%rsp), %r15
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x36da8e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x00000098249c8b4c // movq 0x98(%rsp), %r11
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x284e8b48 // movq 0x28(%rsi), %rcx
+	LONG $0x38468b48 // movq 0x38(%rsi), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x36b08e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	WORD $0xd2f7 // notl %edx
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x894c; BYTE $0xfa // movq %r15, %rdx
+	LONG $0x07e2c148 // shlq $0x7, %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x40c38349 // addq $0x40, %r11
+	LONG $0x02e7c149 // shlq $0x2, %r15
+	WORD $0x35eb // jmp 0x4ad4 <gemm+0x4ad4>
+	BYTE $0x90 // nop
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x497cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi) {%k1}
+	LONG $0xa0498d4c // leaq -0x60(%rcx), %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x36468e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x487dd262; WORD $0x5518; BYTE $0x00 // vbroadcastss (%r13), %zmm2
+	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x486dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm2, %zmm0
+	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xdd77 // ja 0x4af0 <gemm+0x4af0>
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xce4d0f4c // cmovgeq %rsi, %r9
+	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
+	WORD $0x2875 // jne 0x4b50 <gemm+0x4b50>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x6274 // je 0x4b90 <gemm+0x4b90>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xffff6de9; BYTE $0xff // jmp 0x4aba <gemm+0x4aba>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff46850f; WORD $0xffff // jne 0x4aa0 <gemm+0x4aa0>
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xc97cf162; WORD $0x4f10; BYTE $0x01 // vmovups 0x40(%rdi), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8) {%k1}
+	LONG $0xffff2ee9; BYTE $0xff // jmp 0x4aba <gemm+0x4aba>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
+	LONG $0xfffefee9; BYTE $0xff // jmp 0x4aba <gemm+0x4aba>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
+	LONG $0x000040bf; BYTE $0x00 // movl $0x40, %edi
+	LONG $0xc10c8d48 // leaq (%rcx,%rax,8), %rcx
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x24548b48; BYTE $0x28 // movq 0x28(%rsp), %rdx
+	LONG $0xfac38348 // addq $-0x6, %rbx
+	LONG $0x244c8948; BYTE $0x30 // movq %rcx, 0x30(%rsp)
+	LONG $0xc20c8d48 // leaq (%rdx,%rax,8), %rcx
+	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
+	QUAD $0x0000110024ac8d4c // leaq 0x1100(%rsp), %r13
+	LONG $0x246c894c; BYTE $0x50 // movq %r13, 0x50(%rsp)
+	QUAD $0x0000008024bc8948 // movq %rdi, 0x80(%rsp)
+	LONG $0x06fb8348 // cmpq $0x6, %rbx
+	LONG $0xe81a8d0f; WORD $0xffff // jge 0x3434 <gemm+0x3434>
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	WORD $0x8949; BYTE $0xda // movq %rbx, %r10
+	LONG $0x04fa8349 // cmpq $0x4, %r10
+	LONG $0x059e8c0f; WORD $0x0000 // jl 0x51ca <gemm+0x51ca>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x48588b4d // movq 0x48(%r8), %r11
+	QUAD $0x0000010024948d48 // leaq 0x100(%rsp), %rdx
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	QUAD $0x00000000bd048d4c // leaq (,%rdi,4), %r8
+	LONG $0xc0c18148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rcx
+	LONG $0x244c8948; BYTE $0x58 // movq %rcx, 0x58(%rsp)
+	WORD $0x45eb // jmp 0x4cbe <gemm+0x4cbe>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24548b4c; BYTE $0x70 // movq 0x70(%rsp), %r10
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48598b4c // movq 0x48(%rcx), %r11
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfc6a8d4d // leaq -0x4(%r10), %r13
+	LONG $0x24740148; BYTE $0x28 // addq %rsi, 0x28(%rsp)
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	LONG $0x07fa8349 // cmpq $0x7, %r10
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x050f8e0f; WORD $0x0000 // jle 0x51cd <gemm+0x51cd>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x892c8d4d // leaq (%r9,%rcx,4), %r13
+	LONG $0x287e8b4c // movq 0x28(%rsi), %r15
+	LONG $0x38768b4c // movq 0x38(%rsi), %r14
+	WORD $0x854d; BYTE $0xff // testq %r15, %r15
+	WORD $0xaf7e // jle 0x4c92 <gemm+0x4c92>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	LONG $0x245c8b48; BYTE $0x58 // movq 0x58(%rsp), %rbx
+	LONG $0x245c894c; BYTE $0x38 // movq %r11, 0x38(%rsp)
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e6c149 // shlq $0x2, %r14
+	LONG $0x0000aee9; BYTE $0x00 // jmp 0x4dba <gemm+0x4dba>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0xf24d0f48 // cmovgeq %rdx, %rsi
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x497c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi) {%k1}
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm11, (%rax,%rcx,4)
+	QUAD $0x01885411487c7162 // vmovups %zmm10, 0x40(%rax,%rcx,4)
+	QUAD $0x02884c11487c7162 // vmovups %zmm9, 0x80(%rax,%rcx,4)
+	QUAD $0x03884411497c7162 // vmovups %zmm8, 0xc0(%rax,%rcx,4) {%k1}
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc8 // vmovups %zmm7, (%rax,%rcx,8)
+	QUAD $0x01c87411487cf162 // vmovups %zmm6, 0x40(%rax,%rcx,8)
+	QUAD $0x02c86c11487cf162 // vmovups %zmm5, 0x80(%rax,%rcx,8)
+	QUAD $0x03c86411497cf162 // vmovups %zmm4, 0xc0(%rax,%rcx,8) {%k1}
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm3, (%rax,%rcx,4)
+	QUAD $0x01885411487cf162 // vmovups %zmm2, 0x40(%rax,%rcx,4)
+	QUAD $0x02884c11487cf162 // vmovups %zmm1, 0x80(%rax,%rcx,4)
+	QUAD $0x03884411497cf162 // vmovups %zmm0, 0xc0(%rax,%rcx,4) {%k1}
+	LONG $0x245c0348; BYTE $0x48 // addq 0x48(%rsp), %rbx
+	LONG $0xa0478d49 // leaq -0x60(%r15), %rax
+	LONG $0x0040ba41; WORD $0x0000 // movl $0x40, %r10d
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x8949; BYTE $0xd3 // movq %rdx, %r11
+	LONG $0x60ff8349 // cmpq $0x60, %r15
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0xfec68e0f; WORD $0xffff // jle 0x4c80 <gemm+0x4c80>
+	LONG $0x60ff8349 // cmpq $0x60, %r15
+	LONG $0x000060b8; BYTE $0x00 // movl $0x60, %eax
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
 	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
 	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
@@ -9141,18 +9062,251 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0xc7420f49 // cmovbq %r15, %rax
+	WORD $0xff48; BYTE $0xc0 // incq %rax
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487dc262; WORD $0x2c18; BYTE $0xbc // vbroadcastss (%r12,%rdi,4), %zmm21
+	LONG $0x487ce162; WORD $0x4110; BYTE $0xfd // vmovups -0xc0(%rcx), %zmm16
+	LONG $0x487ce162; WORD $0x4910; BYTE $0xfe // vmovups -0x80(%rcx), %zmm17
+	LONG $0x487ce162; WORD $0x5110; BYTE $0xff // vmovups -0x40(%rcx), %zmm18
+	LONG $0x487ce162; WORD $0x1910 // vmovups (%rcx), %zmm19
+	LONG $0x487dc262; WORD $0x2418; BYTE $0x24 // vbroadcastss (%r12), %zmm20
+	LONG $0x487dc262; WORD $0x3418; BYTE $0xfc // vbroadcastss (%r12,%rdi,8), %zmm22
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	WORD $0x014c; BYTE $0xc1 // addq %r8, %rcx
+	WORD $0xff48; BYTE $0xc8 // decq %rax
+	LONG $0x40553262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm11
+	LONG $0x40553262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm10
+	LONG $0x40553262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm9
+	LONG $0x40653262; WORD $0xc5b8 // vfmadd231ps %zmm21, %zmm19, %zmm8
+	LONG $0x487dc262; WORD $0x6d18; BYTE $0x00 // vbroadcastss (%r13), %zmm21
+	LONG $0x405d3262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm20, %zmm15
+	LONG $0x405d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm20, %zmm14
+	LONG $0x405d3262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm20, %zmm13
+	LONG $0x40653262; WORD $0xe4b8 // vfmadd231ps %zmm20, %zmm19, %zmm12
+	LONG $0x404db262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm22, %zmm7
+	LONG $0x404db262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm22, %zmm6
+	LONG $0x404db262; WORD $0xeab8 // vfmadd231ps %zmm18, %zmm22, %zmm5
+	LONG $0x4065b262; WORD $0xe6b8 // vfmadd231ps %zmm22, %zmm19, %zmm4
+	WORD $0x014d; BYTE $0xf5 // addq %r14, %r13
+	LONG $0x4055b262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm21, %zmm3
+	LONG $0x4055b262; WORD $0xd1b8 // vfmadd231ps %zmm17, %zmm21, %zmm2
+	LONG $0x4055b262; WORD $0xcab8 // vfmadd231ps %zmm18, %zmm21, %zmm1
+	LONG $0x4055b262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm21, %zmm0
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0xff53870f; WORD $0xffff // ja 0x4e20 <gemm+0x4e20>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0x0040b941; WORD $0x0000 // movl $0x40, %r9d
+	LONG $0xc24d0f48 // cmovgeq %rdx, %rax
+	LONG $0xc94d0f49 // cmovgeq %r9, %rcx
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x009b850f; WORD $0x0000 // jne 0x4f90 <gemm+0x4f90>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0x01c1840f; WORD $0x0000 // je 0x50c0 <gemm+0x50c0>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0xf24d0f48 // cmovgeq %rdx, %rsi
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm11, (%rax,%rcx,4)
+	QUAD $0x01885411487c7162 // vmovups %zmm10, 0x40(%rax,%rcx,4)
+	QUAD $0x02884c11487c7162 // vmovups %zmm9, 0x80(%rax,%rcx,4)
+	QUAD $0x03884411487c7162 // vmovups %zmm8, 0xc0(%rax,%rcx,4)
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc8 // vmovups %zmm7, (%rax,%rcx,8)
+	QUAD $0x01c87411487cf162 // vmovups %zmm6, 0x40(%rax,%rcx,8)
+	QUAD $0x02c86c11487cf162 // vmovups %zmm5, 0x80(%rax,%rcx,8)
+	QUAD $0x03c86411487cf162 // vmovups %zmm4, 0xc0(%rax,%rcx,8)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm3, (%rax,%rcx,4)
+	QUAD $0x01885411487cf162 // vmovups %zmm2, 0x40(%rax,%rcx,4)
+	QUAD $0x02884c11487cf162 // vmovups %zmm1, 0x80(%rax,%rcx,4)
+	QUAD $0x03884411487cf162 // vmovups %zmm0, 0xc0(%rax,%rcx,4)
+	LONG $0xfffe0ce9; BYTE $0xff // jmp 0x4d99 <gemm+0x4d99>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xfd76850f; WORD $0xffff // jne 0x4d10 <gemm+0x4d10>
+	LONG $0x48045162; WORD $0x3b58 // vaddps (%r11), %zmm15, %zmm15
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0xf24d0f48 // cmovgeq %rdx, %rsi
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x480c5162; WORD $0x7358; BYTE $0x01 // vaddps 0x40(%r11), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x48145162; WORD $0x6b58; BYTE $0x02 // vaddps 0x80(%r11), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0xc97c5162; WORD $0x6b10; BYTE $0x03 // vmovups 0xc0(%r11), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	LONG $0x497c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi) {%k1}
+	LONG $0x52348d4b // leaq (%r10,%r10,2), %rsi
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm11, (%rax,%rcx,4)
+	QUAD $0x01935458482c1162 // vaddps 0x40(%r11,%r10,4), %zmm10, %zmm10
+	QUAD $0x01885411487c7162 // vmovups %zmm10, 0x40(%rax,%rcx,4)
+	QUAD $0x02934c5848341162 // vaddps 0x80(%r11,%r10,4), %zmm9, %zmm9
+	QUAD $0x02884c11487c7162 // vmovups %zmm9, 0x80(%rax,%rcx,4)
+	QUAD $0x03934c10c97c1162 // vmovups 0xc0(%r11,%r10,4), %zmm9 {%k1} {z}
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x03884411497c7162 // vmovups %zmm8, 0xc0(%rax,%rcx,4) {%k1}
+	LONG $0x48449162; WORD $0x3c58; BYTE $0xd3 // vaddps (%r11,%r10,8), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc8 // vmovups %zmm7, (%rax,%rcx,8)
+	QUAD $0x01d37458484c9162 // vaddps 0x40(%r11,%r10,8), %zmm6, %zmm6
+	QUAD $0x01c87411487cf162 // vmovups %zmm6, 0x40(%rax,%rcx,8)
+	QUAD $0x02d36c5848549162 // vaddps 0x80(%r11,%r10,8), %zmm5, %zmm5
+	QUAD $0x02c86c11487cf162 // vmovups %zmm5, 0x80(%rax,%rcx,8)
+	QUAD $0x03d36c10c97c9162 // vmovups 0xc0(%r11,%r10,8), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x03c86411497cf162 // vmovups %zmm4, 0xc0(%rax,%rcx,8) {%k1}
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xb3 // vaddps (%r11,%rsi,4), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm3, (%rax,%rcx,4)
+	QUAD $0x01b35458486cd162 // vaddps 0x40(%r11,%rsi,4), %zmm2, %zmm2
+	QUAD $0x01885411487cf162 // vmovups %zmm2, 0x40(%rax,%rcx,4)
+	QUAD $0x02b34c584874d162 // vaddps 0x80(%r11,%rsi,4), %zmm1, %zmm1
+	QUAD $0x02884c11487cf162 // vmovups %zmm1, 0x80(%rax,%rcx,4)
+	QUAD $0x03b34c10c97cd162 // vmovups 0xc0(%r11,%rsi,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffcdde9; BYTE $0xff // jmp 0x4d91 <gemm+0x4d91>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x48045162; WORD $0x3b58 // vaddps (%r11), %zmm15, %zmm15
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0xf24d0f48 // cmovgeq %rdx, %rsi
+	LONG $0x487c7162; WORD $0x3811 // vmovups %zmm15, (%rax)
+	LONG $0x480c5162; WORD $0x7358; BYTE $0x01 // vaddps 0x40(%r11), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7611; BYTE $0x01 // vmovups %zmm14, 0x40(%rsi)
+	LONG $0x48145162; WORD $0x6b58; BYTE $0x02 // vaddps 0x80(%r11), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm13, 0x80(%rsi)
+	LONG $0x481c5162; WORD $0x6358; BYTE $0x03 // vaddps 0xc0(%r11), %zmm12, %zmm12
+	LONG $0x487c7162; WORD $0x6611; BYTE $0x03 // vmovups %zmm12, 0xc0(%rsi)
+	LONG $0x52348d4b // leaq (%r10,%r10,2), %rsi
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm11, %zmm11
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm11, (%rax,%rcx,4)
+	QUAD $0x01935458482c1162 // vaddps 0x40(%r11,%r10,4), %zmm10, %zmm10
+	QUAD $0x01885411487c7162 // vmovups %zmm10, 0x40(%rax,%rcx,4)
+	QUAD $0x02934c5848341162 // vaddps 0x80(%r11,%r10,4), %zmm9, %zmm9
+	QUAD $0x02884c11487c7162 // vmovups %zmm9, 0x80(%rax,%rcx,4)
+	QUAD $0x03934458483c1162 // vaddps 0xc0(%r11,%r10,4), %zmm8, %zmm8
+	QUAD $0x03884411487c7162 // vmovups %zmm8, 0xc0(%rax,%rcx,4)
+	LONG $0x48449162; WORD $0x3c58; BYTE $0xd3 // vaddps (%r11,%r10,8), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0xc8 // vmovups %zmm7, (%rax,%rcx,8)
+	QUAD $0x01d37458484c9162 // vaddps 0x40(%r11,%r10,8), %zmm6, %zmm6
+	QUAD $0x01c87411487cf162 // vmovups %zmm6, 0x40(%rax,%rcx,8)
+	QUAD $0x02d36c5848549162 // vaddps 0x80(%r11,%r10,8), %zmm5, %zmm5
+	QUAD $0x02c86c11487cf162 // vmovups %zmm5, 0x80(%rax,%rcx,8)
+	QUAD $0x03d36458485c9162 // vaddps 0xc0(%r11,%r10,8), %zmm4, %zmm4
+	QUAD $0x03c86411487cf162 // vmovups %zmm4, 0xc0(%rax,%rcx,8)
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xb3 // vaddps (%r11,%rsi,4), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x88 // vmovups %zmm3, (%rax,%rcx,4)
+	QUAD $0x01b35458486cd162 // vaddps 0x40(%r11,%rsi,4), %zmm2, %zmm2
+	QUAD $0x01885411487cf162 // vmovups %zmm2, 0x40(%rax,%rcx,4)
+	QUAD $0x02b34c584874d162 // vaddps 0x80(%r11,%rsi,4), %zmm1, %zmm1
+	QUAD $0x02884c11487cf162 // vmovups %zmm1, 0x80(%rax,%rcx,4)
+	QUAD $0x03b34458487cd162 // vaddps 0xc0(%r11,%rsi,4), %zmm0, %zmm0
+	QUAD $0x03884411487cf162 // vmovups %zmm0, 0xc0(%rax,%rcx,4)
+	LONG $0xfffbcfe9; BYTE $0xff // jmp 0x4d99 <gemm+0x4d99>
+	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x03c18c0f; WORD $0x0000 // jl 0x5598 <gemm+0x5598>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	LONG $0x30788b49 // movq 0x30(%r8), %rdi
+	LONG $0x48588b4d // movq 0x48(%r8), %r11
+	QUAD $0x000000c024948d49 // leaq 0xc0(%r12), %rdx
 	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
-	LONG $0xc7420f4c // cmovbq %rdi, %r8
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
+	QUAD $0x000000008d148d48 // leaq (,%rcx,4), %rdx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	WORD $0x50eb // jmp 0x5282 <gemm+0x5282>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	LONG $0x244c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r9
+	LONG $0x246c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r13
+	LONG $0x30788b49 // movq 0x30(%r8), %rdi
+	LONG $0x48488b49 // movq 0x48(%r8), %rcx
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0xf90c8d4d // leaq (%r9,%rdi,8), %r9
+	LONG $0xfe758d49 // leaq -0x2(%r13), %rsi
+	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
+	LONG $0xca148d4d // leaq (%r10,%rcx,8), %r10
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x03fd8349 // cmpq $0x3, %r13
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	LONG $0x03238e0f; WORD $0x0000 // jle 0x55a5 <gemm+0x55a5>
+	LONG $0x28708b4d // movq 0x28(%r8), %r14
+	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
+	LONG $0x38588b49 // movq 0x38(%r8), %rbx
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	WORD $0x854d; BYTE $0xf6 // testq %r14, %r14
+	LONG $0x02f78e0f; WORD $0x0000 // jle 0x5590 <gemm+0x5590>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x246c894c; BYTE $0x48 // movq %r13, 0x48(%rsp)
+	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
+	WORD $0x894d; BYTE $0xd9 // movq %r11, %r9
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0x79eb // jmp 0x533b <gemm+0x533b>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0x487cd162; WORD $0x3b11 // vmovups %zmm7, (%r11)
+	LONG $0xfa4d0f49 // cmovgeq %r10, %rdi
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0x497cf162; WORD $0x6711; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdi) {%k1}
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x83 // vmovups %zmm3, (%r11,%r8,4)
+	QUAD $0x01835411487c9162 // vmovups %zmm2, 0x40(%r11,%r8,4)
+	QUAD $0x02834c11487c9162 // vmovups %zmm1, 0x80(%r11,%r8,4)
+	QUAD $0x03834411497c9162 // vmovups %zmm0, 0xc0(%r11,%r8,4) {%k1}
+	LONG $0x2464034c; BYTE $0x38 // addq 0x38(%rsp), %r12
+	LONG $0xa0468d4d // leaq -0x60(%r14), %r8
+	LONG $0x0040bd41; WORD $0x0000 // movl $0x40, %r13d
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x60fe8349 // cmpq $0x60, %r14
+	WORD $0x894d; BYTE $0xc6 // movq %r8, %r14
+	LONG $0xff058e0f; WORD $0xffff // jle 0x5240 <gemm+0x5240>
+	LONG $0x60fe8349 // cmpq $0x60, %r14
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0xc6420f4d // cmovbq %r14, %r8
 	WORD $0xff49; BYTE $0xc0 // incq %r8
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	BYTE $0x90 // nop
 	LONG $0x487d5262; WORD $0x2718 // vbroadcastss (%r15), %zmm12
-	LONG $0x487d1262; WORD $0x2c18; BYTE $0xa7 // vbroadcastss (%r15,%r12,4), %zmm13
-	LONG $0x487c7162; WORD $0x4010; BYTE $0xfd // vmovups -0xc0(%rax), %zmm8
-	LONG $0x487c7162; WORD $0x4810; BYTE $0xfe // vmovups -0x80(%rax), %zmm9
-	LONG $0x487c7162; WORD $0x5010; BYTE $0xff // vmovups -0x40(%rax), %zmm10
-	LONG $0x487c7162; WORD $0x1810 // vmovups (%rax), %zmm11
-	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
-	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
+	LONG $0x487d5262; WORD $0x2c18; BYTE $0xb7 // vbroadcastss (%r15,%rsi,4), %zmm13
+	LONG $0x487c5162; WORD $0x4310; BYTE $0xfd // vmovups -0xc0(%r11), %zmm8
+	LONG $0x487c5162; WORD $0x4b10; BYTE $0xfe // vmovups -0x80(%r11), %zmm9
+	LONG $0x487c5162; WORD $0x5310; BYTE $0xff // vmovups -0x40(%r11), %zmm10
+	LONG $0x487c5162; WORD $0x1b10 // vmovups (%r11), %zmm11
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
 	WORD $0xff49; BYTE $0xc8 // decq %r8
 	LONG $0x481dd262; WORD $0xf8b8 // vfmadd231ps %zmm8, %zmm12, %zmm7
 	LONG $0x481dd262; WORD $0xf1b8 // vfmadd231ps %zmm9, %zmm12, %zmm6
@@ -9163,211 +9317,194 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4815d262; WORD $0xcab8 // vfmadd231ps %zmm10, %zmm13, %zmm1
 	LONG $0x4815d262; WORD $0xc3b8 // vfmadd231ps %zmm11, %zmm13, %zmm0
 	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0x9977 // ja 0x5170 <gemm+0x5170>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x5175 // jne 0x5230 <gemm+0x5230>
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0x00d7840f; WORD $0x0000 // je 0x52c0 <gemm+0x52c0>
-	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm3, (%r9,%r10,4)
-	QUAD $0x01915411487c9162 // vmovups %zmm2, 0x40(%r9,%r10,4)
-	QUAD $0x02914c11487c9162 // vmovups %zmm1, 0x80(%r9,%r10,4)
-	QUAD $0x03914411487c9162 // vmovups %zmm0, 0xc0(%r9,%r10,4)
-	LONG $0xfffef6e9; BYTE $0xff // jmp 0x511e <gemm+0x511e>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x01c5f641 // testb $0x1, %r13b
-	LONG $0xfea6850f; WORD $0xffff // jne 0x50e0 <gemm+0x50e0>
-	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
-	LONG $0x24448b48; BYTE $0x30 // movq 0x30(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0xc97cf162; WORD $0x2810 // vmovups (%rax), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2011 // vmovups %zmm4, (%rax) {%k1}
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	LONG $0x486cf162; WORD $0x5258; BYTE $0x01 // vaddps 0x40(%rdx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%rdx)
-	LONG $0x4874f162; WORD $0x4a58; BYTE $0x02 // vaddps 0x80(%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4a11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdx)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffe61e9; BYTE $0xff // jmp 0x5118 <gemm+0x5118>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x4844d162; WORD $0x3958 // vaddps (%r9), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3911 // vmovups %zmm7, (%r9)
-	LONG $0x484cd162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%r9), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x7111; BYTE $0x01 // vmovups %zmm6, 0x40(%r9)
-	LONG $0x4854d162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%r9), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x6911; BYTE $0x02 // vmovups %zmm5, 0x80(%r9)
-	LONG $0x485cd162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6111; BYTE $0x03 // vmovups %zmm4, 0xc0(%r9)
-	LONG $0x48649162; WORD $0x1c58; BYTE $0x91 // vaddps (%r9,%r10,4), %zmm3, %zmm3
-	LONG $0x487c9162; WORD $0x1c11; BYTE $0x91 // vmovups %zmm3, (%r9,%r10,4)
-	QUAD $0x01915458486c9162 // vaddps 0x40(%r9,%r10,4), %zmm2, %zmm2
-	QUAD $0x01915411487c9162 // vmovups %zmm2, 0x40(%r9,%r10,4)
-	QUAD $0x02914c5848749162 // vaddps 0x80(%r9,%r10,4), %zmm1, %zmm1
-	QUAD $0x02914c11487c9162 // vmovups %zmm1, 0x80(%r9,%r10,4)
-	QUAD $0x03914458487c9162 // vaddps 0xc0(%r9,%r10,4), %zmm0, %zmm0
-	QUAD $0x03914411487c9162 // vmovups %zmm0, 0xc0(%r9,%r10,4)
-	LONG $0xfffde5e9; BYTE $0xff // jmp 0x511e <gemm+0x511e>
-	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x39668e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x70408b48 // movq 0x70(%rax), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x6f7e // jle 0x53ce <gemm+0x53ce>
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0x6a7e // jle 0x53ce <gemm+0x53ce>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x40c68149; WORD $0x0001; BYTE $0x00 // addq $0x140, %r14
-	LONG $0x68498b48 // movq 0x68(%rcx), %rcx
-	WORD $0xf748; BYTE $0xd6 // notq %rsi
-	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	QUAD $0xfffffec096180f41 // prefetcht1 -0x140(%r14)
-	QUAD $0xffffff0096180f41 // prefetcht1 -0x100(%r14)
-	QUAD $0xffffff4096180f41 // prefetcht1 -0xc0(%r14)
-	LONG $0x56180f41; BYTE $0x80 // prefetcht1 -0x80(%r14)
-	LONG $0x56180f41; BYTE $0xc0 // prefetcht1 -0x40(%r14)
-	LONG $0x16180f41 // prefetcht1 (%r14)
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x137e // jle 0x53ce <gemm+0x53ce>
-	LONG $0xff788d49 // leaq -0x1(%r8), %rdi
-	WORD $0x0148; BYTE $0xf0 // addq %rsi, %rax
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
-	WORD $0xc277 // ja 0x5390 <gemm+0x5390>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x000000d024848b4c // movq 0xd0(%rsp), %r8
-	LONG $0x28408b48 // movq 0x28(%rax), %rax
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x567e // jle 0x543a <gemm+0x543a>
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0x517e // jle 0x543a <gemm+0x543a>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xf749; BYTE $0xd0 // notq %r8
-	LONG $0xc0c38148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rbx
-	LONG $0x00348d49 // leaq (%r8,%rax), %rsi
-	LONG $0x40498b48 // movq 0x40(%rcx), %rcx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
+	WORD $0x9977 // ja 0x5370 <gemm+0x5370>
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	WORD $0x8949; BYTE $0xc2 // movq %rax, %r10
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xd84d0f4c // cmovgeq %rax, %r11
+	LONG $0x000040b8; BYTE $0x00 // movl $0x40, %eax
+	LONG $0xc04d0f4c // cmovgeq %rax, %r8
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	WORD $0x6575 // jne 0x5460 <gemm+0x5460>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0x00fb840f; WORD $0x0000 // je 0x5500 <gemm+0x5500>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	LONG $0x487cd162; WORD $0x3b11 // vmovups %zmm7, (%r11)
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0xfa4d0f49 // cmovgeq %r10, %rdi
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0x487cf162; WORD $0x6711; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdi)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x83 // vmovups %zmm3, (%r11,%r8,4)
+	QUAD $0x01835411487c9162 // vmovups %zmm2, 0x40(%r11,%r8,4)
+	QUAD $0x02834c11487c9162 // vmovups %zmm1, 0x80(%r11,%r8,4)
+	QUAD $0x03834411487c9162 // vmovups %zmm0, 0xc0(%r11,%r8,4)
+	LONG $0xfffec6e9; BYTE $0xff // jmp 0x531a <gemm+0x531a>
 	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x4093180f; WORD $0xffff; BYTE $0xff // prefetcht1 -0xc0(%rbx)
-	LONG $0x8053180f // prefetcht1 -0x80(%rbx)
-	LONG $0xc053180f // prefetcht1 -0x40(%rbx)
-	WORD $0x180f; BYTE $0x13 // prefetcht1 (%rbx)
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xfe66850f; WORD $0xffff // jne 0x52d0 <gemm+0x52d0>
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0xfa4d0f49 // cmovgeq %r10, %rdi
+	LONG $0x487cd162; WORD $0x3b11 // vmovups %zmm7, (%r11)
+	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x4854f162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0xc97cf162; WORD $0x6910; BYTE $0x03 // vmovups 0xc0(%rcx), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cf162; WORD $0x6711; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdi) {%k1}
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xa9 // vaddps (%rcx,%r13,4), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x83 // vmovups %zmm3, (%r11,%r8,4)
+	QUAD $0x01a95458486cb162 // vaddps 0x40(%rcx,%r13,4), %zmm2, %zmm2
+	QUAD $0x01835411487c9162 // vmovups %zmm2, 0x40(%r11,%r8,4)
+	QUAD $0x02a94c584874b162 // vaddps 0x80(%rcx,%r13,4), %zmm1, %zmm1
+	QUAD $0x02834c11487c9162 // vmovups %zmm1, 0x80(%r11,%r8,4)
+	QUAD $0x03a94c10c97cb162 // vmovups 0xc0(%rcx,%r13,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffe1be9; BYTE $0xff // jmp 0x5312 <gemm+0x5312>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4844f162; WORD $0x3958 // vaddps (%rcx), %zmm7, %zmm7
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61fe8349 // cmpq $0x61, %r14
+	WORD $0x894c; BYTE $0xd0 // movq %r10, %rax
+	LONG $0xfa4d0f49 // cmovgeq %r10, %rdi
+	LONG $0x487cd162; WORD $0x3b11 // vmovups %zmm7, (%r11)
+	LONG $0x484cf162; WORD $0x7158; BYTE $0x01 // vaddps 0x40(%rcx), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x7711; BYTE $0x01 // vmovups %zmm6, 0x40(%rdi)
+	LONG $0x4854f162; WORD $0x6958; BYTE $0x02 // vaddps 0x80(%rcx), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x6f11; BYTE $0x02 // vmovups %zmm5, 0x80(%rdi)
+	LONG $0x485cf162; WORD $0x6158; BYTE $0x03 // vaddps 0xc0(%rcx), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6711; BYTE $0x03 // vmovups %zmm4, 0xc0(%rdi)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xa9 // vaddps (%rcx,%r13,4), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x83 // vmovups %zmm3, (%r11,%r8,4)
+	QUAD $0x01a95458486cb162 // vaddps 0x40(%rcx,%r13,4), %zmm2, %zmm2
+	QUAD $0x01835411487c9162 // vmovups %zmm2, 0x40(%r11,%r8,4)
+	QUAD $0x02a94c584874b162 // vaddps 0x80(%rcx,%r13,4), %zmm1, %zmm1
+	QUAD $0x02834c11487c9162 // vmovups %zmm1, 0x80(%r11,%r8,4)
+	QUAD $0x03a94458487cb162 // vaddps 0xc0(%rcx,%r13,4), %zmm0, %zmm0
+	QUAD $0x03834411487c9162 // vmovups %zmm0, 0xc0(%r11,%r8,4)
+	LONG $0xfffd91e9; BYTE $0xff // jmp 0x531a <gemm+0x531a>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894c; BYTE $0xd9 // movq %r11, %rcx
+	LONG $0xfffcc4e9; BYTE $0xff // jmp 0x525c <gemm+0x525c>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x50 // movq 0x50(%rsp), %r12
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
 	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
-	WORD $0x137e // jle 0x543a <gemm+0x543a>
-	LONG $0xff7a8d49 // leaq -0x1(%r10), %rdi
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	LONG $0x01fa8349 // cmpq $0x1, %r10
-	WORD $0x8949; BYTE $0xfa // movq %rdi, %r10
-	WORD $0xd677 // ja 0x5410 <gemm+0x5410>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x245c8b4c; BYTE $0x78 // movq 0x78(%rsp), %r11
-	LONG $0x38498b48 // movq 0x38(%rcx), %rcx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x385a8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
+	LONG $0x2b6c8e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	QUAD $0x00000080249c8b48 // movq 0x80(%rsp), %rbx
+	LONG $0x38408b49 // movq 0x38(%r8), %rax
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b49 // movq 0x28(%r8), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x2b478e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
 	WORD $0xd2f7 // notl %edx
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
 	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0xc0b18d49; WORD $0x0000; BYTE $0x00 // leaq 0xc0(%r9), %rsi
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x07e2c148 // shlq $0x7, %rdx
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0xc7940f40 // sete %dil
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	LONG $0xc0c38149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r11
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	WORD $0x3deb // jmp 0x54d0 <gemm+0x54d0>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
-	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
-	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x497cf162; WORD $0x0611 // vmovups %zmm0, (%rsi) {%k1}
-	LONG $0xd0408d4c // leaq -0x30(%rax), %r8
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	WORD $0xff31 // xorl %edi, %edi
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
-	LONG $0x37db8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x30f88348 // cmpq $0x30, %rax
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0xc0c48149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r12
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0x47eb // jmp 0x5652 <gemm+0x5652>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
+	LONG $0x497cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi) {%k1}
+	LONG $0xa0518d4c // leaq -0x60(%rcx), %r10
+	WORD $0x0149; BYTE $0xd4 // addq %rdx, %r12
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x2ac88e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	WORD $0x8949; BYTE $0xde // movq %rbx, %r14
-	LONG $0xc0420f4c // cmovbq %rax, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487dd262; WORD $0x2718 // vbroadcastss (%r15), %zmm4
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	WORD $0xff49; BYTE $0xc8 // decq %r8
-	LONG $0x485dd262; WORD $0x5ab8; BYTE $0xfd // vfmadd231ps -0xc0(%r10), %zmm4, %zmm3
-	LONG $0x485dd262; WORD $0x52b8; BYTE $0xfe // vfmadd231ps -0x80(%r10), %zmm4, %zmm2
-	LONG $0x485dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm4, %zmm1
-	LONG $0x485dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm4, %zmm0
-	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	WORD $0xd077 // ja 0x5500 <gemm+0x5500>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x2875 // jne 0x5560 <gemm+0x5560>
-	LONG $0x01c7f640 // testb $0x1, %dil
-	WORD $0x7274 // je 0x55b0 <gemm+0x55b0>
-	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
-	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
-	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
-	LONG $0xffff5ce9; BYTE $0xff // jmp 0x54ba <gemm+0x54ba>
-	WORD $0x9066 // nop
-	LONG $0x01c7f640 // testb $0x1, %dil
-	LONG $0xff36850f; WORD $0xffff // jne 0x54a0 <gemm+0x54a0>
-	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
-	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
-	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0xc97cf162; WORD $0x0e10 // vmovups (%rsi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff11e9; BYTE $0xff // jmp 0x54b4 <gemm+0x54b4>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4864d162; WORD $0x1958 // vaddps (%r9), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1911 // vmovups %zmm3, (%r9)
-	LONG $0x486cd162; WORD $0x5158; BYTE $0x01 // vaddps 0x40(%r9), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x5111; BYTE $0x01 // vmovups %zmm2, 0x40(%r9)
-	LONG $0x4874d162; WORD $0x4958; BYTE $0x02 // vaddps 0x80(%r9), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4911; BYTE $0x02 // vmovups %zmm1, 0x80(%r9)
-	LONG $0x487cd162; WORD $0x4158; BYTE $0x03 // vaddps 0xc0(%r9), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%r9)
-	LONG $0xfffecfe9; BYTE $0xff // jmp 0x54ba <gemm+0x54ba>
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
-	QUAD $0x0000000085048d4e // leaq (,%r8,4), %r8
+	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
+	LONG $0xd1420f4c // cmovbq %rcx, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x2118 // vbroadcastss (%r9), %zmm4
+	WORD $0x0149; BYTE $0xc1 // addq %rax, %r9
+	WORD $0xff49; BYTE $0xca // decq %r10
+	LONG $0x485dd262; WORD $0x5bb8; BYTE $0xfd // vfmadd231ps -0xc0(%r11), %zmm4, %zmm3
+	LONG $0x485dd262; WORD $0x53b8; BYTE $0xfe // vfmadd231ps -0x80(%r11), %zmm4, %zmm2
+	LONG $0x485dd262; WORD $0x4bb8; BYTE $0xff // vfmadd231ps -0x40(%r11), %zmm4, %zmm1
+	LONG $0x485dd262; WORD $0x03b8 // vfmadd231ps (%r11), %zmm4, %zmm0
+	WORD $0x0149; BYTE $0xdb // addq %rbx, %r11
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	WORD $0xd077 // ja 0x5680 <gemm+0x5680>
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xd64d0f4c // cmovgeq %rsi, %r10
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	WORD $0x3b75 // jne 0x5700 <gemm+0x5700>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0x0091840f; WORD $0x0000 // je 0x5760 <gemm+0x5760>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x487cf162; WORD $0x5711; BYTE $0x01 // vmovups %zmm2, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x02 // vmovups %zmm1, 0x80(%rdi)
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdi)
+	LONG $0xffff3ce9; BYTE $0xff // jmp 0x5638 <gemm+0x5638>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff06850f; WORD $0xffff // jne 0x5610 <gemm+0x5610>
+	LONG $0x4864f162; WORD $0x1f58 // vaddps (%rdi), %zmm3, %zmm3
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0x486cf162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x4874f162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0xc97cf162; WORD $0x4f10; BYTE $0x03 // vmovups 0xc0(%rdi), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8) {%k1}
+	LONG $0xfffee0e9; BYTE $0xff // jmp 0x5638 <gemm+0x5638>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4864f162; WORD $0x1f58 // vaddps (%rdi), %zmm3, %zmm3
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x1a11 // vmovups %zmm3, (%r10)
+	LONG $0x486cf162; WORD $0x5758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x5011; BYTE $0x01 // vmovups %zmm2, 0x40(%r8)
+	LONG $0x4874f162; WORD $0x4f58; BYTE $0x02 // vaddps 0x80(%rdi), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x02 // vmovups %zmm1, 0x80(%r8)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x03 // vaddps 0xc0(%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x03 // vmovups %zmm0, 0xc0(%r8)
+	LONG $0xfffe90e9; BYTE $0xff // jmp 0x5638 <gemm+0x5638>
+	QUAD $0x000000008d048d4e // leaq (,%r9,4), %r8
 	QUAD $0xfffffffffff8ba48; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rdx
+	WORD $0x8949; BYTE $0xfb // movq %rdi, %r11
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
 	LONG $0x05e7c148 // shlq $0x5, %rdi
 	WORD $0x2148; BYTE $0xd6 // andq %rdx, %rsi
-	QUAD $0x000001c024948d48 // leaq 0x1c0(%rsp), %rdx
+	QUAD $0x0000110024948d48 // leaq 0x1100(%rsp), %rdx
 	LONG $0x000c8d4f // leaq (%r8,%r8), %r9
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
@@ -9396,219 +9533,157 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x487cf162; WORD $0x4211; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rdx)
 	LONG $0x00c28148; WORD $0x0002; BYTE $0x00 // addq $0x200, %rdx
 	LONG $0xf8c68348 // addq $-0x8, %rsi
-	LONG $0xff68850f; WORD $0xffff // jne 0x5620 <gemm+0x5620>
+	LONG $0xff68850f; WORD $0xffff // jne 0x57e0 <gemm+0x57e0>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
 	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
-	WORD $0x8949; BYTE $0xc8 // movq %rcx, %r8
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
+	WORD $0x894c; BYTE $0xdf // movq %r11, %rdi
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
 	WORD $0x894d; BYTE $0xd5 // movq %r10, %r13
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	WORD $0x2c74 // je 0x56fa <gemm+0x56fa>
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0xe0c1; BYTE $0x06 // shll $0x6, %eax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	WORD $0x2c74 // je 0x58ba <gemm+0x58ba>
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0xe1c1; BYTE $0x06 // shll $0x6, %ecx
 	WORD $0xf631 // xorl %esi, %esi
 	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
 	LONG $0xc97cd162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm0 {%k1} {z}
-	WORD $0x014d; BYTE $0xc5 // addq %r8, %r13
+	WORD $0x014d; BYTE $0xcd // addq %r9, %r13
 	LONG $0x487cf162; WORD $0x0411; BYTE $0x32 // vmovups %zmm0, (%rdx,%rsi)
 	LONG $0x40c68348 // addq $0x40, %rsi
-	WORD $0x3948; BYTE $0xf0 // cmpq %rsi, %rax
-	WORD $0xe675 // jne 0x56e0 <gemm+0x56e0>
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	LONG $0x10ff8349 // cmpq $0x10, %r15
-	LONG $0x2b958c0f; WORD $0x0000 // jl 0x82b1 <gemm+0x82b1>
+	WORD $0x3948; BYTE $0xf1 // cmpq %rsi, %rcx
+	WORD $0xe675 // jne 0x58a0 <gemm+0x58a0>
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
+	QUAD $0x000000e8249c8948 // movq %rbx, 0xe8(%rsp)
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	LONG $0x13e18c0f; WORD $0x0000 // jl 0x6cb8 <gemm+0x6cb8>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x30508b49 // movq 0x30(%r8), %rdx
 	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
+	QUAD $0x000000009d0c8d48 // leaq (,%rbx,4), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
 	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000f8248c8948 // movq %rcx, 0xf8(%rsp)
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
-	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	QUAD $0x0000000085348d48 // leaq (,%rax,4), %rsi
-	QUAD $0x0000008024b48948 // movq %rsi, 0x80(%rsp)
-	LONG $0x24548948; BYTE $0x58 // movq %rdx, 0x58(%rsp)
-	WORD $0x54eb // jmp 0x57bc <gemm+0x57bc>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
-	LONG $0x30598b48 // movq 0x30(%rcx), %rbx
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
-	QUAD $0x000001b024948b48 // movq 0x1b0(%rsp), %rdx
+	QUAD $0x000000b024848948 // movq %rax, 0xb0(%rsp)
+	LONG $0x48408b49 // movq 0x48(%r8), %rax
+	WORD $0x56eb // jmp 0x596c <gemm+0x596c>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	QUAD $0x000000d024ac8b4c // movq 0xd0(%rsp), %r13
+	QUAD $0x000000f024b48b48 // movq 0xf0(%rsp), %rsi
+	LONG $0x30508b49 // movq 0x30(%r8), %rdx
+	LONG $0x48408b49 // movq 0x48(%r8), %rax
+	WORD $0x8948; BYTE $0xc7 // movq %rax, %rdi
+	LONG $0x06e7c148 // shlq $0x6, %rdi
+	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
 	LONG $0x06e1c148 // shlq $0x6, %rcx
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x247c8948; BYTE $0x58 // movq %rdi, 0x58(%rsp)
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
-	LONG $0xf04a8d4c // leaq -0x10(%rdx), %r9
-	WORD $0x894d; BYTE $0xcf // movq %r9, %r15
-	LONG $0x1ffa8348 // cmpq $0x1f, %rdx
-	LONG $0x2af88e0f; WORD $0x0000 // jle 0x82b4 <gemm+0x82b4>
-	LONG $0x28518b4c // movq 0x28(%rcx), %r10
-	LONG $0x3cfb6b48 // imulq $0x3c, %rbx, %rdi
-	LONG $0x5b0c8d4c // leaq (%rbx,%rbx,2), %r9
-	LONG $0x38418b4c // movq 0x38(%rcx), %r8
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0xdb0c8d48 // leaq (%rbx,%rbx,8), %rcx
-	QUAD $0x000001b024bc894c // movq %r15, 0x1b0(%rsp)
-	WORD $0x894d; BYTE $0xf5 // movq %r14, %r13
-	WORD $0x8948; BYTE $0xd8 // movq %rbx, %rax
-	LONG $0x8e1c8d4f // leaq (%r14,%r9,4), %r11
-	LONG $0xce3c8d4f // leaq (%r14,%r9,8), %r15
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	LONG $0x8e0c8d49 // leaq (%r14,%rcx,4), %rcx
-	WORD $0x014d; BYTE $0xf1 // addq %r14, %r9
-	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
-	QUAD $0x0000008824848948 // movq %rax, 0x88(%rsp)
+	LONG $0xf0668d4c // leaq -0x10(%rsi), %r12
+	LONG $0x247c0148; BYTE $0x58 // addq %rdi, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0x1ffe8348 // cmpq $0x1f, %rsi
+	LONG $0x134f8e0f; WORD $0x0000 // jle 0x6cbb <gemm+0x6cbb>
+	LONG $0x521c8d4c // leaq (%rdx,%rdx,2), %r11
+	LONG $0x28508b4d // movq 0x28(%r8), %r10
+	LONG $0xd20c8d48 // leaq (%rdx,%rdx,8), %rcx
+	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
+	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
+	QUAD $0x000000d824848948 // movq %rax, 0xd8(%rsp)
+	LONG $0x38488b4d // movq 0x38(%r8), %r9
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x9f248d4f // leaq (%r15,%r11,4), %r12
+	LONG $0xdf1c8d4b // leaq (%r15,%r11,8), %rbx
+	LONG $0x8f3c8d49 // leaq (%r15,%rcx,4), %rdi
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x3cda6b48 // imulq $0x3c, %rdx, %rbx
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	WORD $0x014d; BYTE $0xfb // addq %r15, %r11
+	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
 	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	LONG $0x08b88e0f; WORD $0x0000 // jle 0x60c0 <gemm+0x60c0>
-	LONG $0x247c8948; BYTE $0x70 // movq %rdi, 0x70(%rsp)
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x244c8948; BYTE $0x28 // movq %rcx, 0x28(%rsp)
-	WORD $0x894c; BYTE $0xc3 // movq %r8, %rbx
-	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0xfc0c8d49 // leaq (%r12,%rdi,8), %rcx
-	LONG $0xbc048d49 // leaq (%r12,%rdi,4), %rax
-	QUAD $0x00000000fd048d4c // leaq (,%rdi,8), %r8
-	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
-	QUAD $0x000000d0248c8948 // movq %rcx, 0xd0(%rsp)
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	QUAD $0x000000e824848948 // movq %rax, 0xe8(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	LONG $0x02e3c148 // shlq $0x2, %rbx
-	LONG $0x98248489; WORD $0x0000; BYTE $0x00 // movl %eax, 0x98(%rsp)
-	QUAD $0x000000c8249c8948 // movq %rbx, 0xc8(%rsp)
-	QUAD $0x0000010024b4894c // movq %r14, 0x100(%rsp)
-	LONG $0x89048d48 // leaq (%rcx,%rcx,4), %rax
-	LONG $0x49148d48 // leaq (%rcx,%rcx,2), %rdx
-	LONG $0xc90c8d48 // leaq (%rcx,%rcx,8), %rcx
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	LONG $0x40048d4b // leaq (%r8,%r8,2), %rax
-	QUAD $0x000000d8248c8948 // movq %rcx, 0xd8(%rsp)
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	LONG $0x80048d4f // leaq (%r8,%r8,4), %r8
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
-	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	QUAD $0x000000e02484894c // movq %r8, 0xe0(%rsp)
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	QUAD $0x00000000cd1c8d48 // leaq (,%rcx,8), %rbx
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	LONG $0x02e1c148 // shlq $0x2, %rcx
-	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
-	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	QUAD $0x000000b8249c8948 // movq %rbx, 0xb8(%rsp)
-	LONG $0x341c8d4b // leaq (%r12,%r14), %rbx
-	QUAD $0x0000012024948948 // movq %rdx, 0x120(%rsp)
-	LONG $0x04148d4b // leaq (%r12,%r8), %rdx
-	QUAD $0x00000128249c8948 // movq %rbx, 0x128(%rsp)
-	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
-	QUAD $0x0000019024948948 // movq %rdx, 0x190(%rsp)
-	QUAD $0x0000011824948b48 // movq 0x118(%rsp), %rdx
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000019824848948 // movq %rax, 0x198(%rsp)
-	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
-	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
-	QUAD $0x0000018024848948 // movq %rax, 0x180(%rsp)
-	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
-	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
-	LONG $0x245c8b48; BYTE $0x78 // movq 0x78(%rsp), %rbx
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
-	LONG $0x34c76b48 // imulq $0x34, %rdi, %rax
-	WORD $0x014c; BYTE $0xe3 // addq %r12, %rbx
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x00000138249c8948 // movq %rbx, 0x138(%rsp)
-	QUAD $0x0000016024848948 // movq %rax, 0x160(%rsp)
-	LONG $0x38c76b48 // imulq $0x38, %rdi, %rax
-	QUAD $0x0000015824848948 // movq %rax, 0x158(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x0000015024848948 // movq %rax, 0x150(%rsp)
-	LONG $0x3cc76b48 // imulq $0x3c, %rdi, %rax
-	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
-	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000001a824848948 // movq %rax, 0x1a8(%rsp)
-	LONG $0x00011fe9; BYTE $0x00 // jmp 0x5b0e <gemm+0x5b0e>
-	BYTE $0x90 // nop
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	LONG $0x497c7162; WORD $0x2e11 // vmovups %zmm13, (%rsi) {%k1}
-	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
-	LONG $0x497c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi) {%k1}
-	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x000001a024b48b48 // movq 0x1a0(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
-	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
-	LONG $0x497cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi) {%k1}
-	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
-	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
-	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
-	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
-	WORD $0x0149; BYTE $0xd1 // addq %rdx, %r9
-	WORD $0x0148; BYTE $0xd7 // addq %rdx, %rdi
-	WORD $0x0149; BYTE $0xd7 // addq %rdx, %r15
-	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	QUAD $0x0000009024948b48 // movq 0x90(%rsp), %rdx
-	LONG $0xd0518d4c // leaq -0x30(%rcx), %r10
-	QUAD $0x00000000982484c7; WORD $0x0000; BYTE $0x00 // movl $0x0, 0x98(%rsp)
-	QUAD $0x000000a824940348 // addq 0xa8(%rsp), %rdx
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0xfc628e0f; WORD $0xffff // jle 0x5770 <gemm+0x5770>
-	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x09048d4d // leaq (%r9,%rcx), %r8
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
-	LONG $0x0d748d4d; BYTE $0x00 // leaq (%r13,%rcx), %r14
-	QUAD $0x0000009024a4894c // movq %r12, 0x90(%rsp)
+	LONG $0x078d8e0f; WORD $0x0000 // jle 0x6140 <gemm+0x6140>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
+	QUAD $0x00000090249c8948 // movq %rbx, 0x90(%rsp)
+	QUAD $0x000000f024b48948 // movq %rsi, 0xf0(%rsp)
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	WORD $0x894c; BYTE $0xe6 // movq %r12, %rsi
+	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
+	WORD $0x940f; BYTE $0xc2 // sete %dl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	QUAD $0x000000a8248c894c // movq %r9, 0xa8(%rsp)
+	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x78245489 // movl %edx, 0x78(%rsp)
+	QUAD $0x00000000c5148d48 // leaq (,%rax,8), %rdx
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
+	QUAD $0x000000e024948948 // movq %rdx, 0xe0(%rsp)
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x000116e9; BYTE $0x00 // jmp 0x5b33 <gemm+0x5b33>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x497c7162; WORD $0x3911 // vmovups %zmm15, (%rcx) {%k1}
+	LONG $0x497c7162; WORD $0x3411; BYTE $0xb1 // vmovups %zmm14, (%rcx,%rsi,4) {%k1}
+	LONG $0x497c7162; WORD $0x2c11; BYTE $0xf1 // vmovups %zmm13, (%rcx,%rsi,8) {%k1}
+	LONG $0xb63c8d48 // leaq (%rsi,%rsi,4), %rdi
+	LONG $0x497c7162; WORD $0x2411; BYTE $0x81 // vmovups %zmm12, (%rcx,%rax,4) {%k1}
+	LONG $0x497c7162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm11, (%rcx,%rdx) {%k1}
+	LONG $0xf6148d48 // leaq (%rsi,%rsi,8), %rdx
+	LONG $0x497c7162; WORD $0x1411; BYTE $0xb9 // vmovups %zmm10, (%rcx,%rdi,4) {%k1}
+	LONG $0x497c7162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm9, (%rcx,%rax,8) {%k1}
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x497c3162; WORD $0x0411; BYTE $0x01 // vmovups %zmm8, (%rcx,%r8) {%k1}
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	LONG $0x497cb162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%rcx,%r8) {%k1}
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x91 // vmovups %zmm6, (%rcx,%rdx,4) {%k1}
+	LONG $0x2cd66b48 // imulq $0x2c, %rsi, %rdx
+	LONG $0x497cf162; WORD $0x2c11; BYTE $0xf9 // vmovups %zmm5, (%rcx,%rdi,8) {%k1}
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x11 // vmovups %zmm4, (%rcx,%rdx) {%k1}
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%rcx,%rax) {%k1}
+	LONG $0x34c66b48 // imulq $0x34, %rsi, %rax
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x01 // vmovups %zmm2, (%rcx,%rax) {%k1}
+	LONG $0x38c66b48 // imulq $0x38, %rsi, %rax
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm1, (%rcx,%rax) {%k1}
+	LONG $0x3cc66b48 // imulq $0x3c, %rsi, %rax
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x01 // vmovups %zmm0, (%rcx,%rax) {%k1}
+	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
+	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x247c8b48; BYTE $0x38 // movq 0x38(%rsp), %rdi
+	QUAD $0x00000088248c8b4c // movq 0x88(%rsp), %r9
+	LONG $0x24648b4c; BYTE $0x28 // movq 0x28(%rsp), %r12
+	QUAD $0x0000009824948b48 // movq 0x98(%rsp), %rdx
+	QUAD $0x0000009024b4014c // addq %r14, 0x90(%rsp)
+	LONG $0xa0578d4d // leaq -0x60(%r15), %r10
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x00000000782444c7 // movl $0x0, 0x78(%rsp)
+	QUAD $0x000000b0248c034c // addq 0xb0(%rsp), %r9
+	WORD $0x014d; BYTE $0xf3 // addq %r14, %r11
+	WORD $0x014c; BYTE $0xf7 // addq %r14, %rdi
+	WORD $0x014c; BYTE $0xf3 // addq %r14, %rbx
+	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
+	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x60ff8349 // cmpq $0x60, %r15
+	LONG $0xfded8e0f; WORD $0xffff // jle 0x5920 <gemm+0x5920>
+	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
+	QUAD $0x000000c02494894c // movq %r10, 0xc0(%rsp)
+	QUAD $0x000000a024ac894c // movq %r13, 0xa0(%rsp)
+	QUAD $0x000000b82484894c // movq %r8, 0xb8(%rsp)
+	WORD $0x894d; BYTE $0xdd // movq %r11, %r13
+	QUAD $0x000000f824a48b4c // movq 0xf8(%rsp), %r12
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -9625,467 +9700,469 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
 	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
 	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0xc2420f49 // cmovbq %r10, %rax
-	LONG $0x2444894c; BYTE $0x40 // movq %r8, 0x40(%rsp)
-	LONG $0x0f048d4c // leaq (%rdi,%rcx), %r8
-	LONG $0x2444894c; BYTE $0x48 // movq %r8, 0x48(%rsp)
-	LONG $0x0f048d4d // leaq (%r15,%rcx), %r8
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	LONG $0xca420f49 // cmovbq %r10, %rcx
+	LONG $0x13148d4d // leaq (%r11,%rdx), %r10
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
 	LONG $0x17148d4c // leaq (%rdi,%rdx), %r10
-	LONG $0x155c8d49; BYTE $0x00 // leaq (%r13,%rdx), %rbx
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	LONG $0x24648b4c; BYTE $0x70 // movq 0x70(%rsp), %r12
-	LONG $0x11348d49 // leaq (%r9,%rdx), %rsi
-	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
-	LONG $0x17148d4d // leaq (%r15,%rdx), %r10
-	LONG $0x24748948; BYTE $0x28 // movq %rsi, 0x28(%rsp)
-	LONG $0x13348d49 // leaq (%r11,%rdx), %rsi
-	LONG $0x000000ba; BYTE $0x00 // movl $0x0, %edx
-	LONG $0x2454894c; BYTE $0x20 // movq %r10, 0x20(%rsp)
-	LONG $0x0b148d4d // leaq (%r11,%rcx), %r10
-	QUAD $0x000000c8248c8b48 // movq 0xc8(%rsp), %rcx
-	LONG $0x24748948; BYTE $0x60 // movq %rsi, 0x60(%rsp)
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
-	LONG $0x487cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16
-	QUAD $0x0000008024ac034c // addq 0x80(%rsp), %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x507d5262; WORD $0x3cb8; BYTE $0x10 // vfmadd231ps (%r8,%rdx){1to16}, %zmm16, %zmm15
-	LONG $0x507d5262; WORD $0x34b8; BYTE $0x16 // vfmadd231ps (%r14,%rdx){1to16}, %zmm16, %zmm14
-	LONG $0x507d7262; WORD $0x2cb8; BYTE $0x13 // vfmadd231ps (%rbx,%rdx){1to16}, %zmm16, %zmm13
-	LONG $0x507d5262; WORD $0x24b8; BYTE $0x13 // vfmadd231ps (%r11,%rdx){1to16}, %zmm16, %zmm12
-	LONG $0x507d5262; WORD $0x1cb8; BYTE $0x12 // vfmadd231ps (%r10,%rdx){1to16}, %zmm16, %zmm11
-	LONG $0x507d5262; WORD $0x0cb8; BYTE $0x17 // vfmadd231ps (%r15,%rdx){1to16}, %zmm16, %zmm9
-	LONG $0x507df262; WORD $0x34b8; BYTE $0x17 // vfmadd231ps (%rdi,%rdx){1to16}, %zmm16, %zmm6
-	LONG $0x507dd262; WORD $0x1cb8; BYTE $0x11 // vfmadd231ps (%r9,%rdx){1to16}, %zmm16, %zmm3
-	LONG $0x507dd262; WORD $0x04b8; BYTE $0x14 // vfmadd231ps (%r12,%rdx){1to16}, %zmm16, %zmm0
-	LONG $0x507d7262; WORD $0x14b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm10
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	LONG $0x507d7262; WORD $0x04b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm8
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x507df262; WORD $0x3cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm7
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	LONG $0x507df262; WORD $0x2cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm5
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x507df262; WORD $0x24b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm4
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x507df262; WORD $0x14b8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm2
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x507df262; WORD $0x0cb8; BYTE $0x16 // vfmadd231ps (%rsi,%rdx){1to16}, %zmm16, %zmm1
-	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	LONG $0xff4e870f; WORD $0xffff // ja 0x5bf0 <gemm+0x5bf0>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x894d; BYTE $0xc5 // movq %r8, %r13
-	LONG $0x00ff850f; WORD $0x0000 // jne 0x5db0 <gemm+0x5db0>
-	QUAD $0x01000000982484f6 // testb $0x1, 0x98(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0x029f840f; WORD $0x0000 // je 0x5f70 <gemm+0x5f70>
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000016824848b48 // movq 0x168(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffd1ee9; BYTE $0xff // jmp 0x5ac9 <gemm+0x5ac9>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x01000000982484f6 // testb $0x1, 0x98(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
-	LONG $0xfc25850f; WORD $0xffff // jne 0x59f0 <gemm+0x59f0>
-	LONG $0xc97cc162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm16 {%k1} {z}
-	QUAD $0x000000e824848b48 // movq 0xe8(%rsp), %rax
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	QUAD $0x0000010824848b4c // movq 0x108(%rsp), %r8
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12) {%k1}
-	LONG $0xc97c7162; WORD $0x3810 // vmovups (%rax), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3011 // vmovups %zmm14, (%rax) {%k1}
-	QUAD $0x000001a824848b48 // movq 0x1a8(%rsp), %rax
-	LONG $0xc97c7162; WORD $0x3610 // vmovups (%rsi), %zmm14 {%k1} {z}
-	LONG $0x48145162; WORD $0xee58 // vaddps %zmm14, %zmm13, %zmm13
-	LONG $0x497c7162; WORD $0x2e11 // vmovups %zmm13, (%rsi) {%k1}
-	QUAD $0x0000012824b48b48 // movq 0x128(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x2610 // vmovups (%rsi), %zmm12 {%k1} {z}
-	LONG $0x48245162; WORD $0xdc58 // vaddps %zmm12, %zmm11, %zmm11
-	LONG $0x497c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi) {%k1}
-	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x1810 // vmovups (%r8), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c5162; WORD $0x1011 // vmovups %zmm10, (%r8) {%k1}
-	QUAD $0x0000012024848b4c // movq 0x120(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x1610 // vmovups (%rsi), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0e11 // vmovups %zmm9, (%rsi) {%k1}
-	QUAD $0x000001a024b48b48 // movq 0x1a0(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x0810 // vmovups (%r8), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c5162; WORD $0x0011 // vmovups %zmm8, (%r8) {%k1}
-	QUAD $0x0000019824848b4c // movq 0x198(%rsp), %r8
-	LONG $0xc97c7162; WORD $0x0610 // vmovups (%rsi), %zmm8 {%k1} {z}
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cf162; WORD $0x3e11 // vmovups %zmm7, (%rsi) {%k1}
-	QUAD $0x0000019024b48b48 // movq 0x190(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	QUAD $0x0000018024848b4c // movq 0x180(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x3610 // vmovups (%rsi), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
-	QUAD $0x0000017024b48b48 // movq 0x170(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x2810 // vmovups (%r8), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2011 // vmovups %zmm4, (%r8) {%k1}
-	QUAD $0x0000016024848b4c // movq 0x160(%rsp), %r8
-	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x0000015024b48b48 // movq 0x150(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x1810 // vmovups (%r8), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1011 // vmovups %zmm2, (%r8) {%k1}
-	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffb5fe9; BYTE $0xff // jmp 0x5ac3 <gemm+0x5ac3>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
-	LONG $0x487c5162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm15, (%r12)
-	LONG $0x480c5162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm14, %zmm14
-	LONG $0x487c5162; WORD $0x3411; BYTE $0x84 // vmovups %zmm14, (%r12,%rax,4)
-	LONG $0x48145162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm13, %zmm13
-	LONG $0x487c5162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm13, (%r12,%rax,8)
-	QUAD $0x000000c024848b48 // movq 0xc0(%rsp), %rax
-	LONG $0x481c5162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm12, %zmm12
-	LONG $0x487c5162; WORD $0x2411; BYTE $0x04 // vmovups %zmm12, (%r12,%rax)
-	QUAD $0x0000010024848b48 // movq 0x100(%rsp), %rax
-	LONG $0x48245162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm11, %zmm11
-	LONG $0x487c5162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm11, (%r12,%rax)
-	QUAD $0x000000a024848b48 // movq 0xa0(%rsp), %rax
-	LONG $0x482c5162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm10, %zmm10
-	LONG $0x487c5162; WORD $0x1411; BYTE $0x04 // vmovups %zmm10, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0x48345162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm9, %zmm9
-	LONG $0x487c5162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm9, (%r12,%rax)
-	QUAD $0x000000f824848b48 // movq 0xf8(%rsp), %rax
-	LONG $0x483c5162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0411; BYTE $0x04 // vmovups %zmm8, (%r12,%rax)
-	QUAD $0x000000f024848b48 // movq 0xf0(%rsp), %rax
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x04 // vmovups %zmm7, (%r12,%rax)
-	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x04 // vaddps (%r12,%rax), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x04 // vmovups %zmm6, (%r12,%rax)
-	QUAD $0x000000e024848b48 // movq 0xe0(%rsp), %rax
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0x04 // vmovups %zmm5, (%r12,%rax)
-	QUAD $0x0000018824848b48 // movq 0x188(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000017824848b48 // movq 0x178(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000016824848b48 // movq 0x168(%rsp), %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x0000015824848b48 // movq 0x158(%rsp), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	QUAD $0x0000014824848b48 // movq 0x148(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffa0fe9; BYTE $0xff // jmp 0x5ac9 <gemm+0x5ac9>
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
-	LONG $0xfff6bbe9; BYTE $0xff // jmp 0x5785 <gemm+0x5785>
-	QUAD $0x00000000bd0c8d4e // leaq (,%r15,4), %r9
-	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
-	WORD $0x894d; BYTE $0xf8 // movq %r15, %r8
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x2454894c; BYTE $0x48 // movq %r10, 0x48(%rsp)
+	LONG $0x13148d4c // leaq (%rbx,%rdx), %r10
+	LONG $0x2454894c; BYTE $0x50 // movq %r10, 0x50(%rsp)
+	LONG $0x16148d4c // leaq (%rsi,%rdx), %r10
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	LONG $0x073c8d4c // leaq (%rdi,%rax), %r15
+	LONG $0x03048d4d // leaq (%r11,%rax), %r8
+	LONG $0x061c8d4d // leaq (%r14,%rax), %r11
+	QUAD $0x000000802494894c // movq %r10, 0x80(%rsp)
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0x0000be41; WORD $0x0000 // movl $0x0, %r14d
+	LONG $0x247c894c; BYTE $0x38 // movq %r15, 0x38(%rsp)
+	LONG $0x033c8d4c // leaq (%rbx,%rax), %r15
+	LONG $0x2444894c; BYTE $0x28 // movq %r8, 0x28(%rsp)
+	LONG $0x247c894c; BYTE $0x30 // movq %r15, 0x30(%rsp)
+	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x247c894c; BYTE $0x70 // movq %r15, 0x70(%rsp)
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	QUAD $0x000000a824b48b48 // movq 0xa8(%rsp), %rsi
+	LONG $0x00401f0f // nopl (%rax)
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x487cc162; WORD $0x0110 // vmovups (%r9), %zmm16
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x507d1262; WORD $0x3cb8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm16, %zmm15
+	LONG $0x507d3262; WORD $0x34b8; BYTE $0x32 // vfmadd231ps (%rdx,%r14){1to16}, %zmm16, %zmm14
+	LONG $0x507d1262; WORD $0x2cb8; BYTE $0x33 // vfmadd231ps (%r11,%r14){1to16}, %zmm16, %zmm13
+	LONG $0x507d1262; WORD $0x24b8; BYTE $0x37 // vfmadd231ps (%r15,%r14){1to16}, %zmm16, %zmm12
+	LONG $0x507d3262; WORD $0x0cb8; BYTE $0x33 // vfmadd231ps (%rbx,%r14){1to16}, %zmm16, %zmm9
+	LONG $0x507db262; WORD $0x34b8; BYTE $0x37 // vfmadd231ps (%rdi,%r14){1to16}, %zmm16, %zmm6
+	QUAD $0x00355cb8507d9262 // vfmadd231ps (%r13,%r14){1to16}, %zmm16, %zmm3
+	LONG $0x507db262; WORD $0x04b8; BYTE $0x30 // vfmadd231ps (%rax,%r14){1to16}, %zmm16, %zmm0
+	LONG $0x507d1262; WORD $0x1cb8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm11
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	LONG $0x507d1262; WORD $0x14b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm10
+	LONG $0x24448b4c; BYTE $0x50 // movq 0x50(%rsp), %r8
+	LONG $0x507d1262; WORD $0x04b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm8
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0x507d9262; WORD $0x3cb8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm7
+	LONG $0x24448b4c; BYTE $0x48 // movq 0x48(%rsp), %r8
+	LONG $0x507d9262; WORD $0x2cb8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm5
+	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
+	LONG $0x507d9262; WORD $0x24b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm4
+	LONG $0x24448b4c; BYTE $0x40 // movq 0x40(%rsp), %r8
+	LONG $0x507d9262; WORD $0x14b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm2
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x507d9262; WORD $0x0cb8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm16, %zmm1
+	WORD $0x0149; BYTE $0xf6 // addq %rsi, %r14
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	LONG $0xff4b870f; WORD $0xffff // ja 0x5c30 <gemm+0x5c30>
+	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x245c8948; BYTE $0x40 // movq %rbx, 0x40(%rsp)
+	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
+	LONG $0x2454894c; BYTE $0x28 // movq %r10, 0x28(%rsp)
+	LONG $0x61ff8349 // cmpq $0x61, %r15
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	LONG $0x00b8850f; WORD $0x0000 // jne 0x5df0 <gemm+0x5df0>
+	LONG $0x782444f6; BYTE $0x01 // testb $0x1, 0x78(%rsp)
+	LONG $0x028d840f; WORD $0x0000 // je 0x5fd0 <gemm+0x5fd0>
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x487c7162; WORD $0x3911 // vmovups %zmm15, (%rcx)
+	LONG $0x487c7162; WORD $0x3411; BYTE $0xb1 // vmovups %zmm14, (%rcx,%rsi,4)
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xf1 // vmovups %zmm13, (%rcx,%rsi,8)
+	LONG $0xb63c8d48 // leaq (%rsi,%rsi,4), %rdi
+	LONG $0x487c7162; WORD $0x2411; BYTE $0x81 // vmovups %zmm12, (%rcx,%rax,4)
+	LONG $0x487c7162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm11, (%rcx,%rdx)
+	LONG $0xf6148d48 // leaq (%rsi,%rsi,8), %rdx
+	LONG $0x487c7162; WORD $0x1411; BYTE $0xb9 // vmovups %zmm10, (%rcx,%rdi,4)
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm9, (%rcx,%rax,8)
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x52048d4c // leaq (%rdx,%rdx,2), %r8
+	WORD $0x0149; BYTE $0xf0 // addq %rsi, %r8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x01 // vmovups %zmm8, (%rcx,%r8)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
 	LONG $0x05e0c149 // shlq $0x5, %r8
-	WORD $0x2148; BYTE $0xcf // andq %rcx, %rdi
-	QUAD $0x000001c0248c8d48 // leaq 0x1c0(%rsp), %rcx
-	LONG $0x09148d4f // leaq (%r9,%r9), %r10
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487cb162; WORD $0x3c11; BYTE $0x01 // vmovups %zmm7, (%rcx,%r8)
+	LONG $0x487cf162; WORD $0x3411; BYTE $0x91 // vmovups %zmm6, (%rcx,%rdx,4)
+	LONG $0x2cd66b48 // imulq $0x2c, %rsi, %rdx
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xf9 // vmovups %zmm5, (%rcx,%rdi,8)
+	LONG $0x487cf162; WORD $0x2411; BYTE $0x11 // vmovups %zmm4, (%rcx,%rdx)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%rcx,%rax)
+	LONG $0x34c66b48 // imulq $0x34, %rsi, %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x01 // vmovups %zmm2, (%rcx,%rax)
+	LONG $0x38c66b48 // imulq $0x38, %rsi, %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x01 // vmovups %zmm1, (%rcx,%rax)
+	LONG $0x3cc66b48 // imulq $0x3c, %rsi, %rax
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x01 // vmovups %zmm0, (%rcx,%rax)
+	LONG $0xfffcd8e9; BYTE $0xff // jmp 0x5ac4 <gemm+0x5ac4>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x782444f6; BYTE $0x01 // testb $0x1, 0x78(%rsp)
+	LONG $0xfc25850f; WORD $0xffff // jne 0x5a20 <gemm+0x5a20>
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x76048d48 // leaq (%rsi,%rsi,2), %rax
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0xf61c8d4c // leaq (%rsi,%rsi,8), %r11
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0xc97cc162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm16 {%k1} {z}
+	LONG $0x64148d4b // leaq (%r12,%r12,2), %rdx
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xe40c8d4f // leaq (%r12,%r12,8), %r9
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	WORD $0x014d; BYTE $0xe2 // addq %r12, %r10
+	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
+	LONG $0x497c7162; WORD $0x3911 // vmovups %zmm15, (%rcx) {%k1}
+	QUAD $0x00a57c10c97c1162 // vmovups (%r13,%r12,4), %zmm15 {%k1} {z}
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	LONG $0x497c7162; WORD $0x3411; BYTE $0xb1 // vmovups %zmm14, (%rcx,%rsi,4) {%k1}
+	QUAD $0x00e57410c97c1162 // vmovups (%r13,%r12,8), %zmm14 {%k1} {z}
+	LONG $0x480c5162; WORD $0xed58 // vaddps %zmm13, %zmm14, %zmm13
+	LONG $0x497c7162; WORD $0x2c11; BYTE $0xf1 // vmovups %zmm13, (%rcx,%rsi,8) {%k1}
+	QUAD $0x00956c10c97c5162 // vmovups (%r13,%rdx,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	LONG $0x497c7162; WORD $0x2411; BYTE $0x81 // vmovups %zmm12, (%rcx,%rax,4) {%k1}
+	QUAD $0x003d6410c97c5162 // vmovups (%r13,%rdi), %zmm12 {%k1} {z}
+	LONG $0xa43c8d4b // leaq (%r12,%r12,4), %rdi
+	LONG $0x481c5162; WORD $0xdb58 // vaddps %zmm11, %zmm12, %zmm11
+	LONG $0x497c3162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%rcx,%r8) {%k1}
+	LONG $0xb6048d4c // leaq (%rsi,%rsi,4), %r8
+	QUAD $0x00bd5c10c97c5162 // vmovups (%r13,%rdi,4), %zmm11 {%k1} {z}
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	LONG $0x497c3162; WORD $0x1411; BYTE $0x81 // vmovups %zmm10, (%rcx,%r8,4) {%k1}
+	QUAD $0x00d55410c97c5162 // vmovups (%r13,%rdx,8), %zmm10 {%k1} {z}
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	LONG $0x497c7162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm9, (%rcx,%rax,8) {%k1}
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	QUAD $0x00154c10c97c1162 // vmovups (%r13,%r10), %zmm9 {%k1} {z}
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	LONG $0x497c7162; WORD $0x0411; BYTE $0x19 // vmovups %zmm8, (%rcx,%rbx) {%k1}
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	QUAD $0x00154410c97c1162 // vmovups (%r13,%r10), %zmm8 {%k1} {z}
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497cf162; WORD $0x3c11; BYTE $0x19 // vmovups %zmm7, (%rcx,%rbx) {%k1}
+	QUAD $0x008d7c10c97c9162 // vmovups (%r13,%r9,4), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cb162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%r11,4) {%k1}
+	QUAD $0x00fd7410c97cd162 // vmovups (%r13,%rdi,8), %zmm6 {%k1} {z}
+	LONG $0x2cfc6b49 // imulq $0x2c, %r12, %rdi
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497cb162; WORD $0x2c11; BYTE $0xc1 // vmovups %zmm5, (%rcx,%r8,8) {%k1}
+	LONG $0x2cc66b4c // imulq $0x2c, %rsi, %r8
+	QUAD $0x003d6c10c97cd162 // vmovups (%r13,%rdi), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cb162; WORD $0x2411; BYTE $0x01 // vmovups %zmm4, (%rcx,%r8) {%k1}
+	QUAD $0x00156410c97cd162 // vmovups (%r13,%rdx), %zmm4 {%k1} {z}
+	LONG $0x34d66b48 // imulq $0x34, %rsi, %rdx
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm3, (%rcx,%rax) {%k1}
+	LONG $0x34c46b49 // imulq $0x34, %r12, %rax
+	QUAD $0x00055c10c97cd162 // vmovups (%r13,%rax), %zmm3 {%k1} {z}
+	LONG $0x38c46b49 // imulq $0x38, %r12, %rax
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x11 // vmovups %zmm2, (%rcx,%rdx) {%k1}
+	LONG $0x38d66b48 // imulq $0x38, %rsi, %rdx
+	QUAD $0x00055410c97cd162 // vmovups (%r13,%rax), %zmm2 {%k1} {z}
+	LONG $0x3cc46b49 // imulq $0x3c, %r12, %rax
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%rdx) {%k1}
+	LONG $0x3cd66b48 // imulq $0x3c, %rsi, %rdx
+	QUAD $0x00054c10c97cd162 // vmovups (%r13,%rax), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x11 // vmovups %zmm0, (%rcx,%rdx) {%k1}
+	LONG $0xfffafce9; BYTE $0xff // jmp 0x5ac4 <gemm+0x5ac4>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x000000a024ac8b4c // movq 0xa0(%rsp), %r13
+	QUAD $0x000000b824a48b4c // movq 0xb8(%rsp), %r12
+	LONG $0x76148d48 // leaq (%rsi,%rsi,2), %rdx
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0xf61c8d4c // leaq (%rsi,%rsi,8), %r11
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x0148; BYTE $0xf3 // addq %rsi, %rbx
+	LONG $0x48045162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm15, %zmm15
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	WORD $0x894c; BYTE $0xe7 // movq %r12, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0xe40c8d4f // leaq (%r12,%r12,8), %r9
+	LONG $0x49148d4f // leaq (%r9,%r9,2), %r10
+	WORD $0x014d; BYTE $0xe2 // addq %r12, %r10
+	LONG $0x487c7162; WORD $0x3911 // vmovups %zmm15, (%rcx)
+	QUAD $0x00a57458480c1162 // vaddps (%r13,%r12,4), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x3411; BYTE $0xb1 // vmovups %zmm14, (%rcx,%rsi,4)
+	QUAD $0x00e56c5848141162 // vaddps (%r13,%r12,8), %zmm13, %zmm13
+	LONG $0x487c7162; WORD $0x2c11; BYTE $0xf1 // vmovups %zmm13, (%rcx,%rsi,8)
+	QUAD $0x00856458481c5162 // vaddps (%r13,%rax,4), %zmm12, %zmm12
+	LONG $0x487c7162; WORD $0x2411; BYTE $0x91 // vmovups %zmm12, (%rcx,%rdx,4)
+	QUAD $0x003d5c5848245162 // vaddps (%r13,%rdi), %zmm11, %zmm11
+	LONG $0xa43c8d4b // leaq (%r12,%r12,4), %rdi
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x01 // vmovups %zmm11, (%rcx,%r8)
+	LONG $0xb6048d4c // leaq (%rsi,%rsi,4), %r8
+	QUAD $0x00bd5458482c5162 // vaddps (%r13,%rdi,4), %zmm10, %zmm10
+	LONG $0x487c3162; WORD $0x1411; BYTE $0x81 // vmovups %zmm10, (%rcx,%r8,4)
+	QUAD $0x00c54c5848345162 // vaddps (%r13,%rax,8), %zmm9, %zmm9
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x487c7162; WORD $0x0c11; BYTE $0xd1 // vmovups %zmm9, (%rcx,%rdx,8)
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	QUAD $0x00154458483c1162 // vaddps (%r13,%r10), %zmm8, %zmm8
+	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x487c7162; WORD $0x0411; BYTE $0x19 // vmovups %zmm8, (%rcx,%rbx)
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	LONG $0x05e3c148 // shlq $0x5, %rbx
+	QUAD $0x00157c5848449162 // vaddps (%r13,%r10), %zmm7, %zmm7
+	LONG $0x487cf162; WORD $0x3c11; BYTE $0x19 // vmovups %zmm7, (%rcx,%rbx)
+	QUAD $0x008d7458484c9162 // vaddps (%r13,%r9,4), %zmm6, %zmm6
+	LONG $0x487cb162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%r11,4)
+	QUAD $0x00fd6c584854d162 // vaddps (%r13,%rdi,8), %zmm5, %zmm5
+	LONG $0x2cfc6b49 // imulq $0x2c, %r12, %rdi
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xc1 // vmovups %zmm5, (%rcx,%r8,8)
+	LONG $0x2cc66b4c // imulq $0x2c, %rsi, %r8
+	QUAD $0x003d6458485cd162 // vaddps (%r13,%rdi), %zmm4, %zmm4
+	LONG $0x487cb162; WORD $0x2411; BYTE $0x01 // vmovups %zmm4, (%rcx,%r8)
+	QUAD $0x00055c584864d162 // vaddps (%r13,%rax), %zmm3, %zmm3
+	LONG $0x34c46b49 // imulq $0x34, %r12, %rax
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%rcx,%rdx)
+	LONG $0x34d66b48 // imulq $0x34, %rsi, %rdx
+	QUAD $0x00055458486cd162 // vaddps (%r13,%rax), %zmm2, %zmm2
+	LONG $0x38c46b49 // imulq $0x38, %r12, %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x11 // vmovups %zmm2, (%rcx,%rdx)
+	LONG $0x38d66b48 // imulq $0x38, %rsi, %rdx
+	QUAD $0x00054c584874d162 // vaddps (%r13,%rax), %zmm1, %zmm1
+	LONG $0x3cc46b49 // imulq $0x3c, %r12, %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0x11 // vmovups %zmm1, (%rcx,%rdx)
+	LONG $0x3cd66b48 // imulq $0x3c, %rsi, %rdx
+	QUAD $0x00054458487cd162 // vaddps (%r13,%rax), %zmm0, %zmm0
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x11 // vmovups %zmm0, (%rcx,%rdx)
+	LONG $0xfff987e9; BYTE $0xff // jmp 0x5ac4 <gemm+0x5ac4>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	QUAD $0x000000d824848b48 // movq 0xd8(%rsp), %rax
+	LONG $0xfff7f8e9; BYTE $0xff // jmp 0x5945 <gemm+0x5945>
+	QUAD $0x0000000095048d4e // leaq (,%r10,4), %r8
+	QUAD $0xfffffffffff8b948; WORD $0x7fff // movabsq $0x7ffffffffffffff8, %rcx
+	WORD $0x894c; BYTE $0xd7 // movq %r10, %rdi
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	WORD $0x2148; BYTE $0xce // andq %rcx, %rsi
+	QUAD $0x00001100248c8d48 // leaq 0x1100(%rsp), %rcx
+	LONG $0x000c8d4f // leaq (%r8,%r8), %r9
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
 	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
 	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
 	LONG $0x487cf162; WORD $0x0111 // vmovups %zmm0, (%rcx)
 	LONG $0x487cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x01 // vmovups %zmm0, 0x40(%rcx)
 	LONG $0xc97cf162; WORD $0x4310; BYTE $0x02 // vmovups 0x80(%rbx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
-	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	LONG $0x03348d4e // leaq (%rbx,%r8), %r14
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x02 // vmovups %zmm0, 0x80(%rcx)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x0b // vmovups (%r11,%r9), %zmm0
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x03 // vmovups (%r11,%r8), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x03 // vmovups %zmm0, 0xc0(%rcx)
-	QUAD $0x010b4410487c9162 // vmovups 0x40(%r11,%r9), %zmm0
+	QUAD $0x01034410487c9162 // vmovups 0x40(%r11,%r8), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x04 // vmovups %zmm0, 0x100(%rcx)
-	QUAD $0x020b4410c97c9162 // vmovups 0x80(%r11,%r9), %zmm0 {%k1} {z}
+	QUAD $0x02034410c97c9162 // vmovups 0x80(%r11,%r8), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x05 // vmovups %zmm0, 0x140(%rcx)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x06 // vmovups %zmm0, 0x180(%rcx)
-	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	QUAD $0x01184410487cd162 // vmovups 0x40(%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x07 // vmovups %zmm0, 0x1c0(%rcx)
-	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
-	LONG $0x0e1c8d4b // leaq (%r14,%r9), %rbx
+	QUAD $0x02184410c97cd162 // vmovups 0x80(%r8,%rbx), %zmm0 {%k1} {z}
+	LONG $0x061c8d4b // leaq (%r14,%r8), %rbx
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x08 // vmovups %zmm0, 0x200(%rcx)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x09 // vmovups %zmm0, 0x240(%rcx)
-	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0a // vmovups %zmm0, 0x280(%rcx)
-	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
-	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	QUAD $0x02304410c97c9162 // vmovups 0x80(%r8,%r14), %zmm0 {%k1} {z}
+	LONG $0x03348d4e // leaq (%rbx,%r8), %r14
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0b // vmovups %zmm0, 0x2c0(%rcx)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0c // vmovups %zmm0, 0x300(%rcx)
-	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	QUAD $0x01184410487cd162 // vmovups 0x40(%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0d // vmovups %zmm0, 0x340(%rcx)
-	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
-	LONG $0x0e1c8d4b // leaq (%r14,%r9), %rbx
+	QUAD $0x02184410c97cd162 // vmovups 0x80(%r8,%rbx), %zmm0 {%k1} {z}
+	LONG $0x061c8d4b // leaq (%r14,%r8), %rbx
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0e // vmovups %zmm0, 0x380(%rcx)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x0f // vmovups %zmm0, 0x3c0(%rcx)
-	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x10 // vmovups %zmm0, 0x400(%rcx)
-	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
-	LONG $0x0b348d4e // leaq (%rbx,%r9), %r14
+	QUAD $0x02304410c97c9162 // vmovups 0x80(%r8,%r14), %zmm0 {%k1} {z}
+	LONG $0x03348d4e // leaq (%rbx,%r8), %r14
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x11 // vmovups %zmm0, 0x440(%rcx)
-	LONG $0x487cd162; WORD $0x0410; BYTE $0x19 // vmovups (%r9,%rbx), %zmm0
+	LONG $0x487cd162; WORD $0x0410; BYTE $0x18 // vmovups (%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x12 // vmovups %zmm0, 0x480(%rcx)
-	QUAD $0x01194410487cd162 // vmovups 0x40(%r9,%rbx), %zmm0
+	QUAD $0x01184410487cd162 // vmovups 0x40(%r8,%rbx), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x13 // vmovups %zmm0, 0x4c0(%rcx)
-	QUAD $0x02194410c97cd162 // vmovups 0x80(%r9,%rbx), %zmm0 {%k1} {z}
+	QUAD $0x02184410c97cd162 // vmovups 0x80(%r8,%rbx), %zmm0 {%k1} {z}
 	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
-	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x14 // vmovups %zmm0, 0x500(%rcx)
-	LONG $0x487c9162; WORD $0x0410; BYTE $0x31 // vmovups (%r9,%r14), %zmm0
+	LONG $0x487c9162; WORD $0x0410; BYTE $0x30 // vmovups (%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x15 // vmovups %zmm0, 0x540(%rcx)
-	QUAD $0x01314410487c9162 // vmovups 0x40(%r9,%r14), %zmm0
+	QUAD $0x01304410487c9162 // vmovups 0x40(%r8,%r14), %zmm0
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x16 // vmovups %zmm0, 0x580(%rcx)
-	QUAD $0x02314410c97c9162 // vmovups 0x80(%r9,%r14), %zmm0 {%k1} {z}
+	QUAD $0x02304410c97c9162 // vmovups 0x80(%r8,%r14), %zmm0 {%k1} {z}
 	LONG $0x487cf162; WORD $0x4111; BYTE $0x17 // vmovups %zmm0, 0x5c0(%rcx)
 	LONG $0x00c18148; WORD $0x0006; BYTE $0x00 // addq $0x600, %rcx
-	LONG $0xf8c78348 // addq $-0x8, %rdi
-	LONG $0xfe73850f; WORD $0xffff // jne 0x6100 <gemm+0x6100>
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
+	LONG $0xf8c68348 // addq $-0x8, %rsi
+	LONG $0xfe73850f; WORD $0xffff // jne 0x6180 <gemm+0x6180>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	WORD $0x0149; BYTE $0xfb // addq %rdi, %r11
 	WORD $0x894c; BYTE $0xdb // movq %r11, %rbx
 	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
-	WORD $0x5274 // je 0x62ea <gemm+0x62ea>
+	WORD $0x4d74 // je 0x636a <gemm+0x636a>
 	WORD $0xe2c1; BYTE $0x06 // shll $0x6, %edx
 	LONG $0x80eb8348 // subq $-0x80, %rbx
-	LONG $0x02e7c149 // shlq $0x2, %r15
-	WORD $0xff31 // xorl %edi, %edi
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	WORD $0xf631 // xorl %esi, %esi
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x9066 // nop
 	LONG $0x487cf162; WORD $0x4310; BYTE $0xfe // vmovups -0x80(%rbx), %zmm0
-	LONG $0x487cf162; WORD $0x0411; BYTE $0x39 // vmovups %zmm0, (%rcx,%rdi)
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x31 // vmovups %zmm0, (%rcx,%rsi)
 	LONG $0x487cf162; WORD $0x4310; BYTE $0xff // vmovups -0x40(%rbx), %zmm0
-	QUAD $0x01394411487cf162 // vmovups %zmm0, 0x40(%rcx,%rdi)
+	QUAD $0x01314411487cf162 // vmovups %zmm0, 0x40(%rcx,%rsi)
 	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	QUAD $0x02394411487cf162 // vmovups %zmm0, 0x80(%rcx,%rdi)
-	LONG $0xc0c78148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rdi
-	WORD $0x3948; BYTE $0xfa // cmpq %rdi, %rdx
-	WORD $0xc675 // jne 0x62b0 <gemm+0x62b0>
+	WORD $0x014c; BYTE $0xd3 // addq %r10, %rbx
+	QUAD $0x02314411487cf162 // vmovups %zmm0, 0x80(%rcx,%rsi)
+	LONG $0xc0c68148; WORD $0x0000; BYTE $0x00 // addq $0xc0, %rsi
+	WORD $0x3948; BYTE $0xf2 // cmpq %rsi, %rdx
+	WORD $0xc675 // jne 0x6330 <gemm+0x6330>
 	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
-	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
-	LONG $0x08fd8349 // cmpq $0x8, %r13
-	LONG $0x0a3b8c0f; WORD $0x0000 // jl 0x6d3a <gemm+0x6d3a>
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
+	QUAD $0x00000088249c8948 // movq %rbx, 0x88(%rsp)
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0x13c78c0f; WORD $0x0000 // jl 0x7746 <gemm+0x7746>
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x80bb8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rbx), %rdi
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x48688b4d // movq 0x48(%r8), %r13
+	LONG $0x80938d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rbx), %rdx
 	WORD $0xe0d3 // shll %cl, %eax
-	QUAD $0x0000013824bc8948 // movq %rdi, 0x138(%rsp)
+	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
+	QUAD $0x000000b824948948 // movq %rdx, 0xb8(%rsp)
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000951c8d48 // leaq (,%rdx,4), %rbx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x5aeb // jmp 0x63ac <gemm+0x63ac>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	QUAD $0x0000012824948b48 // movq 0x128(%rsp), %rdx
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
-	LONG $0x05e7c148 // shlq $0x5, %rdi
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x0148; BYTE $0xfe // addq %rdi, %rsi
-	LONG $0xf84a8d4c // leaq -0x8(%rdx), %r9
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	LONG $0x0ffa8348 // cmpq $0xf, %rdx
-	LONG $0x09918e0f; WORD $0x0000 // jle 0x6d3d <gemm+0x6d3d>
-	LONG $0x28498b4c // movq 0x28(%rcx), %r9
-	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
-	QUAD $0x0000012824ac894c // movq %r13, 0x128(%rsp)
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0x8c2c8d4d // leaq (%r12,%rcx,4), %r13
-	LONG $0xcc1c8d4d // leaq (%r12,%rcx,8), %r11
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	LONG $0x08e18e0f; WORD $0x0000 // jle 0x6cc0 <gemm+0x6cc0>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0xd60c8d48 // leaq (%rsi,%rdx,8), %rcx
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	LONG $0x40244489 // movl %eax, 0x40(%rsp)
-	LONG $0x96048d48 // leaq (%rsi,%rdx,4), %rax
-	LONG $0x244c8948; BYTE $0x68 // movq %rcx, 0x68(%rsp)
-	QUAD $0x00000080d68c8d48 // leaq 0x80(%rsi,%rdx,8), %rcx
-	LONG $0x24448948; BYTE $0x70 // movq %rax, 0x70(%rsp)
-	QUAD $0x0000008096848d48 // leaq 0x80(%rsi,%rdx,4), %rax
-	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	QUAD $0x0000009824848948 // movq %rax, 0x98(%rsp)
-	QUAD $0x00000000d5048d48 // leaq (,%rdx,8), %rax
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	QUAD $0x00000000950c8d48 // leaq (,%rdx,4), %rcx
-	LONG $0x40248d4c // leaq (%rax,%rax,2), %r12
-	LONG $0xd2048d48 // leaq (%rdx,%rdx,8), %rax
-	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
-	LONG $0x890c8d48 // leaq (%rcx,%rcx,4), %rcx
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000008d1c8d48 // leaq (,%rcx,4), %rbx
 	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x16348d4e // leaq (%rsi,%r10), %r14
-	QUAD $0x000000b02494894c // movq %r10, 0xb0(%rsp)
-	QUAD $0x0000008016948d4e // leaq 0x80(%rsi,%r10), %r10
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	LONG $0x2464894c; BYTE $0x58 // movq %r12, 0x58(%rsp)
-	QUAD $0x000000c824b4894c // movq %r14, 0xc8(%rsp)
-	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
-	LONG $0x04e6c149 // shlq $0x4, %r14
-	WORD $0x0148; BYTE $0xd0 // addq %rdx, %rax
-	QUAD $0x00000000c5148d4a // leaq (,%r8,8), %rdx
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	LONG $0x2454894c; BYTE $0x78 // movq %r10, 0x78(%rsp)
-	QUAD $0x0000008036948d4e // leaq 0x80(%rsi,%r14), %r10
-	QUAD $0x000000b824b4894c // movq %r14, 0xb8(%rsp)
-	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
-	LONG $0x36048d4e // leaq (%rsi,%r14), %r8
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	LONG $0x24548948; BYTE $0x60 // movq %rdx, 0x60(%rsp)
-	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
-	LONG $0x0e048d4c // leaq (%rsi,%rcx), %r8
-	LONG $0x26148d4a // leaq (%rsi,%r12), %rdx
-	QUAD $0x000000800e8c8d48 // leaq 0x80(%rsi,%rcx), %rcx
-	QUAD $0x000000e82494894c // movq %r10, 0xe8(%rsp)
-	QUAD $0x000000d02484894c // movq %r8, 0xd0(%rsp)
-	QUAD $0x0000010824948948 // movq %rdx, 0x108(%rsp)
-	LONG $0x06148d48 // leaq (%rsi,%rax), %rdx
-	QUAD $0x0000008026848d4e // leaq 0x80(%rsi,%r12), %r8
-	QUAD $0x0000008006848d48 // leaq 0x80(%rsi,%rax), %rax
-	QUAD $0x0000013824b48b48 // movq 0x138(%rsp), %rsi
-	QUAD $0x000000c0248c8948 // movq %rcx, 0xc0(%rsp)
-	QUAD $0x000000f824948948 // movq %rdx, 0xf8(%rsp)
-	QUAD $0x000001002484894c // movq %r8, 0x100(%rsp)
-	QUAD $0x000000f024848948 // movq %rax, 0xf0(%rsp)
-	LONG $0x000142e9; BYTE $0x00 // jmp 0x6683 <gemm+0x6683>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	LONG $0x487ce162; WORD $0x2611 // vmovups %zmm20, (%rsi)
-	LONG $0x487ce162; WORD $0x5e11; BYTE $0x01 // vmovups %zmm19, 0x40(%rsi)
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
-	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x0e11 // vmovups %zmm17, (%rsi)
-	LONG $0x487ce162; WORD $0x4611; BYTE $0x01 // vmovups %zmm16, 0x40(%rsi)
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
-	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x01 // vmovups %zmm13, 0x40(%rsi)
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
-	LONG $0x487c7162; WORD $0x0611 // vmovups %zmm8, (%rsi)
-	LONG $0x487cf162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm7, 0x40(%rsi)
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x0111 // vmovups %zmm0, (%rcx) {%k1}
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0x0149; BYTE $0xc3 // addq %rax, %r11
-	LONG $0xd04a8d4c // leaq -0x30(%rdx), %r9
-	QUAD $0x00000000402444c7 // movl $0x0, 0x40(%rsp)
-	QUAD $0x0000008024b40348 // addq 0x80(%rsp), %rsi
-	LONG $0x30fa8348 // cmpq $0x30, %rdx
-	LONG $0xfcdd8e0f; WORD $0xffff // jle 0x6360 <gemm+0x6360>
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0x24448b48; BYTE $0x50 // movq 0x50(%rsp), %rax
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
-	LONG $0x244c894c; BYTE $0x30 // movq %r9, 0x30(%rsp)
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	WORD $0x44eb // jmp 0x6411 <gemm+0x6411>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48688b4d // movq 0x48(%r8), %r13
+	WORD $0x894c; BYTE $0xea // movq %r13, %rdx
+	LONG $0x05e2c148 // shlq $0x5, %rdx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x05e1c148 // shlq $0x5, %rcx
+	LONG $0xf8778d49 // leaq -0x8(%r15), %rsi
+	LONG $0x24540148; BYTE $0x28 // addq %rdx, 0x28(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x0fff8349 // cmpq $0xf, %r15
+	WORD $0x8949; BYTE $0xf7 // movq %rsi, %r15
+	LONG $0x13388e0f; WORD $0x0000 // jle 0x7749 <gemm+0x7749>
+	LONG $0x28508b4d // movq 0x28(%r8), %r10
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x38788b49 // movq 0x38(%r8), %rdi
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	WORD $0x8949; BYTE $0xc3 // movq %rax, %r11
+	LONG $0x8c0c8d4d // leaq (%r12,%rcx,4), %r9
+	LONG $0xcc048d4d // leaq (%r12,%rcx,8), %r8
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	LONG $0x08298e0f; WORD $0x0000 // jle 0x6c60 <gemm+0x6c60>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x000000c024bc894c // movq %r15, 0xc0(%rsp)
+	QUAD $0x000000b824bc8b4c // movq 0xb8(%rsp), %r15
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	QUAD $0x00000000dd048d4a // leaq (,%r11,8), %rax
+	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	QUAD $0x0000008024ac894c // movq %r13, 0x80(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x245c894c; BYTE $0x58 // movq %r11, 0x58(%rsp)
+	LONG $0x000118e9; BYTE $0x00 // jmp 0x65a2 <gemm+0x65a2>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fc8349 // cmpq $0x61, %r12
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x497ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax) {%k1}
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	LONG $0x487ca162; WORD $0x2411; BYTE $0xb6 // vmovups %zmm20, (%rsi,%r14,4)
+	QUAD $0x01b65c11487ca162 // vmovups %zmm19, 0x40(%rsi,%r14,4)
+	QUAD $0x02b65411497ca162 // vmovups %zmm18, 0x80(%rsi,%r14,4) {%k1}
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0xf6 // vmovups %zmm17, (%rsi,%r14,8)
+	QUAD $0x01f64411487ca162 // vmovups %zmm16, 0x40(%rsi,%r14,8)
+	QUAD $0x02f67c11497c3162 // vmovups %zmm15, 0x80(%rsi,%r14,8) {%k1}
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x86 // vmovups %zmm14, (%rsi,%rax,4)
+	QUAD $0x01866c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax,4)
+	QUAD $0x02866411497c7162 // vmovups %zmm12, 0x80(%rsi,%rax,4) {%k1}
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%r10)
+	QUAD $0x01165411487c3162 // vmovups %zmm10, 0x40(%rsi,%r10)
+	QUAD $0x02164c11497c3162 // vmovups %zmm9, 0x80(%rsi,%r10) {%k1}
+	LONG $0xb6148d4f // leaq (%r14,%r14,4), %r10
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x96 // vmovups %zmm8, (%rsi,%r10,4)
+	QUAD $0x01967c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r10,4)
+	QUAD $0x02967411497cb162 // vmovups %zmm6, 0x80(%rsi,%r10,4) {%k1}
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%rax,8)
+	QUAD $0x01c66411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax,8)
+	QUAD $0x02c65c11497cf162 // vmovups %zmm3, 0x80(%rsi,%rax,8) {%k1}
+	LONG $0xf6048d4b // leaq (%r14,%r14,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064411497cf162 // vmovups %zmm0, 0x80(%rsi,%rax) {%k1}
+	LONG $0x247c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r15
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	WORD $0x0148; BYTE $0xca // addq %rcx, %rdx
+	WORD $0x0149; BYTE $0xc9 // addq %rcx, %r9
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	LONG $0x24448d49; BYTE $0xa0 // leaq -0x60(%r12), %rax
+	LONG $0x0030ba41; WORD $0x0000 // movl $0x30, %r10d
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	QUAD $0x0000009024bc034c // addq 0x90(%rsp), %r15
+	LONG $0x60fc8349 // cmpq $0x60, %r12
+	LONG $0xfe2e8e0f; WORD $0xffff // jle 0x63d0 <gemm+0x63d0>
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x24748948; BYTE $0x50 // movq %rsi, 0x50(%rsp)
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
+	LONG $0x24748944; BYTE $0x30 // movl %r14d, 0x30(%rsp)
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	LONG $0x19248d4f // leaq (%r9,%r11), %r12
+	LONG $0x182c8d4f // leaq (%r8,%r11), %r13
 	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
 	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
 	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
 	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
@@ -10108,344 +10185,903 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
-	LONG $0xc1420f4d // cmovbq %r9, %r8
-	WORD $0xff49; BYTE $0xc0 // incq %r8
-	LONG $0x0f148d49 // leaq (%r15,%rcx), %rdx
-	LONG $0x070c8d4d // leaq (%r15,%rax), %r9
-	LONG $0x0d748d4d; BYTE $0x00 // leaq (%r13,%rcx), %r14
-	LONG $0x05548d4d; BYTE $0x00 // leaq (%r13,%rax), %r10
-	LONG $0x03248d4d // leaq (%r11,%rax), %r12
-	WORD $0xc031 // xorl %eax, %eax
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x01 // vbroadcastss (%r9,%rax), %zmm28
-	LONG $0x487c6162; WORD $0x4610; BYTE $0xfe // vmovups -0x80(%rsi), %zmm24
-	LONG $0x487c6162; WORD $0x4e10; BYTE $0xff // vmovups -0x40(%rsi), %zmm25
-	LONG $0x487c6162; WORD $0x1610 // vmovups (%rsi), %zmm26
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x02 // vbroadcastss (%rdx,%rax), %zmm29
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%rax), %zmm27
-	WORD $0x0148; BYTE $0xde // addq %rbx, %rsi
-	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x247c894c; BYTE $0x48 // movq %r15, 0x48(%rsp)
+	LONG $0xf0420f48 // cmovbq %rax, %rsi
+	LONG $0x1a048d4a // leaq (%rdx,%r11), %rax
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x0a348d4c // leaq (%rdx,%rcx), %r14
+	LONG $0x09148d4d // leaq (%r9,%rcx), %r10
+	WORD $0xc931 // xorl %ecx, %ecx
+	WORD $0x9066 // nop
+	LONG $0x487d6262; WORD $0x2418; BYTE $0x08 // vbroadcastss (%rax,%rcx), %zmm28
+	LONG $0x487c4162; WORD $0x4710; BYTE $0xfe // vmovups -0x80(%r15), %zmm24
+	LONG $0x487c4162; WORD $0x4f10; BYTE $0xff // vmovups -0x40(%r15), %zmm25
+	LONG $0x487c4162; WORD $0x1710 // vmovups (%r15), %zmm26
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm29
+	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm27
+	WORD $0x0149; BYTE $0xdf // addq %rbx, %r15
+	WORD $0xff48; BYTE $0xce // decq %rsi
 	LONG $0x401d8262; WORD $0xe0b8 // vfmadd231ps %zmm24, %zmm28, %zmm20
 	LONG $0x401d8262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm19
 	LONG $0x402d8262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm26, %zmm18
-	QUAD $0x00056418487d4262 // vbroadcastss (%r13,%rax), %zmm28
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x09 // vbroadcastss (%r9,%rcx), %zmm28
 	LONG $0x40158262; WORD $0xc8b8 // vfmadd231ps %zmm24, %zmm29, %zmm17
 	LONG $0x40158262; WORD $0xc1b8 // vfmadd231ps %zmm25, %zmm29, %zmm16
 	LONG $0x402d1262; WORD $0xfdb8 // vfmadd231ps %zmm29, %zmm26, %zmm15
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x02 // vbroadcastss (%r10,%rax), %zmm29
-	LONG $0x40258262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm27, %zmm22
-	LONG $0x40258262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm27, %zmm23
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm29
+	LONG $0x40258262; WORD $0xf8b8 // vfmadd231ps %zmm24, %zmm27, %zmm23
+	LONG $0x40258262; WORD $0xf1b8 // vfmadd231ps %zmm25, %zmm27, %zmm22
 	LONG $0x402d8262; WORD $0xebb8 // vfmadd231ps %zmm27, %zmm26, %zmm21
 	LONG $0x401d1262; WORD $0xf0b8 // vfmadd231ps %zmm24, %zmm28, %zmm14
 	LONG $0x401d1262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm28, %zmm13
 	LONG $0x402d1262; WORD $0xe4b8 // vfmadd231ps %zmm28, %zmm26, %zmm12
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x06 // vbroadcastss (%r14,%rax), %zmm28
+	LONG $0x487d4262; WORD $0x2418; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm28
 	LONG $0x40151262; WORD $0xd8b8 // vfmadd231ps %zmm24, %zmm29, %zmm11
 	LONG $0x40151262; WORD $0xd1b8 // vfmadd231ps %zmm25, %zmm29, %zmm10
 	LONG $0x402d1262; WORD $0xcdb8 // vfmadd231ps %zmm29, %zmm26, %zmm9
-	LONG $0x487d4262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%r11,%rax), %zmm29
+	LONG $0x487d4262; WORD $0x2c18; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm29
 	LONG $0x401d1262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm28, %zmm8
 	LONG $0x401d9262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm7
 	LONG $0x402d9262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm26, %zmm6
-	LONG $0x487d4262; WORD $0x2418; BYTE $0x04 // vbroadcastss (%r12,%rax), %zmm28
+	QUAD $0x000d6418487d4262 // vbroadcastss (%r13,%rcx), %zmm28
 	LONG $0x40159262; WORD $0xe8b8 // vfmadd231ps %zmm24, %zmm29, %zmm5
 	LONG $0x40159262; WORD $0xe1b8 // vfmadd231ps %zmm25, %zmm29, %zmm4
 	LONG $0x402d9262; WORD $0xddb8 // vfmadd231ps %zmm29, %zmm26, %zmm3
-	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
 	LONG $0x401d9262; WORD $0xd0b8 // vfmadd231ps %zmm24, %zmm28, %zmm2
 	LONG $0x401d9262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm28, %zmm1
 	LONG $0x401d9262; WORD $0xc2b8 // vfmadd231ps %zmm26, %zmm28, %zmm0
-	LONG $0x01f88349 // cmpq $0x1, %r8
-	LONG $0xff10870f; WORD $0xffff // ja 0x6740 <gemm+0x6740>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	LONG $0x00ff850f; WORD $0x0000 // jne 0x6940 <gemm+0x6940>
-	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0x02cf840f; WORD $0x0000 // je 0x6b20 <gemm+0x6b20>
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x487ce162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm23, 0x40(%rsi)
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x8e // vmovups %zmm20, (%rsi,%rcx,4)
-	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0xfffd22e9; BYTE $0xff // jmp 0x6657 <gemm+0x6657>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
-	LONG $0x24548b48; BYTE $0x30 // movq 0x30(%rsp), %rdx
-	LONG $0xfc00850f; WORD $0xffff // jne 0x6550 <gemm+0x6550>
-	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
-	QUAD $0x0000009824848b4c // movq 0x98(%rsp), %r8
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0xc97ce162; WORD $0x3110 // vmovups (%rcx), %zmm22 {%k1} {z}
-	LONG $0x4054a162; WORD $0xee58 // vaddps %zmm22, %zmm21, %zmm21
-	LONG $0x497ce162; WORD $0x2911 // vmovups %zmm21, (%rcx) {%k1}
-	QUAD $0x000000f0248c8b48 // movq 0xf0(%rsp), %rcx
-	LONG $0x405ce162; WORD $0x2658 // vaddps (%rsi), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2611 // vmovups %zmm20, (%rsi)
-	LONG $0x4064e162; WORD $0x5e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x5e11; BYTE $0x01 // vmovups %zmm19, 0x40(%rsi)
-	LONG $0x24748b48; BYTE $0x68 // movq 0x68(%rsp), %rsi
-	LONG $0xc97cc162; WORD $0x1810 // vmovups (%r8), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497cc162; WORD $0x1011 // vmovups %zmm18, (%r8) {%k1}
-	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
-	LONG $0x4074e162; WORD $0x0e58 // vaddps (%rsi), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0e11 // vmovups %zmm17, (%rsi)
-	LONG $0x407ce162; WORD $0x4658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm16, %zmm16
-	LONG $0x487ce162; WORD $0x4611; BYTE $0x01 // vmovups %zmm16, 0x40(%rsi)
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0xc97cc162; WORD $0x0010 // vmovups (%r8), %zmm16 {%k1} {z}
-	LONG $0x48043162; WORD $0xf858 // vaddps %zmm16, %zmm15, %zmm15
-	LONG $0x497c5162; WORD $0x3811 // vmovups %zmm15, (%r8) {%k1}
-	LONG $0x24448b4c; BYTE $0x78 // movq 0x78(%rsp), %r8
-	LONG $0x480c7162; WORD $0x3658 // vaddps (%rsi), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3611 // vmovups %zmm14, (%rsi)
-	LONG $0x48147162; WORD $0x6e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x6e11; BYTE $0x01 // vmovups %zmm13, 0x40(%rsi)
-	QUAD $0x000000d824b48b48 // movq 0xd8(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x2810 // vmovups (%r8), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c5162; WORD $0x2011 // vmovups %zmm12, (%r8) {%k1}
-	QUAD $0x000000e824848b4c // movq 0xe8(%rsp), %r8
-	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	QUAD $0x000000d024b48b48 // movq 0xd0(%rsp), %rsi
-	LONG $0xc97c5162; WORD $0x1010 // vmovups (%r8), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c5162; WORD $0x0811 // vmovups %zmm9, (%r8) {%k1}
-	QUAD $0x000000c024848b4c // movq 0xc0(%rsp), %r8
-	LONG $0x483c7162; WORD $0x0658 // vaddps (%rsi), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0611 // vmovups %zmm8, (%rsi)
-	LONG $0x4844f162; WORD $0x7e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x7e11; BYTE $0x01 // vmovups %zmm7, 0x40(%rsi)
-	QUAD $0x0000010824b48b48 // movq 0x108(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x3810 // vmovups (%r8), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cd162; WORD $0x3011 // vmovups %zmm6, (%r8) {%k1}
-	QUAD $0x0000010024848b4c // movq 0x100(%rsp), %r8
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	QUAD $0x000000f824b48b48 // movq 0xf8(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x2010 // vmovups (%r8), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1811 // vmovups %zmm3, (%r8) {%k1}
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0xc97cf162; WORD $0x0910 // vmovups (%rcx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffb33e9; BYTE $0xff // jmp 0x6651 <gemm+0x6651>
-	WORD $0x9066 // nop
-	LONG $0x404ce162; WORD $0x3658 // vaddps (%rsi), %zmm22, %zmm22
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0x487ce162; WORD $0x3611 // vmovups %zmm22, (%rsi)
-	LONG $0x4044e162; WORD $0x7658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm23, %zmm22
-	LONG $0x487ce162; WORD $0x7611; BYTE $0x01 // vmovups %zmm22, 0x40(%rsi)
-	LONG $0x4054e162; WORD $0x6e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x6e11; BYTE $0x02 // vmovups %zmm21, 0x80(%rsi)
-	LONG $0x405ce162; WORD $0x2458; BYTE $0x8e // vaddps (%rsi,%rcx,4), %zmm20, %zmm20
-	LONG $0x487ce162; WORD $0x2411; BYTE $0x8e // vmovups %zmm20, (%rsi,%rcx,4)
-	QUAD $0x018e5c584064e162 // vaddps 0x40(%rsi,%rcx,4), %zmm19, %zmm19
-	QUAD $0x018e5c11487ce162 // vmovups %zmm19, 0x40(%rsi,%rcx,4)
-	QUAD $0x028e5458406ce162 // vaddps 0x80(%rsi,%rcx,4), %zmm18, %zmm18
-	QUAD $0x028e5411487ce162 // vmovups %zmm18, 0x80(%rsi,%rcx,4)
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0xce // vaddps (%rsi,%rcx,8), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0xce // vmovups %zmm17, (%rsi,%rcx,8)
-	QUAD $0x01ce4458407ce162 // vaddps 0x40(%rsi,%rcx,8), %zmm16, %zmm16
-	QUAD $0x01ce4411487ce162 // vmovups %zmm16, 0x40(%rsi,%rcx,8)
-	QUAD $0x02ce7c5848047162 // vaddps 0x80(%rsi,%rcx,8), %zmm15, %zmm15
-	QUAD $0x02ce7c11487c7162 // vmovups %zmm15, 0x80(%rsi,%rcx,8)
-	QUAD $0x000000b0248c8b48 // movq 0xb0(%rsp), %rcx
-	LONG $0x480c7162; WORD $0x3458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm14, %zmm14
-	LONG $0x487c7162; WORD $0x3411; BYTE $0x0e // vmovups %zmm14, (%rsi,%rcx)
-	QUAD $0x010e6c5848147162 // vaddps 0x40(%rsi,%rcx), %zmm13, %zmm13
-	QUAD $0x010e6c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rcx)
-	QUAD $0x020e6458481c7162 // vaddps 0x80(%rsi,%rcx), %zmm12, %zmm12
-	QUAD $0x020e6411487c7162 // vmovups %zmm12, 0x80(%rsi,%rcx)
-	QUAD $0x000000b8248c8b48 // movq 0xb8(%rsp), %rcx
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x0e // vmovups %zmm11, (%rsi,%rcx)
-	QUAD $0x010e5458482c7162 // vaddps 0x40(%rsi,%rcx), %zmm10, %zmm10
-	QUAD $0x010e5411487c7162 // vmovups %zmm10, 0x40(%rsi,%rcx)
-	QUAD $0x020e4c5848347162 // vaddps 0x80(%rsi,%rcx), %zmm9, %zmm9
-	QUAD $0x020e4c11487c7162 // vmovups %zmm9, 0x80(%rsi,%rcx)
-	QUAD $0x000000a8248c8b48 // movq 0xa8(%rsp), %rcx
-	LONG $0x483c7162; WORD $0x0458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm8, %zmm8
-	LONG $0x487c7162; WORD $0x0411; BYTE $0x0e // vmovups %zmm8, (%rsi,%rcx)
-	QUAD $0x010e7c584844f162 // vaddps 0x40(%rsi,%rcx), %zmm7, %zmm7
-	QUAD $0x010e7c11487cf162 // vmovups %zmm7, 0x40(%rsi,%rcx)
-	QUAD $0x020e7458484cf162 // vaddps 0x80(%rsi,%rcx), %zmm6, %zmm6
-	QUAD $0x020e7411487cf162 // vmovups %zmm6, 0x80(%rsi,%rcx)
-	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x0e // vmovups %zmm5, (%rsi,%rcx)
-	QUAD $0x010e6458485cf162 // vaddps 0x40(%rsi,%rcx), %zmm4, %zmm4
-	QUAD $0x010e6411487cf162 // vmovups %zmm4, 0x40(%rsi,%rcx)
-	QUAD $0x020e5c584864f162 // vaddps 0x80(%rsi,%rcx), %zmm3, %zmm3
-	QUAD $0x020e5c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rcx)
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x0e // vaddps (%rsi,%rcx), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x0e // vmovups %zmm2, (%rsi,%rcx)
-	QUAD $0x010e4c584874f162 // vaddps 0x40(%rsi,%rcx), %zmm1, %zmm1
-	QUAD $0x010e4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rcx)
-	QUAD $0x020e4458487cf162 // vaddps 0x80(%rsi,%rcx), %zmm0, %zmm0
-	QUAD $0x020e4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rcx)
-	LONG $0xfff99ee9; BYTE $0xff // jmp 0x6657 <gemm+0x6657>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b4c; BYTE $0x38 // movq 0x38(%rsp), %r8
-	LONG $0xfff6b0e9; BYTE $0xff // jmp 0x637a <gemm+0x637a>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48718b48 // movq 0x48(%rcx), %rsi
-	LONG $0x00158ce9; BYTE $0x00 // jmp 0x8270 <gemm+0x8270>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	QUAD $0x0000012824ac8b4c // movq 0x128(%rsp), %r13
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48498b4c // movq 0x48(%rcx), %r9
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e1c149 // shlq $0x5, %r9
-	LONG $0xf8c58349 // addq $-0x8, %r13
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	LONG $0xff10870f; WORD $0xffff // ja 0x6660 <gemm+0x6660>
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	QUAD $0x0000008024b48b4c // movq 0x80(%rsp), %r14
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
 	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	QUAD $0x0000012024848948 // movq %rax, 0x120(%rsp)
-	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
-	QUAD $0x00000110249c8948 // movq %rbx, 0x110(%rsp)
-	LONG $0x08fd8349 // cmpq $0x8, %r13
-	LONG $0xf5c58d0f; WORD $0xffff // jge 0x62ff <gemm+0x62ff>
-	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x04a08c0f; WORD $0x0000 // jl 0x71e7 <gemm+0x71e7>
-	QUAD $0x0000012024bc8b48 // movq 0x120(%rsp), %rdi
+	LONG $0x61fc8349 // cmpq $0x61, %r12
+	LONG $0xf34d0f49 // cmovgeq %r11, %rsi
+	LONG $0xf04d0f4c // cmovgeq %rax, %r14
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x00f9850f; WORD $0x0000 // jne 0x6880 <gemm+0x6880>
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	LONG $0x02fe840f; WORD $0x0000 // je 0x6a90 <gemm+0x6a90>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fc8349 // cmpq $0x61, %r12
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	WORD $0x894d; BYTE $0xf2 // movq %r14, %r10
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x487ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax)
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	LONG $0x487ca162; WORD $0x2411; BYTE $0xb6 // vmovups %zmm20, (%rsi,%r14,4)
+	QUAD $0x01b65c11487ca162 // vmovups %zmm19, 0x40(%rsi,%r14,4)
+	QUAD $0x02b65411487ca162 // vmovups %zmm18, 0x80(%rsi,%r14,4)
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0xf6 // vmovups %zmm17, (%rsi,%r14,8)
+	QUAD $0x01f64411487ca162 // vmovups %zmm16, 0x40(%rsi,%r14,8)
+	QUAD $0x02f67c11487c3162 // vmovups %zmm15, 0x80(%rsi,%r14,8)
+	LONG $0x487c7162; WORD $0x3411; BYTE $0x86 // vmovups %zmm14, (%rsi,%rax,4)
+	QUAD $0x01866c11487c7162 // vmovups %zmm13, 0x40(%rsi,%rax,4)
+	QUAD $0x02866411487c7162 // vmovups %zmm12, 0x80(%rsi,%rax,4)
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x16 // vmovups %zmm11, (%rsi,%r10)
+	QUAD $0x01165411487c3162 // vmovups %zmm10, 0x40(%rsi,%r10)
+	QUAD $0x02164c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r10)
+	LONG $0xb6148d4f // leaq (%r14,%r14,4), %r10
+	LONG $0x487c3162; WORD $0x0411; BYTE $0x96 // vmovups %zmm8, (%rsi,%r10,4)
+	QUAD $0x01967c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r10,4)
+	QUAD $0x02967411487cb162 // vmovups %zmm6, 0x80(%rsi,%r10,4)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%rax,8)
+	QUAD $0x01c66411487cf162 // vmovups %zmm4, 0x40(%rsi,%rax,8)
+	QUAD $0x02c65c11487cf162 // vmovups %zmm3, 0x80(%rsi,%rax,8)
+	LONG $0xf6048d4b // leaq (%r14,%r14,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
+	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
+	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
+	LONG $0xfffcf9e9; BYTE $0xff // jmp 0x656c <gemm+0x656c>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x302444f6; BYTE $0x01 // testb $0x1, 0x30(%rsp)
+	LONG $0xfc05850f; WORD $0xffff // jne 0x6490 <gemm+0x6490>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fc8349 // cmpq $0x61, %r12
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x76148d4f // leaq (%r14,%r14,2), %r10
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x4044c162; WORD $0x3f58 // vaddps (%r15), %zmm23, %zmm23
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404cc162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0xc97cc162; WORD $0x7710; BYTE $0x02 // vmovups 0x80(%r15), %zmm22 {%k1} {z}
+	LONG $0x404ca162; WORD $0xed58 // vaddps %zmm21, %zmm22, %zmm21
+	LONG $0x497ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax) {%k1}
+	LONG $0x6d448d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rax
+	LONG $0x405c8162; WORD $0x2458; BYTE $0xaf // vaddps (%r15,%r13,4), %zmm20, %zmm20
+	LONG $0x487ca162; WORD $0x2411; BYTE $0xb6 // vmovups %zmm20, (%rsi,%r14,4)
+	QUAD $0x01af5c5840648162 // vaddps 0x40(%r15,%r13,4), %zmm19, %zmm19
+	QUAD $0x01b65c11487ca162 // vmovups %zmm19, 0x40(%rsi,%r14,4)
+	QUAD $0x02af5c10c97c8162 // vmovups 0x80(%r15,%r13,4), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x02b65411497ca162 // vmovups %zmm18, 0x80(%rsi,%r14,4) {%k1}
+	LONG $0x40748162; WORD $0x0c58; BYTE $0xef // vaddps (%r15,%r13,8), %zmm17, %zmm17
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0xf6 // vmovups %zmm17, (%rsi,%r14,8)
+	QUAD $0x01ef4458407c8162 // vaddps 0x40(%r15,%r13,8), %zmm16, %zmm16
+	QUAD $0x01f64411487ca162 // vmovups %zmm16, 0x40(%rsi,%r14,8)
+	QUAD $0x02ef4410c97c8162 // vmovups 0x80(%r15,%r13,8), %zmm16 {%k1} {z}
+	LONG $0x407c5162; WORD $0xff58 // vaddps %zmm15, %zmm16, %zmm15
+	QUAD $0x02f67c11497c3162 // vmovups %zmm15, 0x80(%rsi,%r14,8) {%k1}
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm14, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x96 // vmovups %zmm14, (%rsi,%r10,4)
+	QUAD $0x01876c5848145162 // vaddps 0x40(%r15,%rax,4), %zmm13, %zmm13
+	QUAD $0x01966c11487c3162 // vmovups %zmm13, 0x40(%rsi,%r10,4)
+	QUAD $0x02876c10c97c5162 // vmovups 0x80(%r15,%rax,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x02966411497c3162 // vmovups %zmm12, 0x80(%rsi,%r10,4) {%k1}
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x1f // vaddps (%r15,%r11), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x26 // vmovups %zmm11, (%rsi,%r12)
+	QUAD $0x011f5458482c1162 // vaddps 0x40(%r15,%r11), %zmm10, %zmm10
+	QUAD $0x01265411487c3162 // vmovups %zmm10, 0x40(%rsi,%r12)
+	QUAD $0x021f5410c97c1162 // vmovups 0x80(%r15,%r11), %zmm10 {%k1} {z}
+	LONG $0xad5c8d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r11
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	QUAD $0x02264c11497c3162 // vmovups %zmm9, 0x80(%rsi,%r12) {%k1}
+	LONG $0xb6248d4f // leaq (%r14,%r14,4), %r12
+	LONG $0x483c1162; WORD $0x0458; BYTE $0x9f // vaddps (%r15,%r11,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0xa6 // vmovups %zmm8, (%rsi,%r12,4)
+	QUAD $0x019f7c5848449162 // vaddps 0x40(%r15,%r11,4), %zmm7, %zmm7
+	QUAD $0x01a67c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r12,4)
+	QUAD $0x029f7c10c97c9162 // vmovups 0x80(%r15,%r11,4), %zmm7 {%k1} {z}
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x02a67411497cb162 // vmovups %zmm6, 0x80(%rsi,%r12,4) {%k1}
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xd6 // vmovups %zmm5, (%rsi,%r10,8)
+	QUAD $0x01c76458485cd162 // vaddps 0x40(%r15,%rax,8), %zmm4, %zmm4
+	QUAD $0x01d66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r10,8)
+	QUAD $0x02c76410c97cd162 // vmovups 0x80(%r15,%rax,8), %zmm4 {%k1} {z}
+	LONG $0xed448d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	QUAD $0x02d65c11497cb162 // vmovups %zmm3, 0x80(%rsi,%r10,8) {%k1}
+	LONG $0xf6148d4f // leaq (%r14,%r14,8), %r10
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x07 // vaddps (%r15,%rax), %zmm2, %zmm2
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x16 // vmovups %zmm2, (%rsi,%r10)
+	QUAD $0x01074c584874d162 // vaddps 0x40(%r15,%rax), %zmm1, %zmm1
+	QUAD $0x01164c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r10)
+	QUAD $0x02074c10c97cd162 // vmovups 0x80(%r15,%rax), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x02164411497cb162 // vmovups %zmm0, 0x80(%rsi,%r10) {%k1}
+	LONG $0xfffae7e9; BYTE $0xff // jmp 0x656c <gemm+0x656c>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fc8349 // cmpq $0x61, %r12
+	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
+	LONG $0x76148d4f // leaq (%r14,%r14,2), %r10
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x4044c162; WORD $0x3f58 // vaddps (%r15), %zmm23, %zmm23
+	LONG $0xc34d0f49 // cmovgeq %r11, %rax
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x04e4c149 // shlq $0x4, %r12
+	LONG $0x487ce162; WORD $0x3e11 // vmovups %zmm23, (%rsi)
+	LONG $0x404cc162; WORD $0x7758; BYTE $0x01 // vaddps 0x40(%r15), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x4054c162; WORD $0x6f58; BYTE $0x02 // vaddps 0x80(%r15), %zmm21, %zmm21
+	LONG $0x487ce162; WORD $0x6811; BYTE $0x02 // vmovups %zmm21, 0x80(%rax)
+	LONG $0x6d448d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rax
+	LONG $0x405c8162; WORD $0x2458; BYTE $0xaf // vaddps (%r15,%r13,4), %zmm20, %zmm20
+	LONG $0x487ca162; WORD $0x2411; BYTE $0xb6 // vmovups %zmm20, (%rsi,%r14,4)
+	QUAD $0x01af5c5840648162 // vaddps 0x40(%r15,%r13,4), %zmm19, %zmm19
+	QUAD $0x01b65c11487ca162 // vmovups %zmm19, 0x40(%rsi,%r14,4)
+	QUAD $0x02af5458406c8162 // vaddps 0x80(%r15,%r13,4), %zmm18, %zmm18
+	QUAD $0x02b65411487ca162 // vmovups %zmm18, 0x80(%rsi,%r14,4)
+	LONG $0x40748162; WORD $0x0c58; BYTE $0xef // vaddps (%r15,%r13,8), %zmm17, %zmm17
+	LONG $0x487ca162; WORD $0x0c11; BYTE $0xf6 // vmovups %zmm17, (%rsi,%r14,8)
+	QUAD $0x01ef4458407c8162 // vaddps 0x40(%r15,%r13,8), %zmm16, %zmm16
+	QUAD $0x01f64411487ca162 // vmovups %zmm16, 0x40(%rsi,%r14,8)
+	QUAD $0x02ef7c5848041162 // vaddps 0x80(%r15,%r13,8), %zmm15, %zmm15
+	QUAD $0x02f67c11487c3162 // vmovups %zmm15, 0x80(%rsi,%r14,8)
+	LONG $0x480c5162; WORD $0x3458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm14, %zmm14
+	LONG $0x487c3162; WORD $0x3411; BYTE $0x96 // vmovups %zmm14, (%rsi,%r10,4)
+	QUAD $0x01876c5848145162 // vaddps 0x40(%r15,%rax,4), %zmm13, %zmm13
+	QUAD $0x01966c11487c3162 // vmovups %zmm13, 0x40(%rsi,%r10,4)
+	QUAD $0x02876458481c5162 // vaddps 0x80(%r15,%rax,4), %zmm12, %zmm12
+	QUAD $0x02966411487c3162 // vmovups %zmm12, 0x80(%rsi,%r10,4)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0x1f // vaddps (%r15,%r11), %zmm11, %zmm11
+	LONG $0x487c3162; WORD $0x1c11; BYTE $0x26 // vmovups %zmm11, (%rsi,%r12)
+	QUAD $0x011f5458482c1162 // vaddps 0x40(%r15,%r11), %zmm10, %zmm10
+	QUAD $0x01265411487c3162 // vmovups %zmm10, 0x40(%rsi,%r12)
+	QUAD $0x021f4c5848341162 // vaddps 0x80(%r15,%r11), %zmm9, %zmm9
+	LONG $0xad5c8d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r11
+	QUAD $0x02264c11487c3162 // vmovups %zmm9, 0x80(%rsi,%r12)
+	LONG $0xb6248d4f // leaq (%r14,%r14,4), %r12
+	LONG $0x483c1162; WORD $0x0458; BYTE $0x9f // vaddps (%r15,%r11,4), %zmm8, %zmm8
+	LONG $0x487c3162; WORD $0x0411; BYTE $0xa6 // vmovups %zmm8, (%rsi,%r12,4)
+	QUAD $0x019f7c5848449162 // vaddps 0x40(%r15,%r11,4), %zmm7, %zmm7
+	QUAD $0x01a67c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r12,4)
+	QUAD $0x029f7458484c9162 // vaddps 0x80(%r15,%r11,4), %zmm6, %zmm6
+	QUAD $0x00000100249c8d4c // leaq 0x100(%rsp), %r11
+	QUAD $0x02a67411487cb162 // vmovups %zmm6, 0x80(%rsi,%r12,4)
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm5, %zmm5
+	LONG $0x487cb162; WORD $0x2c11; BYTE $0xd6 // vmovups %zmm5, (%rsi,%r10,8)
+	QUAD $0x01c76458485cd162 // vaddps 0x40(%r15,%rax,8), %zmm4, %zmm4
+	QUAD $0x01d66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r10,8)
+	QUAD $0x02c75c584864d162 // vaddps 0x80(%r15,%rax,8), %zmm3, %zmm3
+	LONG $0xed448d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xe8 // addq %r13, %rax
+	QUAD $0x02d65c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r10,8)
+	LONG $0xf6148d4f // leaq (%r14,%r14,8), %r10
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x07 // vaddps (%r15,%rax), %zmm2, %zmm2
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	WORD $0x014d; BYTE $0xf2 // addq %r14, %r10
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x16 // vmovups %zmm2, (%rsi,%r10)
+	QUAD $0x01074c584874d162 // vaddps 0x40(%r15,%rax), %zmm1, %zmm1
+	QUAD $0x01164c11487cb162 // vmovups %zmm1, 0x40(%rsi,%r10)
+	QUAD $0x02074458487cd162 // vaddps 0x80(%r15,%rax), %zmm0, %zmm0
+	QUAD $0x02164411487cb162 // vmovups %zmm0, 0x80(%rsi,%r10)
+	LONG $0xfff912e9; BYTE $0xff // jmp 0x656c <gemm+0x656c>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xfff782e9; BYTE $0xff // jmp 0x63ea <gemm+0x63ea>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000f024bc8b48 // movq 0xf0(%rsp), %rdi
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48608b4d // movq 0x48(%r8), %r12
+	LONG $0x06e4c149 // shlq $0x6, %r12
+	LONG $0x06e0c148 // shlq $0x6, %rax
+	LONG $0xf0c78348 // addq $-0x10, %rdi
+	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
+	LONG $0x2464014c; BYTE $0x58 // addq %r12, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	QUAD $0x0000110024ac8d4c // leaq 0x1100(%rsp), %r13
+	QUAD $0x000000d024ac894c // movq %r13, 0xd0(%rsp)
+	QUAD $0x000000e8249c8948 // movq %rbx, 0xe8(%rsp)
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	LONG $0xec1f8d0f; WORD $0xffff // jge 0x58d7 <gemm+0x58d7>
+	WORD $0x8949; BYTE $0xfc // movq %rdi, %r12
+	LONG $0x08fc8349 // cmpq $0x8, %r12
+	LONG $0x047c8c0f; WORD $0x0000 // jl 0x7141 <gemm+0x7141>
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x28588b49 // movq 0x28(%r8), %rbx
+	LONG $0x48508b4d // movq 0x48(%r8), %r10
+	WORD $0x894c; BYTE $0xff // movq %r15, %rdi
+	LONG $0x38708b49 // movq 0x38(%r8), %rsi
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
+	LONG $0xcf0c8d4d // leaq (%r15,%rcx,8), %r9
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	LONG $0x04378e0f; WORD $0x0000 // jle 0x712a <gemm+0x712a>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	QUAD $0x000000e8249c8b48 // movq 0xe8(%rsp), %rbx
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	QUAD $0x00000000b53c8d4e // leaq (,%r14,4), %r15
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000011024948b48 // movq 0x110(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
+	LONG $0x247c894c; BYTE $0x78 // movq %r15, 0x78(%rsp)
+	LONG $0x247c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r15
+	WORD $0x940f; BYTE $0xc2 // sete %dl
 	WORD $0xe0d3 // shll %cl, %eax
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	LONG $0x07e1c148 // shlq $0x7, %rcx
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x00000000bd3c8d48 // leaq (,%rdi,4), %rdi
-	LONG $0x80c28148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x48eb // jmp 0x6de4 <gemm+0x6de4>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48418b4c // movq 0x48(%rcx), %r8
-	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
-	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0x04e1c149 // shlq $0x4, %r9
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
-	LONG $0xfc728d4c // leaq -0x4(%rdx), %r14
-	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
-	LONG $0x07fa8348 // cmpq $0x7, %rdx
-	LONG $0x04068e0f; WORD $0x0000 // jle 0x71ea <gemm+0x71ea>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
-	LONG $0x38498b4c // movq 0x38(%rcx), %r9
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xe2 // movq %r12, %r10
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x8c1c8d49 // leaq (%r12,%rcx,4), %rbx
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	WORD $0xae7e // jle 0x6db5 <gemm+0x6db5>
-	LONG $0x86048d4a // leaq (%rsi,%r8,4), %rax
-	QUAD $0x00000080868c8d4a // leaq 0x80(%rsi,%r8,4), %rcx
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0x246c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r13
-	LONG $0xc63c8d4e // leaq (%rsi,%r8,8), %r15
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
-	QUAD $0x0000000085048d4a // leaq (,%r8,4), %rax
-	LONG $0x244c8948; BYTE $0x48 // movq %rcx, 0x48(%rsp)
-	QUAD $0x00000080c68c8d4a // leaq 0x80(%rsi,%r8,8), %rcx
-	LONG $0x247c894c; BYTE $0x20 // movq %r15, 0x20(%rsp)
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
-	LONG $0x808e8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rcx
-	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
-	WORD $0x940f; BYTE $0xc2 // sete %dl
-	LONG $0x02e1c149 // shlq $0x2, %r9
-	QUAD $0x00000080068c8d48 // leaq 0x80(%rsi,%rax), %rcx
-	LONG $0x06248d4c // leaq (%rsi,%rax), %r12
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	WORD $0x894c; BYTE $0xf1 // movq %r14, %rcx
+	QUAD $0x000000009d348d4c // leaq (,%rbx,4), %r14
+	LONG $0x03e1c148 // shlq $0x3, %rcx
 	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	LONG $0x00008ae9; BYTE $0x00 // jmp 0x6f07 <gemm+0x6f07>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x497c7162; WORD $0x0911 // vmovups %zmm9, (%rcx) {%k1}
-	LONG $0x487c5162; WORD $0x0711 // vmovups %zmm8, (%r15)
-	LONG $0x487cd162; WORD $0x7f11; BYTE $0x01 // vmovups %zmm7, 0x40(%r15)
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0x487cd162; WORD $0x2f11 // vmovups %zmm5, (%r15)
-	LONG $0x487cd162; WORD $0x6711; BYTE $0x01 // vmovups %zmm4, 0x40(%r15)
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x24 // vmovups %zmm2, (%r12)
-	QUAD $0x01244c11487cd162 // vmovups %zmm1, 0x40(%r12)
-	LONG $0x497cf162; WORD $0x0111 // vmovups %zmm0, (%rcx) {%k1}
-	LONG $0x246c034c; BYTE $0x40 // addq 0x40(%rsp), %r13
-	LONG $0xd04b8d49 // leaq -0x30(%r11), %rcx
+	LONG $0x00008fe9; BYTE $0x00 // jmp 0x6e01 <gemm+0x6e01>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x497cf162; WORD $0x3911 // vmovups %zmm7, (%rcx) {%k1}
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%rbx,4) {%k1}
+	LONG $0x497cf162; WORD $0x2c11; BYTE $0xd9 // vmovups %zmm5, (%rcx,%rbx,8) {%k1}
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x81 // vmovups %zmm4, (%rcx,%rax,4) {%k1}
+	LONG $0x497cf162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%rcx,%rdx) {%k1}
+	LONG $0x9b148d48 // leaq (%rbx,%rbx,4), %rdx
+	LONG $0x497cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4) {%k1}
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm1, (%rcx,%rax,8) {%k1}
+	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x01 // vmovups %zmm0, (%rcx,%rax) {%k1}
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	WORD $0x014d; BYTE $0xe1 // addq %r12, %r9
+	WORD $0x014d; BYTE $0xe0 // addq %r12, %r8
+	WORD $0x014c; BYTE $0xe7 // addq %r12, %rdi
+	LONG $0xa0438d49 // leaq -0x60(%r11), %rax
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	QUAD $0x0000010024bc8d4c // leaq 0x100(%rsp), %r15
 	WORD $0xd231 // xorl %edx, %edx
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	WORD $0x8949; BYTE $0xcb // movq %rcx, %r11
-	LONG $0xfe998e0f; WORD $0xffff // jle 0x6da0 <gemm+0x6da0>
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
+	QUAD $0x0000009024ac034c // addq 0x90(%rsp), %r13
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	LONG $0x030d8e0f; WORD $0x0000 // jle 0x710e <gemm+0x710e>
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x000060b9; BYTE $0x00 // movl $0x60, %ecx
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x247c894c; BYTE $0x50 // movq %r15, 0x50(%rsp)
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x2454894c; BYTE $0x30 // movq %r10, 0x30(%rsp)
+	LONG $0x48245489 // movl %edx, 0x48(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0xc8420f48 // cmovbq %rax, %rcx
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	WORD $0xff48; BYTE $0xc1 // incq %rcx
+	LONG $0x211c8d4f // leaq (%r9,%r12), %r11
+	LONG $0x20148d4f // leaq (%r8,%r12), %r10
+	LONG $0x272c8d4e // leaq (%rdi,%r12), %r13
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	LONG $0x001c8d49 // leaq (%r8,%rax), %rbx
+	LONG $0x07148d48 // leaq (%rdi,%rax), %rdx
+	LONG $0x487c5162; WORD $0x0710 // vmovups (%r15), %zmm8
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	WORD $0xff48; BYTE $0xc9 // decq %rcx
+	LONG $0x583db262; WORD $0x3cb8; BYTE $0x27 // vfmadd231ps (%rdi,%r12){1to16}, %zmm8, %zmm7
+	QUAD $0x002574b8583d9262 // vfmadd231ps (%r13,%r12){1to16}, %zmm8, %zmm6
+	LONG $0x583db262; WORD $0x2cb8; BYTE $0x22 // vfmadd231ps (%rdx,%r12){1to16}, %zmm8, %zmm5
+	LONG $0x583d9262; WORD $0x24b8; BYTE $0x20 // vfmadd231ps (%r8,%r12){1to16}, %zmm8, %zmm4
+	LONG $0x583d9262; WORD $0x1cb8; BYTE $0x22 // vfmadd231ps (%r10,%r12){1to16}, %zmm8, %zmm3
+	LONG $0x583db262; WORD $0x14b8; BYTE $0x23 // vfmadd231ps (%rbx,%r12){1to16}, %zmm8, %zmm2
+	LONG $0x583d9262; WORD $0x0cb8; BYTE $0x21 // vfmadd231ps (%r9,%r12){1to16}, %zmm8, %zmm1
+	LONG $0x583d9262; WORD $0x04b8; BYTE $0x23 // vfmadd231ps (%r11,%r12){1to16}, %zmm8, %zmm0
+	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0xb277 // ja 0x6e70 <gemm+0x6e70>
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x244c8b48; BYTE $0x58 // movq 0x58(%rsp), %rcx
+	LONG $0x245c8b48; BYTE $0x70 // movq 0x70(%rsp), %rbx
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0xc84d0f48 // cmovgeq %rax, %rcx
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xd84d0f48 // cmovgeq %rax, %rbx
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	WORD $0x6275 // jne 0x6f50 <gemm+0x6f50>
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x0157840f; WORD $0x0000 // je 0x7050 <gemm+0x7050>
+	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	LONG $0x487cf162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%rbx,4)
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xd9 // vmovups %zmm5, (%rcx,%rbx,8)
+	LONG $0x487cf162; WORD $0x2411; BYTE $0x81 // vmovups %zmm4, (%rcx,%rax,4)
+	LONG $0x487cf162; WORD $0x1c11; BYTE $0x11 // vmovups %zmm3, (%rcx,%rdx)
+	LONG $0x9b148d48 // leaq (%rbx,%rbx,4), %rdx
+	LONG $0x487cf162; WORD $0x1411; BYTE $0x91 // vmovups %zmm2, (%rcx,%rdx,4)
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm1, (%rcx,%rax,8)
+	LONG $0xdb048d48 // leaq (%rbx,%rbx,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x01 // vmovups %zmm0, (%rcx,%rax)
+	LONG $0xfffe7ee9; BYTE $0xff // jmp 0x6dcd <gemm+0x6dcd>
+	BYTE $0x90 // nop
+	LONG $0x482444f6; BYTE $0x01 // testb $0x1, 0x48(%rsp)
+	LONG $0x5b048d48 // leaq (%rbx,%rbx,2), %rax
+	LONG $0xfe21850f; WORD $0xffff // jne 0x6d80 <gemm+0x6d80>
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0xc97c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8 {%k1} {z}
+	LONG $0x7f148d4b // leaq (%r15,%r15,2), %rdx
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497cf162; WORD $0x3911 // vmovups %zmm7, (%rcx) {%k1}
+	QUAD $0x00bd7c10c97c9162 // vmovups (%r13,%r15,4), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cf162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%rbx,4) {%k1}
+	QUAD $0x00fd7410c97c9162 // vmovups (%r13,%r15,8), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497cf162; WORD $0x2c11; BYTE $0xd9 // vmovups %zmm5, (%rcx,%rbx,8) {%k1}
+	QUAD $0x00956c10c97cd162 // vmovups (%r13,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cf162; WORD $0x2411; BYTE $0x81 // vmovups %zmm4, (%rcx,%rax,4) {%k1}
+	QUAD $0x00156410c97c9162 // vmovups (%r13,%r10), %zmm4 {%k1} {z}
+	LONG $0xbf148d4f // leaq (%r15,%r15,4), %r10
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cb162; WORD $0x1c11; BYTE $0x19 // vmovups %zmm3, (%rcx,%r11) {%k1}
+	LONG $0x9b1c8d4c // leaq (%rbx,%rbx,4), %r11
+	QUAD $0x00955c10c97c9162 // vmovups (%r13,%r10,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cb162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%rcx,%r11,4) {%k1}
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	QUAD $0x00d55410c97cd162 // vmovups (%r13,%rdx,8), %zmm2 {%k1} {z}
+	LONG $0xff148d4b // leaq (%r15,%r15,8), %rdx
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0c11; BYTE $0xc1 // vmovups %zmm1, (%rcx,%rax,8) {%k1}
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	QUAD $0x00054c10c97cd162 // vmovups (%r13,%rax), %zmm1 {%k1} {z}
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cf162; WORD $0x0411; BYTE $0x11 // vmovups %zmm0, (%rcx,%rdx) {%k1}
+	LONG $0xfffd84e9; BYTE $0xff // jmp 0x6dcd <gemm+0x6dcd>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x5b148d48 // leaq (%rbx,%rbx,2), %rdx
+	WORD $0x8949; BYTE $0xdb // movq %rbx, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0x4844d162; WORD $0x7d58; BYTE $0x00 // vaddps (%r13), %zmm7, %zmm7
+	LONG $0x7f048d4b // leaq (%r15,%r15,2), %rax
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x487cf162; WORD $0x3911 // vmovups %zmm7, (%rcx)
+	QUAD $0x00bd7458484c9162 // vaddps (%r13,%r15,4), %zmm6, %zmm6
+	LONG $0x487cf162; WORD $0x3411; BYTE $0x99 // vmovups %zmm6, (%rcx,%rbx,4)
+	QUAD $0x00fd6c5848549162 // vaddps (%r13,%r15,8), %zmm5, %zmm5
+	LONG $0x487cf162; WORD $0x2c11; BYTE $0xd9 // vmovups %zmm5, (%rcx,%rbx,8)
+	QUAD $0x00856458485cd162 // vaddps (%r13,%rax,4), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x2411; BYTE $0x91 // vmovups %zmm4, (%rcx,%rdx,4)
+	QUAD $0x00155c5848649162 // vaddps (%r13,%r10), %zmm3, %zmm3
+	LONG $0xbf148d4f // leaq (%r15,%r15,4), %r10
+	LONG $0x487cb162; WORD $0x1c11; BYTE $0x19 // vmovups %zmm3, (%rcx,%r11)
+	LONG $0x9b1c8d4c // leaq (%rbx,%rbx,4), %r11
+	QUAD $0x00955458486c9162 // vaddps (%r13,%r10,4), %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0x99 // vmovups %zmm2, (%rcx,%r11,4)
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	QUAD $0x00c54c584874d162 // vaddps (%r13,%rax,8), %zmm1, %zmm1
+	LONG $0xff048d4b // leaq (%r15,%r15,8), %rax
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x487cf162; WORD $0x0c11; BYTE $0xd1 // vmovups %zmm1, (%rcx,%rdx,8)
+	LONG $0xdb148d48 // leaq (%rbx,%rbx,8), %rdx
+	QUAD $0x00054458487cd162 // vaddps (%r13,%rax), %zmm0, %zmm0
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	LONG $0x487cf162; WORD $0x0411; BYTE $0x11 // vmovups %zmm0, (%rcx,%rdx)
+	LONG $0xfffcbfe9; BYTE $0xff // jmp 0x6dcd <gemm+0x6dcd>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48508b4d // movq 0x48(%r8), %r10
+	WORD $0x03eb // jmp 0x712d <gemm+0x712d>
+	WORD $0x8949; BYTE $0xd0 // movq %rdx, %r8
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0xf8c48349 // addq $-0x8, %r12
+	LONG $0x2454014c; BYTE $0x58 // addq %r10, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x04fc8349 // cmpq $0x4, %r12
+	LONG $0x02ad8c0f; WORD $0x0000 // jl 0x73f8 <gemm+0x73f8>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x30588b4d // movq 0x30(%r8), %r11
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000000e8248c8b48 // movq 0xe8(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
+	WORD $0x43eb // jmp 0x71d2 <gemm+0x71d2>
+	BYTE $0x90 // nop
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	LONG $0x24648b4c; BYTE $0x38 // movq 0x38(%rsp), %r12
+	LONG $0x30588b4d // movq 0x30(%r8), %r11
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x246c8d4d; BYTE $0xfc // leaq -0x4(%r12), %r13
+	LONG $0x247c0148; BYTE $0x58 // addq %rdi, 0x58(%rsp)
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	LONG $0x07fc8349 // cmpq $0x7, %r12
+	WORD $0x894d; BYTE $0xec // movq %r13, %r12
+	LONG $0x02298e0f; WORD $0x0000 // jle 0x73fb <gemm+0x73fb>
+	LONG $0x28488b4d // movq 0x28(%r8), %r9
+	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	WORD $0x894c; BYTE $0xc7 // movq %r8, %rdi
+	LONG $0x38408b4d // movq 0x38(%r8), %r8
+	WORD $0x894d; BYTE $0xde // movq %r11, %r14
+	LONG $0x871c8d49 // leaq (%r15,%rax,4), %rbx
+	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
+	LONG $0x01fc8e0f; WORD $0x0000 // jle 0x73f0 <gemm+0x73f0>
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	QUAD $0x000000d024848b48 // movq 0xd0(%rsp), %rax
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	LONG $0x2464894c; BYTE $0x38 // movq %r12, 0x38(%rsp)
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	LONG $0xc3940f41 // sete %r11b
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x4feb // jmp 0x7274 <gemm+0x7274>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7f1c8d4f // leaq (%r15,%r15,2), %r11
+	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
+	LONG $0x497cb162; WORD $0x1411; BYTE $0xbf // vmovups %zmm2, (%rdi,%r15,4) {%k1}
+	LONG $0x497cb162; WORD $0x0c11; BYTE $0xff // vmovups %zmm1, (%rdi,%r15,8) {%k1}
+	LONG $0x497cb162; WORD $0x0411; BYTE $0x9f // vmovups %zmm0, (%rdi,%r11,4) {%k1}
+	LONG $0x24440348; BYTE $0x40 // addq 0x40(%rsp), %rax
+	LONG $0xa0798d49 // leaq -0x60(%r9), %rdi
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	WORD $0x8948; BYTE $0xd6 // movq %rdx, %rsi
+	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
+	WORD $0x8949; BYTE $0xd5 // movq %rdx, %r13
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0xff1c8e0f; WORD $0xffff // jle 0x7190 <gemm+0x7190>
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x000060bf; BYTE $0x00 // movl $0x60, %edi
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x8949; BYTE $0xc7 // movq %rax, %r15
+	LONG $0xf9420f49 // cmovbq %r9, %rdi
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487cd162; WORD $0x2710 // vmovups (%r15), %zmm4
+	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x585df262; WORD $0x03b8 // vfmadd231ps (%rbx){1to16}, %zmm4, %zmm0
+	LONG $0x585dd262; WORD $0x1ab8 // vfmadd231ps (%r10){1to16}, %zmm4, %zmm3
+	LONG $0x585d9262; WORD $0x14b8; BYTE $0xb2 // vfmadd231ps (%r10,%r14,4){1to16}, %zmm4, %zmm2
+	LONG $0x585d9262; WORD $0x0cb8; BYTE $0xf2 // vfmadd231ps (%r10,%r14,8){1to16}, %zmm4, %zmm1
+	WORD $0x014c; BYTE $0xc3 // addq %r8, %rbx
+	WORD $0x014d; BYTE $0xc2 // addq %r8, %r10
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	WORD $0xce77 // ja 0x72a0 <gemm+0x72a0>
+	LONG $0x247c8b48; BYTE $0x58 // movq 0x58(%rsp), %rdi
+	LONG $0x247c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r15
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	WORD $0x8948; BYTE $0xf2 // movq %rsi, %rdx
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	LONG $0xfe4d0f4c // cmovgeq %rsi, %r15
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	WORD $0x3875 // jne 0x7330 <gemm+0x7330>
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0x009e840f; WORD $0x0000 // je 0x73a0 <gemm+0x73a0>
+	LONG $0x7f1c8d4f // leaq (%r15,%r15,2), %r11
+	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
+	LONG $0x487cb162; WORD $0x1411; BYTE $0xbf // vmovups %zmm2, (%rdi,%r15,4)
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0xff // vmovups %zmm1, (%rdi,%r15,8)
+	LONG $0x487cb162; WORD $0x0411; BYTE $0x9f // vmovups %zmm0, (%rdi,%r11,4)
+	LONG $0xffff29e9; BYTE $0xff // jmp 0x724f <gemm+0x724f>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c3f641 // testb $0x1, %r11b
+	LONG $0xfef6850f; WORD $0xffff // jne 0x7230 <gemm+0x7230>
+	LONG $0xc97cd162; WORD $0x6510; BYTE $0x00 // vmovups (%r13), %zmm4 {%k1} {z}
+	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi) {%k1}
+	QUAD $0x00a55c10c97c9162 // vmovups (%r13,%r12,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cb162; WORD $0x1411; BYTE $0xbf // vmovups %zmm2, (%rdi,%r15,4) {%k1}
+	QUAD $0x00e55410c97c9162 // vmovups (%r13,%r12,8), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cb162; WORD $0x0c11; BYTE $0xff // vmovups %zmm1, (%rdi,%r15,8) {%k1}
+	LONG $0x7f3c8d4f // leaq (%r15,%r15,2), %r15
+	QUAD $0x009d4c10c97c9162 // vmovups (%r13,%r11,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cb162; WORD $0x0411; BYTE $0xbf // vmovups %zmm0, (%rdi,%r15,4) {%k1}
+	LONG $0xfffeb6e9; BYTE $0xff // jmp 0x724f <gemm+0x724f>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x00 // vaddps (%r13), %zmm3, %zmm3
+	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
+	LONG $0x487cf162; WORD $0x1f11 // vmovups %zmm3, (%rdi)
+	QUAD $0x00a55458486c9162 // vaddps (%r13,%r12,4), %zmm2, %zmm2
+	LONG $0x487cb162; WORD $0x1411; BYTE $0xbf // vmovups %zmm2, (%rdi,%r15,4)
+	QUAD $0x00e54c5848749162 // vaddps (%r13,%r12,8), %zmm1, %zmm1
+	LONG $0x487cb162; WORD $0x0c11; BYTE $0xff // vmovups %zmm1, (%rdi,%r15,8)
+	LONG $0x7f3c8d4f // leaq (%r15,%r15,2), %r15
+	QUAD $0x009d4458487c9162 // vaddps (%r13,%r11,4), %zmm0, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xbf // vmovups %zmm0, (%rdi,%r15,4)
+	LONG $0xfffe68e9; BYTE $0xff // jmp 0x724f <gemm+0x724f>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	WORD $0x8949; BYTE $0xf8 // movq %rdi, %r8
+	LONG $0xfffdb2e9; BYTE $0xff // jmp 0x71aa <gemm+0x71aa>
+	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
+	LONG $0x02fd8349 // cmpq $0x2, %r13
+	LONG $0x01cc8c0f; WORD $0x0000 // jl 0x75d1 <gemm+0x75d1>
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x30708b4d // movq 0x30(%r8), %r14
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x000000e8248c8b48 // movq 0xe8(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x000000008d0c8d48 // leaq (,%rcx,4), %rcx
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	WORD $0x3feb // jmp 0x748d <gemm+0x748d>
+	WORD $0x9066 // nop
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	QUAD $0x000000c824bc8b4c // movq 0xc8(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r13
+	LONG $0x30708b4d // movq 0x30(%r8), %r14
+	LONG $0x48508b49 // movq 0x48(%r8), %rdx
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
+	LONG $0xf73c8d4f // leaq (%r15,%r14,8), %r15
+	LONG $0xfe7d8d49 // leaq -0x2(%r13), %rdi
+	LONG $0xd10c8d4d // leaq (%r9,%rdx,8), %r9
+	LONG $0x244c894c; BYTE $0x58 // movq %r9, 0x58(%rsp)
+	LONG $0x03fd8349 // cmpq $0x3, %r13
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x01478e0f; WORD $0x0000 // jle 0x75d4 <gemm+0x75d4>
+	LONG $0x28508b4d // movq 0x28(%r8), %r10
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0x38488b4d // movq 0x38(%r8), %r9
+	WORD $0x894c; BYTE $0xf3 // movq %r14, %rbx
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xca7e // jle 0x746a <gemm+0x746a>
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x246c894c; BYTE $0x40 // movq %r13, 0x40(%rsp)
+	QUAD $0x000000d024bc8b48 // movq 0xd0(%rsp), %rdi
+	LONG $0x246c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r13
+	QUAD $0x000000c824bc894c // movq %r15, 0xc8(%rsp)
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	LONG $0xc4940f41 // sete %r12b
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x33eb // jmp 0x74ff <gemm+0x74ff>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	LONG $0x497c9162; WORD $0x0411; BYTE $0xb0 // vmovups %zmm0, (%r8,%r14,4) {%k1}
+	LONG $0x247c0348; BYTE $0x28 // addq 0x28(%rsp), %rdi
+	LONG $0xa0428d4d // leaq -0x60(%r10), %r8
+	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
+	WORD $0x3145; BYTE $0xe4 // xorl %r12d, %r12d
+	WORD $0x8949; BYTE $0xf5 // movq %rsi, %r13
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x894d; BYTE $0xc2 // movq %r8, %r10
+	LONG $0xff518e0f; WORD $0xffff // jle 0x7450 <gemm+0x7450>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	LONG $0xc2420f4d // cmovbq %r10, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x1610 // vmovups (%r14), %zmm2
+	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x586dd262; WORD $0x0bb8 // vfmadd231ps (%r11){1to16}, %zmm2, %zmm1
+	LONG $0x586dd262; WORD $0x04b8; BYTE $0x9b // vfmadd231ps (%r11,%rbx,4){1to16}, %zmm2, %zmm0
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xde77 // ja 0x7520 <gemm+0x7520>
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	WORD $0x8949; BYTE $0xd6 // movq %rdx, %r14
+	LONG $0xf04d0f4c // cmovgeq %rax, %r14
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	WORD $0x2275 // jne 0x7580 <gemm+0x7580>
+	LONG $0x01c4f641 // testb $0x1, %r12b
+	WORD $0x4c74 // je 0x75b0 <gemm+0x75b0>
+	LONG $0x487cd162; WORD $0x0811 // vmovups %zmm1, (%r8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0xb0 // vmovups %zmm0, (%r8,%r14,4)
+	LONG $0xffff67e9; BYTE $0xff // jmp 0x74dd <gemm+0x74dd>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c4f641 // testb $0x1, %r12b
+	LONG $0xff46850f; WORD $0xffff // jne 0x74d0 <gemm+0x74d0>
+	LONG $0xc97cd162; WORD $0x5510; BYTE $0x00 // vmovups (%r13), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cd162; WORD $0x0811 // vmovups %zmm1, (%r8) {%k1}
+	QUAD $0x00bd4c10c97c9162 // vmovups (%r13,%r15,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xffff26e9; BYTE $0xff // jmp 0x74d6 <gemm+0x74d6>
+	LONG $0x4874d162; WORD $0x4d58; BYTE $0x00 // vaddps (%r13), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0811 // vmovups %zmm1, (%r8)
+	QUAD $0x00bd4458487c9162 // vaddps (%r13,%r15,4), %zmm0, %zmm0
+	LONG $0x487c9162; WORD $0x0411; BYTE $0xb0 // vmovups %zmm0, (%r8,%r14,4)
+	LONG $0xffff0ce9; BYTE $0xff // jmp 0x74dd <gemm+0x74dd>
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x0b3d8e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	QUAD $0x000000d0249c8b4c // movq 0xd0(%rsp), %r11
+	QUAD $0x000000e8249c8b48 // movq 0xe8(%rsp), %rbx
+	LONG $0x38408b49 // movq 0x38(%r8), %rax
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x28488b49 // movq 0x28(%r8), %rcx
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x0b108e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	WORD $0xd2f7 // notl %edx
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
+	LONG $0x07e2c148 // shlq $0x7, %rdx
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24448b4c; BYTE $0x58 // movq 0x58(%rsp), %r8
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0xc7940f40 // sete %dil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e3c148 // shlq $0x2, %rbx
+	WORD $0x24eb // jmp 0x765f <gemm+0x765f>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x497cd162; WORD $0x0111 // vmovups %zmm0, (%r9) {%k1}
+	LONG $0xa0498d4c // leaq -0x60(%rcx), %r9
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0xff31 // xorl %edi, %edi
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	LONG $0x0abb8e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x894d; BYTE $0xda // movq %r11, %r10
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487dd262; WORD $0x0f18 // vbroadcastss (%r15), %zmm1
+	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x4875d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm1, %zmm0
+	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xe577 // ja 0x7680 <gemm+0x7680>
+	LONG $0x244c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r9
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xce4d0f4c // cmovgeq %rsi, %r9
+	LONG $0x247c8348; WORD $0x1068 // cmpq $0x10, 0x68(%rsp)
+	WORD $0x1075 // jne 0x76c0 <gemm+0x76c0>
+	LONG $0x01c7f640 // testb $0x1, %dil
+	WORD $0x2a74 // je 0x76e0 <gemm+0x76e0>
+	LONG $0x487cd162; WORD $0x0111 // vmovups %zmm0, (%r9)
+	WORD $0x88eb // jmp 0x7646 <gemm+0x7646>
+	WORD $0x9066 // nop
+	LONG $0x01c7f640 // testb $0x1, %dil
+	LONG $0xff76850f; WORD $0xffff // jne 0x7640 <gemm+0x7640>
+	LONG $0xc97cd162; WORD $0x0810 // vmovups (%r8), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x7640 <gemm+0x7640>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cd162; WORD $0x0058 // vaddps (%r8), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0111 // vmovups %zmm0, (%r9)
+	LONG $0xffff55e9; BYTE $0xff // jmp 0x7646 <gemm+0x7646>
+	LONG $0x24448b4c; BYTE $0x60 // movq 0x60(%rsp), %r8
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	LONG $0x48588b4d // movq 0x48(%r8), %r11
+	QUAD $0x000000c024bc8b4c // movq 0xc0(%rsp), %r15
+	LONG $0x05e3c149 // shlq $0x5, %r11
+	LONG $0x05e0c148 // shlq $0x5, %rax
+	LONG $0x245c014c; BYTE $0x28 // addq %r11, 0x28(%rsp)
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
+	LONG $0xf8c78349 // addq $-0x8, %r15
+	QUAD $0x00001100249c8d48 // leaq 0x1100(%rsp), %rbx
+	QUAD $0x00000088249c8948 // movq %rbx, 0x88(%rsp)
+	LONG $0x08ff8349 // cmpq $0x8, %r15
+	LONG $0xec398d0f; WORD $0xffff // jge 0x637f <gemm+0x637f>
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	LONG $0x04fe8348 // cmpq $0x4, %rsi
+	LONG $0x04cc8c0f; WORD $0x0000 // jl 0x7c1f <gemm+0x7c1f>
+	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x48488b4d // movq 0x48(%r8), %r9
+	WORD $0xe0d3 // shll %cl, %eax
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	QUAD $0x00000000953c8d48 // leaq (,%rdx,4), %rdi
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x80c18148; WORD $0x0000; BYTE $0x00 // addq $0x80, %rcx
+	LONG $0x244c8948; BYTE $0x50 // movq %rcx, 0x50(%rsp)
+	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
+	LONG $0x30408b49 // movq 0x30(%r8), %rax
+	QUAD $0x0000010024848d4c // leaq 0x100(%rsp), %r8
+	WORD $0x43eb // jmp 0x77ee <gemm+0x77ee>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0x30418b48 // movq 0x30(%rcx), %rax
+	LONG $0x48498b4c // movq 0x48(%rcx), %r9
+	WORD $0x894c; BYTE $0xca // movq %r9, %rdx
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0xfc5e8d4c // leaq -0x4(%rsi), %r11
+	LONG $0x24540148; BYTE $0x28 // addq %rdx, 0x28(%rsp)
+	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
+	LONG $0x07fe8348 // cmpq $0x7, %rsi
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	LONG $0x04348e0f; WORD $0x0000 // jle 0x7c22 <gemm+0x7c22>
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
+	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
+	LONG $0x8c248d4d // leaq (%r12,%rcx,4), %r12
+	LONG $0x285a8b48 // movq 0x28(%rdx), %rbx
+	LONG $0x385a8b4c // movq 0x38(%rdx), %r11
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0xaf7e // jle 0x77c2 <gemm+0x77c2>
+	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
+	LONG $0x24748948; BYTE $0x30 // movq %rsi, 0x30(%rsp)
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	WORD $0x894d; BYTE $0xce // movq %r9, %r14
+	LONG $0x244c894c; BYTE $0x38 // movq %r9, 0x38(%rsp)
+	WORD $0x940f; BYTE $0xc0 // sete %al
+	LONG $0x02e3c149 // shlq $0x2, %r11
+	LONG $0x000093e9; BYTE $0x00 // jmp 0x78ce <gemm+0x78ce>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x487c7162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%rax)
+	LONG $0x497c7162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%rax) {%k1}
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x92 // vmovups %zmm8, (%r10,%rdx,4)
+	QUAD $0x01927c11487cd162 // vmovups %zmm7, 0x40(%r10,%rdx,4)
+	QUAD $0x02927411497cd162 // vmovups %zmm6, 0x80(%r10,%rdx,4) {%k1}
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xd2 // vmovups %zmm5, (%r10,%rdx,8)
+	QUAD $0x01d26411487cd162 // vmovups %zmm4, 0x40(%r10,%rdx,8)
+	QUAD $0x02d25c11497cd162 // vmovups %zmm3, 0x80(%r10,%rdx,8) {%k1}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%r10,%rax,4)
+	QUAD $0x01824c11487cd162 // vmovups %zmm1, 0x40(%r10,%rax,4)
+	QUAD $0x02824411497cd162 // vmovups %zmm0, 0x80(%r10,%rax,4) {%k1}
+	LONG $0x244c0348; BYTE $0x48 // addq 0x48(%rsp), %rcx
+	LONG $0xa0538d48 // leaq -0x60(%rbx), %rdx
+	LONG $0x0030be41; WORD $0x0000 // movl $0x30, %r14d
+	WORD $0xc031 // xorl %eax, %eax
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0x60fb8348 // cmpq $0x60, %rbx
+	WORD $0x8948; BYTE $0xd3 // movq %rdx, %rbx
+	LONG $0xfee28e0f; WORD $0xffff // jle 0x77b0 <gemm+0x77b0>
+	LONG $0x60fb8348 // cmpq $0x60, %rbx
+	LONG $0x0060ba41; WORD $0x0000 // movl $0x60, %r10d
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
@@ -10458,293 +11094,338 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
 	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
 	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	WORD $0x894c; BYTE $0xe9 // movq %r13, %rcx
-	LONG $0xfb420f4d // cmovbq %r11, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	BYTE $0x90 // nop
-	LONG $0x487d8262; WORD $0x0418; BYTE $0xb2 // vbroadcastss (%r10,%r14,4), %zmm16
-	LONG $0x487c7162; WORD $0x6110; BYTE $0xfe // vmovups -0x80(%rcx), %zmm12
-	LONG $0x487c7162; WORD $0x6910; BYTE $0xff // vmovups -0x40(%rcx), %zmm13
-	LONG $0x487c7162; WORD $0x3110 // vmovups (%rcx), %zmm14
-	LONG $0x487d5262; WORD $0x3a18 // vbroadcastss (%r10), %zmm15
-	LONG $0x487d8262; WORD $0x0c18; BYTE $0xf2 // vbroadcastss (%r10,%r14,8), %zmm17
-	WORD $0x014d; BYTE $0xca // addq %r9, %r10
-	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
-	WORD $0xff49; BYTE $0xcf // decq %r15
+	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
+	LONG $0xd3420f4c // cmovbq %rbx, %r10
+	WORD $0xff49; BYTE $0xc2 // incq %r10
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487d8262; WORD $0x0418; BYTE $0xaf // vbroadcastss (%r15,%r13,4), %zmm16
+	LONG $0x487c7162; WORD $0x6210; BYTE $0xfe // vmovups -0x80(%rdx), %zmm12
+	LONG $0x487c7162; WORD $0x6a10; BYTE $0xff // vmovups -0x40(%rdx), %zmm13
+	LONG $0x487c7162; WORD $0x3210 // vmovups (%rdx), %zmm14
+	LONG $0x487d5262; WORD $0x3f18 // vbroadcastss (%r15), %zmm15
+	LONG $0x487d8262; WORD $0x0c18; BYTE $0xef // vbroadcastss (%r15,%r13,8), %zmm17
+	WORD $0x014d; BYTE $0xdf // addq %r11, %r15
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	WORD $0xff49; BYTE $0xca // decq %r10
 	LONG $0x407d5262; WORD $0xc4b8 // vfmadd231ps %zmm12, %zmm16, %zmm8
 	LONG $0x407dd262; WORD $0xfdb8 // vfmadd231ps %zmm13, %zmm16, %zmm7
 	LONG $0x480db262; WORD $0xf0b8 // vfmadd231ps %zmm16, %zmm14, %zmm6
-	LONG $0x487de262; WORD $0x0318 // vbroadcastss (%rbx), %zmm16
+	LONG $0x487dc262; WORD $0x0418; BYTE $0x24 // vbroadcastss (%r12), %zmm16
 	LONG $0x48055262; WORD $0xdcb8 // vfmadd231ps %zmm12, %zmm15, %zmm11
 	LONG $0x48055262; WORD $0xd5b8 // vfmadd231ps %zmm13, %zmm15, %zmm10
 	LONG $0x480d5262; WORD $0xcfb8 // vfmadd231ps %zmm15, %zmm14, %zmm9
 	LONG $0x4075d262; WORD $0xecb8 // vfmadd231ps %zmm12, %zmm17, %zmm5
 	LONG $0x4075d262; WORD $0xe5b8 // vfmadd231ps %zmm13, %zmm17, %zmm4
 	LONG $0x480db262; WORD $0xd9b8 // vfmadd231ps %zmm17, %zmm14, %zmm3
-	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
 	LONG $0x407dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm16, %zmm2
 	LONG $0x407dd262; WORD $0xcdb8 // vfmadd231ps %zmm13, %zmm16, %zmm1
 	LONG $0x407dd262; WORD $0xc6b8 // vfmadd231ps %zmm14, %zmm16, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	LONG $0xff74870f; WORD $0xffff // ja 0x6f50 <gemm+0x6f50>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x6c75 // jne 0x7050 <gemm+0x7050>
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0x0143840f; WORD $0x0000 // je 0x7130 <gemm+0x7130>
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x86 // vmovups %zmm8, (%rsi,%r8,4)
-	QUAD $0x01867c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r8,4)
-	QUAD $0x02867411487cb162 // vmovups %zmm6, 0x80(%rsi,%r8,4)
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%r8,8)
-	QUAD $0x01c66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r8,8)
-	QUAD $0x02c65c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r8,8)
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
-	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
-	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
-	LONG $0xfffea4e9; BYTE $0xff // jmp 0x6eef <gemm+0x6eef>
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	WORD $0xc2f6; BYTE $0x01 // testb $0x1, %dl
-	LONG $0xfe27850f; WORD $0xffff // jne 0x6e80 <gemm+0x6e80>
+	LONG $0x01fa8349 // cmpq $0x1, %r10
+	LONG $0xff73870f; WORD $0xffff // ja 0x7920 <gemm+0x7920>
+	LONG $0x24548b4c; BYTE $0x28 // movq 0x28(%rsp), %r10
+	LONG $0x24548b48; BYTE $0x38 // movq 0x38(%rsp), %rdx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
+	LONG $0xd04d0f4d // cmovgeq %r8, %r10
+	LONG $0x0030b841; WORD $0x0000 // movl $0x30, %r8d
+	LONG $0xd04d0f49 // cmovgeq %r8, %rdx
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	LONG $0x0088850f; WORD $0x0000 // jne 0x7a60 <gemm+0x7a60>
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0x0170840f; WORD $0x0000 // je 0x7b50 <gemm+0x7b50>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x487c7162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%rax)
+	LONG $0x487c7162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%rax)
+	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x92 // vmovups %zmm8, (%r10,%rdx,4)
+	QUAD $0x01927c11487cd162 // vmovups %zmm7, 0x40(%r10,%rdx,4)
+	QUAD $0x02927411487cd162 // vmovups %zmm6, 0x80(%r10,%rdx,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xd2 // vmovups %zmm5, (%r10,%rdx,8)
+	QUAD $0x01d26411487cd162 // vmovups %zmm4, 0x40(%r10,%rdx,8)
+	QUAD $0x02d25c11487cd162 // vmovups %zmm3, 0x80(%r10,%rdx,8)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x82 // vmovups %zmm2, (%r10,%rax,4)
+	QUAD $0x01824c11487cd162 // vmovups %zmm1, 0x40(%r10,%rax,4)
+	QUAD $0x02824411487cd162 // vmovups %zmm0, 0x80(%r10,%rax,4)
+	LONG $0xfffe5be9; BYTE $0xff // jmp 0x78ad <gemm+0x78ad>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x01a8 // testb $0x1, %al
+	LONG $0xfdd8850f; WORD $0xffff // jne 0x7840 <gemm+0x7840>
 	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
-	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
-	LONG $0x24548b48; BYTE $0x48 // movq 0x48(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
 	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
-	LONG $0xc97c7162; WORD $0x1110 // vmovups (%rcx), %zmm10 {%k1} {z}
-	LONG $0x48345162; WORD $0xca58 // vaddps %zmm10, %zmm9, %zmm9
-	LONG $0x497c7162; WORD $0x0911 // vmovups %zmm9, (%rcx) {%k1}
-	QUAD $0x00000080248c8b48 // movq 0x80(%rsp), %rcx
-	LONG $0x483c5162; WORD $0x0758 // vaddps (%r15), %zmm8, %zmm8
-	LONG $0x487c5162; WORD $0x0711 // vmovups %zmm8, (%r15)
-	LONG $0x4844d162; WORD $0x7f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm7, %zmm7
-	LONG $0x487cd162; WORD $0x7f11; BYTE $0x01 // vmovups %zmm7, 0x40(%r15)
-	LONG $0x247c8b4c; BYTE $0x20 // movq 0x20(%rsp), %r15
-	LONG $0xc97cf162; WORD $0x3a10 // vmovups (%rdx), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3211 // vmovups %zmm6, (%rdx) {%k1}
-	LONG $0x24548b48; BYTE $0x50 // movq 0x50(%rsp), %rdx
-	LONG $0x4854d162; WORD $0x2f58 // vaddps (%r15), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2f11 // vmovups %zmm5, (%r15)
-	LONG $0x485cd162; WORD $0x6758; BYTE $0x01 // vaddps 0x40(%r15), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x6711; BYTE $0x01 // vmovups %zmm4, 0x40(%r15)
-	LONG $0xc97cf162; WORD $0x2210 // vmovups (%rdx), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx) {%k1}
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x24 // vaddps (%r12), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x24 // vmovups %zmm2, (%r12)
-	QUAD $0x01244c584874d162 // vaddps 0x40(%r12), %zmm1, %zmm1
-	QUAD $0x01244c11487cd162 // vmovups %zmm1, 0x40(%r12)
-	LONG $0xc97cf162; WORD $0x0910 // vmovups (%rcx), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffdbce9; BYTE $0xff // jmp 0x6ee9 <gemm+0x6ee9>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487c7162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%rax)
+	LONG $0xc97c7162; WORD $0x5610; BYTE $0x02 // vmovups 0x80(%rsi), %zmm10 {%k1} {z}
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	LONG $0x497c7162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%rax) {%k1}
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	LONG $0x483c3162; WORD $0x0458; BYTE $0xb6 // vaddps (%rsi,%r14,4), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x92 // vmovups %zmm8, (%r10,%rdx,4)
+	QUAD $0x01b67c584844b162 // vaddps 0x40(%rsi,%r14,4), %zmm7, %zmm7
+	QUAD $0x01927c11487cd162 // vmovups %zmm7, 0x40(%r10,%rdx,4)
+	QUAD $0x02b67c10c97cb162 // vmovups 0x80(%rsi,%r14,4), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x02927411497cd162 // vmovups %zmm6, 0x80(%r10,%rdx,4) {%k1}
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xf6 // vaddps (%rsi,%r14,8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xd2 // vmovups %zmm5, (%r10,%rdx,8)
+	QUAD $0x01f66458485cb162 // vaddps 0x40(%rsi,%r14,8), %zmm4, %zmm4
+	QUAD $0x01d26411487cd162 // vmovups %zmm4, 0x40(%r10,%rdx,8)
+	QUAD $0x02f66410c97cb162 // vmovups 0x80(%rsi,%r14,8), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	QUAD $0x02d25c11497cd162 // vmovups %zmm3, 0x80(%r10,%rdx,8) {%k1}
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x92 // vmovups %zmm2, (%r10,%rdx,4)
+	QUAD $0x01864c584874f162 // vaddps 0x40(%rsi,%rax,4), %zmm1, %zmm1
+	QUAD $0x01924c11487cd162 // vmovups %zmm1, 0x40(%r10,%rdx,4)
+	QUAD $0x02864c10c97cf162 // vmovups 0x80(%rsi,%rax,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x02924411497cd162 // vmovups %zmm0, 0x80(%r10,%rdx,4) {%k1}
+	LONG $0xfffd5ee9; BYTE $0xff // jmp 0x78ad <gemm+0x78ad>
+	BYTE $0x90 // nop
 	LONG $0x48247162; WORD $0x1e58 // vaddps (%rsi), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1e11 // vmovups %zmm11, (%rsi)
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
+	LONG $0xc14d0f49 // cmovgeq %r9, %rax
+	LONG $0x487c5162; WORD $0x1a11 // vmovups %zmm11, (%r10)
 	LONG $0x482c7162; WORD $0x5658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm10, %zmm10
-	LONG $0x487c7162; WORD $0x5611; BYTE $0x01 // vmovups %zmm10, 0x40(%rsi)
+	LONG $0x487c7162; WORD $0x5011; BYTE $0x01 // vmovups %zmm10, 0x40(%rax)
 	LONG $0x48347162; WORD $0x4e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x4e11; BYTE $0x02 // vmovups %zmm9, 0x80(%rsi)
-	LONG $0x483c3162; WORD $0x0458; BYTE $0x86 // vaddps (%rsi,%r8,4), %zmm8, %zmm8
-	LONG $0x487c3162; WORD $0x0411; BYTE $0x86 // vmovups %zmm8, (%rsi,%r8,4)
-	QUAD $0x01867c584844b162 // vaddps 0x40(%rsi,%r8,4), %zmm7, %zmm7
-	QUAD $0x01867c11487cb162 // vmovups %zmm7, 0x40(%rsi,%r8,4)
-	QUAD $0x02867458484cb162 // vaddps 0x80(%rsi,%r8,4), %zmm6, %zmm6
-	QUAD $0x02867411487cb162 // vmovups %zmm6, 0x80(%rsi,%r8,4)
-	LONG $0x4854b162; WORD $0x2c58; BYTE $0xc6 // vaddps (%rsi,%r8,8), %zmm5, %zmm5
-	LONG $0x487cb162; WORD $0x2c11; BYTE $0xc6 // vmovups %zmm5, (%rsi,%r8,8)
-	QUAD $0x01c66458485cb162 // vaddps 0x40(%rsi,%r8,8), %zmm4, %zmm4
-	QUAD $0x01c66411487cb162 // vmovups %zmm4, 0x40(%rsi,%r8,8)
-	QUAD $0x02c65c584864b162 // vaddps 0x80(%rsi,%r8,8), %zmm3, %zmm3
-	QUAD $0x02c65c11487cb162 // vmovups %zmm3, 0x80(%rsi,%r8,8)
-	LONG $0x486cf162; WORD $0x1458; BYTE $0x06 // vaddps (%rsi,%rax), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0x06 // vmovups %zmm2, (%rsi,%rax)
-	QUAD $0x01064c584874f162 // vaddps 0x40(%rsi,%rax), %zmm1, %zmm1
-	QUAD $0x01064c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rax)
-	QUAD $0x02064458487cf162 // vaddps 0x80(%rsi,%rax), %zmm0, %zmm0
-	QUAD $0x02064411487cf162 // vmovups %zmm0, 0x80(%rsi,%rax)
-	LONG $0xfffd08e9; BYTE $0xff // jmp 0x6eef <gemm+0x6eef>
-	WORD $0x894d; BYTE $0xce // movq %r9, %r14
-	LONG $0x02fe8349 // cmpq $0x2, %r14
-	LONG $0x02b78c0f; WORD $0x0000 // jl 0x74ab <gemm+0x74ab>
+	LONG $0x487c7162; WORD $0x4811; BYTE $0x02 // vmovups %zmm9, 0x80(%rax)
+	LONG $0x76048d4b // leaq (%r14,%r14,2), %rax
+	LONG $0x483c3162; WORD $0x0458; BYTE $0xb6 // vaddps (%rsi,%r14,4), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x92 // vmovups %zmm8, (%r10,%rdx,4)
+	QUAD $0x01b67c584844b162 // vaddps 0x40(%rsi,%r14,4), %zmm7, %zmm7
+	QUAD $0x01927c11487cd162 // vmovups %zmm7, 0x40(%r10,%rdx,4)
+	QUAD $0x02b67458484cb162 // vaddps 0x80(%rsi,%r14,4), %zmm6, %zmm6
+	QUAD $0x02927411487cd162 // vmovups %zmm6, 0x80(%r10,%rdx,4)
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0xf6 // vaddps (%rsi,%r14,8), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xd2 // vmovups %zmm5, (%r10,%rdx,8)
+	QUAD $0x01f66458485cb162 // vaddps 0x40(%rsi,%r14,8), %zmm4, %zmm4
+	QUAD $0x01d26411487cd162 // vmovups %zmm4, 0x40(%r10,%rdx,8)
+	QUAD $0x02f65c584864b162 // vaddps 0x80(%rsi,%r14,8), %zmm3, %zmm3
+	QUAD $0x02d25c11487cd162 // vmovups %zmm3, 0x80(%r10,%rdx,8)
+	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
+	LONG $0x486cf162; WORD $0x1458; BYTE $0x86 // vaddps (%rsi,%rax,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x92 // vmovups %zmm2, (%r10,%rdx,4)
+	QUAD $0x01864c584874f162 // vaddps 0x40(%rsi,%rax,4), %zmm1, %zmm1
+	QUAD $0x01924c11487cd162 // vmovups %zmm1, 0x40(%r10,%rdx,4)
+	QUAD $0x02864458487cf162 // vaddps 0x80(%rsi,%rax,4), %zmm0, %zmm0
+	QUAD $0x02924411487cd162 // vmovups %zmm0, 0x80(%r10,%rdx,4)
+	LONG $0xfffc8ee9; BYTE $0xff // jmp 0x78ad <gemm+0x78ad>
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0x02fb8349 // cmpq $0x2, %r11
+	LONG $0x031e8c0f; WORD $0x0000 // jl 0x7f4a <gemm+0x7f4a>
+	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
 	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	QUAD $0x0000011024848b4c // movq 0x110(%rsp), %r8
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x60 // movq 0x60(%rsp), %rdx
+	QUAD $0x0000010024bc8d48 // leaq 0x100(%rsp), %rdi
 	WORD $0xe0d3 // shll %cl, %eax
 	WORD $0xd0f7 // notl %eax
 	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x0000000095148d48 // leaq (,%rdx,4), %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x244c8948; BYTE $0x40 // movq %rcx, 0x40(%rsp)
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48788b48 // movq 0x48(%rax), %rdi
-	LONG $0x80808d49; WORD $0x0000; BYTE $0x00 // leaq 0x80(%r8), %rax
-	LONG $0x24448948; BYTE $0x48 // movq %rax, 0x48(%rsp)
-	WORD $0x3aeb // jmp 0x7283 <gemm+0x7283>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x000000e024a48b4c // movq 0xe0(%rsp), %r12
-	LONG $0x24748b4c; BYTE $0x30 // movq 0x30(%rsp), %r14
-	LONG $0x30488b48 // movq 0x30(%rax), %rcx
-	LONG $0x48788b48 // movq 0x48(%rax), %rdi
-	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
-	LONG $0xfe348d48 // leaq (%rsi,%rdi,8), %rsi
-	LONG $0xfe468d49 // leaq -0x2(%r14), %rax
-	LONG $0x03fe8349 // cmpq $0x3, %r14
-	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
-	LONG $0x022b8e0f; WORD $0x0000 // jle 0x74ae <gemm+0x74ae>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	WORD $0x894d; BYTE $0xe3 // movq %r12, %r11
-	WORD $0x8948; BYTE $0xcb // movq %rcx, %rbx
-	LONG $0x28508b4c // movq 0x28(%rax), %r10
-	LONG $0x38408b4c // movq 0x38(%rax), %r8
-	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
-	WORD $0xcf7e // jle 0x726a <gemm+0x726a>
-	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
-	LONG $0x24448b48; BYTE $0x48 // movq 0x48(%rsp), %rax
-	QUAD $0x000000e024a4894c // movq %r12, 0xe0(%rsp)
-	LONG $0xbe3c8d4c // leaq (%rsi,%rdi,4), %r15
-	QUAD $0x00000080bea48d4c // leaq 0x80(%rsi,%rdi,4), %r12
-	LONG $0x2474894c; BYTE $0x30 // movq %r14, 0x30(%rsp)
-	LONG $0x80b68d4c; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %r14
-	WORD $0x940f; BYTE $0xc1 // sete %cl
-	LONG $0x02e0c149 // shlq $0x2, %r8
-	WORD $0x41eb // jmp 0x730f <gemm+0x730f>
+	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
+	LONG $0x07e0c148 // shlq $0x7, %rax
+	LONG $0x304a8b48 // movq 0x30(%rdx), %rcx
+	LONG $0x48428b4c // movq 0x48(%rdx), %r8
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
+	LONG $0x80908d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rax), %rdx
+	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
+	LONG $0x24548948; BYTE $0x30 // movq %rdx, 0x30(%rsp)
+	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
+	WORD $0x3ceb // jmp 0x7cca <gemm+0x7cca>
 	WORD $0x9066 // nop
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
-	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0x24440348; BYTE $0x40 // addq 0x40(%rsp), %rax
-	LONG $0xd04a8d4d // leaq -0x30(%r10), %r9
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0x24648b4c; BYTE $0x78 // movq 0x78(%rsp), %r12
+	LONG $0x245c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r11
+	LONG $0x304e8b48 // movq 0x30(%rsi), %rcx
+	LONG $0x48468b4c // movq 0x48(%rsi), %r8
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0xcc248d4d // leaq (%r12,%rcx,8), %r12
+	LONG $0xfe738d49 // leaq -0x2(%r11), %rsi
+	LONG $0xc10c8d4f // leaq (%r9,%r8,8), %r9
+	LONG $0x244c894c; BYTE $0x28 // movq %r9, 0x28(%rsp)
+	LONG $0x03fb8349 // cmpq $0x3, %r11
+	WORD $0x8949; BYTE $0xf3 // movq %rsi, %r11
+	LONG $0x02838e0f; WORD $0x0000 // jle 0x7f4d <gemm+0x7f4d>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	WORD $0x894c; BYTE $0xe3 // movq %r12, %rbx
+	WORD $0x8949; BYTE $0xce // movq %rcx, %r14
+	LONG $0x28568b4c // movq 0x28(%rsi), %r10
+	LONG $0x384e8b4c // movq 0x38(%rsi), %r9
+	WORD $0x854d; BYTE $0xd2 // testq %r10, %r10
+	WORD $0xc57e // jle 0x7ca7 <gemm+0x7ca7>
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	LONG $0x247c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r13
+	LONG $0x2464894c; BYTE $0x78 // movq %r12, 0x78(%rsp)
+	LONG $0x245c894c; BYTE $0x48 // movq %r11, 0x48(%rsp)
+	WORD $0x894d; BYTE $0xc4 // movq %r8, %r12
+	WORD $0x940f; BYTE $0xc1 // sete %cl
+	LONG $0x02e1c149 // shlq $0x2, %r9
+	WORD $0x62eb // jmp 0x7d69 <gemm+0x7d69>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x487cd162; WORD $0x2b11 // vmovups %zmm5, (%r11)
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	LONG $0x497cf162; WORD $0x5911; BYTE $0x02 // vmovups %zmm3, 0x80(%rcx) {%k1}
+	LONG $0x487cd162; WORD $0x1411; BYTE $0xb3 // vmovups %zmm2, (%r11,%rsi,4)
+	QUAD $0x01b34c11487cd162 // vmovups %zmm1, 0x40(%r11,%rsi,4)
+	QUAD $0x02b34411497cd162 // vmovups %zmm0, 0x80(%r11,%rsi,4) {%k1}
+	LONG $0x247c034c; BYTE $0x38 // addq 0x38(%rsp), %r15
+	LONG $0xa0728d49 // leaq -0x60(%r10), %rsi
+	LONG $0x0030bc41; WORD $0x0000 // movl $0x30, %r12d
 	WORD $0xc931 // xorl %ecx, %ecx
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	LONG $0xff418e0f; WORD $0xffff // jle 0x7250 <gemm+0x7250>
-	LONG $0x30fa8349 // cmpq $0x30, %r10
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x8949; BYTE $0xf2 // movq %rsi, %r10
+	LONG $0xff278e0f; WORD $0xffff // jle 0x7c90 <gemm+0x7c90>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x000060be; BYTE $0x00 // movl $0x60, %esi
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
 	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
 	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0xca420f4d // cmovbq %r10, %r9
-	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	LONG $0x487d5262; WORD $0x0b18 // vbroadcastss (%r11), %zmm9
-	LONG $0x487d5262; WORD $0x1418; BYTE $0x9b // vbroadcastss (%r11,%rbx,4), %zmm10
-	LONG $0x487cd162; WORD $0x7510; BYTE $0xfe // vmovups -0x80(%r13), %zmm6
-	LONG $0x487cd162; WORD $0x7d10; BYTE $0xff // vmovups -0x40(%r13), %zmm7
-	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x014d; BYTE $0xc3 // addq %r8, %r11
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff49; BYTE $0xc9 // decq %r9
+	WORD $0x894d; BYTE $0xfb // movq %r15, %r11
+	LONG $0xf2420f49 // cmovbq %r10, %rsi
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x487d7262; WORD $0x0b18 // vbroadcastss (%rbx), %zmm9
+	LONG $0x487d3262; WORD $0x1418; BYTE $0xb3 // vbroadcastss (%rbx,%r14,4), %zmm10
+	LONG $0x487cd162; WORD $0x7310; BYTE $0xfe // vmovups -0x80(%r11), %zmm6
+	LONG $0x487cd162; WORD $0x7b10; BYTE $0xff // vmovups -0x40(%r11), %zmm7
+	LONG $0x487c5162; WORD $0x0310 // vmovups (%r11), %zmm8
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
+	WORD $0xff48; BYTE $0xce // decq %rsi
 	LONG $0x4835f262; WORD $0xeeb8 // vfmadd231ps %zmm6, %zmm9, %zmm5
 	LONG $0x4835f262; WORD $0xe7b8 // vfmadd231ps %zmm7, %zmm9, %zmm4
 	LONG $0x483dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm8, %zmm3
 	LONG $0x482df262; WORD $0xd6b8 // vfmadd231ps %zmm6, %zmm10, %zmm2
 	LONG $0x482df262; WORD $0xcfb8 // vfmadd231ps %zmm7, %zmm10, %zmm1
 	LONG $0x482dd262; WORD $0xc0b8 // vfmadd231ps %zmm8, %zmm10, %zmm0
-	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xab77 // ja 0x7340 <gemm+0x7340>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x4375 // jne 0x73e0 <gemm+0x73e0>
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0xac77 // ja 0x7da0 <gemm+0x7da0>
+	LONG $0x245c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r11
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	WORD $0x894c; BYTE $0xc6 // movq %r8, %rsi
+	LONG $0xf04d0f48 // cmovgeq %rax, %rsi
+	LONG $0xdf4d0f4c // cmovgeq %rdi, %r11
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	WORD $0x5075 // jne 0x7e60 <gemm+0x7e60>
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0x00aa840f; WORD $0x0000 // je 0x7450 <gemm+0x7450>
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x487cf162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%rsi,%rdi,4)
-	QUAD $0x01be4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rdi,4)
-	QUAD $0x02be4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi,4)
-	LONG $0xffff21e9; BYTE $0xff // jmp 0x72f7 <gemm+0x72f7>
+	LONG $0x00c7840f; WORD $0x0000 // je 0x7ee0 <gemm+0x7ee0>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0x487cd162; WORD $0x2b11 // vmovups %zmm5, (%r11)
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	LONG $0x487cf162; WORD $0x5911; BYTE $0x02 // vmovups %zmm3, 0x80(%rcx)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0xb3 // vmovups %zmm2, (%r11,%rsi,4)
+	QUAD $0x01b34c11487cd162 // vmovups %zmm1, 0x40(%r11,%rsi,4)
+	QUAD $0x02b34411487cd162 // vmovups %zmm0, 0x80(%r11,%rsi,4)
+	LONG $0xfffef2e9; BYTE $0xff // jmp 0x7d48 <gemm+0x7d48>
 	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
 	WORD $0xc1f6; BYTE $0x01 // testb $0x1, %cl
-	LONG $0xfee7850f; WORD $0xffff // jne 0x72d0 <gemm+0x72d0>
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0xc97cd162; WORD $0x2610 // vmovups (%r14), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
-	LONG $0x486cd162; WORD $0x1758 // vaddps (%r15), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1711 // vmovups %zmm2, (%r15)
-	LONG $0x4874d162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%r15), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%r15)
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffeafe9; BYTE $0xff // jmp 0x72f0 <gemm+0x72f0>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x4854f162; WORD $0x2e58 // vaddps (%rsi), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi)
-	LONG $0x485cf162; WORD $0x6658; BYTE $0x01 // vaddps 0x40(%rsi), %zmm4, %zmm4
-	LONG $0x487cf162; WORD $0x6611; BYTE $0x01 // vmovups %zmm4, 0x40(%rsi)
-	LONG $0x4864f162; WORD $0x5e58; BYTE $0x02 // vaddps 0x80(%rsi), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x5e11; BYTE $0x02 // vmovups %zmm3, 0x80(%rsi)
-	LONG $0x486cf162; WORD $0x1458; BYTE $0xbe // vaddps (%rsi,%rdi,4), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%rsi,%rdi,4)
-	QUAD $0x01be4c584874f162 // vaddps 0x40(%rsi,%rdi,4), %zmm1, %zmm1
-	QUAD $0x01be4c11487cf162 // vmovups %zmm1, 0x40(%rsi,%rdi,4)
-	QUAD $0x02be4458487cf162 // vaddps 0x80(%rsi,%rdi,4), %zmm0, %zmm0
-	QUAD $0x02be4411487cf162 // vmovups %zmm0, 0x80(%rsi,%rdi,4)
-	LONG $0xfffe4ce9; BYTE $0xff // jmp 0x72f7 <gemm+0x72f7>
-	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
-	QUAD $0x00000110249c8b4c // movq 0x110(%rsp), %r11
-	QUAD $0x00000120249c8b48 // movq 0x120(%rsp), %rbx
-	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x17e48e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0xfea7850f; WORD $0xffff // jne 0x7d10 <gemm+0x7d10>
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
 	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x2b11 // vmovups %zmm5, (%r11)
+	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	LONG $0xc97cd162; WORD $0x6510; BYTE $0x02 // vmovups 0x80(%r13), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cf162; WORD $0x5911; BYTE $0x02 // vmovups %zmm3, 0x80(%rcx) {%k1}
+	QUAD $0x00a55458486c9162 // vaddps (%r13,%r12,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0xb3 // vmovups %zmm2, (%r11,%rsi,4)
+	QUAD $0x01a54c5848749162 // vaddps 0x40(%r13,%r12,4), %zmm1, %zmm1
+	QUAD $0x01b34c11487cd162 // vmovups %zmm1, 0x40(%r11,%rsi,4)
+	QUAD $0x02a54c10c97c9162 // vmovups 0x80(%r13,%r12,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffe69e9; BYTE $0xff // jmp 0x7d40 <gemm+0x7d40>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x4854d162; WORD $0x6d58; BYTE $0x00 // vaddps (%r13), %zmm5, %zmm5
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xcf4d0f48 // cmovgeq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x2b11 // vmovups %zmm5, (%r11)
+	LONG $0x485cd162; WORD $0x6558; BYTE $0x01 // vaddps 0x40(%r13), %zmm4, %zmm4
+	LONG $0x487cf162; WORD $0x6111; BYTE $0x01 // vmovups %zmm4, 0x40(%rcx)
+	LONG $0x4864d162; WORD $0x5d58; BYTE $0x02 // vaddps 0x80(%r13), %zmm3, %zmm3
+	LONG $0x487cf162; WORD $0x5911; BYTE $0x02 // vmovups %zmm3, 0x80(%rcx)
+	QUAD $0x00a55458486c9162 // vaddps (%r13,%r12,4), %zmm2, %zmm2
+	LONG $0x487cd162; WORD $0x1411; BYTE $0xb3 // vmovups %zmm2, (%r11,%rsi,4)
+	QUAD $0x01a54c5848749162 // vaddps 0x40(%r13,%r12,4), %zmm1, %zmm1
+	QUAD $0x01b34c11487cd162 // vmovups %zmm1, 0x40(%r11,%rsi,4)
+	QUAD $0x02a54458487c9162 // vaddps 0x80(%r13,%r12,4), %zmm0, %zmm0
+	QUAD $0x02b34411487cd162 // vmovups %zmm0, 0x80(%r11,%rsi,4)
+	LONG $0xfffdfee9; BYTE $0xff // jmp 0x7d48 <gemm+0x7d48>
+	WORD $0x894c; BYTE $0xde // movq %r11, %rsi
+	WORD $0x8548; BYTE $0xf6 // testq %rsi, %rsi
+	LONG $0x01c48e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x24748b48; BYTE $0x60 // movq 0x60(%rsp), %rsi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x244c8b48; BYTE $0x40 // movq 0x40(%rsp), %rcx
+	QUAD $0x00000088249c8b4c // movq 0x88(%rsp), %r11
+	QUAD $0x000000a0249c8b48 // movq 0xa0(%rsp), %rbx
 	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
+	LONG $0x284e8b48 // movq 0x28(%rsi), %rcx
+	LONG $0x38468b48 // movq 0x38(%rsi), %rax
 	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x17c28e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	LONG $0x01928e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
 	WORD $0xd2f7 // notl %edx
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
 	LONG $0xca92fbc5 // kmovd %edx, %k1
 	WORD $0x8948; BYTE $0xda // movq %rbx, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
+	LONG $0x07e2c148 // shlq $0x7, %rdx
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
 	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
-	LONG $0x80be8d48; WORD $0x0000; BYTE $0x00 // leaq 0x80(%rsi), %rdi
 	LONG $0xc0940f41 // sete %r8b
 	LONG $0x02e0c148 // shlq $0x2, %rax
 	LONG $0x80eb8349 // subq $-0x80, %r11
 	LONG $0x02e3c148 // shlq $0x2, %rbx
-	WORD $0x2deb // jmp 0x754a <gemm+0x754a>
+	WORD $0x3eeb // jmp 0x7ffb <gemm+0x7ffb>
 	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x497cf162; WORD $0x0711 // vmovups %zmm0, (%rdi) {%k1}
-	LONG $0xd0498d4c // leaq -0x30(%rcx), %r9
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x1111 // vmovups %zmm2, (%r9)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%rdi)
+	LONG $0x497cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi) {%k1}
+	LONG $0xa0498d4c // leaq -0x60(%rcx), %r9
 	WORD $0x0149; BYTE $0xd3 // addq %rdx, %r11
 	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
+	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
+	LONG $0x60f98348 // cmpq $0x60, %rcx
 	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
-	LONG $0x17618e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x0030b941; WORD $0x0000 // movl $0x30, %r9d
+	LONG $0x011f8e0f; WORD $0x0000 // jle 0x811a <gemm+0x811a>
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
 	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
 	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
 	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
 	WORD $0x894d; BYTE $0xda // movq %r11, %r10
 	LONG $0xc9420f4c // cmovbq %rcx, %r9
 	WORD $0xff49; BYTE $0xc1 // incq %r9
-	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
 	LONG $0x487dd262; WORD $0x1c18; BYTE $0x24 // vbroadcastss (%r12), %zmm3
 	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
 	WORD $0xff49; BYTE $0xc9 // decq %r9
@@ -10753,1052 +11434,46 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	LONG $0x4865d262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm3, %zmm0
 	WORD $0x0149; BYTE $0xda // addq %rbx, %r10
 	LONG $0x01f98349 // cmpq $0x1, %r9
-	WORD $0xd677 // ja 0x7570 <gemm+0x7570>
-	LONG $0x247c8348; WORD $0x1028 // cmpq $0x10, 0x28(%rsp)
-	WORD $0x2e75 // jne 0x75d0 <gemm+0x75d0>
+	WORD $0xd677 // ja 0x8020 <gemm+0x8020>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xce4d0f4c // cmovgeq %rsi, %r9
+	LONG $0x247c8348; WORD $0x1040 // cmpq $0x10, 0x40(%rsp)
+	WORD $0x3175 // jne 0x8090 <gemm+0x8090>
 	LONG $0x01c0f641 // testb $0x1, %r8b
-	WORD $0x6874 // je 0x7610 <gemm+0x7610>
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
-	LONG $0xffff72e9; BYTE $0xff // jmp 0x7533 <gemm+0x7533>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c0f641 // testb $0x1, %r8b
-	LONG $0xff46850f; WORD $0xffff // jne 0x7520 <gemm+0x7520>
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff28e9; BYTE $0xff // jmp 0x752d <gemm+0x752d>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x486cf162; WORD $0x1658 // vaddps (%rsi), %zmm2, %zmm2
-	LONG $0x487cf162; WORD $0x1611 // vmovups %zmm2, (%rsi)
-	LONG $0x4874f162; WORD $0x4e58; BYTE $0x01 // vaddps 0x40(%rsi), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x4e11; BYTE $0x01 // vmovups %zmm1, 0x40(%rsi)
-	LONG $0x487cf162; WORD $0x4658; BYTE $0x02 // vaddps 0x80(%rsi), %zmm0, %zmm0
-	LONG $0x487cf162; WORD $0x4611; BYTE $0x02 // vmovups %zmm0, 0x80(%rsi)
-	LONG $0xfffef6e9; BYTE $0xff // jmp 0x7533 <gemm+0x7533>
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	LONG $0x40148d4b // leaq (%r8,%r8,2), %rdx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0xf4c68348 // addq $-0xc, %rsi
-	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
-	QUAD $0x000001c0249c8d48 // leaq 0x1c0(%rsp), %rbx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
-	WORD $0x0149; BYTE $0xc7 // addq %rax, %r15
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	QUAD $0x000000902494894c // movq %r10, 0x90(%rsp)
-	LONG $0x0cfe8348 // cmpq $0xc, %rsi
-	LONG $0xb5a98c0f; WORD $0xffff // jl 0x2c2d <gemm+0x2c2d>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
-	LONG $0x40538d48 // leaq 0x40(%rbx), %rdx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x894c; BYTE $0xd1 // movq %r10, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	QUAD $0x000001b824948948 // movq %rdx, 0x1b8(%rsp)
-	QUAD $0x0000000095148d4a // leaq (,%r10,4), %rdx
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	QUAD $0x000000b024948948 // movq %rdx, 0xb0(%rsp)
-	QUAD $0x00000088248c8948 // movq %rcx, 0x88(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	WORD $0x57eb // jmp 0x772b <gemm+0x772b>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000011824bc8b4c // movq 0x118(%rsp), %r15
-	QUAD $0x000001b024b48b48 // movq 0x1b0(%rsp), %rsi
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48798b48 // movq 0x48(%rcx), %rdi
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	LONG $0x7f148d48 // leaq (%rdi,%rdi,2), %rdx
-	LONG $0xf44e8d4c // leaq -0xc(%rsi), %r9
-	LONG $0x04e1c148 // shlq $0x4, %rcx
-	LONG $0x04e2c148 // shlq $0x4, %rdx
-	WORD $0x0149; BYTE $0xcf // addq %rcx, %r15
-	LONG $0x24540148; BYTE $0x20 // addq %rdx, 0x20(%rsp)
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	LONG $0x17fe8348 // cmpq $0x17, %rsi
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0xb5058e0f; WORD $0xffff // jle 0x2c30 <gemm+0x2c30>
-	LONG $0x28598b4c // movq 0x28(%rcx), %r11
-	LONG $0x38498b4c // movq 0x38(%rcx), %r9
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	QUAD $0x000000c824bc8948 // movq %rdi, 0xc8(%rsp)
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0x8f048d4d // leaq (%r15,%rcx,4), %r8
-	LONG $0xcf1c8d49 // leaq (%r15,%rcx,8), %rbx
-	LONG $0xc00c8d48 // leaq (%rax,%rax,8), %rcx
-	LONG $0x8f348d4d // leaq (%r15,%rcx,4), %r14
-	WORD $0x854d; BYTE $0xdb // testq %r11, %r11
-	LONG $0x0aff8e0f; WORD $0x0000 // jle 0x8260 <gemm+0x8260>
-	QUAD $0x000001b024b48948 // movq %rsi, 0x1b0(%rsp)
-	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
-	QUAD $0x000000c824bc8b48 // movq 0xc8(%rsp), %rdi
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	WORD $0x894d; BYTE $0xca // movq %r9, %r10
-	QUAD $0x0000011824bc894c // movq %r15, 0x118(%rsp)
-	LONG $0xbe048d48 // leaq (%rsi,%rdi,4), %rax
-	QUAD $0x00000000bd0c8d4c // leaq (,%rdi,4), %r9
-	LONG $0xbe548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdi,4), %rdx
-	WORD $0x8949; BYTE $0xff // movq %rdi, %r15
-	LONG $0xfe0c8d48 // leaq (%rsi,%rdi,8), %rcx
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	LONG $0x49048d4b // leaq (%r9,%r9,2), %rax
-	QUAD $0x000000d824948948 // movq %rdx, 0xd8(%rsp)
-	QUAD $0x00000000fd148d48 // leaq (,%rdi,8), %rdx
-	QUAD $0x000000e8248c8948 // movq %rcx, 0xe8(%rsp)
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	WORD $0x940f; BYTE $0xc0 // sete %al
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	LONG $0x04e7c149 // shlq $0x4, %r15
-	LONG $0x05e1c148 // shlq $0x5, %rcx
-	LONG $0x60244489 // movl %eax, 0x60(%rsp)
-	LONG $0x89048d4b // leaq (%r9,%r9,4), %rax
-	LONG $0x2454894c; BYTE $0x70 // movq %r10, 0x70(%rsp)
-	QUAD $0x00000000ed148d4e // leaq (,%r13,8), %r10
-	QUAD $0x000000d024bc894c // movq %r15, 0xd0(%rsp)
-	QUAD $0x00000108248c8948 // movq %rcx, 0x108(%rsp)
-	LONG $0x02e5c149 // shlq $0x2, %r13
-	QUAD $0x0000009824ac894c // movq %r13, 0x98(%rsp)
-	QUAD $0x000000a824848948 // movq %rax, 0xa8(%rsp)
-	LONG $0x52048d48 // leaq (%rdx,%rdx,2), %rax
-	LONG $0x2454894c; BYTE $0x68 // movq %r10, 0x68(%rsp)
-	LONG $0xfe548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rdi,8), %r10
-	LONG $0xff148d48 // leaq (%rdi,%rdi,8), %rdx
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	LONG $0xc9048d4b // leaq (%r9,%r9,8), %rax
-	QUAD $0x000000f82494894c // movq %r10, 0xf8(%rsp)
-	LONG $0x40568d4c // leaq 0x40(%rsi), %r10
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	QUAD $0x000000f02494894c // movq %r10, 0xf0(%rsp)
-	QUAD $0x000000a024848948 // movq %rax, 0xa0(%rsp)
-	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
-	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
-	QUAD $0x000000c024948948 // movq %rdx, 0xc0(%rsp)
-	LONG $0x800c8d4c // leaq (%rax,%rax,4), %r9
-	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
-	QUAD $0x00000100248c894c // movq %r9, 0x100(%rsp)
-	LONG $0x06148d4c // leaq (%rsi,%rax), %r10
-	QUAD $0x000000e02494894c // movq %r10, 0xe0(%rsp)
-	LONG $0x06548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r10
-	LONG $0x3e048d4a // leaq (%rsi,%r15), %rax
-	QUAD $0x0000013824848948 // movq %rax, 0x138(%rsp)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	QUAD $0x000001282494894c // movq %r10, 0x128(%rsp)
-	LONG $0x3e548d4e; BYTE $0x40 // leaq 0x40(%rsi,%r15), %r10
-	QUAD $0x000001102494894c // movq %r10, 0x110(%rsp)
-	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
-	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x0000012024bc894c // movq %r15, 0x120(%rsp)
-	QUAD $0x000001a024848948 // movq %rax, 0x1a0(%rsp)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x06548d4c; BYTE $0x40 // leaq 0x40(%rsi,%rax), %r10
-	LONG $0x063c8d4c // leaq (%rsi,%rax), %r15
-	LONG $0x16048d48 // leaq (%rsi,%rdx), %rax
-	LONG $0x16548d48; BYTE $0x40 // leaq 0x40(%rsi,%rdx), %rdx
-	QUAD $0x0000018824848948 // movq %rax, 0x188(%rsp)
-	LONG $0x0e448d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rax
-	QUAD $0x0000019024bc894c // movq %r15, 0x190(%rsp)
-	QUAD $0x0000018024948948 // movq %rdx, 0x180(%rsp)
-	LONG $0x0e548d4a; BYTE $0x40 // leaq 0x40(%rsi,%r9), %rdx
-	QUAD $0x000001982494894c // movq %r10, 0x198(%rsp)
-	QUAD $0x0000017824848948 // movq %rax, 0x178(%rsp)
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	QUAD $0x000000a0248c8b48 // movq 0xa0(%rsp), %rcx
-	QUAD $0x0000017024848948 // movq %rax, 0x170(%rsp)
-	QUAD $0x0000015824948948 // movq %rdx, 0x158(%rsp)
-	LONG $0x0e048d48 // leaq (%rsi,%rcx), %rax
-	LONG $0x0e4c8d48; BYTE $0x40 // leaq 0x40(%rsi,%rcx), %rcx
-	QUAD $0x0000016824848948 // movq %rax, 0x168(%rsp)
-	LONG $0x2cc76b48 // imulq $0x2c, %rdi, %rax
-	QUAD $0x00000160248c8948 // movq %rcx, 0x160(%rsp)
-	LONG $0x0e0c8d4a // leaq (%rsi,%r9), %rcx
-	QUAD $0x00000150248c8948 // movq %rcx, 0x150(%rsp)
-	LONG $0x060c8d48 // leaq (%rsi,%rax), %rcx
-	QUAD $0x0000014824848948 // movq %rax, 0x148(%rsp)
-	LONG $0x06448d48; BYTE $0x40 // leaq 0x40(%rsi,%rax), %rax
-	QUAD $0x000001a8248c8948 // movq %rcx, 0x1a8(%rsp)
-	QUAD $0x000001b8248c8b48 // movq 0x1b8(%rsp), %rcx
-	QUAD $0x0000014024848948 // movq %rax, 0x140(%rsp)
-	LONG $0x000184e9; BYTE $0x00 // jmp 0x7b09 <gemm+0x7b09>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000f024bc8b48 // movq 0xf0(%rsp), %rdi
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x497ce162; WORD $0x3711 // vmovups %zmm22, (%rdi) {%k1}
-	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	QUAD $0x0000014024848b48 // movq 0x140(%rsp), %rax
-	LONG $0x497ce162; WORD $0x2711 // vmovups %zmm20, (%rdi) {%k1}
-	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
-	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
-	QUAD $0x0000011024bc8b48 // movq 0x110(%rsp), %rdi
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	LONG $0x497c7162; WORD $0x3711 // vmovups %zmm14, (%rdi) {%k1}
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
-	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x0000019824bc8b48 // movq 0x198(%rsp), %rdi
-	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
-	LONG $0x497c7162; WORD $0x1711 // vmovups %zmm10, (%rdi) {%k1}
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
-	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000017824bc8b48 // movq 0x178(%rsp), %rdi
-	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
-	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000016024bc8b48 // movq 0x160(%rsp), %rdi
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
-	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
-	LONG $0x497cf162; WORD $0x1711 // vmovups %zmm2, (%rdi) {%k1}
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	WORD $0x0149; BYTE $0xce // addq %rcx, %r14
-	WORD $0x0148; BYTE $0xcb // addq %rcx, %rbx
-	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	LONG $0xd05e8d4c // leaq -0x30(%rsi), %r11
-	QUAD $0x00000000602444c7 // movl $0x0, 0x60(%rsp)
-	QUAD $0x00000088248c0348 // addq 0x88(%rsp), %rcx
-	LONG $0x30fe8348 // cmpq $0x30, %rsi
-	LONG $0xfbd78e0f; WORD $0xffff // jle 0x76e0 <gemm+0x76e0>
-	LONG $0x24448b48; BYTE $0x68 // movq 0x68(%rsp), %rax
-	LONG $0x30fb8349 // cmpq $0x30, %r11
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
-	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
-	LONG $0x244c8b4c; BYTE $0x70 // movq 0x70(%rsp), %r9
-	LONG $0x2e348d4b // leaq (%r14,%r13), %rsi
-	LONG $0x2c148d4f // leaq (%r12,%r13), %r10
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0x244c8948; BYTE $0x38 // movq %rcx, 0x38(%rsp)
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
-	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
-	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
-	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
-	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
-	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
-	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
-	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
-	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
-	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
-	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
-	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
-	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
-	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
-	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
-	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
-	LONG $0xfb420f4d // cmovbq %r11, %r15
-	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
-	LONG $0x2b348d4a // leaq (%rbx,%r13), %rsi
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	LONG $0x24748948; BYTE $0x48 // movq %rsi, 0x48(%rsp)
-	LONG $0x06148d49 // leaq (%r14,%rax), %rdx
-	LONG $0x033c8d48 // leaq (%rbx,%rax), %rdi
-	LONG $0x001c8d4d // leaq (%r8,%rax), %r11
-	LONG $0x24548948; BYTE $0x28 // movq %rdx, 0x28(%rsp)
-	LONG $0x04148d49 // leaq (%r12,%rax), %rdx
-	QUAD $0x000000b024848b48 // movq 0xb0(%rsp), %rax
-	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
-	LONG $0x283c8d4b // leaq (%r8,%r13), %rdi
-	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
-	LONG $0x000000b9; BYTE $0x00 // movl $0x0, %ecx
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0a // vbroadcastss (%r10,%rcx), %zmm27
-	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
-	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x0f // vbroadcastss (%rdi,%rcx), %zmm28
-	LONG $0x24748b48; BYTE $0x48 // movq 0x48(%rsp), %rsi
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0a // vbroadcastss (%rdx,%rcx), %zmm29
-	LONG $0x487d4262; WORD $0x1418; BYTE $0x0c // vbroadcastss (%r12,%rcx), %zmm26
-	WORD $0x0149; BYTE $0xc5 // addq %rax, %r13
-	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
-	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x08 // vbroadcastss (%r8,%rcx), %zmm27
-	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
-	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x0b // vbroadcastss (%rbx,%rcx), %zmm28
-	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
-	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
-	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
-	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
-	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
-	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0b // vbroadcastss (%r11,%rcx), %zmm27
-	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
-	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
-	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
-	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
-	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
-	LONG $0x487d6262; WORD $0x2c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm29
-	LONG $0x24748b48; BYTE $0x40 // movq 0x40(%rsp), %rsi
-	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
-	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
-	LONG $0x487d4262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%r14,%rcx), %zmm27
-	LONG $0x487d6262; WORD $0x2418; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm28
-	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
-	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
-	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
-	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
-	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
-	LONG $0x487d6262; WORD $0x1c18; BYTE $0x0e // vbroadcastss (%rsi,%rcx), %zmm27
-	WORD $0x014c; BYTE $0xc9 // addq %r9, %rcx
-	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
-	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
-	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
-	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	LONG $0xfee7870f; WORD $0xffff // ja 0x7bf0 <gemm+0x7bf0>
-	LONG $0x247c8348; WORD $0x1050 // cmpq $0x10, 0x50(%rsp)
-	LONG $0x013b850f; WORD $0x0000 // jne 0x7e50 <gemm+0x7e50>
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	QUAD $0x0000009824ac8b4c // movq 0x98(%rsp), %r13
-	LONG $0x0368840f; WORD $0x0000 // je 0x80a0 <gemm+0x80a0>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
-	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
-	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
-	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
-	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
-	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
-	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfffc99e9; BYTE $0xff // jmp 0x7ada <gemm+0x7ada>
-	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x602444f6; BYTE $0x01 // testb $0x1, 0x60(%rsp)
-	QUAD $0x0000009024948b4c // movq 0x90(%rsp), %r10
-	QUAD $0x0000008024b48b48 // movq 0x80(%rsp), %rsi
-	QUAD $0x0000009824ac8b4c // movq 0x98(%rsp), %r13
-	LONG $0xfb1d850f; WORD $0xffff // jne 0x7990 <gemm+0x7990>
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000f024bc8b48 // movq 0xf0(%rsp), %rdi
-	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
-	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	QUAD $0x0000014024848b48 // movq 0x140(%rsp), %rax
-	LONG $0xc97ce162; WORD $0x3f10 // vmovups (%rdi), %zmm23 {%k1} {z}
-	LONG $0x404ca162; WORD $0xf758 // vaddps %zmm23, %zmm22, %zmm22
-	LONG $0x497ce162; WORD $0x3711 // vmovups %zmm22, (%rdi) {%k1}
-	QUAD $0x000000d824bc8b48 // movq 0xd8(%rsp), %rdi
-	LONG $0x4054e162; WORD $0x2a58 // vaddps (%rdx), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2a11 // vmovups %zmm21, (%rdx)
-	QUAD $0x000000e824948b48 // movq 0xe8(%rsp), %rdx
-	LONG $0xc97ce162; WORD $0x2f10 // vmovups (%rdi), %zmm21 {%k1} {z}
-	LONG $0x405ca162; WORD $0xe558 // vaddps %zmm21, %zmm20, %zmm20
-	LONG $0x497ce162; WORD $0x2711 // vmovups %zmm20, (%rdi) {%k1}
-	QUAD $0x000000f824bc8b48 // movq 0xf8(%rsp), %rdi
-	LONG $0x4064e162; WORD $0x1a58 // vaddps (%rdx), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1a11 // vmovups %zmm19, (%rdx)
-	QUAD $0x000000e024948b48 // movq 0xe0(%rsp), %rdx
-	LONG $0xc97ce162; WORD $0x1f10 // vmovups (%rdi), %zmm19 {%k1} {z}
-	LONG $0x406ca162; WORD $0xd358 // vaddps %zmm19, %zmm18, %zmm18
-	LONG $0x497ce162; WORD $0x1711 // vmovups %zmm18, (%rdi) {%k1}
-	QUAD $0x0000012824bc8b48 // movq 0x128(%rsp), %rdi
-	LONG $0x4074e162; WORD $0x0a58 // vaddps (%rdx), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0a11 // vmovups %zmm17, (%rdx)
-	QUAD $0x0000013824948b48 // movq 0x138(%rsp), %rdx
-	LONG $0xc97ce162; WORD $0x0f10 // vmovups (%rdi), %zmm17 {%k1} {z}
-	LONG $0x407ca162; WORD $0xc158 // vaddps %zmm17, %zmm16, %zmm16
-	LONG $0x497ce162; WORD $0x0711 // vmovups %zmm16, (%rdi) {%k1}
-	QUAD $0x0000011024bc8b48 // movq 0x110(%rsp), %rdi
-	LONG $0x48047162; WORD $0x3a58 // vaddps (%rdx), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3a11 // vmovups %zmm15, (%rdx)
-	QUAD $0x0000012024948b48 // movq 0x120(%rsp), %rdx
-	LONG $0xc97c7162; WORD $0x3f10 // vmovups (%rdi), %zmm15 {%k1} {z}
-	LONG $0x480c5162; WORD $0xf758 // vaddps %zmm15, %zmm14, %zmm14
-	LONG $0x497c7162; WORD $0x3711 // vmovups %zmm14, (%rdi) {%k1}
-	QUAD $0x000001a024bc8b48 // movq 0x1a0(%rsp), %rdi
-	LONG $0x48147162; WORD $0x2a58 // vaddps (%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2a11 // vmovups %zmm13, (%rdx)
-	QUAD $0x0000019024948b48 // movq 0x190(%rsp), %rdx
-	LONG $0xc97c7162; WORD $0x2f10 // vmovups (%rdi), %zmm13 {%k1} {z}
-	LONG $0x481c5162; WORD $0xe558 // vaddps %zmm13, %zmm12, %zmm12
-	LONG $0x497c7162; WORD $0x2711 // vmovups %zmm12, (%rdi) {%k1}
-	QUAD $0x0000019824bc8b48 // movq 0x198(%rsp), %rdi
-	LONG $0x48247162; WORD $0x1a58 // vaddps (%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1a11 // vmovups %zmm11, (%rdx)
-	QUAD $0x0000018824948b48 // movq 0x188(%rsp), %rdx
-	LONG $0xc97c7162; WORD $0x1f10 // vmovups (%rdi), %zmm11 {%k1} {z}
-	LONG $0x482c5162; WORD $0xd358 // vaddps %zmm11, %zmm10, %zmm10
-	LONG $0x497c7162; WORD $0x1711 // vmovups %zmm10, (%rdi) {%k1}
-	QUAD $0x0000018024bc8b48 // movq 0x180(%rsp), %rdi
-	LONG $0x48347162; WORD $0x0a58 // vaddps (%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0a11 // vmovups %zmm9, (%rdx)
-	QUAD $0x0000017024948b48 // movq 0x170(%rsp), %rdx
-	LONG $0xc97c7162; WORD $0x0f10 // vmovups (%rdi), %zmm9 {%k1} {z}
-	LONG $0x483c5162; WORD $0xc158 // vaddps %zmm9, %zmm8, %zmm8
-	LONG $0x497c7162; WORD $0x0711 // vmovups %zmm8, (%rdi) {%k1}
-	QUAD $0x0000017824bc8b48 // movq 0x178(%rsp), %rdi
-	LONG $0x4844f162; WORD $0x3a58 // vaddps (%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3a11 // vmovups %zmm7, (%rdx)
-	QUAD $0x0000016824948b48 // movq 0x168(%rsp), %rdx
-	LONG $0xc97cf162; WORD $0x3f10 // vmovups (%rdi), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3711 // vmovups %zmm6, (%rdi) {%k1}
-	QUAD $0x0000016024bc8b48 // movq 0x160(%rsp), %rdi
-	LONG $0x4854f162; WORD $0x2a58 // vaddps (%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2a11 // vmovups %zmm5, (%rdx)
-	QUAD $0x0000015024948b48 // movq 0x150(%rsp), %rdx
-	LONG $0xc97cf162; WORD $0x2f10 // vmovups (%rdi), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cf162; WORD $0x2711 // vmovups %zmm4, (%rdi) {%k1}
-	QUAD $0x0000015824bc8b48 // movq 0x158(%rsp), %rdi
-	LONG $0x4864f162; WORD $0x1a58 // vaddps (%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1a11 // vmovups %zmm3, (%rdx)
-	QUAD $0x000001a824948b48 // movq 0x1a8(%rsp), %rdx
-	LONG $0xc97cf162; WORD $0x1f10 // vmovups (%rdi), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1711 // vmovups %zmm2, (%rdi) {%k1}
-	LONG $0x4874f162; WORD $0x0a58 // vaddps (%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0a11 // vmovups %zmm1, (%rdx)
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffa40e9; BYTE $0xff // jmp 0x7ad4 <gemm+0x7ad4>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x20 // movq 0x20(%rsp), %rax
-	QUAD $0x000000c824948b48 // movq 0xc8(%rsp), %rdx
-	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
-	LONG $0x487ce162; WORD $0x3811 // vmovups %zmm23, (%rax)
-	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
-	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
-	LONG $0x4054e162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm21, %zmm21
-	LONG $0x487ce162; WORD $0x2c11; BYTE $0x90 // vmovups %zmm21, (%rax,%rdx,4)
-	QUAD $0x01906458405ce162 // vaddps 0x40(%rax,%rdx,4), %zmm20, %zmm20
-	QUAD $0x01906411487ce162 // vmovups %zmm20, 0x40(%rax,%rdx,4)
-	LONG $0x4064e162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm19, %zmm19
-	LONG $0x487ce162; WORD $0x1c11; BYTE $0xd0 // vmovups %zmm19, (%rax,%rdx,8)
-	QUAD $0x01d05458406ce162 // vaddps 0x40(%rax,%rdx,8), %zmm18, %zmm18
-	QUAD $0x01d05411487ce162 // vmovups %zmm18, 0x40(%rax,%rdx,8)
-	QUAD $0x000000b824948b48 // movq 0xb8(%rsp), %rdx
-	LONG $0x4074e162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm17, %zmm17
-	LONG $0x487ce162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm17, (%rax,%rdx)
-	QUAD $0x01104458407ce162 // vaddps 0x40(%rax,%rdx), %zmm16, %zmm16
-	QUAD $0x01104411487ce162 // vmovups %zmm16, 0x40(%rax,%rdx)
-	QUAD $0x000000d024948b48 // movq 0xd0(%rsp), %rdx
-	LONG $0x48047162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm15, %zmm15
-	LONG $0x487c7162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm15, (%rax,%rdx)
-	QUAD $0x01107458480c7162 // vaddps 0x40(%rax,%rdx), %zmm14, %zmm14
-	QUAD $0x01107411487c7162 // vmovups %zmm14, 0x40(%rax,%rdx)
-	QUAD $0x000000a824948b48 // movq 0xa8(%rsp), %rdx
-	LONG $0x48147162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm13, %zmm13
-	LONG $0x487c7162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm13, (%rax,%rdx)
-	QUAD $0x01106458481c7162 // vaddps 0x40(%rax,%rdx), %zmm12, %zmm12
-	QUAD $0x01106411487c7162 // vmovups %zmm12, 0x40(%rax,%rdx)
-	LONG $0x24548b48; BYTE $0x58 // movq 0x58(%rsp), %rdx
-	LONG $0x48247162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm11, %zmm11
-	LONG $0x487c7162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm11, (%rax,%rdx)
-	QUAD $0x01105458482c7162 // vaddps 0x40(%rax,%rdx), %zmm10, %zmm10
-	QUAD $0x01105411487c7162 // vmovups %zmm10, 0x40(%rax,%rdx)
-	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
-	LONG $0x48347162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm9, %zmm9
-	LONG $0x487c7162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm9, (%rax,%rdx)
-	QUAD $0x01104458483c7162 // vaddps 0x40(%rax,%rdx), %zmm8, %zmm8
-	QUAD $0x01104411487c7162 // vmovups %zmm8, 0x40(%rax,%rdx)
-	QUAD $0x0000010824948b48 // movq 0x108(%rsp), %rdx
-	LONG $0x4844f162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm7, %zmm7
-	LONG $0x487cf162; WORD $0x3c11; BYTE $0x10 // vmovups %zmm7, (%rax,%rdx)
-	QUAD $0x01107458484cf162 // vaddps 0x40(%rax,%rdx), %zmm6, %zmm6
-	QUAD $0x01107411487cf162 // vmovups %zmm6, 0x40(%rax,%rdx)
-	QUAD $0x000000a024948b48 // movq 0xa0(%rsp), %rdx
-	LONG $0x4854f162; WORD $0x2c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm5, %zmm5
-	LONG $0x487cf162; WORD $0x2c11; BYTE $0x10 // vmovups %zmm5, (%rax,%rdx)
-	QUAD $0x01106458485cf162 // vaddps 0x40(%rax,%rdx), %zmm4, %zmm4
-	QUAD $0x01106411487cf162 // vmovups %zmm4, 0x40(%rax,%rdx)
-	QUAD $0x0000010024948b48 // movq 0x100(%rsp), %rdx
-	LONG $0x4864f162; WORD $0x1c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm3, %zmm3
-	LONG $0x487cf162; WORD $0x1c11; BYTE $0x10 // vmovups %zmm3, (%rax,%rdx)
-	QUAD $0x01105458486cf162 // vaddps 0x40(%rax,%rdx), %zmm2, %zmm2
-	QUAD $0x01105411487cf162 // vmovups %zmm2, 0x40(%rax,%rdx)
-	QUAD $0x0000014824948b48 // movq 0x148(%rsp), %rdx
-	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
-	LONG $0x487cf162; WORD $0x0c11; BYTE $0x10 // vmovups %zmm1, (%rax,%rdx)
-	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
-	QUAD $0x01104411487cf162 // vmovups %zmm0, 0x40(%rax,%rdx)
-	LONG $0xfff87fe9; BYTE $0xff // jmp 0x7ada <gemm+0x7ada>
+	WORD $0x7b74 // je 0x80e0 <gemm+0x80e0>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0x487cd162; WORD $0x1111 // vmovups %zmm2, (%r9)
+	LONG $0xfe4d0f48 // cmovgeq %rsi, %rdi
+	LONG $0x487cf162; WORD $0x4f11; BYTE $0x01 // vmovups %zmm1, 0x40(%rdi)
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x02 // vmovups %zmm0, 0x80(%rdi)
+	LONG $0xffff56e9; BYTE $0xff // jmp 0x7fe1 <gemm+0x7fe1>
 	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
-	QUAD $0x000000c824bc8b48 // movq 0xc8(%rsp), %rdi
-	LONG $0xfff490e9; BYTE $0xff // jmp 0x76fd <gemm+0x76fd>
-	WORD $0x8948; BYTE $0xd1 // movq %rdx, %rcx
-	QUAD $0x000001b024bc8b4c // movq 0x1b0(%rsp), %r15
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x06e6c148 // shlq $0x6, %rsi
-	LONG $0x000010bb; BYTE $0x00 // movl $0x10, %ebx
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x0149; BYTE $0xf4 // addq %rsi, %r12
-	LONG $0xf0c78349 // addq $-0x10, %r15
-	QUAD $0x000001c024ac8d4c // leaq 0x1c0(%rsp), %r13
-	QUAD $0x0000011824ac894c // movq %r13, 0x118(%rsp)
-	QUAD $0x00000130249c8948 // movq %rbx, 0x130(%rsp)
-	LONG $0x10ff8349 // cmpq $0x10, %r15
-	LONG $0xd46b8d0f; WORD $0xffff // jge 0x571c <gemm+0x571c>
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0x08f98349 // cmpq $0x8, %r9
-	LONG $0x04bd8c0f; WORD $0x0000 // jl 0x877b <gemm+0x877b>
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x28798b4c // movq 0x28(%rcx), %r15
-	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	LONG $0x38798b48 // movq 0x38(%rcx), %rdi
-	WORD $0x8948; BYTE $0xca // movq %rcx, %rdx
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	LONG $0x400c8d48 // leaq (%rax,%rax,2), %rcx
-	WORD $0x8949; BYTE $0xc5 // movq %rax, %r13
-	LONG $0x8e148d4d // leaq (%r14,%rcx,4), %r10
-	LONG $0xce1c8d49 // leaq (%r14,%rcx,8), %rbx
-	WORD $0x854d; BYTE $0xff // testq %r15, %r15
-	LONG $0x047d8e0f; WORD $0x0000 // jle 0x8769 <gemm+0x8769>
-	LONG $0x507a8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdx)
-	LONG $0xdc148d4b // leaq (%r12,%r11,8), %rdx
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
-	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
-	LONG $0x245c894c; BYTE $0x60 // movq %r11, 0x60(%rsp)
-	QUAD $0x000000b024a4894c // movq %r12, 0xb0(%rsp)
-	LONG $0x24548948; BYTE $0x70 // movq %rdx, 0x70(%rsp)
-	QUAD $0x000000009d148d4a // leaq (,%r11,4), %rdx
-	LONG $0x520c8d4c // leaq (%rdx,%rdx,2), %r9
-	LONG $0x92148d48 // leaq (%rdx,%rdx,4), %rdx
-	LONG $0xc6940f41 // sete %r14b
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0x8948; BYTE $0xf1 // movq %rsi, %rcx
-	LONG $0x06e1c148 // shlq $0x6, %rcx
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0xd0f7 // notl %eax
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	QUAD $0x00000098248c894c // movq %r9, 0x98(%rsp)
-	QUAD $0x0000008824948948 // movq %rdx, 0x88(%rsp)
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x0c048d4b // leaq (%r12,%r9), %rax
-	QUAD $0x00000118248c8b4c // movq 0x118(%rsp), %r9
-	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	LONG $0x244c8948; BYTE $0x20 // movq %rcx, 0x20(%rsp)
-	LONG $0x9c0c8d4b // leaq (%r12,%r11,4), %rcx
-	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	QUAD $0x000000c824848948 // movq %rax, 0xc8(%rsp)
-	LONG $0x14048d49 // leaq (%r12,%rdx), %rax
-	QUAD $0x00000080248c8948 // movq %rcx, 0x80(%rsp)
-	QUAD $0x00000000dd0c8d4a // leaq (,%r11,8), %rcx
-	QUAD $0x00000000ad148d4a // leaq (,%r13,4), %rdx
-	LONG $0x03e5c149 // shlq $0x3, %r13
-	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
-	LONG $0xdb048d4b // leaq (%r11,%r11,8), %rax
-	LONG $0x246c894c; BYTE $0x30 // movq %r13, 0x30(%rsp)
-	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
-	LONG $0x24548948; BYTE $0x50 // movq %rdx, 0x50(%rsp)
-	QUAD $0x00000000b5148d48 // leaq (,%rsi,4), %rdx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	QUAD $0x000000a8248c8948 // movq %rcx, 0xa8(%rsp)
-	WORD $0x014c; BYTE $0xe1 // addq %r12, %rcx
-	WORD $0x014c; BYTE $0xd8 // addq %r11, %rax
-	QUAD $0x000000a0248c8948 // movq %rcx, 0xa0(%rsp)
-	LONG $0x24448948; BYTE $0x58 // movq %rax, 0x58(%rsp)
-	WORD $0x014c; BYTE $0xe0 // addq %r12, %rax
-	LONG $0x24448948; BYTE $0x78 // movq %rax, 0x78(%rsp)
-	LONG $0x00008ce9; BYTE $0x00 // jmp 0x848f <gemm+0x848f>
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x2311 // vmovups %zmm4, (%r11) {%k1}
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0x497cd162; WORD $0x1311 // vmovups %zmm2, (%r11) {%k1}
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0x497cf162; WORD $0x0011 // vmovups %zmm0, (%rax) {%k1}
-	LONG $0x244c034c; BYTE $0x20 // addq 0x20(%rsp), %r9
-	WORD $0x014c; BYTE $0xfb // addq %r15, %rbx
-	WORD $0x014d; BYTE $0xfa // addq %r15, %r10
-	WORD $0x014d; BYTE $0xf8 // addq %r15, %r8
-	LONG $0xd0798d4c // leaq -0x30(%rcx), %r15
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x02c08e0f; WORD $0x0000 // jle 0x874f <gemm+0x874f>
-	LONG $0x24748b48; BYTE $0x50 // movq 0x50(%rsp), %rsi
-	LONG $0x30ff8349 // cmpq $0x30, %r15
-	LONG $0x0030bb41; WORD $0x0000 // movl $0x30, %r11d
-	LONG $0x24748944; BYTE $0x40 // movl %r14d, 0x40(%rsp)
-	LONG $0x2a048d4b // leaq (%r10,%r13), %rax
-	LONG $0x28248d4f // leaq (%r8,%r13), %r12
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
-	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
-	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
-	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
-	LONG $0x247c894c; BYTE $0x28 // movq %r15, 0x28(%rsp)
-	WORD $0x894d; BYTE $0xcd // movq %r9, %r13
-	LONG $0xdf420f4d // cmovbq %r15, %r11
-	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
-	WORD $0xff49; BYTE $0xc3 // incq %r11
-	LONG $0x330c8d48 // leaq (%rbx,%rsi), %rcx
-	LONG $0x32348d4d // leaq (%r10,%rsi), %r14
-	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x487c5162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm8
-	WORD $0x0149; BYTE $0xd5 // addq %rdx, %r13
-	WORD $0xff49; BYTE $0xcb // decq %r11
-	LONG $0x583d9262; WORD $0x3cb8; BYTE $0x38 // vfmadd231ps (%r8,%r15){1to16}, %zmm8, %zmm7
-	LONG $0x583db262; WORD $0x34b8; BYTE $0x3e // vfmadd231ps (%rsi,%r15){1to16}, %zmm8, %zmm6
-	LONG $0x583d9262; WORD $0x2cb8; BYTE $0x3c // vfmadd231ps (%r12,%r15){1to16}, %zmm8, %zmm5
-	LONG $0x583d9262; WORD $0x24b8; BYTE $0x3a // vfmadd231ps (%r10,%r15){1to16}, %zmm8, %zmm4
-	LONG $0x583d9262; WORD $0x1cb8; BYTE $0x3e // vfmadd231ps (%r14,%r15){1to16}, %zmm8, %zmm3
-	LONG $0x583db262; WORD $0x14b8; BYTE $0x38 // vfmadd231ps (%rax,%r15){1to16}, %zmm8, %zmm2
-	LONG $0x583db262; WORD $0x0cb8; BYTE $0x3b // vfmadd231ps (%rbx,%r15){1to16}, %zmm8, %zmm1
-	LONG $0x583db262; WORD $0x04b8; BYTE $0x39 // vfmadd231ps (%rcx,%r15){1to16}, %zmm8, %zmm0
-	WORD $0x0149; BYTE $0xff // addq %rdi, %r15
-	LONG $0x01fb8349 // cmpq $0x1, %r11
-	WORD $0xb277 // ja 0x84f0 <gemm+0x84f0>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	LONG $0x0086850f; WORD $0x0000 // jne 0x85d0 <gemm+0x85d0>
-	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0x0149840f; WORD $0x0000 // je 0x86b0 <gemm+0x86b0>
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffea2e9; BYTE $0xff // jmp 0x8470 <gemm+0x8470>
-	WORD $0x9066 // nop
-	LONG $0x402444f6; BYTE $0x01 // testb $0x1, 0x40(%rsp)
-	QUAD $0x000000b024a48b4c // movq 0xb0(%rsp), %r12
-	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
-	LONG $0x246c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r13
-	LONG $0xfe23850f; WORD $0xffff // jne 0x8410 <gemm+0x8410>
-	LONG $0xc97c5162; WORD $0x0410; BYTE $0x24 // vmovups (%r12), %zmm8 {%k1} {z}
-	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
-	LONG $0x24748b48; BYTE $0x70 // movq 0x70(%rsp), %rsi
-	LONG $0x245c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r11
-	LONG $0x4844d162; WORD $0xf858 // vaddps %zmm8, %zmm7, %zmm7
-	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
-	LONG $0xc97cf162; WORD $0x3810 // vmovups (%rax), %zmm7 {%k1} {z}
-	LONG $0x484cf162; WORD $0xf758 // vaddps %zmm7, %zmm6, %zmm6
-	LONG $0x497cf162; WORD $0x3011 // vmovups %zmm6, (%rax) {%k1}
-	LONG $0x24448b48; BYTE $0x78 // movq 0x78(%rsp), %rax
-	LONG $0xc97cf162; WORD $0x3610 // vmovups (%rsi), %zmm6 {%k1} {z}
-	LONG $0x4854f162; WORD $0xee58 // vaddps %zmm6, %zmm5, %zmm5
-	LONG $0x497cf162; WORD $0x2e11 // vmovups %zmm5, (%rsi) {%k1}
-	QUAD $0x000000c824b48b48 // movq 0xc8(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x2b10 // vmovups (%r11), %zmm5 {%k1} {z}
-	LONG $0x485cf162; WORD $0xe558 // vaddps %zmm5, %zmm4, %zmm4
-	LONG $0x497cd162; WORD $0x2311 // vmovups %zmm4, (%r11) {%k1}
-	QUAD $0x000000b8249c8b4c // movq 0xb8(%rsp), %r11
-	LONG $0xc97cf162; WORD $0x2610 // vmovups (%rsi), %zmm4 {%k1} {z}
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cf162; WORD $0x1e11 // vmovups %zmm3, (%rsi) {%k1}
-	QUAD $0x000000a024b48b48 // movq 0xa0(%rsp), %rsi
-	LONG $0xc97cd162; WORD $0x1b10 // vmovups (%r11), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cd162; WORD $0x1311 // vmovups %zmm2, (%r11) {%k1}
-	LONG $0xc97cf162; WORD $0x1610 // vmovups (%rsi), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cf162; WORD $0x0e11 // vmovups %zmm1, (%rsi) {%k1}
-	LONG $0xc97cf162; WORD $0x0810 // vmovups (%rax), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffdbde9; BYTE $0xff // jmp 0x846a <gemm+0x846a>
-	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
-	LONG $0x4844d162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm7, %zmm7
-	LONG $0x24448b48; BYTE $0x60 // movq 0x60(%rsp), %rax
-	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
-	LONG $0x484cd162; WORD $0x3458; BYTE $0x84 // vaddps (%r12,%rax,4), %zmm6, %zmm6
-	LONG $0x487cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4)
-	LONG $0x4854d162; WORD $0x2c58; BYTE $0xc4 // vaddps (%r12,%rax,8), %zmm5, %zmm5
-	LONG $0x487cd162; WORD $0x2c11; BYTE $0xc4 // vmovups %zmm5, (%r12,%rax,8)
-	QUAD $0x0000009824848b48 // movq 0x98(%rsp), %rax
-	LONG $0x485cd162; WORD $0x2458; BYTE $0x04 // vaddps (%r12,%rax), %zmm4, %zmm4
-	LONG $0x487cd162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%rax)
-	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
-	LONG $0x4864d162; WORD $0x1c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%rax)
-	QUAD $0x0000008824848b48 // movq 0x88(%rsp), %rax
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x04 // vaddps (%r12,%rax), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x04 // vmovups %zmm2, (%r12,%rax)
-	QUAD $0x000000a824848b48 // movq 0xa8(%rsp), %rax
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x04 // vaddps (%r12,%rax), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x04 // vmovups %zmm1, (%r12,%rax)
-	LONG $0x24448b48; BYTE $0x58 // movq 0x58(%rsp), %rax
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x04 // vaddps (%r12,%rax), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%rax)
-	LONG $0xfffd21e9; BYTE $0xff // jmp 0x8470 <gemm+0x8470>
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
-	LONG $0x244c8b4c; BYTE $0x48 // movq 0x48(%rsp), %r9
-	LONG $0x30418b48 // movq 0x30(%rcx), %rax
-	LONG $0x48598b4c // movq 0x48(%rcx), %r11
-	LONG $0x05e0c148 // shlq $0x5, %rax
-	LONG $0x05e3c149 // shlq $0x5, %r11
-	LONG $0xf8c18349 // addq $-0x8, %r9
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x014d; BYTE $0xdc // addq %r11, %r12
-	QUAD $0x0000013024b48b48 // movq 0x130(%rsp), %rsi
-	LONG $0x04f98349 // cmpq $0x4, %r9
-	LONG $0x025e8c0f; WORD $0x0000 // jl 0x89eb <gemm+0x89eb>
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	LONG $0x244c8b48; BYTE $0x18 // movq 0x18(%rsp), %rcx
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	WORD $0x8948; BYTE $0xf0 // movq %rsi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	LONG $0x30598b4c // movq 0x30(%rcx), %r11
-	LONG $0x48518b48 // movq 0x48(%rcx), %rdx
-	QUAD $0x00000000b50c8d48 // leaq (,%rsi,4), %rcx
-	LONG $0x24448948; BYTE $0x28 // movq %rax, 0x28(%rsp)
-	WORD $0x4ceb // jmp 0x8812 <gemm+0x8812>
-	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
-	WORD $0x894d; BYTE $0xfc // movq %r15, %r12
-	LONG $0x30588b4c // movq 0x30(%rax), %r11
-	LONG $0x48508b48 // movq 0x48(%rax), %rdx
-	LONG $0x247c8b48; BYTE $0x48 // movq 0x48(%rsp), %rdi
-	WORD $0x894c; BYTE $0xd8 // movq %r11, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
-	LONG $0x04e0c148 // shlq $0x4, %rax
-	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
-	LONG $0xfc778d48 // leaq -0x4(%rdi), %rsi
-	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
-	LONG $0x07ff8348 // cmpq $0x7, %rdi
-	LONG $0x01dc8e0f; WORD $0x0000 // jle 0x89ee <gemm+0x89ee>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	LONG $0x5b048d4b // leaq (%r11,%r11,2), %rax
-	WORD $0x894c; BYTE $0xf7 // movq %r14, %rdi
-	LONG $0x244c894c; BYTE $0x48 // movq %r9, 0x48(%rsp)
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x860c8d4d // leaq (%r14,%rax,4), %r9
-	LONG $0x28438b4c // movq 0x28(%rbx), %r8
-	LONG $0x38738b48 // movq 0x38(%rbx), %rsi
-	WORD $0x854d; BYTE $0xc0 // testq %r8, %r8
-	WORD $0xb17e // jle 0x87e8 <gemm+0x87e8>
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	LONG $0x94048d49 // leaq (%r12,%rdx,4), %rax
-	LONG $0xd41c8d49 // leaq (%r12,%rdx,8), %rbx
-	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
-	WORD $0x894d; BYTE $0xe7 // movq %r12, %r15
-	LONG $0x24448948; BYTE $0x40 // movq %rax, 0x40(%rsp)
-	LONG $0x245c8948; BYTE $0x30 // movq %rbx, 0x30(%rsp)
-	QUAD $0x0000000095048d48 // leaq (,%rdx,4), %rax
-	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
-	LONG $0x40348d4c // leaq (%rax,%rax,2), %r14
-	LONG $0xc3940f41 // sete %r11b
-	LONG $0x02e6c148 // shlq $0x2, %rsi
-	WORD $0x014d; BYTE $0xf4 // addq %r14, %r12
-	WORD $0x42eb // jmp 0x88bc <gemm+0x88bc>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff26850f; WORD $0xffff // jne 0x7fc0 <gemm+0x7fc0>
+	LONG $0x486cf162; WORD $0x1758 // vaddps (%rdi), %zmm2, %zmm2
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x1111 // vmovups %zmm2, (%r9)
+	LONG $0x4874f162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%rdi), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
+	LONG $0xc97cf162; WORD $0x4f10; BYTE $0x02 // vmovups 0x80(%rdi), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8) {%k1}
+	LONG $0xffff07e9; BYTE $0xff // jmp 0x7fe1 <gemm+0x7fe1>
 	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0x245c0348; BYTE $0x28 // addq 0x28(%rsp), %rbx
-	LONG $0xd0408d49 // leaq -0x30(%r8), %rax
-	WORD $0x3145; BYTE $0xdb // xorl %r11d, %r11d
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	WORD $0x8949; BYTE $0xc0 // movq %rax, %r8
-	LONG $0xff148e0f; WORD $0xffff // jle 0x87d0 <gemm+0x87d0>
-	LONG $0x30f88349 // cmpq $0x30, %r8
-	LONG $0x000030b8; BYTE $0x00 // movl $0x30, %eax
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
-	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
-	WORD $0x8949; BYTE $0xdd // movq %rbx, %r13
-	LONG $0xc0420f49 // cmovbq %r8, %rax
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	BYTE $0x90 // nop
-	LONG $0x487cd162; WORD $0x6510; BYTE $0x00 // vmovups (%r13), %zmm4
-	WORD $0x0149; BYTE $0xcd // addq %rcx, %r13
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x585dd262; WORD $0x01b8 // vfmadd231ps (%r9){1to16}, %zmm4, %zmm0
-	LONG $0x585df262; WORD $0x1fb8 // vfmadd231ps (%rdi){1to16}, %zmm4, %zmm3
-	LONG $0x585db262; WORD $0x14b8; BYTE $0x97 // vfmadd231ps (%rdi,%r10,4){1to16}, %zmm4, %zmm2
-	LONG $0x585db262; WORD $0x0cb8; BYTE $0xd7 // vfmadd231ps (%rdi,%r10,8){1to16}, %zmm4, %zmm1
-	WORD $0x0149; BYTE $0xf1 // addq %rsi, %r9
-	WORD $0x0148; BYTE $0xf7 // addq %rsi, %rdi
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0xcd77 // ja 0x88e0 <gemm+0x88e0>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x3575 // jne 0x8950 <gemm+0x8950>
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0x008b840f; WORD $0x0000 // je 0x89b0 <gemm+0x89b0>
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%r15,%r14)
-	LONG $0xffff5ee9; BYTE $0xff // jmp 0x88a3 <gemm+0x88a3>
-	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x01c3f641 // testb $0x1, %r11b
-	LONG $0xff26850f; WORD $0xffff // jne 0x8880 <gemm+0x8880>
-	LONG $0xc97cd162; WORD $0x2710 // vmovups (%r15), %zmm4 {%k1} {z}
-	LONG $0x24448b48; BYTE $0x40 // movq 0x40(%rsp), %rax
-	LONG $0x245c8b4c; BYTE $0x30 // movq 0x30(%rsp), %r11
-	LONG $0x4864f162; WORD $0xdc58 // vaddps %zmm4, %zmm3, %zmm3
-	LONG $0x497cd162; WORD $0x1f11 // vmovups %zmm3, (%r15) {%k1}
-	LONG $0xc97cf162; WORD $0x1810 // vmovups (%rax), %zmm3 {%k1} {z}
-	LONG $0x486cf162; WORD $0xd358 // vaddps %zmm3, %zmm2, %zmm2
-	LONG $0x497cf162; WORD $0x1011 // vmovups %zmm2, (%rax) {%k1}
-	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0b11 // vmovups %zmm1, (%r11) {%k1}
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xfffef0e9; BYTE $0xff // jmp 0x889c <gemm+0x889c>
-	LONG $0x00401f0f // nopl (%rax)
-	LONG $0x4864d162; WORD $0x1f58 // vaddps (%r15), %zmm3, %zmm3
-	LONG $0x487cd162; WORD $0x1f11 // vmovups %zmm3, (%r15)
-	LONG $0x486cd162; WORD $0x1458; BYTE $0x97 // vaddps (%r15,%rdx,4), %zmm2, %zmm2
-	LONG $0x487cd162; WORD $0x1411; BYTE $0x97 // vmovups %zmm2, (%r15,%rdx,4)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0xd7 // vaddps (%r15,%rdx,8), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0xd7 // vmovups %zmm1, (%r15,%rdx,8)
-	LONG $0x487c9162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%r14), %zmm0, %zmm0
-	LONG $0x487c9162; WORD $0x0411; BYTE $0x37 // vmovups %zmm0, (%r15,%r14)
-	LONG $0xfffeb8e9; BYTE $0xff // jmp 0x88a3 <gemm+0x88a3>
-	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
-	LONG $0x02fe8348 // cmpq $0x2, %rsi
-	LONG $0x01b98c0f; WORD $0x0000 // jl 0x8bb1 <gemm+0x8bb1>
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	QUAD $0x0000013024bc8b48 // movq 0x130(%rsp), %rdi
-	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	WORD $0xe0d3 // shll %cl, %eax
-	WORD $0xd0f7 // notl %eax
-	LONG $0xc892fbc5 // kmovd %eax, %k1
-	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
-	LONG $0x06e0c148 // shlq $0x6, %rax
-	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
-	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
-	WORD $0x3aeb // jmp 0x8a6e <gemm+0x8a6e>
-	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
-	LONG $0x24548b48; BYTE $0x18 // movq 0x18(%rsp), %rdx
-	QUAD $0x0000014024b48b4c // movq 0x140(%rsp), %r14
-	LONG $0x305a8b4c // movq 0x30(%rdx), %r11
-	LONG $0x48528b48 // movq 0x48(%rdx), %rdx
-	LONG $0xde348d4f // leaq (%r14,%r11,8), %r14
-	LONG $0xd4248d4d // leaq (%r12,%rdx,8), %r12
-	LONG $0xfe7e8d48 // leaq -0x2(%rsi), %rdi
-	LONG $0x03fe8348 // cmpq $0x3, %rsi
-	WORD $0x8948; BYTE $0xfe // movq %rdi, %rsi
-	LONG $0x01468e0f; WORD $0x0000 // jle 0x8bb4 <gemm+0x8bb4>
-	LONG $0x245c8b48; BYTE $0x18 // movq 0x18(%rsp), %rbx
-	WORD $0x894d; BYTE $0xf0 // movq %r14, %r8
-	WORD $0x894d; BYTE $0xda // movq %r11, %r10
-	LONG $0x284b8b4c // movq 0x28(%rbx), %r9
-	LONG $0x387b8b48 // movq 0x38(%rbx), %rdi
-	WORD $0x854d; BYTE $0xc9 // testq %r9, %r9
-	WORD $0xcf7e // jle 0x8a55 <gemm+0x8a55>
-	LONG $0x507b8348; BYTE $0x00 // cmpq $0x0, 0x50(%rbx)
-	QUAD $0x00000118249c8b48 // movq 0x118(%rsp), %rbx
-	LONG $0x941c8d4d // leaq (%r12,%rdx,4), %r11
-	QUAD $0x0000014024b4894c // movq %r14, 0x140(%rsp)
-	LONG $0xc6940f41 // sete %r14b
-	LONG $0x02e7c148 // shlq $0x2, %rdi
-	WORD $0x2beb // jmp 0x8ad4 <gemm+0x8ad4>
-	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
-	LONG $0x497cd162; WORD $0x0311 // vmovups %zmm0, (%r11) {%k1}
-	LONG $0xd0798d4d // leaq -0x30(%r9), %r15
-	WORD $0x0148; BYTE $0xc3 // addq %rax, %rbx
-	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	WORD $0x894d; BYTE $0xf9 // movq %r15, %r9
-	LONG $0xff6c8e0f; WORD $0xffff // jle 0x8a40 <gemm+0x8a40>
-	LONG $0x30f98349 // cmpq $0x30, %r9
-	LONG $0x0030bf41; WORD $0x0000 // movl $0x30, %r15d
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
-	WORD $0x894d; BYTE $0xe5 // movq %r12, %r13
-	WORD $0x8949; BYTE $0xdc // movq %rbx, %r12
-	LONG $0xf9420f4d // cmovbq %r9, %r15
-	WORD $0xff49; BYTE $0xc7 // incq %r15
-	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
-	LONG $0x487cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2
-	WORD $0x0149; BYTE $0xcc // addq %rcx, %r12
-	WORD $0xff49; BYTE $0xcf // decq %r15
-	LONG $0x586dd262; WORD $0x08b8 // vfmadd231ps (%r8){1to16}, %zmm2, %zmm1
-	LONG $0x586d9262; WORD $0x04b8; BYTE $0x90 // vfmadd231ps (%r8,%r10,4){1to16}, %zmm2, %zmm0
-	WORD $0x0149; BYTE $0xf8 // addq %rdi, %r8
-	LONG $0x01ff8349 // cmpq $0x1, %r15
-	WORD $0xdd77 // ja 0x8b00 <gemm+0x8b00>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x2575 // jne 0x8b50 <gemm+0x8b50>
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	WORD $0x5c74 // je 0x8b90 <gemm+0x8b90>
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
-	LONG $0xffff76e9; BYTE $0xff // jmp 0x8abd <gemm+0x8abd>
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	WORD $0x894d; BYTE $0xec // movq %r13, %r12
-	LONG $0x01c6f641 // testb $0x1, %r14b
-	LONG $0xff53850f; WORD $0xffff // jne 0x8ab0 <gemm+0x8ab0>
-	LONG $0xc97cd162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm2 {%k1} {z}
-	LONG $0x4874f162; WORD $0xca58 // vaddps %zmm2, %zmm1, %zmm1
-	LONG $0x497cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12) {%k1}
-	LONG $0xc97cd162; WORD $0x0b10 // vmovups (%r11), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff35e9; BYTE $0xff // jmp 0x8ab7 <gemm+0x8ab7>
-	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
-	LONG $0x4874d162; WORD $0x0c58; BYTE $0x24 // vaddps (%r12), %zmm1, %zmm1
-	LONG $0x487cd162; WORD $0x0c11; BYTE $0x24 // vmovups %zmm1, (%r12)
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x94 // vaddps (%r12,%rdx,4), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x94 // vmovups %zmm0, (%r12,%rdx,4)
-	LONG $0xffff0ce9; BYTE $0xff // jmp 0x8abd <gemm+0x8abd>
-	WORD $0x8948; BYTE $0xf7 // movq %rsi, %rdi
-	QUAD $0x0000011824848b4c // movq 0x118(%rsp), %r8
-	QUAD $0x0000013024948b4c // movq 0x130(%rsp), %r10
-	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
-	LONG $0x00de8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24448b48; BYTE $0x18 // movq 0x18(%rsp), %rax
-	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
-	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
-	WORD $0xe2d3 // shll %cl, %edx
-	LONG $0x28488b48 // movq 0x28(%rax), %rcx
-	LONG $0x38408b48 // movq 0x38(%rax), %rax
-	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
-	LONG $0x00bc8e0f; WORD $0x0000 // jle 0x8cab <gemm+0x8cab>
-	LONG $0x24748b48; BYTE $0x18 // movq 0x18(%rsp), %rsi
-	WORD $0xd2f7 // notl %edx
-	LONG $0xca92fbc5 // kmovd %edx, %k1
-	WORD $0x894c; BYTE $0xd2 // movq %r10, %rdx
-	LONG $0x06e2c148 // shlq $0x6, %rdx
-	LONG $0x52148d48 // leaq (%rdx,%rdx,2), %rdx
-	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
-	LONG $0xc6940f40 // sete %sil
-	LONG $0x02e0c148 // shlq $0x2, %rax
-	LONG $0x02e2c149 // shlq $0x2, %r10
-	WORD $0x21eb // jmp 0x8c39 <gemm+0x8c39>
-	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
-	LONG $0x497cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12) {%k1}
-	LONG $0xd0798d48 // leaq -0x30(%rcx), %rdi
-	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
-	WORD $0xf631 // xorl %esi, %esi
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	WORD $0x8948; BYTE $0xf9 // movq %rdi, %rcx
-	WORD $0x727e // jle 0x8cab <gemm+0x8cab>
-	LONG $0x30f98348 // cmpq $0x30, %rcx
-	LONG $0x000030bf; BYTE $0x00 // movl $0x30, %edi
-	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
-	WORD $0x894d; BYTE $0xc1 // movq %r8, %r9
-	LONG $0xf9420f48 // cmovbq %rcx, %rdi
-	WORD $0xff48; BYTE $0xc7 // incq %rdi
-	LONG $0x487dd262; WORD $0x0e18 // vbroadcastss (%r14), %zmm1
-	WORD $0x0149; BYTE $0xc6 // addq %rax, %r14
-	WORD $0xff48; BYTE $0xcf // decq %rdi
-	LONG $0x4875d262; WORD $0x00b8 // vfmadd231ps (%r8), %zmm1, %zmm0
-	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
-	LONG $0x01ff8348 // cmpq $0x1, %rdi
-	WORD $0xe577 // ja 0x8c50 <gemm+0x8c50>
-	LONG $0x247c8348; WORD $0x1038 // cmpq $0x10, 0x38(%rsp)
-	WORD $0x1d75 // jne 0x8c90 <gemm+0x8c90>
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x0775 // jne 0x8c83 <gemm+0x8c83>
-	LONG $0x487cd162; WORD $0x0458; BYTE $0x24 // vaddps (%r12), %zmm0, %zmm0
-	LONG $0x487cd162; WORD $0x0411; BYTE $0x24 // vmovups %zmm0, (%r12)
-	WORD $0x9beb // jmp 0x8c27 <gemm+0x8c27>
-	LONG $0x00401f0f // nopl (%rax)
-	WORD $0x894d; BYTE $0xc8 // movq %r9, %r8
-	LONG $0x01c6f640 // testb $0x1, %sil
-	WORD $0x8775 // jne 0x8c20 <gemm+0x8c20>
-	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x24 // vmovups (%r12), %zmm1 {%k1} {z}
-	LONG $0x487cf162; WORD $0xc158 // vaddps %zmm1, %zmm0, %zmm0
-	LONG $0xffff75e9; BYTE $0xff // jmp 0x8c20 <gemm+0x8c20>
+	LONG $0x486cf162; WORD $0x1758 // vaddps (%rdi), %zmm2, %zmm2
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x61f98348 // cmpq $0x61, %rcx
+	LONG $0xc64d0f4c // cmovgeq %rsi, %r8
+	LONG $0x487cd162; WORD $0x1111 // vmovups %zmm2, (%r9)
+	LONG $0x4874f162; WORD $0x4f58; BYTE $0x01 // vaddps 0x40(%rdi), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x4811; BYTE $0x01 // vmovups %zmm1, 0x40(%r8)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x02 // vaddps 0x80(%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x02 // vmovups %zmm0, 0x80(%r8)
+	LONG $0xfffec7e9; BYTE $0xff // jmp 0x7fe1 <gemm+0x7fe1>
 	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
 	BYTE $0x5b // popq %rbx
 	WORD $0x5c41 // popq %r12
@@ -11811,50 +11486,2259 @@ TEXT gemmAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ R12, SP
 	RET
 
-TEXT ·gatherAVX512(SB), 0, $256-8
+TEXT ·panelsAVX512(SB), 0, $272-8
 	NO_LOCAL_POINTERS
-	STMXCSR 248(SP)
-	MOVL 248(SP), AX
+	STMXCSR 264(SP)
+	MOVL 264(SP), AX
 	ORL $0x8040, AX
-	MOVL AX, 240(SP)
-	LDMXCSR 240(SP)
+	MOVL AX, 256(SP)
+	LDMXCSR 256(SP)
 	MOVQ args+0(FP), DI
 	MOVQ SP, R12
 	LEAQ 192(SP), SP
 	ANDQ $~63, SP
-	CALL gatherAVX512body<>(SB)
+	CALL panelsAVX512body<>(SB)
 	MOVQ R12, SP
-	LDMXCSR 248(SP)
+	LDMXCSR 264(SP)
 	RET
 
-TEXT gatherAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
-	LONG $0x10478b48 // movq 0x10(%rdi), %rax
+TEXT panelsAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	LONG $0x18578b48 // movq 0x18(%rdi), %rdx
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x00f58e0f; WORD $0x0000 // jle 0x102 <panels+0x102>
+	BYTE $0x55 // pushq %rbp
+	BYTE $0x53 // pushq %rbx
+	WORD $0x8b48; BYTE $0x37 // movq (%rdi), %rsi
+	LONG $0x08478b4c // movq 0x8(%rdi), %r8
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x07e1c149 // shlq $0x7, %r9
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x28eb // jmp 0x4d <panels+0x4d>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x204f8b48 // movq 0x20(%rdi), %rcx
+	LONG $0xff428d48 // leaq -0x1(%rdx), %rax
+	LONG $0x80e88349 // subq $-0x80, %r8
+	LONG $0x8e348d48 // leaq (%rsi,%rcx,4), %rsi
+	LONG $0x01fa8348 // cmpq $0x1, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x00b38e0f; WORD $0x0000 // jle 0x100 <panels+0x100>
+	LONG $0x104f8b48 // movq 0x10(%rdi), %rcx
+	LONG $0x20f98348 // cmpq $0x20, %rcx
+	WORD $0x497c // jl 0xa0 <panels+0xa0>
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x487cf162; WORD $0x0310 // vmovups (%rbx), %zmm0
+	LONG $0xe0418d48 // leaq -0x20(%rcx), %rax
+	LONG $0x487cd162; WORD $0x0311 // vmovups %zmm0, (%r11)
+	LONG $0x487cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0
+	LONG $0x80eb8348 // subq $-0x80, %rbx
+	LONG $0x487cd162; WORD $0x4311; BYTE $0x01 // vmovups %zmm0, 0x40(%r11)
+	WORD $0x014d; BYTE $0xcb // addq %r9, %r11
+	LONG $0x3ff98348 // cmpq $0x3f, %rcx
+	WORD $0x8948; BYTE $0xc1 // movq %rax, %rcx
+	WORD $0xd277 // ja 0x60 <panels+0x60>
 	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
-	LONG $0x007d8e0f; WORD $0x0000 // jle 0x8a <gather+0x8a>
-	WORD $0x8b48; BYTE $0x0f // movq (%rdi), %rcx
-	LONG $0x08578b48 // movq 0x8(%rdi), %rdx
-	WORD $0xff48; BYTE $0xc0 // incq %rax
-	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
-	LONG $0x487cf162; WORD $0x0110 // vmovups (%rcx), %zmm0
-	WORD $0xff48; BYTE $0xc8 // decq %rax
-	LONG $0x487cf162; WORD $0x0211 // vmovups %zmm0, (%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x01 // vmovups 0x40(%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x01 // vmovups %zmm0, 0x40(%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x02 // vmovups 0x80(%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x02 // vmovups %zmm0, 0x80(%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x03 // vmovups 0xc0(%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x03 // vmovups %zmm0, 0xc0(%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x04 // vmovups 0x100(%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x04 // vmovups %zmm0, 0x100(%rdx)
-	LONG $0x487cf162; WORD $0x4110; BYTE $0x05 // vmovups 0x140(%rcx), %zmm0
-	LONG $0x487cf162; WORD $0x4211; BYTE $0x05 // vmovups %zmm0, 0x140(%rdx)
-	LONG $0x80c28148; WORD $0x0001; BYTE $0x00 // addq $0x180, %rdx
-	LONG $0x18778b48 // movq 0x18(%rdi), %rsi
-	LONG $0xb10c8d48 // leaq (%rcx,%rsi,4), %rcx
-	LONG $0x01f88348 // cmpq $0x1, %rax
-	WORD $0x9677 // ja 0x20 <gather+0x20>
+	WORD $0x1b7f // jg 0xae <panels+0xae>
+	WORD $0x9beb // jmp 0x30 <panels+0x30>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xf3 // movq %rsi, %rbx
+	WORD $0x894d; BYTE $0xc3 // movq %r8, %r11
+	WORD $0x8948; BYTE $0xc8 // movq %rcx, %rax
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x827e // jle 0x30 <panels+0x30>
+	LONG $0x10f88348 // cmpq $0x10, %rax
+	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	LONG $0xc8420f48 // cmovbq %rax, %rcx
+	WORD $0xe5d3 // shll %cl, %ebp
+	LONG $0x11f88348 // cmpq $0x11, %rax
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xc2420f49 // cmovbq %r10, %rax
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	WORD $0xf004 // addb $-0x10, %al
+	LONG $0xffffffbd; BYTE $0xff // movl $0xffffffff, %ebp
+	LONG $0xc97cf162; WORD $0x0310 // vmovups (%rbx), %zmm0 {%k1} {z}
+	WORD $0xc189 // movl %eax, %ecx
+	WORD $0xe5d3 // shll %cl, %ebp
+	WORD $0xd5f7 // notl %ebp
+	LONG $0xcd92fbc5 // kmovd %ebp, %k1
+	LONG $0x487cd162; WORD $0x0311 // vmovups %zmm0, (%r11)
+	LONG $0xc97cf162; WORD $0x4310; BYTE $0x01 // vmovups 0x40(%rbx), %zmm0 {%k1} {z}
+	LONG $0x487cd162; WORD $0x4311; BYTE $0x01 // vmovups %zmm0, 0x40(%r11)
+	LONG $0xffff30e9; BYTE $0xff // jmp 0x30 <panels+0x30>
+	BYTE $0x5b // popq %rbx
+	BYTE $0x5d // popq %rbp
 	WORD $0xf8c5; BYTE $0x77 // vzeroupper
 	BYTE $0xc3 // retq
+	MOVQ R12, SP
+	RET
+
+TEXT ·stripAVX512(SB), 0, $18480-8
+	NO_LOCAL_POINTERS
+	STMXCSR 18472(SP)
+	MOVL 18472(SP), AX
+	ORL $0x8040, AX
+	MOVL AX, 18464(SP)
+	LDMXCSR 18464(SP)
+	MOVQ args+0(FP), DI
+	MOVQ SP, R12
+	LEAQ 18368(SP), SP
+	ANDQ $~63, SP
+	CALL stripAVX512body<>(SB)
+	MOVQ R12, SP
+	LDMXCSR 18472(SP)
+	RET
+
+TEXT stripAVX512body<>(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0x55 // pushq %rbp
+	WORD $0x8948; BYTE $0xe5 // movq %rsp, %rbp
+	WORD $0x5741 // pushq %r15
+	WORD $0x5641 // pushq %r14
+	WORD $0x5541 // pushq %r13
+	WORD $0x5441 // pushq %r12
+	BYTE $0x53 // pushq %rbx
+	LONG $0xc0e48348 // andq $-0x40, %rsp
+	LONG $0x40ec8148; WORD $0x0047; BYTE $0x00 // subq $0x4740, %rsp
+	LONG $0x304f8b48 // movq 0x30(%rdi), %rcx
+	LONG $0x38778b48 // movq 0x38(%rdi), %rsi
+	LONG $0x40478b48 // movq 0x40(%rdi), %rax
+	LONG $0x247c8948; BYTE $0x28 // movq %rdi, 0x28(%rsp)
+	LONG $0x244c8948; BYTE $0x08 // movq %rcx, 0x8(%rsp)
+	LONG $0x01fe8348 // cmpq $0x1, %rsi
+	WORD $0x6975 // jne 0x9d <strip+0x9d>
+	LONG $0x207f8348; BYTE $0x0c // cmpq $0xc, 0x20(%rdi)
+	WORD $0x6275 // jne 0x9d <strip+0x9d>
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0x00ef8e0f; WORD $0x0000 // jle 0x133 <strip+0x133>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	QUAD $0x0000110024948d48 // leaq 0x1100(%rsp), %rdx
+	WORD $0x8b48; BYTE $0x09 // movq (%rcx), %rcx
+	LONG $0x20c18348 // addq $0x20, %rcx
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4110f8c5; BYTE $0xe0 // vmovups -0x20(%rcx), %xmm0
+	LONG $0x0211f8c5 // vmovups %xmm0, (%rdx)
+	LONG $0x4110f8c5; BYTE $0xf0 // vmovups -0x10(%rcx), %xmm0
+	LONG $0x4211f8c5; BYTE $0x10 // vmovups %xmm0, 0x10(%rdx)
+	LONG $0x0110f8c5 // vmovups (%rcx), %xmm0
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x4211f8c5; BYTE $0x20 // vmovups %xmm0, 0x20(%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0xff48; BYTE $0xce // decq %rsi
+	WORD $0xd875 // jne 0x70 <strip+0x70>
+	LONG $0x000096e9; BYTE $0x00 // jmp 0x133 <strip+0x133>
+	LONG $0x20778b4c // movq 0x20(%rdi), %r14
+	LONG $0x01f88348 // cmpq $0x1, %rax
+	LONG $0x24348948 // movq %rsi, (%rsp)
+	WORD $0x950f; BYTE $0xc1 // setne %cl
+	LONG $0x04fe8349 // cmpq $0x4, %r14
+	WORD $0x9c0f; BYTE $0xc2 // setl %dl
+	WORD $0xca08 // orb %cl, %dl
+	LONG $0x29c6840f; WORD $0x0000 // je 0x2a81 <strip+0x2a81>
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	WORD $0xf631 // xorl %esi, %esi
+	LONG $0x24148b4c // movq (%rsp), %r10
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0x9c0f; BYTE $0xc1 // setl %cl
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x9f0f; BYTE $0xc2 // setg %dl
+	WORD $0xca20 // andb %cl, %dl
+	WORD $0xfa80; BYTE $0x01 // cmpb $0x1, %dl
+	WORD $0x5a75 // jne 0x133 <strip+0x133>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	WORD $0x8949; BYTE $0xf0 // movq %rsi, %r8
+	LONG $0xc2af0f4d // imulq %r10, %r8
+	QUAD $0x00001100b4bc8d48 // leaq 0x1100(%rsp,%rsi,4), %rdi
+	LONG $0x02e2c149 // shlq $0x2, %r10
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	WORD $0x034c; BYTE $0x01 // addq (%rcx), %r8
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	WORD $0x894c; BYTE $0xc1 // movq %r8, %rcx
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x0110fac5 // vmovss (%rcx), %xmm0
+	WORD $0x0148; BYTE $0xc1 // addq %rax, %rcx
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	WORD $0xec75 // jne 0x110 <strip+0x110>
+	WORD $0xff48; BYTE $0xc6 // incq %rsi
+	LONG $0x04c78348 // addq $0x4, %rdi
+	WORD $0x014d; BYTE $0xd0 // addq %r10, %r8
+	WORD $0x394c; BYTE $0xf6 // cmpq %r14, %rsi
+	WORD $0xcd75 // jne 0x100 <strip+0x100>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0x287e8b48 // movq 0x28(%rsi), %rdi
+	LONG $0x0f4a8d48 // leaq 0xf(%rdx), %rcx
+	LONG $0x1f478d48 // leaq 0x1f(%rdi), %rax
+	LONG $0x3e778d4c // leaq 0x3e(%rdi), %r14
+	LONG $0x247c8948; BYTE $0x30 // movq %rdi, 0x30(%rsp)
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	LONG $0xf0490f4c // cmovnsq %rax, %r14
+	LONG $0x1e428d48 // leaq 0x1e(%rdx), %rax
+	WORD $0x8548; BYTE $0xc9 // testq %rcx, %rcx
+	LONG $0xc1490f48 // cmovnsq %rcx, %rax
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	LONG $0x29028e0f; WORD $0x0000 // jle 0x2a6f <strip+0x2a6f>
+	LONG $0x187e8b48 // movq 0x18(%rsi), %rdi
+	LONG $0x484e8b48 // movq 0x48(%rsi), %rcx
+	LONG $0x04f8c148 // sarq $0x4, %rax
+	LONG $0x05fec149 // sarq $0x5, %r14
+	LONG $0x08468b4c // movq 0x8(%rsi), %r8
+	LONG $0x105e8b4c // movq 0x10(%rsi), %r11
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0xf749; BYTE $0xde // negq %r14
+	LONG $0x40048d48 // leaq (%rax,%rax,2), %rax
+	QUAD $0x000000c824b4894c // movq %r14, 0xc8(%rsp)
+	WORD $0x8948; BYTE $0xc3 // movq %rax, %rbx
+	WORD $0x8548; BYTE $0xff // testq %rdi, %rdi
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	WORD $0x8949; BYTE $0xca // movq %rcx, %r10
+	LONG $0x244c8948; BYTE $0x18 // movq %rcx, 0x18(%rsp)
+	QUAD $0x00000000cd0c8d48 // leaq (,%rcx,8), %rcx
+	LONG $0x2444894c; BYTE $0x70 // movq %r8, 0x70(%rsp)
+	LONG $0xdf440f48 // cmoveq %rdi, %rbx
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	QUAD $0x000000b0248c894c // movq %r9, 0xb0(%rsp)
+	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
+	QUAD $0x000000b824848948 // movq %rax, 0xb8(%rsp)
+	LONG $0x40408d49 // leaq 0x40(%r8), %rax
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	QUAD $0x000000a02494894c // movq %r10, 0xa0(%rsp)
+	QUAD $0x00000098248c8948 // movq %rcx, 0x98(%rsp)
+	LONG $0x24448948; BYTE $0x68 // movq %rax, 0x68(%rsp)
+	QUAD $0x000000a8248c894c // movq %r9, 0xa8(%rsp)
+	WORD $0x8949; BYTE $0xd1 // movq %rdx, %r9
+	LONG $0x07e1c149 // shlq $0x7, %r9
+	QUAD $0x000000c0248c894c // movq %r9, 0xc0(%rsp)
+	WORD $0x52eb // jmp 0x268 <strip+0x268>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	QUAD $0x000000c024948b48 // movq 0xc0(%rsp), %rdx
+	LONG $0x244c8b48; BYTE $0x30 // movq 0x30(%rsp), %rcx
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	QUAD $0x000000e824bc8b48 // movq 0xe8(%rsp), %rdi
+	QUAD $0x000000d824848b4c // movq 0xd8(%rsp), %r8
+	LONG $0x80eb8349 // subq $-0x80, %r11
+	LONG $0x24540148; BYTE $0x70 // addq %rdx, 0x70(%rsp)
+	LONG $0x24540148; BYTE $0x68 // addq %rdx, 0x68(%rsp)
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0xe0418d48 // leaq -0x20(%rcx), %rax
+	LONG $0x24448948; BYTE $0x30 // movq %rax, 0x30(%rsp)
+	LONG $0x20f98348 // cmpq $0x20, %rcx
+	LONG $0x28078e0f; WORD $0x0000 // jle 0x2a6f <strip+0x2a6f>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	WORD $0x467e // jle 0x2b3 <strip+0x2b3>
+	QUAD $0x000000b824848b48 // movq 0xb8(%rsp), %rax
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	WORD $0x8548; BYTE $0xdb // testq %rbx, %rbx
+	WORD $0x367e // jle 0x2b3 <strip+0x2b3>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x14180f42; BYTE $0x87 // prefetcht1 (%rdi,%r8,4)
+	LONG $0x10c08349 // addq $0x10, %r8
+	WORD $0x3949; BYTE $0xd0 // cmpq %rdx, %r8
+	WORD $0x107c // jl 0x29e <strip+0x29e>
+	LONG $0x38568b48 // movq 0x38(%rsi), %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	LONG $0x973c8d48 // leaq (%rdi,%rdx,4), %rdi
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0xff598d48 // leaq -0x1(%rcx), %rbx
+	WORD $0x8548; BYTE $0xc0 // testq %rax, %rax
+	WORD $0x0c7e // jle 0x2b3 <strip+0x2b3>
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	LONG $0x01f98348 // cmpq $0x1, %rcx
+	WORD $0x8948; BYTE $0xd9 // movq %rbx, %rcx
+	WORD $0xcd7f // jg 0x280 <strip+0x280>
+	LONG $0x204e8b4c // movq 0x20(%rsi), %r9
+	QUAD $0x000000e824bc8948 // movq %rdi, 0xe8(%rsp)
+	QUAD $0x000000e0249c894c // movq %r11, 0xe0(%rsp)
+	QUAD $0x000000d82484894c // movq %r8, 0xd8(%rsp)
+	QUAD $0x000000d0249c8948 // movq %rbx, 0xd0(%rsp)
+	LONG $0x0cf98349 // cmpq $0xc, %r9
+	LONG $0x098f8c0f; WORD $0x0000 // jl 0xc70 <strip+0xc70>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xf189 // movl %esi, %ecx
+	LONG $0xf07e8d48 // leaq -0x10(%rsi), %rdi
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x20fe8348 // cmpq $0x20, %rsi
+	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
+	LONG $0xf9430f48 // cmovaeq %rcx, %rdi
+	WORD $0xf989 // movl %edi, %ecx
+	QUAD $0x000000f024bc8948 // movq %rdi, 0xf0(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x10fe8348 // cmpq $0x10, %rsi
+	LONG $0x19658e0f; WORD $0x0000 // jle 0x1c80 <strip+0x1c80>
+	WORD $0xd2f7 // notl %edx
+	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
+	LONG $0x241c894c // movq %r11, (%rsp)
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x33eb // jmp 0x362 <strip+0x362>
+	BYTE $0x90 // nop
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24048b48 // movq (%rsp), %rax
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x000000a824840348 // addq 0xa8(%rsp), %rax
+	LONG $0xf4798d48 // leaq -0xc(%rcx), %rdi
+	LONG $0x30c48349 // addq $0x30, %r12
+	LONG $0x24048948 // movq %rax, (%rsp)
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x17f98348 // cmpq $0x17, %rcx
+	LONG $0x091d8e0f; WORD $0x0000 // jle 0xc7f <strip+0xc7f>
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	WORD $0x894d; BYTE $0xe1 // movq %r12, %r9
+	LONG $0x247c8d4d; BYTE $0x0c // leaq 0xc(%r12), %r15
+	LONG $0x247c8d49; BYTE $0x18 // leaq 0x18(%r12), %rdi
+	LONG $0x24748d49; BYTE $0x24 // leaq 0x24(%r12), %rsi
+	LONG $0x000001b9; BYTE $0x00 // movl $0x1, %ecx
+	LONG $0x00000cba; BYTE $0x00 // movl $0xc, %edx
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
+	WORD $0x9d7e // jle 0x330 <strip+0x330>
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x50788348; BYTE $0x00 // cmpq $0x0, 0x50(%rax)
+	QUAD $0x00000000cd048d48 // leaq (,%rcx,8), %rax
+	QUAD $0x000000f824848948 // movq %rax, 0xf8(%rsp)
+	LONG $0x24448b48; BYTE $0x08 // movq 0x8(%rsp), %rax
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e1c148 // shlq $0x2, %rcx
+	LONG $0x02e2c148 // shlq $0x2, %rdx
+	QUAD $0x00000090248c8948 // movq %rcx, 0x90(%rsp)
+	LONG $0x244c8b48; BYTE $0x68 // movq 0x68(%rsp), %rcx
+	LONG $0x24548948; BYTE $0x78 // movq %rdx, 0x78(%rsp)
+	LONG $0x000265e9; BYTE $0x00 // jmp 0x642 <strip+0x642>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
+	LONG $0xe41c8d4b // leaq (%r12,%r12,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0xcd4d0f49 // cmovgeq %r13, %rcx
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	WORD $0x014d; BYTE $0xe6 // addq %r12, %r14
+	LONG $0x6d548d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rdx
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
+	LONG $0xc97ce162; WORD $0x7810; BYTE $0x01 // vmovups 0x40(%rax), %zmm23 {%k1} {z}
+	LONG $0x4044a162; WORD $0xf658 // vaddps %zmm22, %zmm23, %zmm22
+	LONG $0x497ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx) {%k1}
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x4054a162; WORD $0x2c58; BYTE $0xa8 // vaddps (%rax,%r13,4), %zmm21, %zmm21
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
+	QUAD $0x01a86c10c97ca162 // vmovups 0x40(%rax,%r13,4), %zmm21 {%k1} {z}
+	LONG $0x4054a162; WORD $0xe458 // vaddps %zmm20, %zmm21, %zmm20
+	QUAD $0x01a36411497c8162 // vmovups %zmm20, 0x40(%r11,%r12,4) {%k1}
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0xe8 // vaddps (%rax,%r13,8), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
+	QUAD $0x01e85c10c97ca162 // vmovups 0x40(%rax,%r13,8), %zmm19 {%k1} {z}
+	LONG $0x4064a162; WORD $0xd258 // vaddps %zmm18, %zmm19, %zmm18
+	QUAD $0x01e35411497c8162 // vmovups %zmm18, 0x40(%r11,%r12,8) {%k1}
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm17, (%r11,%r10,4)
+	QUAD $0x01904c10c97ce162 // vmovups 0x40(%rax,%rdx,4), %zmm17 {%k1} {z}
+	LONG $0x4074a162; WORD $0xc058 // vaddps %zmm16, %zmm17, %zmm16
+	QUAD $0x01934411497c8162 // vmovups %zmm16, 0x40(%r11,%r10,4) {%k1}
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x30 // vaddps (%rax,%rsi), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
+	QUAD $0x01307c10c97c7162 // vmovups 0x40(%rax,%rsi), %zmm15 {%k1} {z}
+	LONG $0xad748d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rsi
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	QUAD $0x010b7411497c5162 // vmovups %zmm14, 0x40(%r11,%rcx) {%k1}
+	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
+	LONG $0x48147162; WORD $0x2c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
+	QUAD $0x01b06c10c97c7162 // vmovups 0x40(%rax,%rsi,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x018b6411497c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4) {%k1}
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd3 // vmovups %zmm11, (%r11,%r10,8)
+	QUAD $0x01d05c10c97c7162 // vmovups 0x40(%rax,%rdx,8), %zmm11 {%k1} {z}
+	LONG $0xed548d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rdx
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01d35411497c1162 // vmovups %zmm10, 0x40(%r11,%r10,8) {%k1}
+	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
+	WORD $0x014d; BYTE $0xea // addq %r13, %r10
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x33 // vmovups %zmm9, (%r11,%r14)
+	QUAD $0x01104c10c97c3162 // vmovups 0x40(%rax,%r10), %zmm9 {%k1} {z}
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x01334411497c1162 // vmovups %zmm8, 0x40(%r11,%r14) {%k1}
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%r11,%r14)
+	QUAD $0x01107c10c97cb162 // vmovups 0x40(%rax,%r10), %zmm7 {%k1} {z}
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x01337411497c9162 // vmovups %zmm6, 0x40(%r11,%r14) {%k1}
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
+	QUAD $0x01906c10c97cf162 // vmovups 0x40(%rax,%rdx,4), %zmm5 {%k1} {z}
+	LONG $0x2cd56b49 // imulq $0x2c, %r13, %rdx
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x019b6411497cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4) {%k1}
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf0 // vaddps (%rax,%rsi,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01f05c10c97cf162 // vmovups 0x40(%rax,%rsi,8), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
+	LONG $0x2ccc6b49 // imulq $0x2c, %r12, %rcx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
+	QUAD $0x01104c10c97cf162 // vmovups 0x40(%rax,%rdx), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x010b4411497cd162 // vmovups %zmm0, 0x40(%r11,%rcx) {%k1}
+	LONG $0x24748b48; BYTE $0x10 // movq 0x10(%rsp), %rsi
+	LONG $0x244c8b48; BYTE $0x60 // movq 0x60(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x78 // movq 0x78(%rsp), %rdx
+	WORD $0x014d; BYTE $0xc1 // addq %r8, %r9
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	LONG $0xa0428d49 // leaq -0x60(%r10), %rax
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x00c18148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rcx
+	LONG $0x0020b841; WORD $0x0000 // movl $0x20, %r8d
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0xfcee8e0f; WORD $0xffff // jle 0x330 <strip+0x330>
+	LONG $0x2444894c; BYTE $0x50 // movq %r8, 0x50(%rsp)
+	QUAD $0x0000009024848b4c // movq 0x90(%rsp), %r8
+	QUAD $0x000000f824948b4c // movq 0xf8(%rsp), %r10
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	LONG $0x60f88348 // cmpq $0x60, %rax
+	LONG $0x0060bb41; WORD $0x0000 // movl $0x60, %r11d
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	WORD $0x8949; BYTE $0xcd // movq %rcx, %r13
+	LONG $0x58245c89 // movl %ebx, 0x58(%rsp)
+	LONG $0x0044a162; WORD $0xff57 // vxorps %xmm23, %xmm23, %xmm23
+	LONG $0x004ca162; WORD $0xf657 // vxorps %xmm22, %xmm22, %xmm22
+	LONG $0x0054a162; WORD $0xed57 // vxorps %xmm21, %xmm21, %xmm21
+	LONG $0x005ca162; WORD $0xe457 // vxorps %xmm20, %xmm20, %xmm20
+	LONG $0x0064a162; WORD $0xdb57 // vxorps %xmm19, %xmm19, %xmm19
+	LONG $0x006ca162; WORD $0xd257 // vxorps %xmm18, %xmm18, %xmm18
+	LONG $0x0074a162; WORD $0xc957 // vxorps %xmm17, %xmm17, %xmm17
+	LONG $0x007ca162; WORD $0xc057 // vxorps %xmm16, %xmm16, %xmm16
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0x246c894c; BYTE $0x60 // movq %r13, 0x60(%rsp)
+	LONG $0xd8420f4c // cmovbq %rax, %r11
+	WORD $0xff49; BYTE $0xc3 // incq %r11
+	LONG $0x11048d4b // leaq (%r9,%r10), %rax
+	LONG $0x01348d4f // leaq (%r9,%r8), %r14
+	LONG $0x171c8d4b // leaq (%r15,%r10), %rbx
+	LONG $0x070c8d4b // leaq (%r15,%r8), %rcx
+	LONG $0x07248d4e // leaq (%rdi,%r8), %r12
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
+	LONG $0x17048d4a // leaq (%rdi,%r10), %rax
+	LONG $0x16348d4e // leaq (%rsi,%r10), %r14
+	LONG $0x06148d4e // leaq (%rsi,%r8), %r10
+	LONG $0x0000b841; WORD $0x0000 // movl $0x0, %r8d
+	LONG $0x245c8948; BYTE $0x20 // movq %rbx, 0x20(%rsp)
+	WORD $0x9066 // nop
+	LONG $0x245c8b48; BYTE $0x40 // movq 0x40(%rsp), %rbx
+	LONG $0x487c4162; WORD $0x4d10; BYTE $0xff // vmovups -0x40(%r13), %zmm25
+	LONG $0x487c4162; WORD $0x4510; BYTE $0x00 // vmovups (%r13), %zmm24
+	LONG $0x487d2262; WORD $0x2418; BYTE $0x01 // vbroadcastss (%rcx,%r8), %zmm28
+	LONG $0x487d0262; WORD $0x1418; BYTE $0x01 // vbroadcastss (%r9,%r8), %zmm26
+	LONG $0x80ed8349 // subq $-0x80, %r13
+	WORD $0xff49; BYTE $0xcb // decq %r11
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm27
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	LONG $0x401d1262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm28, %zmm15
+	LONG $0x403d1262; WORD $0xf4b8 // vfmadd231ps %zmm28, %zmm24, %zmm14
+	LONG $0x487d2262; WORD $0x2418; BYTE $0x07 // vbroadcastss (%rdi,%r8), %zmm28
+	LONG $0x402d8262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm26, %zmm23
+	LONG $0x403d8262; WORD $0xf2b8 // vfmadd231ps %zmm26, %zmm24, %zmm22
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm29
+	LONG $0x245c8b48; BYTE $0x20 // movq 0x20(%rsp), %rbx
+	LONG $0x40258262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm21
+	LONG $0x403d8262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm20
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x07 // vbroadcastss (%r15,%r8), %zmm27
+	LONG $0x401d1262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm11
+	LONG $0x403d1262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm10
+	LONG $0x487d0262; WORD $0x2418; BYTE $0x02 // vbroadcastss (%r10,%r8), %zmm28
+	LONG $0x40158262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm29, %zmm19
+	LONG $0x403d8262; WORD $0xd5b8 // vfmadd231ps %zmm29, %zmm24, %zmm18
+	LONG $0x487d2262; WORD $0x2c18; BYTE $0x00 // vbroadcastss (%rax,%r8), %zmm29
+	LONG $0x40258262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm17
+	LONG $0x403d8262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm16
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x03 // vbroadcastss (%rbx,%r8), %zmm27
+	LONG $0x401d9262; WORD $0xd9b8 // vfmadd231ps %zmm25, %zmm28, %zmm3
+	LONG $0x403d9262; WORD $0xd4b8 // vfmadd231ps %zmm28, %zmm24, %zmm2
+	LONG $0x40159262; WORD $0xf9b8 // vfmadd231ps %zmm25, %zmm29, %zmm7
+	LONG $0x403d9262; WORD $0xf5b8 // vfmadd231ps %zmm29, %zmm24, %zmm6
+	LONG $0x40251262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm13
+	LONG $0x403d1262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm12
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x04 // vbroadcastss (%r12,%r8), %zmm27
+	LONG $0x40251262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm9
+	LONG $0x403d1262; WORD $0xc3b8 // vfmadd231ps %zmm27, %zmm24, %zmm8
+	LONG $0x487d2262; WORD $0x1c18; BYTE $0x06 // vbroadcastss (%rsi,%r8), %zmm27
+	LONG $0x40259262; WORD $0xe9b8 // vfmadd231ps %zmm25, %zmm27, %zmm5
+	LONG $0x403d9262; WORD $0xe3b8 // vfmadd231ps %zmm27, %zmm24, %zmm4
+	LONG $0x487d0262; WORD $0x1c18; BYTE $0x06 // vbroadcastss (%r14,%r8), %zmm27
+	WORD $0x0149; BYTE $0xd0 // addq %rdx, %r8
+	LONG $0x40259262; WORD $0xc9b8 // vfmadd231ps %zmm25, %zmm27, %zmm1
+	LONG $0x40259262; WORD $0xc0b8 // vfmadd231ps %zmm24, %zmm27, %zmm0
+	LONG $0x01fb8349 // cmpq $0x1, %r11
+	LONG $0xfeeb870f; WORD $0xffff // ja 0x730 <strip+0x730>
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x24648b4c; BYTE $0x18 // movq 0x18(%rsp), %r12
+	QUAD $0x0000010024848d48 // leaq 0x100(%rsp), %rax
+	LONG $0x24748948; BYTE $0x10 // movq %rsi, 0x10(%rsp)
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xd84d0f4c // cmovgeq %rax, %r11
+	LONG $0x000020b8; BYTE $0x00 // movl $0x20, %eax
+	LONG $0xe04d0f4c // cmovgeq %rax, %r12
+	QUAD $0x000000f024bc8348; BYTE $0x10 // cmpq $0x10, 0xf0(%rsp)
+	LONG $0x0100850f; WORD $0x0000 // jne 0x980 <strip+0x980>
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x01f5840f; WORD $0x0000 // je 0xa80 <strip+0xa80>
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x487ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax)
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
+	QUAD $0x01a36411487c8162 // vmovups %zmm20, 0x40(%r11,%r12,4)
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
+	QUAD $0x01e35411487c8162 // vmovups %zmm18, 0x40(%r11,%r12,8)
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm17, (%r11,%rax,4)
+	QUAD $0x01834411487cc162 // vmovups %zmm16, 0x40(%r11,%rax,4)
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
+	QUAD $0x010b7411487c5162 // vmovups %zmm14, 0x40(%r11,%rcx)
+	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
+	QUAD $0x018b6411487c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm11, (%r11,%rax,8)
+	QUAD $0x01c35411487c5162 // vmovups %zmm10, 0x40(%r11,%rax,8)
+	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm9, (%r11,%rdx)
+	QUAD $0x01134411487c5162 // vmovups %zmm8, 0x40(%r11,%rdx)
+	LONG $0x2cd46b49 // imulq $0x2c, %r12, %rdx
+	LONG $0x05e4c149 // shlq $0x5, %r12
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x23 // vmovups %zmm7, (%r11,%r12)
+	QUAD $0x01237411487c9162 // vmovups %zmm6, 0x40(%r11,%r12)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x83 // vmovups %zmm5, (%r11,%rax,4)
+	QUAD $0x01836411487cd162 // vmovups %zmm4, 0x40(%r11,%rax,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm1, (%r11,%rdx)
+	QUAD $0x01134411487cd162 // vmovups %zmm0, 0x40(%r11,%rdx)
+	LONG $0xfffc8fe9; BYTE $0xff // jmp 0x607 <strip+0x607>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0xfa55840f; WORD $0xffff // je 0x3e0 <strip+0x3e0>
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	LONG $0xc54d0f49 // cmovgeq %r13, %rax
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x497ce162; WORD $0x7011; BYTE $0x01 // vmovups %zmm22, 0x40(%rax) {%k1}
+	LONG $0x64048d4b // leaq (%r12,%r12,2), %rax
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
+	QUAD $0x01a36411497c8162 // vmovups %zmm20, 0x40(%r11,%r12,4) {%k1}
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
+	QUAD $0x01e35411497c8162 // vmovups %zmm18, 0x40(%r11,%r12,8) {%k1}
+	LONG $0x487cc162; WORD $0x0c11; BYTE $0x83 // vmovups %zmm17, (%r11,%rax,4)
+	QUAD $0x01834411497cc162 // vmovups %zmm16, 0x40(%r11,%rax,4) {%k1}
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
+	QUAD $0x010b7411497c5162 // vmovups %zmm14, 0x40(%r11,%rcx) {%k1}
+	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
+	QUAD $0x018b6411497c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4) {%k1}
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xc3 // vmovups %zmm11, (%r11,%rax,8)
+	QUAD $0x01c35411497c5162 // vmovups %zmm10, 0x40(%r11,%rax,8) {%k1}
+	LONG $0xe4048d4b // leaq (%r12,%r12,8), %rax
+	LONG $0x40148d48 // leaq (%rax,%rax,2), %rdx
+	WORD $0x014c; BYTE $0xe2 // addq %r12, %rdx
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm9, (%r11,%rdx)
+	QUAD $0x01134411497c5162 // vmovups %zmm8, 0x40(%r11,%rdx) {%k1}
+	LONG $0x2cd46b49 // imulq $0x2c, %r12, %rdx
+	LONG $0x05e4c149 // shlq $0x5, %r12
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x23 // vmovups %zmm7, (%r11,%r12)
+	QUAD $0x01237411497c9162 // vmovups %zmm6, 0x40(%r11,%r12) {%k1}
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x83 // vmovups %zmm5, (%r11,%rax,4)
+	QUAD $0x01836411497cd162 // vmovups %zmm4, 0x40(%r11,%rax,4) {%k1}
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x13 // vmovups %zmm1, (%r11,%rdx)
+	QUAD $0x01134411497cd162 // vmovups %zmm0, 0x40(%r11,%rdx) {%k1}
+	LONG $0xfffb8fe9; BYTE $0xff // jmp 0x607 <strip+0x607>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	QUAD $0x0000008024848b48 // movq 0x80(%rsp), %rax
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x64148d4f // leaq (%r12,%r12,2), %r10
+	LONG $0xe41c8d4b // leaq (%r12,%r12,8), %rbx
+	LONG $0x5b348d4c // leaq (%rbx,%rbx,2), %r14
+	LONG $0x4044e162; WORD $0x3858 // vaddps (%rax), %zmm23, %zmm23
+	LONG $0xcd4d0f49 // cmovgeq %r13, %rcx
+	LONG $0x246c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r13
+	WORD $0x014d; BYTE $0xe6 // addq %r12, %r14
+	LONG $0x6d548d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rdx
+	WORD $0x894c; BYTE $0xee // movq %r13, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487cc162; WORD $0x3b11 // vmovups %zmm23, (%r11)
+	LONG $0x404ce162; WORD $0x7058; BYTE $0x01 // vaddps 0x40(%rax), %zmm22, %zmm22
+	LONG $0x487ce162; WORD $0x7111; BYTE $0x01 // vmovups %zmm22, 0x40(%rcx)
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	LONG $0x04e1c148 // shlq $0x4, %rcx
+	LONG $0x4054a162; WORD $0x2c58; BYTE $0xa8 // vaddps (%rax,%r13,4), %zmm21, %zmm21
+	LONG $0x487c8162; WORD $0x2c11; BYTE $0xa3 // vmovups %zmm21, (%r11,%r12,4)
+	QUAD $0x01a86458405ca162 // vaddps 0x40(%rax,%r13,4), %zmm20, %zmm20
+	QUAD $0x01a36411487c8162 // vmovups %zmm20, 0x40(%r11,%r12,4)
+	LONG $0x4064a162; WORD $0x1c58; BYTE $0xe8 // vaddps (%rax,%r13,8), %zmm19, %zmm19
+	LONG $0x487c8162; WORD $0x1c11; BYTE $0xe3 // vmovups %zmm19, (%r11,%r12,8)
+	QUAD $0x01e85458406ca162 // vaddps 0x40(%rax,%r13,8), %zmm18, %zmm18
+	QUAD $0x01e35411487c8162 // vmovups %zmm18, 0x40(%r11,%r12,8)
+	LONG $0x4074e162; WORD $0x0c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm17, %zmm17
+	LONG $0x487c8162; WORD $0x0c11; BYTE $0x93 // vmovups %zmm17, (%r11,%r10,4)
+	QUAD $0x01904458407ce162 // vaddps 0x40(%rax,%rdx,4), %zmm16, %zmm16
+	QUAD $0x01934411487c8162 // vmovups %zmm16, 0x40(%r11,%r10,4)
+	LONG $0x48047162; WORD $0x3c58; BYTE $0x30 // vaddps (%rax,%rsi), %zmm15, %zmm15
+	LONG $0x487c5162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm15, (%r11,%rcx)
+	QUAD $0x01307458480c7162 // vaddps 0x40(%rax,%rsi), %zmm14, %zmm14
+	LONG $0xad748d4b; BYTE $0x00 // leaq (%r13,%r13,4), %rsi
+	QUAD $0x010b7411487c5162 // vmovups %zmm14, 0x40(%r11,%rcx)
+	LONG $0xa40c8d4b // leaq (%r12,%r12,4), %rcx
+	LONG $0x48147162; WORD $0x2c58; BYTE $0xb0 // vaddps (%rax,%rsi,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0x8b // vmovups %zmm13, (%r11,%rcx,4)
+	QUAD $0x01b06458481c7162 // vaddps 0x40(%rax,%rsi,4), %zmm12, %zmm12
+	QUAD $0x018b6411487c5162 // vmovups %zmm12, 0x40(%r11,%rcx,4)
+	LONG $0x48247162; WORD $0x1c58; BYTE $0xd0 // vaddps (%rax,%rdx,8), %zmm11, %zmm11
+	LONG $0x487c1162; WORD $0x1c11; BYTE $0xd3 // vmovups %zmm11, (%r11,%r10,8)
+	QUAD $0x01d05458482c7162 // vaddps 0x40(%rax,%rdx,8), %zmm10, %zmm10
+	LONG $0xed548d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rdx
+	QUAD $0x01d35411487c1162 // vmovups %zmm10, 0x40(%r11,%r10,8)
+	LONG $0x52148d4c // leaq (%rdx,%rdx,2), %r10
+	WORD $0x014d; BYTE $0xea // addq %r13, %r10
+	LONG $0x48343162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x33 // vmovups %zmm9, (%r11,%r14)
+	QUAD $0x01104458483c3162 // vaddps 0x40(%rax,%r10), %zmm8, %zmm8
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x05e2c149 // shlq $0x5, %r10
+	QUAD $0x01334411487c1162 // vmovups %zmm8, 0x40(%r11,%r14)
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x05e6c149 // shlq $0x5, %r14
+	LONG $0x4844b162; WORD $0x3c58; BYTE $0x10 // vaddps (%rax,%r10), %zmm7, %zmm7
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x33 // vmovups %zmm7, (%r11,%r14)
+	QUAD $0x01107458484cb162 // vaddps 0x40(%rax,%r10), %zmm6, %zmm6
+	LONG $0x24548b4c; BYTE $0x38 // movq 0x38(%rsp), %r10
+	QUAD $0x01337411487c9162 // vmovups %zmm6, 0x40(%r11,%r14)
+	LONG $0x4854f162; WORD $0x2c58; BYTE $0x90 // vaddps (%rax,%rdx,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
+	QUAD $0x01906458485cf162 // vaddps 0x40(%rax,%rdx,4), %zmm4, %zmm4
+	LONG $0x2cd56b49 // imulq $0x2c, %r13, %rdx
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x019b6411487cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4)
+	LONG $0x4864f162; WORD $0x1c58; BYTE $0xf0 // vaddps (%rax,%rsi,8), %zmm3, %zmm3
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01f05458486cf162 // vaddps 0x40(%rax,%rsi,8), %zmm2, %zmm2
+	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
+	LONG $0x2ccc6b49 // imulq $0x2c, %r12, %rcx
+	LONG $0x4874f162; WORD $0x0c58; BYTE $0x10 // vaddps (%rax,%rdx), %zmm1, %zmm1
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
+	QUAD $0x01104458487cf162 // vaddps 0x40(%rax,%rdx), %zmm0, %zmm0
+	QUAD $0x010b4411487cd162 // vmovups %zmm0, 0x40(%r11,%rcx)
+	LONG $0xfff9a3e9; BYTE $0xff // jmp 0x607 <strip+0x607>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
+	LONG $0x241c894c // movq %r11, (%rsp)
+	LONG $0x08ff8348 // cmpq $0x8, %rdi
+	LONG $0x06d78c0f; WORD $0x0000 // jl 0x1360 <strip+0x1360>
+	LONG $0x24748b48; BYTE $0x30 // movq 0x30(%rsp), %rsi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	WORD $0xf189 // movl %esi, %ecx
+	LONG $0xf0468d4c // leaq -0x10(%rsi), %r8
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0x20fe8348 // cmpq $0x20, %rsi
+	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
+	LONG $0xc1430f4c // cmovaeq %rcx, %r8
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	LONG $0x2444894c; BYTE $0x58 // movq %r8, 0x58(%rsp)
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0x10fe8348 // cmpq $0x10, %rsi
+	LONG $0x15af8e0f; WORD $0x0000 // jle 0x2270 <strip+0x2270>
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x3eeb // jmp 0xd07 <strip+0xd07>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	QUAD $0x000000a024840348 // addq 0xa0(%rsp), %rax
+	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
+	LONG $0x20c48349 // addq $0x20, %r12
+	LONG $0x24048948 // movq %rax, (%rsp)
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x0ff98348 // cmpq $0xf, %rcx
+	LONG $0x065c8e0f; WORD $0x0000 // jle 0x1363 <strip+0x1363>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
+	LONG $0x24548d49; BYTE $0x0c // leaq 0xc(%r12), %rdx
+	LONG $0x24748d49; BYTE $0x18 // leaq 0x18(%r12), %rsi
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
+	WORD $0x9f7e // jle 0xcd0 <strip+0xcd0>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x247c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r15
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	QUAD $0x00000000bd0c8d48 // leaq (,%rdi,4), %rcx
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	LONG $0xc1940f41 // sete %r9b
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x03e7c148 // shlq $0x3, %rdi
+	LONG $0x247c8948; BYTE $0x38 // movq %rdi, 0x38(%rsp)
+	LONG $0x0001ace9; BYTE $0x00 // jmp 0xf1d <strip+0xf1d>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x7f0c8d4c // leaq (%rdi,%rdi,2), %r9
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
+	QUAD $0x01247c10c97c5162 // vmovups 0x40(%r12), %zmm15 {%k1} {z}
+	LONG $0x48045162; WORD $0xf658 // vaddps %zmm14, %zmm15, %zmm14
+	LONG $0x497c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx) {%k1}
+	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
+	LONG $0x48141162; WORD $0x2c58; BYTE $0xac // vaddps (%r12,%r13,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
+	QUAD $0x01ac6c10c97c1162 // vmovups 0x40(%r12,%r13,4), %zmm13 {%k1} {z}
+	LONG $0x48145162; WORD $0xe458 // vaddps %zmm12, %zmm13, %zmm12
+	QUAD $0x01bb6411497c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4) {%k1}
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xec // vaddps (%r12,%r13,8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
+	QUAD $0x01ec5c10c97c1162 // vmovups 0x40(%r12,%r13,8), %zmm11 {%k1} {z}
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	QUAD $0x01fb5411497c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8) {%k1}
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x8c // vaddps (%r12,%rcx,4), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%r9,4)
+	QUAD $0x018c4c10c97c5162 // vmovups 0x40(%r12,%rcx,4), %zmm9 {%k1} {z}
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	QUAD $0x018b4411497c1162 // vmovups %zmm8, 0x40(%r11,%r9,4) {%k1}
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1b // vmovups %zmm7, (%r11,%rbx)
+	QUAD $0x01147c10c97c9162 // vmovups 0x40(%r12,%r10), %zmm7 {%k1} {z}
+	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	QUAD $0x011b7411497cd162 // vmovups %zmm6, 0x40(%r11,%rbx) {%k1}
+	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%r10,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
+	QUAD $0x01946c10c97c9162 // vmovups 0x40(%r12,%r10,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x019b6411497cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4) {%k1}
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcc // vaddps (%r12,%rcx,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%r9,8)
+	QUAD $0x01cc5c10c97cd162 // vmovups 0x40(%r12,%rcx,8), %zmm3 {%k1} {z}
+	LONG $0xed4c8d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rcx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01cb5411497c9162 // vmovups %zmm2, 0x40(%r11,%r9,8) {%k1}
+	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x0c // vaddps (%r12,%rcx), %zmm1, %zmm1
+	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%r9)
+	QUAD $0x010c4c10c97cd162 // vmovups 0x40(%r12,%rcx), %zmm1 {%k1} {z}
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x010b4411497c9162 // vmovups %zmm0, 0x40(%r11,%r9) {%k1}
+	WORD $0x014c; BYTE $0xfe // addq %r15, %rsi
+	WORD $0x014c; BYTE $0xfa // addq %r15, %rdx
+	WORD $0x014c; BYTE $0xf8 // addq %r15, %rax
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	LONG $0xa04b8d48 // leaq -0x60(%rbx), %rcx
+	LONG $0x0020bd41; WORD $0x0000 // movl $0x20, %r13d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	LONG $0x00c78149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r15
+	LONG $0x60fb8348 // cmpq $0x60, %rbx
+	LONG $0xfdb38e0f; WORD $0xffff // jle 0xcd0 <strip+0xcd0>
+	LONG $0x24748b4c; BYTE $0x60 // movq 0x60(%rsp), %r14
+	LONG $0x244c8944; BYTE $0x20 // movl %r9d, 0x20(%rsp)
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x000060bf; BYTE $0x00 // movl $0x60, %edi
+	LONG $0x244c8948; BYTE $0x10 // movq %rcx, 0x10(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x571841c4; BYTE $0xe4 // vxorps %xmm12, %xmm12, %xmm12
+	LONG $0x571041c4; BYTE $0xed // vxorps %xmm13, %xmm13, %xmm13
+	LONG $0x570841c4; BYTE $0xf6 // vxorps %xmm14, %xmm14, %xmm14
+	LONG $0x570041c4; BYTE $0xff // vxorps %xmm15, %xmm15, %xmm15
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0xf9420f48 // cmovbq %rcx, %rdi
+	WORD $0xff48; BYTE $0xc7 // incq %rdi
+	LONG $0x361c8d4e // leaq (%rsi,%r14), %r11
+	LONG $0x0a0c8d4a // leaq (%rdx,%r9), %rcx
+	LONG $0x081c8d4a // leaq (%rax,%r9), %rbx
+	LONG $0x32148d4e // leaq (%rdx,%r14), %r10
+	LONG $0x300c8d4e // leaq (%rax,%r14), %r9
+	WORD $0x894d; BYTE $0xfe // movq %r15, %r14
+	WORD $0x3145; BYTE $0xff // xorl %r15d, %r15d
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x39 // vbroadcastss (%r9,%r15), %zmm19
+	LONG $0x487cc162; WORD $0x4610; BYTE $0xff // vmovups -0x40(%r14), %zmm16
+	LONG $0x487cc162; WORD $0x1610 // vmovups (%r14), %zmm18
+	LONG $0x487da262; WORD $0x2418; BYTE $0x3b // vbroadcastss (%rbx,%r15), %zmm20
+	LONG $0x487da262; WORD $0x0c18; BYTE $0x38 // vbroadcastss (%rax,%r15), %zmm17
+	LONG $0x487d8262; WORD $0x2c18; BYTE $0x3a // vbroadcastss (%r10,%r15), %zmm21
+	LONG $0x80ee8349 // subq $-0x80, %r14
+	WORD $0xff48; BYTE $0xcf // decq %rdi
+	LONG $0x40653262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm13
+	LONG $0x406d3262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm12
+	LONG $0x487da262; WORD $0x1c18; BYTE $0x3a // vbroadcastss (%rdx,%r15), %zmm19
+	LONG $0x405d3262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm11
+	LONG $0x406d3262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm10
+	LONG $0x487da262; WORD $0x2418; BYTE $0x3e // vbroadcastss (%rsi,%r15), %zmm20
+	LONG $0x40753262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm17, %zmm15
+	LONG $0x406d3262; WORD $0xf1b8 // vfmadd231ps %zmm17, %zmm18, %zmm14
+	LONG $0x4055b262; WORD $0xf8b8 // vfmadd231ps %zmm16, %zmm21, %zmm7
+	LONG $0x406db262; WORD $0xf5b8 // vfmadd231ps %zmm21, %zmm18, %zmm6
+	LONG $0x40653262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm9
+	LONG $0x406d3262; WORD $0xc3b8 // vfmadd231ps %zmm19, %zmm18, %zmm8
+	LONG $0x487da262; WORD $0x1c18; BYTE $0x39 // vbroadcastss (%rcx,%r15), %zmm19
+	LONG $0x405db262; WORD $0xd8b8 // vfmadd231ps %zmm16, %zmm20, %zmm3
+	LONG $0x406db262; WORD $0xd4b8 // vfmadd231ps %zmm20, %zmm18, %zmm2
+	LONG $0x4065b262; WORD $0xe8b8 // vfmadd231ps %zmm16, %zmm19, %zmm5
+	LONG $0x406db262; WORD $0xe3b8 // vfmadd231ps %zmm19, %zmm18, %zmm4
+	LONG $0x487d8262; WORD $0x1c18; BYTE $0x3b // vbroadcastss (%r11,%r15), %zmm19
+	WORD $0x014d; BYTE $0xc7 // addq %r8, %r15
+	LONG $0x4065b262; WORD $0xc8b8 // vfmadd231ps %zmm16, %zmm19, %zmm1
+	LONG $0x4065b262; WORD $0xc2b8 // vfmadd231ps %zmm18, %zmm19, %zmm0
+	LONG $0x01ff8348 // cmpq $0x1, %rdi
+	LONG $0xff47870f; WORD $0xffff // ja 0xfb0 <strip+0xfb0>
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x247c8b48; BYTE $0x18 // movq 0x18(%rsp), %rdi
+	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	LONG $0xd94d0f4c // cmovgeq %rcx, %r11
+	LONG $0x000020b9; BYTE $0x00 // movl $0x20, %ecx
+	LONG $0xf94d0f48 // cmovgeq %rcx, %rdi
+	LONG $0x247c8348; WORD $0x1058 // cmpq $0x10, 0x58(%rsp)
+	LONG $0x00b4850f; WORD $0x0000 // jne 0x1150 <strip+0x1150>
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x0169840f; WORD $0x0000 // je 0x1210 <strip+0x1210>
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
+	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0xbf148d4c // leaq (%rdi,%rdi,4), %r10
+	LONG $0xcc4d0f49 // cmovgeq %r12, %rcx
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x487c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx)
+	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
+	QUAD $0x01bb6411487c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4)
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
+	QUAD $0x01fb5411487c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8)
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%rcx,4)
+	QUAD $0x018b4411487c5162 // vmovups %zmm8, 0x40(%r11,%rcx,4)
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm7, (%r11,%r9)
+	QUAD $0x010b7411487c9162 // vmovups %zmm6, 0x40(%r11,%r9)
+	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x93 // vmovups %zmm5, (%r11,%r10,4)
+	QUAD $0x01936411487c9162 // vmovups %zmm4, 0x40(%r11,%r10,4)
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01cb5411487cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8)
+	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
+	QUAD $0x010b4411487cd162 // vmovups %zmm0, 0x40(%r11,%rcx)
+	LONG $0xfffda1e9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0xfc25840f; WORD $0xffff // je 0xd80 <strip+0xd80>
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
+	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0xbf148d4c // leaq (%rdi,%rdi,4), %r10
+	LONG $0xcc4d0f49 // cmovgeq %r12, %rcx
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x497c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx) {%k1}
+	LONG $0x7f0c8d48 // leaq (%rdi,%rdi,2), %rcx
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
+	QUAD $0x01bb6411497c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4) {%k1}
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
+	QUAD $0x01fb5411497c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8) {%k1}
+	LONG $0x487c5162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%rcx,4)
+	QUAD $0x018b4411497c5162 // vmovups %zmm8, 0x40(%r11,%rcx,4) {%k1}
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x0b // vmovups %zmm7, (%r11,%r9)
+	QUAD $0x010b7411497c9162 // vmovups %zmm6, 0x40(%r11,%r9) {%k1}
+	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0x93 // vmovups %zmm5, (%r11,%r10,4)
+	QUAD $0x01936411497c9162 // vmovups %zmm4, 0x40(%r11,%r10,4) {%k1}
+	LONG $0x487cd162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%rcx,8)
+	QUAD $0x01cb5411497cd162 // vmovups %zmm2, 0x40(%r11,%rcx,8) {%k1}
+	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%rcx)
+	QUAD $0x010b4411497cd162 // vmovups %zmm0, 0x40(%r11,%rcx) {%k1}
+	LONG $0xfffcede9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x48045162; WORD $0x3c58; BYTE $0x24 // vaddps (%r12), %zmm15, %zmm15
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x61fb8348 // cmpq $0x61, %rbx
+	QUAD $0x0000010024b48d4c // leaq 0x100(%rsp), %r14
+	LONG $0x7f0c8d4c // leaq (%rdi,%rdi,2), %r9
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	WORD $0x8948; BYTE $0xfb // movq %rdi, %rbx
+	LONG $0xce4d0f49 // cmovgeq %r14, %rcx
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x04e3c148 // shlq $0x4, %rbx
+	LONG $0x487c5162; WORD $0x3b11 // vmovups %zmm15, (%r11)
+	QUAD $0x01247458480c5162 // vaddps 0x40(%r12), %zmm14, %zmm14
+	LONG $0x487c7162; WORD $0x7111; BYTE $0x01 // vmovups %zmm14, 0x40(%rcx)
+	LONG $0x6d4c8d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rcx
+	LONG $0x48141162; WORD $0x2c58; BYTE $0xac // vaddps (%r12,%r13,4), %zmm13, %zmm13
+	LONG $0x487c5162; WORD $0x2c11; BYTE $0xbb // vmovups %zmm13, (%r11,%rdi,4)
+	QUAD $0x01ac6458481c1162 // vaddps 0x40(%r12,%r13,4), %zmm12, %zmm12
+	QUAD $0x01bb6411487c5162 // vmovups %zmm12, 0x40(%r11,%rdi,4)
+	LONG $0x48241162; WORD $0x1c58; BYTE $0xec // vaddps (%r12,%r13,8), %zmm11, %zmm11
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0xfb // vmovups %zmm11, (%r11,%rdi,8)
+	QUAD $0x01ec5458482c1162 // vaddps 0x40(%r12,%r13,8), %zmm10, %zmm10
+	QUAD $0x01fb5411487c5162 // vmovups %zmm10, 0x40(%r11,%rdi,8)
+	LONG $0x48345162; WORD $0x0c58; BYTE $0x8c // vaddps (%r12,%rcx,4), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0x8b // vmovups %zmm9, (%r11,%r9,4)
+	QUAD $0x018c4458483c5162 // vaddps 0x40(%r12,%rcx,4), %zmm8, %zmm8
+	QUAD $0x018b4411487c1162 // vmovups %zmm8, 0x40(%r11,%r9,4)
+	LONG $0x48449162; WORD $0x3c58; BYTE $0x14 // vaddps (%r12,%r10), %zmm7, %zmm7
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x1b // vmovups %zmm7, (%r11,%rbx)
+	QUAD $0x01147458484c9162 // vaddps 0x40(%r12,%r10), %zmm6, %zmm6
+	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
+	QUAD $0x011b7411487cd162 // vmovups %zmm6, 0x40(%r11,%rbx)
+	LONG $0xbf1c8d48 // leaq (%rdi,%rdi,4), %rbx
+	LONG $0x48549162; WORD $0x2c58; BYTE $0x94 // vaddps (%r12,%r10,4), %zmm5, %zmm5
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0x9b // vmovups %zmm5, (%r11,%rbx,4)
+	QUAD $0x01946458485c9162 // vaddps 0x40(%r12,%r10,4), %zmm4, %zmm4
+	QUAD $0x019b6411487cd162 // vmovups %zmm4, 0x40(%r11,%rbx,4)
+	LONG $0x245c8b48; BYTE $0x10 // movq 0x10(%rsp), %rbx
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0xcc // vaddps (%r12,%rcx,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xcb // vmovups %zmm3, (%r11,%r9,8)
+	QUAD $0x01cc5458486cd162 // vaddps 0x40(%r12,%rcx,8), %zmm2, %zmm2
+	LONG $0xed4c8d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rcx
+	LONG $0x490c8d48 // leaq (%rcx,%rcx,2), %rcx
+	WORD $0x014c; BYTE $0xe9 // addq %r13, %rcx
+	QUAD $0x01cb5411487c9162 // vmovups %zmm2, 0x40(%r11,%r9,8)
+	LONG $0xff0c8d4c // leaq (%rdi,%rdi,8), %r9
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0x0c // vaddps (%r12,%rcx), %zmm1, %zmm1
+	LONG $0x490c8d4f // leaq (%r9,%r9,2), %r9
+	WORD $0x0149; BYTE $0xf9 // addq %rdi, %r9
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x0b // vmovups %zmm1, (%r11,%r9)
+	QUAD $0x010c4458487cd162 // vaddps 0x40(%r12,%rcx), %zmm0, %zmm0
+	WORD $0x894d; BYTE $0xf4 // movq %r14, %r12
+	QUAD $0x010b4411487c9162 // vmovups %zmm0, 0x40(%r11,%r9)
+	LONG $0xfffb9be9; BYTE $0xff // jmp 0xef1 <strip+0xef1>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xfa // movq %rdi, %rdx
+	LONG $0x04fa8348 // cmpq $0x4, %rdx
+	LONG $0x03d38c0f; WORD $0x0000 // jl 0x1740 <strip+0x1740>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0xffffffb8; BYTE $0xff // movl $0xffffffff, %eax
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0xf989 // movl %edi, %ecx
+	WORD $0xe0d3 // shll %cl, %eax
+	LONG $0xf04f8d48 // leaq -0x10(%rdi), %rcx
+	LONG $0x20ff8348 // cmpq $0x20, %rdi
+	LONG $0xce430f48 // cmovaeq %rsi, %rcx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	LONG $0x13238e0f; WORD $0x0000 // jle 0x26c0 <strip+0x26c0>
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x35eb // jmp 0x13da <strip+0x13da>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24348b48 // movq (%rsp), %rsi
+	LONG $0xfc428d48 // leaq -0x4(%rdx), %rax
+	QUAD $0x000000b024b40348 // addq 0xb0(%rsp), %rsi
+	LONG $0x10c48349 // addq $0x10, %r12
+	LONG $0x24348948 // movq %rsi, (%rsp)
+	LONG $0x07fa8348 // cmpq $0x7, %rdx
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	LONG $0x03698e0f; WORD $0x0000 // jle 0x1743 <strip+0x1743>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x24748d49; BYTE $0x0c // leaq 0xc(%r12), %rsi
+	LONG $0x000001bf; BYTE $0x00 // movl $0x1, %edi
+	LONG $0x000cb841; WORD $0x0000 // movl $0xc, %r8d
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
+	WORD $0xb67e // jle 0x13b0 <strip+0x13b0>
+	LONG $0x244c8b4c; BYTE $0x28 // movq 0x28(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x08 // movq 0x8(%rsp), %r10
+	LONG $0x245c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r11
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x50798349; BYTE $0x00 // cmpq $0x0, 0x50(%r9)
+	LONG $0x244c8b4c; BYTE $0x68 // movq 0x68(%rsp), %r9
+	LONG $0xc6940f41 // sete %r14b
+	LONG $0x02e0c149 // shlq $0x2, %r8
+	LONG $0x0000d8e9; BYTE $0x00 // jmp 0x14fc <strip+0x14fc>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x4844f162; WORD $0x3b58 // vaddps (%rbx), %zmm7, %zmm7
+	LONG $0x24348b4c // movq (%rsp), %r14
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xf54d0f4d // cmovgeq %r13, %r14
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0xc97cf162; WORD $0x7b10; BYTE $0x01 // vmovups 0x40(%rbx), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cd162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%r14) {%k1}
+	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
+	QUAD $0x019b6c10c97cb162 // vmovups 0x40(%rbx,%r11,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	QUAD $0x01a76411497c9162 // vmovups %zmm4, 0x40(%r15,%r12,4) {%k1}
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xdb // vaddps (%rbx,%r11,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
+	QUAD $0x01db5c10c97cb162 // vmovups 0x40(%rbx,%r11,8), %zmm3 {%k1} {z}
+	LONG $0x5b1c8d4f // leaq (%r11,%r11,2), %r11
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	QUAD $0x01e75411497c9162 // vmovups %zmm2, 0x40(%r15,%r12,8) {%k1}
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%r14,4)
+	QUAD $0x019b4c10c97cb162 // vmovups 0x40(%rbx,%r11,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	QUAD $0x01b74411497c9162 // vmovups %zmm0, 0x40(%r15,%r14,4) {%k1}
+	LONG $0xa07a8d4d // leaq -0x60(%r10), %r15
+	LONG $0x00c18149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r9
+	LONG $0x0020bb41; WORD $0x0000 // movl $0x20, %r11d
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	WORD $0x894c; BYTE $0xeb // movq %r13, %rbx
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	WORD $0x894d; BYTE $0xfa // movq %r15, %r10
+	LONG $0xfeb48e0f; WORD $0xffff // jle 0x13b0 <strip+0x13b0>
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0x0060bf41; WORD $0x0000 // movl $0x60, %r15d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	WORD $0x894d; BYTE $0xcc // movq %r9, %r12
+	LONG $0xfa420f4d // cmovbq %r10, %r15
+	WORD $0xff49; BYTE $0xc7 // incq %r15
+	LONG $0x487d7262; WORD $0x1c18; BYTE $0xb8 // vbroadcastss (%rax,%rdi,4), %zmm11
+	QUAD $0xff244c10487c5162 // vmovups -0x40(%r12), %zmm9
+	LONG $0x487c5162; WORD $0x1410; BYTE $0x24 // vmovups (%r12), %zmm10
+	LONG $0x487d7262; WORD $0x0018 // vbroadcastss (%rax), %zmm8
+	LONG $0x487d7262; WORD $0x2418; BYTE $0xf8 // vbroadcastss (%rax,%rdi,8), %zmm12
+	WORD $0x014c; BYTE $0xc0 // addq %r8, %rax
+	LONG $0x80ec8349 // subq $-0x80, %r12
+	WORD $0xff49; BYTE $0xcf // decq %r15
+	LONG $0x4825d262; WORD $0xe9b8 // vfmadd231ps %zmm9, %zmm11, %zmm5
+	LONG $0x482dd262; WORD $0xe3b8 // vfmadd231ps %zmm11, %zmm10, %zmm4
+	LONG $0x487d7262; WORD $0x1e18 // vbroadcastss (%rsi), %zmm11
+	LONG $0x483dd262; WORD $0xf9b8 // vfmadd231ps %zmm9, %zmm8, %zmm7
+	LONG $0x482dd262; WORD $0xf0b8 // vfmadd231ps %zmm8, %zmm10, %zmm6
+	LONG $0x481dd262; WORD $0xd9b8 // vfmadd231ps %zmm9, %zmm12, %zmm3
+	LONG $0x482dd262; WORD $0xd4b8 // vfmadd231ps %zmm12, %zmm10, %zmm2
+	WORD $0x014c; BYTE $0xc6 // addq %r8, %rsi
+	LONG $0x4825d262; WORD $0xc9b8 // vfmadd231ps %zmm9, %zmm11, %zmm1
+	LONG $0x4825d262; WORD $0xc2b8 // vfmadd231ps %zmm10, %zmm11, %zmm0
+	LONG $0x01ff8349 // cmpq $0x1, %r15
+	WORD $0x9477 // ja 0x1530 <strip+0x1530>
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024a48d4c // leaq 0x100(%rsp), %r12
+	LONG $0x0020bd41; WORD $0x0000 // movl $0x20, %r13d
+	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
+	LONG $0x24648b4c; BYTE $0x18 // movq 0x18(%rsp), %r12
+	LONG $0xe54d0f4d // cmovgeq %r13, %r12
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x6b75 // jne 0x1630 <strip+0x1630>
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0x00d1840f; WORD $0x0000 // je 0x16a0 <strip+0x16a0>
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0xdd4d0f4d // cmovgeq %r13, %r11
+	LONG $0x487cd162; WORD $0x7311; BYTE $0x01 // vmovups %zmm6, 0x40(%r11)
+	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
+	QUAD $0x01a76411487c9162 // vmovups %zmm4, 0x40(%r15,%r12,4)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
+	QUAD $0x01e75411487c9162 // vmovups %zmm2, 0x40(%r15,%r12,8)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x9f // vmovups %zmm1, (%r15,%r11,4)
+	QUAD $0x019f4411487c9162 // vmovups %zmm0, 0x40(%r15,%r11,4)
+	LONG $0xfffeb2e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x01c6f641 // testb $0x1, %r14b
+	LONG $0xfdf6840f; WORD $0xffff // je 0x1430 <strip+0x1430>
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0xdd4d0f4d // cmovgeq %r13, %r11
+	LONG $0x497cd162; WORD $0x7311; BYTE $0x01 // vmovups %zmm6, 0x40(%r11) {%k1}
+	LONG $0x641c8d4f // leaq (%r12,%r12,2), %r11
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
+	QUAD $0x01a76411497c9162 // vmovups %zmm4, 0x40(%r15,%r12,4) {%k1}
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
+	QUAD $0x01e75411497c9162 // vmovups %zmm2, 0x40(%r15,%r12,8) {%k1}
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0x9f // vmovups %zmm1, (%r15,%r11,4)
+	QUAD $0x019f4411497c9162 // vmovups %zmm0, 0x40(%r15,%r11,4) {%k1}
+	LONG $0xfffe47e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x4844f162; WORD $0x3b58 // vaddps (%rbx), %zmm7, %zmm7
+	LONG $0x24348b4c // movq (%rsp), %r14
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0xf54d0f4d // cmovgeq %r13, %r14
+	LONG $0x487cd162; WORD $0x3f11 // vmovups %zmm7, (%r15)
+	LONG $0x484cf162; WORD $0x7358; BYTE $0x01 // vaddps 0x40(%rbx), %zmm6, %zmm6
+	LONG $0x487cd162; WORD $0x7611; BYTE $0x01 // vmovups %zmm6, 0x40(%r14)
+	LONG $0x64348d4f // leaq (%r12,%r12,2), %r14
+	LONG $0x4854b162; WORD $0x2c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xa7 // vmovups %zmm5, (%r15,%r12,4)
+	QUAD $0x019b6458485cb162 // vaddps 0x40(%rbx,%r11,4), %zmm4, %zmm4
+	QUAD $0x01a76411487c9162 // vmovups %zmm4, 0x40(%r15,%r12,4)
+	LONG $0x4864b162; WORD $0x1c58; BYTE $0xdb // vaddps (%rbx,%r11,8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0xe7 // vmovups %zmm3, (%r15,%r12,8)
+	QUAD $0x01db5458486cb162 // vaddps 0x40(%rbx,%r11,8), %zmm2, %zmm2
+	LONG $0x5b1c8d4f // leaq (%r11,%r11,2), %r11
+	QUAD $0x01e75411487c9162 // vmovups %zmm2, 0x40(%r15,%r12,8)
+	LONG $0x4874b162; WORD $0x0c58; BYTE $0x9b // vaddps (%rbx,%r11,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xb7 // vmovups %zmm1, (%r15,%r14,4)
+	QUAD $0x019b4458487cb162 // vaddps 0x40(%rbx,%r11,4), %zmm0, %zmm0
+	QUAD $0x01b74411487c9162 // vmovups %zmm0, 0x40(%r15,%r14,4)
+	LONG $0xfffda3e9; BYTE $0xff // jmp 0x14d8 <strip+0x14d8>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x02f88348 // cmpq $0x2, %rax
+	LONG $0x02838c0f; WORD $0x0000 // jl 0x19d0 <strip+0x19d0>
+	LONG $0x247c8b48; BYTE $0x30 // movq 0x30(%rsp), %rdi
+	LONG $0xffffffba; BYTE $0xff // movl $0xffffffff, %edx
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	WORD $0xf989 // movl %edi, %ecx
+	WORD $0xe2d3 // shll %cl, %edx
+	LONG $0xf04f8d48 // leaq -0x10(%rdi), %rcx
+	LONG $0x20ff8348 // cmpq $0x20, %rdi
+	LONG $0xce430f48 // cmovaeq %rsi, %rcx
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0x10ff8348 // cmpq $0x10, %rdi
+	LONG $0x11738e0f; WORD $0x0000 // jle 0x28f0 <strip+0x28f0>
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	WORD $0x35eb // jmp 0x17ba <strip+0x17ba>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x24348b48 // movq (%rsp), %rsi
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x08c48349 // addq $0x8, %r12
+	QUAD $0x0000009824b40348 // addq 0x98(%rsp), %rsi
+	LONG $0xfe508d48 // leaq -0x2(%rax), %rdx
+	LONG $0x24348948 // movq %rsi, (%rsp)
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0x02198e0f; WORD $0x0000 // jle 0x19d3 <strip+0x19d3>
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	WORD $0xbc7e // jle 0x1790 <strip+0x1790>
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24448b4c; BYTE $0x68 // movq 0x68(%rsp), %r8
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0x54eb // jmp 0x184e <strip+0x184e>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x24148b4c // movq (%rsp), %r10
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0xd54d0f4d // cmovgeq %r13, %r10
+	LONG $0x497cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10) {%k1}
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
+	QUAD $0x01be4411497c9162 // vmovups %zmm0, 0x40(%r14,%r15,4) {%k1}
+	WORD $0x8949; BYTE $0xc4 // movq %rax, %r12
+	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
+	LONG $0x00c08149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r8
+	LONG $0x0020ba41; WORD $0x0000 // movl $0x20, %r10d
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0xff428e0f; WORD $0xffff // jle 0x1790 <strip+0x1790>
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0xf1420f4d // cmovbq %r9, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x487df262; WORD $0x2a18 // vbroadcastss (%rdx), %zmm5
+	LONG $0x487df262; WORD $0x3c18; BYTE $0xb2 // vbroadcastss (%rdx,%rsi,4), %zmm7
+	LONG $0x487cd162; WORD $0x6710; BYTE $0xff // vmovups -0x40(%r15), %zmm4
+	LONG $0x487cd162; WORD $0x3710 // vmovups (%r15), %zmm6
+	WORD $0x0148; BYTE $0xfa // addq %rdi, %rdx
+	LONG $0x80ef8349 // subq $-0x80, %r15
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0x4855f262; WORD $0xdcb8 // vfmadd231ps %zmm4, %zmm5, %zmm3
+	LONG $0x484df262; WORD $0xd5b8 // vfmadd231ps %zmm5, %zmm6, %zmm2
+	LONG $0x4845f262; WORD $0xccb8 // vfmadd231ps %zmm4, %zmm7, %zmm1
+	LONG $0x4845f262; WORD $0xc6b8 // vfmadd231ps %zmm6, %zmm7, %zmm0
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0xbe77 // ja 0x1880 <strip+0x1880>
+	LONG $0x24348b4c // movq (%rsp), %r14
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0x0020bc41; WORD $0x0000 // movl $0x20, %r12d
+	LONG $0xf54d0f4d // cmovgeq %r13, %r14
+	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x3d75 // jne 0x1920 <strip+0x1920>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x0094840f; WORD $0x0000 // je 0x1980 <strip+0x1980>
+	LONG $0x24148b4c // movq (%rsp), %r10
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0xd54d0f4d // cmovgeq %r13, %r10
+	LONG $0x487cd162; WORD $0x5211; BYTE $0x01 // vmovups %zmm2, 0x40(%r10)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
+	LONG $0x0000abe9; BYTE $0x00 // jmp 0x19bc <strip+0x19bc>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfed7850f; WORD $0xffff // jne 0x1800 <strip+0x1800>
+	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0xc97cd162; WORD $0x5b10; BYTE $0x01 // vmovups 0x40(%r11), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497cf162; WORD $0x5311; BYTE $0x01 // vmovups %zmm2, 0x40(%rbx) {%k1}
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
+	QUAD $0x01934c10c97c9162 // vmovups 0x40(%r11,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffeaae9; BYTE $0xff // jmp 0x1820 <strip+0x1820>
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0x486cd162; WORD $0x5358; BYTE $0x01 // vaddps 0x40(%r11), %zmm2, %zmm2
+	LONG $0x487cf162; WORD $0x5311; BYTE $0x01 // vmovups %zmm2, 0x40(%rbx)
+	LONG $0x48749162; WORD $0x0c58; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xbe // vmovups %zmm1, (%r14,%r15,4)
+	QUAD $0x01934458487c9162 // vaddps 0x40(%r11,%r10,4), %zmm0, %zmm0
+	QUAD $0x01be4411487c9162 // vmovups %zmm0, 0x40(%r14,%r15,4)
+	LONG $0xfffe5fe9; BYTE $0xff // jmp 0x1828 <strip+0x1828>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x8948; BYTE $0xc2 // movq %rax, %rdx
+	QUAD $0x000000e0249c8b4c // movq 0xe0(%rsp), %r11
+	QUAD $0x000000d0249c8b48 // movq 0xd0(%rsp), %rbx
+	QUAD $0x000000c824b48b4c // movq 0xc8(%rsp), %r14
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0xe82c8e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	LONG $0x24448b4c; BYTE $0x30 // movq 0x30(%rsp), %r8
+	LONG $0xffffffbe; BYTE $0xff // movl $0xffffffff, %esi
+	LONG $0x000010b8; BYTE $0x00 // movl $0x10, %eax
+	LONG $0xffffffbf; BYTE $0xff // movl $0xffffffff, %edi
+	WORD $0x8944; BYTE $0xc1 // movl %r8d, %ecx
+	WORD $0xe6d3 // shll %cl, %esi
+	LONG $0xf0488d49 // leaq -0x10(%r8), %rcx
+	LONG $0x20f88349 // cmpq $0x20, %r8
+	LONG $0xc8430f48 // cmovaeq %rax, %rcx
+	LONG $0x24448b48; BYTE $0x28 // movq 0x28(%rsp), %rax
+	WORD $0xe7d3 // shll %cl, %edi
+	LONG $0x50508b48 // movq 0x50(%rax), %rdx
+	LONG $0x00000cb8; BYTE $0x00 // movl $0xc, %eax
+	LONG $0x11f88349 // cmpq $0x11, %r8
+	LONG $0x015d8c0f; WORD $0x0000 // jl 0x1b90 <strip+0x1b90>
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0xe7e18e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	WORD $0xd7f7 // notl %edi
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x24548b48; BYTE $0x68 // movq 0x68(%rsp), %rdx
+	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	LONG $0xcf92fbc5 // kmovd %edi, %k1
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0xc0940f41 // sete %r8b
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0x4aeb // jmp 0x1aaa <strip+0x1aaa>
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0xc54d0f4d // cmovgeq %r13, %r8
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xc97cf162; WORD $0x4f10; BYTE $0x01 // vmovups 0x40(%rdi), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8) {%k1}
+	LONG $0xa04e8d4c // leaq -0x60(%rsi), %r9
+	LONG $0x00c28148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdx
+	WORD $0x3145; BYTE $0xc0 // xorl %r8d, %r8d
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0xe7768e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xd2 // movq %rdx, %r10
+	LONG $0xce420f4c // cmovbq %rsi, %r9
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	QUAD $0x000000841f0f2e66; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	LONG $0x487dd262; WORD $0x1418; BYTE $0x24 // vbroadcastss (%r12), %zmm2
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x486dd262; WORD $0x4ab8; BYTE $0xff // vfmadd231ps -0x40(%r10), %zmm2, %zmm1
+	LONG $0x486dd262; WORD $0x02b8 // vfmadd231ps (%r10), %zmm2, %zmm0
+	LONG $0x80ea8349 // subq $-0x80, %r10
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0xdc77 // ja 0x1ad0 <strip+0x1ad0>
+	LONG $0x240c8b4c // movq (%rsp), %r9
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0xcd4d0f4d // cmovgeq %r13, %r9
+	LONG $0x10f98348 // cmpq $0x10, %rcx
+	WORD $0x2a75 // jne 0x1b30 <strip+0x1b30>
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	WORD $0x5474 // je 0x1b60 <strip+0x1b60>
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xfd4d0f49 // cmovgeq %r13, %rdi
+	LONG $0x487cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi)
+	LONG $0xffff62e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x01c0f641 // testb $0x1, %r8b
+	LONG $0xff26840f; WORD $0xffff // je 0x1a60 <strip+0x1a60>
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0xfd4d0f49 // cmovgeq %r13, %rdi
+	LONG $0x497cf162; WORD $0x4711; BYTE $0x01 // vmovups %zmm0, 0x40(%rdi) {%k1}
+	LONG $0xffff34e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x4874f162; WORD $0x0f58 // vaddps (%rdi), %zmm1, %zmm1
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x61fe8348 // cmpq $0x61, %rsi
+	LONG $0xc54d0f4d // cmovgeq %r13, %r8
+	LONG $0x487cd162; WORD $0x0911 // vmovups %zmm1, (%r9)
+	LONG $0x487cf162; WORD $0x4758; BYTE $0x01 // vaddps 0x40(%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x4011; BYTE $0x01 // vmovups %zmm0, 0x40(%r8)
+	LONG $0xffff01e9; BYTE $0xff // jmp 0x1a8c <strip+0x1a8c>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0xe6848e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	WORD $0x8548; BYTE $0xd2 // testq %rdx, %rdx
+	LONG $0x244c8b48; BYTE $0x70 // movq 0x70(%rsp), %rcx
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0x243c8b48 // movq (%rsp), %rdi
+	WORD $0xd6f7 // notl %esi
+	LONG $0xce92fbc5 // kmovd %esi, %k1
+	LONG $0xc6940f40 // sete %sil
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	WORD $0x26eb // jmp 0x1be3 <strip+0x1be3>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x497cd162; WORD $0x0011 // vmovups %zmm0, (%r8) {%k1}
+	LONG $0xa0428d4c // leaq -0x60(%rdx), %r8
+	LONG $0x00c18148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rcx
+	WORD $0xf631 // xorl %esi, %esi
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	WORD $0x894c; BYTE $0xc2 // movq %r8, %rdx
+	LONG $0xe63d8e0f; WORD $0xffff // jle 0x220 <strip+0x220>
+	LONG $0x60fa8348 // cmpq $0x60, %rdx
+	LONG $0x0060b841; WORD $0x0000 // movl $0x60, %r8d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	WORD $0x8949; BYTE $0xc9 // movq %rcx, %r9
+	LONG $0xc2420f4c // cmovbq %rdx, %r8
+	WORD $0xff49; BYTE $0xc0 // incq %r8
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487dd262; WORD $0x0c18; BYTE $0x24 // vbroadcastss (%r12), %zmm1
+	WORD $0x0149; BYTE $0xc4 // addq %rax, %r12
+	WORD $0xff49; BYTE $0xc8 // decq %r8
+	LONG $0x4875d262; WORD $0x01b8 // vfmadd231ps (%r9), %zmm1, %zmm0
+	LONG $0x80e98349 // subq $-0x80, %r9
+	LONG $0x01f88349 // cmpq $0x1, %r8
+	WORD $0xe377 // ja 0x1c00 <strip+0x1c00>
+	LONG $0x24048b4c // movq (%rsp), %r8
+	LONG $0x61fa8348 // cmpq $0x61, %rdx
+	LONG $0xc54d0f4d // cmovgeq %r13, %r8
+	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
+	WORD $0x0f75 // jne 0x1c40 <strip+0x1c40>
+	LONG $0x01c6f640 // testb $0x1, %sil
+	WORD $0x2974 // je 0x1c60 <strip+0x1c60>
+	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
+	WORD $0x87eb // jmp 0x1bc6 <strip+0x1bc6>
+	BYTE $0x90 // nop
+	LONG $0x01c6f640 // testb $0x1, %sil
+	LONG $0xff76850f; WORD $0xffff // jne 0x1bc0 <strip+0x1bc0>
+	LONG $0xc97cf162; WORD $0x0f10 // vmovups (%rdi), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xffff65e9; BYTE $0xff // jmp 0x1bc0 <strip+0x1bc0>
+	LONG $0x00441f0f; BYTE $0x00 // nopl (%rax,%rax)
+	LONG $0x487cf162; WORD $0x0758 // vaddps (%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0011 // vmovups %zmm0, (%r8)
+	LONG $0xffff55e9; BYTE $0xff // jmp 0x1bc6 <strip+0x1bc6>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xd0f7 // notl %eax
+	QUAD $0x0000110024a48d4c // leaq 0x1100(%rsp), %r12
+	LONG $0x241c894c // movq %r11, (%rsp)
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x3eeb // jmp 0x1cd2 <strip+0x1cd2>
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24048b48 // movq (%rsp), %rax
+	QUAD $0x00000088248c8b48 // movq 0x88(%rsp), %rcx
+	QUAD $0x000000a824840348 // addq 0xa8(%rsp), %rax
+	LONG $0xf4798d48 // leaq -0xc(%rcx), %rdi
+	LONG $0x30c48349 // addq $0x30, %r12
+	LONG $0x24048948 // movq %rax, (%rsp)
+	WORD $0x8949; BYTE $0xf9 // movq %rdi, %r9
+	LONG $0x17f98348 // cmpq $0x17, %rcx
+	LONG $0xefad8e0f; WORD $0xffff // jle 0xc7f <strip+0xc7f>
+	WORD $0x894d; BYTE $0xe6 // movq %r12, %r14
+	LONG $0x247c8d4d; BYTE $0x0c // leaq 0xc(%r12), %r15
+	LONG $0x24548d49; BYTE $0x18 // leaq 0x18(%r12), %rdx
+	LONG $0x24748d49; BYTE $0x24 // leaq 0x24(%r12), %rsi
+	LONG $0x000001b8; BYTE $0x00 // movl $0x1, %eax
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	QUAD $0x00000088248c894c // movq %r9, 0x88(%rsp)
+	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
+	WORD $0x9d7e // jle 0x1ca0 <strip+0x1ca0>
+	LONG $0x244c8b48; BYTE $0x28 // movq 0x28(%rsp), %rcx
+	LONG $0x245c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r11
+	LONG $0x240c8b4c // movq (%rsp), %r9
+	LONG $0x50798348; BYTE $0x00 // cmpq $0x0, 0x50(%rcx)
+	QUAD $0x00000000c50c8d48 // leaq (,%rax,8), %rcx
+	LONG $0x244c8948; BYTE $0x78 // movq %rcx, 0x78(%rsp)
+	LONG $0x244c8b48; BYTE $0x08 // movq 0x8(%rsp), %rcx
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e0c148 // shlq $0x2, %rax
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	QUAD $0x0000009024848948 // movq %rax, 0x90(%rsp)
+	LONG $0x24448b48; BYTE $0x70 // movq 0x70(%rsp), %rax
+	LONG $0x0000c5e9; BYTE $0x00 // jmp 0x1e0a <strip+0x1e0a>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x497c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12) {%k1}
+	LONG $0x497c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4) {%k1}
+	LONG $0x497c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8) {%k1}
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4) {%k1}
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x3c // vmovups %zmm7, (%r12,%rdi) {%k1}
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x497cd162; WORD $0x3411; BYTE $0xbc // vmovups %zmm6, (%r12,%rdi,4) {%k1}
+	LONG $0x497cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8) {%k1}
+	LONG $0xc90c8d4b // leaq (%r9,%r9,8), %rcx
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	LONG $0x497c9162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%r8) {%k1}
+	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9) {%k1}
+	LONG $0x497cd162; WORD $0x1411; BYTE $0x8c // vmovups %zmm2, (%r12,%rcx,4) {%k1}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xfc // vmovups %zmm1, (%r12,%rdi,8) {%k1}
+	LONG $0x497c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8) {%k1}
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x247c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r15
+	WORD $0x014c; BYTE $0xf6 // addq %r14, %rsi
+	WORD $0x014c; BYTE $0xf2 // addq %r14, %rdx
+	WORD $0x894c; BYTE $0xef // movq %r13, %rdi
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0xa04a8d49 // leaq -0x60(%r10), %rcx
+	LONG $0x0010bb41; WORD $0x0000 // movl $0x10, %r11d
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xe9 // movq %r13, %r9
+	WORD $0x014c; BYTE $0xf0 // addq %r14, %rax
+	WORD $0x014d; BYTE $0xf7 // addq %r14, %r15
+	WORD $0x8949; BYTE $0xc6 // movq %rax, %r14
+	LONG $0x24448b48; BYTE $0x38 // movq 0x38(%rsp), %rax
+	LONG $0x30000548; WORD $0x0000 // addq $0x3000, %rax
+	LONG $0x60fa8349 // cmpq $0x60, %r10
+	LONG $0xfe968e0f; WORD $0xffff // jle 0x1ca0 <strip+0x1ca0>
+	LONG $0x244c894c; BYTE $0x50 // movq %r9, 0x50(%rsp)
+	LONG $0x60f98348 // cmpq $0x60, %rcx
+	LONG $0x0060b941; WORD $0x0000 // movl $0x60, %r9d
+	LONG $0x244c8948; BYTE $0x60 // movq %rcx, 0x60(%rsp)
+	LONG $0x24448948; BYTE $0x38 // movq %rax, 0x38(%rsp)
+	QUAD $0x0000009024848b48 // movq 0x90(%rsp), %rax
+	LONG $0x58245c89 // movl %ebx, 0x58(%rsp)
+	QUAD $0x00000080249c894c // movq %r11, 0x80(%rsp)
+	WORD $0x8949; BYTE $0xfd // movq %rdi, %r13
+	LONG $0x572041c4; BYTE $0xdb // vxorps %xmm11, %xmm11, %xmm11
+	LONG $0x572841c4; BYTE $0xd2 // vxorps %xmm10, %xmm10, %xmm10
+	LONG $0x573041c4; BYTE $0xc9 // vxorps %xmm9, %xmm9, %xmm9
+	LONG $0x573841c4; BYTE $0xc0 // vxorps %xmm8, %xmm8, %xmm8
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc9420f4c // cmovbq %rcx, %r9
+	LONG $0x244c8b48; BYTE $0x78 // movq 0x78(%rsp), %rcx
+	WORD $0xff49; BYTE $0xc1 // incq %r9
+	LONG $0x07248d4d // leaq (%r15,%rax), %r12
+	LONG $0x06048d4d // leaq (%r14,%rax), %r8
+	LONG $0x0e148d4c // leaq (%rsi,%rcx), %r10
+	LONG $0x0a3c8d48 // leaq (%rdx,%rcx), %rdi
+	LONG $0x0f1c8d49 // leaq (%r15,%rcx), %rbx
+	LONG $0x0e1c8d4d // leaq (%r14,%rcx), %r11
+	LONG $0x244c8b48; BYTE $0x38 // movq 0x38(%rsp), %rcx
+	LONG $0x2454894c; BYTE $0x10 // movq %r10, 0x10(%rsp)
+	LONG $0x06148d4c // leaq (%rsi,%rax), %r10
+	LONG $0x247c8948; BYTE $0x20 // movq %rdi, 0x20(%rsp)
+	LONG $0x023c8d48 // leaq (%rdx,%rax), %rdi
+	WORD $0x894c; BYTE $0xf0 // movq %r14, %rax
+	LONG $0x0000be41; WORD $0x0000 // movl $0x0, %r14d
+	LONG $0x2454894c; BYTE $0x40 // movq %r10, 0x40(%rsp)
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x24548b4c; BYTE $0x20 // movq 0x20(%rsp), %r10
+	LONG $0x487c7162; WORD $0x2110 // vmovups (%rcx), %zmm12
+	LONG $0x80e98348 // subq $-0x80, %rcx
+	WORD $0xff49; BYTE $0xc9 // decq %r9
+	LONG $0x581d3262; WORD $0x1cb8; BYTE $0x30 // vfmadd231ps (%rax,%r14){1to16}, %zmm12, %zmm11
+	LONG $0x581d1262; WORD $0x14b8; BYTE $0x30 // vfmadd231ps (%r8,%r14){1to16}, %zmm12, %zmm10
+	LONG $0x581d1262; WORD $0x0cb8; BYTE $0x33 // vfmadd231ps (%r11,%r14){1to16}, %zmm12, %zmm9
+	LONG $0x581d1262; WORD $0x04b8; BYTE $0x37 // vfmadd231ps (%r15,%r14){1to16}, %zmm12, %zmm8
+	LONG $0x581d9262; WORD $0x3cb8; BYTE $0x34 // vfmadd231ps (%r12,%r14){1to16}, %zmm12, %zmm7
+	LONG $0x581db262; WORD $0x34b8; BYTE $0x33 // vfmadd231ps (%rbx,%r14){1to16}, %zmm12, %zmm6
+	LONG $0x581db262; WORD $0x2cb8; BYTE $0x32 // vfmadd231ps (%rdx,%r14){1to16}, %zmm12, %zmm5
+	LONG $0x581db262; WORD $0x24b8; BYTE $0x37 // vfmadd231ps (%rdi,%r14){1to16}, %zmm12, %zmm4
+	LONG $0x581db262; WORD $0x14b8; BYTE $0x36 // vfmadd231ps (%rsi,%r14){1to16}, %zmm12, %zmm2
+	LONG $0x581d9262; WORD $0x1cb8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm3
+	LONG $0x24548b4c; BYTE $0x40 // movq 0x40(%rsp), %r10
+	LONG $0x581d9262; WORD $0x0cb8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm1
+	LONG $0x24548b4c; BYTE $0x10 // movq 0x10(%rsp), %r10
+	LONG $0x581d9262; WORD $0x04b8; BYTE $0x32 // vfmadd231ps (%r10,%r14){1to16}, %zmm12, %zmm0
+	WORD $0x014d; BYTE $0xee // addq %r13, %r14
+	LONG $0x01f98349 // cmpq $0x1, %r9
+	WORD $0x8777 // ja 0x1ec0 <strip+0x1ec0>
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	QUAD $0x00000100248c8d48 // leaq 0x100(%rsp), %rcx
+	LONG $0x24448948; BYTE $0x10 // movq %rax, 0x10(%rsp)
+	LONG $0x247c894c; BYTE $0x40 // movq %r15, 0x40(%rsp)
+	LONG $0x61fa8349 // cmpq $0x61, %r10
+	LONG $0xe14d0f4c // cmovgeq %rcx, %r12
+	LONG $0x000010b9; BYTE $0x00 // movl $0x10, %ecx
+	LONG $0xc94d0f4c // cmovgeq %rcx, %r9
+	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
+	LONG $0x008a850f; WORD $0x0000 // jne 0x2000 <strip+0x2000>
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x01df840f; WORD $0x0000 // je 0x2160 <strip+0x2160>
+	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	WORD $0x894c; BYTE $0xcf // movq %r9, %rdi
+	LONG $0x04e7c148 // shlq $0x4, %rdi
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4)
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8)
+	LONG $0x487c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x3c // vmovups %zmm7, (%r12,%rdi)
+	LONG $0x893c8d4b // leaq (%r9,%r9,4), %rdi
+	LONG $0x487cd162; WORD $0x3411; BYTE $0xbc // vmovups %zmm6, (%r12,%rdi,4)
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8)
+	LONG $0xc90c8d4b // leaq (%r9,%r9,8), %rcx
+	LONG $0x49048d4c // leaq (%rcx,%rcx,2), %r8
+	WORD $0x014d; BYTE $0xc8 // addq %r9, %r8
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x04 // vmovups %zmm4, (%r12,%r8)
+	LONG $0x2cc16b4d // imulq $0x2c, %r9, %r8
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9)
+	LONG $0x487cd162; WORD $0x1411; BYTE $0x8c // vmovups %zmm2, (%r12,%rcx,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xfc // vmovups %zmm1, (%r12,%rdi,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8)
+	LONG $0xfffdc6e9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x582444f6; BYTE $0x01 // testb $0x1, 0x58(%rsp)
+	LONG $0x490c8d4b // leaq (%r9,%r9,2), %rcx
+	LONG $0xfd41850f; WORD $0xffff // jne 0x1d50 <strip+0x1d50>
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x0000008024bc8b48 // movq 0x80(%rsp), %rdi
+	WORD $0x894d; BYTE $0xcb // movq %r9, %r11
+	LONG $0x04e3c149 // shlq $0x4, %r11
+	LONG $0xc97c5162; WORD $0x2710 // vmovups (%r15), %zmm12 {%k1} {z}
+	LONG $0x7f148d4c // leaq (%rdi,%rdi,2), %r10
+	WORD $0x8948; BYTE $0xf8 // movq %rdi, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0xbf048d4c // leaq (%rdi,%rdi,4), %r8
+	LONG $0x481c5162; WORD $0xdb58 // vaddps %zmm11, %zmm12, %zmm11
+	LONG $0x497c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12) {%k1}
+	LONG $0xc97c5162; WORD $0x1c10; BYTE $0xbf // vmovups (%r15,%rdi,4), %zmm11 {%k1} {z}
+	LONG $0x48245162; WORD $0xd258 // vaddps %zmm10, %zmm11, %zmm10
+	LONG $0x497c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4) {%k1}
+	LONG $0xc97c5162; WORD $0x1410; BYTE $0xff // vmovups (%r15,%rdi,8), %zmm10 {%k1} {z}
+	LONG $0x482c5162; WORD $0xc958 // vaddps %zmm9, %zmm10, %zmm9
+	LONG $0x497c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8) {%k1}
+	LONG $0xc97c1162; WORD $0x0c10; BYTE $0x97 // vmovups (%r15,%r10,4), %zmm9 {%k1} {z}
+	LONG $0x48345162; WORD $0xc058 // vaddps %zmm8, %zmm9, %zmm8
+	LONG $0x497c5162; WORD $0x0411; BYTE $0x8c // vmovups %zmm8, (%r12,%rcx,4) {%k1}
+	LONG $0xc97c5162; WORD $0x0410; BYTE $0x07 // vmovups (%r15,%rax), %zmm8 {%k1} {z}
+	LONG $0x89048d4b // leaq (%r9,%r9,4), %rax
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497c9162; WORD $0x3c11; BYTE $0x1c // vmovups %zmm7, (%r12,%r11) {%k1}
+	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
+	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x87 // vmovups (%r15,%r8,4), %zmm7 {%k1} {z}
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497cd162; WORD $0x3411; BYTE $0x84 // vmovups %zmm6, (%r12,%rax,4) {%k1}
+	LONG $0xc97c9162; WORD $0x3410; BYTE $0xd7 // vmovups (%r15,%r10,8), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497cd162; WORD $0x2c11; BYTE $0xcc // vmovups %zmm5, (%r12,%rcx,8) {%k1}
+	LONG $0xff0c8d48 // leaq (%rdi,%rdi,8), %rcx
+	LONG $0x49148d4c // leaq (%rcx,%rcx,2), %r10
+	WORD $0x0149; BYTE $0xfa // addq %rdi, %r10
+	LONG $0xc97c9162; WORD $0x2c10; BYTE $0x17 // vmovups (%r15,%r10), %zmm5 {%k1} {z}
+	LONG $0x2cd76b4c // imulq $0x2c, %rdi, %r10
+	LONG $0x05e7c148 // shlq $0x5, %rdi
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cd162; WORD $0x2411; BYTE $0x1c // vmovups %zmm4, (%r12,%rbx) {%k1}
+	LONG $0x2cd96b49 // imulq $0x2c, %r9, %rbx
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x3f // vmovups (%r15,%rdi), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9) {%k1}
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0x8f // vmovups (%r15,%rcx,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x9c // vmovups %zmm2, (%r12,%r11,4) {%k1}
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%r8,8), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xc4 // vmovups %zmm1, (%r12,%rax,8) {%k1}
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x17 // vmovups (%r15,%r10), %zmm1 {%k1} {z}
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x1c // vmovups %zmm0, (%r12,%rbx) {%k1}
+	LONG $0xfffc6de9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x247c8b4c; BYTE $0x50 // movq 0x50(%rsp), %r15
+	QUAD $0x0000008024848b4c // movq 0x80(%rsp), %r8
+	LONG $0x493c8d4b // leaq (%r9,%r9,2), %rdi
+	WORD $0x894d; BYTE $0xca // movq %r9, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0xc91c8d4f // leaq (%r9,%r9,8), %r11
+	LONG $0x5b1c8d4b // leaq (%r11,%r11,2), %rbx
+	WORD $0x014c; BYTE $0xcb // addq %r9, %rbx
+	LONG $0x48245162; WORD $0x1f58 // vaddps (%r15), %zmm11, %zmm11
+	LONG $0x400c8d4b // leaq (%r8,%r8,2), %rcx
+	WORD $0x894c; BYTE $0xc0 // movq %r8, %rax
+	LONG $0x04e0c148 // shlq $0x4, %rax
+	LONG $0x487c5162; WORD $0x1c11; BYTE $0x24 // vmovups %zmm11, (%r12)
+	LONG $0x482c1162; WORD $0x1458; BYTE $0x87 // vaddps (%r15,%r8,4), %zmm10, %zmm10
+	LONG $0x487c1162; WORD $0x1411; BYTE $0x8c // vmovups %zmm10, (%r12,%r9,4)
+	LONG $0x48341162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%r8,8), %zmm9, %zmm9
+	LONG $0x487c1162; WORD $0x0c11; BYTE $0xcc // vmovups %zmm9, (%r12,%r9,8)
+	LONG $0x483c5162; WORD $0x0458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm8, %zmm8
+	LONG $0x487c5162; WORD $0x0411; BYTE $0xbc // vmovups %zmm8, (%r12,%rdi,4)
+	LONG $0x4844d162; WORD $0x3c58; BYTE $0x07 // vaddps (%r15,%rax), %zmm7, %zmm7
+	LONG $0x80048d4b // leaq (%r8,%r8,4), %rax
+	LONG $0x487c9162; WORD $0x3c11; BYTE $0x14 // vmovups %zmm7, (%r12,%r10)
+	LONG $0x89148d4f // leaq (%r9,%r9,4), %r10
+	LONG $0x484cd162; WORD $0x3458; BYTE $0x87 // vaddps (%r15,%rax,4), %zmm6, %zmm6
+	LONG $0x487c9162; WORD $0x3411; BYTE $0x94 // vmovups %zmm6, (%r12,%r10,4)
+	LONG $0x4854d162; WORD $0x2c58; BYTE $0xcf // vaddps (%r15,%rcx,8), %zmm5, %zmm5
+	LONG $0xc00c8d4b // leaq (%r8,%r8,8), %rcx
+	LONG $0x487cd162; WORD $0x2c11; BYTE $0xfc // vmovups %zmm5, (%r12,%rdi,8)
+	LONG $0x493c8d48 // leaq (%rcx,%rcx,2), %rdi
+	WORD $0x014c; BYTE $0xc7 // addq %r8, %rdi
+	LONG $0x485cd162; WORD $0x2458; BYTE $0x3f // vaddps (%r15,%rdi), %zmm4, %zmm4
+	LONG $0x2cf86b49 // imulq $0x2c, %r8, %rdi
+	LONG $0x05e0c149 // shlq $0x5, %r8
+	LONG $0x487cd162; WORD $0x2411; BYTE $0x1c // vmovups %zmm4, (%r12,%rbx)
+	LONG $0x2cd96b49 // imulq $0x2c, %r9, %rbx
+	LONG $0x05e1c149 // shlq $0x5, %r9
+	LONG $0x48649162; WORD $0x1c58; BYTE $0x07 // vaddps (%r15,%r8), %zmm3, %zmm3
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x0c // vmovups %zmm3, (%r12,%r9)
+	LONG $0x486cd162; WORD $0x1458; BYTE $0x8f // vaddps (%r15,%rcx,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x9c // vmovups %zmm2, (%r12,%r11,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xc7 // vaddps (%r15,%rax,8), %zmm1, %zmm1
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xd4 // vmovups %zmm1, (%r12,%r10,8)
+	LONG $0x24548b4c; BYTE $0x60 // movq 0x60(%rsp), %r10
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x3f // vaddps (%r15,%rdi), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x1c // vmovups %zmm0, (%r12,%rbx)
+	LONG $0xfffb60e9; BYTE $0xff // jmp 0x1dc2 <strip+0x1dc2>
+	QUAD $0x1f0f2e6666666666; LONG $0x00000084; WORD $0x0000 // nopw %cs:(%rax,%rax)
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x37eb // jmp 0x22af <strip+0x22af>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x24648b4c; BYTE $0x48 // movq 0x48(%rsp), %r12
+	LONG $0x24048b48 // movq (%rsp), %rax
+	LONG $0x244c8b48; BYTE $0x50 // movq 0x50(%rsp), %rcx
+	QUAD $0x000000a024840348 // addq 0xa0(%rsp), %rax
+	LONG $0xf8518d48 // leaq -0x8(%rcx), %rdx
+	LONG $0x20c48349 // addq $0x20, %r12
+	LONG $0x24048948 // movq %rax, (%rsp)
+	WORD $0x8948; BYTE $0xd7 // movq %rdx, %rdi
+	LONG $0x0ff98348 // cmpq $0xf, %rcx
+	LONG $0xf0b48e0f; WORD $0xffff // jle 0x1363 <strip+0x1363>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x247c8948; BYTE $0x50 // movq %rdi, 0x50(%rsp)
+	LONG $0x244c8d49; BYTE $0x0c // leaq 0xc(%r12), %rcx
+	LONG $0x24548d49; BYTE $0x18 // leaq 0x18(%r12), %rdx
+	LONG $0x0001b841; WORD $0x0000 // movl $0x1, %r8d
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x2464894c; BYTE $0x48 // movq %r12, 0x48(%rsp)
+	WORD $0xa77e // jle 0x2280 <strip+0x2280>
+	LONG $0x24748b48; BYTE $0x28 // movq 0x28(%rsp), %rsi
+	LONG $0x24748b4c; BYTE $0x70 // movq 0x70(%rsp), %r14
+	LONG $0x243c8b4c // movq (%rsp), %r15
+	LONG $0x507e8348; BYTE $0x00 // cmpq $0x0, 0x50(%rsi)
+	QUAD $0x0000000085348d4a // leaq (,%r8,4), %rsi
+	LONG $0x24748948; BYTE $0x58 // movq %rsi, 0x58(%rsp)
+	LONG $0x24748b48; BYTE $0x08 // movq 0x8(%rsp), %rsi
+	LONG $0xc1940f41 // sete %r9b
+	LONG $0x03e0c149 // shlq $0x3, %r8
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	LONG $0x2444894c; BYTE $0x60 // movq %r8, 0x60(%rsp)
+	LONG $0x24448b4c; BYTE $0x18 // movq 0x18(%rsp), %r8
+	LONG $0x000089e9; BYTE $0x00 // jmp 0x23a2 <strip+0x23a2>
+	LONG $0x00801f0f; WORD $0x0000; BYTE $0x00 // nopl (%rax)
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0x497c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4) {%k1}
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8) {%k1}
+	LONG $0x497cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4) {%k1}
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%r8) {%k1}
+	LONG $0xad448d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r8
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x84 // vmovups %zmm2, (%r12,%r8,4) {%k1}
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8) {%k1}
+	LONG $0xed748d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rsi
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
+	LONG $0x497cd162; WORD $0x0411; BYTE $0x34 // vmovups %zmm0, (%r12,%rsi) {%k1}
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	WORD $0x0148; BYTE $0xda // addq %rbx, %rdx
+	WORD $0x0148; BYTE $0xd9 // addq %rbx, %rcx
+	WORD $0x0148; BYTE $0xd8 // addq %rbx, %rax
+	LONG $0xa0738d49 // leaq -0x60(%r11), %rsi
+	LONG $0x00c68149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r14
+	LONG $0x0010b841; WORD $0x0000 // movl $0x10, %r8d
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x894d; BYTE $0xef // movq %r13, %r15
+	LONG $0x60fb8349 // cmpq $0x60, %r11
+	LONG $0xfede8e0f; WORD $0xffff // jle 0x2280 <strip+0x2280>
+	LONG $0x244c8944; BYTE $0x20 // movl %r9d, 0x20(%rsp)
+	LONG $0x245c8b4c; BYTE $0x58 // movq 0x58(%rsp), %r11
+	LONG $0x244c8b4c; BYTE $0x60 // movq 0x60(%rsp), %r9
+	LONG $0x60fe8348 // cmpq $0x60, %rsi
+	LONG $0x0060bc41; WORD $0x0000 // movl $0x60, %r12d
+	LONG $0x2444894c; BYTE $0x38 // movq %r8, 0x38(%rsp)
+	LONG $0x24748948; BYTE $0x40 // movq %rsi, 0x40(%rsp)
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	LONG $0xe457d8c5 // vxorps %xmm4, %xmm4, %xmm4
+	LONG $0xed57d0c5 // vxorps %xmm5, %xmm5, %xmm5
+	LONG $0xf657c8c5 // vxorps %xmm6, %xmm6, %xmm6
+	LONG $0xff57c0c5 // vxorps %xmm7, %xmm7, %xmm7
+	LONG $0x2474894c; BYTE $0x10 // movq %r14, 0x10(%rsp)
+	LONG $0xe6420f4c // cmovbq %rsi, %r12
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0xff49; BYTE $0xc4 // incq %r12
+	LONG $0x1a2c8d4e // leaq (%rdx,%r11), %r13
+	LONG $0x09348d4a // leaq (%rcx,%r9), %rsi
+	LONG $0x08148d4e // leaq (%rax,%r9), %r10
+	LONG $0x19048d4e // leaq (%rcx,%r11), %r8
+	LONG $0x180c8d4e // leaq (%rax,%r11), %r9
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x487c5162; WORD $0x0610 // vmovups (%r14), %zmm8
+	LONG $0x80ee8349 // subq $-0x80, %r14
+	WORD $0xff49; BYTE $0xcc // decq %r12
+	LONG $0x583df262; WORD $0x3cb8; BYTE $0x18 // vfmadd231ps (%rax,%rbx){1to16}, %zmm8, %zmm7
+	LONG $0x583dd262; WORD $0x34b8; BYTE $0x19 // vfmadd231ps (%r9,%rbx){1to16}, %zmm8, %zmm6
+	LONG $0x583dd262; WORD $0x2cb8; BYTE $0x1a // vfmadd231ps (%r10,%rbx){1to16}, %zmm8, %zmm5
+	LONG $0x583df262; WORD $0x24b8; BYTE $0x19 // vfmadd231ps (%rcx,%rbx){1to16}, %zmm8, %zmm4
+	LONG $0x583dd262; WORD $0x1cb8; BYTE $0x18 // vfmadd231ps (%r8,%rbx){1to16}, %zmm8, %zmm3
+	LONG $0x583df262; WORD $0x14b8; BYTE $0x1e // vfmadd231ps (%rsi,%rbx){1to16}, %zmm8, %zmm2
+	LONG $0x583df262; WORD $0x0cb8; BYTE $0x1a // vfmadd231ps (%rdx,%rbx){1to16}, %zmm8, %zmm1
+	QUAD $0x001d44b8583dd262 // vfmadd231ps (%r13,%rbx){1to16}, %zmm8, %zmm0
+	WORD $0x0148; BYTE $0xfb // addq %rdi, %rbx
+	LONG $0x01fc8349 // cmpq $0x1, %r12
+	WORD $0xb177 // ja 0x2410 <strip+0x2410>
+	LONG $0x245c8b4c; BYTE $0x40 // movq 0x40(%rsp), %r11
+	LONG $0x24248b4c // movq (%rsp), %r12
+	LONG $0x246c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r13
+	QUAD $0x0000010024b48d48 // leaq 0x100(%rsp), %rsi
+	LONG $0x61fb8349 // cmpq $0x61, %r11
+	LONG $0xe64d0f4c // cmovgeq %rsi, %r12
+	LONG $0x000010be; BYTE $0x00 // movl $0x10, %esi
+	LONG $0xee4d0f4c // cmovgeq %rsi, %r13
+	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
+	WORD $0x7275 // jne 0x2500 <strip+0x2500>
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24748b4c; BYTE $0x10 // movq 0x10(%rsp), %r14
+	LONG $0x0162840f; WORD $0x0000 // je 0x2600 <strip+0x2600>
+	LONG $0x6d748d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rsi
+	WORD $0x894d; BYTE $0xe8 // movq %r13, %r8
+	LONG $0x04e0c149 // shlq $0x4, %r8
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x487c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4)
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8)
+	LONG $0x487cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4)
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x04 // vmovups %zmm3, (%r12,%r8)
+	LONG $0xad448d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r8
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x84 // vmovups %zmm2, (%r12,%r8,4)
+	LONG $0x487cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8)
+	LONG $0xed748d4b; BYTE $0x00 // leaq (%r13,%r13,8), %rsi
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	WORD $0x014c; BYTE $0xee // addq %r13, %rsi
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x34 // vmovups %zmm0, (%r12,%rsi)
+	LONG $0xfffe78e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x202444f6; BYTE $0x01 // testb $0x1, 0x20(%rsp)
+	LONG $0x24748b4c; BYTE $0x10 // movq 0x10(%rsp), %r14
+	LONG $0x6d748d4b; BYTE $0x00 // leaq (%r13,%r13,2), %rsi
+	LONG $0xfe0b850f; WORD $0xffff // jne 0x2320 <strip+0x2320>
+	LONG $0xc97c5162; WORD $0x0710 // vmovups (%r15), %zmm8 {%k1} {z}
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x49048d4f // leaq (%r9,%r9,2), %r8
+	LONG $0x483cf162; WORD $0xff58 // vaddps %zmm7, %zmm8, %zmm7
+	LONG $0x497cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12) {%k1}
+	LONG $0xc97c9162; WORD $0x3c10; BYTE $0x8f // vmovups (%r15,%r9,4), %zmm7 {%k1} {z}
+	LONG $0x4844f162; WORD $0xf658 // vaddps %zmm6, %zmm7, %zmm6
+	LONG $0x497c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4) {%k1}
+	LONG $0xc97c9162; WORD $0x3410; BYTE $0xcf // vmovups (%r15,%r9,8), %zmm6 {%k1} {z}
+	LONG $0x484cf162; WORD $0xed58 // vaddps %zmm5, %zmm6, %zmm5
+	LONG $0x497c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8) {%k1}
+	LONG $0xc97c9162; WORD $0x2c10; BYTE $0x87 // vmovups (%r15,%r8,4), %zmm5 {%k1} {z}
+	LONG $0x4854f162; WORD $0xe458 // vaddps %zmm4, %zmm5, %zmm4
+	LONG $0x497cd162; WORD $0x2411; BYTE $0xb4 // vmovups %zmm4, (%r12,%rsi,4) {%k1}
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0xc97cd162; WORD $0x2410; BYTE $0x37 // vmovups (%r15,%rsi), %zmm4 {%k1} {z}
+	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497c9162; WORD $0x1c11; BYTE $0x14 // vmovups %zmm3, (%r12,%r10) {%k1}
+	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
+	LONG $0xc97cd162; WORD $0x1c10; BYTE $0xb7 // vmovups (%r15,%rsi,4), %zmm3 {%k1} {z}
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%r10,4) {%k1}
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xc7 // vmovups (%r15,%r8,8), %zmm2 {%k1} {z}
+	LONG $0xc9048d4f // leaq (%r9,%r9,8), %r8
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cd162; WORD $0x0c11; BYTE $0xf4 // vmovups %zmm1, (%r12,%rsi,8) {%k1}
+	LONG $0x40348d4b // leaq (%r8,%r8,2), %rsi
+	LONG $0xed448d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r8
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
+	LONG $0xc97cd162; WORD $0x0c10; BYTE $0x37 // vmovups (%r15,%rsi), %zmm1 {%k1} {z}
+	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0x497c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8) {%k1}
+	LONG $0xfffd76e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	LONG $0x4844d162; WORD $0x3f58 // vaddps (%r15), %zmm7, %zmm7
+	LONG $0x244c8b4c; BYTE $0x38 // movq 0x38(%rsp), %r9
+	LONG $0x6d448d4f; BYTE $0x00 // leaq (%r13,%r13,2), %r8
+	WORD $0x894d; BYTE $0xea // movq %r13, %r10
+	LONG $0x04e2c149 // shlq $0x4, %r10
+	LONG $0x49348d4b // leaq (%r9,%r9,2), %rsi
+	LONG $0x24748948; BYTE $0x20 // movq %rsi, 0x20(%rsp)
+	LONG $0x487cd162; WORD $0x3c11; BYTE $0x24 // vmovups %zmm7, (%r12)
+	LONG $0x484c9162; WORD $0x3458; BYTE $0x8f // vaddps (%r15,%r9,4), %zmm6, %zmm6
+	LONG $0x487c9162; WORD $0x3411; BYTE $0xac // vmovups %zmm6, (%r12,%r13,4)
+	LONG $0x48549162; WORD $0x2c58; BYTE $0xcf // vaddps (%r15,%r9,8), %zmm5, %zmm5
+	LONG $0x487c9162; WORD $0x2c11; BYTE $0xec // vmovups %zmm5, (%r12,%r13,8)
+	LONG $0x485cd162; WORD $0x2458; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm4, %zmm4
+	WORD $0x894c; BYTE $0xce // movq %r9, %rsi
+	LONG $0x04e6c148 // shlq $0x4, %rsi
+	LONG $0x487c9162; WORD $0x2411; BYTE $0x84 // vmovups %zmm4, (%r12,%r8,4)
+	LONG $0x4864d162; WORD $0x1c58; BYTE $0x37 // vaddps (%r15,%rsi), %zmm3, %zmm3
+	LONG $0x89348d4b // leaq (%r9,%r9,4), %rsi
+	LONG $0x487c9162; WORD $0x1c11; BYTE $0x14 // vmovups %zmm3, (%r12,%r10)
+	LONG $0xad548d4f; BYTE $0x00 // leaq (%r13,%r13,4), %r10
+	LONG $0x486cd162; WORD $0x1458; BYTE $0xb7 // vaddps (%r15,%rsi,4), %zmm2, %zmm2
+	LONG $0x24748b48; BYTE $0x20 // movq 0x20(%rsp), %rsi
+	LONG $0x487c9162; WORD $0x1411; BYTE $0x94 // vmovups %zmm2, (%r12,%r10,4)
+	LONG $0x4874d162; WORD $0x0c58; BYTE $0xf7 // vaddps (%r15,%rsi,8), %zmm1, %zmm1
+	LONG $0xc9348d4b // leaq (%r9,%r9,8), %rsi
+	LONG $0x76348d48 // leaq (%rsi,%rsi,2), %rsi
+	WORD $0x014c; BYTE $0xce // addq %r9, %rsi
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xc4 // vmovups %zmm1, (%r12,%r8,8)
+	LONG $0xed448d4f; BYTE $0x00 // leaq (%r13,%r13,8), %r8
+	LONG $0x487cd162; WORD $0x0458; BYTE $0x37 // vaddps (%r15,%rsi), %zmm0, %zmm0
+	LONG $0x40048d4f // leaq (%r8,%r8,2), %r8
+	WORD $0x014d; BYTE $0xe8 // addq %r13, %r8
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x04 // vmovups %zmm0, (%r12,%r8)
+	LONG $0xfffcb6e9; BYTE $0xff // jmp 0x2370 <strip+0x2370>
+	LONG $0x441f0f66; WORD $0x0000 // nopw (%rax,%rax)
+	WORD $0xd0f7 // notl %eax
+	LONG $0xc892fbc5 // kmovd %eax, %k1
+	WORD $0x32eb // jmp 0x26fa <strip+0x26fa>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0x24448b48; BYTE $0x10 // movq 0x10(%rsp), %rax
+	LONG $0x10c48349 // addq $0x10, %r12
+	QUAD $0x000000b0248c0348 // addq 0xb0(%rsp), %rcx
+	LONG $0xfc508d48 // leaq -0x4(%rax), %rdx
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	LONG $0x07f88348 // cmpq $0x7, %rax
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0xf0498e0f; WORD $0xffff // jle 0x1743 <strip+0x1743>
+	WORD $0x894c; BYTE $0xe0 // movq %r12, %rax
+	LONG $0x244c8d49; BYTE $0x0c // leaq 0xc(%r12), %rcx
+	LONG $0x000001be; BYTE $0x00 // movl $0x1, %esi
+	LONG $0x00000cbf; BYTE $0x00 // movl $0xc, %edi
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
+	WORD $0xb77e // jle 0x26d0 <strip+0x26d0>
+	LONG $0x24448b4c; BYTE $0x28 // movq 0x28(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x08 // movq 0x8(%rsp), %r9
+	LONG $0x24548b4c; BYTE $0x18 // movq 0x18(%rsp), %r10
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x50788349; BYTE $0x00 // cmpq $0x0, 0x50(%r8)
+	LONG $0x24448b4c; BYTE $0x70 // movq 0x70(%rsp), %r8
+	WORD $0x940f; BYTE $0xc3 // sete %bl
+	LONG $0x02e7c148 // shlq $0x2, %rdi
+	WORD $0x4aeb // jmp 0x2789 <strip+0x2789>
+	BYTE $0x90 // nop
+	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4) {%k1}
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8) {%k1}
+	LONG $0x497c9162; WORD $0x0411; BYTE $0xa6 // vmovups %zmm0, (%r14,%r12,4) {%k1}
+	QUAD $0x0000010024ac8d4c // leaq 0x100(%rsp), %r13
+	LONG $0xa0718d4d // leaq -0x60(%r9), %r14
+	LONG $0x00c08149; WORD $0x0030; BYTE $0x00 // addq $0x3000, %r8
+	LONG $0x0010ba41; WORD $0x0000 // movl $0x10, %r10d
+	WORD $0x8949; BYTE $0xd4 // movq %rdx, %r12
+	WORD $0xdb31 // xorl %ebx, %ebx
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	WORD $0x894d; BYTE $0xf1 // movq %r14, %r9
+	LONG $0xff478e0f; WORD $0xffff // jle 0x26d0 <strip+0x26d0>
+	LONG $0x60f98349 // cmpq $0x60, %r9
+	LONG $0x0060be41; WORD $0x0000 // movl $0x60, %r14d
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	LONG $0xd257e8c5 // vxorps %xmm2, %xmm2, %xmm2
+	LONG $0xdb57e0c5 // vxorps %xmm3, %xmm3, %xmm3
+	WORD $0x894c; BYTE $0xe2 // movq %r12, %rdx
+	WORD $0x894d; BYTE $0xc7 // movq %r8, %r15
+	LONG $0xf1420f4d // cmovbq %r9, %r14
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x487cd162; WORD $0x2710 // vmovups (%r15), %zmm4
+	LONG $0x80ef8349 // subq $-0x80, %r15
+	WORD $0xff49; BYTE $0xce // decq %r14
+	LONG $0x585df262; WORD $0x01b8 // vfmadd231ps (%rcx){1to16}, %zmm4, %zmm0
+	LONG $0x585df262; WORD $0x18b8 // vfmadd231ps (%rax){1to16}, %zmm4, %zmm3
+	LONG $0x585df262; WORD $0x14b8; BYTE $0xb0 // vfmadd231ps (%rax,%rsi,4){1to16}, %zmm4, %zmm2
+	LONG $0x585df262; WORD $0x0cb8; BYTE $0xf0 // vfmadd231ps (%rax,%rsi,8){1to16}, %zmm4, %zmm1
+	WORD $0x0148; BYTE $0xf9 // addq %rdi, %rcx
+	WORD $0x0148; BYTE $0xf8 // addq %rdi, %rax
+	LONG $0x01fe8349 // cmpq $0x1, %r14
+	WORD $0xcd77 // ja 0x27b0 <strip+0x27b0>
+	LONG $0x24348b4c // movq (%rsp), %r14
+	LONG $0x247c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r15
+	LONG $0x61f98349 // cmpq $0x61, %r9
+	LONG $0x0010bc41; WORD $0x0000 // movl $0x10, %r12d
+	LONG $0xf54d0f4d // cmovgeq %r13, %r14
+	LONG $0xfc4d0f4d // cmovgeq %r12, %r15
+	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
+	WORD $0x3a75 // jne 0x2840 <strip+0x2840>
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0x0091840f; WORD $0x0000 // je 0x28a0 <strip+0x28a0>
+	LONG $0x7f148d4f // leaq (%r15,%r15,2), %r10
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4)
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8)
+	LONG $0x487c9162; WORD $0x0411; BYTE $0x96 // vmovups %zmm0, (%r14,%r10,4)
+	LONG $0xffff28e9; BYTE $0xff // jmp 0x275b <strip+0x275b>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x7f248d4f // leaq (%r15,%r15,2), %r12
+	WORD $0xc3f6; BYTE $0x01 // testb $0x1, %bl
+	LONG $0xfef3850f; WORD $0xffff // jne 0x2740 <strip+0x2740>
+	LONG $0xc97cd162; WORD $0x2310 // vmovups (%r11), %zmm4 {%k1} {z}
+	LONG $0x485cf162; WORD $0xdb58 // vaddps %zmm3, %zmm4, %zmm3
+	LONG $0x497cd162; WORD $0x1e11 // vmovups %zmm3, (%r14) {%k1}
+	LONG $0xc97c9162; WORD $0x1c10; BYTE $0x93 // vmovups (%r11,%r10,4), %zmm3 {%k1} {z}
+	LONG $0x4864f162; WORD $0xd258 // vaddps %zmm2, %zmm3, %zmm2
+	LONG $0x497c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4) {%k1}
+	LONG $0xc97c9162; WORD $0x1410; BYTE $0xd3 // vmovups (%r11,%r10,8), %zmm2 {%k1} {z}
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8) {%k1}
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x93 // vmovups (%r11,%r10,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xfffeb7e9; BYTE $0xff // jmp 0x2754 <strip+0x2754>
+	WORD $0x1f0f; BYTE $0x00 // nopl (%rax)
+	LONG $0x4864d162; WORD $0x1b58 // vaddps (%r11), %zmm3, %zmm3
+	LONG $0x7f1c8d4b // leaq (%r15,%r15,2), %rbx
+	LONG $0x487cd162; WORD $0x1e11 // vmovups %zmm3, (%r14)
+	LONG $0x486c9162; WORD $0x1458; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm2, %zmm2
+	LONG $0x487c9162; WORD $0x1411; BYTE $0xbe // vmovups %zmm2, (%r14,%r15,4)
+	LONG $0x48749162; WORD $0x0c58; BYTE $0xd3 // vaddps (%r11,%r10,8), %zmm1, %zmm1
+	LONG $0x52148d4f // leaq (%r10,%r10,2), %r10
+	LONG $0x487c9162; WORD $0x0c11; BYTE $0xfe // vmovups %zmm1, (%r14,%r15,8)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x93 // vaddps (%r11,%r10,4), %zmm0, %zmm0
+	LONG $0x487cd162; WORD $0x0411; BYTE $0x9e // vmovups %zmm0, (%r14,%rbx,4)
+	LONG $0xfffe78e9; BYTE $0xff // jmp 0x275b <strip+0x275b>
+	QUAD $0x841f0f2e66666666; LONG $0x00000000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	WORD $0xd2f7 // notl %edx
+	LONG $0xca92fbc5 // kmovd %edx, %k1
+	WORD $0x2deb // jmp 0x2925 <strip+0x2925>
+	QUAD $0x0000000000841f0f // nopl (%rax,%rax)
+	LONG $0x240c8b48 // movq (%rsp), %rcx
+	LONG $0xfe508d48 // leaq -0x2(%rax), %rdx
+	LONG $0x08c48349 // addq $0x8, %r12
+	QUAD $0x00000098248c0348 // addq 0x98(%rsp), %rcx
+	LONG $0x240c8948 // movq %rcx, (%rsp)
+	LONG $0x03f88348 // cmpq $0x3, %rax
+	WORD $0x8948; BYTE $0xd0 // movq %rdx, %rax
+	LONG $0xf0ae8e0f; WORD $0xffff // jle 0x19d3 <strip+0x19d3>
+	WORD $0x894c; BYTE $0xe1 // movq %r12, %rcx
+	LONG $0x000001ba; BYTE $0x00 // movl $0x1, %edx
+	LONG $0x00000cbe; BYTE $0x00 // movl $0xc, %esi
+	LONG $0x247c8348; WORD $0x0008 // cmpq $0x0, 0x8(%rsp)
+	WORD $0xc67e // jle 0x2900 <strip+0x2900>
+	LONG $0x247c8b48; BYTE $0x28 // movq 0x28(%rsp), %rdi
+	LONG $0x24448b4c; BYTE $0x08 // movq 0x8(%rsp), %r8
+	LONG $0x244c8b4c; BYTE $0x18 // movq 0x18(%rsp), %r9
+	LONG $0x241c8b4c // movq (%rsp), %r11
+	LONG $0x507f8348; BYTE $0x00 // cmpq $0x0, 0x50(%rdi)
+	LONG $0x247c8b48; BYTE $0x70 // movq 0x70(%rsp), %rdi
+	LONG $0xc2940f41 // sete %r10b
+	LONG $0x02e6c148 // shlq $0x2, %rsi
+	WORD $0x40eb // jmp 0x29a1 <strip+0x29a1>
+	QUAD $0x0f2e666666666666; LONG $0x0000841f; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x497cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx) {%k1}
+	LONG $0x497cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4) {%k1}
+	LONG $0xa0588d49 // leaq -0x60(%r8), %rbx
+	LONG $0x00c78148; WORD $0x0030; BYTE $0x00 // addq $0x3000, %rdi
+	LONG $0x0010b941; WORD $0x0000 // movl $0x10, %r9d
+	WORD $0x3145; BYTE $0xd2 // xorl %r10d, %r10d
+	WORD $0x894d; BYTE $0xeb // movq %r13, %r11
+	LONG $0x60f88349 // cmpq $0x60, %r8
+	WORD $0x8949; BYTE $0xd8 // movq %rbx, %r8
+	LONG $0xff5f8e0f; WORD $0xffff // jle 0x2900 <strip+0x2900>
+	LONG $0x60f88349 // cmpq $0x60, %r8
+	LONG $0x000060bb; BYTE $0x00 // movl $0x60, %ebx
+	LONG $0xc057f8c5 // vxorps %xmm0, %xmm0, %xmm0
+	LONG $0xc957f0c5 // vxorps %xmm1, %xmm1, %xmm1
+	WORD $0x8949; BYTE $0xfe // movq %rdi, %r14
+	LONG $0xd8420f49 // cmovbq %r8, %rbx
+	WORD $0xff48; BYTE $0xc3 // incq %rbx
+	LONG $0x00401f0f // nopl (%rax)
+	LONG $0x487cd162; WORD $0x1610 // vmovups (%r14), %zmm2
+	LONG $0x80ee8349 // subq $-0x80, %r14
+	WORD $0xff48; BYTE $0xcb // decq %rbx
+	LONG $0x586df262; WORD $0x09b8 // vfmadd231ps (%rcx){1to16}, %zmm2, %zmm1
+	LONG $0x586df262; WORD $0x04b8; BYTE $0x91 // vfmadd231ps (%rcx,%rdx,4){1to16}, %zmm2, %zmm0
+	WORD $0x0148; BYTE $0xf1 // addq %rsi, %rcx
+	LONG $0x01fb8348 // cmpq $0x1, %rbx
+	WORD $0xdd77 // ja 0x29c0 <strip+0x29c0>
+	LONG $0x241c8b48 // movq (%rsp), %rbx
+	LONG $0x24748b4c; BYTE $0x18 // movq 0x18(%rsp), %r14
+	LONG $0x61f88349 // cmpq $0x61, %r8
+	LONG $0x0010bf41; WORD $0x0000 // movl $0x10, %r15d
+	LONG $0xdd4d0f49 // cmovgeq %r13, %rbx
+	LONG $0xf74d0f4d // cmovgeq %r15, %r14
+	LONG $0x247c8348; WORD $0x1030 // cmpq $0x10, 0x30(%rsp)
+	WORD $0x1a75 // jne 0x2a20 <strip+0x2a20>
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	WORD $0x4474 // je 0x2a50 <strip+0x2a50>
+	LONG $0x487cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx)
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4)
+	LONG $0xffff5fe9; BYTE $0xff // jmp 0x297d <strip+0x297d>
+	WORD $0x9066 // nop
+	LONG $0x01c2f641 // testb $0x1, %r10b
+	LONG $0xff46850f; WORD $0xffff // jne 0x2970 <strip+0x2970>
+	LONG $0xc97cd162; WORD $0x1310 // vmovups (%r11), %zmm2 {%k1} {z}
+	LONG $0x486cf162; WORD $0xc958 // vaddps %zmm1, %zmm2, %zmm1
+	LONG $0x497cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx) {%k1}
+	LONG $0xc97c9162; WORD $0x0c10; BYTE $0x8b // vmovups (%r11,%r9,4), %zmm1 {%k1} {z}
+	LONG $0x4874f162; WORD $0xc058 // vaddps %zmm0, %zmm1, %zmm0
+	LONG $0xffff28e9; BYTE $0xff // jmp 0x2976 <strip+0x2976>
+	WORD $0x9066 // nop
+	LONG $0x4874d162; WORD $0x0b58 // vaddps (%r11), %zmm1, %zmm1
+	LONG $0x487cf162; WORD $0x0b11 // vmovups %zmm1, (%rbx)
+	LONG $0x487c9162; WORD $0x0458; BYTE $0x8b // vaddps (%r11,%r9,4), %zmm0, %zmm0
+	LONG $0x487cb162; WORD $0x0411; BYTE $0xb3 // vmovups %zmm0, (%rbx,%r14,4)
+	LONG $0xffff0ee9; BYTE $0xff // jmp 0x297d <strip+0x297d>
+	LONG $0xd8658d48 // leaq -0x28(%rbp), %rsp
+	BYTE $0x5b // popq %rbx
+	WORD $0x5c41 // popq %r12
+	WORD $0x5d41 // popq %r13
+	WORD $0x5e41 // popq %r14
+	WORD $0x5f41 // popq %r15
+	BYTE $0x5d // popq %rbp
+	WORD $0xf8c5; BYTE $0x77 // vzeroupper
+	BYTE $0xc3 // retq
+	WORD $0x8b48; BYTE $0x3f // movq (%rdi), %rdi
+	QUAD $0x0000110c24948d48 // leaq 0x110c(%rsp), %rdx
+	LONG $0x760c8d48 // leaq (%rsi,%rsi,2), %rcx
+	WORD $0x8949; BYTE $0xf1 // movq %rsi, %r9
+	LONG $0x04e1c149 // shlq $0x4, %r9
+	LONG $0x0004bf41; WORD $0x0000 // movl $0x4, %r15d
+	QUAD $0x00001100249c8d48 // leaq 0x1100(%rsp), %rbx
+	LONG $0x2474894c; BYTE $0x40 // movq %r14, 0x40(%rsp)
+	LONG $0x24548948; BYTE $0x10 // movq %rdx, 0x10(%rsp)
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0x244c894c; BYTE $0x20 // movq %r9, 0x20(%rsp)
+	LONG $0x8f048d4c // leaq (%rdi,%rcx,4), %r8
+	LONG $0xf7148d4c // leaq (%rdi,%rsi,8), %r10
+	LONG $0xb71c8d4c // leaq (%rdi,%rsi,4), %r11
+	WORD $0x3beb // jmp 0x2b02 <strip+0x2b02>
+	QUAD $0x00000000841f0f66; BYTE $0x00 // nopw (%rax,%rax)
+	LONG $0x244c8b48; BYTE $0x20 // movq 0x20(%rsp), %rcx
+	LONG $0x24448348; WORD $0x1010 // addq $0x10, 0x10(%rsp)
+	LONG $0x24748b4c; BYTE $0x40 // movq 0x40(%rsp), %r14
+	LONG $0x24548b48; BYTE $0x08 // movq 0x8(%rsp), %rdx
+	LONG $0x047e8d4c // leaq 0x4(%rsi), %r15
+	LONG $0x10c38348 // addq $0x10, %rbx
+	WORD $0x0149; BYTE $0xc8 // addq %rcx, %r8
+	WORD $0x0149; BYTE $0xca // addq %rcx, %r10
+	WORD $0x0149; BYTE $0xcb // addq %rcx, %r11
+	WORD $0x0148; BYTE $0xcf // addq %rcx, %rdi
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	LONG $0xd5c08f0f; WORD $0xffff // jg 0xc2 <strip+0xc2>
+	WORD $0x894c; BYTE $0xfe // movq %r15, %rsi
+	LONG $0x04fa8348 // cmpq $0x4, %rdx
+	WORD $0x057d // jge 0x2b10 <strip+0x2b10>
+	WORD $0x3145; BYTE $0xc9 // xorl %r9d, %r9d
+	WORD $0x78eb // jmp 0x2b88 <strip+0x2b88>
+	WORD $0x8949; BYTE $0xdf // movq %rbx, %r15
+	WORD $0xc931 // xorl %ecx, %ecx
+	QUAD $0x0000841f0f2e6666; WORD $0x0000; BYTE $0x00 // nopw %cs:(%rax,%rax)
+	LONG $0x0410f8c5; BYTE $0x8f // vmovups (%rdi,%rcx,4), %xmm0
+	LONG $0x1078c1c4; WORD $0x8b0c // vmovups (%r11,%rcx,4), %xmm1
+	LONG $0x1078c1c4; WORD $0x8a14 // vmovups (%r10,%rcx,4), %xmm2
+	LONG $0x1078c1c4; WORD $0x881c // vmovups (%r8,%rcx,4), %xmm3
+	LONG $0x04498d4c // leaq 0x4(%rcx), %r9
+	LONG $0x08c18348 // addq $0x8, %rcx
+	LONG $0xe114f8c5 // vunpcklps %xmm1, %xmm0, %xmm4
+	LONG $0xc115f8c5 // vunpckhps %xmm1, %xmm0, %xmm0
+	LONG $0xeb14e8c5 // vunpcklps %xmm3, %xmm2, %xmm5
+	LONG $0xcb15e8c5 // vunpckhps %xmm3, %xmm2, %xmm1
+	LONG $0xd516d8c5 // vmovlhps %xmm5, %xmm4, %xmm2
+	LONG $0xd916f8c5 // vmovlhps %xmm1, %xmm0, %xmm3
+	LONG $0xe515d9c5 // vunpckhpd %xmm5, %xmm4, %xmm4
+	LONG $0xc115f9c5 // vunpckhpd %xmm1, %xmm0, %xmm0
+	LONG $0x2978c1c4; BYTE $0x17 // vmovaps %xmm2, (%r15)
+	LONG $0x2978c1c4; WORD $0x3067 // vmovaps %xmm4, 0x30(%r15)
+	LONG $0x2978c1c4; WORD $0x605f // vmovaps %xmm3, 0x60(%r15)
+	QUAD $0x000090872978c1c4; BYTE $0x00 // vmovaps %xmm0, 0x90(%r15)
+	LONG $0xc0c78149; WORD $0x0000; BYTE $0x00 // addq $0xc0, %r15
+	WORD $0x3948; BYTE $0xd1 // cmpq %rdx, %rcx
+	WORD $0x894c; BYTE $0xc9 // movq %r9, %rcx
+	WORD $0x987e // jle 0x2b20 <strip+0x2b20>
+	WORD $0x8949; BYTE $0xd7 // movq %rdx, %r15
+	WORD $0x294d; BYTE $0xcf // subq %r9, %r15
+	LONG $0xff3c8e0f; WORD $0xffff // jle 0x2ad0 <strip+0x2ad0>
+	LONG $0x49148d4b // leaq (%r9,%r9,2), %rdx
+	LONG $0x8b248d4f // leaq (%r11,%r9,4), %r12
+	LONG $0x8f2c8d4e // leaq (%rdi,%r9,4), %r13
+	LONG $0x8a0c8d4b // leaq (%r10,%r9,4), %rcx
+	LONG $0x880c8d4f // leaq (%r8,%r9,4), %r9
+	WORD $0x3145; BYTE $0xf6 // xorl %r14d, %r14d
+	LONG $0x04e2c148 // shlq $0x4, %rdx
+	LONG $0x24540348; BYTE $0x10 // addq 0x10(%rsp), %rdx
+	QUAD $0x00841f0f2e666666; LONG $0x00000000 // nopw %cs:(%rax,%rax)
+	LONG $0x107a81c4; WORD $0xb544; BYTE $0x00 // vmovss (%r13,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xf4 // vmovss %xmm0, -0xc(%rdx)
+	LONG $0x107a81c4; WORD $0xb404 // vmovss (%r12,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xf8 // vmovss %xmm0, -0x8(%rdx)
+	LONG $0x107aa1c4; WORD $0xb104 // vmovss (%rcx,%r14,4), %xmm0
+	LONG $0x4211fac5; BYTE $0xfc // vmovss %xmm0, -0x4(%rdx)
+	LONG $0x107a81c4; WORD $0xb104 // vmovss (%r9,%r14,4), %xmm0
+	WORD $0xff49; BYTE $0xc6 // incq %r14
+	LONG $0x0211fac5 // vmovss %xmm0, (%rdx)
+	LONG $0x30c28348 // addq $0x30, %rdx
+	WORD $0x394d; BYTE $0xf7 // cmpq %r14, %r15
+	WORD $0xc875 // jne 0x2bc0 <strip+0x2bc0>
+	LONG $0xfffed3e9; BYTE $0xff // jmp 0x2ad0 <strip+0x2ad0>
 	MOVQ R12, SP
 	RET
 

@@ -21,11 +21,11 @@ func (m Matrix) From(i, j int) Matrix {
 const (
 	tileRows = 4
 	tileCols = 4
-	tileDeep = 48
+	tileDeep = 96
 )
 
 // Gemm computes c = a·b, or c += a·b with add, where c is (m, n), a is (m, k) and b is (k, n). a may have any strides,
-// while b and c must have Col 1. Each element sums its products in order of k, in blocks of 48, and then the blocks: short
+// while b and c must have Col 1. Each element sums its products in order of k, in blocks of 96, and then the blocks: short
 // sums keep the rounding small.
 func Gemm(c, a, b Matrix, m, n, k int, add bool) {
 	if c.Col != 1 || b.Col != 1 {

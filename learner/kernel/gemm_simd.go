@@ -4,8 +4,6 @@ package kernel
 type gemmArgs struct {
 	a, b, c                              *float32
 	m, n, k, aRow, aCol, bRow, cRow, add int
-	soon, right                          *float32 // what a later call reads: soons rows of copiedDeep, soonRow apart, and its b; nil: not known
-	soonRow, soons                       int
 }
 
 // A block of rows of a stays in the second cache while the panels of b pass by: gemmBlock of its elements are multiplied in
@@ -15,27 +13,30 @@ const (
 	gemmWhole = 256 << 10
 )
 
-// A block of c that gemmCopied works on stays in the second cache: copiedRows by copiedCols. What it copies of a at once, on
-// its stack, is copiedRows by copiedDeep; csrc/gemm.c knows rows of copiedDeep floats.
+// gemmPacked packs so many rows and columns of b at once, to stay in the second cache, and multiplies as many rows of a by them
+// in one call as csrc/gemm.c has in a strip.
 const (
-	copiedRows = 288
-	copiedCols = 1024
-	copiedDeep = 2 * tileDeep
+	packedDeep  = 2 * tileDeep
+	packedCols  = 1024
+	stripRows   = 12
+	packedFromM = 144 // below these sizes, packing costs more than it saves
+	packedFromN = 512
+	packedFromK = 3 * tileDeep
 )
 
 // deep is how many products a call sums at most: a multiple of tileDeep. So much of a panel of b stays in the first cache.
 func (s set) deep() int {
 	if s == avx512 {
-		return copiedDeep
+		return tileDeep
 	}
-	return 5 * tileDeep
+	return 3 * tileDeep
 }
 
 // gemmSIMD is Gemm in vector code: a block of rows of a at a time, by panels of a few vectors of b. A panel of c stays in the
 // second cache, beside the block, until all its products are summed.
 func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
-	if s != neon && a.Col == 1 && m >= copiedRows/2 && n >= copiedCols/2 && k >= copiedDeep {
-		gemmCopied(s, c, a, b, m, n, k, add)
+	if s != neon && m >= packedFromM && n >= packedFromN && k >= packedFromK { // small ARM cores share a second cache
+		gemmPacked(s, c, a, b, m, n, k, add)
 		return
 	}
 	deep := s.deep()
@@ -51,15 +52,43 @@ func gemmSIMD(s set, c, a, b Matrix, m, n, k int, add bool) {
 	}
 }
 
-// gemmCopied works on blocks of c: it copies some columns of a block of rows of a and multiplies the copy by panels of b, while
-// the block of c stays in the second cache. Rows of a wide matrix lie whole pages apart: each would take the place of another
-// in the first cache.
-func gemmCopied(s set, c, a, b Matrix, m, n, k int, add bool) {
-	rows, cols := evenly(m, copiedRows, 6), evenly(n, copiedCols, s.panel()*s.lanes()) // tiles have 6 rows
+// panelsArgs is struct panels of csrc/gemm.c, and stripArgs is struct strip.
+type (
+	panelsArgs struct {
+		b, panels  *float32
+		n, k, bRow int
+	}
+	stripArgs struct {
+		a, panels, c                   *float32
+		next                           *float32 // the rows that are multiplied after these; nil: there are none
+		m, n, k, aRow, aCol, cRow, add int
+	}
+)
+
+// packed has room for a part of b.
+type packed [packedDeep * packedCols]float32
+
+// sparePacked has those that were used before: a product allocates nothing.
+var sparePacked = make(chan *packed, 64)
+
+// gemmPacked is for products that do not fit into the second cache. Rows of a pass over packed parts of b, one strip after
+// another, and c is written along its rows (Van Zee and van de Geijn, BLIS, 2015, with the two operands exchanged).
+func gemmPacked(s set, c, a, b Matrix, m, n, k int, add bool) {
+	var p *packed
+	select {
+	case p = <-sparePacked:
+	default:
+		p = new(packed)
+	}
+	cols := evenly(n, packedCols, 2*s.lanes())
 	for j := 0; j < n; j += cols {
-		for i := 0; i < m; i += rows {
-			gemmCopiedBlock(s, c.From(i, j), a.From(i, 0), b.From(0, j), min(m-i, rows), min(n-j, cols), k, add)
+		for i := 0; i < k; i += packedDeep {
+			s.multiplyPacked(p, c.From(0, j), a.From(0, i), b.From(i, j), m, min(n-j, cols), min(k-i, packedDeep), add || i > 0)
 		}
+	}
+	select {
+	case sparePacked <- p:
+	default:
 	}
 }
 
@@ -69,45 +98,20 @@ func evenly(n, most, unit int) int {
 	return ((n+parts-1)/parts + unit - 1) / unit * unit
 }
 
-// gemmCopiedBlock is one block. What is copied next, and the next panel of b, are fetched meanwhile.
-func gemmCopiedBlock(s set, c, a, b Matrix, m, n, k int, add bool) {
-	var copied [copiedRows * copiedDeep]float32
-	for p := 0; p < k; p += copiedDeep {
-		next := p + copiedDeep
-		s.gatherRows(copied[:], a.From(0, p), m, min(k, next)-p)
-		for from := 0; from < n; {
-			to := s.panelEnd(from, n)
-			args := panelArgs(c.From(0, from), Rows(copied[:], copiedDeep), b.From(p, from), m, to-from, min(k, next)-p, add || p > 0)
-			if next < k {
-				first, last := m*from/n, m*to/n // a share of the rows
-				args.soon, args.soonRow, args.soons = &a.Data[first*a.Row+next], a.Row, last-first
-			}
-			switch {
-			case to < n:
-				args.right = &b.Data[p*b.Row+to]
-			case next < k:
-				args.right = &b.Data[next*b.Row]
-			}
-			s.gemm(&args)
-			from = to
+// multiplyPacked is one part of b.
+func (s set) multiplyPacked(p *packed, c, a, b Matrix, m, n, k int, add bool) {
+	s.panels(&panelsArgs{&b.Data[0], &p[0], n, k, b.Row})
+	for i := 0; i < m; i += stripRows {
+		args := stripArgs{
+			a: &a.Data[i*a.Row], panels: &p[0], c: &c.Data[i*c.Row], m: min(m-i, stripRows), n: n, k: k, aRow: a.Row, aCol: a.Col, cRow: c.Row,
 		}
-	}
-}
-
-// gatherArgs is struct gather of csrc/gemm.c.
-type gatherArgs struct {
-	from, to  *float32
-	n, stride int
-}
-
-// gatherRows copies so many floats of n rows of a, copiedDeep apart.
-func (s set) gatherRows(to []float32, a Matrix, n, floats int) {
-	if floats == copiedDeep {
-		s.gather(&gatherArgs{&a.Data[0], &to[0], n, a.Row})
-		return
-	}
-	for r := range n {
-		copy(to[r*copiedDeep:][:floats], a.From(r, 0).Data)
+		if i+stripRows < m && a.Col == 1 {
+			args.next = &a.Data[(i+stripRows)*a.Row]
+		}
+		if add {
+			args.add = 1
+		}
+		s.strip(&args)
 	}
 }
 

@@ -74,11 +74,42 @@ func TestGemmSets(t *testing.T) {
 		}
 		for _, shape := range [][3]int{
 			{1, 1, 255}, {3, 5, 256}, {5, 3, 257}, {9, 10, 1280}, {100, 8, 16}, {97, 96, 16}, {50, 80, 33}, {385, 17, 256},
-			{200, 16, 520}, {8, 16, 1000}, {16, 96, 600}, {3075, 9, 3}, {271, 513, 97}, {132, 576, 200},
+			{200, 16, 520}, {8, 16, 1000}, {16, 96, 600}, {3075, 9, 3}, {271, 513, 97}, {132, 576, 200}, {150, 530, 290},
 		} {
 			for layout := range 3 {
 				newProduct(r, shape[0], shape[1], shape[2], layout, layout).verify(t, s, layout == 1)
 			}
+		}
+	}
+}
+
+// TestGemmPacked holds that packing is not seen in the result, in every set.
+func TestGemmPacked(t *testing.T) {
+	multiply := func(t *testing.T, p product, run func(c, a, b Matrix)) []float32 {
+		c := newGuarded(len(p.c.Data))
+		copy(c.Data, p.c.Data)
+		run(Rows(c.Data, p.n+p.pad), Matrix{p.a.Data, p.aRow, p.aCol}, Rows(p.b.Data, p.n+p.pad))
+		c.check(t)
+		return c.Data
+	}
+	for _, s := range vectors(t) {
+		r := rand.New(rand.NewPCG(5, uint64(s)))
+		verify := func(m, n, k, layout int, add bool) {
+			p := newProduct(r, m, n, k, layout, (m+n)%3)
+			got := multiply(t, p, func(c, a, b Matrix) { gemmPacked(s, c, a, b, m, n, k, add) })
+			want := multiply(t, p, func(c, a, b Matrix) { gemmSIMD(s, c, a, b, m, n, k, add) })
+			if !slices.Equal(got, want) {
+				t.Fatalf("%v %d×%d×%d, a (%d, %d), add %v: differs when packed", s, m, n, k, p.aRow, p.aCol, add)
+			}
+		}
+		for m := 1; m <= 2*stripRows+1; m++ {
+			for n := 1; n <= 67; n += 1 + n/20 {
+				verify(m, n, 1+(m*n)%19, (m+n)%3, n%2 == 0)
+			}
+		}
+		for layout := range 3 {
+			verify(stripRows+5, packedCols+7, packedDeep+3, layout, layout == 1)
+			verify(2*stripRows, 40, 2*packedDeep, layout, layout == 0)
 		}
 	}
 }
@@ -102,7 +133,7 @@ func TestGemmPanicsOnShortSlices(t *testing.T) {
 }
 
 func TestGemmAllocatesNothing(t *testing.T) {
-	const m, n, k = copiedRows + 1, copiedCols, copiedDeep + 1
+	const m, n, k = packedFromM + 1, packedFromN + 1, packedFromK + 1
 	a, b, c := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n)
 	for _, s := range vectors(t) {
 		run := func() { gemm(s, Rows(c, n), Rows(a, k), Rows(b, n), m, n, k, false) }
@@ -116,7 +147,7 @@ func FuzzGemm(f *testing.F) {
 	f.Add(uint64(1), uint16(7), uint8(9), uint16(30), uint8(0), true)
 	f.Add(uint64(2), uint16(400), uint8(65), uint16(257), uint8(5), false)
 	f.Add(uint64(3), uint16(299), uint8(199), uint16(100), uint8(24), true)
-	f.Add(uint64(4), uint16(299), uint8(249), uint16(200), uint8(60), false) // blocks of c side by side
+	f.Add(uint64(4), uint16(299), uint8(249), uint16(300), uint8(60), false) // packed
 	f.Fuzz(func(t *testing.T, seed uint64, m uint16, n uint8, k uint16, layout uint8, add bool) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		p := newProduct(r, 1+int(m%512), (1+int(n))*(1+int(layout/12%6)), 1+int(k%600), int(layout%3), int(layout/3%4))
@@ -130,7 +161,7 @@ func FuzzGemm(f *testing.F) {
 func BenchmarkGemm(b *testing.B) {
 	for _, shape := range [][3]int{
 		{256, 256, 256}, {4096, 96, 16}, {4096, 16, 96}, {4096, 8, 16}, {1024, 32, 96}, {1024, 192, 32}, {256, 480, 80},
-		{256, 80, 480}, {192, 160, 960}, {192, 1280, 160}, {1024, 1024, 1024},
+		{256, 80, 480}, {192, 160, 960}, {192, 1280, 160}, {1024, 1024, 1024}, {512, 512, 512},
 	} {
 		m, n, k := shape[0], shape[1], shape[2]
 		r, size := rand.New(rand.NewPCG(1, 2)), max(m*k, k*n, m*n)

@@ -4143,11 +4143,11 @@ TEXT depthwiseDWNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·gemmNEON(SB), 0, $16000-8
+TEXT ·gemmNEON(SB), 0, $20032-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
-	ADD $15936, R19, R20
+	ADD $19968, R19, R20
 	MOVD R20, RSP
 	CALL gemmNEONbody<>(SB)
 	MOVD R19, RSP
@@ -4162,2082 +4162,2368 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0xa90557f6 // stp x22, x21, [sp,
 	WORD $0xa9064ff4 // stp x20, x19, [sp,
 	WORD $0x910043fd // add x29, sp,
-	WORD $0xd1400fe9 // sub x9, sp,
-	WORD $0xd1344129 // sub x9, x9,
+	WORD $0xd14013e9 // sub x9, sp,
+	WORD $0xd1334129 // sub x9, x9,
 	WORD $0x927ae53f // and sp, x9,
-	WORD $0xaa0003fe // mov x30, x0
+	WORD $0xaa0003fa // mov x26, x0
 	WORD $0xf9401008 // ldr x8, [x0,
 	WORD $0xb1000d09 // adds x9, x8,
 	WORD $0x9100190a // add x10, x8,
 	WORD $0x9a89b149 // csel x9, x10, x9, lt
 	WORD $0x9342fd29 // asr x9, x9,
 	WORD $0xf100093f // cmp x9,
-	WORD $0xf90043e0 // str x0, [sp,
-	WORD $0x5400064c // b.gt 0x114 <gemm+0x114>
+	WORD $0xf9002be0 // str x0, [sp,
+	WORD $0x5400066c // b.gt 0x118 <gemm+0x118>
 	WORD $0xf100053f // cmp x9,
-	WORD $0x54000ca0 // b.eq 0x1e8 <gemm+0x1e8>
+	WORD $0x54000d00 // b.eq 0x1f4 <gemm+0x1f4>
 	WORD $0xf100093f // cmp x9,
-	WORD $0x5402c0c1 // b.ne 0x5874 <gemm+0x5874>
-	WORD $0xd1001109 // sub x9, x8,
-	WORD $0xa94063ca // ldp x10, x24, [x30]
-	WORD $0xf94023cb // ldr x11, [x30,
+	WORD $0x540316c1 // b.ne 0x6334 <gemm+0x6334>
+	WORD $0xd100110a // sub x10, x8,
+	WORD $0xa9400b4b // ldp x11, x2, [x26]
+	WORD $0xf9402349 // ldr x9, [x26,
 	WORD $0xf100211f // cmp x8,
-	WORD $0xa94117cc // ldp x12, x5, [x30,
-	WORD $0x540000ab // b.lt 0x88 <gemm+0x88>
-	WORD $0xf100217f // cmp x11,
-	WORD $0x54004980 // b.eq 0x9ac <gemm+0x9ac>
+	WORD $0xa941174c // ldp x12, x5, [x26,
+	WORD $0xf9000fac // str x12, [x29,
+	WORD $0x540000ab // b.lt 0x8c <gemm+0x8c>
+	WORD $0xf100213f // cmp x9,
+	WORD $0x540051e0 // b.eq 0xabc <gemm+0xabc>
 	WORD $0xf10064bf // cmp x5,
-	WORD $0x5400494b // b.lt 0x9ac <gemm+0x9ac>
-	WORD $0xf94017cd // ldr x13, [x30,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x540048ab // b.lt 0x9a4 <gemm+0x9a4>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x910403f0 // add x16, sp,
-	WORD $0x5280010b // mov w11,
-	WORD $0x91400ff1 // add x17, sp,
-	WORD $0x91340231 // add x17, x17,
-	WORD $0x14000008 // b 0xcc <gemm+0xcc>
-	WORD $0x3dc00700 // ldr q0, [x24,
-	WORD $0x910005ce // add x14, x14,
-	WORD $0x3d800600 // str q0, [x16,
-	WORD $0x8b0f0318 // add x24, x24, x15
-	WORD $0x91008210 // add x16, x16,
-	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x54001460 // b.eq 0x354 <gemm+0x354>
-	WORD $0x3dc00300 // ldr q0, [x24]
-	WORD $0x3d800200 // str q0, [x16]
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffec0 // b.eq 0xb0 <gemm+0xb0>
+	WORD $0x540051ab // b.lt 0xabc <gemm+0xabc>
+	WORD $0xf940174c // ldr x12, [x26,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400510b // b.lt 0xab4 <gemm+0xab4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd37ef52e // lsl x14, x9,
+	WORD $0x910203ef // add x15, sp,
+	WORD $0x52800109 // mov w9,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
+	WORD $0x14000008 // b 0xd0 <gemm+0xd0>
+	WORD $0x3dc00440 // ldr q0, [x2,
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x3d8005e0 // str q0, [x15,
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0x910081ef // add x15, x15,
+	WORD $0xeb0c01bf // cmp x13, x12
+	WORD $0x540014c0 // b.eq 0x364 <gemm+0x364>
+	WORD $0x3dc00040 // ldr q0, [x2]
+	WORD $0x3d8001e0 // str q0, [x15]
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54fffec0 // b.eq 0xb4 <gemm+0xb4>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x3d9223e0 // str q0, [sp,
 	WORD $0xf100151f // cmp x8,
-	WORD $0x54fffe6b // b.lt 0xb4 <gemm+0xb4>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0xd37ef401 // lsl x1, x0,
-	WORD $0x8b010302 // add x2, x24, x1
-	WORD $0xbd401040 // ldr s0, [x2,
-	WORD $0xbc216a20 // str s0, [x17, x1]
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb00013f // cmp x9, x0
-	WORD $0x54ffff41 // b.ne 0xf0 <gemm+0xf0>
-	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe9 // b 0xb4 <gemm+0xb4>
+	WORD $0x54fffe6b // b.lt 0xb8 <gemm+0xb8>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd37ef620 // lsl x0, x17,
+	WORD $0x8b000041 // add x1, x2, x0
+	WORD $0xbd401020 // ldr s0, [x1,
+	WORD $0xbc206a00 // str s0, [x16, x0]
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff41 // b.ne 0xf4 <gemm+0xf4>
+	WORD $0x3dd223e0 // ldr q0, [sp,
+	WORD $0x17ffffe9 // b 0xb8 <gemm+0xb8>
 	WORD $0xf1000d3f // cmp x9,
-	WORD $0x54000ba0 // b.eq 0x28c <gemm+0x28c>
+	WORD $0x54000c00 // b.eq 0x29c <gemm+0x29c>
 	WORD $0xf100113f // cmp x9,
-	WORD $0x5402baa1 // b.ne 0x5874 <gemm+0x5874>
-	WORD $0xd1003109 // sub x9, x8,
-	WORD $0xa9405bca // ldp x10, x22, [x30]
-	WORD $0xf94023cb // ldr x11, [x30,
+	WORD $0x54031081 // b.ne 0x6334 <gemm+0x6334>
+	WORD $0xd100310b // sub x11, x8,
+	WORD $0xa9406f4a // ldp x10, x27, [x26]
+	WORD $0xf940234d // ldr x13, [x26,
 	WORD $0xf100411f // cmp x8,
-	WORD $0xa9410fcc // ldp x12, x3, [x30,
-	WORD $0x540000ab // b.lt 0x14c <gemm+0x14c>
-	WORD $0xf100417f // cmp x11,
-	WORD $0x54001100 // b.eq 0x360 <gemm+0x360>
+	WORD $0xa9410f4c // ldp x12, x3, [x26,
+	WORD $0x540000ab // b.lt 0x150 <gemm+0x150>
+	WORD $0xf10041bf // cmp x13,
+	WORD $0x54001160 // b.eq 0x370 <gemm+0x370>
 	WORD $0xf100347f // cmp x3,
-	WORD $0x540010cb // b.lt 0x360 <gemm+0x360>
-	WORD $0xf94017cd // ldr x13, [x30,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5400f00b // b.lt 0x1f54 <gemm+0x1f54>
-	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x910403f0 // add x16, sp,
-	WORD $0x5280020b // mov w11,
-	WORD $0x91400ff1 // add x17, sp,
-	WORD $0x91340231 // add x17, x17,
-	WORD $0x14000008 // b 0x190 <gemm+0x190>
-	WORD $0x3dc00ec0 // ldr q0, [x22,
-	WORD $0x910005ce // add x14, x14,
-	WORD $0x3d800e00 // str q0, [x16,
-	WORD $0x8b0f02d6 // add x22, x22, x15
-	WORD $0x91010210 // add x16, x16,
-	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x54000e80 // b.eq 0x35c <gemm+0x35c>
-	WORD $0x3dc002c0 // ldr q0, [x22]
-	WORD $0x3d800200 // str q0, [x16]
-	WORD $0x3dc006c0 // ldr q0, [x22,
-	WORD $0x3d800600 // str q0, [x16,
-	WORD $0x3dc00ac0 // ldr q0, [x22,
-	WORD $0x3d800a00 // str q0, [x16,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffe40 // b.eq 0x174 <gemm+0x174>
+	WORD $0x5400112b // b.lt 0x370 <gemm+0x370>
+	WORD $0xf940174e // ldr x14, [x26,
+	WORD $0xf10005df // cmp x14,
+	WORD $0x540112eb // b.lt 0x23b4 <gemm+0x23b4>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0x910203f1 // add x17, sp,
+	WORD $0x5280020d // mov w13,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x91220000 // add x0, x0,
+	WORD $0x1400000a // b 0x19c <gemm+0x19c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00f60 // ldr q0, [x27,
+	WORD $0x910005ef // add x15, x15,
+	WORD $0x3d800e20 // str q0, [x17,
+	WORD $0x8b10037b // add x27, x27, x16
+	WORD $0x91010231 // add x17, x17,
+	WORD $0xeb0e01ff // cmp x15, x14
+	WORD $0x54000ea0 // b.eq 0x36c <gemm+0x36c>
+	WORD $0x3dc00360 // ldr q0, [x27]
+	WORD $0x3d800220 // str q0, [x17]
+	WORD $0x3dc00760 // ldr q0, [x27,
+	WORD $0x3d800620 // str q0, [x17,
+	WORD $0x3dc00b60 // ldr q0, [x27,
+	WORD $0x3d800a20 // str q0, [x17,
+	WORD $0xf100117f // cmp x11,
+	WORD $0x54fffe40 // b.eq 0x180 <gemm+0x180>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x3d9223e0 // str q0, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x54fffdeb // b.lt 0x178 <gemm+0x178>
-	WORD $0xaa1f03e0 // mov x0, xzr
-	WORD $0xd37ef401 // lsl x1, x0,
-	WORD $0x8b0102c2 // add x2, x22, x1
+	WORD $0x54fffdeb // b.lt 0x184 <gemm+0x184>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0xd37ef521 // lsl x1, x9,
+	WORD $0x8b010362 // add x2, x27, x1
 	WORD $0xbd403040 // ldr s0, [x2,
-	WORD $0xbc216a20 // str s0, [x17, x1]
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb00013f // cmp x9, x0
-	WORD $0x54ffff41 // b.ne 0x1c4 <gemm+0x1c4>
-	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe5 // b 0x178 <gemm+0x178>
-	WORD $0xa94047c9 // ldp x9, x17, [x30]
-	WORD $0xf94023c0 // ldr x0, [x30,
+	WORD $0xbc216800 // str s0, [x0, x1]
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff41 // b.ne 0x1d0 <gemm+0x1d0>
+	WORD $0x3dd223e0 // ldr q0, [sp,
+	WORD $0x17ffffe5 // b 0x184 <gemm+0x184>
+	WORD $0xa9405f5e // ldp x30, x23, [x26]
+	WORD $0xf940234f // ldr x15, [x26,
 	WORD $0xf100111f // cmp x8,
-	WORD $0xa9410bcb // ldp x11, x2, [x30,
-	WORD $0x540000ab // b.lt 0x20c <gemm+0x20c>
-	WORD $0xf100101f // cmp x0,
-	WORD $0x54012660 // b.eq 0x26cc <gemm+0x26cc>
-	WORD $0xf100945f // cmp x2,
-	WORD $0x5401262b // b.lt 0x26cc <gemm+0x26cc>
-	WORD $0xf94017ca // ldr x10, [x30,
-	WORD $0xf100055f // cmp x10,
-	WORD $0x5401258b // b.lt 0x26c4 <gemm+0x26c4>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd37ef40d // lsl x13, x0,
-	WORD $0x910403ee // add x14, sp,
-	WORD $0x52800080 // mov w0,
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0x14000007 // b 0x24c <gemm+0x24c>
-	WORD $0x3dc00220 // ldr q0, [x17]
-	WORD $0x9100058c // add x12, x12,
-	WORD $0x8b0d0231 // add x17, x17, x13
-	WORD $0xeb0a019f // cmp x12, x10
-	WORD $0x3c8105c0 // str q0, [x14],
-	WORD $0x54003a60 // b.eq 0x994 <gemm+0x994>
+	WORD $0xa9414349 // ldp x9, x16, [x26,
+	WORD $0xf9000fa9 // str x9, [x29,
+	WORD $0x540000ab // b.lt 0x21c <gemm+0x21c>
+	WORD $0xf10011ff // cmp x15,
+	WORD $0x54015060 // b.eq 0x2c1c <gemm+0x2c1c>
+	WORD $0xf100961f // cmp x16,
+	WORD $0x5401502b // b.lt 0x2c1c <gemm+0x2c1c>
+	WORD $0xf9401749 // ldr x9, [x26,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54014f8b // b.lt 0x2c14 <gemm+0x2c14>
+	WORD $0xaa1f03ea // mov x10, xzr
+	WORD $0xd37ef5eb // lsl x11, x15,
+	WORD $0x910203ec // add x12, sp,
+	WORD $0x5280008f // mov w15,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x912201ad // add x13, x13,
+	WORD $0x14000007 // b 0x25c <gemm+0x25c>
+	WORD $0x3dc002e0 // ldr q0, [x23]
+	WORD $0x9100054a // add x10, x10,
+	WORD $0x8b0b02f7 // add x23, x23, x11
+	WORD $0xeb09015f // cmp x10, x9
+	WORD $0x3c810580 // str q0, [x12],
+	WORD $0x54004260 // b.eq 0xaa4 <gemm+0xaa4>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffff20 // b.eq 0x234 <gemm+0x234>
+	WORD $0x54ffff20 // b.eq 0x244 <gemm+0x244>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x3d9223e0 // str q0, [sp,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54fffecb // b.lt 0x238 <gemm+0x238>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc707a20 // ldr s0, [x17, x16, lsl
-	WORD $0xbc3079e0 // str s0, [x15, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10011f // cmp x8, x16
-	WORD $0x54ffff81 // b.ne 0x270 <gemm+0x270>
-	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffec // b 0x238 <gemm+0x238>
-	WORD $0xd1002109 // sub x9, x8,
-	WORD $0xa9406fca // ldp x10, x27, [x30]
-	WORD $0xf94023cb // ldr x11, [x30,
-	WORD $0xf100311f // cmp x8,
-	WORD $0xa94113cc // ldp x12, x4, [x30,
-	WORD $0x540000ab // b.lt 0x2b4 <gemm+0x2b4>
-	WORD $0xf100317f // cmp x11,
-	WORD $0x5401ffa0 // b.eq 0x429c <gemm+0x429c>
-	WORD $0xf1004c9f // cmp x4,
-	WORD $0x5401ff6b // b.lt 0x429c <gemm+0x429c>
-	WORD $0xf94017cd // ldr x13, [x30,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x5401fecb // b.lt 0x4294 <gemm+0x4294>
+	WORD $0x54fffecb // b.lt 0x248 <gemm+0x248>
 	WORD $0xaa1f03ee // mov x14, xzr
-	WORD $0xd37ef56f // lsl x15, x11,
-	WORD $0x910403f0 // add x16, sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6e7ae0 // ldr s0, [x23, x14, lsl
+	WORD $0xbc2e79a0 // str s0, [x13, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e011f // cmp x8, x14
+	WORD $0x54ffff81 // b.ne 0x280 <gemm+0x280>
+	WORD $0x3dd223e0 // ldr q0, [sp,
+	WORD $0x17ffffec // b 0x248 <gemm+0x248>
+	WORD $0xd1002101 // sub x1, x8,
+	WORD $0xa9406f4a // ldp x10, x27, [x26]
+	WORD $0xf940234b // ldr x11, [x26,
+	WORD $0xf100311f // cmp x8,
+	WORD $0xa9410f4c // ldp x12, x3, [x26,
+	WORD $0x540000ab // b.lt 0x2c4 <gemm+0x2c4>
+	WORD $0xf100317f // cmp x11,
+	WORD $0x54024b20 // b.eq 0x4c1c <gemm+0x4c1c>
+	WORD $0xf1004c7f // cmp x3,
+	WORD $0x54024aeb // b.lt 0x4c1c <gemm+0x4c1c>
+	WORD $0xf940174d // ldr x13, [x26,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54024a4b // b.lt 0x4c14 <gemm+0x4c14>
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xd37ef569 // lsl x9, x11,
+	WORD $0x910203f0 // add x16, sp,
 	WORD $0x5280018b // mov w11,
-	WORD $0x91400ff1 // add x17, sp,
-	WORD $0x91340231 // add x17, x17,
-	WORD $0x14000009 // b 0x2fc <gemm+0x2fc>
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x91220231 // add x17, x17,
+	WORD $0x14000009 // b 0x30c <gemm+0x30c>
 	WORD $0xd503201f // nop
 	WORD $0x3dc00b60 // ldr q0, [x27,
 	WORD $0x910005ce // add x14, x14,
 	WORD $0x3d800a00 // str q0, [x16,
-	WORD $0x8b0f037b // add x27, x27, x15
+	WORD $0x8b09037b // add x27, x27, x9
 	WORD $0x9100c210 // add x16, x16,
 	WORD $0xeb0d01df // cmp x14, x13
-	WORD $0x54003520 // b.eq 0x99c <gemm+0x99c>
+	WORD $0x54003d20 // b.eq 0xaac <gemm+0xaac>
 	WORD $0x3dc00360 // ldr q0, [x27]
 	WORD $0x3d800200 // str q0, [x16]
 	WORD $0x3dc00760 // ldr q0, [x27,
 	WORD $0x3d800600 // str q0, [x16,
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54fffe80 // b.eq 0x2e0 <gemm+0x2e0>
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54fffe80 // b.eq 0x2f0 <gemm+0x2f0>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3d8f43e0 // str q0, [sp,
+	WORD $0x3d9223e0 // str q0, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x54fffe2b // b.lt 0x2e4 <gemm+0x2e4>
-	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x54fffe2b // b.lt 0x2f4 <gemm+0x2f4>
+	WORD $0xaa1f03ef // mov x15, xzr
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xd37ef401 // lsl x1, x0,
-	WORD $0x8b010362 // add x2, x27, x1
+	WORD $0xd37ef5e0 // lsl x0, x15,
+	WORD $0x8b000362 // add x2, x27, x0
 	WORD $0xbd402040 // ldr s0, [x2,
-	WORD $0xbc216a20 // str s0, [x17, x1]
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xeb00013f // cmp x9, x0
-	WORD $0x54ffff41 // b.ne 0x330 <gemm+0x330>
-	WORD $0x3dcf43e0 // ldr q0, [sp,
-	WORD $0x17ffffe5 // b 0x2e4 <gemm+0x2e4>
-	WORD $0x910403f8 // add x24, sp,
-	WORD $0x14000195 // b 0x9ac <gemm+0x9ac>
-	WORD $0x910403f6 // add x22, sp,
+	WORD $0xbc206a20 // str s0, [x17, x0]
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f003f // cmp x1, x15
+	WORD $0x54ffff41 // b.ne 0x340 <gemm+0x340>
+	WORD $0x3dd223e0 // ldr q0, [sp,
+	WORD $0x17ffffe5 // b 0x2f4 <gemm+0x2f4>
+	WORD $0x910203e2 // add x2, sp,
+	WORD $0x140001d5 // b 0xabc <gemm+0xabc>
+	WORD $0x910203fb // add x27, sp,
 	WORD $0xf100107f // cmp x3,
-	WORD $0x8b0b056d // add x13, x11, x11, lsl
-	WORD $0xd37ced77 // lsl x23, x11,
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xf90073ed // str x13, [sp,
-	WORD $0x5400e00a // b.ge 0x1f74 <gemm+0x1f74>
-	WORD $0xaa0303eb // mov x11, x3
-	WORD $0xf100057f // cmp x11,
-	WORD $0x54001e2d // b.le 0x744 <gemm+0x744>
-	WORD $0xf94073e8 // ldr x8, [sp,
-	WORD $0xd37ae508 // lsl x8, x8,
-	WORD $0xf9401bc1 // ldr x1, [x30,
-	WORD $0x5280060d // mov w13,
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xf94027c2 // ldr x2, [x30,
-	WORD $0x14000009 // b 0x3c4 <gemm+0x3c4>
-	WORD $0xf9401bc1 // ldr x1, [x30,
-	WORD $0xf94027c2 // ldr x2, [x30,
-	WORD $0xd1000970 // sub x16, x11,
-	WORD $0x8b010d4a // add x10, x10, x1, lsl
+	WORD $0x8b0d05a9 // add x9, x13, x13, lsl
+	WORD $0xd37cedbe // lsl x30, x13,
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xf90033e9 // str x9, [sp,
+	WORD $0x5401028a // b.ge 0x23d4 <gemm+0x23d4>
+	WORD $0xaa0303e1 // mov x1, x3
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400232d // b.le 0x7f4 <gemm+0x7f4>
+	WORD $0xf94033e8 // ldr x8, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9401b4d // ldr x13, [x26,
+	WORD $0x52800c0f // mov w15,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
+	WORD $0xf9402742 // ldr x2, [x26,
+	WORD $0x52800211 // mov w17,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0x14000009 // b 0x3e0 <gemm+0x3e0>
+	WORD $0xf9401b4d // ldr x13, [x26,
+	WORD $0xf9402742 // ldr x2, [x26,
+	WORD $0xd1000823 // sub x3, x1,
+	WORD $0x8b0d0d4a // add x10, x10, x13, lsl
 	WORD $0x8b020d8c // add x12, x12, x2, lsl
-	WORD $0xf1000d7f // cmp x11,
-	WORD $0xaa1003eb // mov x11, x16
-	WORD $0x54001c4d // b.le 0x748 <gemm+0x748>
-	WORD $0xf94017d0 // ldr x16, [x30,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x3ac <gemm+0x3ac>
-	WORD $0xf9401fd1 // ldr x17, [x30,
-	WORD $0xf9402bc6 // ldr x6, [x30,
-	WORD $0xaa0a03e0 // mov x0, x10
-	WORD $0x8b010941 // add x1, x10, x1, lsl
-	WORD $0x9100c183 // add x3, x12,
-	WORD $0x8b020984 // add x4, x12, x2, lsl
-	WORD $0x9100c085 // add x5, x4,
-	WORD $0xf10000df // cmp x6,
-	WORD $0x1a9f17f3 // cset w19, eq
-	WORD $0xd37ef626 // lsl x6, x17,
-	WORD $0xaa1603e7 // mov x7, x22
-	WORD $0x14000009 // b 0x420 <gemm+0x420>
-	WORD $0xad001d85 // stp q5, q7, [x12]
-	WORD $0xad011186 // stp q6, q4, [x12,
-	WORD $0xad000883 // stp q3, q2, [x4]
-	WORD $0xad010081 // stp q1, q0, [x4,
-	WORD $0x2a1f03f3 // mov w19, wzr
-	WORD $0xf100c210 // subs x16, x16,
+	WORD $0xf1000c3f // cmp x1,
+	WORD $0xaa0303e1 // mov x1, x3
+	WORD $0x540020ed // b.le 0x7f8 <gemm+0x7f8>
+	WORD $0xf9401743 // ldr x3, [x26,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffff0b // b.lt 0x3c8 <gemm+0x3c8>
+	WORD $0xf9401f44 // ldr x4, [x26,
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0xaa0a03e5 // mov x5, x10
+	WORD $0x8b0d0946 // add x6, x10, x13, lsl
+	WORD $0xaa1b03e7 // mov x7, x27
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17f6 // cset w22, eq
+	WORD $0xd37ef493 // lsl x19, x4,
+	WORD $0xaa0203f5 // mov x21, x2
+	WORD $0xaa0c03f4 // mov x20, x12
+	WORD $0x14000013 // b 0x460 <gemm+0x460>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8cc209 // csel x9, x16, x12, gt
+	WORD $0x3d800527 // str q7, [x9,
+	WORD $0x3d8009a5 // str q5, [x13,
+	WORD $0x3d800d24 // str q4, [x9,
+	WORD $0x8b1709a9 // add x9, x13, x23, lsl
+	WORD $0xad000923 // stp q3, q2, [x9]
+	WORD $0xad010121 // stp q1, q0, [x9,
+	WORD $0x2a1f03f6 // mov w22, wzr
+	WORD $0xf1018063 // subs x3, x3,
 	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x54fffc4d // b.le 0x3a4 <gemm+0x3a4>
-	WORD $0xf100c21f // cmp x16,
-	WORD $0x9a8d3214 // csel x20, x16, x13, lo
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54000881 // b.ne 0x540 <gemm+0x540>
-	WORD $0xf100121f // cmp x16,
-	WORD $0x54000843 // b.lo 0x540 <gemm+0x540>
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xaa0703e2 // mov x2, x7
+	WORD $0x914013f4 // add x20, sp,
+	WORD $0x91220294 // add x20, x20,
+	WORD $0x52800215 // mov w21,
+	WORD $0x54fffb2d // b.le 0x3c0 <gemm+0x3c0>
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8f306d // csel x13, x3, x15, lo
 	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54000881 // b.ne 0x580 <gemm+0x580>
+	WORD $0xf100107f // cmp x3,
+	WORD $0x54000843 // b.lo 0x580 <gemm+0x580>
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa0703f8 // mov x24, x7
+	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0xd503201f // nop
-	WORD $0xaa0203f5 // mov x21, x2
-	WORD $0x3cc10410 // ldr q16, [x0],
-	WORD $0xad404c52 // ldp q18, q19, [x2]
-	WORD $0x4f901245 // fmla v5.4s, v18.4s, v16.s[0]
-	WORD $0x3cc10431 // ldr q17, [x1],
+	WORD $0xaa1803f7 // mov x23, x24
+	WORD $0x3cc104b0 // ldr q16, [x5],
+	WORD $0xad404f12 // ldp q18, q19, [x24]
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x3cc104d1 // ldr q17, [x6],
 	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
 	WORD $0x4f901267 // fmla v7.4s, v19.4s, v16.s[0]
 	WORD $0x4f911262 // fmla v2.4s, v19.4s, v17.s[0]
-	WORD $0xad414c52 // ldp q18, q19, [x2,
-	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0xad414f12 // ldp q18, q19, [x24,
+	WORD $0x4f901245 // fmla v5.4s, v18.4s, v16.s[0]
 	WORD $0x4f911241 // fmla v1.4s, v18.4s, v17.s[0]
 	WORD $0x4f901264 // fmla v4.4s, v19.4s, v16.s[0]
 	WORD $0x4f911260 // fmla v0.4s, v19.4s, v17.s[0]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad404c52 // ldp q18, q19, [x2]
-	WORD $0x4fb01245 // fmla v5.4s, v18.4s, v16.s[1]
+	WORD $0x8b0e0309 // add x9, x24, x14
+	WORD $0xad404d32 // ldp q18, q19, [x9]
+	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
 	WORD $0x4fb11243 // fmla v3.4s, v18.4s, v17.s[1]
 	WORD $0x4fb01267 // fmla v7.4s, v19.4s, v16.s[1]
 	WORD $0x4fb11262 // fmla v2.4s, v19.4s, v17.s[1]
-	WORD $0xad414c52 // ldp q18, q19, [x2,
-	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
+	WORD $0xad414d32 // ldp q18, q19, [x9,
+	WORD $0x4fb01245 // fmla v5.4s, v18.4s, v16.s[1]
 	WORD $0x4fb11241 // fmla v1.4s, v18.4s, v17.s[1]
 	WORD $0x4fb01264 // fmla v4.4s, v19.4s, v16.s[1]
 	WORD $0x4fb11260 // fmla v0.4s, v19.4s, v17.s[1]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad404c52 // ldp q18, q19, [x2]
-	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad404d32 // ldp q18, q19, [x9]
+	WORD $0x4f901a46 // fmla v6.4s, v18.4s, v16.s[2]
 	WORD $0x4f911a43 // fmla v3.4s, v18.4s, v17.s[2]
 	WORD $0x4f901a67 // fmla v7.4s, v19.4s, v16.s[2]
 	WORD $0x4f911a62 // fmla v2.4s, v19.4s, v17.s[2]
-	WORD $0xad414c52 // ldp q18, q19, [x2,
-	WORD $0x4f901a46 // fmla v6.4s, v18.4s, v16.s[2]
+	WORD $0xad414d32 // ldp q18, q19, [x9,
+	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
 	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
 	WORD $0x4f901a64 // fmla v4.4s, v19.4s, v16.s[2]
 	WORD $0x4f911a60 // fmla v0.4s, v19.4s, v17.s[2]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad404c52 // ldp q18, q19, [x2]
-	WORD $0x4fb01a45 // fmla v5.4s, v18.4s, v16.s[3]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad404d32 // ldp q18, q19, [x9]
+	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
 	WORD $0x4fb11a43 // fmla v3.4s, v18.4s, v17.s[3]
 	WORD $0x4fb01a67 // fmla v7.4s, v19.4s, v16.s[3]
 	WORD $0x4fb11a62 // fmla v2.4s, v19.4s, v17.s[3]
-	WORD $0xad414c52 // ldp q18, q19, [x2,
-	WORD $0x4fb01a46 // fmla v6.4s, v18.4s, v16.s[3]
+	WORD $0xad414d32 // ldp q18, q19, [x9,
+	WORD $0x4fb01a45 // fmla v5.4s, v18.4s, v16.s[3]
 	WORD $0x4fb11a41 // fmla v1.4s, v18.4s, v17.s[3]
 	WORD $0x4fb01a64 // fmla v4.4s, v19.4s, v16.s[3]
-	WORD $0xf1001e9f // cmp x20,
-	WORD $0xd1001294 // sub x20, x20,
-	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xf1001dbf // cmp x13,
+	WORD $0xd10011ad // sub x13, x13,
+	WORD $0x8b0e0138 // add x24, x9, x14
 	WORD $0x4fb11a60 // fmla v0.4s, v19.4s, v17.s[3]
-	WORD $0x54fff9e8 // b.hi 0x460 <gemm+0x460>
-	WORD $0x91001282 // add x2, x20,
-	WORD $0xf100145f // cmp x2,
-	WORD $0x5400040b // b.lt 0x5b0 <gemm+0x5b0>
-	WORD $0x8b1702a2 // add x2, x21, x23
-	WORD $0x1400000a // b 0x560 <gemm+0x560>
+	WORD $0x54fff9e8 // b.hi 0x4a0 <gemm+0x4a0>
+	WORD $0x910011a9 // add x9, x13,
+	WORD $0xf100153f // cmp x9,
+	WORD $0x5400040b // b.lt 0x5f0 <gemm+0x5f0>
+	WORD $0x8b1e02f7 // add x23, x23, x30
+	WORD $0x1400000a // b 0x5a0 <gemm+0x5a0>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0703e2 // mov x2, x7
+	WORD $0xaa0703f7 // mov x23, x7
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x91008042 // add x2, x2,
-	WORD $0x91000694 // add x20, x20,
+	WORD $0x910082f7 // add x23, x23,
+	WORD $0x910005ad // add x13, x13,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad7f4450 // ldp q16, q17, [x2,
-	WORD $0xad404c52 // ldp q18, q19, [x2]
-	WORD $0x4dc6c814 // ld1r { v20.4s }, [x0], x6
-	WORD $0x4e34ce05 // fmla v5.4s, v16.4s, v20.4s
+	WORD $0xad7f46f0 // ldp q16, q17, [x23,
+	WORD $0xad404ef2 // ldp q18, q19, [x23]
+	WORD $0x4dd3c8b4 // ld1r { v20.4s }, [x5], x19
+	WORD $0x4e34ce06 // fmla v6.4s, v16.4s, v20.4s
 	WORD $0x4e34ce27 // fmla v7.4s, v17.4s, v20.4s
-	WORD $0x4dc6c835 // ld1r { v21.4s }, [x1], x6
-	WORD $0x4e34ce46 // fmla v6.4s, v18.4s, v20.4s
+	WORD $0x4dd3c8d5 // ld1r { v21.4s }, [x6], x19
+	WORD $0x4e34ce45 // fmla v5.4s, v18.4s, v20.4s
 	WORD $0x4e34ce64 // fmla v4.4s, v19.4s, v20.4s
 	WORD $0x4e35ce03 // fmla v3.4s, v16.4s, v21.4s
 	WORD $0x4e35ce22 // fmla v2.4s, v17.4s, v21.4s
 	WORD $0x4e35ce41 // fmla v1.4s, v18.4s, v21.4s
 	WORD $0x4e35ce60 // fmla v0.4s, v19.4s, v21.4s
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xd1000694 // sub x20, x20,
-	WORD $0xf100069f // cmp x20,
-	WORD $0x54fffe28 // b.hi 0x570 <gemm+0x570>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000261 // b.ne 0x600 <gemm+0x600>
-	WORD $0x3707f253 // tbnz w19,
-	WORD $0xad404590 // ldp q16, q17, [x12]
-	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
-	WORD $0xad414590 // ldp q16, q17, [x12,
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0xad001d85 // stp q5, q7, [x12]
-	WORD $0x4e31d484 // fadd v4.4s, v4.4s, v17.4s
-	WORD $0xad011186 // stp q6, q4, [x12,
-	WORD $0xad401484 // ldp q4, q5, [x4]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad411484 // ldp q4, q5, [x4,
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000883 // stp q3, q2, [x4]
-	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffff85 // b 0x40c <gemm+0x40c>
-	WORD $0xd503201f // nop
-	WORD $0x36000113 // tbz w19,
-	WORD $0xad001d85 // stp q5, q7, [x12]
-	WORD $0x3d800986 // str q6, [x12,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400032a // b.ge 0x678 <gemm+0x678>
-	WORD $0x14000022 // b 0x6a0 <gemm+0x6a0>
-	WORD $0xd503201f // nop
-	WORD $0xad404590 // ldp q16, q17, [x12]
-	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0x3dc00990 // ldr q16, [x12,
-	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
-	WORD $0xad001d85 // stp q5, q7, [x12]
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d800986 // str q6, [x12,
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x668 <gemm+0x668>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0xbc627865 // ldr s5, [x3, x2, lsl
-	WORD $0xbc2279e5 // str s5, [x15, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x650 <gemm+0x650>
-	WORD $0x3dcf43e5 // ldr q5, [sp,
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400016b // b.lt 0x6a0 <gemm+0x6a0>
-	WORD $0x91400fe2 // add x2, sp,
-	WORD $0x91340042 // add x2, x2,
-	WORD $0xaa0303f4 // mov x20, x3
-	WORD $0xaa0903f5 // mov x21, x9
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404444 // ldr s4, [x2],
-	WORD $0xbc004684 // str s4, [x20],
-	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x690 <gemm+0x690>
-	WORD $0x36000113 // tbz w19,
-	WORD $0xad000883 // stp q3, q2, [x4]
-	WORD $0x3d800881 // str q1, [x4,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400032a // b.ge 0x718 <gemm+0x718>
-	WORD $0x17ffff56 // b 0x410 <gemm+0x410>
-	WORD $0xd503201f // nop
-	WORD $0xad401484 // ldp q4, q5, [x4]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3dc00884 // ldr q4, [x4,
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad000883 // stp q3, q2, [x4]
-	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800882 // str q2, [x4,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x708 <gemm+0x708>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0xbc6278a1 // ldr s1, [x5, x2, lsl
-	WORD $0xbc2279e1 // str s1, [x15, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x6f0 <gemm+0x6f0>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffe7eb // b.lt 0x410 <gemm+0x410>
-	WORD $0x91400fe2 // add x2, sp,
-	WORD $0x91340042 // add x2, x2,
-	WORD $0xaa0503f3 // mov x19, x5
-	WORD $0xaa0903f4 // mov x20, x9
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404440 // ldr s0, [x2],
-	WORD $0xbc004660 // str s0, [x19],
-	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x730 <gemm+0x730>
-	WORD $0x17ffff34 // b 0x410 <gemm+0x410>
-	WORD $0xaa0b03f0 // mov x16, x11
-	WORD $0xf100061f // cmp x16,
-	WORD $0x5402894b // b.lt 0x5874 <gemm+0x5874>
-	WORD $0xf94017c8 // ldr x8, [x30,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x540288ed // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0xd37ae56b // lsl x11, x11,
-	WORD $0xf9401fcd // ldr x13, [x30,
-	WORD $0xf9402bd0 // ldr x16, [x30,
-	WORD $0x9100c18f // add x15, x12,
-	WORD $0xf100021f // cmp x16,
-	WORD $0x1a9f17e1 // cset w1, eq
-	WORD $0xd37ef5b0 // lsl x16, x13,
-	WORD $0x52800611 // mov w17,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000008 // b 0x7a8 <gemm+0x7a8>
-	WORD $0xd503201f // nop
-	WORD $0xad000d82 // stp q2, q3, [x12]
-	WORD $0xad010181 // stp q1, q0, [x12,
-	WORD $0x2a1f03e1 // mov w1, wzr
-	WORD $0xf100c108 // subs x8, x8,
-	WORD $0x8b0b02d6 // add x22, x22, x11
-	WORD $0x5402868d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf100c11f // cmp x8,
-	WORD $0x9a913103 // csel x3, x8, x17, lo
-	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x8b0e02f7 // add x23, x23, x14
+	WORD $0xd10005ad // sub x13, x13,
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x540005c1 // b.ne 0x870 <gemm+0x870>
+	WORD $0x54fffe28 // b.hi 0x5b0 <gemm+0x5b0>
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8cc20d // csel x13, x16, x12, gt
+	WORD $0x9a82c237 // csel x23, x17, x2, gt
+	WORD $0xf100117f // cmp x11,
+	WORD $0x54000401 // b.ne 0x680 <gemm+0x680>
+	WORD $0x3707f0f6 // tbnz w22,
+	WORD $0x3dc00290 // ldr q16, [x20]
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0x3dc00686 // ldr q6, [x20,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8005a6 // str q6, [x13,
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8cc209 // csel x9, x16, x12, gt
+	WORD $0x3dc00a86 // ldr q6, [x20,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800925 // str q5, [x9,
+	WORD $0x3dc00e85 // ldr q5, [x20,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800d24 // str q4, [x9,
+	WORD $0x8b150a89 // add x9, x20, x21, lsl
+	WORD $0x8b1709ad // add x13, x13, x23, lsl
+	WORD $0x3dc00124 // ldr q4, [x9]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x3dc00523 // ldr q3, [x9,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8005a2 // str q2, [x13,
+	WORD $0x3dc00922 // ldr q2, [x9,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8009a1 // str q1, [x13,
+	WORD $0x3dc00d21 // ldr q1, [x9,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800da0 // str q0, [x13,
+	WORD $0x17ffff73 // b 0x444 <gemm+0x444>
+	WORD $0xd503201f // nop
+	WORD $0x36000196 // tbz w22,
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8cc218 // csel x24, x16, x12, gt
+	WORD $0x3d800707 // str q7, [x24,
+	WORD $0x3d8009a5 // str q5, [x13,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x540003ea // b.ge 0x71c <gemm+0x71c>
+	WORD $0x14000027 // b 0x740 <gemm+0x740>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00290 // ldr q16, [x20]
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0x3dc00686 // ldr q6, [x20,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8005a6 // str q6, [x13,
+	WORD $0x3dc00a86 // ldr q6, [x20,
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0xf101807f // cmp x3,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x9a8cc218 // csel x24, x16, x12, gt
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0x3d800b06 // str q6, [x24,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400012b // b.lt 0x70c <gemm+0x70c>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c299 // add x25, x20,
+	WORD $0xbc697b25 // ldr s5, [x25, x9, lsl
+	WORD $0xbc297805 // str s5, [x0, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x6f4 <gemm+0x6f4>
+	WORD $0x3dd32fe5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x5400014b // b.lt 0x740 <gemm+0x740>
+	WORD $0x9100c318 // add x24, x24,
+	WORD $0x914013f9 // add x25, sp,
+	WORD $0x9132c339 // add x25, x25,
+	WORD $0xaa0b03e9 // mov x9, x11
+	WORD $0xd503201f // nop
+	WORD $0xbc404724 // ldr s4, [x25],
+	WORD $0xbc004704 // str s4, [x24],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x730 <gemm+0x730>
+	WORD $0x8b1709ad // add x13, x13, x23, lsl
+	WORD $0x360000f6 // tbz w22,
+	WORD $0xad0009a3 // stp q3, q2, [x13]
+	WORD $0x3d8009a1 // str q1, [x13,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400038a // b.ge 0x7c8 <gemm+0x7c8>
+	WORD $0x17ffff3a // b 0x444 <gemm+0x444>
+	WORD $0x8b150a94 // add x20, x20, x21, lsl
+	WORD $0x3dc00284 // ldr q4, [x20]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x3dc00683 // ldr q3, [x20,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8005a2 // str q2, [x13,
+	WORD $0x3dc00a82 // ldr q2, [x20,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8009a2 // str q2, [x13,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400012b // b.lt 0x7b8 <gemm+0x7b8>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c294 // add x20, x20,
+	WORD $0xbc697a81 // ldr s1, [x20, x9, lsl
+	WORD $0xbc297801 // str s1, [x0, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x7a0 <gemm+0x7a0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffe40b // b.lt 0x444 <gemm+0x444>
+	WORD $0x9100c1ad // add x13, x13,
+	WORD $0x914013f4 // add x20, sp,
+	WORD $0x9132c294 // add x20, x20,
+	WORD $0xaa0b03e9 // mov x9, x11
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404680 // ldr s0, [x20],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x7e0 <gemm+0x7e0>
+	WORD $0x17ffff15 // b 0x444 <gemm+0x444>
+	WORD $0xaa0103e3 // mov x3, x1
+	WORD $0xf100047f // cmp x3,
+	WORD $0x5402d9cb // b.lt 0x6334 <gemm+0x6334>
+	WORD $0xf9401748 // ldr x8, [x26,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x5402d96d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf94033e9 // ldr x9, [sp,
+	WORD $0xd379e12f // lsl x15, x9,
+	WORD $0xf9401f50 // ldr x16, [x26,
+	WORD $0x52800c0d // mov w13,
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x91220231 // add x17, x17,
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17e3 // cset w3, eq
+	WORD $0xd37ef600 // lsl x0, x16,
+	WORD $0x914013e1 // add x1, sp,
+	WORD $0x9132c021 // add x1, x1,
+	WORD $0xaa0c03e2 // mov x2, x12
+	WORD $0x1400000d // b 0x874 <gemm+0x874>
+	WORD $0x3d800082 // str q2, [x4]
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc229 // csel x9, x17, x12, gt
+	WORD $0x3d800523 // str q3, [x9,
+	WORD $0x3d800881 // str q1, [x4,
+	WORD $0x3d800d20 // str q0, [x9,
+	WORD $0x2a1f03e3 // mov w3, wzr
+	WORD $0xf1018108 // subs x8, x8,
+	WORD $0x8b0f037b // add x27, x27, x15
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x91220042 // add x2, x2,
+	WORD $0x5402d62d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8d3104 // csel x4, x8, x13, lo
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x540005e1 // b.ne 0x940 <gemm+0x940>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000583 // b.lo 0x870 <gemm+0x870>
-	WORD $0xaa1603e4 // mov x4, x22
+	WORD $0x540005a3 // b.lo 0x940 <gemm+0x940>
+	WORD $0xaa1b03e6 // mov x6, x27
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0403e2 // mov x2, x4
+	WORD $0xaa0603e5 // mov x5, x6
 	WORD $0x3cc10544 // ldr q4, [x10],
-	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0xad4018c5 // ldp q5, q6, [x6]
 	WORD $0x4f8410a2 // fmla v2.4s, v5.4s, v4.s[0]
 	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
-	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0xad4118c5 // ldp q5, q6, [x6,
 	WORD $0x4f8410a1 // fmla v1.4s, v5.4s, v4.s[0]
 	WORD $0x4f8410c0 // fmla v0.4s, v6.4s, v4.s[0]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x8b0e00c9 // add x9, x6, x14
+	WORD $0xad401925 // ldp q5, q6, [x9]
 	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
 	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
-	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0xad411925 // ldp q5, q6, [x9,
 	WORD $0x4fa410a1 // fmla v1.4s, v5.4s, v4.s[1]
 	WORD $0x4fa410c0 // fmla v0.4s, v6.4s, v4.s[1]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad401925 // ldp q5, q6, [x9]
 	WORD $0x4f8418a2 // fmla v2.4s, v5.4s, v4.s[2]
 	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
-	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0xad411925 // ldp q5, q6, [x9,
 	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
 	WORD $0x4f8418c0 // fmla v0.4s, v6.4s, v4.s[2]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401885 // ldp q5, q6, [x4]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad401925 // ldp q5, q6, [x9]
 	WORD $0x4fa418a2 // fmla v2.4s, v5.4s, v4.s[3]
 	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
-	WORD $0xad411885 // ldp q5, q6, [x4,
+	WORD $0xad411925 // ldp q5, q6, [x9,
 	WORD $0x4fa418a1 // fmla v1.4s, v5.4s, v4.s[3]
-	WORD $0xf1001c7f // cmp x3,
+	WORD $0xf1001c9f // cmp x4,
 	WORD $0x4fa418c0 // fmla v0.4s, v6.4s, v4.s[3]
-	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x54fffc08 // b.hi 0x7d4 <gemm+0x7d4>
-	WORD $0x91001064 // add x4, x3,
-	WORD $0xf100149f // cmp x4,
-	WORD $0x540002eb // b.lt 0x8bc <gemm+0x8bc>
-	WORD $0x8b170042 // add x2, x2, x23
-	WORD $0x14000006 // b 0x880 <gemm+0x880>
+	WORD $0xd1001084 // sub x4, x4,
+	WORD $0x8b0e0126 // add x6, x9, x14
+	WORD $0x54fffc08 // b.hi 0x8a0 <gemm+0x8a0>
+	WORD $0x91001089 // add x9, x4,
+	WORD $0xf100153f // cmp x9,
+	WORD $0x5400030b // b.lt 0x98c <gemm+0x98c>
+	WORD $0x8b1e00a5 // add x5, x5, x30
+	WORD $0x14000007 // b 0x950 <gemm+0x950>
+	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1603e2 // mov x2, x22
+	WORD $0xaa1b03e5 // mov x5, x27
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x91008042 // add x2, x2,
-	WORD $0x91000463 // add x3, x3,
+	WORD $0x910080a5 // add x5, x5,
+	WORD $0x91000484 // add x4, x4,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad7f1444 // ldp q4, q5, [x2,
-	WORD $0xad401c46 // ldp q6, q7, [x2]
-	WORD $0x4dd0c950 // ld1r { v16.4s }, [x10], x16
+	WORD $0xad7f14a4 // ldp q4, q5, [x5,
+	WORD $0xad401ca6 // ldp q6, q7, [x5]
+	WORD $0x4dc0c950 // ld1r { v16.4s }, [x10], x0
 	WORD $0x4e30cc82 // fmla v2.4s, v4.4s, v16.4s
 	WORD $0x4e30cca3 // fmla v3.4s, v5.4s, v16.4s
 	WORD $0x4e30ccc1 // fmla v1.4s, v6.4s, v16.4s
 	WORD $0x4e30cce0 // fmla v0.4s, v7.4s, v16.4s
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xd1000463 // sub x3, x3,
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54fffec8 // b.hi 0x890 <gemm+0x890>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000181 // b.ne 0x8f0 <gemm+0x8f0>
-	WORD $0x3707f661 // tbnz w1,
-	WORD $0xad401584 // ldp q4, q5, [x12]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0xad411584 // ldp q4, q5, [x12,
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000d82 // stp q2, q3, [x12]
-	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffffac // b 0x794 <gemm+0x794>
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xd1000484 // sub x4, x4,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54fffec8 // b.hi 0x960 <gemm+0x960>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc224 // csel x4, x17, x12, gt
+	WORD $0xf100117f // cmp x11,
+	WORD $0x54000241 // b.ne 0x9e0 <gemm+0x9e0>
+	WORD $0x3707f543 // tbnz w3,
+	WORD $0x3dc00044 // ldr q4, [x2]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3d800082 // str q2, [x4]
+	WORD $0x3dc00442 // ldr q2, [x2,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800482 // str q2, [x4,
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc229 // csel x9, x17, x12, gt
+	WORD $0x3dc00842 // ldr q2, [x2,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800921 // str q1, [x9,
+	WORD $0x3dc00c41 // ldr q1, [x2,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffa1 // b 0x858 <gemm+0x858>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0x36000101 // tbz w1,
-	WORD $0xad000d82 // stp q2, q3, [x12]
-	WORD $0x3d800981 // str q1, [x12,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400032a // b.ge 0x968 <gemm+0x968>
-	WORD $0x17ffffa4 // b 0x798 <gemm+0x798>
+	WORD $0x36000183 // tbz w3,
+	WORD $0x3d800082 // str q2, [x4]
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc223 // csel x3, x17, x12, gt
+	WORD $0x3d800463 // str q3, [x3,
+	WORD $0x3d800881 // str q1, [x4,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x540003ea // b.ge 0xa7c <gemm+0xa7c>
+	WORD $0x17ffff96 // b 0x85c <gemm+0x85c>
 	WORD $0xd503201f // nop
-	WORD $0xad401584 // ldp q4, q5, [x12]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x3dc00984 // ldr q4, [x12,
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0xad000d82 // stp q2, q3, [x12]
-	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
+	WORD $0xd503201f // nop
+	WORD $0x3dc00044 // ldr q4, [x2]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3d800082 // str q2, [x4]
+	WORD $0x3dc00442 // ldr q2, [x2,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800482 // str q2, [x4,
+	WORD $0x3dc00842 // ldr q2, [x2,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0xf101811f // cmp x8,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800982 // str q2, [x12,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x958 <gemm+0x958>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
-	WORD $0xbc217801 // str s1, [x0, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0x940 <gemm+0x940>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff1ab // b.lt 0x798 <gemm+0x798>
-	WORD $0x91400fe1 // add x1, sp,
-	WORD $0x91340021 // add x1, x1,
-	WORD $0xaa0f03e2 // mov x2, x15
-	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x9a8cc223 // csel x3, x17, x12, gt
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0x3d800862 // str q2, [x3,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x5400012b // b.lt 0xa6c <gemm+0xa6c>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c042 // add x2, x2,
+	WORD $0xbc697841 // ldr s1, [x2, x9, lsl
+	WORD $0xbc297821 // str s1, [x1, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0xa54 <gemm+0xa54>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100057f // cmp x11,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffef2b // b.lt 0x85c <gemm+0x85c>
+	WORD $0x9100c062 // add x2, x3,
+	WORD $0x914013e3 // add x3, sp,
+	WORD $0x9132c063 // add x3, x3,
+	WORD $0xaa0b03e9 // mov x9, x11
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404420 // ldr s0, [x1],
+	WORD $0xbc404460 // ldr s0, [x3],
 	WORD $0xbc004440 // str s0, [x2],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x980 <gemm+0x980>
-	WORD $0x17ffff82 // b 0x798 <gemm+0x798>
-	WORD $0x910403f1 // add x17, sp,
-	WORD $0x1400074d // b 0x26cc <gemm+0x26cc>
-	WORD $0x910403fb // add x27, sp,
-	WORD $0x14000e3f // b 0x429c <gemm+0x429c>
-	WORD $0x910403f8 // add x24, sp,
-	WORD $0x5280010b // mov w11,
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0xa90 <gemm+0xa90>
+	WORD $0x17ffff6f // b 0x85c <gemm+0x85c>
+	WORD $0x910203f7 // add x23, sp,
+	WORD $0x1400085d // b 0x2c1c <gemm+0x2c1c>
+	WORD $0x910203fb // add x27, sp,
+	WORD $0x1400105b // b 0x4c1c <gemm+0x4c1c>
+	WORD $0x910203e2 // add x2, sp,
+	WORD $0x52800109 // mov w9,
 	WORD $0xf10020bf // cmp x5,
-	WORD $0x8b0b056f // add x15, x11, x11, lsl
-	WORD $0xd37ced6d // lsl x13, x11,
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xf9004bf8 // str x24, [sp,
-	WORD $0xf9003bef // str x15, [sp,
-	WORD $0x54002d0a // b.ge 0xf64 <gemm+0xf64>
-	WORD $0xaa0503f0 // mov x16, x5
-	WORD $0xf100121f // cmp x16,
-	WORD $0x540084ab // b.lt 0x1a64 <gemm+0x1a64>
-	WORD $0xd37ae5e8 // lsl x8, x15,
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0x9100430b // add x11, x24,
-	WORD $0xf9007feb // str x11, [sp,
-	WORD $0xf94027cb // ldr x11, [x30,
-	WORD $0x91400fe1 // add x1, sp,
-	WORD $0x91340021 // add x1, x1,
-	WORD $0x1400000c // b 0xa20 <gemm+0xa20>
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0xf94027cb // ldr x11, [x30,
-	WORD $0xa9492bf8 // ldp x24, x10, [sp,
-	WORD $0xf9400fb0 // ldr x16, [x29,
-	WORD $0xd1001211 // sub x17, x16,
-	WORD $0x8b0f114a // add x10, x10, x15, lsl
-	WORD $0x8b0b118c // add x12, x12, x11, lsl
-	WORD $0xf1001e1f // cmp x16,
-	WORD $0xaa1103f0 // mov x16, x17
-	WORD $0x5400826d // b.le 0x1a68 <gemm+0x1a68>
-	WORD $0xf94017c2 // ldr x2, [x30,
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54ffff0b // b.lt 0xa08 <gemm+0xa08>
-	WORD $0xf9000fb0 // str x16, [x29,
-	WORD $0xf9401fc3 // ldr x3, [x30,
-	WORD $0xaa0a03e4 // mov x4, x10
-	WORD $0x8b0f0945 // add x5, x10, x15, lsl
-	WORD $0x8b0f0d46 // add x6, x10, x15, lsl
-	WORD $0xf9402bd0 // ldr x16, [x30,
-	WORD $0x52800180 // mov w0,
-	WORD $0xf9004fea // str x10, [sp,
-	WORD $0x9b0029e7 // madd x7, x15, x0, x10
-	WORD $0x91004193 // add x19, x12,
-	WORD $0x8b0b0994 // add x20, x12, x11, lsl
-	WORD $0x8b0b0d95 // add x21, x12, x11, lsl
-	WORD $0x91004296 // add x22, x20,
-	WORD $0x910042b7 // add x23, x21,
-	WORD $0xf100021f // cmp x16,
-	WORD $0x1a9f17f1 // cset w17, eq
-	WORD $0xaa1803fe // mov x30, x24
-	WORD $0x9b003178 // madd x24, x11, x0, x12
-	WORD $0x91004319 // add x25, x24,
-	WORD $0xd37ef47a // lsl x26, x3,
-	WORD $0xf9407ffb // ldr x27, [sp,
-	WORD $0x1400000a // b 0xaa8 <gemm+0xaa8>
-	WORD $0xad001987 // stp q7, q6, [x12]
-	WORD $0xad001285 // stp q5, q4, [x20]
-	WORD $0xad000aa3 // stp q3, q2, [x21]
-	WORD $0xad000301 // stp q1, q0, [x24]
-	WORD $0x2a1f03f1 // mov w17, wzr
-	WORD $0xf100c042 // subs x2, x2,
-	WORD $0x8b0803de // add x30, x30, x8
-	WORD $0x8b08037b // add x27, x27, x8
-	WORD $0x54fffa8d // b.le 0x9f4 <gemm+0x9f4>
-	WORD $0xf100c05f // cmp x2,
-	WORD $0x5280060b // mov w11,
-	WORD $0x9a8b3050 // csel x16, x2, x11, lo
+	WORD $0x8b09052c // add x12, x9, x9, lsl
+	WORD $0xd37ced2e // lsl x14, x9,
+	WORD $0xd37ef52f // lsl x15, x9,
+	WORD $0xf90027e2 // str x2, [sp,
+	WORD $0xf9001bec // str x12, [sp,
+	WORD $0x5400346a // b.ge 0x1160 <gemm+0x1160>
+	WORD $0xaa0503f1 // mov x17, x5
+	WORD $0xf100123f // cmp x17,
+	WORD $0x540098ab // b.lt 0x1df4 <gemm+0x1df4>
+	WORD $0xf9401be8 // ldr x8, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9401b4c // ldr x12, [x26,
+	WORD $0xf94027f9 // ldr x25, [sp,
+	WORD $0x91004329 // add x9, x25,
+	WORD $0xf9003be9 // str x9, [sp,
+	WORD $0x52800190 // mov w16,
+	WORD $0xf9402740 // ldr x0, [x26,
+	WORD $0x914013e1 // add x1, sp,
+	WORD $0x91220021 // add x1, x1,
+	WORD $0x52800102 // mov w2,
+	WORD $0x914013e3 // add x3, sp,
+	WORD $0x9132c063 // add x3, x3,
+	WORD $0x1400000f // b 0xb54 <gemm+0xb54>
+	WORD $0xd503201f // nop
+	WORD $0xa944ebf9 // ldp x25, x26, [sp,
+	WORD $0xf9401b4c // ldr x12, [x26,
+	WORD $0xf9402740 // ldr x0, [x26,
+	WORD $0xf9402feb // ldr x11, [sp,
+	WORD $0xf9403ff1 // ldr x17, [sp,
+	WORD $0xd1001224 // sub x4, x17,
+	WORD $0x8b0c116b // add x11, x11, x12, lsl
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x8b001129 // add x9, x9, x0, lsl
+	WORD $0xf9000fa9 // str x9, [x29,
+	WORD $0xf1001e3f // cmp x17,
+	WORD $0xaa0403f1 // mov x17, x4
+	WORD $0x5400956d // b.le 0x1dfc <gemm+0x1dfc>
+	WORD $0xf9401744 // ldr x4, [x26,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54fffecb // b.lt 0xb34 <gemm+0xb34>
+	WORD $0xf9003ff1 // str x17, [sp,
+	WORD $0xf9401f45 // ldr x5, [x26,
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0xaa0b03e6 // mov x6, x11
+	WORD $0x9b102d87 // madd x7, x12, x16, x11
+	WORD $0x8b0c0974 // add x20, x11, x12, lsl
+	WORD $0xf9002feb // str x11, [sp,
+	WORD $0x8b0c0d75 // add x21, x11, x12, lsl
+	WORD $0xf9403bf6 // ldr x22, [sp,
+	WORD $0xaa1903f7 // mov x23, x25
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17fb // cset w27, eq
+	WORD $0xd37ef4b8 // lsl x24, x5,
+	WORD $0xaa0003fa // mov x26, x0
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0x52800c0b // mov w11,
+	WORD $0x14000014 // b 0xbf0 <gemm+0xbf0>
+	WORD $0x3d8003c7 // str q7, [x30]
+	WORD $0xf101809f // cmp x4,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x9a89c029 // csel x9, x1, x9, gt
+	WORD $0x3d800526 // str q6, [x9,
+	WORD $0x8b0d0bc9 // add x9, x30, x13, lsl
+	WORD $0xad001125 // stp q5, q4, [x9]
+	WORD $0x8b0d0fc9 // add x9, x30, x13, lsl
+	WORD $0xad000d22 // stp q2, q3, [x9]
+	WORD $0x9b1079a9 // madd x9, x13, x16, x30
+	WORD $0xad000121 // stp q1, q0, [x9]
+	WORD $0x2a1f03fb // mov w27, wzr
+	WORD $0xf1018084 // subs x4, x4,
+	WORD $0x8b0802f7 // add x23, x23, x8
+	WORD $0x8b0802d6 // add x22, x22, x8
+	WORD $0x914013f9 // add x25, sp,
+	WORD $0x91220339 // add x25, x25,
+	WORD $0x5280011a // mov w26,
+	WORD $0x54fff9ad // b.le 0xb20 <gemm+0xb20>
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8b308d // csel x13, x4, x11, lo
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000341 // b.ne 0xb24 <gemm+0xb24>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54000381 // b.ne 0xc70 <gemm+0xc70>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x9100060b // add x11, x16,
-	WORD $0xaa1b03f0 // mov x16, x27
-	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x910005a9 // add x9, x13,
+	WORD $0xaa1603ed // mov x13, x22
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x3dc00090 // ldr q16, [x4]
-	WORD $0xad7fca11 // ldp q17, q18, [x16,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc000d0 // ldr q16, [x6]
+	WORD $0xad7fc9b1 // ldp q17, q18, [x13,
 	WORD $0x4f901227 // fmla v7.4s, v17.4s, v16.s[0]
 	WORD $0x4fb01225 // fmla v5.4s, v17.4s, v16.s[1]
-	WORD $0x4f901a23 // fmla v3.4s, v17.4s, v16.s[2]
+	WORD $0x4f901a22 // fmla v2.4s, v17.4s, v16.s[2]
 	WORD $0x4fb01a21 // fmla v1.4s, v17.4s, v16.s[3]
 	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
 	WORD $0x4fb01244 // fmla v4.4s, v18.4s, v16.s[1]
-	WORD $0x8b0e0210 // add x16, x16, x14
-	WORD $0x4f901a42 // fmla v2.4s, v18.4s, v16.s[2]
-	WORD $0xd100056b // sub x11, x11,
-	WORD $0x8b1a0084 // add x4, x4, x26
-	WORD $0xf100057f // cmp x11,
+	WORD $0x8b0f01ad // add x13, x13, x15
+	WORD $0x4f901a43 // fmla v3.4s, v18.4s, v16.s[2]
+	WORD $0xd1000529 // sub x9, x9,
+	WORD $0x8b1800c6 // add x6, x6, x24
+	WORD $0xf100053f // cmp x9,
 	WORD $0x4fb01a40 // fmla v0.4s, v18.4s, v16.s[3]
-	WORD $0x54fffe48 // b.hi 0xae4 <gemm+0xae4>
-	WORD $0x14000066 // b 0xcb8 <gemm+0xcb8>
-	WORD $0xf100047f // cmp x3,
-	WORD $0x54000841 // b.ne 0xc30 <gemm+0xc30>
-	WORD $0xf100105f // cmp x2,
-	WORD $0x54000803 // b.lo 0xc30 <gemm+0xc30>
+	WORD $0x54fffe48 // b.hi 0xc30 <gemm+0xc30>
+	WORD $0x14000063 // b 0xdf8 <gemm+0xdf8>
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54000801 // b.ne 0xd74 <gemm+0xd74>
+	WORD $0xf100109f // cmp x4,
+	WORD $0x540007c3 // b.lo 0xd74 <gemm+0xd74>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1e03e0 // mov x0, x30
-	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa1703e9 // mov x9, x23
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0x3cc10490 // ldr q16, [x4],
-	WORD $0xaa0003eb // mov x11, x0
-	WORD $0xad405414 // ldp q20, q21, [x0]
+	WORD $0x3cc104d0 // ldr q16, [x6],
+	WORD $0xaa0903fe // mov x30, x9
+	WORD $0xad405534 // ldp q20, q21, [x9]
 	WORD $0x4f901287 // fmla v7.4s, v20.4s, v16.s[0]
-	WORD $0x3cc104b2 // ldr q18, [x5],
+	WORD $0x3cc10692 // ldr q18, [x20],
 	WORD $0x4f921285 // fmla v5.4s, v20.4s, v18.s[0]
-	WORD $0x3cc104d3 // ldr q19, [x6],
-	WORD $0x4f931283 // fmla v3.4s, v20.4s, v19.s[0]
+	WORD $0x3cc106b3 // ldr q19, [x21],
+	WORD $0x4f931282 // fmla v2.4s, v20.4s, v19.s[0]
 	WORD $0x3cc104f1 // ldr q17, [x7],
 	WORD $0x4f911281 // fmla v1.4s, v20.4s, v17.s[0]
 	WORD $0x4f9012a6 // fmla v6.4s, v21.4s, v16.s[0]
 	WORD $0x4f9212a4 // fmla v4.4s, v21.4s, v18.s[0]
-	WORD $0x4f9312a2 // fmla v2.4s, v21.4s, v19.s[0]
+	WORD $0x4f9312a3 // fmla v3.4s, v21.4s, v19.s[0]
 	WORD $0x4f9112a0 // fmla v0.4s, v21.4s, v17.s[0]
-	WORD $0x8b0e0000 // add x0, x0, x14
-	WORD $0xad405414 // ldp q20, q21, [x0]
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0xad405534 // ldp q20, q21, [x9]
 	WORD $0x4fb01287 // fmla v7.4s, v20.4s, v16.s[1]
 	WORD $0x4fb21285 // fmla v5.4s, v20.4s, v18.s[1]
-	WORD $0x4fb31283 // fmla v3.4s, v20.4s, v19.s[1]
+	WORD $0x4fb31282 // fmla v2.4s, v20.4s, v19.s[1]
 	WORD $0x4fb11281 // fmla v1.4s, v20.4s, v17.s[1]
 	WORD $0x4fb012a6 // fmla v6.4s, v21.4s, v16.s[1]
 	WORD $0x4fb212a4 // fmla v4.4s, v21.4s, v18.s[1]
-	WORD $0x4fb312a2 // fmla v2.4s, v21.4s, v19.s[1]
+	WORD $0x4fb312a3 // fmla v3.4s, v21.4s, v19.s[1]
 	WORD $0x4fb112a0 // fmla v0.4s, v21.4s, v17.s[1]
-	WORD $0x8b0e0000 // add x0, x0, x14
-	WORD $0xad405414 // ldp q20, q21, [x0]
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0xad405534 // ldp q20, q21, [x9]
 	WORD $0x4f901a87 // fmla v7.4s, v20.4s, v16.s[2]
 	WORD $0x4f921a85 // fmla v5.4s, v20.4s, v18.s[2]
-	WORD $0x4f931a83 // fmla v3.4s, v20.4s, v19.s[2]
+	WORD $0x4f931a82 // fmla v2.4s, v20.4s, v19.s[2]
 	WORD $0x4f911a81 // fmla v1.4s, v20.4s, v17.s[2]
 	WORD $0x4f901aa6 // fmla v6.4s, v21.4s, v16.s[2]
 	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
-	WORD $0x4f931aa2 // fmla v2.4s, v21.4s, v19.s[2]
+	WORD $0x4f931aa3 // fmla v3.4s, v21.4s, v19.s[2]
 	WORD $0x4f911aa0 // fmla v0.4s, v21.4s, v17.s[2]
-	WORD $0x8b0e0000 // add x0, x0, x14
-	WORD $0xad405414 // ldp q20, q21, [x0]
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0xad405534 // ldp q20, q21, [x9]
 	WORD $0x4fb01a87 // fmla v7.4s, v20.4s, v16.s[3]
 	WORD $0x4fb21a85 // fmla v5.4s, v20.4s, v18.s[3]
-	WORD $0x4fb31a83 // fmla v3.4s, v20.4s, v19.s[3]
+	WORD $0x4fb31a82 // fmla v2.4s, v20.4s, v19.s[3]
 	WORD $0x4fb11a81 // fmla v1.4s, v20.4s, v17.s[3]
 	WORD $0x4fb01aa6 // fmla v6.4s, v21.4s, v16.s[3]
 	WORD $0x4fb21aa4 // fmla v4.4s, v21.4s, v18.s[3]
-	WORD $0x4fb31aa2 // fmla v2.4s, v21.4s, v19.s[3]
-	WORD $0xf1001e1f // cmp x16,
-	WORD $0xd1001210 // sub x16, x16,
-	WORD $0x8b0e0000 // add x0, x0, x14
+	WORD $0x4fb31aa3 // fmla v3.4s, v21.4s, v19.s[3]
+	WORD $0xf1001dbf // cmp x13,
+	WORD $0xd10011ad // sub x13, x13,
+	WORD $0x8b0f0129 // add x9, x9, x15
 	WORD $0x4fb11aa0 // fmla v0.4s, v21.4s, v17.s[3]
-	WORD $0x54fffa28 // b.hi 0xb54 <gemm+0xb54>
-	WORD $0x91001200 // add x0, x16,
-	WORD $0xf100141f // cmp x0,
-	WORD $0x540004eb // b.lt 0xcb8 <gemm+0xcb8>
-	WORD $0x8b0d0160 // add x0, x11, x13
-	WORD $0x1400000b // b 0xc50 <gemm+0xc50>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
+	WORD $0x54fffa28 // b.hi 0xca0 <gemm+0xca0>
+	WORD $0x910011a9 // add x9, x13,
+	WORD $0xf100153f // cmp x9,
+	WORD $0x5400048b // b.lt 0xdf8 <gemm+0xdf8>
+	WORD $0x8b0e03c9 // add x9, x30, x14
+	WORD $0x14000009 // b 0xd94 <gemm+0xd94>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa1e03e0 // mov x0, x30
+	WORD $0xaa1703e9 // mov x9, x23
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0x91004000 // add x0, x0,
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xd503201f // nop
-	WORD $0xad7fc410 // ldp q16, q17, [x0,
-	WORD $0xbc6b6892 // ldr s18, [x4, x11]
+	WORD $0xaa1f03fe // mov x30, xzr
+	WORD $0x91004129 // add x9, x9,
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xad7fc530 // ldp q16, q17, [x9,
+	WORD $0xbc7e68d2 // ldr s18, [x6, x30]
 	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
 	WORD $0x4f921226 // fmla v6.4s, v17.4s, v18.s[0]
-	WORD $0xbc6b68b2 // ldr s18, [x5, x11]
+	WORD $0xbc7e6a92 // ldr s18, [x20, x30]
 	WORD $0x4f921205 // fmla v5.4s, v16.4s, v18.s[0]
 	WORD $0x4f921224 // fmla v4.4s, v17.4s, v18.s[0]
-	WORD $0xbc6b68d2 // ldr s18, [x6, x11]
-	WORD $0x4f921203 // fmla v3.4s, v16.4s, v18.s[0]
-	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
-	WORD $0xbc6b68f2 // ldr s18, [x7, x11]
-	WORD $0x8b1a016b // add x11, x11, x26
+	WORD $0xbc7e6ab2 // ldr s18, [x21, x30]
+	WORD $0x4f921202 // fmla v2.4s, v16.4s, v18.s[0]
+	WORD $0x4f921223 // fmla v3.4s, v17.4s, v18.s[0]
+	WORD $0xbc7e68f2 // ldr s18, [x7, x30]
+	WORD $0x8b1803de // add x30, x30, x24
 	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
-	WORD $0x8b0e0000 // add x0, x0, x14
-	WORD $0xd1000610 // sub x16, x16,
-	WORD $0xf100061f // cmp x16,
+	WORD $0x8b0f0129 // add x9, x9, x15
+	WORD $0xd10005ad // sub x13, x13,
+	WORD $0xf10005bf // cmp x13,
 	WORD $0x4f921220 // fmla v0.4s, v17.4s, v18.s[0]
-	WORD $0x54fffde8 // b.hi 0xc60 <gemm+0xc60>
-	WORD $0x8b0b00e7 // add x7, x7, x11
-	WORD $0x8b0b00c6 // add x6, x6, x11
-	WORD $0x8b0b00a5 // add x5, x5, x11
-	WORD $0x8b0b0084 // add x4, x4, x11
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000241 // b.ne 0xd04 <gemm+0xd04>
-	WORD $0x3707ee31 // tbnz w17,
-	WORD $0xad404590 // ldp q16, q17, [x12]
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
-	WORD $0xad001987 // stp q7, q6, [x12]
-	WORD $0xad401e86 // ldp q6, q7, [x20]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	WORD $0xad001285 // stp q5, q4, [x20]
-	WORD $0xad4016a4 // ldp q4, q5, [x21]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad000aa3 // stp q3, q2, [x21]
-	WORD $0xad400f02 // ldp q2, q3, [x24]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffff64 // b 0xa90 <gemm+0xa90>
-	WORD $0x360000f1 // tbz w17,
-	WORD $0x3d800187 // str q7, [x12]
-	WORD $0xf100013f // cmp x9,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x540002ac // b.gt 0xd68 <gemm+0xd68>
-	WORD $0x1400006f // b 0xed4 <gemm+0xed4>
-	WORD $0xd503201f // nop
-	WORD $0x3dc00190 // ldr q16, [x12]
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x3d800187 // str q7, [x12]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x54000deb // b.lt 0xef4 <gemm+0xef4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7a67 // ldr s7, [x19, x11, lsl
-	WORD $0xbc2b7827 // str s7, [x1, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xd40 <gemm+0xd40>
-	WORD $0x3dcf43e7 // ldr q7, [sp,
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x54000b6b // b.lt 0xed0 <gemm+0xed0>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7826 // ldr s6, [x1, x11, lsl
-	WORD $0xbc2b7a66 // str s6, [x19, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xd70 <gemm+0xd70>
-	WORD $0x360000d1 // tbz w17,
-	WORD $0x3d800285 // str q5, [x20]
-	WORD $0xf100013f // cmp x9,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x540002ac // b.gt 0xde8 <gemm+0xde8>
-	WORD $0x14000050 // b 0xed8 <gemm+0xed8>
-	WORD $0x3dc00286 // ldr q6, [x20]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x3d800285 // str q5, [x20]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x54000a6b // b.lt 0xf00 <gemm+0xf00>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ac5 // ldr s5, [x22, x11, lsl
-	WORD $0xbc2b7825 // str s5, [x1, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xdc0 <gemm+0xdc0>
-	WORD $0x3dcf43e5 // ldr q5, [sp,
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x54000b8b // b.lt 0xf54 <gemm+0xf54>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7824 // ldr s4, [x1, x11, lsl
-	WORD $0xbc2b7ac4 // str s4, [x22, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xdf0 <gemm+0xdf0>
-	WORD $0x360000d1 // tbz w17,
-	WORD $0x3d8002a3 // str q3, [x21]
-	WORD $0xf100013f // cmp x9,
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x540002ac // b.gt 0xe68 <gemm+0xe68>
-	WORD $0x14000031 // b 0xedc <gemm+0xedc>
-	WORD $0x3dc002a4 // ldr q4, [x21]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3d8002a3 // str q3, [x21]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540006cb // b.lt 0xf0c <gemm+0xf0c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ae3 // ldr s3, [x23, x11, lsl
-	WORD $0xbc2b7823 // str s3, [x1, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xe40 <gemm+0xe40>
-	WORD $0x3dcf43e3 // ldr q3, [sp,
+	WORD $0x54fffde8 // b.hi 0xda0 <gemm+0xda0>
+	WORD $0x8b1e00e7 // add x7, x7, x30
+	WORD $0x8b1e02b5 // add x21, x21, x30
+	WORD $0x8b1e0294 // add x20, x20, x30
+	WORD $0x8b1e00c6 // add x6, x6, x30
+	WORD $0xf101809f // cmp x4,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x9a89c03e // csel x30, x1, x9, gt
+	WORD $0x9a80c04d // csel x13, x2, x0, gt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540004a1 // b.ne 0xea0 <gemm+0xea0>
+	WORD $0x3707ecbb // tbnz w27,
+	WORD $0x3dc00330 // ldr q16, [x25]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8003c7 // str q7, [x30]
+	WORD $0xf101809f // cmp x4,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x9a89c029 // csel x9, x1, x9, gt
+	WORD $0x3dc00727 // ldr q7, [x25,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d800526 // str q6, [x9,
+	WORD $0x8b1a0b29 // add x9, x25, x26, lsl
+	WORD $0x8b0d0bd1 // add x17, x30, x13, lsl
+	WORD $0x3dc00126 // ldr q6, [x9]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800225 // str q5, [x17]
+	WORD $0x3dc00525 // ldr q5, [x9,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800624 // str q4, [x17,
+	WORD $0x8b1a0f29 // add x9, x25, x26, lsl
+	WORD $0x8b0d0fd1 // add x17, x30, x13, lsl
+	WORD $0x3dc00124 // ldr q4, [x9]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3d800222 // str q2, [x17]
+	WORD $0x3dc00522 // ldr q2, [x9,
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540007cb // b.lt 0xf5c <gemm+0xf5c>
-	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x3d800622 // str q2, [x17,
+	WORD $0x9b106749 // madd x9, x26, x16, x25
+	WORD $0x9b1079ad // madd x13, x13, x16, x30
+	WORD $0x3dc00122 // ldr q2, [x9]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8001a1 // str q1, [x13]
+	WORD $0x3dc00521 // ldr q1, [x9,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8005a0 // str q0, [x13,
+	WORD $0x17ffff4e // b 0xbd0 <gemm+0xbd0>
 	WORD $0xd503201f // nop
-	WORD $0xbc6b7822 // ldr s2, [x1, x11, lsl
-	WORD $0xbc2b7ae2 // str s2, [x23, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xe70 <gemm+0xe70>
-	WORD $0x370002d1 // tbnz w17,
-	WORD $0x3dc00302 // ldr q2, [x24]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x3600019b // tbz w27,
+	WORD $0x3d8003c7 // str q7, [x30]
+	WORD $0xf101809f // cmp x4,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x9a89c029 // csel x9, x1, x9, gt
+	WORD $0xf100015f // cmp x10,
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x5400038c // b.gt 0xf2c <gemm+0xf2c>
+	WORD $0x8b0d0bc9 // add x9, x30, x13, lsl
+	WORD $0x1400007c // b 0x10b4 <gemm+0x10b4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1903f3 // mov x19, x25
+	WORD $0x3cc10670 // ldr q16, [x19],
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8003c7 // str q7, [x30]
+	WORD $0xf101809f // cmp x4,
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x9132c231 // add x17, x17,
+	WORD $0xa9007e3f // stp xzr, xzr, [x17]
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x9a89c029 // csel x9, x1, x9, gt
+	WORD $0xf100055f // cmp x10,
+	WORD $0x540007ab // b.lt 0xff0 <gemm+0xff0>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xbc717a67 // ldr s7, [x19, x17, lsl
+	WORD $0xbc317867 // str s7, [x3, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0xf04 <gemm+0xf04>
+	WORD $0x3dd32fe7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0xf100015f // cmp x10,
+	WORD $0x54000c2d // b.le 0x10ac <gemm+0x10ac>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xbc737866 // ldr s6, [x3, x19, lsl
+	WORD $0xbc337926 // str s6, [x9, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0xf34 <gemm+0xf34>
+	WORD $0x8b0d0bc9 // add x9, x30, x13, lsl
+	WORD $0x360000db // tbz w27,
+	WORD $0x3d800125 // str q5, [x9]
+	WORD $0xf100015f // cmp x10,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x540002ec // b.gt 0xfb8 <gemm+0xfb8>
+	WORD $0x14000056 // b 0x10b8 <gemm+0x10b8>
+	WORD $0x8b1a0b33 // add x19, x25, x26, lsl
+	WORD $0x3cc10666 // ldr q6, [x19],
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800125 // str q5, [x9]
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x9132c231 // add x17, x17,
+	WORD $0xa9007e3f // stp xzr, xzr, [x17]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54000b2b // b.lt 0x10e8 <gemm+0x10e8>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc717a65 // ldr s5, [x19, x17, lsl
+	WORD $0xbc317865 // str s5, [x3, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0xf90 <gemm+0xf90>
+	WORD $0x3dd32fe5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0xf100015f // cmp x10,
+	WORD $0x54000cad // b.le 0x1148 <gemm+0x1148>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xbc737864 // ldr s4, [x3, x19, lsl
+	WORD $0xbc337924 // str s4, [x9, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0xfc0 <gemm+0xfc0>
+	WORD $0x8b0d0fc9 // add x9, x30, x13, lsl
+	WORD $0x3600011b // tbz w27,
+	WORD $0x3d800122 // str q2, [x9]
+	WORD $0xf100015f // cmp x10,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400030c // b.gt 0x1048 <gemm+0x1048>
+	WORD $0x14000035 // b 0x10c0 <gemm+0x10c0>
+	WORD $0x8b0d0bc9 // add x9, x30, x13, lsl
+	WORD $0x14000039 // b 0x10d8 <gemm+0x10d8>
+	WORD $0x8b1a0f33 // add x19, x25, x26, lsl
+	WORD $0x3cc10664 // ldr q4, [x19],
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3d800122 // str q2, [x9]
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x9132c231 // add x17, x17,
+	WORD $0xa9007e3f // stp xzr, xzr, [x17]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400072b // b.lt 0x10fc <gemm+0x10fc>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xbc717a62 // ldr s2, [x19, x17, lsl
+	WORD $0xbc317862 // str s2, [x3, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0x1020 <gemm+0x1020>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100015f // cmp x10,
+	WORD $0x5400088d // b.le 0x1154 <gemm+0x1154>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x91004129 // add x9, x9,
+	WORD $0xbc737862 // ldr s2, [x3, x19, lsl
+	WORD $0xbc337922 // str s2, [x9, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x1050 <gemm+0x1050>
+	WORD $0x9b1079ad // madd x13, x13, x16, x30
+	WORD $0x370002fb // tbnz w27,
+	WORD $0x9b106749 // madd x9, x26, x16, x25
+	WORD $0x3cc10522 // ldr q2, [x9],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800302 // str q2, [x24]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0xaa1903eb // mov x11, x25
-	WORD $0x540003eb // b.lt 0xf20 <gemm+0xf20>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7b21 // ldr s1, [x25, x11, lsl
-	WORD $0xbc2b7821 // str s1, [x1, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0xeb0 <gemm+0xeb0>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0xaa1903eb // mov x11, x25
-	WORD $0x14000015 // b 0xf20 <gemm+0xf20>
-	WORD $0x36000131 // tbz w17,
-	WORD $0x3d800285 // str q5, [x20]
-	WORD $0x3d8002a3 // str q3, [x21]
-	WORD $0xaa1803eb // mov x11, x24
-	WORD $0x3c810561 // str q1, [x11],
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400022a // b.ge 0xf30 <gemm+0xf30>
-	WORD $0x17fffee9 // b 0xa94 <gemm+0xa94>
-	WORD $0x3dc00282 // ldr q2, [x20]
-	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
-	WORD $0x3d800282 // str q2, [x20]
-	WORD $0x3dc002a2 // ldr q2, [x21]
+	WORD $0x3d8001a2 // str q2, [x13]
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400046b // b.lt 0x1114 <gemm+0x1114>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xbc717921 // ldr s1, [x9, x17, lsl
+	WORD $0xbc317861 // str s1, [x3, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11015f // cmp x10, x17
+	WORD $0x54ffff81 // b.ne 0x1090 <gemm+0x1090>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x1400001b // b 0x1114 <gemm+0x1114>
+	WORD $0x8b0d0bc9 // add x9, x30, x13, lsl
+	WORD $0x3600015b // tbz w27,
+	WORD $0x3d800125 // str q5, [x9]
+	WORD $0x8b0d0fc9 // add x9, x30, x13, lsl
+	WORD $0x3d800122 // str q2, [x9]
+	WORD $0x9b1079ad // madd x13, x13, x16, x30
+	WORD $0x3d8001a1 // str q1, [x13]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x540002aa // b.ge 0x1124 <gemm+0x1124>
+	WORD $0x17fffebf // b 0xbd0 <gemm+0xbd0>
+	WORD $0xd37ef751 // lsl x17, x26,
+	WORD $0x3cf16b23 // ldr q3, [x25, x17]
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x3d800123 // str q3, [x9]
+	WORD $0x8b0d0fc9 // add x9, x30, x13, lsl
+	WORD $0xd37df351 // lsl x17, x26,
+	WORD $0x3cf16b23 // ldr q3, [x25, x17]
 	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d8002a2 // str q2, [x21]
-	WORD $0x3dc00302 // ldr q2, [x24]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0xaa1803eb // mov x11, x24
-	WORD $0x3c810561 // str q1, [x11],
+	WORD $0x3d800122 // str q2, [x9]
+	WORD $0x9b1079ad // madd x13, x13, x16, x30
+	WORD $0x9b107f49 // mul x9, x26, x16
+	WORD $0x3ce96b22 // ldr q2, [x25, x9]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8001a1 // str q1, [x13]
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffdb4b // b.lt 0xa94 <gemm+0xa94>
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0xaa0903f1 // mov x17, x9
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffd58b // b.lt 0xbd0 <gemm+0xbd0>
+	WORD $0x910041a9 // add x9, x13,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xaa0a03f3 // mov x19, x10
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf1000673 // subs x19, x19,
+	WORD $0x54ffffa1 // b.ne 0x1134 <gemm+0x1134>
+	WORD $0x17fffea3 // b 0xbd0 <gemm+0xbd0>
+	WORD $0x8b0d0fc9 // add x9, x30, x13, lsl
+	WORD $0x3707fb9b // tbnz w27,
+	WORD $0x17ffffe7 // b 0x10ec <gemm+0x10ec>
+	WORD $0x9b1079ad // madd x13, x13, x16, x30
+	WORD $0x3707fb7b // tbnz w27,
+	WORD $0x17ffffe9 // b 0x1100 <gemm+0x1100>
+	WORD $0xd379e180 // lsl x0, x12,
+	WORD $0x9100404d // add x13, x2,
+	WORD $0xf9001fed // str x13, [sp,
+	WORD $0xf9401b56 // ldr x22, [x26,
+	WORD $0xd37df123 // lsl x3, x9,
+	WORD $0xd37ef584 // lsl x4, x12,
+	WORD $0xf9402747 // ldr x7, [x26,
+	WORD $0x5280018c // mov w12,
+	WORD $0x5280028d // mov w13,
+	WORD $0x52800302 // mov w2,
+	WORD $0x52800394 // mov w20,
+	WORD $0x914013f8 // add x24, sp,
+	WORD $0x9132c318 // add x24, x24,
+	WORD $0xf90033e0 // str x0, [sp,
+	WORD $0x14000011 // b 0x11dc <gemm+0x11dc>
 	WORD $0xd503201f // nop
-	WORD $0xbc404600 // ldr s0, [x16],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf1000631 // subs x17, x17,
-	WORD $0x54ffffa1 // b.ne 0xf40 <gemm+0xf40>
-	WORD $0x17fffed1 // b 0xa94 <gemm+0xa94>
-	WORD $0x3707fc31 // tbnz w17,
-	WORD $0x17ffffea // b 0xf00 <gemm+0xf00>
-	WORD $0x3707fc11 // tbnz w17,
-	WORD $0x17ffffeb // b 0xf0c <gemm+0xf0c>
-	WORD $0xd37ae5f0 // lsl x16, x15,
-	WORD $0xf9005ff0 // str x16, [sp,
-	WORD $0x91004310 // add x16, x24,
-	WORD $0xf90037f0 // str x16, [sp,
-	WORD $0xf9401bc1 // ldr x1, [x30,
-	WORD $0xd37df163 // lsl x3, x11,
-	WORD $0xd37ef5e4 // lsl x4, x15,
-	WORD $0xf94027d1 // ldr x17, [x30,
-	WORD $0x91400ff5 // add x21, sp,
-	WORD $0x913402b5 // add x21, x21,
-	WORD $0x1400000c // b 0xfbc <gemm+0xfbc>
-	WORD $0xa94817fe // ldp x30, x5, [sp,
-	WORD $0xf9401bc1 // ldr x1, [x30,
-	WORD $0xf94027d1 // ldr x17, [x30,
-	WORD $0xa9492bf8 // ldp x24, x10, [sp,
-	WORD $0xf9403bef // ldr x15, [sp,
-	WORD $0xd10020b0 // sub x16, x5,
-	WORD $0x8b01154a // add x10, x10, x1, lsl
-	WORD $0x8b11158c // add x12, x12, x17, lsl
+	WORD $0xa9452ffa // ldp x26, x11, [sp,
+	WORD $0xf9401b56 // ldr x22, [x26,
+	WORD $0xf9402747 // ldr x7, [x26,
+	WORD $0xf94023e5 // ldr x5, [sp,
+	WORD $0x5280018c // mov w12,
+	WORD $0x5280028d // mov w13,
+	WORD $0x52800302 // mov w2,
+	WORD $0xd10020b1 // sub x17, x5,
+	WORD $0x8b16156b // add x11, x11, x22, lsl
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x8b071529 // add x9, x9, x7, lsl
+	WORD $0xf9000fa9 // str x9, [x29,
 	WORD $0xf1003cbf // cmp x5,
-	WORD $0xaa1003e5 // mov x5, x16
-	WORD $0x54ffd0ad // b.le 0x9cc <gemm+0x9cc>
-	WORD $0xf94017c0 // ldr x0, [x30,
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54ffff0b // b.lt 0xfa4 <gemm+0xfa4>
-	WORD $0xf90047e5 // str x5, [sp,
-	WORD $0x8b010956 // add x22, x10, x1, lsl
-	WORD $0xf9401fc6 // ldr x6, [x30,
-	WORD $0xaa0a03f8 // mov x24, x10
-	WORD $0x8b010d59 // add x25, x10, x1, lsl
-	WORD $0x52800197 // mov w23,
-	WORD $0x9b17283a // madd x26, x1, x23, x10
-	WORD $0x8b01115b // add x27, x10, x1, lsl
-	WORD $0xaa1e03eb // mov x11, x30
-	WORD $0x52800282 // mov w2,
-	WORD $0x9b02283e // madd x30, x1, x2, x10
-	WORD $0xaa0103f0 // mov x16, x1
-	WORD $0x52800307 // mov w7,
-	WORD $0x9b07282f // madd x15, x1, x7, x10
-	WORD $0x52800381 // mov w1,
-	WORD $0xf9004fea // str x10, [sp,
-	WORD $0x9b012a05 // madd x5, x16, x1, x10
-	WORD $0xaa0603ea // mov x10, x6
-	WORD $0xf940296b // ldr x11, [x11,
-	WORD $0xf100017f // cmp x11,
-	WORD $0x1a9f17f4 // cset w20, eq
-	WORD $0x91004186 // add x6, x12,
-	WORD $0x8b11098b // add x11, x12, x17, lsl
-	WORD $0xf9007feb // str x11, [sp,
-	WORD $0x91004173 // add x19, x11,
-	WORD $0x8b110d8b // add x11, x12, x17, lsl
-	WORD $0xf9007beb // str x11, [sp,
-	WORD $0x9100416b // add x11, x11,
-	WORD $0x9b173237 // madd x23, x17, x23, x12
-	WORD $0xf90073f7 // str x23, [sp,
-	WORD $0x910042f7 // add x23, x23,
-	WORD $0xa90adfea // stp x10, x23, [sp,
-	WORD $0x8b111197 // add x23, x12, x17, lsl
-	WORD $0xf9006ff7 // str x23, [sp,
-	WORD $0x910042f7 // add x23, x23,
-	WORD $0x9b023222 // madd x2, x17, x2, x12
-	WORD $0xf9006be2 // str x2, [sp,
-	WORD $0x91004042 // add x2, x2,
-	WORD $0xf9003fe2 // str x2, [sp,
-	WORD $0x9b073222 // madd x2, x17, x7, x12
-	WORD $0xaa0b03e7 // mov x7, x11
-	WORD $0x9100404b // add x11, x2,
-	WORD $0xf90033eb // str x11, [sp,
-	WORD $0x9b01322b // madd x11, x17, x1, x12
-	WORD $0xa90c0beb // stp x11, x2, [sp,
-	WORD $0x9100416b // add x11, x11,
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x54ffc82d // b.le 0xadc <gemm+0xadc>
+	WORD $0xf9401759 // ldr x25, [x26,
+	WORD $0xf100073f // cmp x25,
+	WORD $0x54fffecb // b.lt 0x11bc <gemm+0x11bc>
+	WORD $0xf90023e5 // str x5, [sp,
+	WORD $0xf9401f45 // ldr x5, [x26,
+	WORD $0xaa0b03fb // mov x27, x11
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0x8b16097e // add x30, x11, x22, lsl
+	WORD $0x8b160d70 // add x16, x11, x22, lsl
+	WORD $0x9b0c2ec1 // madd x1, x22, x12, x11
+	WORD $0x8b161171 // add x17, x11, x22, lsl
+	WORD $0x9b0d2ed5 // madd x21, x22, x13, x11
+	WORD $0xf100013f // cmp x9,
+	WORD $0x9b022ed7 // madd x23, x22, x2, x11
+	WORD $0x1a9f17e9 // cset w9, eq
 	WORD $0xf9002feb // str x11, [sp,
-	WORD $0xd37ef551 // lsl x17, x10,
-	WORD $0xf94037e2 // ldr x2, [sp,
-	WORD $0xf9404be1 // ldr x1, [sp,
-	WORD $0xf9000fb0 // str x16, [x29,
-	WORD $0xf9405bf0 // ldr x16, [sp,
-	WORD $0xf90053f7 // str x23, [sp,
-	WORD $0xf90077e7 // str x7, [sp,
-	WORD $0x14000015 // b 0x10f4 <gemm+0x10f4>
-	WORD $0xad005997 // stp q23, q22, [x12]
-	WORD $0xa94f2beb // ldp x11, x10, [sp,
-	WORD $0xad005155 // stp q21, q20, [x10]
-	WORD $0xad004973 // stp q19, q18, [x11]
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0xad004570 // stp q16, q17, [x11]
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0xad001d66 // stp q6, q7, [x11]
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0xad001564 // stp q4, q5, [x11]
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0xad000d62 // stp q2, q3, [x11]
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0xad000161 // stp q1, q0, [x11]
-	WORD $0x2a1f03f4 // mov w20, wzr
-	WORD $0xf100c000 // subs x0, x0,
-	WORD $0xf9405feb // ldr x11, [sp,
-	WORD $0x8b0b0021 // add x1, x1, x11
-	WORD $0x8b0b0042 // add x2, x2, x11
-	WORD $0x54fff50d // b.le 0xf90 <gemm+0xf90>
-	WORD $0xaa1703ea // mov x10, x23
-	WORD $0xaa1003f7 // mov x23, x16
-	WORD $0xf100c01f // cmp x0,
-	WORD $0x5280060b // mov w11,
-	WORD $0x9a8b300b // csel x11, x0, x11, lo
-	WORD $0xf9400fb0 // ldr x16, [x29,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54000721 // b.ne 0x11f4 <gemm+0x11f4>
-	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x9b142ecc // madd x12, x22, x20, x11
+	WORD $0xa9069fe5 // stp x5, x7, [sp,
+	WORD $0xd37ef4ba // lsl x26, x5,
+	WORD $0xf9401fe2 // ldr x2, [sp,
+	WORD $0xf94027e6 // ldr x6, [sp,
+	WORD $0xf9400fb3 // ldr x19, [x29,
+	WORD $0xf9003ff6 // str x22, [sp,
+	WORD $0x5280010b // mov w11,
+	WORD $0x14000024 // b 0x12cc <gemm+0x12cc>
+	WORD $0x3d8002d7 // str q23, [x22]
+	WORD $0xf101833f // cmp x25,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x912201ad // add x13, x13,
+	WORD $0x9a89c1a9 // csel x9, x13, x9, gt
+	WORD $0x3d800536 // str q22, [x9,
+	WORD $0x8b140ac9 // add x9, x22, x20, lsl
+	WORD $0xad005135 // stp q21, q20, [x9]
+	WORD $0x8b140ec9 // add x9, x22, x20, lsl
+	WORD $0xad004d32 // stp q18, q19, [x9]
+	WORD $0x52800189 // mov w9,
+	WORD $0x9b095a89 // madd x9, x20, x9, x22
+	WORD $0xad004530 // stp q16, q17, [x9]
+	WORD $0x8b1412c9 // add x9, x22, x20, lsl
+	WORD $0xad001d26 // stp q6, q7, [x9]
+	WORD $0x52800289 // mov w9,
+	WORD $0x9b095a89 // madd x9, x20, x9, x22
+	WORD $0xad001523 // stp q3, q5, [x9]
+	WORD $0x52800309 // mov w9,
+	WORD $0x9b095a89 // madd x9, x20, x9, x22
+	WORD $0xad001122 // stp q2, q4, [x9]
+	WORD $0x52800389 // mov w9,
+	WORD $0x9b095a89 // madd x9, x20, x9, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0xad000121 // stp q1, q0, [x9]
+	WORD $0xf9403ff6 // ldr x22, [sp,
+	WORD $0x2a1f03e9 // mov w9, wzr
+	WORD $0xf1018339 // subs x25, x25,
+	WORD $0x8b0000c6 // add x6, x6, x0
+	WORD $0x8b000042 // add x2, x2, x0
+	WORD $0x914013f3 // add x19, sp,
+	WORD $0x91220273 // add x19, x19,
+	WORD $0x52800107 // mov w7,
+	WORD $0x54fff6cd // b.le 0x11a0 <gemm+0x11a0>
+	WORD $0xf101833f // cmp x25,
+	WORD $0x52800c0d // mov w13,
+	WORD $0x9a8d3334 // csel x20, x25, x13, lo
+	WORD $0xf10006df // cmp x22,
+	WORD $0x540005c1 // b.ne 0x1394 <gemm+0x1394>
+	WORD $0xaa1f03e5 // mov x5, xzr
 	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0x9100056b // add x11, x11,
-	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x91000694 // add x20, x20,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0xd503201f // nop
-	WORD $0xad406718 // ldp q24, q25, [x24]
-	WORD $0x3ce7683a // ldr q26, [x1, x7]
+	WORD $0xd503201f // nop
+	WORD $0xad406778 // ldp q24, q25, [x27]
+	WORD $0x3ce568da // ldr q26, [x6, x5]
 	WORD $0x4f981357 // fmla v23.4s, v26.4s, v24.s[0]
 	WORD $0x4fb81355 // fmla v21.4s, v26.4s, v24.s[1]
-	WORD $0x4f981b53 // fmla v19.4s, v26.4s, v24.s[2]
+	WORD $0x4f981b52 // fmla v18.4s, v26.4s, v24.s[2]
 	WORD $0x4fb81b50 // fmla v16.4s, v26.4s, v24.s[3]
 	WORD $0x4f991346 // fmla v6.4s, v26.4s, v25.s[0]
-	WORD $0x4fb91344 // fmla v4.4s, v26.4s, v25.s[1]
+	WORD $0x4fb91343 // fmla v3.4s, v26.4s, v25.s[1]
 	WORD $0x4f991b42 // fmla v2.4s, v26.4s, v25.s[2]
 	WORD $0x4fb91b41 // fmla v1.4s, v26.4s, v25.s[3]
-	WORD $0x3ce7685a // ldr q26, [x2, x7]
+	WORD $0x3ce5685a // ldr q26, [x2, x5]
 	WORD $0x4f981356 // fmla v22.4s, v26.4s, v24.s[0]
 	WORD $0x4fb81354 // fmla v20.4s, v26.4s, v24.s[1]
-	WORD $0x4f981b52 // fmla v18.4s, v26.4s, v24.s[2]
+	WORD $0x4f981b53 // fmla v19.4s, v26.4s, v24.s[2]
 	WORD $0x4fb81b51 // fmla v17.4s, v26.4s, v24.s[3]
 	WORD $0x4f991347 // fmla v7.4s, v26.4s, v25.s[0]
 	WORD $0x4fb91345 // fmla v5.4s, v26.4s, v25.s[1]
-	WORD $0x8b0e00e7 // add x7, x7, x14
-	WORD $0x4f991b43 // fmla v3.4s, v26.4s, v25.s[2]
-	WORD $0xd100056b // sub x11, x11,
-	WORD $0x8b110318 // add x24, x24, x17
-	WORD $0xf100057f // cmp x11,
+	WORD $0x8b0f00a5 // add x5, x5, x15
+	WORD $0x4f991b44 // fmla v4.4s, v26.4s, v25.s[2]
+	WORD $0xd1000694 // sub x20, x20,
+	WORD $0x8b1a037b // add x27, x27, x26
+	WORD $0xf100069f // cmp x20,
 	WORD $0x4fb91b40 // fmla v0.4s, v26.4s, v25.s[3]
-	WORD $0x54fffd28 // b.hi 0x1160 <gemm+0x1160>
-	WORD $0xaa1703f0 // mov x16, x23
-	WORD $0xaa0a03f7 // mov x23, x10
-	WORD $0xf100113f // cmp x9,
-	WORD $0xf94077e7 // ldr x7, [sp,
-	WORD $0x540017e0 // b.eq 0x14cc <gemm+0x14cc>
-	WORD $0x36001cf4 // tbz w20,
-	WORD $0x3d800197 // str q23, [x12]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43f6 // str q22, [sp,
-	WORD $0x54001eac // b.gt 0x15b8 <gemm+0x15b8>
-	WORD $0xf9407feb // ldr x11, [sp,
-	WORD $0x3d800175 // str q21, [x11]
-	WORD $0x140000ff // b 0x15ec <gemm+0x15ec>
+	WORD $0x54fffd28 // b.hi 0x1330 <gemm+0x1330>
+	WORD $0x140000b2 // b 0x1658 <gemm+0x1658>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf94057e7 // ldr x7, [sp,
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x54000ea1 // b.ne 0x13d4 <gemm+0x13d4>
-	WORD $0xf100101f // cmp x0,
-	WORD $0x54000e63 // b.lo 0x13d4 <gemm+0x13d4>
-	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0xf94037ed // ldr x13, [sp,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000ea1 // b.ne 0x1574 <gemm+0x1574>
+	WORD $0xf100133f // cmp x25,
+	WORD $0x54000e63 // b.lo 0x1574 <gemm+0x1574>
+	WORD $0xaa1f03f6 // mov x22, xzr
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xaa0203e7 // mov x7, x2
-	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0203e5 // mov x5, x2
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x3cf76b19 // ldr q25, [x24, x23]
-	WORD $0x3cf76ad8 // ldr q24, [x22, x23]
-	WORD $0xad7fa4e8 // ldp q8, q9, [x7,
+	WORD $0x3cf66b79 // ldr q25, [x27, x22]
+	WORD $0x3cf66bd8 // ldr q24, [x30, x22]
+	WORD $0xad7fa4a8 // ldp q8, q9, [x5,
 	WORD $0x4f991117 // fmla v23.4s, v8.4s, v25.s[0]
-	WORD $0x3cf76b3c // ldr q28, [x25, x23]
+	WORD $0x3cf66a1c // ldr q28, [x16, x22]
 	WORD $0x4f981115 // fmla v21.4s, v8.4s, v24.s[0]
-	WORD $0x3cf76b5d // ldr q29, [x26, x23]
-	WORD $0x4f9c1113 // fmla v19.4s, v8.4s, v28.s[0]
-	WORD $0x3cf76b7e // ldr q30, [x27, x23]
+	WORD $0x3cf6683d // ldr q29, [x1, x22]
+	WORD $0x4f9c1112 // fmla v18.4s, v8.4s, v28.s[0]
+	WORD $0x3cf66a3e // ldr q30, [x17, x22]
 	WORD $0x4f9d1110 // fmla v16.4s, v8.4s, v29.s[0]
-	WORD $0x3cf76bdf // ldr q31, [x30, x23]
+	WORD $0x3cf66abf // ldr q31, [x21, x22]
 	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
-	WORD $0x3cf769fb // ldr q27, [x15, x23]
-	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
-	WORD $0x3cf768ba // ldr q26, [x5, x23]
+	WORD $0x3cf66afb // ldr q27, [x23, x22]
+	WORD $0x4f9f1103 // fmla v3.4s, v8.4s, v31.s[0]
+	WORD $0x3cf6699a // ldr q26, [x12, x22]
 	WORD $0x4f9b1102 // fmla v2.4s, v8.4s, v27.s[0]
 	WORD $0x4f9a1101 // fmla v1.4s, v8.4s, v26.s[0]
 	WORD $0x4f991136 // fmla v22.4s, v9.4s, v25.s[0]
 	WORD $0x4f981134 // fmla v20.4s, v9.4s, v24.s[0]
-	WORD $0x4f9c1132 // fmla v18.4s, v9.4s, v28.s[0]
+	WORD $0x4f9c1133 // fmla v19.4s, v9.4s, v28.s[0]
 	WORD $0x4f9d1131 // fmla v17.4s, v9.4s, v29.s[0]
 	WORD $0x4f9e1127 // fmla v7.4s, v9.4s, v30.s[0]
 	WORD $0x4f9f1125 // fmla v5.4s, v9.4s, v31.s[0]
-	WORD $0x4f9b1123 // fmla v3.4s, v9.4s, v27.s[0]
+	WORD $0x4f9b1124 // fmla v4.4s, v9.4s, v27.s[0]
 	WORD $0x4f9a1120 // fmla v0.4s, v9.4s, v26.s[0]
-	WORD $0x8b0e00f0 // add x16, x7, x14
-	WORD $0xad7fa608 // ldp q8, q9, [x16,
+	WORD $0x8b0f00ad // add x13, x5, x15
+	WORD $0xad7fa5a8 // ldp q8, q9, [x13,
 	WORD $0x4fb91117 // fmla v23.4s, v8.4s, v25.s[1]
 	WORD $0x4fb81115 // fmla v21.4s, v8.4s, v24.s[1]
-	WORD $0x4fbc1113 // fmla v19.4s, v8.4s, v28.s[1]
+	WORD $0x4fbc1112 // fmla v18.4s, v8.4s, v28.s[1]
 	WORD $0x4fbd1110 // fmla v16.4s, v8.4s, v29.s[1]
 	WORD $0x4fbe1106 // fmla v6.4s, v8.4s, v30.s[1]
-	WORD $0x4fbf1104 // fmla v4.4s, v8.4s, v31.s[1]
+	WORD $0x4fbf1103 // fmla v3.4s, v8.4s, v31.s[1]
 	WORD $0x4fbb1102 // fmla v2.4s, v8.4s, v27.s[1]
 	WORD $0x4fba1101 // fmla v1.4s, v8.4s, v26.s[1]
 	WORD $0x4fb91136 // fmla v22.4s, v9.4s, v25.s[1]
 	WORD $0x4fb81134 // fmla v20.4s, v9.4s, v24.s[1]
-	WORD $0x4fbc1132 // fmla v18.4s, v9.4s, v28.s[1]
+	WORD $0x4fbc1133 // fmla v19.4s, v9.4s, v28.s[1]
 	WORD $0x4fbd1131 // fmla v17.4s, v9.4s, v29.s[1]
 	WORD $0x4fbe1127 // fmla v7.4s, v9.4s, v30.s[1]
 	WORD $0x4fbf1125 // fmla v5.4s, v9.4s, v31.s[1]
-	WORD $0x4fbb1123 // fmla v3.4s, v9.4s, v27.s[1]
+	WORD $0x4fbb1124 // fmla v4.4s, v9.4s, v27.s[1]
 	WORD $0x4fba1120 // fmla v0.4s, v9.4s, v26.s[1]
-	WORD $0x8b0300f0 // add x16, x7, x3
-	WORD $0xad7fa608 // ldp q8, q9, [x16,
+	WORD $0x8b0300ad // add x13, x5, x3
+	WORD $0xad7fa5a8 // ldp q8, q9, [x13,
 	WORD $0x4f991917 // fmla v23.4s, v8.4s, v25.s[2]
 	WORD $0x4f981915 // fmla v21.4s, v8.4s, v24.s[2]
-	WORD $0x4f9c1913 // fmla v19.4s, v8.4s, v28.s[2]
+	WORD $0x4f9c1912 // fmla v18.4s, v8.4s, v28.s[2]
 	WORD $0x4f9d1910 // fmla v16.4s, v8.4s, v29.s[2]
 	WORD $0x4f9e1906 // fmla v6.4s, v8.4s, v30.s[2]
-	WORD $0x4f9f1904 // fmla v4.4s, v8.4s, v31.s[2]
+	WORD $0x4f9f1903 // fmla v3.4s, v8.4s, v31.s[2]
 	WORD $0x4f9b1902 // fmla v2.4s, v8.4s, v27.s[2]
 	WORD $0x4f9a1901 // fmla v1.4s, v8.4s, v26.s[2]
 	WORD $0x4f991936 // fmla v22.4s, v9.4s, v25.s[2]
 	WORD $0x4f981934 // fmla v20.4s, v9.4s, v24.s[2]
-	WORD $0x4f9c1932 // fmla v18.4s, v9.4s, v28.s[2]
+	WORD $0x4f9c1933 // fmla v19.4s, v9.4s, v28.s[2]
 	WORD $0x4f9d1931 // fmla v17.4s, v9.4s, v29.s[2]
 	WORD $0x4f9e1927 // fmla v7.4s, v9.4s, v30.s[2]
 	WORD $0x4f9f1925 // fmla v5.4s, v9.4s, v31.s[2]
-	WORD $0x4f9b1923 // fmla v3.4s, v9.4s, v27.s[2]
+	WORD $0x4f9b1924 // fmla v4.4s, v9.4s, v27.s[2]
 	WORD $0x4f9a1920 // fmla v0.4s, v9.4s, v26.s[2]
-	WORD $0x8b0400f0 // add x16, x7, x4
-	WORD $0xad7fa608 // ldp q8, q9, [x16,
+	WORD $0x8b0400ad // add x13, x5, x4
+	WORD $0xad7fa5a8 // ldp q8, q9, [x13,
 	WORD $0x4fb91917 // fmla v23.4s, v8.4s, v25.s[3]
 	WORD $0x4fb81915 // fmla v21.4s, v8.4s, v24.s[3]
-	WORD $0x4fbc1913 // fmla v19.4s, v8.4s, v28.s[3]
+	WORD $0x4fbc1912 // fmla v18.4s, v8.4s, v28.s[3]
 	WORD $0x4fbd1910 // fmla v16.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1906 // fmla v6.4s, v8.4s, v30.s[3]
-	WORD $0x4fbf1904 // fmla v4.4s, v8.4s, v31.s[3]
+	WORD $0x4fbf1903 // fmla v3.4s, v8.4s, v31.s[3]
 	WORD $0x4fbb1902 // fmla v2.4s, v8.4s, v27.s[3]
 	WORD $0x4fba1901 // fmla v1.4s, v8.4s, v26.s[3]
 	WORD $0x4fb91936 // fmla v22.4s, v9.4s, v25.s[3]
 	WORD $0x4fb81934 // fmla v20.4s, v9.4s, v24.s[3]
-	WORD $0x4fbc1932 // fmla v18.4s, v9.4s, v28.s[3]
+	WORD $0x4fbc1933 // fmla v19.4s, v9.4s, v28.s[3]
 	WORD $0x4fbd1931 // fmla v17.4s, v9.4s, v29.s[3]
 	WORD $0x4fbe1927 // fmla v7.4s, v9.4s, v30.s[3]
 	WORD $0x4fbf1925 // fmla v5.4s, v9.4s, v31.s[3]
-	WORD $0xf1001d7f // cmp x11,
-	WORD $0x4fbb1923 // fmla v3.4s, v9.4s, v27.s[3]
-	WORD $0xd100116b // sub x11, x11,
-	WORD $0x910042f7 // add x23, x23,
-	WORD $0x8b0d00e7 // add x7, x7, x13
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0x4fbb1924 // fmla v4.4s, v9.4s, v27.s[3]
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x910042d6 // add x22, x22,
+	WORD $0x8b0e00a5 // add x5, x5, x14
 	WORD $0x4fba1920 // fmla v0.4s, v9.4s, v26.s[3]
-	WORD $0x54fff5a8 // b.hi 0x1250 <gemm+0x1250>
-	WORD $0x91001170 // add x16, x11,
-	WORD $0x8b1700a5 // add x5, x5, x23
-	WORD $0x8b1701ef // add x15, x15, x23
-	WORD $0x8b1703de // add x30, x30, x23
-	WORD $0x8b17037b // add x27, x27, x23
-	WORD $0x8b17035a // add x26, x26, x23
-	WORD $0x8b170339 // add x25, x25, x23
-	WORD $0x8b1702d6 // add x22, x22, x23
-	WORD $0x8b170318 // add x24, x24, x23
-	WORD $0xf100161f // cmp x16,
-	WORD $0x5400078b // b.lt 0x14b8 <gemm+0x14b8>
-	WORD $0xd10040f7 // sub x23, x7,
-	WORD $0x14000011 // b 0x1414 <gemm+0x1414>
+	WORD $0x54fff5a8 // b.hi 0x13f0 <gemm+0x13f0>
+	WORD $0x9100128d // add x13, x20,
+	WORD $0x8b16018c // add x12, x12, x22
+	WORD $0x8b1602f7 // add x23, x23, x22
+	WORD $0x8b1602b5 // add x21, x21, x22
+	WORD $0x8b160231 // add x17, x17, x22
+	WORD $0x8b160021 // add x1, x1, x22
+	WORD $0x8b160210 // add x16, x16, x22
+	WORD $0x8b1603de // add x30, x30, x22
+	WORD $0x8b16037b // add x27, x27, x22
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x5400078b // b.lt 0x1658 <gemm+0x1658>
+	WORD $0xd10040b6 // sub x22, x5,
+	WORD $0x14000011 // b 0x15b4 <gemm+0x15b4>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e407 // movi v7.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e410 // movi v16.2d,
-	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e416 // movi v22.2d,
-	WORD $0xaa0103f7 // mov x23, x1
+	WORD $0xaa0603f6 // mov x22, x6
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0x9100056b // add x11, x11,
-	WORD $0x910042f7 // add x23, x23,
-	WORD $0xad7fe6f8 // ldp q24, q25, [x23,
-	WORD $0xbc676b1a // ldr s26, [x24, x7]
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0x91000694 // add x20, x20,
+	WORD $0x910042d6 // add x22, x22,
+	WORD $0xad7fe6d8 // ldp q24, q25, [x22,
+	WORD $0xbc656b7a // ldr s26, [x27, x5]
 	WORD $0x4f9a1317 // fmla v23.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1336 // fmla v22.4s, v25.4s, v26.s[0]
-	WORD $0xbc676ada // ldr s26, [x22, x7]
+	WORD $0xbc656bda // ldr s26, [x30, x5]
 	WORD $0x4f9a1315 // fmla v21.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1334 // fmla v20.4s, v25.4s, v26.s[0]
-	WORD $0xbc676b3a // ldr s26, [x25, x7]
-	WORD $0x4f9a1313 // fmla v19.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1332 // fmla v18.4s, v25.4s, v26.s[0]
-	WORD $0xbc676b5a // ldr s26, [x26, x7]
+	WORD $0xbc656a1a // ldr s26, [x16, x5]
+	WORD $0x4f9a1312 // fmla v18.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1333 // fmla v19.4s, v25.4s, v26.s[0]
+	WORD $0xbc65683a // ldr s26, [x1, x5]
 	WORD $0x4f9a1310 // fmla v16.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1331 // fmla v17.4s, v25.4s, v26.s[0]
-	WORD $0xbc676b7a // ldr s26, [x27, x7]
+	WORD $0xbc656a3a // ldr s26, [x17, x5]
 	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
-	WORD $0xbc676bda // ldr s26, [x30, x7]
-	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0xbc656aba // ldr s26, [x21, x5]
+	WORD $0x4f9a1303 // fmla v3.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
-	WORD $0xbc6769fa // ldr s26, [x15, x7]
+	WORD $0xbc656afa // ldr s26, [x23, x5]
 	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
-	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
-	WORD $0xbc6768ba // ldr s26, [x5, x7]
-	WORD $0x8b1100e7 // add x7, x7, x17
+	WORD $0x4f9a1324 // fmla v4.4s, v25.4s, v26.s[0]
+	WORD $0xbc65699a // ldr s26, [x12, x5]
+	WORD $0x8b1a00a5 // add x5, x5, x26
 	WORD $0x4f9a1301 // fmla v1.4s, v24.4s, v26.s[0]
-	WORD $0xd100056b // sub x11, x11,
-	WORD $0x8b0e02f7 // add x23, x23, x14
-	WORD $0xf100057f // cmp x11,
+	WORD $0xd1000694 // sub x20, x20,
+	WORD $0x8b0f02d6 // add x22, x22, x15
+	WORD $0xf100069f // cmp x20,
 	WORD $0x4f9a1320 // fmla v0.4s, v25.4s, v26.s[0]
-	WORD $0x54fffc68 // b.hi 0x1420 <gemm+0x1420>
-	WORD $0x8b0700a5 // add x5, x5, x7
-	WORD $0x8b0701ef // add x15, x15, x7
-	WORD $0x8b0703de // add x30, x30, x7
-	WORD $0x8b07037b // add x27, x27, x7
-	WORD $0x8b07035a // add x26, x26, x7
-	WORD $0x8b070339 // add x25, x25, x7
-	WORD $0x8b0702d6 // add x22, x22, x7
-	WORD $0x8b070318 // add x24, x24, x7
-	WORD $0xf9405bf0 // ldr x16, [sp,
-	WORD $0xf94053f7 // ldr x23, [sp,
-	WORD $0xf100113f // cmp x9,
-	WORD $0xf94077e7 // ldr x7, [sp,
-	WORD $0x54ffe861 // b.ne 0x11d4 <gemm+0x11d4>
-	WORD $0x3707ded4 // tbnz w20,
-	WORD $0xad406598 // ldp q24, q25, [x12]
-	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
-	WORD $0x4e39d6d6 // fadd v22.4s, v22.4s, v25.4s
-	WORD $0xad005997 // stp q23, q22, [x12]
-	WORD $0xa94f2beb // ldp x11, x10, [sp,
-	WORD $0xad405d56 // ldp q22, q23, [x10]
-	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
-	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
-	WORD $0xad005155 // stp q21, q20, [x10]
-	WORD $0xad405574 // ldp q20, q21, [x11]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0xad004973 // stp q19, q18, [x11]
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0xad404d72 // ldp q18, q19, [x11]
-	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
-	WORD $0x4e33d631 // fadd v17.4s, v17.4s, v19.4s
-	WORD $0xad004570 // stp q16, q17, [x11]
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0xad404570 // ldp q16, q17, [x11]
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0x4e31d4e7 // fadd v7.4s, v7.4s, v17.4s
-	WORD $0xad001d66 // stp q6, q7, [x11]
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0xad401d66 // ldp q6, q7, [x11]
-	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
-	WORD $0xad001564 // stp q4, q5, [x11]
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0xad401564 // ldp q4, q5, [x11]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
-	WORD $0xad000d62 // stp q2, q3, [x11]
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0xad400d62 // ldp q2, q3, [x11]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17fffedd // b 0x10d8 <gemm+0x10d8>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00198 // ldr q24, [x12]
-	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
-	WORD $0x3d800197 // str q23, [x12]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400096b // b.lt 0x16b4 <gemm+0x16b4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b78d7 // ldr s23, [x6, x11, lsl
-	WORD $0xbc2b7ab7 // str s23, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1590 <gemm+0x1590>
-	WORD $0x3dcf43f7 // ldr q23, [sp,
-	WORD $0x4e37d6d6 // fadd v22.4s, v22.4s, v23.4s
-	WORD $0x3d8f43f6 // str q22, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x540007eb // b.lt 0x16b0 <gemm+0x16b0>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ab6 // ldr s22, [x21, x11, lsl
-	WORD $0xbc2b78d6 // str s22, [x6, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x15c0 <gemm+0x15c0>
-	WORD $0x360002d4 // tbz w20,
-	WORD $0xf9407feb // ldr x11, [sp,
-	WORD $0x3d800175 // str q21, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400048c // b.gt 0x1678 <gemm+0x1678>
-	WORD $0xf9407beb // ldr x11, [sp,
-	WORD $0x3d800173 // str q19, [x11]
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0x3d800170 // str q16, [x11]
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0x3d800166 // str q6, [x11]
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0x3d800164 // str q4, [x11]
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0x3d800162 // str q2, [x11]
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0x3c810561 // str q1, [x11],
-	WORD $0xf100151f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd5cb // b.lt 0x10dc <gemm+0x10dc>
-	WORD $0x14000044 // b 0x1738 <gemm+0x1738>
-	WORD $0xf9407feb // ldr x11, [sp,
-	WORD $0x3dc00176 // ldr q22, [x11]
-	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
-	WORD $0x3d800175 // str q21, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x540003eb // b.lt 0x16c4 <gemm+0x16c4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7a75 // ldr s21, [x19, x11, lsl
-	WORD $0xbc2b7ab5 // str s21, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1650 <gemm+0x1650>
-	WORD $0x3dcf43f5 // ldr q21, [sp,
-	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54000b8b // b.lt 0x17e4 <gemm+0x17e4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ab4 // ldr s20, [x21, x11, lsl
-	WORD $0xbc2b7a74 // str s20, [x19, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1680 <gemm+0x1680>
-	WORD $0x36000634 // tbz w20,
-	WORD $0xf9407beb // ldr x11, [sp,
-	WORD $0x3d800173 // str q19, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0x54fffa6d // b.le 0x15f4 <gemm+0x15f4>
-	WORD $0x1400003f // b 0x17a8 <gemm+0x17a8>
-	WORD $0x3707d9d4 // tbnz w20,
-	WORD $0xf9407feb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d6a3 // fadd v3.4s, v21.4s, v3.4s
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf9407beb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d663 // fadd v3.4s, v19.4s, v3.4s
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d603 // fadd v3.4s, v16.4s, v3.4s
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0x3dc00163 // ldr q3, [x11]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d800162 // str q2, [x11]
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0x3dc00162 // ldr q2, [x11]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3c810561 // str q1, [x11],
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100151f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcd4b // b.lt 0x10dc <gemm+0x10dc>
-	WORD $0x91400fe7 // add x7, sp,
-	WORD $0x913400e7 // add x7, x7,
-	WORD $0xaa0903f4 // mov x20, x9
-	WORD $0xbc4044e0 // ldr s0, [x7],
-	WORD $0xbc004560 // str s0, [x11],
-	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x1744 <gemm+0x1744>
-	WORD $0x17fffe62 // b 0x10dc <gemm+0x10dc>
-	WORD $0xf9407beb // ldr x11, [sp,
-	WORD $0x3dc00174 // ldr q20, [x11]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x3d800173 // str q19, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54fffb0b // b.lt 0x16d4 <gemm+0x16d4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b78f3 // ldr s19, [x7, x11, lsl
-	WORD $0xbc2b7ab3 // str s19, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1780 <gemm+0x1780>
-	WORD $0x3dcf43f3 // ldr q19, [sp,
+	WORD $0x54fffc68 // b.hi 0x15c0 <gemm+0x15c0>
+	WORD $0x8b05018c // add x12, x12, x5
+	WORD $0x8b0502f7 // add x23, x23, x5
+	WORD $0x8b0502b5 // add x21, x21, x5
+	WORD $0x8b050231 // add x17, x17, x5
+	WORD $0x8b050021 // add x1, x1, x5
+	WORD $0x8b050210 // add x16, x16, x5
+	WORD $0x8b0503de // add x30, x30, x5
+	WORD $0x8b05037b // add x27, x27, x5
+	WORD $0xf101833f // cmp x25,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x914013e5 // add x5, sp,
+	WORD $0x912200a5 // add x5, x5,
+	WORD $0x9a8dc0b6 // csel x22, x5, x13, gt
+	WORD $0xf9403bed // ldr x13, [sp,
+	WORD $0x9a8dc174 // csel x20, x11, x13, gt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000961 // b.ne 0x17a4 <gemm+0x17a4>
+	WORD $0x3707de29 // tbnz w9,
+	WORD $0x3dc00278 // ldr q24, [x19]
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x3d8002d7 // str q23, [x22]
+	WORD $0xf101833f // cmp x25,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x912201ad // add x13, x13,
+	WORD $0x9a89c1a9 // csel x9, x13, x9, gt
+	WORD $0x3dc00677 // ldr q23, [x19,
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d800536 // str q22, [x9,
+	WORD $0x8b070a69 // add x9, x19, x7, lsl
+	WORD $0x8b140acd // add x13, x22, x20, lsl
+	WORD $0x3dc00136 // ldr q22, [x9]
+	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0x3dc00535 // ldr q21, [x9,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d8005b4 // str q20, [x13,
+	WORD $0x8b070e69 // add x9, x19, x7, lsl
+	WORD $0x8b140ecd // add x13, x22, x20, lsl
+	WORD $0x3dc00134 // ldr q20, [x9]
+	WORD $0x4e32d692 // fadd v18.4s, v20.4s, v18.4s
+	WORD $0x3d8001b2 // str q18, [x13]
+	WORD $0x3dc00532 // ldr q18, [x9,
 	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
-	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400066b // b.lt 0x1870 <gemm+0x1870>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ab2 // ldr s18, [x21, x11, lsl
-	WORD $0xbc2b78f2 // str s18, [x7, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x17b0 <gemm+0x17b0>
-	WORD $0x36000154 // tbz w20,
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0x3d800170 // str q16, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0xf9403fe7 // ldr x7, [sp,
-	WORD $0x54fff10d // b.le 0x15fc <gemm+0x15fc>
-	WORD $0x14000017 // b 0x183c <gemm+0x183c>
-	WORD $0x3707f054 // tbnz w20,
-	WORD $0x17ffffb7 // b 0x16c4 <gemm+0x16c4>
-	WORD $0xf94073eb // ldr x11, [sp,
-	WORD $0x3dc00172 // ldr q18, [x11]
-	WORD $0x4e32d610 // fadd v16.4s, v16.4s, v18.4s
-	WORD $0x3d800170 // str q16, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0xf9403fe7 // ldr x7, [sp,
-	WORD $0x54fff6cb // b.lt 0x16e4 <gemm+0x16e4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7a10 // ldr s16, [x16, x11, lsl
-	WORD $0xbc2b7ab0 // str s16, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1814 <gemm+0x1814>
-	WORD $0x3dcf43f0 // ldr q16, [sp,
-	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
-	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400064b // b.lt 0x1900 <gemm+0x1900>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7ab0 // ldr s16, [x21, x11, lsl
-	WORD $0xbc2b7a10 // str s16, [x16, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1840 <gemm+0x1840>
-	WORD $0x36000134 // tbz w20,
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0x3d800166 // str q6, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x54ffeced // b.le 0x1604 <gemm+0x1604>
-	WORD $0x14000017 // b 0x18c8 <gemm+0x18c8>
-	WORD $0x3707ec34 // tbnz w20,
-	WORD $0x17ffff98 // b 0x16d4 <gemm+0x16d4>
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0x3dc00170 // ldr q16, [x11]
-	WORD $0x4e30d4c6 // fadd v6.4s, v6.4s, v16.4s
-	WORD $0x3d800166 // str q6, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54fff30b // b.lt 0x16f4 <gemm+0x16f4>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7ae6 // ldr s6, [x23, x11, lsl
-	WORD $0xbc2b7aa6 // str s6, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x18a0 <gemm+0x18a0>
-	WORD $0x3dcf43e6 // ldr q6, [sp,
-	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400068b // b.lt 0x1994 <gemm+0x1994>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7aa6 // ldr s6, [x21, x11, lsl
-	WORD $0xbc2b7ae6 // str s6, [x23, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x18d0 <gemm+0x18d0>
-	WORD $0x36000134 // tbz w20,
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0x3d800164 // str q4, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0x54ffe8ad // b.le 0x160c <gemm+0x160c>
-	WORD $0x14000017 // b 0x1958 <gemm+0x1958>
-	WORD $0x3707e7f4 // tbnz w20,
-	WORD $0x17ffff78 // b 0x16e4 <gemm+0x16e4>
-	WORD $0xf9406beb // ldr x11, [sp,
-	WORD $0x3dc00166 // ldr q6, [x11]
-	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	WORD $0x3d800164 // str q4, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x54ffef0b // b.lt 0x1704 <gemm+0x1704>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b78e4 // ldr s4, [x7, x11, lsl
-	WORD $0xbc2b7aa4 // str s4, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1930 <gemm+0x1930>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x5400080b // b.lt 0x1a54 <gemm+0x1a54>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6b7aa4 // ldr s4, [x21, x11, lsl
-	WORD $0xbc2b78e4 // str s4, [x7, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1960 <gemm+0x1960>
-	WORD $0x36000154 // tbz w20,
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0x3d800162 // str q2, [x11]
-	WORD $0xf100111f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xf94033e7 // ldr x7, [sp,
-	WORD $0x54ffe44d // b.le 0x1614 <gemm+0x1614>
-	WORD $0x14000017 // b 0x19ec <gemm+0x19ec>
-	WORD $0x3707e394 // tbnz w20,
-	WORD $0x17ffff57 // b 0x16f4 <gemm+0x16f4>
-	WORD $0xf94067eb // ldr x11, [sp,
-	WORD $0x3dc00164 // ldr q4, [x11]
-	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	WORD $0x3d800162 // str q2, [x11]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0xf94033e7 // ldr x7, [sp,
-	WORD $0x54ffeacb // b.lt 0x1714 <gemm+0x1714>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b78e2 // ldr s2, [x7, x11, lsl
-	WORD $0xbc2b7aa2 // str s2, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x19c4 <gemm+0x19c4>
-	WORD $0x3dcf43e2 // ldr q2, [sp,
+	WORD $0x3d8005b2 // str q18, [x13,
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d4ce9 // madd x9, x7, x13, x19
+	WORD $0x9b0d5a8d // madd x13, x20, x13, x22
+	WORD $0x3dc00132 // ldr q18, [x9]
+	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
+	WORD $0x3d8001b0 // str q16, [x13]
+	WORD $0x3dc00530 // ldr q16, [x9,
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x3d8005b0 // str q16, [x13,
+	WORD $0x8b071269 // add x9, x19, x7, lsl
+	WORD $0x8b1412cd // add x13, x22, x20, lsl
+	WORD $0x3dc00130 // ldr q16, [x9]
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0x3dc00526 // ldr q6, [x9,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8005a6 // str q6, [x13,
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d4ce9 // madd x9, x7, x13, x19
+	WORD $0x9b0d5a8d // madd x13, x20, x13, x22
+	WORD $0x3dc00126 // ldr q6, [x9]
+	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x3dc00523 // ldr q3, [x9,
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x3d8005a3 // str q3, [x13,
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d4ce9 // madd x9, x7, x13, x19
+	WORD $0x9b0d5a8d // madd x13, x20, x13, x22
+	WORD $0x3dc00123 // ldr q3, [x9]
 	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0x540003ab // b.lt 0x1a5c <gemm+0x1a5c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7aa2 // ldr s2, [x21, x11, lsl
-	WORD $0xbc2b78e2 // str s2, [x7, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x19f0 <gemm+0x19f0>
-	WORD $0x3707e094 // tbnz w20,
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0x3dc00162 // ldr q2, [x11]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800162 // str q2, [x11]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100151f // cmp x8,
-	WORD $0xf9402feb // ldr x11, [sp,
-	WORD $0x54ffe80b // b.lt 0x1728 <gemm+0x1728>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xf9402fe7 // ldr x7, [sp,
-	WORD $0xbc6b78e1 // ldr s1, [x7, x11, lsl
-	WORD $0xbc2b7aa1 // str s1, [x21, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x1a34 <gemm+0x1a34>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0xaa0703eb // mov x11, x7
-	WORD $0x17ffff36 // b 0x1728 <gemm+0x1728>
-	WORD $0x3707ddd4 // tbnz w20,
-	WORD $0x17ffff2b // b 0x1704 <gemm+0x1704>
-	WORD $0x3707ddd4 // tbnz w20,
-	WORD $0x17ffff2d // b 0x1714 <gemm+0x1714>
-	WORD $0xaa1003f1 // mov x17, x16
-	WORD $0xf100063f // cmp x17,
-	WORD $0x5400184d // b.le 0x1d74 <gemm+0x1d74>
-	WORD $0xf9403be8 // ldr x8, [sp,
-	WORD $0xd37ae508 // lsl x8, x8,
-	WORD $0xf9401bc2 // ldr x2, [x30,
-	WORD $0x5280060b // mov w11,
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xf94027c4 // ldr x4, [x30,
-	WORD $0x14000009 // b 0x1ab0 <gemm+0x1ab0>
-	WORD $0xf9401bc2 // ldr x2, [x30,
-	WORD $0xf94027c4 // ldr x4, [x30,
-	WORD $0xd1000a30 // sub x16, x17,
-	WORD $0x8b020d4a // add x10, x10, x2, lsl
-	WORD $0x8b040d8c // add x12, x12, x4, lsl
-	WORD $0xf1000e3f // cmp x17,
-	WORD $0xaa1003f1 // mov x17, x16
-	WORD $0x5400166d // b.le 0x1d78 <gemm+0x1d78>
-	WORD $0xf94017d0 // ldr x16, [x30,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x1a98 <gemm+0x1a98>
-	WORD $0xf9401fc0 // ldr x0, [x30,
-	WORD $0xf9402bc6 // ldr x6, [x30,
-	WORD $0xaa0a03e1 // mov x1, x10
-	WORD $0x8b020942 // add x2, x10, x2, lsl
-	WORD $0x91004183 // add x3, x12,
-	WORD $0x8b040984 // add x4, x12, x4, lsl
-	WORD $0x91004085 // add x5, x4,
-	WORD $0xf10000df // cmp x6,
-	WORD $0x1a9f17f3 // cset w19, eq
-	WORD $0xd37ef406 // lsl x6, x0,
-	WORD $0xaa1803e7 // mov x7, x24
-	WORD $0x14000008 // b 0x1b08 <gemm+0x1b08>
+	WORD $0x3d8001a2 // str q2, [x13]
+	WORD $0x3dc00522 // ldr q2, [x9,
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3d8005a2 // str q2, [x13,
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d4ce9 // madd x9, x7, x13, x19
+	WORD $0x9b0d5a8d // madd x13, x20, x13, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0x3dc00122 // ldr q2, [x9]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8001a1 // str q1, [x13]
+	WORD $0x3dc00521 // ldr q1, [x9,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8005a0 // str q0, [x13,
+	WORD $0x17fffec2 // b 0x12a8 <gemm+0x12a8>
+	WORD $0x360001e9 // tbz w9,
+	WORD $0x3d8002d7 // str q23, [x22]
+	WORD $0xf101833f // cmp x25,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x914013e5 // add x5, sp,
+	WORD $0x912200a5 // add x5, x5,
+	WORD $0x9a8dc0a5 // csel x5, x5, x13, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932ff6 // str q22, [sp,
+	WORD $0x5400046c // b.gt 0x1854 <gemm+0x1854>
+	WORD $0x8b140acd // add x13, x22, x20, lsl
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0x1400002e // b 0x188c <gemm+0x188c>
 	WORD $0xd503201f // nop
-	WORD $0xad000983 // stp q3, q2, [x12]
-	WORD $0xad000081 // stp q1, q0, [x4]
-	WORD $0x2a1f03f3 // mov w19, wzr
-	WORD $0xf100c210 // subs x16, x16,
-	WORD $0x8b0800e7 // add x7, x7, x8
-	WORD $0x54fffc6d // b.le 0x1a90 <gemm+0x1a90>
-	WORD $0xf100c21f // cmp x16,
-	WORD $0x9a8b3214 // csel x20, x16, x11, lo
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xd503201f // nop
+	WORD $0xaa0e03eb // mov x11, x14
+	WORD $0xaa1303ed // mov x13, x19
+	WORD $0x3cc105b8 // ldr q24, [x13],
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x3d8002d7 // str q23, [x22]
+	WORD $0xf101833f // cmp x25,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf9400fa5 // ldr x5, [x29,
+	WORD $0x914013ee // add x14, sp,
+	WORD $0x912201ce // add x14, x14,
+	WORD $0x9a85c1c5 // csel x5, x14, x5, gt
+	WORD $0xf100151f // cmp x8,
+	WORD $0x5400066b // b.lt 0x18e4 <gemm+0x18e4>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079b7 // ldr s23, [x13, x0, lsl
+	WORD $0xbc207b17 // str s23, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1820 <gemm+0x1820>
+	WORD $0x3dd32ff7 // ldr q23, [sp,
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d932ff6 // str q22, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x5280010b // mov w11,
+	WORD $0x540010ad // b.le 0x1a64 <gemm+0x1a64>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b16 // ldr s22, [x24, x13, lsl
+	WORD $0xbc2d78b6 // str s22, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1860 <gemm+0x1860>
+	WORD $0x8b140ac5 // add x5, x22, x20, lsl
+	WORD $0x36000489 // tbz w9,
+	WORD $0x3d8000b5 // str q21, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0x540006cc // b.gt 0x1960 <gemm+0x1960>
+	WORD $0x8b140ecd // add x13, x22, x20, lsl
+	WORD $0x3d8001b2 // str q18, [x13]
+	WORD $0x52800189 // mov w9,
+	WORD $0x9b095a8d // madd x13, x20, x9, x22
+	WORD $0x3d8001b0 // str q16, [x13]
+	WORD $0x8b1412cd // add x13, x22, x20, lsl
+	WORD $0x3d8001a6 // str q6, [x13]
+	WORD $0x52800289 // mov w9,
+	WORD $0x9b095a8d // madd x13, x20, x9, x22
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x52800309 // mov w9,
+	WORD $0x9b095a8d // madd x13, x20, x9, x22
+	WORD $0x3d8001a2 // str q2, [x13]
+	WORD $0x52800389 // mov w9,
+	WORD $0x9b095a85 // madd x5, x20, x9, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0xf9403ff6 // ldr x22, [sp,
+	WORD $0x3d8000a1 // str q1, [x5]
+	WORD $0xf100151f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffce8b // b.lt 0x12ac <gemm+0x12ac>
+	WORD $0x14000058 // b 0x1a40 <gemm+0x1a40>
+	WORD $0x8b140acd // add x13, x22, x20, lsl
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xaa0b03ee // mov x14, x11
+	WORD $0x5280010b // mov w11,
+	WORD $0xd37ef4e9 // lsl x9, x7,
+	WORD $0x3ce96a64 // ldr q4, [x19, x9]
+	WORD $0x4e35d484 // fadd v4.4s, v4.4s, v21.4s
+	WORD $0x3d8001a4 // str q4, [x13]
+	WORD $0x14000027 // b 0x19a0 <gemm+0x19a0>
+	WORD $0x8b070a6d // add x13, x19, x7, lsl
+	WORD $0x3cc105b6 // ldr q22, [x13],
+	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
+	WORD $0x3d8000b5 // str q21, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x540003ab // b.lt 0x19a0 <gemm+0x19a0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079b5 // ldr s21, [x13, x0, lsl
+	WORD $0xbc207b15 // str s21, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1934 <gemm+0x1934>
+	WORD $0x3dd32ff5 // ldr q21, [sp,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x54000d6d // b.le 0x1b08 <gemm+0x1b08>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b14 // ldr s20, [x24, x13, lsl
+	WORD $0xbc2d78b4 // str s20, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1970 <gemm+0x1970>
+	WORD $0x8b140ec5 // add x5, x22, x20, lsl
+	WORD $0x36000749 // tbz w9,
+	WORD $0x3d8000b2 // str q18, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932ff3 // str q19, [sp,
+	WORD $0x54fff7ed // b.le 0x1894 <gemm+0x1894>
+	WORD $0x1400004c // b 0x1acc <gemm+0x1acc>
+	WORD $0x8b140ecd // add x13, x22, x20, lsl
+	WORD $0xd37df0e9 // lsl x9, x7,
+	WORD $0x3ce96a64 // ldr q4, [x19, x9]
+	WORD $0x4e32d484 // fadd v4.4s, v4.4s, v18.4s
+	WORD $0x3d8001a4 // str q4, [x13]
+	WORD $0x52800185 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x9b057ce9 // mul x9, x7, x5
+	WORD $0x3ce96a64 // ldr q4, [x19, x9]
+	WORD $0x4e30d484 // fadd v4.4s, v4.4s, v16.4s
+	WORD $0x3d8001a4 // str q4, [x13]
+	WORD $0x8b1412cd // add x13, x22, x20, lsl
+	WORD $0x3ce77a64 // ldr q4, [x19, x7, lsl
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x3d8001a4 // str q4, [x13]
+	WORD $0x52800285 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x9b057ce9 // mul x9, x7, x5
+	WORD $0x3ce96a64 // ldr q4, [x19, x9]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x52800305 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x9b057ce9 // mul x9, x7, x5
+	WORD $0x3ce96a63 // ldr q3, [x19, x9]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8001a2 // str q2, [x13]
+	WORD $0x52800389 // mov w9,
+	WORD $0x9b095a85 // madd x5, x20, x9, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0xf9403ff6 // ldr x22, [sp,
+	WORD $0x9b147ce9 // mul x9, x7, x20
+	WORD $0x3ce96a62 // ldr q2, [x19, x9]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8000a1 // str q1, [x5]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100151f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffc38b // b.lt 0x12ac <gemm+0x12ac>
+	WORD $0x910040a9 // add x9, x5,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xaa0a03e5 // mov x5, x10
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf10004a5 // subs x5, x5,
+	WORD $0x54ffffa1 // b.ne 0x1a50 <gemm+0x1a50>
+	WORD $0x17fffe13 // b 0x12ac <gemm+0x12ac>
+	WORD $0x8b140acd // add x13, x22, x20, lsl
+	WORD $0x3707eb49 // tbnz w9,
+	WORD $0x17ffffa2 // b 0x18f4 <gemm+0x18f4>
+	WORD $0x8b070e6d // add x13, x19, x7, lsl
+	WORD $0x3cc105b4 // ldr q20, [x13],
+	WORD $0x4e32d692 // fadd v18.4s, v20.4s, v18.4s
+	WORD $0x3d8000b2 // str q18, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54fff90b // b.lt 0x19b4 <gemm+0x19b4>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6079b2 // ldr s18, [x13, x0, lsl
+	WORD $0xbc207b12 // str s18, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1aa0 <gemm+0x1aa0>
+	WORD $0x3dd32ff2 // ldr q18, [sp,
+	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
+	WORD $0x3d932ff2 // str q18, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x540006ed // b.le 0x1ba4 <gemm+0x1ba4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xbc6d7b12 // ldr s18, [x24, x13, lsl
+	WORD $0xbc2d78b2 // str s18, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1ad4 <gemm+0x1ad4>
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d5a85 // madd x5, x20, x13, x22
+	WORD $0x36000129 // tbz w9,
+	WORD $0x3d8000b0 // str q16, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x54ffed0d // b.le 0x18a0 <gemm+0x18a0>
+	WORD $0x1400001a // b 0x1b6c <gemm+0x1b6c>
+	WORD $0x8b140ecd // add x13, x22, x20, lsl
+	WORD $0x3707ec29 // tbnz w9,
+	WORD $0x17ffffa5 // b 0x19a4 <gemm+0x19a4>
+	WORD $0x9b0d4ced // madd x13, x7, x13, x19
+	WORD $0x3cc105b2 // ldr q18, [x13],
+	WORD $0x4e30d650 // fadd v16.4s, v18.4s, v16.4s
+	WORD $0x3d8000b0 // str q16, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54fff4ab // b.lt 0x19cc <gemm+0x19cc>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079b0 // ldr s16, [x13, x0, lsl
+	WORD $0xbc207b10 // str s16, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1b40 <gemm+0x1b40>
+	WORD $0x3dd32ff0 // ldr q16, [sp,
+	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x3d932ff0 // str q16, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x5400070d // b.le 0x1c48 <gemm+0x1c48>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xbc6d7b10 // ldr s16, [x24, x13, lsl
+	WORD $0xbc2d78b0 // str s16, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1b74 <gemm+0x1b74>
+	WORD $0x8b1412c5 // add x5, x22, x20, lsl
+	WORD $0x36000149 // tbz w9,
+	WORD $0x3d8000a6 // str q6, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0x54ffe86d // b.le 0x18a8 <gemm+0x18a8>
+	WORD $0x1400001b // b 0x1c0c <gemm+0x1c0c>
+	WORD $0x52800185 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x3707e789 // tbnz w9,
+	WORD $0x17ffff83 // b 0x19bc <gemm+0x19bc>
+	WORD $0x8b07126d // add x13, x19, x7, lsl
+	WORD $0x3cc105b0 // ldr q16, [x13],
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x3d8000a6 // str q6, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54fff02b // b.lt 0x19dc <gemm+0x19dc>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079a6 // ldr s6, [x13, x0, lsl
+	WORD $0xbc207b06 // str s6, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1be0 <gemm+0x1be0>
+	WORD $0x3dd32fe6 // ldr q6, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x5400070d // b.le 0x1ce8 <gemm+0x1ce8>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xbc6d7b06 // ldr s6, [x24, x13, lsl
+	WORD $0xbc2d78a6 // str s6, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1c14 <gemm+0x1c14>
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d5a85 // madd x5, x20, x13, x22
+	WORD $0x36000129 // tbz w9,
+	WORD $0x3d8000a3 // str q3, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0x54ffe3ad // b.le 0x18b4 <gemm+0x18b4>
+	WORD $0x1400001a // b 0x1cac <gemm+0x1cac>
+	WORD $0x8b1412cd // add x13, x22, x20, lsl
+	WORD $0x3707e2c9 // tbnz w9,
+	WORD $0x17ffff60 // b 0x19d0 <gemm+0x19d0>
+	WORD $0x9b0d4ced // madd x13, x7, x13, x19
+	WORD $0x3cc105a6 // ldr q6, [x13],
+	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
+	WORD $0x3d8000a3 // str q3, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54ffebeb // b.lt 0x19f4 <gemm+0x19f4>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079a3 // ldr s3, [x13, x0, lsl
+	WORD $0xbc207b03 // str s3, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1c80 <gemm+0x1c80>
+	WORD $0x3dd32fe3 // ldr q3, [sp,
+	WORD $0x4e25d463 // fadd v3.4s, v3.4s, v5.4s
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x5400092d // b.le 0x1dcc <gemm+0x1dcc>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xbc6d7b03 // ldr s3, [x24, x13, lsl
+	WORD $0xbc2d78a3 // str s3, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1cb4 <gemm+0x1cb4>
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d5a85 // madd x5, x20, x13, x22
+	WORD $0x36000149 // tbz w9,
+	WORD $0x3d8000a2 // str q2, [x5]
+	WORD $0xf100111f // cmp x8,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x54ffdf0d // b.le 0x18c0 <gemm+0x18c0>
+	WORD $0x1400001b // b 0x1d50 <gemm+0x1d50>
+	WORD $0x52800285 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x3707de09 // tbnz w9,
+	WORD $0x17ffff3c // b 0x19e4 <gemm+0x19e4>
+	WORD $0x9b0d4ced // madd x13, x7, x13, x19
+	WORD $0x3cc105a3 // ldr q3, [x13],
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8000a2 // str q2, [x5]
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xa9007c1f // stp xzr, xzr, [x0]
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0x54ffe78b // b.lt 0x1a0c <gemm+0x1a0c>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xbc6079a2 // ldr s2, [x13, x0, lsl
+	WORD $0xbc207b02 // str s2, [x24, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00015f // cmp x10, x0
+	WORD $0x54ffff81 // b.ne 0x1d24 <gemm+0x1d24>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100111f // cmp x8,
+	WORD $0xf94033e0 // ldr x0, [sp,
+	WORD $0x5400048d // b.le 0x1ddc <gemm+0x1ddc>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x910040a5 // add x5, x5,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b02 // ldr s2, [x24, x13, lsl
+	WORD $0xbc2d78a2 // str s2, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1d60 <gemm+0x1d60>
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d5a85 // madd x5, x20, x13, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0x3707da69 // tbnz w9,
+	WORD $0x9b144ce9 // madd x9, x7, x20, x19
+	WORD $0x3cc10522 // ldr q2, [x9],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d8000a2 // str q2, [x5]
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100151f // cmp x8,
+	WORD $0xf9403ff6 // ldr x22, [sp,
+	WORD $0x54ffe46b // b.lt 0x1a30 <gemm+0x1a30>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7921 // ldr s1, [x9, x13, lsl
+	WORD $0xbc2d7b01 // str s1, [x24, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d015f // cmp x10, x13
+	WORD $0x54ffff81 // b.ne 0x1db0 <gemm+0x1db0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x17ffff1a // b 0x1a30 <gemm+0x1a30>
+	WORD $0x52800305 // mov w5,
+	WORD $0x9b055a8d // madd x13, x20, x5, x22
+	WORD $0x3707d749 // tbnz w9,
+	WORD $0x17ffff09 // b 0x19fc <gemm+0x19fc>
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d5a85 // madd x5, x20, x13, x22
+	WORD $0x52800394 // mov w20,
+	WORD $0xf9403ff6 // ldr x22, [sp,
+	WORD $0x3707d729 // tbnz w9,
+	WORD $0x17ffff0b // b 0x1a1c <gemm+0x1a1c>
+	WORD $0xaa1103e4 // mov x4, x17
+	WORD $0xf94027f9 // ldr x25, [sp,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54001cad // b.le 0x2194 <gemm+0x2194>
+	WORD $0xf9401be8 // ldr x8, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9401b43 // ldr x3, [x26,
+	WORD $0x52800c09 // mov w9,
+	WORD $0x914013ec // add x12, sp,
+	WORD $0x9122018c // add x12, x12,
+	WORD $0xf9402751 // ldr x17, [x26,
+	WORD $0x5280010d // mov w13,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0x1400000b // b 0x1e58 <gemm+0x1e58>
+	WORD $0xf9401b43 // ldr x3, [x26,
+	WORD $0xf9402751 // ldr x17, [x26,
+	WORD $0xd1000880 // sub x0, x4,
+	WORD $0x8b030d6b // add x11, x11, x3, lsl
+	WORD $0xf9400fa1 // ldr x1, [x29,
+	WORD $0x8b110c21 // add x1, x1, x17, lsl
+	WORD $0xf9000fa1 // str x1, [x29,
+	WORD $0xf1000c9f // cmp x4,
+	WORD $0xaa0003e4 // mov x4, x0
+	WORD $0x54001a2d // b.le 0x2198 <gemm+0x2198>
+	WORD $0xf9401740 // ldr x0, [x26,
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54000541 // b.ne 0x1bc0 <gemm+0x1bc0>
-	WORD $0xf100121f // cmp x16,
-	WORD $0x54000503 // b.lo 0x1bc0 <gemm+0x1bc0>
-	WORD $0xaa0703f6 // mov x22, x7
+	WORD $0x54fffecb // b.lt 0x1e38 <gemm+0x1e38>
+	WORD $0xf9401f41 // ldr x1, [x26,
+	WORD $0xf9402b46 // ldr x6, [x26,
+	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0x8b030963 // add x3, x11, x3, lsl
+	WORD $0xaa1903e5 // mov x5, x25
+	WORD $0xf10000df // cmp x6,
+	WORD $0x1a9f17f5 // cset w21, eq
+	WORD $0xd37ef426 // lsl x6, x1,
+	WORD $0xaa1103f4 // mov x20, x17
+	WORD $0xf9400fa7 // ldr x7, [x29,
+	WORD $0x1400000f // b 0x1ec8 <gemm+0x1ec8>
+	WORD $0x3d8002e3 // str q3, [x23]
+	WORD $0xf101801f // cmp x0,
+	WORD $0xf9400fa7 // ldr x7, [x29,
+	WORD $0x9a87c187 // csel x7, x12, x7, gt
+	WORD $0x3d8004e2 // str q2, [x7,
+	WORD $0x8b130ae7 // add x7, x23, x19, lsl
+	WORD $0xad0000e1 // stp q1, q0, [x7]
+	WORD $0x2a1f03f5 // mov w21, wzr
+	WORD $0xf1018000 // subs x0, x0,
+	WORD $0x8b0800a5 // add x5, x5, x8
+	WORD $0x914013e7 // add x7, sp,
+	WORD $0x912200e7 // add x7, x7,
+	WORD $0x52800114 // mov w20,
+	WORD $0x54fffb6d // b.le 0x1e30 <gemm+0x1e30>
+	WORD $0xf101801f // cmp x0,
+	WORD $0x9a893016 // csel x22, x0, x9, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54000541 // b.ne 0x1f80 <gemm+0x1f80>
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54000503 // b.lo 0x1f80 <gemm+0x1f80>
+	WORD $0xaa0503f3 // mov x19, x5
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa1603f5 // mov x21, x22
-	WORD $0x3cc10424 // ldr q4, [x1],
-	WORD $0x3cc10445 // ldr q5, [x2],
-	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0xaa1303f7 // mov x23, x19
+	WORD $0x3cc10444 // ldr q4, [x2],
+	WORD $0x3cc10465 // ldr q5, [x3],
+	WORD $0xad401e66 // ldp q6, q7, [x19]
 	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
 	WORD $0x4f8510c1 // fmla v1.4s, v6.4s, v5.s[0]
 	WORD $0x4f8410e2 // fmla v2.4s, v7.4s, v4.s[0]
 	WORD $0x4f8510e0 // fmla v0.4s, v7.4s, v5.s[0]
-	WORD $0x8b0e02d6 // add x22, x22, x14
-	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x8b0f0273 // add x19, x19, x15
+	WORD $0xad401e66 // ldp q6, q7, [x19]
 	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
 	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
 	WORD $0x4fa410e2 // fmla v2.4s, v7.4s, v4.s[1]
 	WORD $0x4fa510e0 // fmla v0.4s, v7.4s, v5.s[1]
-	WORD $0x8b0e02d6 // add x22, x22, x14
-	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x8b0f0273 // add x19, x19, x15
+	WORD $0xad401e66 // ldp q6, q7, [x19]
 	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
 	WORD $0x4f8518c1 // fmla v1.4s, v6.4s, v5.s[2]
 	WORD $0x4f8418e2 // fmla v2.4s, v7.4s, v4.s[2]
 	WORD $0x4f8518e0 // fmla v0.4s, v7.4s, v5.s[2]
-	WORD $0x8b0e02d6 // add x22, x22, x14
-	WORD $0xad401ec6 // ldp q6, q7, [x22]
+	WORD $0x8b0f0273 // add x19, x19, x15
+	WORD $0xad401e66 // ldp q6, q7, [x19]
 	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
 	WORD $0x4fa518c1 // fmla v1.4s, v6.4s, v5.s[3]
 	WORD $0x4fa418e2 // fmla v2.4s, v7.4s, v4.s[3]
-	WORD $0xf1001e9f // cmp x20,
+	WORD $0xf1001edf // cmp x22,
 	WORD $0x4fa518e0 // fmla v0.4s, v7.4s, v5.s[3]
-	WORD $0xd1001294 // sub x20, x20,
-	WORD $0x8b0e02d6 // add x22, x22, x14
-	WORD $0x54fffc68 // b.hi 0x1b34 <gemm+0x1b34>
-	WORD $0x91001296 // add x22, x20,
-	WORD $0xf10016df // cmp x22,
-	WORD $0x540002cb // b.lt 0x1c0c <gemm+0x1c0c>
-	WORD $0x8b0d02b5 // add x21, x21, x13
-	WORD $0x14000005 // b 0x1bd0 <gemm+0x1bd0>
+	WORD $0xd10012d6 // sub x22, x22,
+	WORD $0x8b0f0273 // add x19, x19, x15
+	WORD $0x54fffc68 // b.hi 0x1ef4 <gemm+0x1ef4>
+	WORD $0x910012d3 // add x19, x22,
+	WORD $0xf100167f // cmp x19,
+	WORD $0x540002cb // b.lt 0x1fcc <gemm+0x1fcc>
+	WORD $0x8b0e02f3 // add x19, x23, x14
+	WORD $0x14000005 // b 0x1f90 <gemm+0x1f90>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xaa0703f5 // mov x21, x7
+	WORD $0xaa0503f3 // mov x19, x5
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x910042b5 // add x21, x21,
-	WORD $0x91000694 // add x20, x20,
+	WORD $0x91004277 // add x23, x19,
+	WORD $0x910006d6 // add x22, x22,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad7f96a4 // ldp q4, q5, [x21,
-	WORD $0x4dc6c826 // ld1r { v6.4s }, [x1], x6
+	WORD $0xad7f96e4 // ldp q4, q5, [x23,
+	WORD $0x4dc6c846 // ld1r { v6.4s }, [x2], x6
 	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
-	WORD $0x4dc6c847 // ld1r { v7.4s }, [x2], x6
+	WORD $0x4dc6c867 // ld1r { v7.4s }, [x3], x6
 	WORD $0x4e26cca2 // fmla v2.4s, v5.4s, v6.4s
 	WORD $0x4e27cc81 // fmla v1.4s, v4.4s, v7.4s
 	WORD $0x4e27cca0 // fmla v0.4s, v5.4s, v7.4s
-	WORD $0x8b0e02b5 // add x21, x21, x14
-	WORD $0xd1000694 // sub x20, x20,
-	WORD $0xf100069f // cmp x20,
-	WORD $0x54fffec8 // b.hi 0x1be0 <gemm+0x1be0>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000181 // b.ne 0x1c40 <gemm+0x1c40>
-	WORD $0x3707f6f3 // tbnz w19,
-	WORD $0xad401584 // ldp q4, q5, [x12]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad000983 // stp q3, q2, [x12]
-	WORD $0xad400c82 // ldp q2, q3, [x4]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffffb0 // b 0x1af4 <gemm+0x1af4>
+	WORD $0x8b0f02f7 // add x23, x23, x15
+	WORD $0xd10006d6 // sub x22, x22,
+	WORD $0xf10006df // cmp x22,
+	WORD $0x54fffec8 // b.hi 0x1fa0 <gemm+0x1fa0>
+	WORD $0xf101801f // cmp x0,
+	WORD $0xf9400fb3 // ldr x19, [x29,
+	WORD $0x9a93c197 // csel x23, x12, x19, gt
+	WORD $0x9a91c1b3 // csel x19, x13, x17, gt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000281 // b.ne 0x2030 <gemm+0x2030>
+	WORD $0x3707f575 // tbnz w21,
+	WORD $0x3dc000e4 // ldr q4, [x7]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8002e3 // str q3, [x23]
+	WORD $0xf101801f // cmp x0,
+	WORD $0xf9400fb5 // ldr x21, [x29,
+	WORD $0x9a95c195 // csel x21, x12, x21, gt
+	WORD $0x3dc004e3 // ldr q3, [x7,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8006a2 // str q2, [x21,
+	WORD $0x8b1408e7 // add x7, x7, x20, lsl
+	WORD $0x8b130af3 // add x19, x23, x19, lsl
+	WORD $0x3dc000e2 // ldr q2, [x7]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800261 // str q1, [x19]
+	WORD $0x3dc004e1 // ldr q1, [x7,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800660 // str q0, [x19,
+	WORD $0x17ffffa0 // b 0x1eac <gemm+0x1eac>
+	WORD $0x8b130af6 // add x22, x23, x19, lsl
+	WORD $0x36000175 // tbz w21,
+	WORD $0x3d8002e3 // str q3, [x23]
+	WORD $0xf101801f // cmp x0,
+	WORD $0xf9400fb3 // ldr x19, [x29,
+	WORD $0x9a93c197 // csel x23, x12, x19, gt
+	WORD $0xf100015f // cmp x10,
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0x5400036c // b.gt 0x20bc <gemm+0x20bc>
+	WORD $0x14000022 // b 0x20dc <gemm+0x20dc>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0x36000113 // tbz w19,
-	WORD $0x3d800183 // str q3, [x12]
-	WORD $0xf100013f // cmp x9,
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x540002cc // b.gt 0x1ca8 <gemm+0x1ca8>
-	WORD $0x1400001d // b 0x1cc8 <gemm+0x1cc8>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00184 // ldr q4, [x12]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3d800183 // str q3, [x12]
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x540005cb // b.lt 0x1d30 <gemm+0x1d30>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xbc747863 // ldr s3, [x3, x20, lsl
-	WORD $0xbc3479e3 // str s3, [x15, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14013f // cmp x9, x20
-	WORD $0x54ffff81 // b.ne 0x1c80 <gemm+0x1c80>
-	WORD $0x3dcf43e3 // ldr q3, [sp,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400044b // b.lt 0x1d2c <gemm+0x1d2c>
-	WORD $0xaa1f03f4 // mov x20, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc7479e2 // ldr s2, [x15, x20, lsl
-	WORD $0xbc347862 // str s2, [x3, x20, lsl
-	WORD $0x91000694 // add x20, x20,
-	WORD $0xeb14013f // cmp x9, x20
-	WORD $0x54ffff81 // b.ne 0x1cb0 <gemm+0x1cb0>
-	WORD $0x360000d3 // tbz w19,
-	WORD $0x3d800081 // str q1, [x4]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540003ea // b.ge 0x1d50 <gemm+0x1d50>
-	WORD $0x17ffff88 // b 0x1af8 <gemm+0x1af8>
-	WORD $0x3dc00082 // ldr q2, [x4]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800082 // str q2, [x4]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400012b // b.lt 0x1d18 <gemm+0x1d18>
+	WORD $0xaa0703f3 // mov x19, x7
+	WORD $0x3cc10664 // ldr q4, [x19],
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8002e3 // str q3, [x23]
+	WORD $0xf101801f // cmp x0,
+	WORD $0x914013f8 // add x24, sp,
+	WORD $0x9132c318 // add x24, x24,
+	WORD $0xa9007f1f // stp xzr, xzr, [x24]
+	WORD $0xf9400fb7 // ldr x23, [x29,
+	WORD $0x9a97c197 // csel x23, x12, x23, gt
+	WORD $0xf100055f // cmp x10,
+	WORD $0x540005cb // b.lt 0x2144 <gemm+0x2144>
+	WORD $0xaa1f03f8 // mov x24, xzr
+	WORD $0xbc787a63 // ldr s3, [x19, x24, lsl
+	WORD $0xbc387a03 // str s3, [x16, x24, lsl
+	WORD $0x91000718 // add x24, x24,
+	WORD $0xeb18015f // cmp x10, x24
+	WORD $0x54ffff81 // b.ne 0x2094 <gemm+0x2094>
+	WORD $0x3dd32fe3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100015f // cmp x10,
+	WORD $0x5400044d // b.le 0x2140 <gemm+0x2140>
 	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc7378a1 // ldr s1, [x5, x19, lsl
-	WORD $0xbc3379e1 // str s1, [x15, x19, lsl
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0xbc737a02 // ldr s2, [x16, x19, lsl
+	WORD $0xbc337ae2 // str s2, [x23, x19, lsl
 	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb13013f // cmp x9, x19
-	WORD $0x54ffff81 // b.ne 0x1d00 <gemm+0x1d00>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x5400016a // b.ge 0x1d50 <gemm+0x1d50>
-	WORD $0x17ffff74 // b 0x1af8 <gemm+0x1af8>
-	WORD $0x3707fcf3 // tbnz w19,
-	WORD $0x3dc00082 // ldr q2, [x4]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d800081 // str q1, [x4]
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x20c4 <gemm+0x20c4>
+	WORD $0x360000d5 // tbz w21,
+	WORD $0x3d8002c1 // str q1, [x22]
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400040a // b.ge 0x2168 <gemm+0x2168>
+	WORD $0x17ffff70 // b 0x1eac <gemm+0x1eac>
+	WORD $0x8b1408e7 // add x7, x7, x20, lsl
+	WORD $0x3cc104e2 // ldr q2, [x7],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffed6b // b.lt 0x1af8 <gemm+0x1af8>
-	WORD $0x91400ff3 // add x19, sp,
-	WORD $0x91340273 // add x19, x19,
-	WORD $0xaa0503f4 // mov x20, x5
-	WORD $0xaa0903f5 // mov x21, x9
+	WORD $0x3d8002c2 // str q2, [x22]
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400010b // b.lt 0x212c <gemm+0x212c>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0xbc7378e1 // ldr s1, [x7, x19, lsl
+	WORD $0xbc337a01 // str s1, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13015f // cmp x10, x19
+	WORD $0x54ffff81 // b.ne 0x2114 <gemm+0x2114>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400018a // b.ge 0x2168 <gemm+0x2168>
+	WORD $0x17ffff5c // b 0x1eac <gemm+0x1eac>
+	WORD $0x3707fcf5 // tbnz w21,
+	WORD $0xd37ef693 // lsl x19, x20,
+	WORD $0x3cf368e2 // ldr q2, [x7, x19]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8002c1 // str q1, [x22]
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffea4b // b.lt 0x1eac <gemm+0x1eac>
+	WORD $0x910042c7 // add x7, x22,
+	WORD $0x914013f3 // add x19, sp,
+	WORD $0x9132c273 // add x19, x19,
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0xbc404660 // ldr s0, [x19],
-	WORD $0xbc004680 // str s0, [x20],
-	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x1d60 <gemm+0x1d60>
-	WORD $0x17ffff62 // b 0x1af8 <gemm+0x1af8>
-	WORD $0xaa1103f0 // mov x16, x17
-	WORD $0xf100061f // cmp x16,
-	WORD $0x5401d7cb // b.lt 0x5874 <gemm+0x5874>
-	WORD $0xf94017c8 // ldr x8, [x30,
+	WORD $0xbc0044e0 // str s0, [x7],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x2180 <gemm+0x2180>
+	WORD $0x17ffff47 // b 0x1eac <gemm+0x1eac>
+	WORD $0xaa0403e0 // mov x0, x4
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54020ccb // b.lt 0x6334 <gemm+0x6334>
+	WORD $0xf9401748 // ldr x8, [x26,
 	WORD $0xf100011f // cmp x8,
-	WORD $0x5401d76d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf9403beb // ldr x11, [sp,
-	WORD $0xd37ae56b // lsl x11, x11,
-	WORD $0xf9401fcf // ldr x15, [x30,
-	WORD $0xf9402bd1 // ldr x17, [x30,
-	WORD $0x91004190 // add x16, x12,
+	WORD $0x54020c6d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf9401be9 // ldr x9, [sp,
+	WORD $0xd379e129 // lsl x9, x9,
+	WORD $0xf9401f4c // ldr x12, [x26,
+	WORD $0x52800c0d // mov w13,
+	WORD $0xf9402b51 // ldr x17, [x26,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
 	WORD $0xf100023f // cmp x17,
 	WORD $0x1a9f17e2 // cset w2, eq
-	WORD $0xd37ef5f1 // lsl x17, x15,
-	WORD $0x52800600 // mov w0,
-	WORD $0x91400fe1 // add x1, sp,
-	WORD $0x91340021 // add x1, x1,
-	WORD $0x14000007 // b 0x1dd4 <gemm+0x1dd4>
-	WORD $0xd503201f // nop
-	WORD $0xad000181 // stp q1, q0, [x12]
+	WORD $0xd37ef591 // lsl x17, x12,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xf9400fa1 // ldr x1, [x29,
+	WORD $0x1400000c // b 0x2210 <gemm+0x2210>
+	WORD $0x3d800061 // str q1, [x3]
+	WORD $0xf101811f // cmp x8,
+	WORD $0xf9400fa1 // ldr x1, [x29,
+	WORD $0x9a81c201 // csel x1, x16, x1, gt
+	WORD $0x3d800420 // str q0, [x1,
 	WORD $0x2a1f03e2 // mov w2, wzr
-	WORD $0xf100c108 // subs x8, x8,
-	WORD $0x8b0b0318 // add x24, x24, x11
-	WORD $0x5401d52d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf100c11f // cmp x8,
-	WORD $0x9a803103 // csel x3, x8, x0, lo
+	WORD $0xf1018108 // subs x8, x8,
+	WORD $0x8b090339 // add x25, x25, x9
+	WORD $0x914013e1 // add x1, sp,
+	WORD $0x91220021 // add x1, x1,
+	WORD $0x5402094d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8d3103 // csel x3, x8, x13, lo
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000461 // b.ne 0x1e70 <gemm+0x1e70>
+	WORD $0xf100059f // cmp x12,
+	WORD $0x54000401 // b.ne 0x22a0 <gemm+0x22a0>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000423 // b.lo 0x1e70 <gemm+0x1e70>
-	WORD $0xaa1803e5 // mov x5, x24
+	WORD $0x540003c3 // b.lo 0x22a0 <gemm+0x22a0>
+	WORD $0xaa1903e5 // mov x5, x25
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cc10542 // ldr q2, [x10],
+	WORD $0x3cc10562 // ldr q2, [x11],
 	WORD $0xaa0503e4 // mov x4, x5
 	WORD $0xad4010a3 // ldp q3, q4, [x5]
 	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
 	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
-	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0x8b0f00a5 // add x5, x5, x15
 	WORD $0xad4010a3 // ldp q3, q4, [x5]
 	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
 	WORD $0x4fa21080 // fmla v0.4s, v4.4s, v2.s[1]
-	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0x8b0f00a5 // add x5, x5, x15
 	WORD $0xad4010a3 // ldp q3, q4, [x5]
 	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
 	WORD $0x4f821880 // fmla v0.4s, v4.4s, v2.s[2]
-	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0x8b0f00a5 // add x5, x5, x15
 	WORD $0xad4010a3 // ldp q3, q4, [x5]
 	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
 	WORD $0xf1001c7f // cmp x3,
 	WORD $0x4fa21880 // fmla v0.4s, v4.4s, v2.s[3]
 	WORD $0xd1001063 // sub x3, x3,
-	WORD $0x8b0e00a5 // add x5, x5, x14
-	WORD $0x54fffd88 // b.hi 0x1e00 <gemm+0x1e00>
+	WORD $0x8b0f00a5 // add x5, x5, x15
+	WORD $0x54fffd88 // b.hi 0x2234 <gemm+0x2234>
 	WORD $0x91001065 // add x5, x3,
 	WORD $0xf10014bf // cmp x5,
-	WORD $0x5400022b // b.lt 0x1ea0 <gemm+0x1ea0>
-	WORD $0x8b0d0084 // add x4, x4, x13
-	WORD $0x14000005 // b 0x1e78 <gemm+0x1e78>
-	WORD $0xd503201f // nop
+	WORD $0x5400020b // b.lt 0x22d0 <gemm+0x22d0>
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0x14000004 // b 0x22a8 <gemm+0x22a8>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1803e4 // mov x4, x24
+	WORD $0xaa1903e4 // mov x4, x25
 	WORD $0x91004084 // add x4, x4,
 	WORD $0x91000463 // add x3, x3,
 	WORD $0xad7f8c82 // ldp q2, q3, [x4,
-	WORD $0x4dd1c944 // ld1r { v4.4s }, [x10], x17
+	WORD $0x4dd1c964 // ld1r { v4.4s }, [x11], x17
 	WORD $0x4e24cc41 // fmla v1.4s, v2.4s, v4.4s
 	WORD $0x4e24cc60 // fmla v0.4s, v3.4s, v4.4s
-	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0x8b0f0084 // add x4, x4, x15
 	WORD $0xd1000463 // sub x3, x3,
 	WORD $0xf100047f // cmp x3,
-	WORD $0x54ffff28 // b.hi 0x1e80 <gemm+0x1e80>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x540000e1 // b.ne 0x1ec0 <gemm+0x1ec0>
-	WORD $0x3707f8c2 // tbnz w2,
-	WORD $0xad400d82 // ldp q2, q3, [x12]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
-	WORD $0x17ffffc2 // b 0x1dc0 <gemm+0x1dc0>
-	WORD $0xd503201f // nop
-	WORD $0x36000102 // tbz w2,
-	WORD $0x3d800181 // str q1, [x12]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ca // b.ge 0x1f28 <gemm+0x1f28>
-	WORD $0x17ffffbc // b 0x1dc4 <gemm+0x1dc4>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	WORD $0x54ffff28 // b.hi 0x22b0 <gemm+0x22b0>
+	WORD $0xf101811f // cmp x8,
+	WORD $0xf9400fa3 // ldr x3, [x29,
+	WORD $0x9a83c203 // csel x3, x16, x3, gt
+	WORD $0xf100115f // cmp x10,
+	WORD $0x54000181 // b.ne 0x2310 <gemm+0x2310>
+	WORD $0x3707f802 // tbnz w2,
+	WORD $0x3dc00022 // ldr q2, [x1]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800061 // str q1, [x3]
+	WORD $0xf101811f // cmp x8,
+	WORD $0xf9400fa2 // ldr x2, [x29,
+	WORD $0x9a82c202 // csel x2, x16, x2, gt
+	WORD $0x3dc00421 // ldr q1, [x1,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800440 // str q0, [x2,
+	WORD $0x17ffffbb // b 0x21f8 <gemm+0x21f8>
+	WORD $0x36000122 // tbz w2,
+	WORD $0x3d800061 // str q1, [x3]
+	WORD $0xf101811f // cmp x8,
+	WORD $0xf9400fa1 // ldr x1, [x29,
+	WORD $0x9a81c202 // csel x2, x16, x1, gt
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x540002ea // b.ge 0x2388 <gemm+0x2388>
+	WORD $0x17ffffb2 // b 0x21f8 <gemm+0x21f8>
+	WORD $0x3cc10422 // ldr q2, [x1],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800182 // str q2, [x12]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x1f18 <gemm+0x1f18>
-	WORD $0xaa1f03e2 // mov x2, xzr
-	WORD $0xbc627a01 // ldr s1, [x16, x2, lsl
-	WORD $0xbc227821 // str s1, [x1, x2, lsl
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xeb02013f // cmp x9, x2
-	WORD $0x54ffff81 // b.ne 0x1f00 <gemm+0x1f00>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff50b // b.lt 0x1dc4 <gemm+0x1dc4>
-	WORD $0x91400fe2 // add x2, sp,
-	WORD $0x91340042 // add x2, x2,
-	WORD $0xaa1003e3 // mov x3, x16
-	WORD $0xaa0903e4 // mov x4, x9
+	WORD $0x3d800062 // str q2, [x3]
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf101811f // cmp x8,
+	WORD $0xf9400fa2 // ldr x2, [x29,
+	WORD $0x9a82c202 // csel x2, x16, x2, gt
+	WORD $0xf100055f // cmp x10,
+	WORD $0x5400010b // b.lt 0x2378 <gemm+0x2378>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xbc637821 // ldr s1, [x1, x3, lsl
+	WORD $0xbc237801 // str s1, [x0, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03015f // cmp x10, x3
+	WORD $0x54ffff81 // b.ne 0x2360 <gemm+0x2360>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100055f // cmp x10,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54fff3ab // b.lt 0x21f8 <gemm+0x21f8>
+	WORD $0x91004041 // add x1, x2,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0a03e3 // mov x3, x10
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
 	WORD $0xbc404440 // ldr s0, [x2],
-	WORD $0xbc004460 // str s0, [x3],
-	WORD $0xf1000484 // subs x4, x4,
-	WORD $0x54ffffa1 // b.ne 0x1f40 <gemm+0x1f40>
-	WORD $0x17ffff9d // b 0x1dc4 <gemm+0x1dc4>
-	WORD $0x910403f6 // add x22, sp,
-	WORD $0x5280020b // mov w11,
+	WORD $0xbc004420 // str s0, [x1],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x23a0 <gemm+0x23a0>
+	WORD $0x17ffff92 // b 0x21f8 <gemm+0x21f8>
+	WORD $0x910203fb // add x27, sp,
+	WORD $0x5280020d // mov w13,
 	WORD $0xf100107f // cmp x3,
-	WORD $0x8b0b056d // add x13, x11, x11, lsl
-	WORD $0xd37ced77 // lsl x23, x11,
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xf90073ed // str x13, [sp,
-	WORD $0x54ff204b // b.lt 0x378 <gemm+0x378>
-	WORD $0xd37ae5b1 // lsl x17, x13,
-	WORD $0xf9401bc0 // ldr x0, [x30,
-	WORD $0x910082cb // add x11, x22,
-	WORD $0xa90edbeb // stp x11, x22, [sp,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0x91400fe4 // add x4, sp,
-	WORD $0x91340084 // add x4, x4,
-	WORD $0xf9000fb7 // str x23, [x29,
-	WORD $0x1400000e // b 0x1fcc <gemm+0x1fcc>
+	WORD $0x8b0d05a9 // add x9, x13, x13, lsl
+	WORD $0xd37cedbe // lsl x30, x13,
+	WORD $0xd37ef5ae // lsl x14, x13,
+	WORD $0xf90033e9 // str x9, [sp,
+	WORD $0x54fefdcb // b.lt 0x388 <gemm+0x388>
+	WORD $0xd379e131 // lsl x17, x9,
+	WORD $0xf9401b40 // ldr x0, [x26,
+	WORD $0x91008369 // add x9, x27,
+	WORD $0xa906efe9 // stp x9, x27, [sp,
+	WORD $0x52800182 // mov w2,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0x52800c06 // mov w6,
+	WORD $0x914013e5 // add x5, sp,
+	WORD $0x912200a5 // add x5, x5,
+	WORD $0x914013e7 // add x7, sp,
+	WORD $0x9132c0e7 // add x7, x7,
+	WORD $0xf9000fbe // str x30, [x29,
+	WORD $0x1400000e // b 0x243c <gemm+0x243c>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bc0 // ldr x0, [x30,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0xa94f0ff6 // ldp x22, x3, [sp,
-	WORD $0xf9400fb7 // ldr x23, [x29,
-	WORD $0xd100106b // sub x11, x3,
+	WORD $0xf9402bfa // ldr x26, [sp,
+	WORD $0xf9401b40 // ldr x0, [x26,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0xa9470ffb // ldp x27, x3, [sp,
+	WORD $0xf9400fbe // ldr x30, [x29,
+	WORD $0xd1001061 // sub x1, x3,
 	WORD $0x8b00114a // add x10, x10, x0, lsl
 	WORD $0x8b0f118c // add x12, x12, x15, lsl
 	WORD $0xf100207f // cmp x3,
-	WORD $0xaa0b03e3 // mov x3, x11
-	WORD $0x54ff1dab // b.lt 0x37c <gemm+0x37c>
-	WORD $0xf94017c5 // ldr x5, [x30,
-	WORD $0xf10004bf // cmp x5,
-	WORD $0x54ffff0b // b.lt 0x1fb4 <gemm+0x1fb4>
-	WORD $0xf9007fe3 // str x3, [sp,
-	WORD $0xf9401fc6 // ldr x6, [x30,
-	WORD $0xaa0a03e7 // mov x7, x10
-	WORD $0x8b000953 // add x19, x10, x0, lsl
-	WORD $0x8b000d54 // add x20, x10, x0, lsl
-	WORD $0xf9402bcb // ldr x11, [x30,
-	WORD $0x52800181 // mov w1,
-	WORD $0x9b012815 // madd x21, x0, x1, x10
-	WORD $0xaa1603f0 // mov x16, x22
-	WORD $0x9100c196 // add x22, x12,
-	WORD $0x8b0f0997 // add x23, x12, x15, lsl
-	WORD $0x8b0f0d98 // add x24, x12, x15, lsl
-	WORD $0x9100c2f9 // add x25, x23,
-	WORD $0x9100c31a // add x26, x24,
-	WORD $0xf100017f // cmp x11,
-	WORD $0x1a9f17ed // cset w13, eq
-	WORD $0x9b0131fb // madd x27, x15, x1, x12
-	WORD $0x9100c37e // add x30, x27,
-	WORD $0xd37ef4cf // lsl x15, x6,
-	WORD $0xf94077e1 // ldr x1, [sp,
-	WORD $0xaa1003eb // mov x11, x16
-	WORD $0x1400000e // b 0x2064 <gemm+0x2064>
-	WORD $0xad005d95 // stp q21, q23, [x12]
-	WORD $0xad015196 // stp q22, q20, [x12,
-	WORD $0xad004af3 // stp q19, q18, [x23]
-	WORD $0xad0142f1 // stp q17, q16, [x23,
-	WORD $0xad001b07 // stp q7, q6, [x24]
-	WORD $0xad011305 // stp q5, q4, [x24,
-	WORD $0xad000b63 // stp q3, q2, [x27]
-	WORD $0xad010361 // stp q1, q0, [x27,
-	WORD $0x2a1f03ed // mov w13, wzr
-	WORD $0xf100c0a5 // subs x5, x5,
-	WORD $0x8b11016b // add x11, x11, x17
-	WORD $0x8b110021 // add x1, x1, x17
-	WORD $0x54fffa0d // b.le 0x1fa0 <gemm+0x1fa0>
-	WORD $0xf100c0bf // cmp x5,
-	WORD $0x52800610 // mov w16,
-	WORD $0x9a9030b0 // csel x16, x5, x16, lo
+	WORD $0xaa0103e3 // mov x3, x1
+	WORD $0x54fefaab // b.lt 0x38c <gemm+0x38c>
+	WORD $0xf9401753 // ldr x19, [x26,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54ffff0b // b.lt 0x2424 <gemm+0x2424>
+	WORD $0xf9003fe3 // str x3, [sp,
+	WORD $0xf9401f54 // ldr x20, [x26,
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0xaa0a03f5 // mov x21, x10
+	WORD $0x9b022816 // madd x22, x0, x2, x10
+	WORD $0x8b000957 // add x23, x10, x0, lsl
+	WORD $0x8b000d58 // add x24, x10, x0, lsl
+	WORD $0xf94037f9 // ldr x25, [sp,
+	WORD $0xaa1b03fa // mov x26, x27
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17e1 // cset w1, eq
+	WORD $0xd37ef69b // lsl x27, x20,
+	WORD $0xaa0f03e4 // mov x4, x15
+	WORD $0xaa0c03fe // mov x30, x12
+	WORD $0x14000018 // b 0x24e0 <gemm+0x24e0>
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0xf101827f // cmp x19,
+	WORD $0x9a8cc0a9 // csel x9, x5, x12, gt
+	WORD $0x3d800537 // str q23, [x9,
+	WORD $0x3d8009b6 // str q22, [x13,
+	WORD $0x3d800d34 // str q20, [x9,
+	WORD $0x8b1009a9 // add x9, x13, x16, lsl
+	WORD $0xad004933 // stp q19, q18, [x9]
+	WORD $0xad014131 // stp q17, q16, [x9,
+	WORD $0x8b100da9 // add x9, x13, x16, lsl
+	WORD $0xad001927 // stp q7, q6, [x9]
+	WORD $0xad011125 // stp q5, q4, [x9,
+	WORD $0x9b023609 // madd x9, x16, x2, x13
+	WORD $0xad000923 // stp q3, q2, [x9]
+	WORD $0xad010121 // stp q1, q0, [x9,
+	WORD $0x2a1f03e1 // mov w1, wzr
+	WORD $0xf1018273 // subs x19, x19,
+	WORD $0x8b11035a // add x26, x26, x17
+	WORD $0x8b110339 // add x25, x25, x17
+	WORD $0x914013fe // add x30, sp,
+	WORD $0x912203de // add x30, x30,
+	WORD $0x52800204 // mov w4,
+	WORD $0x54fff9ad // b.le 0x2410 <gemm+0x2410>
+	WORD $0xf101827f // cmp x19,
+	WORD $0x9a86326d // csel x13, x19, x6, lo
 	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0xf100041f // cmp x0,
-	WORD $0x54000561 // b.ne 0x2124 <gemm+0x2124>
+	WORD $0x540005a1 // b.ne 0x25a4 <gemm+0x25a4>
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x91000610 // add x16, x16,
+	WORD $0x910005ad // add x13, x13,
 	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e414 // movi v20.2d,
-	WORD $0xaa0103e2 // mov x2, x1
+	WORD $0xaa1903f0 // mov x16, x25
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e411 // movi v17.2d,
@@ -6250,8 +6536,10 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0x3dc000f8 // ldr q24, [x7]
-	WORD $0xad7f6859 // ldp q25, q26, [x2,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc002b8 // ldr q24, [x21]
+	WORD $0xad7f6a19 // ldp q25, q26, [x16,
 	WORD $0x4f981335 // fmla v21.4s, v25.4s, v24.s[0]
 	WORD $0x4fb81333 // fmla v19.4s, v25.4s, v24.s[1]
 	WORD $0x4f981b27 // fmla v7.4s, v25.4s, v24.s[2]
@@ -6260,27 +6548,27 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb81352 // fmla v18.4s, v26.4s, v24.s[1]
 	WORD $0x4f981b46 // fmla v6.4s, v26.4s, v24.s[2]
 	WORD $0x4fb81b42 // fmla v2.4s, v26.4s, v24.s[3]
-	WORD $0xad406859 // ldp q25, q26, [x2]
+	WORD $0xad406a19 // ldp q25, q26, [x16]
 	WORD $0x4f981336 // fmla v22.4s, v25.4s, v24.s[0]
 	WORD $0x4fb81331 // fmla v17.4s, v25.4s, v24.s[1]
 	WORD $0x4f981b25 // fmla v5.4s, v25.4s, v24.s[2]
 	WORD $0x4fb81b21 // fmla v1.4s, v25.4s, v24.s[3]
 	WORD $0x4f981354 // fmla v20.4s, v26.4s, v24.s[0]
 	WORD $0x4fb81350 // fmla v16.4s, v26.4s, v24.s[1]
-	WORD $0x8b0f00e7 // add x7, x7, x15
+	WORD $0x8b1b02b5 // add x21, x21, x27
 	WORD $0x4f981b44 // fmla v4.4s, v26.4s, v24.s[2]
-	WORD $0xd1000610 // sub x16, x16,
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xf100061f // cmp x16,
+	WORD $0xd10005ad // sub x13, x13,
+	WORD $0x8b0e0210 // add x16, x16, x14
+	WORD $0xf10005bf // cmp x13,
 	WORD $0x4fb81b40 // fmla v0.4s, v26.4s, v24.s[3]
-	WORD $0x54fffd28 // b.hi 0x20c0 <gemm+0x20c0>
-	WORD $0x140000a3 // b 0x23ac <gemm+0x23ac>
-	WORD $0xf10004df // cmp x6,
-	WORD $0x54000dc1 // b.ne 0x22e0 <gemm+0x22e0>
-	WORD $0xf10010bf // cmp x5,
-	WORD $0x54000d83 // b.lo 0x22e0 <gemm+0x22e0>
+	WORD $0x54fffd28 // b.hi 0x2540 <gemm+0x2540>
+	WORD $0x140000a3 // b 0x282c <gemm+0x282c>
+	WORD $0xf100069f // cmp x20,
+	WORD $0x54000dc1 // b.ne 0x2760 <gemm+0x2760>
+	WORD $0xf100127f // cmp x19,
+	WORD $0x54000d83 // b.lo 0x2760 <gemm+0x2760>
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0xaa1a03e3 // mov x3, x26
 	WORD $0x6f00e416 // movi v22.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
@@ -6295,21 +6583,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0203e3 // mov x3, x2
-	WORD $0x3cc104f8 // ldr q24, [x7],
-	WORD $0xad40745c // ldp q28, q29, [x2]
+	WORD $0xaa0303f0 // mov x16, x3
+	WORD $0x3cc106b8 // ldr q24, [x21],
+	WORD $0xad40747c // ldp q28, q29, [x3]
 	WORD $0x4f981395 // fmla v21.4s, v28.4s, v24.s[0]
-	WORD $0x3cc1067a // ldr q26, [x19],
+	WORD $0x3cc106fa // ldr q26, [x23],
 	WORD $0x4f9a1393 // fmla v19.4s, v28.4s, v26.s[0]
-	WORD $0x3cc1069b // ldr q27, [x20],
+	WORD $0x3cc1071b // ldr q27, [x24],
 	WORD $0x4f9b1387 // fmla v7.4s, v28.4s, v27.s[0]
-	WORD $0x3cc106b9 // ldr q25, [x21],
+	WORD $0x3cc106d9 // ldr q25, [x22],
 	WORD $0x4f991383 // fmla v3.4s, v28.4s, v25.s[0]
 	WORD $0x4f9813b7 // fmla v23.4s, v29.4s, v24.s[0]
 	WORD $0x4f9a13b2 // fmla v18.4s, v29.4s, v26.s[0]
 	WORD $0x4f9b13a6 // fmla v6.4s, v29.4s, v27.s[0]
 	WORD $0x4f9913a2 // fmla v2.4s, v29.4s, v25.s[0]
-	WORD $0xad41745c // ldp q28, q29, [x2,
+	WORD $0xad41747c // ldp q28, q29, [x3,
 	WORD $0x4f981396 // fmla v22.4s, v28.4s, v24.s[0]
 	WORD $0x4f9a1391 // fmla v17.4s, v28.4s, v26.s[0]
 	WORD $0x4f9b1385 // fmla v5.4s, v28.4s, v27.s[0]
@@ -6318,8 +6606,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a13b0 // fmla v16.4s, v29.4s, v26.s[0]
 	WORD $0x4f9b13a4 // fmla v4.4s, v29.4s, v27.s[0]
 	WORD $0x4f9913a0 // fmla v0.4s, v29.4s, v25.s[0]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad40745c // ldp q28, q29, [x2]
+	WORD $0x8b0e0069 // add x9, x3, x14
+	WORD $0xad40753c // ldp q28, q29, [x9]
 	WORD $0x4fb81395 // fmla v21.4s, v28.4s, v24.s[1]
 	WORD $0x4fba1393 // fmla v19.4s, v28.4s, v26.s[1]
 	WORD $0x4fbb1387 // fmla v7.4s, v28.4s, v27.s[1]
@@ -6328,7 +6616,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba13b2 // fmla v18.4s, v29.4s, v26.s[1]
 	WORD $0x4fbb13a6 // fmla v6.4s, v29.4s, v27.s[1]
 	WORD $0x4fb913a2 // fmla v2.4s, v29.4s, v25.s[1]
-	WORD $0xad41745c // ldp q28, q29, [x2,
+	WORD $0xad41753c // ldp q28, q29, [x9,
 	WORD $0x4fb81396 // fmla v22.4s, v28.4s, v24.s[1]
 	WORD $0x4fba1391 // fmla v17.4s, v28.4s, v26.s[1]
 	WORD $0x4fbb1385 // fmla v5.4s, v28.4s, v27.s[1]
@@ -6337,8 +6625,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba13b0 // fmla v16.4s, v29.4s, v26.s[1]
 	WORD $0x4fbb13a4 // fmla v4.4s, v29.4s, v27.s[1]
 	WORD $0x4fb913a0 // fmla v0.4s, v29.4s, v25.s[1]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad40745c // ldp q28, q29, [x2]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad40753c // ldp q28, q29, [x9]
 	WORD $0x4f981b95 // fmla v21.4s, v28.4s, v24.s[2]
 	WORD $0x4f9a1b93 // fmla v19.4s, v28.4s, v26.s[2]
 	WORD $0x4f9b1b87 // fmla v7.4s, v28.4s, v27.s[2]
@@ -6347,7 +6635,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a1bb2 // fmla v18.4s, v29.4s, v26.s[2]
 	WORD $0x4f9b1ba6 // fmla v6.4s, v29.4s, v27.s[2]
 	WORD $0x4f991ba2 // fmla v2.4s, v29.4s, v25.s[2]
-	WORD $0xad41745c // ldp q28, q29, [x2,
+	WORD $0xad41753c // ldp q28, q29, [x9,
 	WORD $0x4f981b96 // fmla v22.4s, v28.4s, v24.s[2]
 	WORD $0x4f9a1b91 // fmla v17.4s, v28.4s, v26.s[2]
 	WORD $0x4f9b1b85 // fmla v5.4s, v28.4s, v27.s[2]
@@ -6356,8 +6644,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9a1bb0 // fmla v16.4s, v29.4s, v26.s[2]
 	WORD $0x4f9b1ba4 // fmla v4.4s, v29.4s, v27.s[2]
 	WORD $0x4f991ba0 // fmla v0.4s, v29.4s, v25.s[2]
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xad40745c // ldp q28, q29, [x2]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad40753c // ldp q28, q29, [x9]
 	WORD $0x4fb81b95 // fmla v21.4s, v28.4s, v24.s[3]
 	WORD $0x4fba1b93 // fmla v19.4s, v28.4s, v26.s[3]
 	WORD $0x4fbb1b87 // fmla v7.4s, v28.4s, v27.s[3]
@@ -6366,7 +6654,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fba1bb2 // fmla v18.4s, v29.4s, v26.s[3]
 	WORD $0x4fbb1ba6 // fmla v6.4s, v29.4s, v27.s[3]
 	WORD $0x4fb91ba2 // fmla v2.4s, v29.4s, v25.s[3]
-	WORD $0xad41745c // ldp q28, q29, [x2,
+	WORD $0xad41753c // ldp q28, q29, [x9,
 	WORD $0x4fb81b96 // fmla v22.4s, v28.4s, v24.s[3]
 	WORD $0x4fba1b91 // fmla v17.4s, v28.4s, v26.s[3]
 	WORD $0x4fbb1b85 // fmla v5.4s, v28.4s, v27.s[3]
@@ -6374,17 +6662,17 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb81bb4 // fmla v20.4s, v29.4s, v24.s[3]
 	WORD $0x4fba1bb0 // fmla v16.4s, v29.4s, v26.s[3]
 	WORD $0x4fbb1ba4 // fmla v4.4s, v29.4s, v27.s[3]
-	WORD $0xf1001e1f // cmp x16,
-	WORD $0xd1001210 // sub x16, x16,
-	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xf1001dbf // cmp x13,
+	WORD $0xd10011ad // sub x13, x13,
+	WORD $0x8b0e0123 // add x3, x9, x14
 	WORD $0x4fb91ba0 // fmla v0.4s, v29.4s, v25.s[3]
-	WORD $0x54fff5a8 // b.hi 0x2174 <gemm+0x2174>
-	WORD $0x91001202 // add x2, x16,
-	WORD $0xf100145f // cmp x2,
-	WORD $0x5400070b // b.lt 0x23ac <gemm+0x23ac>
-	WORD $0xf9400fa2 // ldr x2, [x29,
-	WORD $0x8b020062 // add x2, x3, x2
-	WORD $0x14000012 // b 0x2320 <gemm+0x2320>
+	WORD $0x54fff5a8 // b.hi 0x25f4 <gemm+0x25f4>
+	WORD $0x910011a9 // add x9, x13,
+	WORD $0xf100153f // cmp x9,
+	WORD $0x5400070b // b.lt 0x282c <gemm+0x282c>
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x8b090203 // add x3, x16, x9
+	WORD $0x14000012 // b 0x27a0 <gemm+0x27a0>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e417 // movi v23.2d,
 	WORD $0x6f00e416 // movi v22.2d,
@@ -6400,430 +6688,435 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0xaa1a03e3 // mov x3, x26
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1f03e3 // mov x3, xzr
-	WORD $0x91000610 // add x16, x16,
-	WORD $0x91008042 // add x2, x2,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x91008063 // add x3, x3,
 	WORD $0xd503201f // nop
-	WORD $0xad7f6458 // ldp q24, q25, [x2,
-	WORD $0xbc6368fa // ldr s26, [x7, x3]
+	WORD $0xad7f6478 // ldp q24, q25, [x3,
+	WORD $0xbc706aba // ldr s26, [x21, x16]
 	WORD $0x4f9a1315 // fmla v21.4s, v24.4s, v26.s[0]
-	WORD $0xad40705b // ldp q27, q28, [x2]
+	WORD $0xad40707b // ldp q27, q28, [x3]
 	WORD $0x4f9a1337 // fmla v23.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1376 // fmla v22.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1394 // fmla v20.4s, v28.4s, v26.s[0]
-	WORD $0xbc636a7a // ldr s26, [x19, x3]
+	WORD $0xbc706afa // ldr s26, [x23, x16]
 	WORD $0x4f9a1313 // fmla v19.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1332 // fmla v18.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1371 // fmla v17.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1390 // fmla v16.4s, v28.4s, v26.s[0]
-	WORD $0xbc636a9a // ldr s26, [x20, x3]
+	WORD $0xbc706b1a // ldr s26, [x24, x16]
 	WORD $0x4f9a1307 // fmla v7.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1326 // fmla v6.4s, v25.4s, v26.s[0]
 	WORD $0x4f9a1365 // fmla v5.4s, v27.4s, v26.s[0]
 	WORD $0x4f9a1384 // fmla v4.4s, v28.4s, v26.s[0]
-	WORD $0xbc636aba // ldr s26, [x21, x3]
+	WORD $0xbc706ada // ldr s26, [x22, x16]
 	WORD $0x4f9a1303 // fmla v3.4s, v24.4s, v26.s[0]
 	WORD $0x4f9a1322 // fmla v2.4s, v25.4s, v26.s[0]
-	WORD $0x8b0f0063 // add x3, x3, x15
+	WORD $0x8b1b0210 // add x16, x16, x27
 	WORD $0x4f9a1361 // fmla v1.4s, v27.4s, v26.s[0]
-	WORD $0xd1000610 // sub x16, x16,
-	WORD $0x8b0e0042 // add x2, x2, x14
-	WORD $0xf100061f // cmp x16,
+	WORD $0xd10005ad // sub x13, x13,
+	WORD $0x8b0e0063 // add x3, x3, x14
+	WORD $0xf10005bf // cmp x13,
 	WORD $0x4f9a1380 // fmla v0.4s, v28.4s, v26.s[0]
-	WORD $0x54fffcc8 // b.hi 0x2330 <gemm+0x2330>
-	WORD $0x8b0300e7 // add x7, x7, x3
-	WORD $0x8b030273 // add x19, x19, x3
-	WORD $0x8b030294 // add x20, x20, x3
-	WORD $0x8b0302b5 // add x21, x21, x3
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000481 // b.ne 0x2440 <gemm+0x2440>
-	WORD $0x3707e3ed // tbnz w13,
-	WORD $0xad406598 // ldp q24, q25, [x12]
-	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
-	WORD $0x4e39d6f7 // fadd v23.4s, v23.4s, v25.4s
-	WORD $0xad416598 // ldp q24, q25, [x12,
-	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
-	WORD $0x4e39d694 // fadd v20.4s, v20.4s, v25.4s
-	WORD $0xad005d95 // stp q21, q23, [x12]
-	WORD $0xad015196 // stp q22, q20, [x12,
-	WORD $0xad4056f4 // ldp q20, q21, [x23]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0xad4156f4 // ldp q20, q21, [x23,
-	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
-	WORD $0x4e35d610 // fadd v16.4s, v16.4s, v21.4s
-	WORD $0xad004af3 // stp q19, q18, [x23]
-	WORD $0xad0142f1 // stp q17, q16, [x23,
-	WORD $0xad404710 // ldp q16, q17, [x24]
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
-	WORD $0xad414710 // ldp q16, q17, [x24,
-	WORD $0x4e30d4a5 // fadd v5.4s, v5.4s, v16.4s
-	WORD $0xad001b07 // stp q7, q6, [x24]
-	WORD $0x4e31d484 // fadd v4.4s, v4.4s, v17.4s
-	WORD $0xad011305 // stp q5, q4, [x24,
-	WORD $0xad401764 // ldp q4, q5, [x27]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad411764 // ldp q4, q5, [x27,
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000b63 // stp q3, q2, [x27]
-	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
-	WORD $0x17ffff06 // b 0x204c <gemm+0x204c>
+	WORD $0x54fffcc8 // b.hi 0x27b0 <gemm+0x27b0>
+	WORD $0x8b1002b5 // add x21, x21, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x8b100318 // add x24, x24, x16
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0xf101827f // cmp x19,
+	WORD $0x9a8cc0ad // csel x13, x5, x12, gt
+	WORD $0x52800209 // mov w9,
+	WORD $0x9a8fc130 // csel x16, x9, x15, gt
+	WORD $0xf100117f // cmp x11,
+	WORD $0x54000781 // b.ne 0x2930 <gemm+0x2930>
+	WORD $0x3707e201 // tbnz w1,
+	WORD $0x3dc003d8 // ldr q24, [x30]
+	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0x3dc007d5 // ldr q21, [x30,
+	WORD $0x4e37d6b5 // fadd v21.4s, v21.4s, v23.4s
+	WORD $0x3d8005b5 // str q21, [x13,
+	WORD $0xf101827f // cmp x19,
+	WORD $0x9a8cc0a9 // csel x9, x5, x12, gt
+	WORD $0x3dc00bd5 // ldr q21, [x30,
+	WORD $0x4e36d6b5 // fadd v21.4s, v21.4s, v22.4s
+	WORD $0x3d800935 // str q21, [x9,
+	WORD $0x3dc00fd5 // ldr q21, [x30,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d800d34 // str q20, [x9,
+	WORD $0x8b040bc9 // add x9, x30, x4, lsl
+	WORD $0x8b1009a1 // add x1, x13, x16, lsl
+	WORD $0x3dc00134 // ldr q20, [x9]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800033 // str q19, [x1]
+	WORD $0x3dc00533 // ldr q19, [x9,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d800432 // str q18, [x1,
+	WORD $0x3dc00932 // ldr q18, [x9,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800831 // str q17, [x1,
+	WORD $0x3dc00d31 // ldr q17, [x9,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d800c30 // str q16, [x1,
+	WORD $0x8b040fc9 // add x9, x30, x4, lsl
+	WORD $0x8b100da1 // add x1, x13, x16, lsl
+	WORD $0x3dc00130 // ldr q16, [x9]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d800027 // str q7, [x1]
+	WORD $0x3dc00527 // ldr q7, [x9,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d800426 // str q6, [x1,
+	WORD $0x3dc00926 // ldr q6, [x9,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800825 // str q5, [x1,
+	WORD $0x3dc00d25 // ldr q5, [x9,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800c24 // str q4, [x1,
+	WORD $0x9b027889 // madd x9, x4, x2, x30
+	WORD $0x9b02360d // madd x13, x16, x2, x13
+	WORD $0x3dc00124 // ldr q4, [x9]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x3dc00523 // ldr q3, [x9,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8005a2 // str q2, [x13,
+	WORD $0x3dc00922 // ldr q2, [x9,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8009a1 // str q1, [x13,
+	WORD $0x3dc00d21 // ldr q1, [x9,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800da0 // str q0, [x13,
+	WORD $0x17fffee6 // b 0x24c0 <gemm+0x24c0>
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3600010d // tbz w13,
-	WORD $0xad005d95 // stp q21, q23, [x12]
-	WORD $0x3d800996 // str q22, [x12,
+	WORD $0x36000181 // tbz w1,
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0xf101827f // cmp x19,
+	WORD $0x9a8cc0a3 // csel x3, x5, x12, gt
+	WORD $0x3d800477 // str q23, [x3,
+	WORD $0x3d8009b6 // str q22, [x13,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400032a // b.ge 0x24b8 <gemm+0x24b8>
-	WORD $0x14000022 // b 0x24e0 <gemm+0x24e0>
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0x540003ea // b.ge 0x29cc <gemm+0x29cc>
+	WORD $0x14000027 // b 0x29f0 <gemm+0x29f0>
 	WORD $0xd503201f // nop
-	WORD $0xad406598 // ldp q24, q25, [x12]
-	WORD $0x4e38d6b5 // fadd v21.4s, v21.4s, v24.4s
-	WORD $0x3dc00998 // ldr q24, [x12,
-	WORD $0x4e39d6f7 // fadd v23.4s, v23.4s, v25.4s
-	WORD $0xad005d95 // stp q21, q23, [x12]
-	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
+	WORD $0xd503201f // nop
+	WORD $0x3dc003d8 // ldr q24, [x30]
+	WORD $0x4e35d715 // fadd v21.4s, v24.4s, v21.4s
+	WORD $0x3d8001b5 // str q21, [x13]
+	WORD $0x3dc007d5 // ldr q21, [x30,
+	WORD $0x4e37d6b5 // fadd v21.4s, v21.4s, v23.4s
+	WORD $0x3d8005b5 // str q21, [x13,
+	WORD $0x3dc00bd5 // ldr q21, [x30,
+	WORD $0x4e36d6b6 // fadd v22.4s, v21.4s, v22.4s
+	WORD $0xf101827f // cmp x19,
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0x3d800996 // str q22, [x12,
-	WORD $0x3d8f43f5 // str q21, [sp,
+	WORD $0x9a8cc0a3 // csel x3, x5, x12, gt
+	WORD $0x3d932ff5 // str q21, [sp,
+	WORD $0x3d800876 // str q22, [x3,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x24a8 <gemm+0x24a8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xbc707ad5 // ldr s21, [x22, x16, lsl
-	WORD $0xbc307895 // str s21, [x4, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x2490 <gemm+0x2490>
-	WORD $0x3dcf43f5 // ldr q21, [sp,
-	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x5400012b // b.lt 0x29bc <gemm+0x29bc>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c3c6 // add x6, x30,
+	WORD $0xbc6978d5 // ldr s21, [x6, x9, lsl
+	WORD $0xbc2978f5 // str s21, [x7, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x29a4 <gemm+0x29a4>
+	WORD $0x3dd32ff5 // ldr q21, [sp,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400016b // b.lt 0x24e0 <gemm+0x24e0>
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0xaa1603e2 // mov x2, x22
-	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0x5400014b // b.lt 0x29f0 <gemm+0x29f0>
+	WORD $0x9100c063 // add x3, x3,
+	WORD $0x914013e6 // add x6, sp,
+	WORD $0x9132c0c6 // add x6, x6,
+	WORD $0xaa0b03e9 // mov x9, x11
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404614 // ldr s20, [x16],
-	WORD $0xbc004454 // str s20, [x2],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x24d0 <gemm+0x24d0>
-	WORD $0x3600010d // tbz w13,
-	WORD $0xad004af3 // stp q19, q18, [x23]
-	WORD $0x3d800af1 // str q17, [x23,
+	WORD $0xbc4044d4 // ldr s20, [x6],
+	WORD $0xbc004474 // str s20, [x3],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x29e0 <gemm+0x29e0>
+	WORD $0x8b1009a3 // add x3, x13, x16, lsl
+	WORD $0x360000e1 // tbz w1,
+	WORD $0xad004873 // stp q19, q18, [x3]
+	WORD $0x3d800871 // str q17, [x3,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0x5400032a // b.ge 0x2558 <gemm+0x2558>
-	WORD $0x14000022 // b 0x2580 <gemm+0x2580>
-	WORD $0xd503201f // nop
-	WORD $0xad4056f4 // ldp q20, q21, [x23]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x3dc00af4 // ldr q20, [x23,
-	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0xad004af3 // stp q19, q18, [x23]
-	WORD $0x4e34d632 // fadd v18.4s, v17.4s, v20.4s
+	WORD $0x3d932ff0 // str q16, [sp,
+	WORD $0x5400038a // b.ge 0x2a78 <gemm+0x2a78>
+	WORD $0x14000025 // b 0x2aa0 <gemm+0x2aa0>
+	WORD $0x8b040bc6 // add x6, x30, x4, lsl
+	WORD $0x3dc000d4 // ldr q20, [x6]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800073 // str q19, [x3]
+	WORD $0x3dc004d3 // ldr q19, [x6,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d800472 // str q18, [x3,
+	WORD $0x3dc008d2 // ldr q18, [x6,
+	WORD $0x4e31d652 // fadd v18.4s, v18.4s, v17.4s
 	WORD $0x6f00e411 // movi v17.2d,
-	WORD $0x3d800af2 // str q18, [x23,
-	WORD $0x3d8f43f1 // str q17, [sp,
+	WORD $0x3d800872 // str q18, [x3,
+	WORD $0x3d932ff1 // str q17, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x2548 <gemm+0x2548>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xbc707b31 // ldr s17, [x25, x16, lsl
-	WORD $0xbc307891 // str s17, [x4, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x2530 <gemm+0x2530>
-	WORD $0x3dcf43f1 // ldr q17, [sp,
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
+	WORD $0x5400012b // b.lt 0x2a68 <gemm+0x2a68>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c0c6 // add x6, x6,
+	WORD $0xbc6978d1 // ldr s17, [x6, x9, lsl
+	WORD $0xbc2978f1 // str s17, [x7, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x2a50 <gemm+0x2a50>
+	WORD $0x3dd32ff1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0x5400016b // b.lt 0x2580 <gemm+0x2580>
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0xaa1903e2 // mov x2, x25
-	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x3d932ff0 // str q16, [sp,
+	WORD $0x5400016b // b.lt 0x2aa0 <gemm+0x2aa0>
+	WORD $0x9100c063 // add x3, x3,
+	WORD $0x914013e6 // add x6, sp,
+	WORD $0x9132c0c6 // add x6, x6,
+	WORD $0xaa0b03e9 // mov x9, x11
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404610 // ldr s16, [x16],
-	WORD $0xbc004450 // str s16, [x2],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x2570 <gemm+0x2570>
-	WORD $0x3600010d // tbz w13,
-	WORD $0xad001b07 // stp q7, q6, [x24]
-	WORD $0x3d800b05 // str q5, [x24,
+	WORD $0xbc4044d0 // ldr s16, [x6],
+	WORD $0xbc004470 // str s16, [x3],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x2a90 <gemm+0x2a90>
+	WORD $0x8b100da3 // add x3, x13, x16, lsl
+	WORD $0x360000e1 // tbz w1,
+	WORD $0xad001867 // stp q7, q6, [x3]
+	WORD $0x3d800865 // str q5, [x3,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400032a // b.ge 0x25f8 <gemm+0x25f8>
-	WORD $0x14000022 // b 0x2620 <gemm+0x2620>
-	WORD $0xd503201f // nop
-	WORD $0xad404710 // ldp q16, q17, [x24]
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x3dc00b10 // ldr q16, [x24,
-	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
-	WORD $0xad001b07 // stp q7, q6, [x24]
-	WORD $0x4e30d4a6 // fadd v6.4s, v5.4s, v16.4s
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x5400038a // b.ge 0x2b28 <gemm+0x2b28>
+	WORD $0x14000025 // b 0x2b50 <gemm+0x2b50>
+	WORD $0x8b040fc6 // add x6, x30, x4, lsl
+	WORD $0x3dc000d0 // ldr q16, [x6]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d800067 // str q7, [x3]
+	WORD $0x3dc004c7 // ldr q7, [x6,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d800466 // str q6, [x3,
+	WORD $0x3dc008c6 // ldr q6, [x6,
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x3d800b06 // str q6, [x24,
-	WORD $0x3d8f43e5 // str q5, [sp,
+	WORD $0x3d800866 // str q6, [x3,
+	WORD $0x3d932fe5 // str q5, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x25e8 <gemm+0x25e8>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xbc707b45 // ldr s5, [x26, x16, lsl
-	WORD $0xbc307885 // str s5, [x4, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10013f // cmp x9, x16
-	WORD $0x54ffff81 // b.ne 0x25d0 <gemm+0x25d0>
-	WORD $0x3dcf43e5 // ldr q5, [sp,
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x5400012b // b.lt 0x2b18 <gemm+0x2b18>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c0c6 // add x6, x6,
+	WORD $0xbc6978c5 // ldr s5, [x6, x9, lsl
+	WORD $0xbc2978e5 // str s5, [x7, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x2b00 <gemm+0x2b00>
+	WORD $0x3dd32fe5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400016b // b.lt 0x2620 <gemm+0x2620>
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0xaa1a03e2 // mov x2, x26
-	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x5400016b // b.lt 0x2b50 <gemm+0x2b50>
+	WORD $0x9100c063 // add x3, x3,
+	WORD $0x914013e6 // add x6, sp,
+	WORD $0x9132c0c6 // add x6, x6,
+	WORD $0xaa0b03e9 // mov x9, x11
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc404604 // ldr s4, [x16],
-	WORD $0xbc004444 // str s4, [x2],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x2610 <gemm+0x2610>
-	WORD $0x3600010d // tbz w13,
-	WORD $0xad000b63 // stp q3, q2, [x27]
-	WORD $0x3d800b61 // str q1, [x27,
+	WORD $0xbc4044c4 // ldr s4, [x6],
+	WORD $0xbc004464 // str s4, [x3],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x2b40 <gemm+0x2b40>
+	WORD $0x9b02360d // madd x13, x16, x2, x13
+	WORD $0x36000101 // tbz w1,
+	WORD $0xad0009a3 // stp q3, q2, [x13]
+	WORD $0x3d8009a1 // str q1, [x13,
+	WORD $0x52800c06 // mov w6,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd0eb // b.lt 0x2050 <gemm+0x2050>
-	WORD $0x14000018 // b 0x2698 <gemm+0x2698>
-	WORD $0xd503201f // nop
-	WORD $0xad401764 // ldp q4, q5, [x27]
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3dc00b64 // ldr q4, [x27,
-	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
-	WORD $0xad000b63 // stp q3, q2, [x27]
-	WORD $0x4e24d422 // fadd v2.4s, v1.4s, v4.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffcaab // b.lt 0x24c0 <gemm+0x24c0>
+	WORD $0x1400001e // b 0x2be8 <gemm+0x2be8>
+	WORD $0x9b027890 // madd x16, x4, x2, x30
+	WORD $0x3dc00204 // ldr q4, [x16]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8001a3 // str q3, [x13]
+	WORD $0x3dc00603 // ldr q3, [x16,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8005a2 // str q2, [x13,
+	WORD $0x3dc00a02 // ldr q2, [x16,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d800b62 // str q2, [x27,
-	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0x3d8009a2 // str q2, [x13,
+	WORD $0x3d932fe1 // str q1, [sp,
 	WORD $0xf100351f // cmp x8,
-	WORD $0x5400010b // b.lt 0x2688 <gemm+0x2688>
-	WORD $0xaa1f03ed // mov x13, xzr
-	WORD $0xbc6d7bc1 // ldr s1, [x30, x13, lsl
-	WORD $0xbc2d7881 // str s1, [x4, x13, lsl
-	WORD $0x910005ad // add x13, x13,
-	WORD $0xeb0d013f // cmp x9, x13
-	WORD $0x54ffff81 // b.ne 0x2670 <gemm+0x2670>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100351f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcdeb // b.lt 0x2050 <gemm+0x2050>
-	WORD $0x91400fed // add x13, sp,
-	WORD $0x913401ad // add x13, x13,
-	WORD $0xaa1e03f0 // mov x16, x30
-	WORD $0xaa0903e2 // mov x2, x9
+	WORD $0x52800c06 // mov w6,
+	WORD $0x5400016b // b.lt 0x2bd8 <gemm+0x2bd8>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x9100c210 // add x16, x16,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xbc4045a0 // ldr s0, [x13],
-	WORD $0xbc004600 // str s0, [x16],
-	WORD $0xf1000442 // subs x2, x2,
-	WORD $0x54ffffa1 // b.ne 0x26b0 <gemm+0x26b0>
-	WORD $0x17fffe64 // b 0x2050 <gemm+0x2050>
-	WORD $0x910403f1 // add x17, sp,
-	WORD $0x52800080 // mov w0,
-	WORD $0xf9003bf1 // str x17, [sp,
-	WORD $0xf100305f // cmp x2,
-	WORD $0x8b00040a // add x10, x0, x0, lsl
-	WORD $0xd37cec10 // lsl x16, x0,
-	WORD $0xd37ef40d // lsl x13, x0,
-	WORD $0xf9007bf0 // str x16, [sp,
-	WORD $0xa9022be0 // stp x0, x10, [sp,
-	WORD $0x54003f8a // b.ge 0x2ed8 <gemm+0x2ed8>
-	WORD $0xaa0203ea // mov x10, x2
-	WORD $0xf100214c // subs x12, x10,
-	WORD $0xf9403bf8 // ldr x24, [sp,
-	WORD $0x54009ccb // b.lt 0x3a90 <gemm+0x3a90>
-	WORD $0xf94027da // ldr x26, [x30,
-	WORD $0xa942dbd0 // ldp x16, x22, [x30,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54009beb // b.lt 0x3a84 <gemm+0x3a84>
-	WORD $0xf9005bec // str x12, [sp,
-	WORD $0xf9401fcf // ldr x15, [x30,
-	WORD $0xaa0903e0 // mov x0, x9
-	WORD $0x8b160921 // add x1, x9, x22, lsl
-	WORD $0x8b160d22 // add x2, x9, x22, lsl
-	WORD $0x5280018a // mov w10,
-	WORD $0x5280028c // mov w12,
-	WORD $0x8b161123 // add x3, x9, x22, lsl
-	WORD $0x5280030e // mov w14,
-	WORD $0x52800391 // mov w17,
-	WORD $0xf9402bc6 // ldr x6, [x30,
-	WORD $0x9b0a26c4 // madd x4, x22, x10, x9
-	WORD $0x9b0c26c5 // madd x5, x22, x12, x9
-	WORD $0xf94017f5 // ldr x21, [sp,
-	WORD $0xd37ae6b9 // lsl x25, x21,
-	WORD $0xf10000df // cmp x6,
-	WORD $0xd37ef74a // lsl x10, x26,
-	WORD $0x1a9f17f3 // cset w19, eq
-	WORD $0x8b0a0167 // add x7, x11, x10
-	WORD $0xd37df34c // lsl x12, x26,
-	WORD $0xf9007fec // str x12, [sp,
-	WORD $0x8b0c0174 // add x20, x11, x12
-	WORD $0x8b1a074c // add x12, x26, x26, lsl
-	WORD $0xd37ef586 // lsl x6, x12,
-	WORD $0xf90077e6 // str x6, [sp,
-	WORD $0x8b060166 // add x6, x11, x6
-	WORD $0xf9000fa6 // str x6, [x29,
-	WORD $0x9b0e26d7 // madd x23, x22, x14, x9
-	WORD $0x8b1a014e // add x14, x10, x26
-	WORD $0xd37ef5ce // lsl x14, x14,
-	WORD $0xf90073ee // str x14, [sp,
-	WORD $0x8b0e016e // add x14, x11, x14
-	WORD $0xf9005fee // str x14, [sp,
-	WORD $0xd37df18c // lsl x12, x12,
-	WORD $0x9b1126db // madd x27, x22, x17, x9
-	WORD $0xf9006fec // str x12, [sp,
-	WORD $0x8b0c016c // add x12, x11, x12
-	WORD $0xf9004fec // str x12, [sp,
-	WORD $0xd37beb4c // lsl x12, x26,
-	WORD $0xcb0a018c // sub x12, x12, x10
-	WORD $0xaa0f03ee // mov x14, x15
-	WORD $0xaa1603ef // mov x15, x22
-	WORD $0xaa1903f6 // mov x22, x25
-	WORD $0xa90cb3f9 // stp x25, x12, [sp,
-	WORD $0x8b0c016c // add x12, x11, x12
-	WORD $0xf90063ec // str x12, [sp,
-	WORD $0xd37ef6be // lsl x30, x21,
-	WORD $0xf94013ec // ldr x12, [sp,
-	WORD $0xd37df199 // lsl x25, x12,
-	WORD $0xd37ef5d1 // lsl x17, x14,
-	WORD $0x8b1a116a // add x10, x11, x26, lsl
-	WORD $0xf90057ea // str x10, [sp,
-	WORD $0xaa0e03ea // mov x10, x14
-	WORD $0x91400fee // add x14, sp,
-	WORD $0x913401ce // add x14, x14,
-	WORD $0xaa1803f5 // mov x21, x24
-	WORD $0x1400002f // b 0x28a8 <gemm+0x28a8>
-	WORD $0x3dc00170 // ldr q16, [x11]
-	WORD $0x4e30d4f0 // fadd v16.4s, v7.4s, v16.4s
-	WORD $0x7200027f // tst w19,
-	WORD $0x5a9f03ec // csetm w12, ne
-	WORD $0x4e040d91 // dup v17.4s, w12
-	WORD $0x6ef11e07 // bif v7.16b, v16.16b, v17.16b
-	WORD $0x3d800167 // str q7, [x11]
-	WORD $0x3dc000e7 // ldr q7, [x7]
-	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
-	WORD $0x6ef11ce6 // bif v6.16b, v7.16b, v17.16b
-	WORD $0x3d8000e6 // str q6, [x7]
-	WORD $0xf9407fec // ldr x12, [sp,
-	WORD $0x3cec6966 // ldr q6, [x11, x12]
-	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
-	WORD $0x6ef11cc5 // bif v5.16b, v6.16b, v17.16b
-	WORD $0x3cac6965 // str q5, [x11, x12]
-	WORD $0xf94077ec // ldr x12, [sp,
-	WORD $0x3cec6965 // ldr q5, [x11, x12]
-	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
-	WORD $0x6ef11ca4 // bif v4.16b, v5.16b, v17.16b
-	WORD $0x3cac6964 // str q4, [x11, x12]
-	WORD $0xd37cef4c // lsl x12, x26,
-	WORD $0x3cec6964 // ldr q4, [x11, x12]
-	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
-	WORD $0x6ef11c83 // bif v3.16b, v4.16b, v17.16b
-	WORD $0x3cac6963 // str q3, [x11, x12]
-	WORD $0xf94073ec // ldr x12, [sp,
-	WORD $0x3cec6963 // ldr q3, [x11, x12]
-	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
-	WORD $0x6ef11c62 // bif v2.16b, v3.16b, v17.16b
-	WORD $0x3cac6962 // str q2, [x11, x12]
-	WORD $0xf9406fec // ldr x12, [sp,
-	WORD $0x3cec6962 // ldr q2, [x11, x12]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
-	WORD $0x6ef11c41 // bif v1.16b, v2.16b, v17.16b
-	WORD $0x3cac6961 // str q1, [x11, x12]
-	WORD $0xf9406bec // ldr x12, [sp,
-	WORD $0x3cec6961 // ldr q1, [x11, x12]
-	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
-	WORD $0x6ef11c20 // bif v0.16b, v1.16b, v17.16b
-	WORD $0x3cac6960 // str q0, [x11, x12]
-	WORD $0xf9403bf8 // ldr x24, [sp,
-	WORD $0x2a1f03f3 // mov w19, wzr
-	WORD $0xf100c210 // subs x16, x16,
-	WORD $0x8b1602b5 // add x21, x21, x22
-	WORD $0x54008e8d // b.le 0x3a74 <gemm+0x3a74>
-	WORD $0xf100c21f // cmp x16,
-	WORD $0x5280060c // mov w12,
-	WORD $0x9a8c3218 // csel x24, x16, x12, lo
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xbc697a01 // ldr s1, [x16, x9, lsl
+	WORD $0xbc2978e1 // str s1, [x7, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09017f // cmp x11, x9
+	WORD $0x54ffff81 // b.ne 0x2bc0 <gemm+0x2bc0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100351f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffc6eb // b.lt 0x24c0 <gemm+0x24c0>
+	WORD $0x9100c1ad // add x13, x13,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0b03e9 // mov x9, x11
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x2c00 <gemm+0x2c00>
+	WORD $0x17fffe2c // b 0x24c0 <gemm+0x24c0>
+	WORD $0x910203f7 // add x23, sp,
+	WORD $0x5280008f // mov w15,
+	WORD $0xf100321f // cmp x16,
+	WORD $0x8b0f05ea // add x10, x15, x15, lsl
+	WORD $0xd37cede9 // lsl x9, x15,
+	WORD $0xf90033e9 // str x9, [sp,
+	WORD $0xd37ef5ee // lsl x14, x15,
+	WORD $0xf90023f7 // str x23, [sp,
+	WORD $0xa902abef // stp x15, x10, [sp,
+	WORD $0x5400468a // b.ge 0x3508 <gemm+0x3508>
+	WORD $0xaa1003e9 // mov x9, x16
+	WORD $0xf90027fe // str x30, [sp,
+	WORD $0xf100212a // subs x10, x9,
+	WORD $0x5400ad0b // b.lt 0x41e8 <gemm+0x41e8>
+	WORD $0xf9402bfb // ldr x27, [sp,
+	WORD $0xf9402778 // ldr x24, [x27,
+	WORD $0xa942bf6c // ldp x12, x15, [x27,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x5400d40b // b.lt 0x46dc <gemm+0x46dc>
+	WORD $0xf9003bea // str x10, [sp,
+	WORD $0xf9401f71 // ldr x17, [x27,
+	WORD $0xf9402b6a // ldr x10, [x27,
+	WORD $0xf94027f6 // ldr x22, [sp,
+	WORD $0xaa1603e0 // mov x0, x22
+	WORD $0x8b0f0ac1 // add x1, x22, x15, lsl
+	WORD $0x8b0f0ec2 // add x2, x22, x15, lsl
+	WORD $0x5280018b // mov w11,
+	WORD $0x8b0f12c9 // add x9, x22, x15, lsl
+	WORD $0x5280028d // mov w13,
+	WORD $0x52800310 // mov w16,
+	WORD $0x52800395 // mov w21,
+	WORD $0xf9401be6 // ldr x6, [sp,
+	WORD $0xd379e0c3 // lsl x3, x6,
+	WORD $0x9b0b59e4 // madd x4, x15, x11, x22
+	WORD $0x9b0d59e5 // madd x5, x15, x13, x22
+	WORD $0xf100015f // cmp x10,
+	WORD $0xaa1703fb // mov x27, x23
+	WORD $0x1a9f17f7 // cset w23, eq
+	WORD $0xd37ef4c6 // lsl x6, x6,
+	WORD $0xf94017ea // ldr x10, [sp,
+	WORD $0xd37df147 // lsl x7, x10,
+	WORD $0x9b1059f3 // madd x19, x15, x16, x22
+	WORD $0xf9003ff1 // str x17, [sp,
+	WORD $0xd37ef634 // lsl x20, x17,
+	WORD $0x52800191 // mov w17,
+	WORD $0x9b1559fa // madd x26, x15, x21, x22
+	WORD $0x914013ea // add x10, sp,
+	WORD $0x9132c14a // add x10, x10,
+	WORD $0xaa1803eb // mov x11, x24
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0x14000017 // b 0x2d38 <gemm+0x2d38>
+	WORD $0x3d8002a7 // str q7, [x21]
+	WORD $0x3cb06aa6 // str q6, [x21, x16]
+	WORD $0x3cad6aa5 // str q5, [x21, x13]
+	WORD $0x9b117ecb // mul x11, x22, x17
+	WORD $0x3cab6aa4 // str q4, [x21, x11]
+	WORD $0x3cb67aa3 // str q3, [x21, x22, lsl
+	WORD $0x5280028b // mov w11,
+	WORD $0x9b0b7ecb // mul x11, x22, x11
+	WORD $0x3cab6aa2 // str q2, [x21, x11]
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b7ecb // mul x11, x22, x11
+	WORD $0x3cab6aa1 // str q1, [x21, x11]
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d7ecb // mul x11, x22, x13
+	WORD $0x3cab6aa0 // str q0, [x21, x11]
+	WORD $0x2a1f03f7 // mov w23, wzr
+	WORD $0xf101818c // subs x12, x12,
+	WORD $0x8b03037b // add x27, x27, x3
+	WORD $0x914013f9 // add x25, sp,
+	WORD $0x91220339 // add x25, x25,
+	WORD $0x5280008b // mov w11,
+	WORD $0x5400ccad // b.le 0x46c8 <gemm+0x46c8>
+	WORD $0xf101819f // cmp x12,
+	WORD $0x52800c0d // mov w13,
+	WORD $0x9a8d3196 // csel x22, x12, x13, lo
 	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000341 // b.ne 0x2924 <gemm+0x2924>
+	WORD $0x540003c1 // b.ne 0x2dc0 <gemm+0x2dc0>
+	WORD $0x5280039e // mov w30,
+	WORD $0x6f00e400 // movi v0.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x9100070c // add x12, x24,
-	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0x910006d0 // add x16, x22,
+	WORD $0xaa1b03f5 // mov x21, x27
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0xad404410 // ldp q16, q17, [x0]
-	WORD $0x3dc000d2 // ldr q18, [x6]
+	WORD $0x3dc002b2 // ldr q18, [x21]
 	WORD $0x4f901247 // fmla v7.4s, v18.4s, v16.s[0]
 	WORD $0x4fb01246 // fmla v6.4s, v18.4s, v16.s[1]
 	WORD $0x4f901a45 // fmla v5.4s, v18.4s, v16.s[2]
 	WORD $0x4fb01a44 // fmla v4.4s, v18.4s, v16.s[3]
 	WORD $0x4f911243 // fmla v3.4s, v18.4s, v17.s[0]
 	WORD $0x4fb11242 // fmla v2.4s, v18.4s, v17.s[1]
-	WORD $0x8b0d00c6 // add x6, x6, x13
+	WORD $0x8b0e02b5 // add x21, x21, x14
 	WORD $0x4f911a41 // fmla v1.4s, v18.4s, v17.s[2]
-	WORD $0xd100058c // sub x12, x12,
-	WORD $0x8b110000 // add x0, x0, x17
-	WORD $0xf100059f // cmp x12,
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b140000 // add x0, x0, x20
+	WORD $0xf100061f // cmp x16,
 	WORD $0x4fb11a40 // fmla v0.4s, v18.4s, v17.s[3]
-	WORD $0x54fffe48 // b.hi 0x28e4 <gemm+0x28e4>
-	WORD $0x1400007e // b 0x2b18 <gemm+0x2b18>
-	WORD $0xf100055f // cmp x10,
-	WORD $0x54000a61 // b.ne 0x2a74 <gemm+0x2a74>
-	WORD $0xf100121f // cmp x16,
-	WORD $0x54000a23 // b.lo 0x2a74 <gemm+0x2a74>
-	WORD $0xaa0f03f6 // mov x22, x15
-	WORD $0xaa0a03ef // mov x15, x10
-	WORD $0xaa1a03ea // mov x10, x26
-	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x54fffe48 // b.hi 0x2d80 <gemm+0x2d80>
+	WORD $0x1400007b // b 0x2fa8 <gemm+0x2fa8>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf9403fed // ldr x13, [sp,
+	WORD $0x5280039e // mov w30,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000981 // b.ne 0x2f00 <gemm+0x2f00>
+	WORD $0xf100119f // cmp x12,
+	WORD $0x54000943 // b.lo 0x2f00 <gemm+0x2f00>
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0xaa1b03f5 // mov x21, x27
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xf9407bfa // ldr x26, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cec6814 // ldr q20, [x0, x12]
-	WORD $0x3cec6833 // ldr q19, [x1, x12]
-	WORD $0x3cec6852 // ldr q18, [x2, x12]
-	WORD $0x3cec6891 // ldr q17, [x4, x12]
-	WORD $0x3dc000d6 // ldr q22, [x6]
+	WORD $0xf94033ed // ldr x13, [sp,
+	WORD $0x3cf06814 // ldr q20, [x0, x16]
+	WORD $0x3cf06833 // ldr q19, [x1, x16]
+	WORD $0x3cf06852 // ldr q18, [x2, x16]
+	WORD $0x3cf06891 // ldr q17, [x4, x16]
+	WORD $0x3dc002b6 // ldr q22, [x21]
 	WORD $0x4f9412c7 // fmla v7.4s, v22.4s, v20.s[0]
-	WORD $0x3cec6877 // ldr q23, [x3, x12]
+	WORD $0x3cf06937 // ldr q23, [x9, x16]
 	WORD $0x4f9312c6 // fmla v6.4s, v22.4s, v19.s[0]
-	WORD $0x3cec68b8 // ldr q24, [x5, x12]
+	WORD $0x3cf068b8 // ldr q24, [x5, x16]
 	WORD $0x4f9212c5 // fmla v5.4s, v22.4s, v18.s[0]
-	WORD $0x3cec6af0 // ldr q16, [x23, x12]
+	WORD $0x3cf06a70 // ldr q16, [x19, x16]
 	WORD $0x4f9112c4 // fmla v4.4s, v22.4s, v17.s[0]
 	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
 	WORD $0x4f9812c2 // fmla v2.4s, v22.4s, v24.s[0]
 	WORD $0x4f9012c1 // fmla v1.4s, v22.4s, v16.s[0]
-	WORD $0x3cec6b75 // ldr q21, [x27, x12]
+	WORD $0x3cf06b55 // ldr q21, [x26, x16]
 	WORD $0x4f9512c0 // fmla v0.4s, v22.4s, v21.s[0]
-	WORD $0x3ced68d6 // ldr q22, [x6, x13]
+	WORD $0x3cee6ab6 // ldr q22, [x21, x14]
 	WORD $0x4fb412c7 // fmla v7.4s, v22.4s, v20.s[1]
 	WORD $0x4fb312c6 // fmla v6.4s, v22.4s, v19.s[1]
 	WORD $0x4fb212c5 // fmla v5.4s, v22.4s, v18.s[1]
@@ -6832,7 +7125,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb812c2 // fmla v2.4s, v22.4s, v24.s[1]
 	WORD $0x4fb012c1 // fmla v1.4s, v22.4s, v16.s[1]
 	WORD $0x4fb512c0 // fmla v0.4s, v22.4s, v21.s[1]
-	WORD $0x3cf968d6 // ldr q22, [x6, x25]
+	WORD $0x3ce76ab6 // ldr q22, [x21, x7]
 	WORD $0x4f941ac7 // fmla v7.4s, v22.4s, v20.s[2]
 	WORD $0x4f931ac6 // fmla v6.4s, v22.4s, v19.s[2]
 	WORD $0x4f921ac5 // fmla v5.4s, v22.4s, v18.s[2]
@@ -6841,500 +7134,526 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f981ac2 // fmla v2.4s, v22.4s, v24.s[2]
 	WORD $0x4f901ac1 // fmla v1.4s, v22.4s, v16.s[2]
 	WORD $0x4f951ac0 // fmla v0.4s, v22.4s, v21.s[2]
-	WORD $0x3cfe68d6 // ldr q22, [x6, x30]
+	WORD $0x3ce66ab6 // ldr q22, [x21, x6]
 	WORD $0x4fb41ac7 // fmla v7.4s, v22.4s, v20.s[3]
 	WORD $0x4fb31ac6 // fmla v6.4s, v22.4s, v19.s[3]
 	WORD $0x4fb21ac5 // fmla v5.4s, v22.4s, v18.s[3]
 	WORD $0x4fb11ac4 // fmla v4.4s, v22.4s, v17.s[3]
 	WORD $0x4fb71ac3 // fmla v3.4s, v22.4s, v23.s[3]
 	WORD $0x4fb81ac2 // fmla v2.4s, v22.4s, v24.s[3]
-	WORD $0xf1001f1f // cmp x24,
+	WORD $0xf1001edf // cmp x22,
 	WORD $0x4fb01ac1 // fmla v1.4s, v22.4s, v16.s[3]
-	WORD $0xd1001318 // sub x24, x24,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x8b1a00c6 // add x6, x6, x26
+	WORD $0xd10012d6 // sub x22, x22,
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x8b0d02b5 // add x21, x21, x13
 	WORD $0x4fb51ac0 // fmla v0.4s, v22.4s, v21.s[3]
-	WORD $0x54fffa08 // b.hi 0x2970 <gemm+0x2970>
-	WORD $0x9100131a // add x26, x24,
-	WORD $0x8b0c037b // add x27, x27, x12
-	WORD $0x8b0c02f7 // add x23, x23, x12
-	WORD $0x8b0c00a5 // add x5, x5, x12
-	WORD $0x8b0c0063 // add x3, x3, x12
-	WORD $0x8b0c0084 // add x4, x4, x12
-	WORD $0x8b0c0042 // add x2, x2, x12
-	WORD $0x8b0c0021 // add x1, x1, x12
-	WORD $0x8b0c0000 // add x0, x0, x12
-	WORD $0xf100175f // cmp x26,
-	WORD $0xaa0a03fa // mov x26, x10
-	WORD $0xaa0f03ea // mov x10, x15
-	WORD $0xaa1603ef // mov x15, x22
-	WORD $0xf94067f6 // ldr x22, [sp,
-	WORD $0x5400014a // b.ge 0x2a94 <gemm+0x2a94>
-	WORD $0x1400002a // b 0x2b18 <gemm+0x2b18>
+	WORD $0x54fffa08 // b.hi 0x2e04 <gemm+0x2e04>
+	WORD $0x910012cd // add x13, x22,
+	WORD $0x8b10035a // add x26, x26, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b100129 // add x9, x9, x16
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x8b100042 // add x2, x2, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x5400018a // b.ge 0x2f20 <gemm+0x2f20>
+	WORD $0x1400002d // b 0x2fa8 <gemm+0x2fa8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
-	WORD $0xaa1503e6 // mov x6, x21
+	WORD $0xaa1b03f5 // mov x21, x27
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x91000718 // add x24, x24,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x910006d6 // add x22, x22,
 	WORD $0xd503201f // nop
-	WORD $0x3dc000d0 // ldr q16, [x6]
-	WORD $0xbc6c6811 // ldr s17, [x0, x12]
+	WORD $0xd503201f // nop
+	WORD $0x3dc002b0 // ldr q16, [x21]
+	WORD $0xbc706811 // ldr s17, [x0, x16]
 	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6831 // ldr s17, [x1, x12]
+	WORD $0xbc706831 // ldr s17, [x1, x16]
 	WORD $0x4f911206 // fmla v6.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6851 // ldr s17, [x2, x12]
+	WORD $0xbc706851 // ldr s17, [x2, x16]
 	WORD $0x4f911205 // fmla v5.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6891 // ldr s17, [x4, x12]
+	WORD $0xbc706891 // ldr s17, [x4, x16]
 	WORD $0x4f911204 // fmla v4.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6871 // ldr s17, [x3, x12]
+	WORD $0xbc706931 // ldr s17, [x9, x16]
 	WORD $0x4f911203 // fmla v3.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c68b1 // ldr s17, [x5, x12]
+	WORD $0xbc7068b1 // ldr s17, [x5, x16]
 	WORD $0x4f911202 // fmla v2.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6af1 // ldr s17, [x23, x12]
+	WORD $0xbc706a71 // ldr s17, [x19, x16]
 	WORD $0x4f911201 // fmla v1.4s, v16.4s, v17.s[0]
-	WORD $0xbc6c6b71 // ldr s17, [x27, x12]
+	WORD $0xbc706b51 // ldr s17, [x26, x16]
 	WORD $0x4f911200 // fmla v0.4s, v16.4s, v17.s[0]
-	WORD $0x8b11018c // add x12, x12, x17
-	WORD $0x8b0d00c6 // add x6, x6, x13
-	WORD $0xd1000718 // sub x24, x24,
-	WORD $0xf100071f // cmp x24,
-	WORD $0x54fffd68 // b.hi 0x2aa0 <gemm+0x2aa0>
-	WORD $0x8b0c037b // add x27, x27, x12
-	WORD $0x8b0c02f7 // add x23, x23, x12
-	WORD $0x8b0c00a5 // add x5, x5, x12
-	WORD $0x8b0c0063 // add x3, x3, x12
-	WORD $0x8b0c0084 // add x4, x4, x12
-	WORD $0x8b0c0042 // add x2, x2, x12
-	WORD $0x8b0c0021 // add x1, x1, x12
-	WORD $0x8b0c0000 // add x0, x0, x12
-	WORD $0xf100111f // cmp x8,
-	WORD $0xf9400fa6 // ldr x6, [x29,
-	WORD $0x54ffe680 // b.eq 0x27f0 <gemm+0x27f0>
-	WORD $0xf9403bf8 // ldr x24, [sp,
-	WORD $0x360000d3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x5400024c // b.gt 0x2b7c <gemm+0x2b7c>
-	WORD $0x17ffff58 // b 0x2898 <gemm+0x2898>
-	WORD $0xd503201f // nop
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54001aab // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7970 // ldr s16, [x11, x12, lsl
-	WORD $0xbc2c79d0 // str s16, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2b54 <gemm+0x2b54>
-	WORD $0x3dcf43f0 // ldr q16, [sp,
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400192b // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c79c7 // ldr s7, [x14, x12, lsl
-	WORD $0xbc2c7967 // str s7, [x11, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2b80 <gemm+0x2b80>
-	WORD $0x360000b3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400024c // b.gt 0x2be8 <gemm+0x2be8>
-	WORD $0x17ffff3d // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400176b // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c78e7 // ldr s7, [x7, x12, lsl
-	WORD $0xbc2c79c7 // str s7, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2bc0 <gemm+0x2bc0>
-	WORD $0x3dcf43e7 // ldr q7, [sp,
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540015cb // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79c6 // ldr s6, [x14, x12, lsl
-	WORD $0xbc2c78e6 // str s6, [x7, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2bf0 <gemm+0x2bf0>
-	WORD $0x360000b3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0x5400024c // b.gt 0x2c58 <gemm+0x2c58>
-	WORD $0x17ffff21 // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540013eb // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7a86 // ldr s6, [x20, x12, lsl
-	WORD $0xbc2c79c6 // str s6, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2c30 <gemm+0x2c30>
-	WORD $0x3dcf43e6 // ldr q6, [sp,
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400124b // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79c5 // ldr s5, [x14, x12, lsl
-	WORD $0xbc2c7a85 // str s5, [x20, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2c60 <gemm+0x2c60>
-	WORD $0x360000b3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0x5400024c // b.gt 0x2cc8 <gemm+0x2cc8>
-	WORD $0x17ffff05 // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400106b // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c78c5 // ldr s5, [x6, x12, lsl
-	WORD $0xbc2c79c5 // str s5, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2ca0 <gemm+0x2ca0>
-	WORD $0x3dcf43e5 // ldr q5, [sp,
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000ecb // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79c4 // ldr s4, [x14, x12, lsl
-	WORD $0xbc2c78c4 // str s4, [x6, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2cd0 <gemm+0x2cd0>
-	WORD $0x360000d3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xf9405fe6 // ldr x6, [sp,
-	WORD $0x540002ec // b.gt 0x2d50 <gemm+0x2d50>
-	WORD $0x17fffee8 // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54000ccb // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xf90053ea // str x10, [sp,
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf94057ea // ldr x10, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7944 // ldr s4, [x10, x12, lsl
-	WORD $0xbc2c79c4 // str s4, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2d20 <gemm+0x2d20>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf9405fe6 // ldr x6, [sp,
-	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x54000a8b // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xf90053ea // str x10, [sp,
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf94057ea // ldr x10, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79c3 // ldr s3, [x14, x12, lsl
-	WORD $0xbc2c7943 // str s3, [x10, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2d60 <gemm+0x2d60>
-	WORD $0x360000d3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x540002ac // b.gt 0x2dd8 <gemm+0x2dd8>
-	WORD $0x17fffec4 // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf94053ea // ldr x10, [sp,
-	WORD $0x5400082b // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9405fe6 // ldr x6, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6c78c3 // ldr s3, [x6, x12, lsl
-	WORD $0xbc2c79c3 // str s3, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2db0 <gemm+0x2db0>
-	WORD $0x3dcf43e3 // ldr q3, [sp,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400064b // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79c2 // ldr s2, [x14, x12, lsl
-	WORD $0xbc2c78c2 // str s2, [x6, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2de0 <gemm+0x2de0>
-	WORD $0x360000d3 // tbz w19,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf9404fe6 // ldr x6, [sp,
-	WORD $0x5400024c // b.gt 0x2e4c <gemm+0x2e4c>
-	WORD $0x17fffea4 // b 0x2898 <gemm+0x2898>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400044b // b.lt 0x2ea0 <gemm+0x2ea0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9404fe6 // ldr x6, [sp,
-	WORD $0xbc6c78c2 // ldr s2, [x6, x12, lsl
-	WORD $0xbc2c79c2 // str s2, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e24 <gemm+0x2e24>
-	WORD $0x3dcf43e2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540002ab // b.lt 0x2e9c <gemm+0x2e9c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c79c1 // ldr s1, [x14, x12, lsl
-	WORD $0xbc2c78c1 // str s1, [x6, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e50 <gemm+0x2e50>
-	WORD $0x37000233 // tbnz w19,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x2ea4 <gemm+0x2ea4>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf94063e6 // ldr x6, [sp,
-	WORD $0xbc6c78c1 // ldr s1, [x6, x12, lsl
-	WORD $0xbc2c79c1 // str s1, [x14, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x2e80 <gemm+0x2e80>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x2ea4 <gemm+0x2ea4>
-	WORD $0x3707cff3 // tbnz w19,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffcf4b // b.lt 0x2898 <gemm+0x2898>
-	WORD $0x91400fec // add x12, sp,
-	WORD $0x9134018c // add x12, x12,
-	WORD $0xf94063e6 // ldr x6, [sp,
-	WORD $0xaa0803f3 // mov x19, x8
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc0044c0 // str s0, [x6],
-	WORD $0xf1000673 // subs x19, x19,
-	WORD $0x54ffffa1 // b.ne 0x2ec4 <gemm+0x2ec4>
-	WORD $0x17fffe71 // b 0x2898 <gemm+0x2898>
-	WORD $0xd37ae54c // lsl x12, x10,
-	WORD $0xf9007fec // str x12, [sp,
-	WORD $0xd37ef541 // lsl x1, x10,
-	WORD $0xf9401bd6 // ldr x22, [x30,
-	WORD $0xd37df003 // lsl x3, x0,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0x91400ff8 // add x24, sp,
-	WORD $0x91340318 // add x24, x24,
-	WORD $0x1400000d // b 0x2f2c <gemm+0x2f2c>
-	WORD $0xd503201f // nop
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bd6 // ldr x22, [x30,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0xa9458be9 // ldp x9, x2, [sp,
-	WORD $0xd100304a // sub x10, x2,
-	WORD $0x5280060c // mov w12,
-	WORD $0x9b0c26c9 // madd x9, x22, x12, x9
-	WORD $0x9b0c2deb // madd x11, x15, x12, x11
-	WORD $0xf1005c5f // cmp x2,
-	WORD $0xaa0a03e2 // mov x2, x10
-	WORD $0x54ffbe4d // b.le 0x26f0 <gemm+0x26f0>
-	WORD $0xf94017d9 // ldr x25, [x30,
-	WORD $0xf100073f // cmp x25,
-	WORD $0x54fffeeb // b.lt 0x2f10 <gemm+0x2f10>
-	WORD $0xf90033e2 // str x2, [sp,
-	WORD $0xf9401fca // ldr x10, [x30,
-	WORD $0xf90077ea // str x10, [sp,
-	WORD $0xaa0903fb // mov x27, x9
-	WORD $0xaa1e03ea // mov x10, x30
-	WORD $0x8b16093e // add x30, x9, x22, lsl
-	WORD $0x8b160d2e // add x14, x9, x22, lsl
-	WORD $0x5280018c // mov w12,
-	WORD $0x9b0c26c4 // madd x4, x22, x12, x9
-	WORD $0x8b161125 // add x5, x9, x22, lsl
-	WORD $0x5280028c // mov w12,
-	WORD $0x9b0c26c7 // madd x7, x22, x12, x9
-	WORD $0x5280030c // mov w12,
-	WORD $0x9b0c26d3 // madd x19, x22, x12, x9
-	WORD $0x5280038c // mov w12,
-	WORD $0x9b0c26d4 // madd x20, x22, x12, x9
-	WORD $0xf940294a // ldr x10, [x10,
-	WORD $0xf100015f // cmp x10,
-	WORD $0x8b161535 // add x21, x9, x22, lsl
-	WORD $0x1a9f17e6 // cset w6, eq
-	WORD $0xd37ef5ec // lsl x12, x15,
-	WORD $0xaa0f03e2 // mov x2, x15
-	WORD $0x8b0c016f // add x15, x11, x12
-	WORD $0xd37df04a // lsl x10, x2,
-	WORD $0xf90073ea // str x10, [sp,
-	WORD $0x8b0a016a // add x10, x11, x10
-	WORD $0xf9006bea // str x10, [sp,
-	WORD $0x8b02044a // add x10, x2, x2, lsl
-	WORD $0xd37ef557 // lsl x23, x10,
-	WORD $0x52800491 // mov w17,
-	WORD $0x9b1126c0 // madd x0, x22, x17, x9
-	WORD $0x8b170171 // add x17, x11, x23
-	WORD $0xa90c5ff1 // stp x17, x23, [sp,
-	WORD $0x8b020191 // add x17, x12, x2
-	WORD $0xf9000fb1 // str x17, [x29,
-	WORD $0x52800517 // mov w23,
-	WORD $0x9b1726da // madd x26, x22, x23, x9
-	WORD $0xd37ef637 // lsl x23, x17,
-	WORD $0xf9005ff7 // str x23, [sp,
-	WORD $0x8b170177 // add x23, x11, x23
-	WORD $0xf90037f7 // str x23, [sp,
-	WORD $0xd37df14a // lsl x10, x10,
-	WORD $0xf9005bea // str x10, [sp,
-	WORD $0x8b0a016a // add x10, x11, x10
-	WORD $0xa90527ea // stp x10, x9, [sp,
-	WORD $0x52800597 // mov w23,
-	WORD $0x9b1726ca // madd x10, x22, x23, x9
-	WORD $0xf94077f1 // ldr x17, [sp,
-	WORD $0xd37be849 // lsl x9, x2,
-	WORD $0xcb0c012c // sub x12, x9, x12
-	WORD $0xa90a27ec // stp x12, x9, [sp,
-	WORD $0x8b0c016c // add x12, x11, x12
-	WORD $0x8b090169 // add x9, x11, x9
-	WORD $0xa90427ec // stp x12, x9, [sp,
-	WORD $0xf94073e9 // ldr x9, [sp,
-	WORD $0x8b02012c // add x12, x9, x2
-	WORD $0xd37ef589 // lsl x9, x12,
-	WORD $0xf9004fe9 // str x9, [sp,
-	WORD $0x8b090169 // add x9, x11, x9
-	WORD $0xf9001be9 // str x9, [sp,
-	WORD $0xf9400fa9 // ldr x9, [x29,
-	WORD $0xd37df129 // lsl x9, x9,
-	WORD $0xf9004be9 // str x9, [sp,
-	WORD $0x8b090169 // add x9, x11, x9
-	WORD $0xf9001fe9 // str x9, [sp,
-	WORD $0x9b177c49 // mul x9, x2, x23
-	WORD $0xf90047e9 // str x9, [sp,
-	WORD $0x8b090169 // add x9, x11, x9
-	WORD $0xf9003fe9 // str x9, [sp,
-	WORD $0xf9006fe2 // str x2, [sp,
-	WORD $0x8b021169 // add x9, x11, x2, lsl
-	WORD $0xf90077f1 // str x17, [sp,
-	WORD $0xd37ef631 // lsl x17, x17,
-	WORD $0xf9403be2 // ldr x2, [sp,
-	WORD $0xf9000fb6 // str x22, [x29,
-	WORD $0x14000049 // b 0x3188 <gemm+0x3188>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00174 // ldr q20, [x11]
-	WORD $0x4e34d674 // fadd v20.4s, v19.4s, v20.4s
-	WORD $0x720000df // tst w6,
-	WORD $0x5a9f03ec // csetm w12, ne
-	WORD $0x4e040d95 // dup v21.4s, w12
-	WORD $0x6ef51e93 // bif v19.16b, v20.16b, v21.16b
-	WORD $0x3d800173 // str q19, [x11]
-	WORD $0x3dc001f3 // ldr q19, [x15]
-	WORD $0x4e33d653 // fadd v19.4s, v18.4s, v19.4s
-	WORD $0x6ef51e72 // bif v18.16b, v19.16b, v21.16b
-	WORD $0x3d8001f2 // str q18, [x15]
-	WORD $0xf94073ec // ldr x12, [sp,
-	WORD $0x3cec6972 // ldr q18, [x11, x12]
-	WORD $0x4e32d632 // fadd v18.4s, v17.4s, v18.4s
-	WORD $0x6ef51e51 // bif v17.16b, v18.16b, v21.16b
-	WORD $0x3cac6971 // str q17, [x11, x12]
-	WORD $0xf94067ec // ldr x12, [sp,
-	WORD $0x3cec6971 // ldr q17, [x11, x12]
-	WORD $0x4e31d611 // fadd v17.4s, v16.4s, v17.4s
-	WORD $0x6ef51e30 // bif v16.16b, v17.16b, v21.16b
-	WORD $0x3cac6970 // str q16, [x11, x12]
-	WORD $0xf9406fec // ldr x12, [sp,
-	WORD $0xd37ced8c // lsl x12, x12,
-	WORD $0x3cec6970 // ldr q16, [x11, x12]
-	WORD $0x4e30d4f0 // fadd v16.4s, v7.4s, v16.4s
-	WORD $0x6ef51e07 // bif v7.16b, v16.16b, v21.16b
-	WORD $0x3cac6967 // str q7, [x11, x12]
-	WORD $0xf9405fec // ldr x12, [sp,
-	WORD $0x3cec6967 // ldr q7, [x11, x12]
-	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
-	WORD $0x6ef51ce6 // bif v6.16b, v7.16b, v21.16b
-	WORD $0x3cac6966 // str q6, [x11, x12]
-	WORD $0xf9405bec // ldr x12, [sp,
-	WORD $0x3cec6966 // ldr q6, [x11, x12]
-	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
-	WORD $0x6ef51cc5 // bif v5.16b, v6.16b, v21.16b
-	WORD $0x3cac6965 // str q5, [x11, x12]
-	WORD $0xaa0903ec // mov x12, x9
-	WORD $0xf94053e9 // ldr x9, [sp,
-	WORD $0x3ce96965 // ldr q5, [x11, x9]
-	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
-	WORD $0x6ef51ca4 // bif v4.16b, v5.16b, v21.16b
-	WORD $0x3ca96964 // str q4, [x11, x9]
-	WORD $0xf94057e9 // ldr x9, [sp,
-	WORD $0x3ce96964 // ldr q4, [x11, x9]
-	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
-	WORD $0x6ef51c83 // bif v3.16b, v4.16b, v21.16b
-	WORD $0x3ca96963 // str q3, [x11, x9]
-	WORD $0xf9404fe9 // ldr x9, [sp,
-	WORD $0x3ce96963 // ldr q3, [x11, x9]
-	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
-	WORD $0x6ef51c62 // bif v2.16b, v3.16b, v21.16b
-	WORD $0x3ca96962 // str q2, [x11, x9]
-	WORD $0xf9404be9 // ldr x9, [sp,
-	WORD $0x3ce96962 // ldr q2, [x11, x9]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
-	WORD $0x6ef51c41 // bif v1.16b, v2.16b, v21.16b
-	WORD $0x3ca96961 // str q1, [x11, x9]
-	WORD $0xf94047e9 // ldr x9, [sp,
-	WORD $0x3ce96961 // ldr q1, [x11, x9]
-	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
-	WORD $0x6ef51c20 // bif v0.16b, v1.16b, v21.16b
-	WORD $0x3ca96960 // str q0, [x11, x9]
-	WORD $0xaa0c03e9 // mov x9, x12
-	WORD $0xf9400fb6 // ldr x22, [x29,
-	WORD $0x2a1f03e6 // mov w6, wzr
-	WORD $0xf100c339 // subs x25, x25,
-	WORD $0xf9407fec // ldr x12, [sp,
-	WORD $0x8b0c0042 // add x2, x2, x12
-	WORD $0x54ffebed // b.le 0x2f00 <gemm+0x2f00>
-	WORD $0xf100c33f // cmp x25,
-	WORD $0x5280060c // mov w12,
-	WORD $0x9a8c3337 // csel x23, x25, x12, lo
-	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x8b140210 // add x16, x16, x20
+	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xd10006d6 // sub x22, x22,
 	WORD $0xf10006df // cmp x22,
-	WORD $0x540004a1 // b.ne 0x3230 <gemm+0x3230>
+	WORD $0x54fffd68 // b.hi 0x2f30 <gemm+0x2f30>
+	WORD $0x8b10035a // add x26, x26, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b100129 // add x9, x9, x16
+	WORD $0x8b100084 // add x4, x4, x16
+	WORD $0x8b100042 // add x2, x2, x16
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0xf101819f // cmp x12,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
+	WORD $0x9a8dc215 // csel x21, x16, x13, gt
+	WORD $0x5280008d // mov w13,
+	WORD $0x9a98c1b6 // csel x22, x13, x24, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000541 // b.ne 0x3070 <gemm+0x3070>
+	WORD $0xd37ef6d0 // lsl x16, x22,
+	WORD $0xd37df2cd // lsl x13, x22,
+	WORD $0x3707e877 // tbnz w23,
+	WORD $0x3dc00330 // ldr q16, [x25]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8002a7 // str q7, [x21]
+	WORD $0xd37ef577 // lsl x23, x11,
+	WORD $0x3cf76b27 // ldr q7, [x25, x23]
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3cb06aa6 // str q6, [x21, x16]
+	WORD $0xd37df170 // lsl x16, x11,
+	WORD $0x3cf06b26 // ldr q6, [x25, x16]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3cad6aa5 // str q5, [x21, x13]
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6b25 // ldr q5, [x25, x13]
+	WORD $0x52800191 // mov w17,
+	WORD $0x9b107ecd // mul x13, x22, x16
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3cad6aa4 // str q4, [x21, x13]
+	WORD $0x3ceb7b24 // ldr q4, [x25, x11, lsl
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3cb67aa3 // str q3, [x21, x22, lsl
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6b23 // ldr q3, [x25, x13]
+	WORD $0x9b107ecd // mul x13, x22, x16
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6aa2 // str q2, [x21, x13]
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6b22 // ldr q2, [x25, x13]
+	WORD $0x9b107ecd // mul x13, x22, x16
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cad6aa1 // str q1, [x21, x13]
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d7d6b // mul x11, x11, x13
+	WORD $0x3ceb6b21 // ldr q1, [x25, x11]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffff2a // b 0x2d14 <gemm+0x2d14>
+	WORD $0x36000bb7 // tbz w23,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0x54ffe50b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xbc6b7947 // ldr s7, [x10, x11, lsl
+	WORD $0xbc2b7aa7 // str s7, [x21, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x3084 <gemm+0x3084>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x54ffe3eb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b160aad // add x13, x21, x22, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7946 // ldr s6, [x10, x11, lsl
+	WORD $0xbc2b79a6 // str s6, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x30b0 <gemm+0x30b0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0x54ffe28b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b160ead // add x13, x21, x22, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7945 // ldr s5, [x10, x11, lsl
+	WORD $0xbc2b79a5 // str s5, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x30e0 <gemm+0x30e0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x54ffe10b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x9b1156cd // madd x13, x22, x17, x21
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7944 // ldr s4, [x10, x11, lsl
+	WORD $0xbc2b79a4 // str s4, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x3110 <gemm+0x3110>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x54ffdf8b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b1612ad // add x13, x21, x22, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7943 // ldr s3, [x10, x11, lsl
+	WORD $0xbc2b79a3 // str s3, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x3140 <gemm+0x3140>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0x54ffde0b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d56cd // madd x13, x22, x13, x21
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7942 // ldr s2, [x10, x11, lsl
+	WORD $0xbc2b79a2 // str s2, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x3170 <gemm+0x3170>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0x54ffdc8b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d56cd // madd x13, x22, x13, x21
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7941 // ldr s1, [x10, x11, lsl
+	WORD $0xbc2b79a1 // str s1, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b011f // cmp x8, x11
+	WORD $0x54ffff81 // b.ne 0x31a0 <gemm+0x31a0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffdb0b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0x9b1e56cb // madd x11, x22, x30, x21
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x31d0 <gemm+0x31d0>
+	WORD $0x17fffecf // b 0x2d1c <gemm+0x2d1c>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd94b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b30 // ldr s16, [x25, x13, lsl
+	WORD $0xbc2d7950 // str s16, [x10, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3200 <gemm+0x3200>
+	WORD $0x3dd32ff0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd7cb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7947 // ldr s7, [x10, x13, lsl
+	WORD $0xbc2d7aa7 // str s7, [x21, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3230 <gemm+0x3230>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd64b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b0b37 // add x23, x25, x11, lsl
+	WORD $0x8b160ab0 // add x16, x21, x22, lsl
+	WORD $0xbc6d7ae7 // ldr s7, [x23, x13, lsl
+	WORD $0xbc2d7947 // str s7, [x10, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3264 <gemm+0x3264>
+	WORD $0x3dd32fe7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd4ab // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7946 // ldr s6, [x10, x13, lsl
+	WORD $0xbc2d7a06 // str s6, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3290 <gemm+0x3290>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd34b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b0f37 // add x23, x25, x11, lsl
+	WORD $0x8b160eb0 // add x16, x21, x22, lsl
+	WORD $0xbc6d7ae6 // ldr s6, [x23, x13, lsl
+	WORD $0xbc2d7946 // str s6, [x10, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x32c4 <gemm+0x32c4>
+	WORD $0x3dd32fe6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd1ab // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7945 // ldr s5, [x10, x13, lsl
+	WORD $0xbc2d7a05 // str s5, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x32f0 <gemm+0x32f0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd04b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b10656d // madd x13, x11, x16, x25
+	WORD $0x52800191 // mov w17,
+	WORD $0x9b1056d0 // madd x16, x22, x16, x21
+	WORD $0xd503201f // nop
+	WORD $0xbc7779a5 // ldr s5, [x13, x23, lsl
+	WORD $0xbc377945 // str s5, [x10, x23, lsl
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0xeb17011f // cmp x8, x23
+	WORD $0x54ffff81 // b.ne 0x3330 <gemm+0x3330>
+	WORD $0x3dd32fe5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffce4b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7944 // ldr s4, [x10, x13, lsl
+	WORD $0xbc2d7a04 // str s4, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3360 <gemm+0x3360>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffcccb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b0b1337 // add x23, x25, x11, lsl
+	WORD $0x8b1612b0 // add x16, x21, x22, lsl
+	WORD $0xbc6d7ae4 // ldr s4, [x23, x13, lsl
+	WORD $0xbc2d7944 // str s4, [x10, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3394 <gemm+0x3394>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffcb2b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7943 // ldr s3, [x10, x13, lsl
+	WORD $0xbc2d7a03 // str s3, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x33c0 <gemm+0x33c0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc9cb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b10656d // madd x13, x11, x16, x25
+	WORD $0x9b1056d0 // madd x16, x22, x16, x21
+	WORD $0xbc7779a3 // ldr s3, [x13, x23, lsl
+	WORD $0xbc377943 // str s3, [x10, x23, lsl
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0xeb17011f // cmp x8, x23
+	WORD $0x54ffff81 // b.ne 0x33f8 <gemm+0x33f8>
+	WORD $0x3dd32fe3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc80b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7942 // ldr s2, [x10, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3424 <gemm+0x3424>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc6ab // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b10656d // madd x13, x11, x16, x25
+	WORD $0x9b1056d0 // madd x16, x22, x16, x21
+	WORD $0xbc7779a2 // ldr s2, [x13, x23, lsl
+	WORD $0xbc377942 // str s2, [x10, x23, lsl
+	WORD $0x910006f7 // add x23, x23,
+	WORD $0xeb17011f // cmp x8, x23
+	WORD $0x54ffff81 // b.ne 0x345c <gemm+0x345c>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc4eb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7941 // ldr s1, [x10, x13, lsl
+	WORD $0xbc2d7a01 // str s1, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3488 <gemm+0x3488>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc38b // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x52800397 // mov w23,
+	WORD $0x9b17656d // madd x13, x11, x23, x25
+	WORD $0x9b1756cb // madd x11, x22, x23, x21
+	WORD $0xbc7079a1 // ldr s1, [x13, x16, lsl
+	WORD $0xbc307941 // str s1, [x10, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x34c0 <gemm+0x34c0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc1cb // b.lt 0x2d1c <gemm+0x2d1c>
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x34f4 <gemm+0x34f4>
+	WORD $0x17fffe06 // b 0x2d1c <gemm+0x2d1c>
+	WORD $0xd379e149 // lsl x9, x10,
+	WORD $0xf90037e9 // str x9, [sp,
+	WORD $0xd37ef542 // lsl x2, x10,
+	WORD $0xf9401b4c // ldr x12, [x26,
+	WORD $0xd37df1e4 // lsl x4, x15,
+	WORD $0xf9402747 // ldr x7, [x26,
+	WORD $0x914013fb // add x27, sp,
+	WORD $0x9132c37b // add x27, x27,
+	WORD $0x1400000f // b 0x3564 <gemm+0x3564>
+	WORD $0xd503201f // nop
+	WORD $0xa944a7fe // ldp x30, x9, [sp,
+	WORD $0xf940192c // ldr x12, [x9,
+	WORD $0xf9402527 // ldr x7, [x9,
+	WORD $0xa943dff0 // ldp x16, x23, [sp,
+	WORD $0xd1003209 // sub x9, x16,
+	WORD $0x5280060b // mov w11,
+	WORD $0x9b0b799e // madd x30, x12, x11, x30
+	WORD $0xf9400faa // ldr x10, [x29,
+	WORD $0x9b0b28ea // madd x10, x7, x11, x10
+	WORD $0xf9000faa // str x10, [x29,
+	WORD $0xf1005e1f // cmp x16,
+	WORD $0xaa0903f0 // mov x16, x9
+	WORD $0x54ffb70d // b.le 0x2c40 <gemm+0x2c40>
+	WORD $0xf9402be9 // ldr x9, [sp,
+	WORD $0xf940152f // ldr x15, [x9,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54fffe8b // b.lt 0x3540 <gemm+0x3540>
+	WORD $0xf9001ff0 // str x16, [sp,
+	WORD $0xf9401d30 // ldr x16, [x9,
+	WORD $0xf9402929 // ldr x9, [x9,
+	WORD $0xaa1e03ea // mov x10, x30
+	WORD $0x8b0c0bd1 // add x17, x30, x12, lsl
+	WORD $0x8b0c0fd6 // add x22, x30, x12, lsl
+	WORD $0x5280018b // mov w11,
+	WORD $0x9b0b7980 // madd x0, x12, x11, x30
+	WORD $0x8b0c13d5 // add x21, x30, x12, lsl
+	WORD $0xaa1703fa // mov x26, x23
+	WORD $0x5280028b // mov w11,
+	WORD $0x9b0b7997 // madd x23, x12, x11, x30
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b7994 // madd x20, x12, x11, x30
+	WORD $0x5280038b // mov w11,
+	WORD $0x9b0b7993 // madd x19, x12, x11, x30
+	WORD $0x8b0c17c6 // add x6, x30, x12, lsl
+	WORD $0x5280048b // mov w11,
+	WORD $0x9b0b7985 // madd x5, x12, x11, x30
+	WORD $0x5280050b // mov w11,
+	WORD $0x9b0b798b // madd x11, x12, x11, x30
+	WORD $0xf90027fe // str x30, [sp,
+	WORD $0x5280058d // mov w13,
+	WORD $0x9b0d7998 // madd x24, x12, x13, x30
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17e3 // cset w3, eq
+	WORD $0xf9002ff0 // str x16, [sp,
+	WORD $0xd37ef619 // lsl x25, x16,
+	WORD $0xa90733e7 // stp x7, x12, [sp,
+	WORD $0xf9400fac // ldr x12, [x29,
+	WORD $0xf94033fe // ldr x30, [sp,
+	WORD $0x14000024 // b 0x3680 <gemm+0x3680>
+	WORD $0x3d800133 // str q19, [x9]
+	WORD $0x3cbe6932 // str q18, [x9, x30]
+	WORD $0x3cad6931 // str q17, [x9, x13]
+	WORD $0x5280018c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6930 // str q16, [x9, x12]
+	WORD $0x3ca17927 // str q7, [x9, x1, lsl
+	WORD $0x5280028c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6926 // str q6, [x9, x12]
+	WORD $0x5280030c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6925 // str q5, [x9, x12]
+	WORD $0x5280038c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6924 // str q4, [x9, x12]
+	WORD $0x3cb06923 // str q3, [x9, x16]
+	WORD $0x5280048c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6922 // str q2, [x9, x12]
+	WORD $0x5280050c // mov w12,
+	WORD $0x9b0c7c2c // mul x12, x1, x12
+	WORD $0x3cac6921 // str q1, [x9, x12]
+	WORD $0x52800590 // mov w16,
+	WORD $0x9b107c2c // mul x12, x1, x16
+	WORD $0x3cac6920 // str q0, [x9, x12]
+	WORD $0xf94033fe // ldr x30, [sp,
+	WORD $0x2a1f03e3 // mov w3, wzr
+	WORD $0xf10181ef // subs x15, x15,
+	WORD $0xf94037e9 // ldr x9, [sp,
+	WORD $0x8b09035a // add x26, x26, x9
+	WORD $0x914013ec // add x12, sp,
+	WORD $0x9122018c // add x12, x12,
+	WORD $0x52800087 // mov w7,
+	WORD $0x54fff5ad // b.le 0x3530 <gemm+0x3530>
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x52800c09 // mov w9,
+	WORD $0x9a8931e1 // csel x1, x15, x9, lo
+	WORD $0xf9403fe9 // ldr x9, [sp,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000461 // b.ne 0x3724 <gemm+0x3724>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x910006ec // add x12, x23,
+	WORD $0x91000429 // add x9, x1,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0xaa1a03f0 // mov x16, x26
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -7343,11 +7662,11 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xad405774 // ldp q20, q21, [x27]
-	WORD $0x3dc002d6 // ldr q22, [x22]
+	WORD $0xad405554 // ldp q20, q21, [x10]
+	WORD $0x3dc00216 // ldr q22, [x16]
 	WORD $0x4f9412d3 // fmla v19.4s, v22.4s, v20.s[0]
 	WORD $0x4fb412d2 // fmla v18.4s, v22.4s, v20.s[1]
-	WORD $0x3dc00b77 // ldr q23, [x27,
+	WORD $0x3dc00957 // ldr q23, [x10,
 	WORD $0x4f941ad1 // fmla v17.4s, v22.4s, v20.s[2]
 	WORD $0x4fb41ad0 // fmla v16.4s, v22.4s, v20.s[3]
 	WORD $0x4f9512c7 // fmla v7.4s, v22.4s, v21.s[0]
@@ -7356,26 +7675,24 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51ac4 // fmla v4.4s, v22.4s, v21.s[3]
 	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
 	WORD $0x4fb712c2 // fmla v2.4s, v22.4s, v23.s[1]
-	WORD $0x8b0d02d6 // add x22, x22, x13
+	WORD $0x8b0e0210 // add x16, x16, x14
 	WORD $0x4f971ac1 // fmla v1.4s, v22.4s, v23.s[2]
-	WORD $0xd100058c // sub x12, x12,
-	WORD $0x8b11037b // add x27, x27, x17
-	WORD $0xf100059f // cmp x12,
+	WORD $0xd1000529 // sub x9, x9,
+	WORD $0x8b19014a // add x10, x10, x25
+	WORD $0xf100053f // cmp x9,
 	WORD $0x4fb71ac0 // fmla v0.4s, v22.4s, v23.s[3]
-	WORD $0x54fffda8 // b.hi 0x31d4 <gemm+0x31d4>
-	WORD $0x140000a9 // b 0x34c8 <gemm+0x34c8>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xf94077ec // ldr x12, [sp,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54000d41 // b.ne 0x33e0 <gemm+0x33e0>
-	WORD $0xf100133f // cmp x25,
-	WORD $0x54000d03 // b.lo 0x33e0 <gemm+0x33e0>
-	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x54fffda8 // b.hi 0x36d0 <gemm+0x36d0>
+	WORD $0x140000a2 // b 0x39a8 <gemm+0x39a8>
+	WORD $0xf9402fe9 // ldr x9, [sp,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000cc1 // b.ne 0x38c4 <gemm+0x38c4>
+	WORD $0xf10011ff // cmp x15,
+	WORD $0x54000c83 // b.lo 0x38c4 <gemm+0x38c4>
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0xaa1a03e9 // mov x9, x26
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -7385,33 +7702,32 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cec6b74 // ldr q20, [x27, x12]
-	WORD $0x3dc002c8 // ldr q8, [x22]
+	WORD $0x3cf06954 // ldr q20, [x10, x16]
+	WORD $0x3dc00128 // ldr q8, [x9]
 	WORD $0x4f941113 // fmla v19.4s, v8.4s, v20.s[0]
-	WORD $0x3cec6bd7 // ldr q23, [x30, x12]
+	WORD $0x3cf06a37 // ldr q23, [x17, x16]
 	WORD $0x4f971112 // fmla v18.4s, v8.4s, v23.s[0]
-	WORD $0x3cec69d8 // ldr q24, [x14, x12]
+	WORD $0x3cf06ad8 // ldr q24, [x22, x16]
 	WORD $0x4f981111 // fmla v17.4s, v8.4s, v24.s[0]
-	WORD $0x3cec6899 // ldr q25, [x4, x12]
+	WORD $0x3cf06819 // ldr q25, [x0, x16]
 	WORD $0x4f991110 // fmla v16.4s, v8.4s, v25.s[0]
-	WORD $0x3cec68ba // ldr q26, [x5, x12]
+	WORD $0x3cf06aba // ldr q26, [x21, x16]
 	WORD $0x4f9a1107 // fmla v7.4s, v8.4s, v26.s[0]
-	WORD $0x3cec68fb // ldr q27, [x7, x12]
+	WORD $0x3cf06afb // ldr q27, [x23, x16]
 	WORD $0x4f9b1106 // fmla v6.4s, v8.4s, v27.s[0]
-	WORD $0x3cec6a7c // ldr q28, [x19, x12]
+	WORD $0x3cf06a9c // ldr q28, [x20, x16]
 	WORD $0x4f9c1105 // fmla v5.4s, v8.4s, v28.s[0]
-	WORD $0x3cec6a9d // ldr q29, [x20, x12]
+	WORD $0x3cf06a7d // ldr q29, [x19, x16]
 	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
-	WORD $0x3cec6abe // ldr q30, [x21, x12]
+	WORD $0x3cf068de // ldr q30, [x6, x16]
 	WORD $0x4f9e1103 // fmla v3.4s, v8.4s, v30.s[0]
-	WORD $0x3cec681f // ldr q31, [x0, x12]
+	WORD $0x3cf068bf // ldr q31, [x5, x16]
 	WORD $0x4f9f1102 // fmla v2.4s, v8.4s, v31.s[0]
-	WORD $0x3cec6b56 // ldr q22, [x26, x12]
+	WORD $0x3cf06976 // ldr q22, [x11, x16]
 	WORD $0x4f961101 // fmla v1.4s, v8.4s, v22.s[0]
-	WORD $0x3cec6955 // ldr q21, [x10, x12]
+	WORD $0x3cf06b15 // ldr q21, [x24, x16]
 	WORD $0x4f951100 // fmla v0.4s, v8.4s, v21.s[0]
-	WORD $0x3ced6ac8 // ldr q8, [x22, x13]
+	WORD $0x3cee6928 // ldr q8, [x9, x14]
 	WORD $0x4fb41113 // fmla v19.4s, v8.4s, v20.s[1]
 	WORD $0x4fb71112 // fmla v18.4s, v8.4s, v23.s[1]
 	WORD $0x4fb81111 // fmla v17.4s, v8.4s, v24.s[1]
@@ -7424,7 +7740,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbf1102 // fmla v2.4s, v8.4s, v31.s[1]
 	WORD $0x4fb61101 // fmla v1.4s, v8.4s, v22.s[1]
 	WORD $0x4fb51100 // fmla v0.4s, v8.4s, v21.s[1]
-	WORD $0x3ce36ac8 // ldr q8, [x22, x3]
+	WORD $0x3ce46928 // ldr q8, [x9, x4]
 	WORD $0x4f941913 // fmla v19.4s, v8.4s, v20.s[2]
 	WORD $0x4f971912 // fmla v18.4s, v8.4s, v23.s[2]
 	WORD $0x4f981911 // fmla v17.4s, v8.4s, v24.s[2]
@@ -7437,7 +7753,7 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f9f1902 // fmla v2.4s, v8.4s, v31.s[2]
 	WORD $0x4f961901 // fmla v1.4s, v8.4s, v22.s[2]
 	WORD $0x4f951900 // fmla v0.4s, v8.4s, v21.s[2]
-	WORD $0x3ce16ac8 // ldr q8, [x22, x1]
+	WORD $0x3ce26928 // ldr q8, [x9, x2]
 	WORD $0x4fb41913 // fmla v19.4s, v8.4s, v20.s[3]
 	WORD $0x4fb71912 // fmla v18.4s, v8.4s, v23.s[3]
 	WORD $0x4fb81911 // fmla v17.4s, v8.4s, v24.s[3]
@@ -7448,32 +7764,29 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fbd1904 // fmla v4.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1903 // fmla v3.4s, v8.4s, v30.s[3]
 	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
-	WORD $0xf1001eff // cmp x23,
+	WORD $0xf1001c3f // cmp x1,
 	WORD $0x4fb61901 // fmla v1.4s, v8.4s, v22.s[3]
-	WORD $0xd10012f7 // sub x23, x23,
-	WORD $0x9100418c // add x12, x12,
-	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0xd1001021 // sub x1, x1,
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x8b1e0129 // add x9, x9, x30
 	WORD $0x4fb51900 // fmla v0.4s, v8.4s, v21.s[3]
-	WORD $0x54fff788 // b.hi 0x3280 <gemm+0x3280>
-	WORD $0x910012f0 // add x16, x23,
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x8b0c035a // add x26, x26, x12
-	WORD $0x8b0c0000 // add x0, x0, x12
-	WORD $0x8b0c02b5 // add x21, x21, x12
-	WORD $0x8b0c0294 // add x20, x20, x12
-	WORD $0x8b0c0273 // add x19, x19, x12
-	WORD $0x8b0c00e7 // add x7, x7, x12
-	WORD $0x8b0c00a5 // add x5, x5, x12
-	WORD $0x8b0c0084 // add x4, x4, x12
-	WORD $0x8b0c01ce // add x14, x14, x12
-	WORD $0x8b0c03de // add x30, x30, x12
-	WORD $0x8b0c037b // add x27, x27, x12
-	WORD $0xf100161f // cmp x16,
-	WORD $0xf9407bf0 // ldr x16, [sp,
-	WORD $0x5400020a // b.ge 0x3410 <gemm+0x3410>
-	WORD $0x1400003d // b 0x34c8 <gemm+0x34c8>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
+	WORD $0x54fff788 // b.hi 0x3770 <gemm+0x3770>
+	WORD $0x9100102d // add x13, x1,
+	WORD $0x8b100318 // add x24, x24, x16
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b100294 // add x20, x20, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x8b1002b5 // add x21, x21, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x8b100231 // add x17, x17, x16
+	WORD $0x8b10014a // add x10, x10, x16
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x540001ca // b.ge 0x38f4 <gemm+0x38f4>
+	WORD $0x1400003a // b 0x39a8 <gemm+0x39a8>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
@@ -7484,1019 +7797,1319 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xaa0203f6 // mov x22, x2
+	WORD $0xaa1a03e9 // mov x9, x26
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0x910006f7 // add x23, x23,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x91000421 // add x1, x1,
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc002d4 // ldr q20, [x22]
-	WORD $0xbc6c6b75 // ldr s21, [x27, x12]
+	WORD $0x3dc00134 // ldr q20, [x9]
+	WORD $0xbc706955 // ldr s21, [x10, x16]
 	WORD $0x4f951293 // fmla v19.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6bd5 // ldr s21, [x30, x12]
+	WORD $0xbc706a35 // ldr s21, [x17, x16]
 	WORD $0x4f951292 // fmla v18.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c69d5 // ldr s21, [x14, x12]
+	WORD $0xbc706ad5 // ldr s21, [x22, x16]
 	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6895 // ldr s21, [x4, x12]
+	WORD $0xbc706815 // ldr s21, [x0, x16]
 	WORD $0x4f951290 // fmla v16.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c68b5 // ldr s21, [x5, x12]
+	WORD $0xbc706ab5 // ldr s21, [x21, x16]
 	WORD $0x4f951287 // fmla v7.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c68f5 // ldr s21, [x7, x12]
+	WORD $0xbc706af5 // ldr s21, [x23, x16]
 	WORD $0x4f951286 // fmla v6.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6a75 // ldr s21, [x19, x12]
+	WORD $0xbc706a95 // ldr s21, [x20, x16]
 	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6a95 // ldr s21, [x20, x12]
+	WORD $0xbc706a75 // ldr s21, [x19, x16]
 	WORD $0x4f951284 // fmla v4.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6ab5 // ldr s21, [x21, x12]
+	WORD $0xbc7068d5 // ldr s21, [x6, x16]
 	WORD $0x4f951283 // fmla v3.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6815 // ldr s21, [x0, x12]
+	WORD $0xbc7068b5 // ldr s21, [x5, x16]
 	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6b55 // ldr s21, [x26, x12]
+	WORD $0xbc706975 // ldr s21, [x11, x16]
 	WORD $0x4f951281 // fmla v1.4s, v20.4s, v21.s[0]
-	WORD $0xbc6c6955 // ldr s21, [x10, x12]
+	WORD $0xbc706b15 // ldr s21, [x24, x16]
 	WORD $0x4f951280 // fmla v0.4s, v20.4s, v21.s[0]
-	WORD $0x8b11018c // add x12, x12, x17
-	WORD $0x8b0d02d6 // add x22, x22, x13
-	WORD $0xd10006f7 // sub x23, x23,
-	WORD $0xf10006ff // cmp x23,
-	WORD $0x54fffc68 // b.hi 0x3420 <gemm+0x3420>
-	WORD $0x8b0c014a // add x10, x10, x12
-	WORD $0x8b0c035a // add x26, x26, x12
-	WORD $0x8b0c0000 // add x0, x0, x12
-	WORD $0x8b0c02b5 // add x21, x21, x12
-	WORD $0x8b0c0294 // add x20, x20, x12
-	WORD $0x8b0c0273 // add x19, x19, x12
-	WORD $0x8b0c00e7 // add x7, x7, x12
-	WORD $0x8b0c00a5 // add x5, x5, x12
-	WORD $0x8b0c0084 // add x4, x4, x12
-	WORD $0x8b0c01ce // add x14, x14, x12
-	WORD $0x8b0c03de // add x30, x30, x12
-	WORD $0x8b0c037b // add x27, x27, x12
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54ffdd20 // b.eq 0x3070 <gemm+0x3070>
-	WORD $0x36000106 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43f3 // str q19, [sp,
-	WORD $0xf9406bf6 // ldr x22, [sp,
-	WORD $0xf94063f7 // ldr x23, [sp,
-	WORD $0x540002ac // b.gt 0x3538 <gemm+0x3538>
-	WORD $0x17ffff22 // b 0x3170 <gemm+0x3170>
-	WORD $0xd503201f // nop
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf9406bf6 // ldr x22, [sp,
-	WORD $0xf94063f7 // ldr x23, [sp,
-	WORD $0x540029ab // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7974 // ldr s20, [x11, x12, lsl
-	WORD $0xbc2c7b14 // str s20, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3510 <gemm+0x3510>
-	WORD $0x3dcf43f4 // ldr q20, [sp,
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x3d8f43f3 // str q19, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400280b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b13 // ldr s19, [x24, x12, lsl
-	WORD $0xbc2c7973 // str s19, [x11, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3540 <gemm+0x3540>
-	WORD $0x360000a6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0x5400024c // b.gt 0x35a8 <gemm+0x35a8>
-	WORD $0x17ffff03 // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400262b // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79f3 // ldr s19, [x15, x12, lsl
-	WORD $0xbc2c7b13 // str s19, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3580 <gemm+0x3580>
-	WORD $0x3dcf43f3 // ldr q19, [sp,
-	WORD $0x4e33d652 // fadd v18.4s, v18.4s, v19.4s
-	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400248b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b12 // ldr s18, [x24, x12, lsl
-	WORD $0xbc2c79f2 // str s18, [x15, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x35b0 <gemm+0x35b0>
-	WORD $0x360000a6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400024c // b.gt 0x3618 <gemm+0x3618>
-	WORD $0x17fffee7 // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540022ab // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7ad2 // ldr s18, [x22, x12, lsl
-	WORD $0xbc2c7b12 // str s18, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x35f0 <gemm+0x35f0>
-	WORD $0x3dcf43f2 // ldr q18, [sp,
-	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400210b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b11 // ldr s17, [x24, x12, lsl
-	WORD $0xbc2c7ad1 // str s17, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3620 <gemm+0x3620>
-	WORD $0x360000c6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0xf94037f6 // ldr x22, [sp,
-	WORD $0x5400024c // b.gt 0x368c <gemm+0x368c>
-	WORD $0x17fffeca // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xf94037f6 // ldr x22, [sp,
-	WORD $0x54001eeb // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7af1 // ldr s17, [x23, x12, lsl
-	WORD $0xbc2c7b11 // str s17, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3664 <gemm+0x3664>
-	WORD $0x3dcf43f1 // ldr q17, [sp,
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x3d8f43f0 // str q16, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54001d6b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7b10 // ldr s16, [x24, x12, lsl
-	WORD $0xbc2c7af0 // str s16, [x23, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3690 <gemm+0x3690>
-	WORD $0x360000a6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0x5400024c // b.gt 0x36f8 <gemm+0x36f8>
-	WORD $0x17fffeaf // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54001bab // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7930 // ldr s16, [x9, x12, lsl
-	WORD $0xbc2c7b10 // str s16, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x36d0 <gemm+0x36d0>
-	WORD $0x3dcf43f0 // ldr q16, [sp,
-	WORD $0x4e30d4e7 // fadd v7.4s, v7.4s, v16.4s
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54001a0b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b07 // ldr s7, [x24, x12, lsl
-	WORD $0xbc2c7927 // str s7, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3700 <gemm+0x3700>
-	WORD $0x360000a6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400024c // b.gt 0x3768 <gemm+0x3768>
-	WORD $0x17fffe93 // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400182b // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7ac7 // ldr s7, [x22, x12, lsl
-	WORD $0xbc2c7b07 // str s7, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3740 <gemm+0x3740>
-	WORD $0x3dcf43e7 // ldr q7, [sp,
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400168b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b06 // ldr s6, [x24, x12, lsl
-	WORD $0xbc2c7ac6 // str s6, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3770 <gemm+0x3770>
-	WORD $0x360000c6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0xf9402bf6 // ldr x22, [sp,
-	WORD $0x5400024c // b.gt 0x37dc <gemm+0x37dc>
-	WORD $0x17fffe76 // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400148b // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9402bf6 // ldr x22, [sp,
-	WORD $0xbc6c7ac6 // ldr s6, [x22, x12, lsl
-	WORD $0xbc2c7b06 // str s6, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x37b4 <gemm+0x37b4>
-	WORD $0x3dcf43e6 // ldr q6, [sp,
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x3d8f43e5 // str q5, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540012eb // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7b05 // ldr s5, [x24, x12, lsl
-	WORD $0xbc2c7ac5 // str s5, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x37e0 <gemm+0x37e0>
-	WORD $0x360000e6 // tbz w6,
-	WORD $0xaa0903f7 // mov x23, x9
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xa9445be9 // ldp x9, x22, [sp,
-	WORD $0x540002ac // b.gt 0x385c <gemm+0x385c>
-	WORD $0x14000040 // b 0x390c <gemm+0x390c>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540010eb // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa0903f7 // mov x23, x9
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf94023e9 // ldr x9, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7925 // ldr s5, [x9, x12, lsl
-	WORD $0xbc2c7b05 // str s5, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3830 <gemm+0x3830>
-	WORD $0x3dcf43e5 // ldr q5, [sp,
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf94027f6 // ldr x22, [sp,
-	WORD $0x540009ab // b.lt 0x398c <gemm+0x398c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7b04 // ldr s4, [x24, x12, lsl
-	WORD $0xbc2c7924 // str s4, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3860 <gemm+0x3860>
-	WORD $0x360000c6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x540002ac // b.gt 0x38d8 <gemm+0x38d8>
-	WORD $0x17fffe3a // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x54000ceb // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf94027f6 // ldr x22, [sp,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7ac4 // ldr s4, [x22, x12, lsl
-	WORD $0xbc2c7b04 // str s4, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x38b0 <gemm+0x38b0>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x54000b0b // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7b03 // ldr s3, [x24, x12, lsl
-	WORD $0xbc2c7ac3 // str s3, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x38e0 <gemm+0x38e0>
-	WORD $0x36000106 // tbz w6,
-	WORD $0xaa0903f7 // mov x23, x9
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xa9435be9 // ldp x9, x22, [sp,
-	WORD $0x540002ac // b.gt 0x395c <gemm+0x395c>
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x17fffe18 // b 0x3170 <gemm+0x3170>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540008cb // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa0903f7 // mov x23, x9
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9401be9 // ldr x9, [sp,
-	WORD $0xbc6c7923 // ldr s3, [x9, x12, lsl
-	WORD $0xbc2c7b03 // str s3, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3930 <gemm+0x3930>
-	WORD $0x3dcf43e3 // ldr q3, [sp,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf9401ff6 // ldr x22, [sp,
-	WORD $0x540001ab // b.lt 0x398c <gemm+0x398c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7b02 // ldr s2, [x24, x12, lsl
-	WORD $0xbc2c7922 // str s2, [x9, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3960 <gemm+0x3960>
-	WORD $0x36000126 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x540002cc // b.gt 0x39dc <gemm+0x39dc>
-	WORD $0x17fffdfa // b 0x3170 <gemm+0x3170>
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x3707bf06 // tbnz w6,
-	WORD $0x14000029 // b 0x3a38 <gemm+0x3a38>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0xaa1703e9 // mov x9, x23
-	WORD $0x5400048b // b.lt 0x3a38 <gemm+0x3a38>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9401ff6 // ldr x22, [sp,
-	WORD $0xbc6c7ac2 // ldr s2, [x22, x12, lsl
-	WORD $0xbc2c7b02 // str s2, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x39b4 <gemm+0x39b4>
-	WORD $0x3dcf43e2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540002eb // b.lt 0x3a34 <gemm+0x3a34>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xbc6c7b01 // ldr s1, [x24, x12, lsl
-	WORD $0xbc2c7ac1 // str s1, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x39e0 <gemm+0x39e0>
-	WORD $0x37000266 // tbnz w6,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540001cb // b.lt 0x3a3c <gemm+0x3a3c>
-	WORD $0xaa0903e6 // mov x6, x9
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xf9403fe9 // ldr x9, [sp,
-	WORD $0xbc6c7921 // ldr s1, [x9, x12, lsl
-	WORD $0xbc2c7b01 // str s1, [x24, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3a14 <gemm+0x3a14>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0xaa0603e9 // mov x9, x6
-	WORD $0x14000003 // b 0x3a3c <gemm+0x3a3c>
-	WORD $0x3707b9e6 // tbnz w6,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffb94b // b.lt 0x3170 <gemm+0x3170>
-	WORD $0x91400fec // add x12, sp,
-	WORD $0x9134018c // add x12, x12,
-	WORD $0xf9403fe6 // ldr x6, [sp,
-	WORD $0xaa0803f6 // mov x22, x8
-	WORD $0xd503201f // nop
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc0044c0 // str s0, [x6],
-	WORD $0xf10006d6 // subs x22, x22,
-	WORD $0x54ffffa1 // b.ne 0x3a60 <gemm+0x3a60>
-	WORD $0x17fffdc0 // b 0x3170 <gemm+0x3170>
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bd6 // ldr x22, [x30,
-	WORD $0xf94027da // ldr x26, [x30,
-	WORD $0xf9405bec // ldr x12, [sp,
-	WORD $0x8b161529 // add x9, x9, x22, lsl
-	WORD $0xaa0c03ea // mov x10, x12
-	WORD $0x8b1a156b // add x11, x11, x26, lsl
-	WORD $0xf100115f // cmp x10,
-	WORD $0x540022ab // b.lt 0x3ee8 <gemm+0x3ee8>
-	WORD $0xf94017ec // ldr x12, [sp,
-	WORD $0xd37ae58e // lsl x14, x12,
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0x52800190 // mov w16,
-	WORD $0x52800611 // mov w17,
-	WORD $0xf94027cc // ldr x12, [x30,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x1400000b // b 0x3ae4 <gemm+0x3ae4>
-	WORD $0xd503201f // nop
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0xf94027cc // ldr x12, [x30,
-	WORD $0xf9403bf8 // ldr x24, [sp,
-	WORD $0xd1001141 // sub x1, x10,
-	WORD $0x8b0f1129 // add x9, x9, x15, lsl
-	WORD $0x8b0c116b // add x11, x11, x12, lsl
-	WORD $0xf1001d5f // cmp x10,
-	WORD $0xaa0103ea // mov x10, x1
-	WORD $0x5400206d // b.le 0x3eec <gemm+0x3eec>
-	WORD $0xf94017c1 // ldr x1, [x30,
+	WORD $0x8b190210 // add x16, x16, x25
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xd1000421 // sub x1, x1,
 	WORD $0xf100043f // cmp x1,
-	WORD $0x54ffff0b // b.lt 0x3acc <gemm+0x3acc>
-	WORD $0xf9401fc2 // ldr x2, [x30,
-	WORD $0xaa0903e3 // mov x3, x9
-	WORD $0x8b0f0924 // add x4, x9, x15, lsl
-	WORD $0x8b0f0d25 // add x5, x9, x15, lsl
-	WORD $0x9b1025e6 // madd x6, x15, x16, x9
-	WORD $0xf9402bd4 // ldr x20, [x30,
-	WORD $0xd37df187 // lsl x7, x12,
-	WORD $0x8b070173 // add x19, x11, x7
-	WORD $0x8b0c0595 // add x21, x12, x12, lsl
-	WORD $0xf100029f // cmp x20,
-	WORD $0xd37ef6b4 // lsl x20, x21,
-	WORD $0x1a9f17f9 // cset w25, eq
-	WORD $0x8b140175 // add x21, x11, x20
-	WORD $0x8b0c0976 // add x22, x11, x12, lsl
-	WORD $0xd37ef457 // lsl x23, x2,
-	WORD $0x14000018 // b 0x3b8c <gemm+0x3b8c>
-	WORD $0x3dc00164 // ldr q4, [x11]
-	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
-	WORD $0x7200033f // tst w25,
-	WORD $0x5a9f03ec // csetm w12, ne
-	WORD $0x4e040d85 // dup v5.4s, w12
-	WORD $0x6ee51c83 // bif v3.16b, v4.16b, v5.16b
-	WORD $0x3d800163 // str q3, [x11]
-	WORD $0x3dc002c3 // ldr q3, [x22]
-	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
-	WORD $0x6ee51c62 // bif v2.16b, v3.16b, v5.16b
-	WORD $0x3d8002c2 // str q2, [x22]
-	WORD $0x3ce76962 // ldr q2, [x11, x7]
-	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
-	WORD $0x6ee51c41 // bif v1.16b, v2.16b, v5.16b
-	WORD $0x3ca76961 // str q1, [x11, x7]
-	WORD $0x3cf46961 // ldr q1, [x11, x20]
-	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
-	WORD $0x6ee51c20 // bif v0.16b, v1.16b, v5.16b
-	WORD $0x3cb46960 // str q0, [x11, x20]
-	WORD $0x2a1f03f9 // mov w25, wzr
-	WORD $0xf100c021 // subs x1, x1,
-	WORD $0x8b0e0318 // add x24, x24, x14
-	WORD $0x54fff9cd // b.le 0x3ac0 <gemm+0x3ac0>
-	WORD $0xf100c03f // cmp x1,
-	WORD $0x9a91302c // csel x12, x1, x17, lo
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000261 // b.ne 0x3be4 <gemm+0x3be4>
+	WORD $0x54fffc68 // b.hi 0x3900 <gemm+0x3900>
+	WORD $0x8b100318 // add x24, x24, x16
+	WORD $0x8b10016b // add x11, x11, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b1000c6 // add x6, x6, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b100294 // add x20, x20, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x8b1002b5 // add x21, x21, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x8b100231 // add x17, x17, x16
+	WORD $0x8b10014a // add x10, x10, x16
+	WORD $0xf10181ff // cmp x15,
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x912201ad // add x13, x13,
+	WORD $0x9a89c1a9 // csel x9, x13, x9, gt
+	WORD $0xf9403bed // ldr x13, [sp,
+	WORD $0x52800090 // mov w16,
+	WORD $0x9a8dc201 // csel x1, x16, x13, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000821 // b.ne 0x3ad0 <gemm+0x3ad0>
+	WORD $0xd37ef43e // lsl x30, x1,
+	WORD $0xd37df02d // lsl x13, x1,
+	WORD $0xd37be830 // lsl x16, x1,
+	WORD $0x3707e0c3 // tbnz w3,
+	WORD $0x3dc00194 // ldr q20, [x12]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800133 // str q19, [x9]
+	WORD $0xd37ef4e3 // lsl x3, x7,
+	WORD $0x3ce36993 // ldr q19, [x12, x3]
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3cbe6932 // str q18, [x9, x30]
+	WORD $0xd37df0e3 // lsl x3, x7,
+	WORD $0x3ce36992 // ldr q18, [x12, x3]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3cad6931 // str q17, [x9, x13]
+	WORD $0x52800183 // mov w3,
+	WORD $0x9b037ced // mul x13, x7, x3
+	WORD $0x3ced6991 // ldr q17, [x12, x13]
+	WORD $0x9b037c2d // mul x13, x1, x3
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3cad6930 // str q16, [x9, x13]
+	WORD $0x3ce77990 // ldr q16, [x12, x7, lsl
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3ca17927 // str q7, [x9, x1, lsl
+	WORD $0x52800283 // mov w3,
+	WORD $0x9b037ced // mul x13, x7, x3
+	WORD $0x3ced6987 // ldr q7, [x12, x13]
+	WORD $0x9b037c2d // mul x13, x1, x3
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3cad6926 // str q6, [x9, x13]
+	WORD $0x52800303 // mov w3,
+	WORD $0x9b037ced // mul x13, x7, x3
+	WORD $0x3ced6986 // ldr q6, [x12, x13]
+	WORD $0x9b037c2d // mul x13, x1, x3
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x52800383 // mov w3,
+	WORD $0x9b037ced // mul x13, x7, x3
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x9b037c2d // mul x13, x1, x3
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3cad6924 // str q4, [x9, x13]
+	WORD $0xd37be8ed // lsl x13, x7,
+	WORD $0x3ced6984 // ldr q4, [x12, x13]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3cb06923 // str q3, [x9, x16]
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b107ced // mul x13, x7, x16
+	WORD $0x3ced6983 // ldr q3, [x12, x13]
+	WORD $0x9b107c2d // mul x13, x1, x16
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b107ced // mul x13, x7, x16
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x9b107c2d // mul x13, x1, x16
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cad6921 // str q1, [x9, x13]
+	WORD $0x52800590 // mov w16,
+	WORD $0x9b107ced // mul x13, x7, x16
+	WORD $0x3ced6981 // ldr q1, [x12, x13]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17fffee3 // b 0x3654 <gemm+0x3654>
+	WORD $0xd503201f // nop
+	WORD $0x36001203 // tbz w3,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932ff3 // str q19, [sp,
+	WORD $0x54ffdc2b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xbc6c7b73 // ldr s19, [x27, x12, lsl
+	WORD $0xbc2c7933 // str s19, [x9, x12, lsl
 	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3ae4 <gemm+0x3ae4>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932ff2 // str q18, [sp,
+	WORD $0x54ffdb0b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b01092d // add x13, x9, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b72 // ldr s18, [x27, x12, lsl
+	WORD $0xbc2c79b2 // str s18, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3b10 <gemm+0x3b10>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x54ffd9ab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b010d2d // add x13, x9, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b71 // ldr s17, [x27, x12, lsl
+	WORD $0xbc2c79b1 // str s17, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3b40 <gemm+0x3b40>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932ff0 // str q16, [sp,
+	WORD $0x54ffd82b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b70 // ldr s16, [x27, x12, lsl
+	WORD $0xbc2c79b0 // str s16, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3b70 <gemm+0x3b70>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0x54ffd6ab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b01112d // add x13, x9, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b67 // ldr s7, [x27, x12, lsl
+	WORD $0xbc2c79a7 // str s7, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3ba0 <gemm+0x3ba0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x54ffd52b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b66 // ldr s6, [x27, x12, lsl
+	WORD $0xbc2c79a6 // str s6, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3bd0 <gemm+0x3bd0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0x54ffd3ab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b65 // ldr s5, [x27, x12, lsl
+	WORD $0xbc2c79a5 // str s5, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3c00 <gemm+0x3c00>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x54ffd22b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b64 // ldr s4, [x27, x12, lsl
+	WORD $0xbc2c79a4 // str s4, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3c30 <gemm+0x3c30>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x54ffd0ab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x8b01152d // add x13, x9, x1, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b63 // ldr s3, [x27, x12, lsl
+	WORD $0xbc2c79a3 // str s3, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3c60 <gemm+0x3c60>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0x54ffcf2b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280048d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b62 // ldr s2, [x27, x12, lsl
+	WORD $0xbc2c79a2 // str s2, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3c90 <gemm+0x3c90>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0x54ffcdab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x5280050d // mov w13,
+	WORD $0x9b0d242d // madd x13, x1, x13, x9
+	WORD $0xd503201f // nop
+	WORD $0xbc6c7b61 // ldr s1, [x27, x12, lsl
+	WORD $0xbc2c79a1 // str s1, [x13, x12, lsl
+	WORD $0x9100058c // add x12, x12,
+	WORD $0xeb0c011f // cmp x8, x12
+	WORD $0x54ffff81 // b.ne 0x3cc0 <gemm+0x3cc0>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffcc2b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0x5280058c // mov w12,
+	WORD $0x9b0c2429 // madd x9, x1, x12, x9
+	WORD $0x914013ec // add x12, sp,
+	WORD $0x9132c18c // add x12, x12,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x3cf4 <gemm+0x3cf4>
+	WORD $0x17fffe57 // b 0x3660 <gemm+0x3660>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffca0b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7994 // ldr s20, [x12, x13, lsl
+	WORD $0xbc2d7b74 // str s20, [x27, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3d30 <gemm+0x3d30>
+	WORD $0x3dd32ff4 // ldr q20, [sp,
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d932ff3 // str q19, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc86b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b73 // ldr s19, [x27, x13, lsl
+	WORD $0xbc2d7933 // str s19, [x9, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3d60 <gemm+0x3d60>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc6eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b070983 // add x3, x12, x7, lsl
+	WORD $0x8b010930 // add x16, x9, x1, lsl
+	WORD $0xbc6d7873 // ldr s19, [x3, x13, lsl
+	WORD $0xbc2d7b73 // str s19, [x27, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3d94 <gemm+0x3d94>
+	WORD $0x3dd32ff3 // ldr q19, [sp,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d932ff2 // str q18, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc54b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b72 // ldr s18, [x27, x13, lsl
+	WORD $0xbc2d7a12 // str s18, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3dc0 <gemm+0x3dc0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc3eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b070d83 // add x3, x12, x7, lsl
+	WORD $0x8b010d30 // add x16, x9, x1, lsl
+	WORD $0xbc6d7872 // ldr s18, [x3, x13, lsl
+	WORD $0xbc2d7b72 // str s18, [x27, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3df4 <gemm+0x3df4>
+	WORD $0x3dd32ff2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc24b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b71 // ldr s17, [x27, x13, lsl
+	WORD $0xbc2d7a11 // str s17, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3e20 <gemm+0x3e20>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffc0eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6379b1 // ldr s17, [x13, x3, lsl
+	WORD $0xbc237b71 // str s17, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x3e60 <gemm+0x3e60>
+	WORD $0x3dd32ff1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d932ff0 // str q16, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffbeeb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b70 // ldr s16, [x27, x13, lsl
+	WORD $0xbc2d7a10 // str s16, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3e90 <gemm+0x3e90>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffbd6b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b071183 // add x3, x12, x7, lsl
+	WORD $0x8b011130 // add x16, x9, x1, lsl
+	WORD $0xbc6d7870 // ldr s16, [x3, x13, lsl
+	WORD $0xbc2d7b70 // str s16, [x27, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3ec4 <gemm+0x3ec4>
+	WORD $0x3dd32ff0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffbbcb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b67 // ldr s7, [x27, x13, lsl
+	WORD $0xbc2d7a07 // str s7, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3ef0 <gemm+0x3ef0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffba6b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6379a7 // ldr s7, [x13, x3, lsl
+	WORD $0xbc237b67 // str s7, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x3f30 <gemm+0x3f30>
+	WORD $0x3dd32fe7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb86b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b66 // ldr s6, [x27, x13, lsl
+	WORD $0xbc2d7a06 // str s6, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3f60 <gemm+0x3f60>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb6eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6379a6 // ldr s6, [x13, x3, lsl
+	WORD $0xbc237b66 // str s6, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x3fa0 <gemm+0x3fa0>
+	WORD $0x3dd32fe6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d932fe5 // str q5, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb4eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b65 // ldr s5, [x27, x13, lsl
+	WORD $0xbc2d7a05 // str s5, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x3fd0 <gemm+0x3fd0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb36b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6379a5 // ldr s5, [x13, x3, lsl
+	WORD $0xbc237b65 // str s5, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x4010 <gemm+0x4010>
+	WORD $0x3dd32fe5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb16b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7b64 // ldr s4, [x27, x13, lsl
+	WORD $0xbc2d7a04 // str s4, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4040 <gemm+0x4040>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffafeb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b071583 // add x3, x12, x7, lsl
+	WORD $0x8b011530 // add x16, x9, x1, lsl
+	WORD $0xbc6d7864 // ldr s4, [x3, x13, lsl
+	WORD $0xbc2d7b64 // str s4, [x27, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4074 <gemm+0x4074>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffae4b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b63 // ldr s3, [x27, x13, lsl
+	WORD $0xbc2d7a03 // str s3, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x40a0 <gemm+0x40a0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffaceb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xbc6379a3 // ldr s3, [x13, x3, lsl
+	WORD $0xbc237b63 // str s3, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x40d8 <gemm+0x40d8>
+	WORD $0x3dd32fe3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffab2b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b62 // ldr s2, [x27, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4104 <gemm+0x4104>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffa9cb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b1030ed // madd x13, x7, x16, x12
+	WORD $0x9b102430 // madd x16, x1, x16, x9
+	WORD $0xbc6379a2 // ldr s2, [x13, x3, lsl
+	WORD $0xbc237b62 // str s2, [x27, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03011f // cmp x8, x3
+	WORD $0x54ffff81 // b.ne 0x413c <gemm+0x413c>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffa80b // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7b61 // ldr s1, [x27, x13, lsl
+	WORD $0xbc2d7a01 // str s1, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4168 <gemm+0x4168>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffa6ab // b.lt 0x3660 <gemm+0x3660>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x5280058d // mov w13,
+	WORD $0x9b0d30ec // madd x12, x7, x13, x12
+	WORD $0x9b0d2429 // madd x9, x1, x13, x9
+	WORD $0xbc707981 // ldr s1, [x12, x16, lsl
+	WORD $0xbc307b61 // str s1, [x27, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x41a0 <gemm+0x41a0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffa4eb // b.lt 0x3660 <gemm+0x3660>
+	WORD $0x914013ec // add x12, sp,
+	WORD $0x9132c18c // add x12, x12,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xbc404580 // ldr s0, [x12],
+	WORD $0xbc004520 // str s0, [x9],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x41d4 <gemm+0x41d4>
+	WORD $0x17fffd1f // b 0x3660 <gemm+0x3660>
+	WORD $0xf9402bfb // ldr x27, [sp,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400288a // b.ge 0x4700 <gemm+0x4700>
+	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0xf94027fe // ldr x30, [sp,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x540017ad // b.le 0x44f4 <gemm+0x44f4>
+	WORD $0xf9401be9 // ldr x9, [sp,
+	WORD $0xd379e129 // lsl x9, x9,
+	WORD $0xf9401b70 // ldr x16, [x27,
+	WORD $0x52800c0a // mov w10,
+	WORD $0x914013eb // add x11, sp,
+	WORD $0x9122016b // add x11, x11,
+	WORD $0xf9402771 // ldr x17, [x27,
+	WORD $0x5280008c // mov w12,
+	WORD $0x914013ef // add x15, sp,
+	WORD $0x9132c1ef // add x15, x15,
+	WORD $0x1400000b // b 0x4258 <gemm+0x4258>
+	WORD $0xf9401b70 // ldr x16, [x27,
+	WORD $0xf9402771 // ldr x17, [x27,
+	WORD $0xd1000860 // sub x0, x3,
+	WORD $0x8b100fde // add x30, x30, x16, lsl
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x8b110dad // add x13, x13, x17, lsl
+	WORD $0xf9000fad // str x13, [x29,
+	WORD $0xf1000c7f // cmp x3,
+	WORD $0xaa0003e3 // mov x3, x0
+	WORD $0x5400152d // b.le 0x44f8 <gemm+0x44f8>
+	WORD $0xf9401760 // ldr x0, [x27,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54fffecb // b.lt 0x4238 <gemm+0x4238>
+	WORD $0xf9401f61 // ldr x1, [x27,
+	WORD $0xf9402b6d // ldr x13, [x27,
+	WORD $0xaa1e03e2 // mov x2, x30
+	WORD $0x8b100bc4 // add x4, x30, x16, lsl
+	WORD $0xaa1703e5 // mov x5, x23
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x1a9f17f0 // cset w16, eq
+	WORD $0xd37ef426 // lsl x6, x1,
+	WORD $0xaa1103f3 // mov x19, x17
+	WORD $0xf9400fa7 // ldr x7, [x29,
+	WORD $0x1400000b // b 0x42b8 <gemm+0x42b8>
+	WORD $0x3d800281 // str q1, [x20]
+	WORD $0xd37ef6ad // lsl x13, x21,
+	WORD $0x3cad6a80 // str q0, [x20, x13]
+	WORD $0x2a1f03f0 // mov w16, wzr
+	WORD $0xf1018000 // subs x0, x0,
+	WORD $0x8b0900a5 // add x5, x5, x9
+	WORD $0x914013e7 // add x7, sp,
+	WORD $0x912200e7 // add x7, x7,
+	WORD $0x52800093 // mov w19,
+	WORD $0x54fffbed // b.le 0x4230 <gemm+0x4230>
+	WORD $0xf101801f // cmp x0,
+	WORD $0x9a8a3015 // csel x21, x0, x10, lo
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1803fa // mov x26, x24
+	WORD $0xf100043f // cmp x1,
+	WORD $0x54000441 // b.ne 0x4350 <gemm+0x4350>
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54000403 // b.lo 0x4350 <gemm+0x4350>
+	WORD $0xaa0503f6 // mov x22, x5
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xd503201f // nop
+	WORD $0x3cc10442 // ldr q2, [x2],
+	WORD $0xaa1603f4 // mov x20, x22
+	WORD $0x3cc10483 // ldr q3, [x4],
+	WORD $0x3dc002c4 // ldr q4, [x22]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
+	WORD $0x8b0e02cd // add x13, x22, x14
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4f821881 // fmla v1.4s, v4.4s, v2.s[2]
+	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4fa21881 // fmla v1.4s, v4.4s, v2.s[3]
+	WORD $0xf1001ebf // cmp x21,
+	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
+	WORD $0xd10012b5 // sub x21, x21,
+	WORD $0x8b0e01b6 // add x22, x13, x14
+	WORD $0x54fffd68 // b.hi 0x42e0 <gemm+0x42e0>
+	WORD $0x910012ad // add x13, x21,
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x5400026b // b.lt 0x438c <gemm+0x438c>
+	WORD $0xf94033ed // ldr x13, [sp,
+	WORD $0x8b0d0294 // add x20, x20, x13
+	WORD $0x14000003 // b 0x4358 <gemm+0x4358>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0503f4 // mov x20, x5
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xd503201f // nop
+	WORD $0x3dc00282 // ldr q2, [x20]
+	WORD $0xbd400043 // ldr s3, [x2]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0xbd400083 // ldr s3, [x4]
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	WORD $0x8b060084 // add x4, x4, x6
+	WORD $0x8b060042 // add x2, x2, x6
+	WORD $0x8b0e0294 // add x20, x20, x14
+	WORD $0xd10006b5 // sub x21, x21,
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x54fffec8 // b.hi 0x4360 <gemm+0x4360>
+	WORD $0xf101801f // cmp x0,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x9a8dc174 // csel x20, x11, x13, gt
+	WORD $0x9a91c195 // csel x21, x12, x17, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000121 // b.ne 0x43c4 <gemm+0x43c4>
+	WORD $0x3707f770 // tbnz w16,
+	WORD $0x3dc000e2 // ldr q2, [x7]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800281 // str q1, [x20]
+	WORD $0xd37ef66d // lsl x13, x19,
+	WORD $0x3ced68e1 // ldr q1, [x7, x13]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffb5 // b 0x4294 <gemm+0x4294>
+	WORD $0x360002f0 // tbz w16,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x54fff68d // b.le 0x429c <gemm+0x429c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79e1 // ldr s1, [x15, x13, lsl
+	WORD $0xbc2d7a81 // str s1, [x20, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x43e0 <gemm+0x43e0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b150a90 // add x16, x20, x21, lsl
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xbc6d79e0 // ldr s0, [x15, x13, lsl
+	WORD $0xbc2d7a00 // str s0, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4400 <gemm+0x4400>
+	WORD $0x17ffffa2 // b 0x429c <gemm+0x429c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff36b // b.lt 0x429c <gemm+0x429c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d78e2 // ldr s2, [x7, x13, lsl
+	WORD $0xbc2d79e2 // str s2, [x15, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4440 <gemm+0x4440>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff1cb // b.lt 0x429c <gemm+0x429c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d79e1 // ldr s1, [x15, x13, lsl
+	WORD $0xbc2d7a81 // str s1, [x20, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4470 <gemm+0x4470>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff04b // b.lt 0x429c <gemm+0x429c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b1308e7 // add x7, x7, x19, lsl
+	WORD $0x8b150a90 // add x16, x20, x21, lsl
+	WORD $0xbc6d78e1 // ldr s1, [x7, x13, lsl
+	WORD $0xbc2d79e1 // str s1, [x15, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x44a4 <gemm+0x44a4>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffeeab // b.lt 0x429c <gemm+0x429c>
+	WORD $0x914013e7 // add x7, sp,
+	WORD $0x9132c0e7 // add x7, x7,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4044e0 // ldr s0, [x7],
+	WORD $0xbc004600 // str s0, [x16],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x44e0 <gemm+0x44e0>
+	WORD $0x17ffff6b // b 0x429c <gemm+0x429c>
+	WORD $0xaa0303e0 // mov x0, x3
+	WORD $0xf100041f // cmp x0,
+	WORD $0x5400f1cb // b.lt 0x6334 <gemm+0x6334>
+	WORD $0xf9401769 // ldr x9, [x27,
+	WORD $0xf100013f // cmp x9,
+	WORD $0x5400f16d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf9401bea // ldr x10, [sp,
+	WORD $0xd379e14a // lsl x10, x10,
+	WORD $0xf9401f6b // ldr x11, [x27,
+	WORD $0x52800c0c // mov w12,
+	WORD $0xf9402b6d // ldr x13, [x27,
+	WORD $0x914013ef // add x15, sp,
+	WORD $0x912201ef // add x15, x15,
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x1a9f17e1 // cset w1, eq
+	WORD $0xd37ef571 // lsl x17, x11,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0xf9400fb0 // ldr x16, [x29,
+	WORD $0x14000008 // b 0x4560 <gemm+0x4560>
+	WORD $0x3d800040 // str q0, [x2]
+	WORD $0x2a1f03e1 // mov w1, wzr
+	WORD $0xf1018129 // subs x9, x9,
+	WORD $0x8b0a02f7 // add x23, x23, x10
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
+	WORD $0x5400eecd // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf101813f // cmp x9,
+	WORD $0x9a8c3123 // csel x3, x9, x12, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54000381 // b.ne 0x45e0 <gemm+0x45e0>
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000343 // b.lo 0x45e0 <gemm+0x45e0>
+	WORD $0xaa1703ed // mov x13, x23
+	WORD $0x3cc107c1 // ldr q1, [x30],
+	WORD $0xaa0d03e2 // mov x2, x13
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0x4fa11040 // fmla v0.4s, v2.4s, v1.s[1]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0x4f811840 // fmla v0.4s, v2.4s, v1.s[2]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0xf1001c7f // cmp x3,
+	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x54fffe08 // b.hi 0x4580 <gemm+0x4580>
+	WORD $0x9100106d // add x13, x3,
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x5400022b // b.lt 0x4610 <gemm+0x4610>
+	WORD $0xf94033ed // ldr x13, [sp,
+	WORD $0x8b0d0042 // add x2, x2, x13
+	WORD $0x14000003 // b 0x45e4 <gemm+0x45e4>
+	WORD $0xd503201f // nop
+	WORD $0xaa1703e2 // mov x2, x23
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00041 // ldr q1, [x2]
+	WORD $0xbd4003c2 // ldr s2, [x30]
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	WORD $0x8b0e0042 // add x2, x2, x14
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0x8b1103de // add x30, x30, x17
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54ffff28 // b.hi 0x45f0 <gemm+0x45f0>
+	WORD $0xf101813f // cmp x9,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x9a8dc1e2 // csel x2, x15, x13, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540000a1 // b.ne 0x4634 <gemm+0x4634>
+	WORD $0x3707f901 // tbnz w1,
+	WORD $0x3dc00201 // ldr q1, [x16]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffc5 // b 0x4544 <gemm+0x4544>
+	WORD $0x36000181 // tbz w1,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54fff84b // b.lt 0x4548 <gemm+0x4548>
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000421 // subs x1, x1,
+	WORD $0x54ffffa1 // b.ne 0x4650 <gemm+0x4650>
+	WORD $0x17ffffba // b 0x4548 <gemm+0x4548>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff6ab // b.lt 0x4548 <gemm+0x4548>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7a01 // ldr s1, [x16, x13, lsl
+	WORD $0xbc2d7801 // str s1, [x0, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4680 <gemm+0x4680>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54fff52b // b.lt 0x4548 <gemm+0x4548>
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc004440 // str s0, [x2],
+	WORD $0xf1000421 // subs x1, x1,
+	WORD $0x54ffffa1 // b.ne 0x46b4 <gemm+0x46b4>
+	WORD $0x17ffffa1 // b 0x4548 <gemm+0x4548>
+	WORD $0xf9402bfb // ldr x27, [sp,
+	WORD $0xf9401b6f // ldr x15, [x27,
+	WORD $0xf9402778 // ldr x24, [x27,
+	WORD $0xf94023f7 // ldr x23, [sp,
+	WORD $0xf9403bea // ldr x10, [sp,
+	WORD $0xf94027e9 // ldr x9, [sp,
+	WORD $0x8b0f1529 // add x9, x9, x15, lsl
+	WORD $0xf90027e9 // str x9, [sp,
+	WORD $0xaa0a03e9 // mov x9, x10
+	WORD $0xf9400faa // ldr x10, [x29,
+	WORD $0x8b18154a // add x10, x10, x24, lsl
+	WORD $0xf9000faa // str x10, [x29,
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54ffd7cb // b.lt 0x41f4 <gemm+0x41f4>
+	WORD $0xf9401bea // ldr x10, [sp,
+	WORD $0xd379e14a // lsl x10, x10,
+	WORD $0xf9401b6b // ldr x11, [x27,
+	WORD $0x5280018c // mov w12,
+	WORD $0x52800c0f // mov w15,
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x91220231 // add x17, x17,
+	WORD $0xf9402762 // ldr x2, [x27,
+	WORD $0x52800080 // mov w0,
+	WORD $0x914013e1 // add x1, sp,
+	WORD $0x9132c021 // add x1, x1,
+	WORD $0xf94027fe // ldr x30, [sp,
+	WORD $0x1400000c // b 0x4760 <gemm+0x4760>
+	WORD $0xf9401b6b // ldr x11, [x27,
+	WORD $0xf9402762 // ldr x2, [x27,
+	WORD $0xa9447bf7 // ldp x23, x30, [sp,
+	WORD $0xd1001123 // sub x3, x9,
+	WORD $0x8b0b13de // add x30, x30, x11, lsl
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x8b0211ad // add x13, x13, x2, lsl
+	WORD $0xf9000fad // str x13, [x29,
+	WORD $0xf1001d3f // cmp x9,
+	WORD $0xaa0303e9 // mov x9, x3
+	WORD $0x54ffd50d // b.le 0x41fc <gemm+0x41fc>
+	WORD $0xf9401763 // ldr x3, [x27,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffecb // b.lt 0x4740 <gemm+0x4740>
+	WORD $0xf9401f64 // ldr x4, [x27,
+	WORD $0xf9402b6d // ldr x13, [x27,
+	WORD $0x9b0c7965 // madd x5, x11, x12, x30
+	WORD $0xaa1e03e6 // mov x6, x30
+	WORD $0x8b0b0bc7 // add x7, x30, x11, lsl
+	WORD $0xf90027fe // str x30, [sp,
+	WORD $0x8b0b0fd3 // add x19, x30, x11, lsl
+	WORD $0xaa1703f4 // mov x20, x23
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x1a9f17f8 // cset w24, eq
+	WORD $0xd37ef495 // lsl x21, x4,
+	WORD $0xaa0203f7 // mov x23, x2
+	WORD $0xf9400fb6 // ldr x22, [x29,
+	WORD $0xf94033fe // ldr x30, [sp,
+	WORD $0x1400000f // b 0x47e0 <gemm+0x47e0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3d800323 // str q3, [x25]
+	WORD $0x3cb06b22 // str q2, [x25, x16]
+	WORD $0x3cad6b21 // str q1, [x25, x13]
+	WORD $0x9b0c7f4d // mul x13, x26, x12
+	WORD $0x3cad6b20 // str q0, [x25, x13]
+	WORD $0x2a1f03f8 // mov w24, wzr
+	WORD $0xf1018063 // subs x3, x3,
+	WORD $0x8b0a0294 // add x20, x20, x10
+	WORD $0x914013f6 // add x22, sp,
+	WORD $0x912202d6 // add x22, x22,
+	WORD $0x52800097 // mov w23,
+	WORD $0x54fffacd // b.le 0x4734 <gemm+0x4734>
+	WORD $0xf101807f // cmp x3,
+	WORD $0x9a8f3070 // csel x16, x3, x15, lo
+	WORD $0xf100057f // cmp x11,
+	WORD $0x540002a1 // b.ne 0x4840 <gemm+0x4840>
+	WORD $0x91000610 // add x16, x16,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1403f9 // mov x25, x20
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0x3dc00064 // ldr q4, [x3]
-	WORD $0x3dc00345 // ldr q5, [x26]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc000c4 // ldr q4, [x6]
+	WORD $0x3dc00325 // ldr q5, [x25]
 	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
 	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
 	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
 	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
-	WORD $0x8b0d035a // add x26, x26, x13
-	WORD $0xd100058c // sub x12, x12,
-	WORD $0x8b170063 // add x3, x3, x23
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffec8 // b.hi 0x3bb4 <gemm+0x3bb4>
-	WORD $0x1400004e // b 0x3d18 <gemm+0x3d18>
+	WORD $0x8b0e0339 // add x25, x25, x14
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b1500c6 // add x6, x6, x21
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fffec8 // b.hi 0x4810 <gemm+0x4810>
+	WORD $0x1400004b // b 0x4968 <gemm+0x4968>
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54000621 // b.ne 0x3cb0 <gemm+0x3cb0>
-	WORD $0xf100103f // cmp x1,
-	WORD $0x540005e3 // b.lo 0x3cb0 <gemm+0x3cb0>
-	WORD $0xaa1803fb // mov x27, x24
+	WORD $0xf100049f // cmp x4,
+	WORD $0x540005c1 // b.ne 0x4900 <gemm+0x4900>
+	WORD $0xf100107f // cmp x3,
+	WORD $0x54000583 // b.lo 0x4900 <gemm+0x4900>
+	WORD $0xaa1403fa // mov x26, x20
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cc10464 // ldr q4, [x3],
-	WORD $0x3cc10485 // ldr q5, [x4],
-	WORD $0x3cc104a6 // ldr q6, [x5],
-	WORD $0x3cc104c7 // ldr q7, [x6],
-	WORD $0xaa1b03fa // mov x26, x27
-	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x3cc104c4 // ldr q4, [x6],
+	WORD $0x3cc104e5 // ldr q5, [x7],
+	WORD $0x3cc10666 // ldr q6, [x19],
+	WORD $0x3cc104a7 // ldr q7, [x5],
+	WORD $0xaa1a03f9 // mov x25, x26
+	WORD $0x3dc00350 // ldr q16, [x26]
 	WORD $0x4f841203 // fmla v3.4s, v16.4s, v4.s[0]
 	WORD $0x4f851202 // fmla v2.4s, v16.4s, v5.s[0]
 	WORD $0x4f861201 // fmla v1.4s, v16.4s, v6.s[0]
 	WORD $0x4f871200 // fmla v0.4s, v16.4s, v7.s[0]
-	WORD $0x8b0d037b // add x27, x27, x13
-	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x8b0e034d // add x13, x26, x14
+	WORD $0x3dc001b0 // ldr q16, [x13]
 	WORD $0x4fa41203 // fmla v3.4s, v16.4s, v4.s[1]
 	WORD $0x4fa51202 // fmla v2.4s, v16.4s, v5.s[1]
 	WORD $0x4fa61201 // fmla v1.4s, v16.4s, v6.s[1]
 	WORD $0x4fa71200 // fmla v0.4s, v16.4s, v7.s[1]
-	WORD $0x8b0d037b // add x27, x27, x13
-	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001b0 // ldr q16, [x13]
 	WORD $0x4f841a03 // fmla v3.4s, v16.4s, v4.s[2]
 	WORD $0x4f851a02 // fmla v2.4s, v16.4s, v5.s[2]
 	WORD $0x4f861a01 // fmla v1.4s, v16.4s, v6.s[2]
 	WORD $0x4f871a00 // fmla v0.4s, v16.4s, v7.s[2]
-	WORD $0x8b0d037b // add x27, x27, x13
-	WORD $0x3dc00370 // ldr q16, [x27]
+	WORD $0x8b0e01ad // add x13, x13, x14
+	WORD $0x3dc001b0 // ldr q16, [x13]
 	WORD $0x4fa41a03 // fmla v3.4s, v16.4s, v4.s[3]
 	WORD $0x4fa51a02 // fmla v2.4s, v16.4s, v5.s[3]
 	WORD $0x4fa61a01 // fmla v1.4s, v16.4s, v6.s[3]
-	WORD $0xf1001d9f // cmp x12,
-	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
-	WORD $0xd100118c // sub x12, x12,
-	WORD $0x8b0d037b // add x27, x27, x13
-	WORD $0x54fffc28 // b.hi 0x3c10 <gemm+0x3c10>
-	WORD $0x9100119b // add x27, x12,
-	WORD $0xf100177f // cmp x27,
-	WORD $0x5400040b // b.lt 0x3d18 <gemm+0x3d18>
-	WORD $0xf9407bfb // ldr x27, [sp,
-	WORD $0x8b1b035a // add x26, x26, x27
-	WORD $0x14000007 // b 0x3cc0 <gemm+0x3cc0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x6f00e402 // movi v2.2d,
-	WORD $0xaa1803fa // mov x26, x24
-	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa1f03fb // mov x27, xzr
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00344 // ldr q4, [x26]
-	WORD $0xbc7b6865 // ldr s5, [x3, x27]
-	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
-	WORD $0xbc7b6885 // ldr s5, [x4, x27]
-	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
-	WORD $0xbc7b68a5 // ldr s5, [x5, x27]
-	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
-	WORD $0xbc7b68c5 // ldr s5, [x6, x27]
-	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
-	WORD $0x8b17037b // add x27, x27, x23
-	WORD $0x8b0d035a // add x26, x26, x13
-	WORD $0xd100058c // sub x12, x12,
-	WORD $0xf100059f // cmp x12,
-	WORD $0x54fffe68 // b.hi 0x3cd0 <gemm+0x3cd0>
-	WORD $0x8b1b00c6 // add x6, x6, x27
-	WORD $0x8b1b00a5 // add x5, x5, x27
-	WORD $0x8b1b0084 // add x4, x4, x27
-	WORD $0x8b1b0063 // add x3, x3, x27
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54fff0a0 // b.eq 0x3b30 <gemm+0x3b30>
-	WORD $0x360000b9 // tbz w25,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400026c // b.gt 0x3d78 <gemm+0x3d78>
-	WORD $0x17ffff93 // b 0x3b7c <gemm+0x3b7c>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x54000b8b // b.lt 0x3eb0 <gemm+0x3eb0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7964 // ldr s4, [x11, x12, lsl
-	WORD $0xbc2c7804 // str s4, [x0, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3d50 <gemm+0x3d50>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540009cb // b.lt 0x3eac <gemm+0x3eac>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7803 // ldr s3, [x0, x12, lsl
-	WORD $0xbc2c7963 // str s3, [x11, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3d80 <gemm+0x3d80>
-	WORD $0x360000b9 // tbz w25,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0x5400024c // b.gt 0x3de8 <gemm+0x3de8>
-	WORD $0x17ffff76 // b 0x3b7c <gemm+0x3b7c>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x540007eb // b.lt 0x3eb0 <gemm+0x3eb0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7ac3 // ldr s3, [x22, x12, lsl
-	WORD $0xbc2c7803 // str s3, [x0, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3dc0 <gemm+0x3dc0>
-	WORD $0x3dcf43e3 // ldr q3, [sp,
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x3d8f43e2 // str q2, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400064b // b.lt 0x3eac <gemm+0x3eac>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7802 // ldr s2, [x0, x12, lsl
-	WORD $0xbc2c7ac2 // str s2, [x22, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3df0 <gemm+0x3df0>
-	WORD $0x360000b9 // tbz w25,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0x5400024c // b.gt 0x3e58 <gemm+0x3e58>
-	WORD $0x17ffff5a // b 0x3b7c <gemm+0x3b7c>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400046b // b.lt 0x3eb0 <gemm+0x3eb0>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7a62 // ldr s2, [x19, x12, lsl
-	WORD $0xbc2c7802 // str s2, [x0, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e30 <gemm+0x3e30>
-	WORD $0x3dcf43e2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540002cb // b.lt 0x3eac <gemm+0x3eac>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7801 // ldr s1, [x0, x12, lsl
-	WORD $0xbc2c7a61 // str s1, [x19, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e60 <gemm+0x3e60>
-	WORD $0x37000239 // tbnz w25,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x3eb4 <gemm+0x3eb4>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7aa1 // ldr s1, [x21, x12, lsl
-	WORD $0xbc2c7801 // str s1, [x0, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x3e90 <gemm+0x3e90>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x3eb4 <gemm+0x3eb4>
-	WORD $0x3707e699 // tbnz w25,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffe5eb // b.lt 0x3b7c <gemm+0x3b7c>
-	WORD $0x91400fec // add x12, sp,
-	WORD $0x9134018c // add x12, x12,
-	WORD $0xaa1503f9 // mov x25, x21
-	WORD $0xaa0803fa // mov x26, x8
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc004720 // str s0, [x25],
-	WORD $0xf100075a // subs x26, x26,
-	WORD $0x54ffffa1 // b.ne 0x3ed4 <gemm+0x3ed4>
-	WORD $0x17ffff26 // b 0x3b7c <gemm+0x3b7c>
-	WORD $0xaa0a03e1 // mov x1, x10
-	WORD $0xf100043f // cmp x1,
-	WORD $0x540013cd // b.le 0x4168 <gemm+0x4168>
-	WORD $0xf94017ea // ldr x10, [sp,
-	WORD $0xd37ae54a // lsl x10, x10,
-	WORD $0xf9401bcc // ldr x12, [x30,
-	WORD $0x5280060e // mov w14,
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0x14000009 // b 0x3f34 <gemm+0x3f34>
-	WORD $0xf9401bcc // ldr x12, [x30,
-	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0xd1000830 // sub x16, x1,
-	WORD $0x8b0c0d29 // add x9, x9, x12, lsl
-	WORD $0x8b030d6b // add x11, x11, x3, lsl
-	WORD $0xf1000c3f // cmp x1,
-	WORD $0xaa1003e1 // mov x1, x16
-	WORD $0x540011ed // b.le 0x416c <gemm+0x416c>
-	WORD $0xf94017d0 // ldr x16, [x30,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54ffff0b // b.lt 0x3f1c <gemm+0x3f1c>
-	WORD $0xf9401fd1 // ldr x17, [x30,
-	WORD $0xf9402bc4 // ldr x4, [x30,
-	WORD $0xaa0903e0 // mov x0, x9
-	WORD $0x8b0c0922 // add x2, x9, x12, lsl
-	WORD $0xf100009f // cmp x4,
-	WORD $0x1a9f17e6 // cset w6, eq
-	WORD $0x8b030963 // add x3, x11, x3, lsl
-	WORD $0xd37ef624 // lsl x4, x17,
-	WORD $0xaa1803e5 // mov x5, x24
-	WORD $0x14000009 // b 0x3f88 <gemm+0x3f88>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3d800161 // str q1, [x11]
-	WORD $0x3d800060 // str q0, [x3]
-	WORD $0x2a1f03e6 // mov w6, wzr
-	WORD $0xf100c210 // subs x16, x16,
-	WORD $0x8b0a00a5 // add x5, x5, x10
-	WORD $0x54fffc8d // b.le 0x3f14 <gemm+0x3f14>
-	WORD $0xf100c21f // cmp x16,
-	WORD $0x9a8e3207 // csel x7, x16, x14, lo
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100063f // cmp x17,
-	WORD $0x54000441 // b.ne 0x4020 <gemm+0x4020>
-	WORD $0xf100121f // cmp x16,
-	WORD $0x54000403 // b.lo 0x4020 <gemm+0x4020>
-	WORD $0xaa0503f3 // mov x19, x5
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xd503201f // nop
-	WORD $0x3cc10402 // ldr q2, [x0],
-	WORD $0xaa1303ec // mov x12, x19
-	WORD $0x3cc10443 // ldr q3, [x2],
-	WORD $0x3dc00264 // ldr q4, [x19]
-	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
-	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
-	WORD $0x8b0d0273 // add x19, x19, x13
-	WORD $0x3dc00264 // ldr q4, [x19]
-	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
-	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
-	WORD $0x8b0d0273 // add x19, x19, x13
-	WORD $0x3dc00264 // ldr q4, [x19]
-	WORD $0x4f821881 // fmla v1.4s, v4.4s, v2.s[2]
-	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
-	WORD $0x8b0d0273 // add x19, x19, x13
-	WORD $0x3dc00264 // ldr q4, [x19]
-	WORD $0x4fa21881 // fmla v1.4s, v4.4s, v2.s[3]
-	WORD $0xf1001cff // cmp x7,
-	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
-	WORD $0xd10010e7 // sub x7, x7,
-	WORD $0x8b0d0273 // add x19, x19, x13
-	WORD $0x54fffd68 // b.hi 0x3fb0 <gemm+0x3fb0>
-	WORD $0x910010f3 // add x19, x7,
-	WORD $0xf100167f // cmp x19,
-	WORD $0x5400026b // b.lt 0x405c <gemm+0x405c>
-	WORD $0xf9407bf3 // ldr x19, [sp,
-	WORD $0x8b13018c // add x12, x12, x19
-	WORD $0x14000003 // b 0x4028 <gemm+0x4028>
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0503ec // mov x12, x5
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xd503201f // nop
-	WORD $0x3dc00182 // ldr q2, [x12]
-	WORD $0xbd400003 // ldr s3, [x0]
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0xbd400043 // ldr s3, [x2]
-	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
-	WORD $0x8b040042 // add x2, x2, x4
-	WORD $0x8b040000 // add x0, x0, x4
-	WORD $0x8b0d018c // add x12, x12, x13
-	WORD $0xd10004e7 // sub x7, x7,
-	WORD $0xf10004ff // cmp x7,
-	WORD $0x54fffec8 // b.hi 0x4030 <gemm+0x4030>
-	WORD $0xf100111f // cmp x8,
-	WORD $0x54000101 // b.ne 0x4080 <gemm+0x4080>
-	WORD $0x3707f866 // tbnz w6,
-	WORD $0x3dc00162 // ldr q2, [x11]
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d800161 // str q1, [x11]
-	WORD $0x3dc00061 // ldr q1, [x3]
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffffbe // b 0x3f74 <gemm+0x3f74>
-	WORD $0x360000a6 // tbz w6,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0x5400026c // b.gt 0x40d8 <gemm+0x40d8>
-	WORD $0x17ffffba // b 0x3f78 <gemm+0x3f78>
-	WORD $0xf91e87ff // str xzr, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0xf91e83ff // str xzr, [sp,
-	WORD $0x5400048b // b.lt 0x4130 <gemm+0x4130>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7962 // ldr s2, [x11, x12, lsl
-	WORD $0xbc2c79e2 // str s2, [x15, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x40b0 <gemm+0x40b0>
-	WORD $0x3dcf43e2 // ldr q2, [sp,
-	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x540002cb // b.lt 0x412c <gemm+0x412c>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c79e1 // ldr s1, [x15, x12, lsl
-	WORD $0xbc2c7961 // str s1, [x11, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x40e0 <gemm+0x40e0>
-	WORD $0x37000226 // tbnz w6,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400018b // b.lt 0x4134 <gemm+0x4134>
-	WORD $0xaa1f03ec // mov x12, xzr
-	WORD $0xd503201f // nop
-	WORD $0xbc6c7861 // ldr s1, [x3, x12, lsl
-	WORD $0xbc2c79e1 // str s1, [x15, x12, lsl
-	WORD $0x9100058c // add x12, x12,
-	WORD $0xeb0c011f // cmp x8, x12
-	WORD $0x54ffff81 // b.ne 0x4110 <gemm+0x4110>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x14000003 // b 0x4134 <gemm+0x4134>
-	WORD $0x3707f266 // tbnz w6,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff1cb // b.lt 0x3f78 <gemm+0x3f78>
-	WORD $0x91400fec // add x12, sp,
-	WORD $0x9134018c // add x12, x12,
-	WORD $0xaa0303e6 // mov x6, x3
-	WORD $0xaa0803e7 // mov x7, x8
-	WORD $0xbc404580 // ldr s0, [x12],
-	WORD $0xbc0044c0 // str s0, [x6],
-	WORD $0xf10004e7 // subs x7, x7,
-	WORD $0x54ffffa1 // b.ne 0x4154 <gemm+0x4154>
-	WORD $0x17ffff85 // b 0x3f78 <gemm+0x3f78>
-	WORD $0xaa0103f0 // mov x16, x1
-	WORD $0xf100061f // cmp x16,
-	WORD $0x5400b82b // b.lt 0x5874 <gemm+0x5874>
-	WORD $0xf9402bcc // ldr x12, [x30,
-	WORD $0xf94017ca // ldr x10, [x30,
-	WORD $0xf100019f // cmp x12,
-	WORD $0x1a9f17f0 // cset w16, eq
-	WORD $0xf100015f // cmp x10,
-	WORD $0x5400b76d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf94017ec // ldr x12, [sp,
-	WORD $0xd37ae58e // lsl x14, x12,
-	WORD $0xf9401fcf // ldr x15, [x30,
-	WORD $0xf100111f // cmp x8,
-	WORD $0x5400ac41 // b.ne 0x5724 <gemm+0x5724>
-	WORD $0x3dc00160 // ldr q0, [x11]
-	WORD $0xd37ef5e8 // lsl x8, x15,
-	WORD $0x5280060c // mov w12,
-	WORD $0x1400000b // b 0x41d8 <gemm+0x41d8>
-	WORD $0x7200021f // tst w16,
-	WORD $0x5a9f03f0 // csetm w16, ne
-	WORD $0x4e040e02 // dup v2.4s, w16
-	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
-	WORD $0x6ea21c20 // bit v0.16b, v1.16b, v2.16b
-	WORD $0x3d800160 // str q0, [x11]
-	WORD $0xf100c14a // subs x10, x10,
-	WORD $0x8b0e0318 // add x24, x24, x14
-	WORD $0x2a1f03f0 // mov w16, wzr
-	WORD $0x5400b50d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf100c15f // cmp x10,
-	WORD $0x9a8c3140 // csel x0, x10, x12, lo
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x540003c1 // b.ne 0x4260 <gemm+0x4260>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54000383 // b.lo 0x4260 <gemm+0x4260>
-	WORD $0xaa1803e1 // mov x1, x24
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3cc10522 // ldr q2, [x9],
-	WORD $0xaa0103f1 // mov x17, x1
-	WORD $0x3dc00023 // ldr q3, [x1]
-	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
-	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0x3dc00023 // ldr q3, [x1]
-	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
-	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0x3dc00023 // ldr q3, [x1]
-	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
-	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0x3dc00023 // ldr q3, [x1]
-	WORD $0xf1001c1f // cmp x0,
-	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
-	WORD $0xd1001000 // sub x0, x0,
-	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0x54fffe08 // b.hi 0x4200 <gemm+0x4200>
-	WORD $0x91001001 // add x1, x0,
-	WORD $0xf100143f // cmp x1,
-	WORD $0x54fffb2b // b.lt 0x41b0 <gemm+0x41b0>
-	WORD $0xf9407be1 // ldr x1, [sp,
-	WORD $0x8b010231 // add x17, x17, x1
-	WORD $0x14000003 // b 0x4264 <gemm+0x4264>
-	WORD $0xd503201f // nop
-	WORD $0xaa1803f1 // mov x17, x24
-	WORD $0x91000400 // add x0, x0,
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3dc00222 // ldr q2, [x17]
-	WORD $0xbd400123 // ldr s3, [x9]
-	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
-	WORD $0x8b0d0231 // add x17, x17, x13
-	WORD $0xd1000400 // sub x0, x0,
-	WORD $0x8b080129 // add x9, x9, x8
-	WORD $0xf100041f // cmp x0,
-	WORD $0x54ffff28 // b.hi 0x4270 <gemm+0x4270>
-	WORD $0x17ffffc8 // b 0x41b0 <gemm+0x41b0>
-	WORD $0x910403fb // add x27, sp,
-	WORD $0x5280018b // mov w11,
-	WORD $0xf100189f // cmp x4,
-	WORD $0x8b0b056f // add x15, x11, x11, lsl
-	WORD $0xd37ced6d // lsl x13, x11,
-	WORD $0xa90d37fb // stp x27, x13, [sp,
-	WORD $0xd37ef56e // lsl x14, x11,
-	WORD $0xf90063ef // str x15, [sp,
-	WORD $0x5400340a // b.ge 0x4934 <gemm+0x4934>
-	WORD $0xaa0403f0 // mov x16, x4
-	WORD $0xf100121f // cmp x16,
-	WORD $0x540077ab // b.lt 0x51b4 <gemm+0x51b4>
-	WORD $0xf94063e8 // ldr x8, [sp,
-	WORD $0xd37ae508 // lsl x8, x8,
-	WORD $0xf9401bcd // ldr x13, [x30,
-	WORD $0x9100836b // add x11, x27,
-	WORD $0xf9007feb // str x11, [sp,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0x52800611 // mov w17,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x1400000d // b 0x431c <gemm+0x431c>
-	WORD $0xd503201f // nop
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bcd // ldr x13, [x30,
-	WORD $0xf94027cf // ldr x15, [x30,
-	WORD $0xf9406bfb // ldr x27, [sp,
-	WORD $0xf9400fb0 // ldr x16, [x29,
-	WORD $0xd1001201 // sub x1, x16,
-	WORD $0x8b0d114a // add x10, x10, x13, lsl
-	WORD $0x8b0f118c // add x12, x12, x15, lsl
 	WORD $0xf1001e1f // cmp x16,
-	WORD $0xaa0103f0 // mov x16, x1
-	WORD $0x5400750d // b.le 0x51b8 <gemm+0x51b8>
-	WORD $0xf94017c1 // ldr x1, [x30,
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54ffff0b // b.lt 0x4304 <gemm+0x4304>
-	WORD $0xf9000fb0 // str x16, [x29,
-	WORD $0xf9401fc2 // ldr x2, [x30,
-	WORD $0xaa0a03e3 // mov x3, x10
-	WORD $0x8b0d0944 // add x4, x10, x13, lsl
-	WORD $0x8b0d0d45 // add x5, x10, x13, lsl
-	WORD $0xf9402bcb // ldr x11, [x30,
-	WORD $0x52800190 // mov w16,
-	WORD $0x9b1029a6 // madd x6, x13, x16, x10
-	WORD $0x91008187 // add x7, x12,
-	WORD $0x8b0f0993 // add x19, x12, x15, lsl
-	WORD $0x8b0f0d94 // add x20, x12, x15, lsl
-	WORD $0x91008275 // add x21, x19,
-	WORD $0x91008296 // add x22, x20,
-	WORD $0xf100017f // cmp x11,
-	WORD $0x1a9f17fe // cset w30, eq
-	WORD $0x9b1031f7 // madd x23, x15, x16, x12
-	WORD $0x910082f8 // add x24, x23,
-	WORD $0xd37ef459 // lsl x25, x2,
-	WORD $0xf9407ffa // ldr x26, [sp,
-	WORD $0x14000010 // b 0x43b4 <gemm+0x43b4>
+	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x8b0e01ba // add x26, x13, x14
+	WORD $0x54fffc28 // b.hi 0x4864 <gemm+0x4864>
+	WORD $0x9100120d // add x13, x16,
+	WORD $0xf10015bf // cmp x13,
+	WORD $0x540003eb // b.lt 0x4968 <gemm+0x4968>
+	WORD $0x8b1e0339 // add x25, x25, x30
+	WORD $0x14000007 // b 0x4910 <gemm+0x4910>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad004993 // stp q19, q18, [x12]
-	WORD $0x3d800991 // str q17, [x12,
-	WORD $0xad001e70 // stp q16, q7, [x19]
-	WORD $0x3d800a66 // str q6, [x19,
-	WORD $0xad001285 // stp q5, q4, [x20]
-	WORD $0x3d800a83 // str q3, [x20,
-	WORD $0xad0006e2 // stp q2, q1, [x23]
-	WORD $0x3d800ae0 // str q0, [x23,
-	WORD $0x2a1f03fe // mov w30, wzr
-	WORD $0xf100c021 // subs x1, x1,
-	WORD $0x8b08037b // add x27, x27, x8
-	WORD $0x8b08035a // add x26, x26, x8
-	WORD $0x54fffa0d // b.le 0x42f0 <gemm+0x42f0>
-	WORD $0xf100c03f // cmp x1,
-	WORD $0x9a913030 // csel x16, x1, x17, lo
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005bf // cmp x13,
-	WORD $0x54000481 // b.ne 0x4454 <gemm+0x4454>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x9100060b // add x11, x16,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa1403f9 // mov x25, x20
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1f03fa // mov x26, xzr
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00324 // ldr q4, [x25]
+	WORD $0xbc7a68c5 // ldr s5, [x6, x26]
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	WORD $0xbc7a68e5 // ldr s5, [x7, x26]
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	WORD $0xbc7a6a65 // ldr s5, [x19, x26]
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	WORD $0xbc7a68a5 // ldr s5, [x5, x26]
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	WORD $0x8b15035a // add x26, x26, x21
+	WORD $0x8b0e0339 // add x25, x25, x14
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fffe68 // b.hi 0x4920 <gemm+0x4920>
+	WORD $0x8b1a00a5 // add x5, x5, x26
+	WORD $0x8b1a0273 // add x19, x19, x26
+	WORD $0x8b1a00e7 // add x7, x7, x26
+	WORD $0x8b1a00c6 // add x6, x6, x26
+	WORD $0xf101807f // cmp x3,
+	WORD $0xf9400fad // ldr x13, [x29,
+	WORD $0x9a8dc239 // csel x25, x17, x13, gt
+	WORD $0x9a82c01a // csel x26, x0, x2, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540002a1 // b.ne 0x49d0 <gemm+0x49d0>
+	WORD $0xd37ef750 // lsl x16, x26,
+	WORD $0xd37df34d // lsl x13, x26,
+	WORD $0x3707f158 // tbnz w24,
+	WORD $0x3dc002c4 // ldr q4, [x22]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800323 // str q3, [x25]
+	WORD $0xd37ef6f8 // lsl x24, x23,
+	WORD $0x3cf86ac3 // ldr q3, [x22, x24]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cb06b22 // str q2, [x25, x16]
+	WORD $0xd37df2f0 // lsl x16, x23,
+	WORD $0x3cf06ac2 // ldr q2, [x22, x16]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cad6b21 // str q1, [x25, x13]
+	WORD $0x9b0c7eed // mul x13, x23, x12
+	WORD $0x3ced6ac1 // ldr q1, [x22, x13]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffff7e // b 0x47bc <gemm+0x47bc>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x360005b8 // tbz w24,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x54ffef4b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7823 // ldr s3, [x1, x13, lsl
+	WORD $0xbc2d7b23 // str s3, [x25, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x49e4 <gemm+0x49e4>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0x54ffee2b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b1a0b30 // add x16, x25, x26, lsl
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7822 // ldr s2, [x1, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4a10 <gemm+0x4a10>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0x54ffeccb // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b1a0f30 // add x16, x25, x26, lsl
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7821 // ldr s1, [x1, x13, lsl
+	WORD $0xbc2d7a01 // str s1, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4a40 <gemm+0x4a40>
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffeb4b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0x9b0c6750 // madd x16, x26, x12, x25
+	WORD $0x914013f6 // add x22, sp,
+	WORD $0x9132c2d6 // add x22, x22,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xbc4046c0 // ldr s0, [x22],
+	WORD $0xbc004600 // str s0, [x16],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x4a70 <gemm+0x4a70>
+	WORD $0x17ffff51 // b 0x47c4 <gemm+0x47c4>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe98b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7ac4 // ldr s4, [x22, x13, lsl
+	WORD $0xbc2d7824 // str s4, [x1, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4aa0 <gemm+0x4aa0>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe80b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7823 // ldr s3, [x1, x13, lsl
+	WORD $0xbc2d7b23 // str s3, [x25, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4ad0 <gemm+0x4ad0>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe68b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b170ad8 // add x24, x22, x23, lsl
+	WORD $0x8b1a0b30 // add x16, x25, x26, lsl
+	WORD $0xbc6d7b03 // ldr s3, [x24, x13, lsl
+	WORD $0xbc2d7823 // str s3, [x1, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4b04 <gemm+0x4b04>
+	WORD $0x3dd32fe3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d932fe2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe4eb // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7822 // ldr s2, [x1, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4b30 <gemm+0x4b30>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe38b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b170ed8 // add x24, x22, x23, lsl
+	WORD $0x8b1a0f30 // add x16, x25, x26, lsl
+	WORD $0xbc6d7b02 // ldr s2, [x24, x13, lsl
+	WORD $0xbc2d7822 // str s2, [x1, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4b64 <gemm+0x4b64>
+	WORD $0x3dd32fe2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe1eb // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xbc6d7821 // ldr s1, [x1, x13, lsl
+	WORD $0xbc2d7a01 // str s1, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x4b90 <gemm+0x4b90>
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xa9007dbf // stp xzr, xzr, [x13]
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffe08b // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0xaa1f03f8 // mov x24, xzr
+	WORD $0x9b0c5aed // madd x13, x23, x12, x22
+	WORD $0x9b0c6750 // madd x16, x26, x12, x25
+	WORD $0xbc7879a1 // ldr s1, [x13, x24, lsl
+	WORD $0xbc387821 // str s1, [x1, x24, lsl
+	WORD $0x91000718 // add x24, x24,
+	WORD $0xeb18011f // cmp x8, x24
+	WORD $0x54ffff81 // b.ne 0x4bc4 <gemm+0x4bc4>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffdeeb // b.lt 0x47c4 <gemm+0x47c4>
+	WORD $0x914013f6 // add x22, sp,
+	WORD $0x9132c2d6 // add x22, x22,
+	WORD $0xaa0803ed // mov x13, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4046c0 // ldr s0, [x22],
+	WORD $0xbc004600 // str s0, [x16],
+	WORD $0xf10005ad // subs x13, x13,
+	WORD $0x54ffffa1 // b.ne 0x4c00 <gemm+0x4c00>
+	WORD $0x17fffeed // b 0x47c4 <gemm+0x47c4>
+	WORD $0x910203fb // add x27, sp,
+	WORD $0x5280018b // mov w11,
+	WORD $0xf100187f // cmp x3,
+	WORD $0x8b0b056d // add x13, x11, x11, lsl
+	WORD $0xd37ced69 // lsl x9, x11,
+	WORD $0xf9000fa9 // str x9, [x29,
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf9003ffb // str x27, [sp,
+	WORD $0xf90033ed // str x13, [sp,
+	WORD $0x540039ea // b.ge 0x5374 <gemm+0x5374>
+	WORD $0xaa0303ed // mov x13, x3
+	WORD $0xf10011bf // cmp x13,
+	WORD $0x5400838b // b.lt 0x5cb4 <gemm+0x5cb4>
+	WORD $0xf94033e8 // ldr x8, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9401b49 // ldr x9, [x26,
+	WORD $0x9100836b // add x11, x27,
+	WORD $0xf90037eb // str x11, [sp,
+	WORD $0x52800191 // mov w17,
+	WORD $0x52800c00 // mov w0,
+	WORD $0xf9402743 // ldr x3, [x26,
+	WORD $0x914013e7 // add x7, sp,
+	WORD $0x912200e7 // add x7, x7,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0x1400000c // b 0x4ca8 <gemm+0x4ca8>
+	WORD $0xd503201f // nop
+	WORD $0xf9402bfa // ldr x26, [sp,
+	WORD $0xf9401b49 // ldr x9, [x26,
+	WORD $0xf9402743 // ldr x3, [x26,
+	WORD $0xa9476fed // ldp x13, x27, [sp,
+	WORD $0xd10011a4 // sub x4, x13,
+	WORD $0x8b09114a // add x10, x10, x9, lsl
+	WORD $0x8b03118c // add x12, x12, x3, lsl
+	WORD $0xf1001dbf // cmp x13,
+	WORD $0xaa0403ed // mov x13, x4
+	WORD $0x540080ad // b.le 0x5cb8 <gemm+0x5cb8>
+	WORD $0xf9401744 // ldr x4, [x26,
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54ffff0b // b.lt 0x4c90 <gemm+0x4c90>
+	WORD $0xf9003bed // str x13, [sp,
+	WORD $0xf9401f45 // ldr x5, [x26,
+	WORD $0xf9402b4b // ldr x11, [x26,
+	WORD $0xaa0a03e6 // mov x6, x10
+	WORD $0x9b112933 // madd x19, x9, x17, x10
+	WORD $0x8b090954 // add x20, x10, x9, lsl
+	WORD $0x8b090d55 // add x21, x10, x9, lsl
+	WORD $0xf94037f6 // ldr x22, [sp,
+	WORD $0xaa1b03f7 // mov x23, x27
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17fb // cset w27, eq
+	WORD $0xd37ef4b8 // lsl x24, x5,
+	WORD $0xaa0303fa // mov x26, x3
+	WORD $0xaa0c03f9 // mov x25, x12
+	WORD $0x14000017 // b 0x4d48 <gemm+0x4d48>
+	WORD $0x3d8001b3 // str q19, [x13]
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8cc0ef // csel x15, x7, x12, gt
+	WORD $0x3d8005f2 // str q18, [x15,
+	WORD $0x3d800971 // str q17, [x11,
+	WORD $0x8b1e09ab // add x11, x13, x30, lsl
+	WORD $0xad001d70 // stp q16, q7, [x11]
+	WORD $0x3d800966 // str q6, [x11,
+	WORD $0x8b1e0dab // add x11, x13, x30, lsl
+	WORD $0xad001165 // stp q5, q4, [x11]
+	WORD $0x3d800963 // str q3, [x11,
+	WORD $0x9b1137cb // madd x11, x30, x17, x13
+	WORD $0xad000562 // stp q2, q1, [x11]
+	WORD $0x3d800960 // str q0, [x11,
+	WORD $0x2a1f03fb // mov w27, wzr
+	WORD $0xf1018084 // subs x4, x4,
+	WORD $0x8b0802f7 // add x23, x23, x8
+	WORD $0x8b0802d6 // add x22, x22, x8
+	WORD $0x914013f9 // add x25, sp,
+	WORD $0x91220339 // add x25, x25,
+	WORD $0x5280019a // mov w26,
+	WORD $0x54fff9ed // b.le 0x4c80 <gemm+0x4c80>
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a80308d // csel x13, x4, x0, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000461 // b.ne 0x4de4 <gemm+0x4de4>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x910005ab // add x11, x13,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
-	WORD $0xaa1a03ef // mov x15, x26
+	WORD $0xaa1603ed // mov x13, x22
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
 	WORD $0x6f00e406 // movi v6.2d,
@@ -8505,9 +9118,8 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xd503201f // nop
-	WORD $0x3dc00074 // ldr q20, [x3]
-	WORD $0xad7f59f5 // ldp q21, q22, [x15,
+	WORD $0x3dc000d4 // ldr q20, [x6]
+	WORD $0xad7f59b5 // ldp q21, q22, [x13,
 	WORD $0x4f9412b3 // fmla v19.4s, v21.4s, v20.s[0]
 	WORD $0x4fb412b0 // fmla v16.4s, v21.4s, v20.s[1]
 	WORD $0x4f941aa5 // fmla v5.4s, v21.4s, v20.s[2]
@@ -8516,23 +9128,23 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb412c7 // fmla v7.4s, v22.4s, v20.s[1]
 	WORD $0x4f941ac4 // fmla v4.4s, v22.4s, v20.s[2]
 	WORD $0x4fb41ac1 // fmla v1.4s, v22.4s, v20.s[3]
-	WORD $0x3dc001f5 // ldr q21, [x15]
+	WORD $0x3dc001b5 // ldr q21, [x13]
 	WORD $0x4f9412b1 // fmla v17.4s, v21.4s, v20.s[0]
 	WORD $0x4fb412a6 // fmla v6.4s, v21.4s, v20.s[1]
-	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0x8b0e01ad // add x13, x13, x14
 	WORD $0x4f941aa3 // fmla v3.4s, v21.4s, v20.s[2]
 	WORD $0xd100056b // sub x11, x11,
-	WORD $0x8b190063 // add x3, x3, x25
+	WORD $0x8b1800c6 // add x6, x6, x24
 	WORD $0xf100057f // cmp x11,
 	WORD $0x4fb41aa0 // fmla v0.4s, v21.4s, v20.s[3]
-	WORD $0x54fffda8 // b.hi 0x4400 <gemm+0x4400>
-	WORD $0x14000087 // b 0x466c <gemm+0x466c>
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54000b41 // b.ne 0x45c0 <gemm+0x45c0>
-	WORD $0xf100103f // cmp x1,
-	WORD $0x54000b03 // b.lo 0x45c0 <gemm+0x45c0>
+	WORD $0x54fffda8 // b.hi 0x4d90 <gemm+0x4d90>
+	WORD $0x14000087 // b 0x4ffc <gemm+0x4ffc>
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54000b41 // b.ne 0x4f50 <gemm+0x4f50>
+	WORD $0xf100109f // cmp x4,
+	WORD $0x54000b03 // b.lo 0x4f50 <gemm+0x4f50>
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa1b03eb // mov x11, x27
+	WORD $0xaa1703fe // mov x30, x23
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
@@ -8543,27 +9155,27 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0x3cc10474 // ldr q20, [x3],
-	WORD $0x3cc10495 // ldr q21, [x4],
-	WORD $0xaa0b03ef // mov x15, x11
-	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x3cc104d4 // ldr q20, [x6],
+	WORD $0x3cc10695 // ldr q21, [x20],
+	WORD $0xaa1e03eb // mov x11, x30
+	WORD $0xad4067d8 // ldp q24, q25, [x30]
 	WORD $0x4f941313 // fmla v19.4s, v24.4s, v20.s[0]
-	WORD $0x3cc104b7 // ldr q23, [x5],
+	WORD $0x3cc106b7 // ldr q23, [x21],
 	WORD $0x4f951310 // fmla v16.4s, v24.4s, v21.s[0]
-	WORD $0x3cc104d6 // ldr q22, [x6],
+	WORD $0x3cc10676 // ldr q22, [x19],
 	WORD $0x4f971305 // fmla v5.4s, v24.4s, v23.s[0]
 	WORD $0x4f961302 // fmla v2.4s, v24.4s, v22.s[0]
 	WORD $0x4f941332 // fmla v18.4s, v25.4s, v20.s[0]
 	WORD $0x4f951327 // fmla v7.4s, v25.4s, v21.s[0]
 	WORD $0x4f971324 // fmla v4.4s, v25.4s, v23.s[0]
 	WORD $0x4f961321 // fmla v1.4s, v25.4s, v22.s[0]
-	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x3dc00bd8 // ldr q24, [x30,
 	WORD $0x4f941311 // fmla v17.4s, v24.4s, v20.s[0]
 	WORD $0x4f951306 // fmla v6.4s, v24.4s, v21.s[0]
 	WORD $0x4f971303 // fmla v3.4s, v24.4s, v23.s[0]
 	WORD $0x4f961300 // fmla v0.4s, v24.4s, v22.s[0]
-	WORD $0x8b0e016b // add x11, x11, x14
-	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x8b0e03cf // add x15, x30, x14
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
 	WORD $0x4fb41313 // fmla v19.4s, v24.4s, v20.s[1]
 	WORD $0x4fb51310 // fmla v16.4s, v24.4s, v21.s[1]
 	WORD $0x4fb71305 // fmla v5.4s, v24.4s, v23.s[1]
@@ -8572,13 +9184,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51327 // fmla v7.4s, v25.4s, v21.s[1]
 	WORD $0x4fb71324 // fmla v4.4s, v25.4s, v23.s[1]
 	WORD $0x4fb61321 // fmla v1.4s, v25.4s, v22.s[1]
-	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x3dc009f8 // ldr q24, [x15,
 	WORD $0x4fb41311 // fmla v17.4s, v24.4s, v20.s[1]
 	WORD $0x4fb51306 // fmla v6.4s, v24.4s, v21.s[1]
 	WORD $0x4fb71303 // fmla v3.4s, v24.4s, v23.s[1]
 	WORD $0x4fb61300 // fmla v0.4s, v24.4s, v22.s[1]
-	WORD $0x8b0e016b // add x11, x11, x14
-	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
 	WORD $0x4f941b13 // fmla v19.4s, v24.4s, v20.s[2]
 	WORD $0x4f951b10 // fmla v16.4s, v24.4s, v21.s[2]
 	WORD $0x4f971b05 // fmla v5.4s, v24.4s, v23.s[2]
@@ -8587,13 +9199,13 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4f951b27 // fmla v7.4s, v25.4s, v21.s[2]
 	WORD $0x4f971b24 // fmla v4.4s, v25.4s, v23.s[2]
 	WORD $0x4f961b21 // fmla v1.4s, v25.4s, v22.s[2]
-	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x3dc009f8 // ldr q24, [x15,
 	WORD $0x4f941b11 // fmla v17.4s, v24.4s, v20.s[2]
 	WORD $0x4f951b06 // fmla v6.4s, v24.4s, v21.s[2]
 	WORD $0x4f971b03 // fmla v3.4s, v24.4s, v23.s[2]
 	WORD $0x4f961b00 // fmla v0.4s, v24.4s, v22.s[2]
-	WORD $0x8b0e016b // add x11, x11, x14
-	WORD $0xad406578 // ldp q24, q25, [x11]
+	WORD $0x8b0e01ef // add x15, x15, x14
+	WORD $0xad4065f8 // ldp q24, q25, [x15]
 	WORD $0x4fb41b13 // fmla v19.4s, v24.4s, v20.s[3]
 	WORD $0x4fb51b10 // fmla v16.4s, v24.4s, v21.s[3]
 	WORD $0x4fb71b05 // fmla v5.4s, v24.4s, v23.s[3]
@@ -8602,21 +9214,21 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x4fb51b27 // fmla v7.4s, v25.4s, v21.s[3]
 	WORD $0x4fb71b24 // fmla v4.4s, v25.4s, v23.s[3]
 	WORD $0x4fb61b21 // fmla v1.4s, v25.4s, v22.s[3]
-	WORD $0x3dc00978 // ldr q24, [x11,
+	WORD $0x3dc009f8 // ldr q24, [x15,
 	WORD $0x4fb41b11 // fmla v17.4s, v24.4s, v20.s[3]
 	WORD $0x4fb51b06 // fmla v6.4s, v24.4s, v21.s[3]
 	WORD $0x4fb71b03 // fmla v3.4s, v24.4s, v23.s[3]
-	WORD $0xf1001e1f // cmp x16,
-	WORD $0xd1001210 // sub x16, x16,
-	WORD $0x8b0e016b // add x11, x11, x14
+	WORD $0xf1001dbf // cmp x13,
+	WORD $0xd10011ad // sub x13, x13,
+	WORD $0x8b0e01fe // add x30, x15, x14
 	WORD $0x4fb61b00 // fmla v0.4s, v24.4s, v22.s[3]
-	WORD $0x54fff7a8 // b.hi 0x4494 <gemm+0x4494>
-	WORD $0x9100120b // add x11, x16,
-	WORD $0xf100157f // cmp x11,
-	WORD $0x5400060b // b.lt 0x466c <gemm+0x466c>
-	WORD $0xf9406feb // ldr x11, [sp,
-	WORD $0x8b0b01eb // add x11, x15, x11
-	WORD $0x1400000e // b 0x45f0 <gemm+0x45f0>
+	WORD $0x54fff7a8 // b.hi 0x4e24 <gemm+0x4e24>
+	WORD $0x910011af // add x15, x13,
+	WORD $0xf10015ff // cmp x15,
+	WORD $0x5400060b // b.lt 0x4ffc <gemm+0x4ffc>
+	WORD $0xf9400faf // ldr x15, [x29,
+	WORD $0x8b0f017e // add x30, x11, x15
+	WORD $0x1400000e // b 0x4f80 <gemm+0x4f80>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
@@ -8628,304 +9240,345 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e410 // movi v16.2d,
 	WORD $0x6f00e411 // movi v17.2d,
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xaa1b03eb // mov x11, x27
+	WORD $0xaa1703fe // mov x30, x23
 	WORD $0x6f00e413 // movi v19.2d,
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0x9100816b // add x11, x11,
-	WORD $0x91000610 // add x16, x16,
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x910083de // add x30, x30,
+	WORD $0x910005ad // add x13, x13,
 	WORD $0xd503201f // nop
-	WORD $0xad7f5574 // ldp q20, q21, [x11,
-	WORD $0x3dc00176 // ldr q22, [x11]
-	WORD $0xbc6f6877 // ldr s23, [x3, x15]
+	WORD $0xad7f57d4 // ldp q20, q21, [x30,
+	WORD $0x3dc003d6 // ldr q22, [x30]
+	WORD $0xbc6b68d7 // ldr s23, [x6, x11]
 	WORD $0x4f971293 // fmla v19.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712b2 // fmla v18.4s, v21.4s, v23.s[0]
 	WORD $0x4f9712d1 // fmla v17.4s, v22.4s, v23.s[0]
-	WORD $0xbc6f6897 // ldr s23, [x4, x15]
+	WORD $0xbc6b6a97 // ldr s23, [x20, x11]
 	WORD $0x4f971290 // fmla v16.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a7 // fmla v7.4s, v21.4s, v23.s[0]
 	WORD $0x4f9712c6 // fmla v6.4s, v22.4s, v23.s[0]
-	WORD $0xbc6f68b7 // ldr s23, [x5, x15]
+	WORD $0xbc6b6ab7 // ldr s23, [x21, x11]
 	WORD $0x4f971285 // fmla v5.4s, v20.4s, v23.s[0]
 	WORD $0x4f9712a4 // fmla v4.4s, v21.4s, v23.s[0]
 	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
-	WORD $0xbc6f68d7 // ldr s23, [x6, x15]
+	WORD $0xbc6b6a77 // ldr s23, [x19, x11]
 	WORD $0x4f971282 // fmla v2.4s, v20.4s, v23.s[0]
-	WORD $0x8b1901ef // add x15, x15, x25
+	WORD $0x8b18016b // add x11, x11, x24
 	WORD $0x4f9712a1 // fmla v1.4s, v21.4s, v23.s[0]
-	WORD $0x8b0e016b // add x11, x11, x14
-	WORD $0xd1000610 // sub x16, x16,
-	WORD $0xf100061f // cmp x16,
+	WORD $0x8b0e03de // add x30, x30, x14
+	WORD $0xd10005ad // sub x13, x13,
+	WORD $0xf10005bf // cmp x13,
 	WORD $0x4f9712c0 // fmla v0.4s, v22.4s, v23.s[0]
-	WORD $0x54fffd48 // b.hi 0x4600 <gemm+0x4600>
-	WORD $0x8b0f00c6 // add x6, x6, x15
-	WORD $0x8b0f00a5 // add x5, x5, x15
-	WORD $0x8b0f0084 // add x4, x4, x15
-	WORD $0x8b0f0063 // add x3, x3, x15
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000401 // b.ne 0x46f0 <gemm+0x46f0>
-	WORD $0x3707e87e // tbnz w30,
-	WORD $0xad405594 // ldp q20, q21, [x12]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0x3dc00994 // ldr q20, [x12,
-	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
-	WORD $0xad004993 // stp q19, q18, [x12]
-	WORD $0x3d800991 // str q17, [x12,
-	WORD $0xad404a71 // ldp q17, q18, [x19]
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0x3dc00a71 // ldr q17, [x19,
-	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
-	WORD $0xad001e70 // stp q16, q7, [x19]
-	WORD $0x3d800a66 // str q6, [x19,
-	WORD $0xad401e86 // ldp q6, q7, [x20]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	WORD $0x3dc00a86 // ldr q6, [x20,
-	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
-	WORD $0xad001285 // stp q5, q4, [x20]
-	WORD $0x3d800a83 // str q3, [x20,
-	WORD $0xad4012e3 // ldp q3, q4, [x23]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad0006e2 // stp q2, q1, [x23]
-	WORD $0x3dc00ae1 // ldr q1, [x23,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff2e // b 0x439c <gemm+0x439c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x3600011e // tbz w30,
-	WORD $0xad004993 // stp q19, q18, [x12]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x540002ea // b.ge 0x475c <gemm+0x475c>
-	WORD $0x1400001f // b 0x4780 <gemm+0x4780>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad405594 // ldp q20, q21, [x12]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d654 // fadd v20.4s, v18.4s, v21.4s
-	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xad005193 // stp q19, q20, [x12]
-	WORD $0x3d8f43f2 // str q18, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x474c <gemm+0x474c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b78f2 // ldr s18, [x7, x11, lsl
-	WORD $0xbc2b7812 // str s18, [x0, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x4734 <gemm+0x4734>
-	WORD $0x3dcf43f2 // ldr q18, [sp,
-	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400014b // b.lt 0x4780 <gemm+0x4780>
-	WORD $0x91400feb // add x11, sp,
-	WORD $0x9134016b // add x11, x11,
-	WORD $0xaa0703ef // mov x15, x7
-	WORD $0xaa0903f0 // mov x16, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404571 // ldr s17, [x11],
-	WORD $0xbc0045f1 // str s17, [x15],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x4770 <gemm+0x4770>
-	WORD $0x3600011e // tbz w30,
-	WORD $0xad001e70 // stp q16, q7, [x19]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x540002ea // b.ge 0x47ec <gemm+0x47ec>
-	WORD $0x1400001f // b 0x4810 <gemm+0x4810>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad404a71 // ldp q17, q18, [x19]
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x4e32d4f1 // fadd v17.4s, v7.4s, v18.4s
-	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xad004670 // stp q16, q17, [x19]
-	WORD $0x3d8f43e7 // str q7, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x47dc <gemm+0x47dc>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7aa7 // ldr s7, [x21, x11, lsl
-	WORD $0xbc2b7807 // str s7, [x0, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x47c4 <gemm+0x47c4>
-	WORD $0x3dcf43e7 // ldr q7, [sp,
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400014b // b.lt 0x4810 <gemm+0x4810>
-	WORD $0x91400feb // add x11, sp,
-	WORD $0x9134016b // add x11, x11,
-	WORD $0xaa1503ef // mov x15, x21
-	WORD $0xaa0903f0 // mov x16, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404566 // ldr s6, [x11],
-	WORD $0xbc0045e6 // str s6, [x15],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x4800 <gemm+0x4800>
-	WORD $0x3600011e // tbz w30,
-	WORD $0xad001285 // stp q5, q4, [x20]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x487c <gemm+0x487c>
-	WORD $0x1400001f // b 0x48a0 <gemm+0x48a0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad401e86 // ldp q6, q7, [x20]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
-	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad001a85 // stp q5, q6, [x20]
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x486c <gemm+0x486c>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7ac4 // ldr s4, [x22, x11, lsl
-	WORD $0xbc2b7804 // str s4, [x0, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x4854 <gemm+0x4854>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x48a0 <gemm+0x48a0>
-	WORD $0x91400feb // add x11, sp,
-	WORD $0x9134016b // add x11, x11,
-	WORD $0xaa1603ef // mov x15, x22
-	WORD $0xaa0903f0 // mov x16, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404563 // ldr s3, [x11],
-	WORD $0xbc0045e3 // str s3, [x15],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x4890 <gemm+0x4890>
-	WORD $0x3600011e // tbz w30,
-	WORD $0xad0006e2 // stp q2, q1, [x23]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ea // b.ge 0x490c <gemm+0x490c>
-	WORD $0x17fffebb // b 0x43a0 <gemm+0x43a0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad4012e3 // ldp q3, q4, [x23]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000ee2 // stp q2, q3, [x23]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x48fc <gemm+0x48fc>
-	WORD $0xaa1f03eb // mov x11, xzr
-	WORD $0xbc6b7b01 // ldr s1, [x24, x11, lsl
-	WORD $0xbc2b7801 // str s1, [x0, x11, lsl
-	WORD $0x9100056b // add x11, x11,
-	WORD $0xeb0b013f // cmp x9, x11
-	WORD $0x54ffff81 // b.ne 0x48e4 <gemm+0x48e4>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffd4cb // b.lt 0x43a0 <gemm+0x43a0>
-	WORD $0x91400feb // add x11, sp,
-	WORD $0x9134016b // add x11, x11,
-	WORD $0xaa1803ef // mov x15, x24
-	WORD $0xaa0903f0 // mov x16, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404560 // ldr s0, [x11],
-	WORD $0xbc0045e0 // str s0, [x15],
-	WORD $0xf1000610 // subs x16, x16,
-	WORD $0x54ffffa1 // b.ne 0x4920 <gemm+0x4920>
-	WORD $0x17fffe9c // b 0x43a0 <gemm+0x43a0>
-	WORD $0xd37ae5eb // lsl x11, x15,
-	WORD $0xf90073eb // str x11, [sp,
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0xf94027cd // ldr x13, [x30,
-	WORD $0x91400fe3 // add x3, sp,
-	WORD $0x91340063 // add x3, x3,
-	WORD $0x1400000c // b 0x497c <gemm+0x497c>
-	WORD $0xf94043fe // ldr x30, [sp,
-	WORD $0xf9401bcf // ldr x15, [x30,
-	WORD $0xf94027cd // ldr x13, [x30,
-	WORD $0xa94cefe4 // ldp x4, x27, [sp,
-	WORD $0xd1001890 // sub x16, x4,
-	WORD $0x5280030b // mov w11,
-	WORD $0x9b0b29ea // madd x10, x15, x11, x10
-	WORD $0x9b0b31ac // madd x12, x13, x11, x12
-	WORD $0xf1002c9f // cmp x4,
-	WORD $0xaa1003e4 // mov x4, x16
-	WORD $0x54ffca2d // b.le 0x42bc <gemm+0x42bc>
-	WORD $0xf94017c5 // ldr x5, [x30,
-	WORD $0xf10004bf // cmp x5,
-	WORD $0x54fffeeb // b.lt 0x4960 <gemm+0x4960>
-	WORD $0xf90067e4 // str x4, [sp,
-	WORD $0xf9401fd9 // ldr x25, [x30,
-	WORD $0xaa0a03e7 // mov x7, x10
-	WORD $0x8b0f0953 // add x19, x10, x15, lsl
-	WORD $0x8b0f0d54 // add x20, x10, x15, lsl
-	WORD $0xf9402bcb // ldr x11, [x30,
-	WORD $0x52800190 // mov w16,
-	WORD $0x9b1029f5 // madd x21, x15, x16, x10
-	WORD $0xaa1b03e2 // mov x2, x27
-	WORD $0x91008196 // add x22, x12,
-	WORD $0x8b0f1157 // add x23, x10, x15, lsl
-	WORD $0x52800286 // mov w6,
-	WORD $0x9b0629f8 // madd x24, x15, x6, x10
-	WORD $0xf100017f // cmp x11,
-	WORD $0x8b0d098b // add x11, x12, x13, lsl
-	WORD $0x1a9f17f1 // cset w17, eq
-	WORD $0xf9007feb // str x11, [sp,
-	WORD $0x9100817a // add x26, x11,
-	WORD $0x8b0d0d8b // add x11, x12, x13, lsl
-	WORD $0xf9007beb // str x11, [sp,
-	WORD $0x9100817e // add x30, x11,
-	WORD $0x9b1031ab // madd x11, x13, x16, x12
-	WORD $0xf90077eb // str x11, [sp,
-	WORD $0x91008160 // add x0, x11,
-	WORD $0x8b0d1181 // add x1, x12, x13, lsl
-	WORD $0x91008024 // add x4, x1,
-	WORD $0x9b0631b0 // madd x16, x13, x6, x12
-	WORD $0x9100820d // add x13, x16,
-	WORD $0xf9000fb9 // str x25, [x29,
-	WORD $0xd37ef72b // lsl x11, x25,
-	WORD $0x14000015 // b 0x4a54 <gemm+0x4a54>
-	WORD $0xad006598 // stp q24, q25, [x12]
-	WORD $0x3d800997 // str q23, [x12,
-	WORD $0xf9407fef // ldr x15, [sp,
-	WORD $0xad0059f5 // stp q21, q22, [x15]
-	WORD $0x3d8009f4 // str q20, [x15,
-	WORD $0xf9407bef // ldr x15, [sp,
-	WORD $0xad0049f3 // stp q19, q18, [x15]
-	WORD $0x3d8009f1 // str q17, [x15,
-	WORD $0xf94077ef // ldr x15, [sp,
-	WORD $0xad001df0 // stp q16, q7, [x15]
+	WORD $0x54fffd48 // b.hi 0x4f90 <gemm+0x4f90>
+	WORD $0x8b0b0273 // add x19, x19, x11
+	WORD $0x8b0b02b5 // add x21, x21, x11
+	WORD $0x8b0b0294 // add x20, x20, x11
+	WORD $0x8b0b00c6 // add x6, x6, x11
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8cc0ed // csel x13, x7, x12, gt
+	WORD $0x9a83c23e // csel x30, x17, x3, gt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54000621 // b.ne 0x50d0 <gemm+0x50d0>
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8cc0eb // csel x11, x7, x12, gt
+	WORD $0x3707e6db // tbnz w27,
+	WORD $0x3dc00334 // ldr q20, [x25]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d8001b3 // str q19, [x13]
+	WORD $0x3dc00733 // ldr q19, [x25,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d800572 // str q18, [x11,
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8cc0eb // csel x11, x7, x12, gt
+	WORD $0x3dc00b32 // ldr q18, [x25,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800971 // str q17, [x11,
+	WORD $0x8b1a0b2b // add x11, x25, x26, lsl
+	WORD $0x8b1e09af // add x15, x13, x30, lsl
+	WORD $0x3dc00171 // ldr q17, [x11]
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8001f0 // str q16, [x15]
+	WORD $0x3dc00570 // ldr q16, [x11,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8005e7 // str q7, [x15,
+	WORD $0x3dc00967 // ldr q7, [x11,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	WORD $0x3d8009e6 // str q6, [x15,
-	WORD $0xad001025 // stp q5, q4, [x1]
-	WORD $0x3d800823 // str q3, [x1,
-	WORD $0xad000602 // stp q2, q1, [x16]
-	WORD $0x3d800a00 // str q0, [x16,
-	WORD $0x2a1f03f1 // mov w17, wzr
-	WORD $0xf100c0a5 // subs x5, x5,
-	WORD $0xf94073ef // ldr x15, [sp,
-	WORD $0x8b0f0042 // add x2, x2, x15
-	WORD $0x54fff80d // b.le 0x4950 <gemm+0x4950>
-	WORD $0xf100c0bf // cmp x5,
-	WORD $0x5280060f // mov w15,
-	WORD $0x9a8f30a6 // csel x6, x5, x15, lo
+	WORD $0x8b1a0f2b // add x11, x25, x26, lsl
+	WORD $0x8b1e0daf // add x15, x13, x30, lsl
+	WORD $0x3dc00166 // ldr q6, [x11]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d8001e5 // str q5, [x15]
+	WORD $0x3dc00565 // ldr q5, [x11,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8005e4 // str q4, [x15,
+	WORD $0x3dc00964 // ldr q4, [x11,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8009e3 // str q3, [x15,
+	WORD $0x9b11674b // madd x11, x26, x17, x25
+	WORD $0x9b1137cd // madd x13, x30, x17, x13
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8001a2 // str q2, [x13]
+	WORD $0x3dc00562 // ldr q2, [x11,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8005a1 // str q1, [x13,
+	WORD $0x3dc00961 // ldr q1, [x11,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8009a0 // str q0, [x13,
+	WORD $0x17ffff17 // b 0x4d28 <gemm+0x4d28>
+	WORD $0x3600019b // tbz w27,
+	WORD $0x3d8001b3 // str q19, [x13]
+	WORD $0xf101809f // cmp x4,
+	WORD $0x9a8cc0ef // csel x15, x7, x12, gt
+	WORD $0xaa0d03eb // mov x11, x13
+	WORD $0x3d8005f2 // str q18, [x15,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x540003ca // b.ge 0x5168 <gemm+0x5168>
+	WORD $0x14000027 // b 0x5190 <gemm+0x5190>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00334 // ldr q20, [x25]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d8001b3 // str q19, [x13]
+	WORD $0x3dc00733 // ldr q19, [x25,
+	WORD $0x4e32d673 // fadd v19.4s, v19.4s, v18.4s
+	WORD $0xf101809f // cmp x4,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x9a8cc0eb // csel x11, x7, x12, gt
+	WORD $0x3d932ff2 // str q18, [sp,
+	WORD $0x3d800573 // str q19, [x11,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400016b // b.lt 0x5158 <gemm+0x5158>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x91008330 // add x16, x25,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6f7a12 // ldr s18, [x16, x15, lsl
+	WORD $0xbc2f7852 // str s18, [x2, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f003f // cmp x1, x15
+	WORD $0x54ffff81 // b.ne 0x5140 <gemm+0x5140>
+	WORD $0x3dd32ff2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x5400016b // b.lt 0x5190 <gemm+0x5190>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404611 // ldr s17, [x16],
+	WORD $0xbc004571 // str s17, [x11],
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x5180 <gemm+0x5180>
+	WORD $0x8b1e09ab // add x11, x13, x30, lsl
+	WORD $0x360000fb // tbz w27,
+	WORD $0xad001d70 // stp q16, q7, [x11]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x5400034a // b.ge 0x520c <gemm+0x520c>
+	WORD $0x14000022 // b 0x5230 <gemm+0x5230>
+	WORD $0xd503201f // nop
+	WORD $0x8b1a0b2f // add x15, x25, x26, lsl
+	WORD $0x3dc001f1 // ldr q17, [x15]
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0x3dc005f0 // ldr q16, [x15,
+	WORD $0x4e27d610 // fadd v16.4s, v16.4s, v7.4s
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3d800570 // str q16, [x11,
+	WORD $0x3d932fe7 // str q7, [sp,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400012b // b.lt 0x51fc <gemm+0x51fc>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x910081ef // add x15, x15,
+	WORD $0xbc7079e7 // ldr s7, [x15, x16, lsl
+	WORD $0xbc307847 // str s7, [x2, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x54ffff81 // b.ne 0x51e4 <gemm+0x51e4>
+	WORD $0x3dd32fe7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x5400014b // b.lt 0x5230 <gemm+0x5230>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xd503201f // nop
+	WORD $0xbc404606 // ldr s6, [x16],
+	WORD $0xbc004566 // str s6, [x11],
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x5220 <gemm+0x5220>
+	WORD $0x8b1e0dab // add x11, x13, x30, lsl
+	WORD $0x360000fb // tbz w27,
+	WORD $0xad001165 // stp q5, q4, [x11]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400034a // b.ge 0x52ac <gemm+0x52ac>
+	WORD $0x14000022 // b 0x52d0 <gemm+0x52d0>
+	WORD $0xd503201f // nop
+	WORD $0x8b1a0f2f // add x15, x25, x26, lsl
+	WORD $0x3dc001e6 // ldr q6, [x15]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0x3dc005e5 // ldr q5, [x15,
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x3d800565 // str q5, [x11,
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400012b // b.lt 0x529c <gemm+0x529c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x910081ef // add x15, x15,
+	WORD $0xbc7079e4 // ldr s4, [x15, x16, lsl
+	WORD $0xbc307844 // str s4, [x2, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10003f // cmp x1, x16
+	WORD $0x54ffff81 // b.ne 0x5284 <gemm+0x5284>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400014b // b.lt 0x52d0 <gemm+0x52d0>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x9132c210 // add x16, x16,
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xd503201f // nop
+	WORD $0xbc404603 // ldr s3, [x16],
+	WORD $0xbc004563 // str s3, [x11],
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x52c0 <gemm+0x52c0>
+	WORD $0x9b1137cb // madd x11, x30, x17, x13
+	WORD $0x360000fb // tbz w27,
+	WORD $0xad000562 // stp q2, q1, [x11]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400034a // b.ge 0x534c <gemm+0x534c>
+	WORD $0x17fffe90 // b 0x4d28 <gemm+0x4d28>
+	WORD $0xd503201f // nop
+	WORD $0x9b11674d // madd x13, x26, x17, x25
+	WORD $0x3dc001a3 // ldr q3, [x13]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3dc005a2 // ldr q2, [x13,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800562 // str q2, [x11,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400012b // b.lt 0x533c <gemm+0x533c>
+	WORD $0xaa1f03ef // mov x15, xzr
+	WORD $0x910081ad // add x13, x13,
+	WORD $0xbc6f79a1 // ldr s1, [x13, x15, lsl
+	WORD $0xbc2f7841 // str s1, [x2, x15, lsl
+	WORD $0x910005ef // add x15, x15,
+	WORD $0xeb0f003f // cmp x1, x15
+	WORD $0x54ffff81 // b.ne 0x5324 <gemm+0x5324>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffcf0b // b.lt 0x4d28 <gemm+0x4d28>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xaa0103ef // mov x15, x1
+	WORD $0xd503201f // nop
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf10005ef // subs x15, x15,
+	WORD $0x54ffffa1 // b.ne 0x5360 <gemm+0x5360>
+	WORD $0x17fffe6e // b 0x4d28 <gemm+0x4d28>
+	WORD $0xd379e1b1 // lsl x17, x13,
+	WORD $0xf9401b4b // ldr x11, [x26,
+	WORD $0x52800180 // mov w0,
+	WORD $0x52800282 // mov w2,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0x914013e4 // add x4, sp,
+	WORD $0x91220084 // add x4, x4,
+	WORD $0x914013e5 // add x5, sp,
+	WORD $0x9132c0a5 // add x5, x5,
+	WORD $0x1400000d // b 0x53cc <gemm+0x53cc>
+	WORD $0xd503201f // nop
+	WORD $0xf9402bfa // ldr x26, [sp,
+	WORD $0xf9401b4b // ldr x11, [x26,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0xa9476fe3 // ldp x3, x27, [sp,
+	WORD $0xd100186d // sub x13, x3,
+	WORD $0x52800309 // mov w9,
+	WORD $0x9b09296a // madd x10, x11, x9, x10
+	WORD $0x9b0931ec // madd x12, x15, x9, x12
+	WORD $0xf1002c7f // cmp x3,
+	WORD $0xaa0d03e3 // mov x3, x13
+	WORD $0x54ffc3cd // b.le 0x4c40 <gemm+0x4c40>
+	WORD $0xf9401747 // ldr x7, [x26,
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x54fffeeb // b.lt 0x53b0 <gemm+0x53b0>
+	WORD $0xf9003be3 // str x3, [sp,
+	WORD $0xf9401f53 // ldr x19, [x26,
+	WORD $0xaa0a03f4 // mov x20, x10
+	WORD $0xf9402b49 // ldr x9, [x26,
+	WORD $0x8b0b0955 // add x21, x10, x11, lsl
+	WORD $0x8b0b0d56 // add x22, x10, x11, lsl
+	WORD $0x9b002977 // madd x23, x11, x0, x10
+	WORD $0xaa1b03f8 // mov x24, x27
+	WORD $0x8b0b1159 // add x25, x10, x11, lsl
+	WORD $0x9b02297a // madd x26, x11, x2, x10
+	WORD $0xf100013f // cmp x9,
+	WORD $0x1a9f17e6 // cset w6, eq
+	WORD $0xd37ef67b // lsl x27, x19,
+	WORD $0xaa0f03e3 // mov x3, x15
+	WORD $0xaa0c03fe // mov x30, x12
+	WORD $0x1400001e // b 0x548c <gemm+0x548c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3d800218 // str q24, [x16]
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc08b // csel x11, x4, x12, gt
+	WORD $0x3d800579 // str q25, [x11,
+	WORD $0x3d800937 // str q23, [x9,
+	WORD $0x8b0d0a09 // add x9, x16, x13, lsl
+	WORD $0xad005536 // stp q22, q21, [x9]
+	WORD $0x3d800934 // str q20, [x9,
+	WORD $0x8b0d0e09 // add x9, x16, x13, lsl
+	WORD $0xad004933 // stp q19, q18, [x9]
+	WORD $0x3d800931 // str q17, [x9,
+	WORD $0x9b0041a9 // madd x9, x13, x0, x16
+	WORD $0xad001d30 // stp q16, q7, [x9]
+	WORD $0x3d800926 // str q6, [x9,
+	WORD $0x8b0d1209 // add x9, x16, x13, lsl
+	WORD $0xad001125 // stp q5, q4, [x9]
+	WORD $0x3d800923 // str q3, [x9,
+	WORD $0x9b0241a9 // madd x9, x13, x2, x16
+	WORD $0xad000522 // stp q2, q1, [x9]
+	WORD $0x3d800920 // str q0, [x9,
+	WORD $0x2a1f03e6 // mov w6, wzr
+	WORD $0xf10180e7 // subs x7, x7,
+	WORD $0x8b110318 // add x24, x24, x17
+	WORD $0x914013fe // add x30, sp,
+	WORD $0x912203de // add x30, x30,
+	WORD $0x52800183 // mov w3,
+	WORD $0x54fff8cd // b.le 0x53a0 <gemm+0x53a0>
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x52800c09 // mov w9,
+	WORD $0x9a8930ed // csel x13, x7, x9, lo
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0xf9400faf // ldr x15, [x29,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54001021 // b.ne 0x4c70 <gemm+0x4c70>
-	WORD $0xf10010bf // cmp x5,
-	WORD $0x54000fe3 // b.lo 0x4c70 <gemm+0x4c70>
-	WORD $0xaa1f03f9 // mov x25, xzr
+	WORD $0xf100067f // cmp x19,
+	WORD $0x54001081 // b.ne 0x56b0 <gemm+0x56b0>
+	WORD $0xf10010ff // cmp x7,
+	WORD $0x54001043 // b.lo 0x56b0 <gemm+0x56b0>
+	WORD $0xaa1f03f0 // mov x16, xzr
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xaa0203fb // mov x27, x2
 	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1803eb // mov x11, x24
+	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e412 // movi v18.2d,
@@ -8939,117 +9592,120 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1b03ef // mov x15, x27
-	WORD $0x3cf968fa // ldr q26, [x7, x25]
-	WORD $0xad402768 // ldp q8, q9, [x27]
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0b03e2 // mov x2, x11
+	WORD $0x3cf06a9a // ldr q26, [x20, x16]
+	WORD $0xad402568 // ldp q8, q9, [x11]
 	WORD $0x4f9a1118 // fmla v24.4s, v8.4s, v26.s[0]
-	WORD $0x3cf96a7d // ldr q29, [x19, x25]
-	WORD $0x4f9d1115 // fmla v21.4s, v8.4s, v29.s[0]
-	WORD $0x3cf96a9e // ldr q30, [x20, x25]
+	WORD $0x3cf06abd // ldr q29, [x21, x16]
+	WORD $0x4f9d1116 // fmla v22.4s, v8.4s, v29.s[0]
+	WORD $0x3cf06ade // ldr q30, [x22, x16]
 	WORD $0x4f9e1113 // fmla v19.4s, v8.4s, v30.s[0]
-	WORD $0x3cf96abf // ldr q31, [x21, x25]
+	WORD $0x3cf06aff // ldr q31, [x23, x16]
 	WORD $0x4f9f1110 // fmla v16.4s, v8.4s, v31.s[0]
-	WORD $0x3cf96afc // ldr q28, [x23, x25]
+	WORD $0x3cf06b3c // ldr q28, [x25, x16]
 	WORD $0x4f9c1105 // fmla v5.4s, v8.4s, v28.s[0]
-	WORD $0x3cf96b1b // ldr q27, [x24, x25]
+	WORD $0x3cf06b5b // ldr q27, [x26, x16]
 	WORD $0x4f9b1102 // fmla v2.4s, v8.4s, v27.s[0]
 	WORD $0x4f9a1139 // fmla v25.4s, v9.4s, v26.s[0]
-	WORD $0x4f9d1136 // fmla v22.4s, v9.4s, v29.s[0]
+	WORD $0x4f9d1135 // fmla v21.4s, v9.4s, v29.s[0]
 	WORD $0x4f9e1132 // fmla v18.4s, v9.4s, v30.s[0]
 	WORD $0x4f9f1127 // fmla v7.4s, v9.4s, v31.s[0]
 	WORD $0x4f9c1124 // fmla v4.4s, v9.4s, v28.s[0]
 	WORD $0x4f9b1121 // fmla v1.4s, v9.4s, v27.s[0]
-	WORD $0x3dc00b68 // ldr q8, [x27,
+	WORD $0x3dc00968 // ldr q8, [x11,
 	WORD $0x4f9a1117 // fmla v23.4s, v8.4s, v26.s[0]
 	WORD $0x4f9d1114 // fmla v20.4s, v8.4s, v29.s[0]
 	WORD $0x4f9e1111 // fmla v17.4s, v8.4s, v30.s[0]
 	WORD $0x4f9f1106 // fmla v6.4s, v8.4s, v31.s[0]
 	WORD $0x4f9c1103 // fmla v3.4s, v8.4s, v28.s[0]
 	WORD $0x4f9b1100 // fmla v0.4s, v8.4s, v27.s[0]
-	WORD $0x8b0e037b // add x27, x27, x14
-	WORD $0xad402768 // ldp q8, q9, [x27]
+	WORD $0x8b0e0169 // add x9, x11, x14
+	WORD $0xad402528 // ldp q8, q9, [x9]
 	WORD $0x4fba1118 // fmla v24.4s, v8.4s, v26.s[1]
-	WORD $0x4fbd1115 // fmla v21.4s, v8.4s, v29.s[1]
+	WORD $0x4fbd1116 // fmla v22.4s, v8.4s, v29.s[1]
 	WORD $0x4fbe1113 // fmla v19.4s, v8.4s, v30.s[1]
 	WORD $0x4fbf1110 // fmla v16.4s, v8.4s, v31.s[1]
 	WORD $0x4fbc1105 // fmla v5.4s, v8.4s, v28.s[1]
 	WORD $0x4fbb1102 // fmla v2.4s, v8.4s, v27.s[1]
 	WORD $0x4fba1139 // fmla v25.4s, v9.4s, v26.s[1]
-	WORD $0x4fbd1136 // fmla v22.4s, v9.4s, v29.s[1]
+	WORD $0x4fbd1135 // fmla v21.4s, v9.4s, v29.s[1]
 	WORD $0x4fbe1132 // fmla v18.4s, v9.4s, v30.s[1]
 	WORD $0x4fbf1127 // fmla v7.4s, v9.4s, v31.s[1]
 	WORD $0x4fbc1124 // fmla v4.4s, v9.4s, v28.s[1]
 	WORD $0x4fbb1121 // fmla v1.4s, v9.4s, v27.s[1]
-	WORD $0x3dc00b68 // ldr q8, [x27,
+	WORD $0x3dc00928 // ldr q8, [x9,
 	WORD $0x4fba1117 // fmla v23.4s, v8.4s, v26.s[1]
 	WORD $0x4fbd1114 // fmla v20.4s, v8.4s, v29.s[1]
 	WORD $0x4fbe1111 // fmla v17.4s, v8.4s, v30.s[1]
 	WORD $0x4fbf1106 // fmla v6.4s, v8.4s, v31.s[1]
 	WORD $0x4fbc1103 // fmla v3.4s, v8.4s, v28.s[1]
 	WORD $0x4fbb1100 // fmla v0.4s, v8.4s, v27.s[1]
-	WORD $0x8b0e037b // add x27, x27, x14
-	WORD $0xad402768 // ldp q8, q9, [x27]
+	WORD $0x8b0e0129 // add x9, x9, x14
+	WORD $0xad402528 // ldp q8, q9, [x9]
 	WORD $0x4f9a1918 // fmla v24.4s, v8.4s, v26.s[2]
-	WORD $0x4f9d1915 // fmla v21.4s, v8.4s, v29.s[2]
+	WORD $0x4f9d1916 // fmla v22.4s, v8.4s, v29.s[2]
 	WORD $0x4f9e1913 // fmla v19.4s, v8.4s, v30.s[2]
 	WORD $0x4f9f1910 // fmla v16.4s, v8.4s, v31.s[2]
 	WORD $0x4f9c1905 // fmla v5.4s, v8.4s, v28.s[2]
 	WORD $0x4f9b1902 // fmla v2.4s, v8.4s, v27.s[2]
 	WORD $0x4f9a1939 // fmla v25.4s, v9.4s, v26.s[2]
-	WORD $0x4f9d1936 // fmla v22.4s, v9.4s, v29.s[2]
+	WORD $0x4f9d1935 // fmla v21.4s, v9.4s, v29.s[2]
 	WORD $0x4f9e1932 // fmla v18.4s, v9.4s, v30.s[2]
 	WORD $0x4f9f1927 // fmla v7.4s, v9.4s, v31.s[2]
 	WORD $0x4f9c1924 // fmla v4.4s, v9.4s, v28.s[2]
 	WORD $0x4f9b1921 // fmla v1.4s, v9.4s, v27.s[2]
-	WORD $0x3dc00b68 // ldr q8, [x27,
+	WORD $0x3dc00928 // ldr q8, [x9,
 	WORD $0x4f9a1917 // fmla v23.4s, v8.4s, v26.s[2]
 	WORD $0x4f9d1914 // fmla v20.4s, v8.4s, v29.s[2]
 	WORD $0x4f9e1911 // fmla v17.4s, v8.4s, v30.s[2]
 	WORD $0x4f9f1906 // fmla v6.4s, v8.4s, v31.s[2]
 	WORD $0x4f9c1903 // fmla v3.4s, v8.4s, v28.s[2]
 	WORD $0x4f9b1900 // fmla v0.4s, v8.4s, v27.s[2]
-	WORD $0x8b0e037b // add x27, x27, x14
-	WORD $0xad402768 // ldp q8, q9, [x27]
+	WORD $0x8b0e012b // add x11, x9, x14
+	WORD $0xad402568 // ldp q8, q9, [x11]
 	WORD $0x4fba1918 // fmla v24.4s, v8.4s, v26.s[3]
-	WORD $0x4fbd1915 // fmla v21.4s, v8.4s, v29.s[3]
+	WORD $0x4fbd1916 // fmla v22.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1913 // fmla v19.4s, v8.4s, v30.s[3]
 	WORD $0x4fbf1910 // fmla v16.4s, v8.4s, v31.s[3]
 	WORD $0x4fbc1905 // fmla v5.4s, v8.4s, v28.s[3]
 	WORD $0x4fbb1902 // fmla v2.4s, v8.4s, v27.s[3]
 	WORD $0x4fba1939 // fmla v25.4s, v9.4s, v26.s[3]
-	WORD $0x4fbd1936 // fmla v22.4s, v9.4s, v29.s[3]
+	WORD $0x4fbd1935 // fmla v21.4s, v9.4s, v29.s[3]
 	WORD $0x4fbe1932 // fmla v18.4s, v9.4s, v30.s[3]
 	WORD $0x4fbf1927 // fmla v7.4s, v9.4s, v31.s[3]
 	WORD $0x4fbc1924 // fmla v4.4s, v9.4s, v28.s[3]
 	WORD $0x4fbb1921 // fmla v1.4s, v9.4s, v27.s[3]
-	WORD $0x3dc00b68 // ldr q8, [x27,
+	WORD $0x3dc00968 // ldr q8, [x11,
 	WORD $0x4fba1917 // fmla v23.4s, v8.4s, v26.s[3]
 	WORD $0x4fbd1914 // fmla v20.4s, v8.4s, v29.s[3]
 	WORD $0x4fbe1911 // fmla v17.4s, v8.4s, v30.s[3]
 	WORD $0x4fbf1906 // fmla v6.4s, v8.4s, v31.s[3]
-	WORD $0xf1001cdf // cmp x6,
+	WORD $0xf1001dbf // cmp x13,
 	WORD $0x4fbc1903 // fmla v3.4s, v8.4s, v28.s[3]
-	WORD $0xd10010c6 // sub x6, x6,
-	WORD $0x91004339 // add x25, x25,
-	WORD $0x8b0e037b // add x27, x27, x14
+	WORD $0xd10011ad // sub x13, x13,
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x8b0e016b // add x11, x11, x14
 	WORD $0x4fbb1900 // fmla v0.4s, v8.4s, v27.s[3]
-	WORD $0x54fff448 // b.hi 0x4ac4 <gemm+0x4ac4>
-	WORD $0x910010db // add x27, x6,
-	WORD $0x8b1900e7 // add x7, x7, x25
-	WORD $0x8b190273 // add x19, x19, x25
-	WORD $0x8b190294 // add x20, x20, x25
-	WORD $0x8b1902b5 // add x21, x21, x25
-	WORD $0x8b1902f7 // add x23, x23, x25
-	WORD $0x8b190318 // add x24, x24, x25
-	WORD $0xf100177f // cmp x27,
-	WORD $0x540007cb // b.lt 0x4d58 <gemm+0x4d58>
-	WORD $0xf9406ff9 // ldr x25, [sp,
-	WORD $0x8b1901fb // add x27, x15, x25
-	WORD $0x14000013 // b 0x4cb8 <gemm+0x4cb8>
+	WORD $0x54fff448 // b.hi 0x5500 <gemm+0x5500>
+	WORD $0x910011a9 // add x9, x13,
+	WORD $0x8b100294 // add x20, x20, x16
+	WORD $0x8b1002b5 // add x21, x21, x16
+	WORD $0x8b1002d6 // add x22, x22, x16
+	WORD $0x8b1002f7 // add x23, x23, x16
+	WORD $0x8b100339 // add x25, x25, x16
+	WORD $0x8b10035a // add x26, x26, x16
+	WORD $0xf100153f // cmp x9,
+	WORD $0x5400114b // b.lt 0x58c4 <gemm+0x58c4>
+	WORD $0xf9400fa9 // ldr x9, [x29,
+	WORD $0x8b090050 // add x16, x2, x9
+	WORD $0x52800282 // mov w2,
+	WORD $0x14000013 // b 0x56f8 <gemm+0x56f8>
 	WORD $0x6f00e419 // movi v25.2d,
 	WORD $0x6f00e417 // movi v23.2d,
-	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e415 // movi v21.2d,
 	WORD $0x6f00e414 // movi v20.2d,
 	WORD $0x6f00e413 // movi v19.2d,
 	WORD $0x6f00e412 // movi v18.2d,
@@ -9062,759 +9718,791 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xaa0203fb // mov x27, x2
+	WORD $0xaa1803f0 // mov x16, x24
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1f03f9 // mov x25, xzr
-	WORD $0x910004c6 // add x6, x6,
-	WORD $0x9100837b // add x27, x27,
-	WORD $0xad7f6f7a // ldp q26, q27, [x27,
-	WORD $0xbc7968fc // ldr s28, [x7, x25]
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x910005ad // add x13, x13,
+	WORD $0x91008210 // add x16, x16,
+	WORD $0xad7f6e1a // ldp q26, q27, [x16,
+	WORD $0xbc6b6a9c // ldr s28, [x20, x11]
 	WORD $0x4f9c1358 // fmla v24.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1379 // fmla v25.4s, v27.4s, v28.s[0]
-	WORD $0x3dc0037d // ldr q29, [x27]
+	WORD $0x3dc0021d // ldr q29, [x16]
 	WORD $0x4f9c13b7 // fmla v23.4s, v29.4s, v28.s[0]
-	WORD $0xbc796a7c // ldr s28, [x19, x25]
-	WORD $0x4f9c1355 // fmla v21.4s, v26.4s, v28.s[0]
-	WORD $0x4f9c1376 // fmla v22.4s, v27.4s, v28.s[0]
+	WORD $0xbc6b6abc // ldr s28, [x21, x11]
+	WORD $0x4f9c1356 // fmla v22.4s, v26.4s, v28.s[0]
+	WORD $0x4f9c1375 // fmla v21.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13b4 // fmla v20.4s, v29.4s, v28.s[0]
-	WORD $0xbc796a9c // ldr s28, [x20, x25]
+	WORD $0xbc6b6adc // ldr s28, [x22, x11]
 	WORD $0x4f9c1353 // fmla v19.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1372 // fmla v18.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13b1 // fmla v17.4s, v29.4s, v28.s[0]
-	WORD $0xbc796abc // ldr s28, [x21, x25]
+	WORD $0xbc6b6afc // ldr s28, [x23, x11]
 	WORD $0x4f9c1350 // fmla v16.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1367 // fmla v7.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13a6 // fmla v6.4s, v29.4s, v28.s[0]
-	WORD $0xbc796afc // ldr s28, [x23, x25]
+	WORD $0xbc6b6b3c // ldr s28, [x25, x11]
 	WORD $0x4f9c1345 // fmla v5.4s, v26.4s, v28.s[0]
 	WORD $0x4f9c1364 // fmla v4.4s, v27.4s, v28.s[0]
 	WORD $0x4f9c13a3 // fmla v3.4s, v29.4s, v28.s[0]
-	WORD $0xbc796b1c // ldr s28, [x24, x25]
+	WORD $0xbc6b6b5c // ldr s28, [x26, x11]
 	WORD $0x4f9c1342 // fmla v2.4s, v26.4s, v28.s[0]
-	WORD $0x8b0b0339 // add x25, x25, x11
+	WORD $0x8b1b016b // add x11, x11, x27
 	WORD $0x4f9c1361 // fmla v1.4s, v27.4s, v28.s[0]
-	WORD $0xd10004c6 // sub x6, x6,
-	WORD $0x8b0e037b // add x27, x27, x14
-	WORD $0xf10004df // cmp x6,
+	WORD $0xd10005ad // sub x13, x13,
+	WORD $0x8b0e0210 // add x16, x16, x14
+	WORD $0xf10005bf // cmp x13,
 	WORD $0x4f9c13a0 // fmla v0.4s, v29.4s, v28.s[0]
-	WORD $0x54fffc48 // b.hi 0x4cc4 <gemm+0x4cc4>
-	WORD $0x8b1900e7 // add x7, x7, x25
-	WORD $0x8b190273 // add x19, x19, x25
-	WORD $0x8b190294 // add x20, x20, x25
-	WORD $0x8b1902b5 // add x21, x21, x25
-	WORD $0x8b1902f7 // add x23, x23, x25
-	WORD $0x8b190318 // add x24, x24, x25
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000621 // b.ne 0x4e20 <gemm+0x4e20>
-	WORD $0x3707e531 // tbnz w17,
-	WORD $0xad406d9a // ldp q26, q27, [x12]
-	WORD $0x4e3ad718 // fadd v24.4s, v24.4s, v26.4s
-	WORD $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
-	WORD $0x3dc0099a // ldr q26, [x12,
-	WORD $0x4e3ad6f7 // fadd v23.4s, v23.4s, v26.4s
-	WORD $0xad006598 // stp q24, q25, [x12]
-	WORD $0x3d800997 // str q23, [x12,
-	WORD $0xf9407fef // ldr x15, [sp,
-	WORD $0xad4061f7 // ldp q23, q24, [x15]
-	WORD $0x4e37d6b5 // fadd v21.4s, v21.4s, v23.4s
-	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
-	WORD $0x3dc009f7 // ldr q23, [x15,
-	WORD $0x4e37d694 // fadd v20.4s, v20.4s, v23.4s
-	WORD $0xad0059f5 // stp q21, q22, [x15]
-	WORD $0x3d8009f4 // str q20, [x15,
-	WORD $0xf9407bef // ldr x15, [sp,
-	WORD $0xad4055f4 // ldp q20, q21, [x15]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d652 // fadd v18.4s, v18.4s, v21.4s
-	WORD $0x3dc009f4 // ldr q20, [x15,
-	WORD $0x4e34d631 // fadd v17.4s, v17.4s, v20.4s
-	WORD $0xad0049f3 // stp q19, q18, [x15]
-	WORD $0x3d8009f1 // str q17, [x15,
-	WORD $0xf94077ef // ldr x15, [sp,
-	WORD $0xad4049f1 // ldp q17, q18, [x15]
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x4e32d4e7 // fadd v7.4s, v7.4s, v18.4s
-	WORD $0x3dc009f1 // ldr q17, [x15,
-	WORD $0x4e31d4c6 // fadd v6.4s, v6.4s, v17.4s
-	WORD $0xad001df0 // stp q16, q7, [x15]
-	WORD $0x3d8009e6 // str q6, [x15,
-	WORD $0xad401c26 // ldp q6, q7, [x1]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	WORD $0x3dc00826 // ldr q6, [x1,
-	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
-	WORD $0xad001025 // stp q5, q4, [x1]
-	WORD $0x3d800823 // str q3, [x1,
-	WORD $0xad401203 // ldp q3, q4, [x16]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000602 // stp q2, q1, [x16]
-	WORD $0x3dc00a01 // ldr q1, [x16,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff0a // b 0x4a3c <gemm+0x4a3c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x36000111 // tbz w17,
-	WORD $0xad006598 // stp q24, q25, [x12]
+	WORD $0x54fffc48 // b.hi 0x5704 <gemm+0x5704>
+	WORD $0x8b0b0294 // add x20, x20, x11
+	WORD $0x8b0b02b5 // add x21, x21, x11
+	WORD $0x8b0b02d6 // add x22, x22, x11
+	WORD $0x8b0b02f7 // add x23, x23, x11
+	WORD $0x8b0b0339 // add x25, x25, x11
+	WORD $0x8b0b035a // add x26, x26, x11
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc090 // csel x16, x4, x12, gt
+	WORD $0x9a8fc00d // csel x13, x0, x15, gt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x540009a1 // b.ne 0x58dc <gemm+0x58dc>
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc089 // csel x9, x4, x12, gt
+	WORD $0x3707e366 // tbnz w6,
+	WORD $0x3dc003da // ldr q26, [x30]
+	WORD $0x4e38d758 // fadd v24.4s, v26.4s, v24.4s
+	WORD $0x3d800218 // str q24, [x16]
+	WORD $0x3dc007d8 // ldr q24, [x30,
+	WORD $0x4e39d718 // fadd v24.4s, v24.4s, v25.4s
+	WORD $0x3d800538 // str q24, [x9,
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc089 // csel x9, x4, x12, gt
+	WORD $0x3dc00bd8 // ldr q24, [x30,
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x3d800937 // str q23, [x9,
+	WORD $0x8b030bc9 // add x9, x30, x3, lsl
+	WORD $0x8b0d0a0b // add x11, x16, x13, lsl
+	WORD $0x3dc00137 // ldr q23, [x9]
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d800176 // str q22, [x11]
+	WORD $0x3dc00536 // ldr q22, [x9,
+	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
+	WORD $0x3d800575 // str q21, [x11,
+	WORD $0x3dc00935 // ldr q21, [x9,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d800974 // str q20, [x11,
+	WORD $0x8b030fc9 // add x9, x30, x3, lsl
+	WORD $0x8b0d0e0b // add x11, x16, x13, lsl
+	WORD $0x3dc00134 // ldr q20, [x9]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0x3dc00533 // ldr q19, [x9,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d800572 // str q18, [x11,
+	WORD $0x3dc00932 // ldr q18, [x9,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800971 // str q17, [x11,
+	WORD $0x9b007869 // madd x9, x3, x0, x30
+	WORD $0x9b0041ab // madd x11, x13, x0, x16
+	WORD $0x3dc00131 // ldr q17, [x9]
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0x3dc00530 // ldr q16, [x9,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d800567 // str q7, [x11,
+	WORD $0x3dc00927 // ldr q7, [x9,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d800966 // str q6, [x11,
+	WORD $0x8b0313c9 // add x9, x30, x3, lsl
+	WORD $0x8b0d120b // add x11, x16, x13, lsl
+	WORD $0x3dc00126 // ldr q6, [x9]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0x3dc00525 // ldr q5, [x9,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800564 // str q4, [x11,
+	WORD $0x3dc00924 // ldr q4, [x9,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800963 // str q3, [x11,
+	WORD $0x9b027869 // madd x9, x3, x2, x30
+	WORD $0x9b0241ab // madd x11, x13, x2, x16
+	WORD $0x3dc00123 // ldr q3, [x9]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3dc00522 // ldr q2, [x9,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800561 // str q1, [x11,
+	WORD $0x3dc00921 // ldr q1, [x9,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800960 // str q0, [x11,
+	WORD $0x17fffeec // b 0x5470 <gemm+0x5470>
+	WORD $0x52800282 // mov w2,
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc090 // csel x16, x4, x12, gt
+	WORD $0x9a8fc00d // csel x13, x0, x15, gt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54fff6a0 // b.eq 0x57ac <gemm+0x57ac>
+	WORD $0x36000146 // tbz w6,
+	WORD $0x3d800218 // str q24, [x16]
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a8cc089 // csel x9, x4, x12, gt
+	WORD $0xaa1003eb // mov x11, x16
+	WORD $0x3d800539 // str q25, [x9,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f7 // str q23, [sp,
-	WORD $0x540002ea // b.ge 0x4e8c <gemm+0x4e8c>
-	WORD $0x1400001f // b 0x4eb0 <gemm+0x4eb0>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad406d9a // ldp q26, q27, [x12]
-	WORD $0x4e3ad71a // fadd v26.4s, v24.4s, v26.4s
-	WORD $0x4e3bd739 // fadd v25.4s, v25.4s, v27.4s
+	WORD $0x3d932ff7 // str q23, [sp,
+	WORD $0x5400036a // b.ge 0x5968 <gemm+0x5968>
+	WORD $0x14000024 // b 0x5990 <gemm+0x5990>
+	WORD $0x3dc003da // ldr q26, [x30]
+	WORD $0x4e38d758 // fadd v24.4s, v26.4s, v24.4s
+	WORD $0x3d800218 // str q24, [x16]
+	WORD $0x3dc007d8 // ldr q24, [x30,
+	WORD $0x4e39d719 // fadd v25.4s, v24.4s, v25.4s
+	WORD $0xf10180ff // cmp x7,
 	WORD $0x6f00e418 // movi v24.2d,
-	WORD $0xad00659a // stp q26, q25, [x12]
-	WORD $0x3d8f43f8 // str q24, [sp,
+	WORD $0x9a8cc08b // csel x11, x4, x12, gt
+	WORD $0x3d932ff8 // str q24, [sp,
+	WORD $0x3d800579 // str q25, [x11,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x4e7c <gemm+0x4e7c>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xbc6f7ad8 // ldr s24, [x22, x15, lsl
-	WORD $0xbc2f7878 // str s24, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x4e64 <gemm+0x4e64>
-	WORD $0x3dcf43f8 // ldr q24, [sp,
-	WORD $0x4e38d6f7 // fadd v23.4s, v23.4s, v24.4s
-	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f7 // str q23, [sp,
-	WORD $0x5400014b // b.lt 0x4eb0 <gemm+0x4eb0>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa1603e6 // mov x6, x22
-	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0x5400014b // b.lt 0x5958 <gemm+0x5958>
+	WORD $0xaa1f03e9 // mov x9, xzr
+	WORD $0x910083c2 // add x2, x30,
 	WORD $0xd503201f // nop
-	WORD $0xbc4045f7 // ldr s23, [x15],
-	WORD $0xbc0044d7 // str s23, [x6],
-	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x4ea0 <gemm+0x4ea0>
-	WORD $0x36000111 // tbz w17,
-	WORD $0xf9407fef // ldr x15, [sp,
-	WORD $0xad0059f5 // stp q21, q22, [x15]
+	WORD $0xbc697858 // ldr s24, [x2, x9, lsl
+	WORD $0xbc2978b8 // str s24, [x5, x9, lsl
+	WORD $0x91000529 // add x9, x9,
+	WORD $0xeb09003f // cmp x1, x9
+	WORD $0x54ffff81 // b.ne 0x5940 <gemm+0x5940>
+	WORD $0x3dd32ff8 // ldr q24, [sp,
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400032a // b.ge 0x4f28 <gemm+0x4f28>
-	WORD $0x14000022 // b 0x4f50 <gemm+0x4f50>
+	WORD $0x3d932ff7 // str q23, [sp,
+	WORD $0x5400016b // b.lt 0x5990 <gemm+0x5990>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xf9407fef // ldr x15, [sp,
-	WORD $0xad4061f7 // ldp q23, q24, [x15]
-	WORD $0x4e37d6b7 // fadd v23.4s, v21.4s, v23.4s
-	WORD $0x4e38d6d6 // fadd v22.4s, v22.4s, v24.4s
+	WORD $0xd503201f // nop
+	WORD $0xbc404457 // ldr s23, [x2],
+	WORD $0xbc004577 // str s23, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5980 <gemm+0x5980>
+	WORD $0x8b0d0a0b // add x11, x16, x13, lsl
+	WORD $0x360000e6 // tbz w6,
+	WORD $0xad005576 // stp q22, q21, [x11]
+	WORD $0xf100251f // cmp x8,
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0x5400034a // b.ge 0x5a0c <gemm+0x5a0c>
+	WORD $0x14000022 // b 0x5a30 <gemm+0x5a30>
+	WORD $0xd503201f // nop
+	WORD $0x8b030bc9 // add x9, x30, x3, lsl
+	WORD $0x3dc00137 // ldr q23, [x9]
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d800176 // str q22, [x11]
+	WORD $0x3dc00536 // ldr q22, [x9,
+	WORD $0x4e35d6d6 // fadd v22.4s, v22.4s, v21.4s
 	WORD $0x6f00e415 // movi v21.2d,
-	WORD $0xad0059f7 // stp q23, q22, [x15]
-	WORD $0x3d8f43f5 // str q21, [sp,
+	WORD $0x3d800576 // str q22, [x11,
+	WORD $0x3d932ff5 // str q21, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400014b // b.lt 0x4f18 <gemm+0x4f18>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6f7b55 // ldr s21, [x26, x15, lsl
-	WORD $0xbc2f7875 // str s21, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x4f00 <gemm+0x4f00>
-	WORD $0x3dcf43f5 // ldr q21, [sp,
-	WORD $0x4e35d694 // fadd v20.4s, v20.4s, v21.4s
+	WORD $0x5400012b // b.lt 0x59fc <gemm+0x59fc>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x91008129 // add x9, x9,
+	WORD $0xbc627935 // ldr s21, [x9, x2, lsl
+	WORD $0xbc2278b5 // str s21, [x5, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x59e4 <gemm+0x59e4>
+	WORD $0x3dd32ff5 // ldr q21, [sp,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f4 // str q20, [sp,
-	WORD $0x5400016b // b.lt 0x4f50 <gemm+0x4f50>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa1a03e6 // mov x6, x26
-	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0x3d932ff4 // str q20, [sp,
+	WORD $0x5400014b // b.lt 0x5a30 <gemm+0x5a30>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc4045f4 // ldr s20, [x15],
-	WORD $0xbc0044d4 // str s20, [x6],
-	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x4f40 <gemm+0x4f40>
-	WORD $0x36000111 // tbz w17,
-	WORD $0xf9407bef // ldr x15, [sp,
-	WORD $0xad0049f3 // stp q19, q18, [x15]
+	WORD $0xbc404454 // ldr s20, [x2],
+	WORD $0xbc004574 // str s20, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5a20 <gemm+0x5a20>
+	WORD $0x8b0d0e0b // add x11, x16, x13, lsl
+	WORD $0x360000e6 // tbz w6,
+	WORD $0xad004973 // stp q19, q18, [x11]
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400032a // b.ge 0x4fc8 <gemm+0x4fc8>
-	WORD $0x14000022 // b 0x4ff0 <gemm+0x4ff0>
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x5400034a // b.ge 0x5aac <gemm+0x5aac>
+	WORD $0x14000022 // b 0x5ad0 <gemm+0x5ad0>
 	WORD $0xd503201f // nop
-	WORD $0xf9407bef // ldr x15, [sp,
-	WORD $0xad4055f4 // ldp q20, q21, [x15]
-	WORD $0x4e34d673 // fadd v19.4s, v19.4s, v20.4s
-	WORD $0x4e35d654 // fadd v20.4s, v18.4s, v21.4s
+	WORD $0x8b030fc9 // add x9, x30, x3, lsl
+	WORD $0x3dc00134 // ldr q20, [x9]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800173 // str q19, [x11]
+	WORD $0x3dc00533 // ldr q19, [x9,
+	WORD $0x4e32d673 // fadd v19.4s, v19.4s, v18.4s
 	WORD $0x6f00e412 // movi v18.2d,
-	WORD $0xad0051f3 // stp q19, q20, [x15]
-	WORD $0x3d8f43f2 // str q18, [sp,
+	WORD $0x3d800573 // str q19, [x11,
+	WORD $0x3d932ff2 // str q18, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400014b // b.lt 0x4fb8 <gemm+0x4fb8>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6f7bd2 // ldr s18, [x30, x15, lsl
-	WORD $0xbc2f7872 // str s18, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x4fa0 <gemm+0x4fa0>
-	WORD $0x3dcf43f2 // ldr q18, [sp,
-	WORD $0x4e32d631 // fadd v17.4s, v17.4s, v18.4s
+	WORD $0x5400012b // b.lt 0x5a9c <gemm+0x5a9c>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x91008129 // add x9, x9,
+	WORD $0xbc627932 // ldr s18, [x9, x2, lsl
+	WORD $0xbc2278b2 // str s18, [x5, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x5a84 <gemm+0x5a84>
+	WORD $0x3dd32ff2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43f1 // str q17, [sp,
-	WORD $0x5400016b // b.lt 0x4ff0 <gemm+0x4ff0>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa1e03e6 // mov x6, x30
-	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0x3d932ff1 // str q17, [sp,
+	WORD $0x5400014b // b.lt 0x5ad0 <gemm+0x5ad0>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc4045f1 // ldr s17, [x15],
-	WORD $0xbc0044d1 // str s17, [x6],
-	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x4fe0 <gemm+0x4fe0>
-	WORD $0x36000111 // tbz w17,
-	WORD $0xf94077ef // ldr x15, [sp,
-	WORD $0xad001df0 // stp q16, q7, [x15]
+	WORD $0xbc404451 // ldr s17, [x2],
+	WORD $0xbc004571 // str s17, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5ac0 <gemm+0x5ac0>
+	WORD $0x9b0041ab // madd x11, x13, x0, x16
+	WORD $0x360000e6 // tbz w6,
+	WORD $0xad001d70 // stp q16, q7, [x11]
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400032a // b.ge 0x5068 <gemm+0x5068>
-	WORD $0x14000022 // b 0x5090 <gemm+0x5090>
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x5400034a // b.ge 0x5b4c <gemm+0x5b4c>
+	WORD $0x14000022 // b 0x5b70 <gemm+0x5b70>
 	WORD $0xd503201f // nop
-	WORD $0xf94077ef // ldr x15, [sp,
-	WORD $0xad4049f1 // ldp q17, q18, [x15]
-	WORD $0x4e31d610 // fadd v16.4s, v16.4s, v17.4s
-	WORD $0x4e32d4f1 // fadd v17.4s, v7.4s, v18.4s
+	WORD $0x9b007869 // madd x9, x3, x0, x30
+	WORD $0x3dc00131 // ldr q17, [x9]
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d800170 // str q16, [x11]
+	WORD $0x3dc00530 // ldr q16, [x9,
+	WORD $0x4e27d610 // fadd v16.4s, v16.4s, v7.4s
 	WORD $0x6f00e407 // movi v7.2d,
-	WORD $0xad0045f0 // stp q16, q17, [x15]
-	WORD $0x3d8f43e7 // str q7, [sp,
+	WORD $0x3d800570 // str q16, [x11,
+	WORD $0x3d932fe7 // str q7, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400014b // b.lt 0x5058 <gemm+0x5058>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc6f7807 // ldr s7, [x0, x15, lsl
-	WORD $0xbc2f7867 // str s7, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x5040 <gemm+0x5040>
-	WORD $0x3dcf43e7 // ldr q7, [sp,
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x5400012b // b.lt 0x5b3c <gemm+0x5b3c>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x91008129 // add x9, x9,
+	WORD $0xbc627927 // ldr s7, [x9, x2, lsl
+	WORD $0xbc2278a7 // str s7, [x5, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x5b24 <gemm+0x5b24>
+	WORD $0x3dd32fe7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e6 // str q6, [sp,
-	WORD $0x5400016b // b.lt 0x5090 <gemm+0x5090>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa0003e6 // mov x6, x0
-	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0x3d932fe6 // str q6, [sp,
+	WORD $0x5400014b // b.lt 0x5b70 <gemm+0x5b70>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc4045e6 // ldr s6, [x15],
-	WORD $0xbc0044c6 // str s6, [x6],
-	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x5080 <gemm+0x5080>
-	WORD $0x36000111 // tbz w17,
-	WORD $0xad001025 // stp q5, q4, [x1]
+	WORD $0xbc404446 // ldr s6, [x2],
+	WORD $0xbc004566 // str s6, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5b60 <gemm+0x5b60>
+	WORD $0x8b0d120b // add x11, x16, x13, lsl
+	WORD $0x360000e6 // tbz w6,
+	WORD $0xad001165 // stp q5, q4, [x11]
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x50fc <gemm+0x50fc>
-	WORD $0x1400001f // b 0x5120 <gemm+0x5120>
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400034a // b.ge 0x5bec <gemm+0x5bec>
+	WORD $0x14000022 // b 0x5c10 <gemm+0x5c10>
 	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad401c26 // ldp q6, q7, [x1]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
+	WORD $0x8b0313c9 // add x9, x30, x3, lsl
+	WORD $0x3dc00126 // ldr q6, [x9]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0x3dc00525 // ldr q5, [x9,
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad001825 // stp q5, q6, [x1]
-	WORD $0x3d8f43e4 // str q4, [sp,
+	WORD $0x3d800565 // str q5, [x11,
+	WORD $0x3d932fe4 // str q4, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x50ec <gemm+0x50ec>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xbc6f7884 // ldr s4, [x4, x15, lsl
-	WORD $0xbc2f7864 // str s4, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x50d4 <gemm+0x50d4>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x5400012b // b.lt 0x5bdc <gemm+0x5bdc>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x91008129 // add x9, x9,
+	WORD $0xbc627924 // ldr s4, [x9, x2, lsl
+	WORD $0xbc2278a4 // str s4, [x5, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x5bc4 <gemm+0x5bc4>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x5120 <gemm+0x5120>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa0403e6 // mov x6, x4
-	WORD $0xaa0903f9 // mov x25, x9
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400014b // b.lt 0x5c10 <gemm+0x5c10>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xbc4045e3 // ldr s3, [x15],
-	WORD $0xbc0044c3 // str s3, [x6],
-	WORD $0xf1000739 // subs x25, x25,
-	WORD $0x54ffffa1 // b.ne 0x5110 <gemm+0x5110>
-	WORD $0x36000111 // tbz w17,
-	WORD $0xad000602 // stp q2, q1, [x16]
+	WORD $0xbc404443 // ldr s3, [x2],
+	WORD $0xbc004563 // str s3, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5c00 <gemm+0x5c00>
+	WORD $0x52800282 // mov w2,
+	WORD $0x9b0241ab // madd x11, x13, x2, x16
+	WORD $0x360000c6 // tbz w6,
+	WORD $0xad000562 // stp q2, q1, [x11]
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffc88b // b.lt 0x4a40 <gemm+0x4a40>
-	WORD $0x14000016 // b 0x518c <gemm+0x518c>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xad401203 // ldp q3, q4, [x16]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffc24b // b.lt 0x5470 <gemm+0x5470>
+	WORD $0x14000018 // b 0x5c8c <gemm+0x5c8c>
+	WORD $0x9b027869 // madd x9, x3, x2, x30
+	WORD $0x3dc00123 // ldr q3, [x9]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3dc00522 // ldr q2, [x9,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000e02 // stp q2, q3, [x16]
-	WORD $0x3d8f43e1 // str q1, [sp,
+	WORD $0x3d800562 // str q2, [x11,
+	WORD $0x3d932fe1 // str q1, [sp,
 	WORD $0xf100251f // cmp x8,
-	WORD $0x5400010b // b.lt 0x517c <gemm+0x517c>
-	WORD $0xaa1f03ef // mov x15, xzr
-	WORD $0xbc6f79a1 // ldr s1, [x13, x15, lsl
-	WORD $0xbc2f7861 // str s1, [x3, x15, lsl
-	WORD $0x910005ef // add x15, x15,
-	WORD $0xeb0f013f // cmp x9, x15
-	WORD $0x54ffff81 // b.ne 0x5164 <gemm+0x5164>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x5400012b // b.lt 0x5c7c <gemm+0x5c7c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x91008129 // add x9, x9,
+	WORD $0xbc6d7921 // ldr s1, [x9, x13, lsl
+	WORD $0xbc2d78a1 // str s1, [x5, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d003f // cmp x1, x13
+	WORD $0x54ffff81 // b.ne 0x5c64 <gemm+0x5c64>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
 	WORD $0xf100251f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffc5cb // b.lt 0x4a40 <gemm+0x4a40>
-	WORD $0x91400fef // add x15, sp,
-	WORD $0x913401ef // add x15, x15,
-	WORD $0xaa0d03f1 // mov x17, x13
-	WORD $0xaa0903e6 // mov x6, x9
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffbf4b // b.lt 0x5470 <gemm+0x5470>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xaa0103e9 // mov x9, x1
 	WORD $0xd503201f // nop
-	WORD $0xbc4045e0 // ldr s0, [x15],
-	WORD $0xbc004620 // str s0, [x17],
-	WORD $0xf10004c6 // subs x6, x6,
-	WORD $0x54ffffa1 // b.ne 0x51a0 <gemm+0x51a0>
-	WORD $0x17fffe24 // b 0x4a40 <gemm+0x4a40>
-	WORD $0xaa1003e1 // mov x1, x16
-	WORD $0xf100043f // cmp x1,
-	WORD $0x54001acd // b.le 0x5514 <gemm+0x5514>
-	WORD $0xf94063e8 // ldr x8, [sp,
-	WORD $0xd37ae508 // lsl x8, x8,
-	WORD $0xf9401bc0 // ldr x0, [x30,
-	WORD $0x5280060b // mov w11,
-	WORD $0x91400fed // add x13, sp,
-	WORD $0x913401ad // add x13, x13,
-	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0x14000009 // b 0x5200 <gemm+0x5200>
-	WORD $0xf9401bc0 // ldr x0, [x30,
-	WORD $0xf94027c3 // ldr x3, [x30,
-	WORD $0xd100082f // sub x15, x1,
-	WORD $0x8b000d4a // add x10, x10, x0, lsl
-	WORD $0x8b030d8c // add x12, x12, x3, lsl
-	WORD $0xf1000c3f // cmp x1,
-	WORD $0xaa0f03e1 // mov x1, x15
-	WORD $0x540018ed // b.le 0x5518 <gemm+0x5518>
-	WORD $0xf94017cf // ldr x15, [x30,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54ffff0b // b.lt 0x51e8 <gemm+0x51e8>
-	WORD $0xf9401fd0 // ldr x16, [x30,
-	WORD $0xf9402bc5 // ldr x5, [x30,
-	WORD $0xaa0a03f1 // mov x17, x10
-	WORD $0x8b000940 // add x0, x10, x0, lsl
-	WORD $0x91008182 // add x2, x12,
-	WORD $0x8b030983 // add x3, x12, x3, lsl
-	WORD $0x91008064 // add x4, x3,
-	WORD $0xf10000bf // cmp x5,
-	WORD $0x1a9f17e7 // cset w7, eq
-	WORD $0xd37ef605 // lsl x5, x16,
-	WORD $0xaa1b03e6 // mov x6, x27
-	WORD $0x1400000a // b 0x5260 <gemm+0x5260>
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf1000529 // subs x9, x9,
+	WORD $0x54ffffa1 // b.ne 0x5ca0 <gemm+0x5ca0>
+	WORD $0x17fffdf0 // b 0x5470 <gemm+0x5470>
+	WORD $0xaa0d03e4 // mov x4, x13
+	WORD $0xf100049f // cmp x4,
+	WORD $0x54001fcd // b.le 0x60b4 <gemm+0x60b4>
+	WORD $0xf94033e8 // ldr x8, [sp,
+	WORD $0xd379e108 // lsl x8, x8,
+	WORD $0xf9401b4b // ldr x11, [x26,
+	WORD $0x52800c09 // mov w9,
+	WORD $0x914013f0 // add x16, sp,
+	WORD $0x91220210 // add x16, x16,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0x52800191 // mov w17,
+	WORD $0x914013e0 // add x0, sp,
+	WORD $0x9132c000 // add x0, x0,
+	WORD $0x1400000a // b 0x5d10 <gemm+0x5d10>
 	WORD $0xd503201f // nop
-	WORD $0xad001185 // stp q5, q4, [x12]
-	WORD $0x3d800983 // str q3, [x12,
-	WORD $0xad000462 // stp q2, q1, [x3]
-	WORD $0x3d800860 // str q0, [x3,
-	WORD $0x2a1f03e7 // mov w7, wzr
-	WORD $0xf100c1ef // subs x15, x15,
-	WORD $0x8b0800c6 // add x6, x6, x8
-	WORD $0x54fffc2d // b.le 0x51e0 <gemm+0x51e0>
-	WORD $0xf100c1ff // cmp x15,
-	WORD $0x9a8b31f3 // csel x19, x15, x11, lo
+	WORD $0xf9401b4b // ldr x11, [x26,
+	WORD $0xf940274f // ldr x15, [x26,
+	WORD $0xd100088d // sub x13, x4,
+	WORD $0x8b0b0d4a // add x10, x10, x11, lsl
+	WORD $0x8b0f0d8c // add x12, x12, x15, lsl
+	WORD $0xf1000c9f // cmp x4,
+	WORD $0xaa0d03e4 // mov x4, x13
+	WORD $0x54001d6d // b.le 0x60b8 <gemm+0x60b8>
+	WORD $0xf9401742 // ldr x2, [x26,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54ffff0b // b.lt 0x5cf8 <gemm+0x5cf8>
+	WORD $0xf9401f43 // ldr x3, [x26,
+	WORD $0xf9402b4d // ldr x13, [x26,
+	WORD $0xaa0a03e5 // mov x5, x10
+	WORD $0x8b0b0946 // add x6, x10, x11, lsl
+	WORD $0xaa1b03e7 // mov x7, x27
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x1a9f17f4 // cset w20, eq
+	WORD $0xd37ef473 // lsl x19, x3,
+	WORD $0xaa0f03f5 // mov x21, x15
+	WORD $0xaa0c03ed // mov x13, x12
+	WORD $0x14000012 // b 0x5d8c <gemm+0x5d8c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a8cc20d // csel x13, x16, x12, gt
+	WORD $0x3d8005a4 // str q4, [x13,
+	WORD $0x3d800ae3 // str q3, [x23,
+	WORD $0x8b16096b // add x11, x11, x22, lsl
+	WORD $0xad000562 // stp q2, q1, [x11]
+	WORD $0x3d800960 // str q0, [x11,
+	WORD $0x2a1f03f4 // mov w20, wzr
+	WORD $0xf1018042 // subs x2, x2,
+	WORD $0x8b0800e7 // add x7, x7, x8
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x912201ad // add x13, x13,
+	WORD $0x52800195 // mov w21,
+	WORD $0x54fffb4d // b.le 0x5cf0 <gemm+0x5cf0>
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a89304b // csel x11, x2, x9, lo
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf100061f // cmp x16,
-	WORD $0x54000721 // b.ne 0x5354 <gemm+0x5354>
-	WORD $0xf10011ff // cmp x15,
-	WORD $0x540006e3 // b.lo 0x5354 <gemm+0x5354>
-	WORD $0xaa0603f5 // mov x21, x6
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54000721 // b.ne 0x5e80 <gemm+0x5e80>
+	WORD $0xf100105f // cmp x2,
+	WORD $0x540006e3 // b.lo 0x5e80 <gemm+0x5e80>
+	WORD $0xaa0703f7 // mov x23, x7
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0xaa1503f4 // mov x20, x21
-	WORD $0x3cc10627 // ldr q7, [x17],
-	WORD $0x3cc10406 // ldr q6, [x0],
-	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0xaa1703f6 // mov x22, x23
+	WORD $0x3cc104a7 // ldr q7, [x5],
+	WORD $0x3cc104c6 // ldr q6, [x6],
+	WORD $0xad4046f0 // ldp q16, q17, [x23]
 	WORD $0x4f871205 // fmla v5.4s, v16.4s, v7.s[0]
 	WORD $0x4f861202 // fmla v2.4s, v16.4s, v6.s[0]
 	WORD $0x4f871224 // fmla v4.4s, v17.4s, v7.s[0]
 	WORD $0x4f861221 // fmla v1.4s, v17.4s, v6.s[0]
-	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x3dc00af0 // ldr q16, [x23,
 	WORD $0x4f871203 // fmla v3.4s, v16.4s, v7.s[0]
 	WORD $0x4f861200 // fmla v0.4s, v16.4s, v6.s[0]
-	WORD $0x8b0e02b5 // add x21, x21, x14
-	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x8b0e02f7 // add x23, x23, x14
+	WORD $0xad4046f0 // ldp q16, q17, [x23]
 	WORD $0x4fa71205 // fmla v5.4s, v16.4s, v7.s[1]
 	WORD $0x4fa61202 // fmla v2.4s, v16.4s, v6.s[1]
 	WORD $0x4fa71224 // fmla v4.4s, v17.4s, v7.s[1]
 	WORD $0x4fa61221 // fmla v1.4s, v17.4s, v6.s[1]
-	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x3dc00af0 // ldr q16, [x23,
 	WORD $0x4fa71203 // fmla v3.4s, v16.4s, v7.s[1]
 	WORD $0x4fa61200 // fmla v0.4s, v16.4s, v6.s[1]
-	WORD $0x8b0e02b5 // add x21, x21, x14
-	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x8b0e02f7 // add x23, x23, x14
+	WORD $0xad4046f0 // ldp q16, q17, [x23]
 	WORD $0x4f871a05 // fmla v5.4s, v16.4s, v7.s[2]
 	WORD $0x4f861a02 // fmla v2.4s, v16.4s, v6.s[2]
 	WORD $0x4f871a24 // fmla v4.4s, v17.4s, v7.s[2]
 	WORD $0x4f861a21 // fmla v1.4s, v17.4s, v6.s[2]
-	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x3dc00af0 // ldr q16, [x23,
 	WORD $0x4f871a03 // fmla v3.4s, v16.4s, v7.s[2]
 	WORD $0x4f861a00 // fmla v0.4s, v16.4s, v6.s[2]
-	WORD $0x8b0e02b5 // add x21, x21, x14
-	WORD $0xad4046b0 // ldp q16, q17, [x21]
+	WORD $0x8b0e02f7 // add x23, x23, x14
+	WORD $0xad4046f0 // ldp q16, q17, [x23]
 	WORD $0x4fa71a05 // fmla v5.4s, v16.4s, v7.s[3]
 	WORD $0x4fa61a02 // fmla v2.4s, v16.4s, v6.s[3]
 	WORD $0x4fa71a24 // fmla v4.4s, v17.4s, v7.s[3]
 	WORD $0x4fa61a21 // fmla v1.4s, v17.4s, v6.s[3]
-	WORD $0x3dc00ab0 // ldr q16, [x21,
+	WORD $0x3dc00af0 // ldr q16, [x23,
 	WORD $0x4fa71a03 // fmla v3.4s, v16.4s, v7.s[3]
-	WORD $0xf1001e7f // cmp x19,
-	WORD $0xd1001273 // sub x19, x19,
-	WORD $0x8b0e02b5 // add x21, x21, x14
+	WORD $0xf1001d7f // cmp x11,
+	WORD $0xd100116b // sub x11, x11,
+	WORD $0x8b0e02f7 // add x23, x23, x14
 	WORD $0x4fa61a00 // fmla v0.4s, v16.4s, v6.s[3]
-	WORD $0x54fffae8 // b.hi 0x5294 <gemm+0x5294>
-	WORD $0x91001275 // add x21, x19,
-	WORD $0xf10016bf // cmp x21,
-	WORD $0x5400034b // b.lt 0x53ac <gemm+0x53ac>
-	WORD $0xf9406ff5 // ldr x21, [sp,
-	WORD $0x8b150294 // add x20, x20, x21
-	WORD $0x14000007 // b 0x536c <gemm+0x536c>
+	WORD $0x54fffae8 // b.hi 0x5dc0 <gemm+0x5dc0>
+	WORD $0x91001177 // add x23, x11,
+	WORD $0xf10016ff // cmp x23,
+	WORD $0x5400034b // b.lt 0x5ed8 <gemm+0x5ed8>
+	WORD $0xf9400fb7 // ldr x23, [x29,
+	WORD $0x8b1702d6 // add x22, x22, x23
+	WORD $0x14000007 // b 0x5e98 <gemm+0x5e98>
 	WORD $0x6f00e401 // movi v1.2d,
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e403 // movi v3.2d,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xaa0603f4 // mov x20, x6
+	WORD $0xaa0703f6 // mov x22, x7
 	WORD $0x6f00e405 // movi v5.2d,
-	WORD $0x91008294 // add x20, x20,
-	WORD $0x91000673 // add x19, x19,
-	WORD $0xad7f1e86 // ldp q6, q7, [x20,
-	WORD $0x3dc00290 // ldr q16, [x20]
-	WORD $0x4dc5ca31 // ld1r { v17.4s }, [x17], x5
+	WORD $0x910082d6 // add x22, x22,
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xad7f1ec6 // ldp q6, q7, [x22,
+	WORD $0x3dc002d0 // ldr q16, [x22]
+	WORD $0x4dd3c8b1 // ld1r { v17.4s }, [x5], x19
 	WORD $0x4e31ccc5 // fmla v5.4s, v6.4s, v17.4s
 	WORD $0x4e31cce4 // fmla v4.4s, v7.4s, v17.4s
 	WORD $0x4e31ce03 // fmla v3.4s, v16.4s, v17.4s
-	WORD $0x4dc5c811 // ld1r { v17.4s }, [x0], x5
+	WORD $0x4dd3c8d1 // ld1r { v17.4s }, [x6], x19
 	WORD $0x4e31ccc2 // fmla v2.4s, v6.4s, v17.4s
 	WORD $0x4e31cce1 // fmla v1.4s, v7.4s, v17.4s
 	WORD $0x4e31ce00 // fmla v0.4s, v16.4s, v17.4s
-	WORD $0x8b0e0294 // add x20, x20, x14
-	WORD $0xd1000673 // sub x19, x19,
-	WORD $0xf100067f // cmp x19,
-	WORD $0x54fffe68 // b.hi 0x5374 <gemm+0x5374>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000201 // b.ne 0x53f0 <gemm+0x53f0>
-	WORD $0x3707f467 // tbnz w7,
-	WORD $0xad401d86 // ldp q6, q7, [x12]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
-	WORD $0x3dc00986 // ldr q6, [x12,
-	WORD $0x4e26d463 // fadd v3.4s, v3.4s, v6.4s
-	WORD $0xad001185 // stp q5, q4, [x12]
-	WORD $0x3d800983 // str q3, [x12,
-	WORD $0xad401063 // ldp q3, q4, [x3]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000462 // stp q2, q1, [x3]
-	WORD $0x3dc00861 // ldr q1, [x3,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffff98 // b 0x524c <gemm+0x524c>
-	WORD $0x36000107 // tbz w7,
-	WORD $0xad001185 // stp q5, q4, [x12]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x540002ea // b.ge 0x545c <gemm+0x545c>
-	WORD $0x1400001f // b 0x5480 <gemm+0x5480>
+	WORD $0x8b0e02d6 // add x22, x22, x14
+	WORD $0xd100056b // sub x11, x11,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54fffe68 // b.hi 0x5ea0 <gemm+0x5ea0>
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a8cc20b // csel x11, x16, x12, gt
+	WORD $0x9a8fc236 // csel x22, x17, x15, gt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54000341 // b.ne 0x5f50 <gemm+0x5f50>
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a8cc217 // csel x23, x16, x12, gt
+	WORD $0x3707f2f4 // tbnz w20,
+	WORD $0x3dc001a6 // ldr q6, [x13]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0x3dc005a5 // ldr q5, [x13,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8006e4 // str q4, [x23,
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a8cc214 // csel x20, x16, x12, gt
+	WORD $0x3dc009a4 // ldr q4, [x13,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800a83 // str q3, [x20,
+	WORD $0x8b1509ad // add x13, x13, x21, lsl
+	WORD $0x8b16096b // add x11, x11, x22, lsl
+	WORD $0x3dc001a3 // ldr q3, [x13]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3dc005a2 // ldr q2, [x13,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800561 // str q1, [x11,
+	WORD $0x3dc009a1 // ldr q1, [x13,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffff88 // b 0x5d6c <gemm+0x5d6c>
+	WORD $0x36000194 // tbz w20,
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0xf101805f // cmp x2,
+	WORD $0x9a8cc218 // csel x24, x16, x12, gt
+	WORD $0xaa0b03f7 // mov x23, x11
+	WORD $0x3d800704 // str q4, [x24,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x540003ca // b.ge 0x5fe8 <gemm+0x5fe8>
+	WORD $0x14000027 // b 0x6010 <gemm+0x6010>
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad401d86 // ldp q6, q7, [x12]
-	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
-	WORD $0x4e27d486 // fadd v6.4s, v4.4s, v7.4s
+	WORD $0x3dc001a6 // ldr q6, [x13]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800165 // str q5, [x11]
+	WORD $0x3dc005a5 // ldr q5, [x13,
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	WORD $0xf101805f // cmp x2,
 	WORD $0x6f00e404 // movi v4.2d,
-	WORD $0xad001985 // stp q5, q6, [x12]
-	WORD $0x3d8f43e4 // str q4, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x544c <gemm+0x544c>
-	WORD $0xaa1f03f3 // mov x19, xzr
-	WORD $0xbc737844 // ldr s4, [x2, x19, lsl
-	WORD $0xbc3379a4 // str s4, [x13, x19, lsl
-	WORD $0x91000673 // add x19, x19,
-	WORD $0xeb13013f // cmp x9, x19
-	WORD $0x54ffff81 // b.ne 0x5434 <gemm+0x5434>
-	WORD $0x3dcf43e4 // ldr q4, [sp,
-	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e3 // str q3, [sp,
-	WORD $0x5400014b // b.lt 0x5480 <gemm+0x5480>
-	WORD $0x91400ff3 // add x19, sp,
-	WORD $0x91340273 // add x19, x19,
-	WORD $0xaa0203f4 // mov x20, x2
-	WORD $0xaa0903f5 // mov x21, x9
-	WORD $0xd503201f // nop
-	WORD $0xbc404663 // ldr s3, [x19],
-	WORD $0xbc004683 // str s3, [x20],
-	WORD $0xf10006b5 // subs x21, x21,
-	WORD $0x54ffffa1 // b.ne 0x5470 <gemm+0x5470>
-	WORD $0x36000107 // tbz w7,
-	WORD $0xad000462 // stp q2, q1, [x3]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ea // b.ge 0x54ec <gemm+0x54ec>
-	WORD $0x17ffff6f // b 0x5250 <gemm+0x5250>
+	WORD $0x9a8cc217 // csel x23, x16, x12, gt
+	WORD $0x3d932fe4 // str q4, [sp,
+	WORD $0x3d8006e5 // str q5, [x23,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400016b // b.lt 0x5fd8 <gemm+0x5fd8>
+	WORD $0xaa1f03f8 // mov x24, xzr
+	WORD $0x910081b9 // add x25, x13,
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0xad401063 // ldp q3, q4, [x3]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0xbc787b24 // ldr s4, [x25, x24, lsl
+	WORD $0xbc387804 // str s4, [x0, x24, lsl
+	WORD $0x91000718 // add x24, x24,
+	WORD $0xeb18003f // cmp x1, x24
+	WORD $0x54ffff81 // b.ne 0x5fc0 <gemm+0x5fc0>
+	WORD $0x3dd32fe4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe3 // str q3, [sp,
+	WORD $0x5400016b // b.lt 0x6010 <gemm+0x6010>
+	WORD $0x910082f7 // add x23, x23,
+	WORD $0x914013f8 // add x24, sp,
+	WORD $0x9132c318 // add x24, x24,
+	WORD $0xaa0103f9 // mov x25, x1
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404703 // ldr s3, [x24],
+	WORD $0xbc0046e3 // str s3, [x23],
+	WORD $0xf1000739 // subs x25, x25,
+	WORD $0x54ffffa1 // b.ne 0x6000 <gemm+0x6000>
+	WORD $0x8b16096b // add x11, x11, x22, lsl
+	WORD $0x360000f4 // tbz w20,
+	WORD $0xad000562 // stp q2, q1, [x11]
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400034a // b.ge 0x608c <gemm+0x608c>
+	WORD $0x17ffff52 // b 0x5d70 <gemm+0x5d70>
+	WORD $0xd503201f // nop
+	WORD $0x8b1509ad // add x13, x13, x21, lsl
+	WORD $0x3dc001a3 // ldr q3, [x13]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800162 // str q2, [x11]
+	WORD $0x3dc005a2 // ldr q2, [x13,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000c62 // stp q2, q3, [x3]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x54dc <gemm+0x54dc>
-	WORD $0xaa1f03e7 // mov x7, xzr
-	WORD $0xbc677881 // ldr s1, [x4, x7, lsl
-	WORD $0xbc2779a1 // str s1, [x13, x7, lsl
-	WORD $0x910004e7 // add x7, x7,
-	WORD $0xeb07013f // cmp x9, x7
-	WORD $0x54ffff81 // b.ne 0x54c4 <gemm+0x54c4>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54ffeb4b // b.lt 0x5250 <gemm+0x5250>
-	WORD $0x91400fe7 // add x7, sp,
-	WORD $0x913400e7 // add x7, x7,
-	WORD $0xaa0403f3 // mov x19, x4
-	WORD $0xaa0903f4 // mov x20, x9
+	WORD $0x3d800562 // str q2, [x11,
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400012b // b.lt 0x607c <gemm+0x607c>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0x910081ad // add x13, x13,
+	WORD $0xbc7479a1 // ldr s1, [x13, x20, lsl
+	WORD $0xbc347801 // str s1, [x0, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14003f // cmp x1, x20
+	WORD $0x54ffff81 // b.ne 0x6064 <gemm+0x6064>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54ffe74b // b.lt 0x5d70 <gemm+0x5d70>
+	WORD $0x9100816b // add x11, x11,
+	WORD $0x914013ed // add x13, sp,
+	WORD $0x9132c1ad // add x13, x13,
+	WORD $0xaa0103f4 // mov x20, x1
 	WORD $0xd503201f // nop
-	WORD $0xbc4044e0 // ldr s0, [x7],
-	WORD $0xbc004660 // str s0, [x19],
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004560 // str s0, [x11],
 	WORD $0xf1000694 // subs x20, x20,
-	WORD $0x54ffffa1 // b.ne 0x5500 <gemm+0x5500>
-	WORD $0x17ffff50 // b 0x5250 <gemm+0x5250>
-	WORD $0xaa0103ef // mov x15, x1
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54001acb // b.lt 0x5874 <gemm+0x5874>
-	WORD $0xf94017c8 // ldr x8, [x30,
-	WORD $0xf100011f // cmp x8,
-	WORD $0x54001a6d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf94063eb // ldr x11, [sp,
-	WORD $0xd37ae56b // lsl x11, x11,
-	WORD $0xf9401fcd // ldr x13, [x30,
-	WORD $0xf9402bd0 // ldr x16, [x30,
-	WORD $0x9100818f // add x15, x12,
-	WORD $0xf100021f // cmp x16,
-	WORD $0x1a9f17e1 // cset w1, eq
-	WORD $0xd37ef5b0 // lsl x16, x13,
-	WORD $0x52800611 // mov w17,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000008 // b 0x5578 <gemm+0x5578>
-	WORD $0xd503201f // nop
-	WORD $0xad000582 // stp q2, q1, [x12]
-	WORD $0x3d800980 // str q0, [x12,
-	WORD $0x2a1f03e1 // mov w1, wzr
-	WORD $0xf100c108 // subs x8, x8,
-	WORD $0x8b0b037b // add x27, x27, x11
-	WORD $0x5400180d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf100c11f // cmp x8,
-	WORD $0x9a913102 // csel x2, x8, x17, lo
-	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x54ffffa1 // b.ne 0x60a0 <gemm+0x60a0>
+	WORD $0x17ffff30 // b 0x5d70 <gemm+0x5d70>
+	WORD $0xaa0403ed // mov x13, x4
 	WORD $0xf10005bf // cmp x13,
-	WORD $0x54000541 // b.ne 0x5630 <gemm+0x5630>
+	WORD $0x540013cb // b.lt 0x6334 <gemm+0x6334>
+	WORD $0xf9401748 // ldr x8, [x26,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x5400136d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf94033e9 // ldr x9, [sp,
+	WORD $0xd379e12d // lsl x13, x9,
+	WORD $0xf9401f49 // ldr x9, [x26,
+	WORD $0x52800c10 // mov w16,
+	WORD $0xf9402b4b // ldr x11, [x26,
+	WORD $0x914013f1 // add x17, sp,
+	WORD $0x91220231 // add x17, x17,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17e2 // cset w2, eq
+	WORD $0xd37ef520 // lsl x0, x9,
+	WORD $0x914013ef // add x15, sp,
+	WORD $0x9132c1ef // add x15, x15,
+	WORD $0xaa0c03eb // mov x11, x12
+	WORD $0x1400000c // b 0x6130 <gemm+0x6130>
+	WORD $0x3d800062 // str q2, [x3]
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc22b // csel x11, x17, x12, gt
+	WORD $0x3d800561 // str q1, [x11,
+	WORD $0x3d800880 // str q0, [x4,
+	WORD $0x2a1f03e2 // mov w2, wzr
+	WORD $0xf1018108 // subs x8, x8,
+	WORD $0x8b0d037b // add x27, x27, x13
+	WORD $0x914013eb // add x11, sp,
+	WORD $0x9122016b // add x11, x11,
+	WORD $0x5400104d // b.le 0x6334 <gemm+0x6334>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a903103 // csel x3, x8, x16, lo
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000581 // b.ne 0x61f0 <gemm+0x61f0>
 	WORD $0xf100111f // cmp x8,
-	WORD $0x54000503 // b.lo 0x5630 <gemm+0x5630>
-	WORD $0xaa1b03e4 // mov x4, x27
+	WORD $0x54000543 // b.lo 0x61f0 <gemm+0x61f0>
+	WORD $0xaa1b03e5 // mov x5, x27
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa0403e3 // mov x3, x4
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0503e4 // mov x4, x5
 	WORD $0x3cc10543 // ldr q3, [x10],
-	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0xad4014a4 // ldp q4, q5, [x5]
 	WORD $0x4f831082 // fmla v2.4s, v4.4s, v3.s[0]
 	WORD $0x4f8310a1 // fmla v1.4s, v5.4s, v3.s[0]
-	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x3dc008a4 // ldr q4, [x5,
 	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4014a4 // ldp q4, q5, [x5]
 	WORD $0x4fa31082 // fmla v2.4s, v4.4s, v3.s[1]
 	WORD $0x4fa310a1 // fmla v1.4s, v5.4s, v3.s[1]
-	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x3dc008a4 // ldr q4, [x5,
 	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4014a4 // ldp q4, q5, [x5]
 	WORD $0x4f831882 // fmla v2.4s, v4.4s, v3.s[2]
 	WORD $0x4f8318a1 // fmla v1.4s, v5.4s, v3.s[2]
-	WORD $0x3dc00884 // ldr q4, [x4,
+	WORD $0x3dc008a4 // ldr q4, [x5,
 	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0xad401484 // ldp q4, q5, [x4]
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0xad4014a4 // ldp q4, q5, [x5]
 	WORD $0x4fa31882 // fmla v2.4s, v4.4s, v3.s[3]
 	WORD $0x4fa318a1 // fmla v1.4s, v5.4s, v3.s[3]
-	WORD $0x3dc00884 // ldr q4, [x4,
-	WORD $0xf1001c5f // cmp x2,
+	WORD $0x3dc008a4 // ldr q4, [x5,
+	WORD $0xf1001c7f // cmp x3,
 	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
-	WORD $0xd1001042 // sub x2, x2,
-	WORD $0x8b0e0084 // add x4, x4, x14
-	WORD $0x54fffc88 // b.hi 0x55a0 <gemm+0x55a0>
-	WORD $0x91001044 // add x4, x2,
-	WORD $0xf100149f // cmp x4,
-	WORD $0x5400028b // b.lt 0x566c <gemm+0x566c>
-	WORD $0xf9406fe4 // ldr x4, [sp,
-	WORD $0x8b040063 // add x3, x3, x4
-	WORD $0x14000005 // b 0x563c <gemm+0x563c>
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x8b0e00a5 // add x5, x5, x14
+	WORD $0x54fffc88 // b.hi 0x6160 <gemm+0x6160>
+	WORD $0x91001065 // add x5, x3,
+	WORD $0xf10014bf // cmp x5,
+	WORD $0x5400028b // b.lt 0x622c <gemm+0x622c>
+	WORD $0xf9400fa5 // ldr x5, [x29,
+	WORD $0x8b050084 // add x4, x4, x5
+	WORD $0x14000005 // b 0x61fc <gemm+0x61fc>
 	WORD $0xd503201f // nop
 	WORD $0x6f00e402 // movi v2.2d,
 	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xaa1b03e3 // mov x3, x27
-	WORD $0x91008063 // add x3, x3,
-	WORD $0x91000442 // add x2, x2,
-	WORD $0xad7f1063 // ldp q3, q4, [x3,
-	WORD $0x3dc00065 // ldr q5, [x3]
-	WORD $0x4dd0c946 // ld1r { v6.4s }, [x10], x16
+	WORD $0xaa1b03e4 // mov x4, x27
+	WORD $0x91008084 // add x4, x4,
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xad7f1083 // ldp q3, q4, [x4,
+	WORD $0x3dc00085 // ldr q5, [x4]
+	WORD $0x4dc0c946 // ld1r { v6.4s }, [x10], x0
 	WORD $0x4e26cc62 // fmla v2.4s, v3.4s, v6.4s
 	WORD $0x4e26cc81 // fmla v1.4s, v4.4s, v6.4s
 	WORD $0x4e26cca0 // fmla v0.4s, v5.4s, v6.4s
-	WORD $0x8b0e0063 // add x3, x3, x14
-	WORD $0xd1000442 // sub x2, x2,
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54fffee8 // b.hi 0x5644 <gemm+0x5644>
-	WORD $0xf100113f // cmp x9,
-	WORD $0x54000121 // b.ne 0x5694 <gemm+0x5694>
-	WORD $0x3707f761 // tbnz w1,
-	WORD $0xad401183 // ldp q3, q4, [x12]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
-	WORD $0xad000582 // stp q2, q1, [x12]
-	WORD $0x3dc00981 // ldr q1, [x12,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x17ffffb5 // b 0x5564 <gemm+0x5564>
-	WORD $0x360000e1 // tbz w1,
-	WORD $0xad000582 // stp q2, q1, [x12]
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x540002ca // b.ge 0x56fc <gemm+0x56fc>
-	WORD $0x17ffffb0 // b 0x5568 <gemm+0x5568>
+	WORD $0x8b0e0084 // add x4, x4, x14
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffee8 // b.hi 0x6204 <gemm+0x6204>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc223 // csel x3, x17, x12, gt
+	WORD $0xf100103f // cmp x1,
+	WORD $0x54000241 // b.ne 0x6280 <gemm+0x6280>
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc224 // csel x4, x17, x12, gt
+	WORD $0x3707f602 // tbnz w2,
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800062 // str q2, [x3]
+	WORD $0x3dc00562 // ldr q2, [x11,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800481 // str q1, [x4,
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc222 // csel x2, x17, x12, gt
+	WORD $0x3dc00961 // ldr q1, [x11,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800840 // str q0, [x2,
+	WORD $0x17ffffa9 // b 0x6118 <gemm+0x6118>
 	WORD $0xd503201f // nop
-	WORD $0xad401183 // ldp q3, q4, [x12]
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e24d423 // fadd v3.4s, v1.4s, v4.4s
+	WORD $0xd503201f // nop
+	WORD $0x36000122 // tbz w2,
+	WORD $0x3d800062 // str q2, [x3]
+	WORD $0xf101811f // cmp x8,
+	WORD $0x9a8cc22b // csel x11, x17, x12, gt
+	WORD $0x3d800561 // str q1, [x11,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x5400036a // b.ge 0x6308 <gemm+0x6308>
+	WORD $0x17ffff9e // b 0x6118 <gemm+0x6118>
+	WORD $0x3dc00163 // ldr q3, [x11]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800062 // str q2, [x3]
+	WORD $0x3dc00562 // ldr q2, [x11,
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0xf101811f // cmp x8,
 	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0xad000d82 // stp q2, q3, [x12]
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100053f // cmp x9,
-	WORD $0x5400010b // b.lt 0x56ec <gemm+0x56ec>
-	WORD $0xaa1f03e1 // mov x1, xzr
-	WORD $0xbc6179e1 // ldr s1, [x15, x1, lsl
-	WORD $0xbc217801 // str s1, [x0, x1, lsl
-	WORD $0x91000421 // add x1, x1,
-	WORD $0xeb01013f // cmp x9, x1
-	WORD $0x54ffff81 // b.ne 0x56d4 <gemm+0x56d4>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100053f // cmp x9,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff38b // b.lt 0x5568 <gemm+0x5568>
-	WORD $0x91400fe1 // add x1, sp,
-	WORD $0x91340021 // add x1, x1,
-	WORD $0xaa0f03e2 // mov x2, x15
-	WORD $0xaa0903e3 // mov x3, x9
+	WORD $0x9a8cc223 // csel x3, x17, x12, gt
+	WORD $0x3d932fe1 // str q1, [sp,
+	WORD $0x3d800462 // str q2, [x3,
+	WORD $0xf100043f // cmp x1,
+	WORD $0x5400014b // b.lt 0x62f8 <gemm+0x62f8>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x9100816b // add x11, x11,
 	WORD $0xd503201f // nop
-	WORD $0xbc404420 // ldr s0, [x1],
-	WORD $0xbc004440 // str s0, [x2],
-	WORD $0xf1000463 // subs x3, x3,
-	WORD $0x54ffffa1 // b.ne 0x5710 <gemm+0x5710>
-	WORD $0x17ffff92 // b 0x5568 <gemm+0x5568>
-	WORD $0xd37ef5ec // lsl x12, x15,
-	WORD $0x52800611 // mov w17,
-	WORD $0x91400fe0 // add x0, sp,
-	WORD $0x91340000 // add x0, x0,
-	WORD $0x14000007 // b 0x5750 <gemm+0x5750>
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0x2a1f03f0 // mov w16, wzr
-	WORD $0xf100c14a // subs x10, x10,
-	WORD $0x8b0e0318 // add x24, x24, x14
-	WORD $0x5400094d // b.le 0x5874 <gemm+0x5874>
-	WORD $0xf100c15f // cmp x10,
-	WORD $0x9a913142 // csel x2, x10, x17, lo
-	WORD $0x6f00e400 // movi v0.2d,
-	WORD $0xf10005ff // cmp x15,
-	WORD $0x54000381 // b.ne 0x57d0 <gemm+0x57d0>
-	WORD $0xf100115f // cmp x10,
-	WORD $0x54000343 // b.lo 0x57d0 <gemm+0x57d0>
-	WORD $0xaa1803e3 // mov x3, x24
-	WORD $0x3cc10521 // ldr q1, [x9],
-	WORD $0xaa0303e1 // mov x1, x3
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
-	WORD $0x8b0d0063 // add x3, x3, x13
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0x4fa11040 // fmla v0.4s, v2.4s, v1.s[1]
-	WORD $0x8b0d0063 // add x3, x3, x13
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0x4f811840 // fmla v0.4s, v2.4s, v1.s[2]
-	WORD $0x8b0d0063 // add x3, x3, x13
-	WORD $0x3dc00062 // ldr q2, [x3]
-	WORD $0xf1001c5f // cmp x2,
-	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
-	WORD $0xd1001042 // sub x2, x2,
-	WORD $0x8b0d0063 // add x3, x3, x13
-	WORD $0x54fffe08 // b.hi 0x5770 <gemm+0x5770>
-	WORD $0x91001043 // add x3, x2,
-	WORD $0xf100147f // cmp x3,
-	WORD $0x5400022b // b.lt 0x5800 <gemm+0x5800>
-	WORD $0xf9407be3 // ldr x3, [sp,
-	WORD $0x8b030021 // add x1, x1, x3
-	WORD $0x14000003 // b 0x57d4 <gemm+0x57d4>
-	WORD $0xd503201f // nop
-	WORD $0xaa1803e1 // mov x1, x24
+	WORD $0xbc627961 // ldr s1, [x11, x2, lsl
+	WORD $0xbc2279e1 // str s1, [x15, x2, lsl
 	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x62e0 <gemm+0x62e0>
+	WORD $0x3dd32fe1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100043f // cmp x1,
+	WORD $0x3d932fe0 // str q0, [sp,
+	WORD $0x54fff0ab // b.lt 0x6118 <gemm+0x6118>
+	WORD $0x9100806b // add x11, x3,
+	WORD $0x914013e2 // add x2, sp,
+	WORD $0x9132c042 // add x2, x2,
+	WORD $0xaa0103e3 // mov x3, x1
 	WORD $0xd503201f // nop
 	WORD $0xd503201f // nop
-	WORD $0x3dc00021 // ldr q1, [x1]
-	WORD $0xbd400122 // ldr s2, [x9]
-	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
-	WORD $0x8b0d0021 // add x1, x1, x13
-	WORD $0xd1000442 // sub x2, x2,
-	WORD $0x8b0c0129 // add x9, x9, x12
-	WORD $0xf100045f // cmp x2,
-	WORD $0x54ffff28 // b.hi 0x57e0 <gemm+0x57e0>
-	WORD $0x370001f0 // tbnz w16,
-	WORD $0x6f00e401 // movi v1.2d,
-	WORD $0x3d8f43e1 // str q1, [sp,
-	WORD $0xf100051f // cmp x8,
-	WORD $0x5400014b // b.lt 0x5838 <gemm+0x5838>
-	WORD $0xaa1f03f0 // mov x16, xzr
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc707961 // ldr s1, [x11, x16, lsl
-	WORD $0xbc307801 // str s1, [x0, x16, lsl
-	WORD $0x91000610 // add x16, x16,
-	WORD $0xeb10011f // cmp x8, x16
-	WORD $0x54ffff81 // b.ne 0x5820 <gemm+0x5820>
-	WORD $0x3dcf43e1 // ldr q1, [sp,
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0xf100051f // cmp x8,
-	WORD $0x3d8f43e0 // str q0, [sp,
-	WORD $0x54fff7eb // b.lt 0x5740 <gemm+0x5740>
-	WORD $0x91400ff0 // add x16, sp,
-	WORD $0x91340210 // add x16, x16,
-	WORD $0xaa0803e1 // mov x1, x8
-	WORD $0xaa0b03e2 // mov x2, x11
-	WORD $0xd503201f // nop
-	WORD $0xd503201f // nop
-	WORD $0xbc404600 // ldr s0, [x16],
-	WORD $0xbc004440 // str s0, [x2],
-	WORD $0xf1000421 // subs x1, x1,
-	WORD $0x54ffffa1 // b.ne 0x5860 <gemm+0x5860>
-	WORD $0x17ffffb4 // b 0x5740 <gemm+0x5740>
+	WORD $0xbc404440 // ldr s0, [x2],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf1000463 // subs x3, x3,
+	WORD $0x54ffffa1 // b.ne 0x6320 <gemm+0x6320>
+	WORD $0x17ffff7a // b 0x6118 <gemm+0x6118>
 	WORD $0xd10043bf // sub sp, x29,
 	WORD $0xa9464ff4 // ldp x20, x19, [sp,
 	WORD $0xa94557f6 // ldp x22, x21, [sp,
@@ -9827,76 +10515,4866 @@ TEXT gemmNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
 	MOVD R19, RSP
 	RET
 
-TEXT ·gatherNEON(SB), 0, $256-8
+TEXT ·panelsNEON(SB), 0, $272-8
 	NO_LOCAL_POINTERS
 	MOVD args+0(FP), R0
 	MOVD RSP, R19
 	ADD $192, R19, R20
 	MOVD R20, RSP
-	CALL gatherNEONbody<>(SB)
+	CALL panelsNEONbody<>(SB)
 	MOVD R19, RSP
 	RET
 
-TEXT gatherNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
-	WORD $0xf9400808 // ldr x8, [x0,
+TEXT panelsNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0xf9400c08 // ldr x8, [x0,
 	WORD $0xf100051f // cmp x8,
-	WORD $0x5400072b // b.lt 0xec <gather+0xec>
-	WORD $0x91000508 // add x8, x8,
-	WORD $0xa940240a // ldp x10, x9, [x0]
-	WORD $0x3dc00140 // ldr q0, [x10]
-	WORD $0x3d800120 // str q0, [x9]
-	WORD $0x3dc00540 // ldr q0, [x10,
-	WORD $0x3d800520 // str q0, [x9,
-	WORD $0x3dc00940 // ldr q0, [x10,
-	WORD $0x3d800920 // str q0, [x9,
-	WORD $0x3dc00d40 // ldr q0, [x10,
-	WORD $0x3d800d20 // str q0, [x9,
-	WORD $0x3dc01140 // ldr q0, [x10,
-	WORD $0x3d801120 // str q0, [x9,
-	WORD $0x3dc01540 // ldr q0, [x10,
-	WORD $0x3d801520 // str q0, [x9,
-	WORD $0x3dc01940 // ldr q0, [x10,
-	WORD $0x3d801920 // str q0, [x9,
-	WORD $0x3dc01d40 // ldr q0, [x10,
-	WORD $0x3d801d20 // str q0, [x9,
-	WORD $0x3dc02140 // ldr q0, [x10,
-	WORD $0x3d802120 // str q0, [x9,
-	WORD $0x3dc02540 // ldr q0, [x10,
-	WORD $0x3d802520 // str q0, [x9,
-	WORD $0x3dc02940 // ldr q0, [x10,
-	WORD $0x3d802920 // str q0, [x9,
-	WORD $0x3dc02d40 // ldr q0, [x10,
-	WORD $0x3d802d20 // str q0, [x9,
-	WORD $0x3dc03140 // ldr q0, [x10,
-	WORD $0x3d803120 // str q0, [x9,
-	WORD $0x3dc03540 // ldr q0, [x10,
-	WORD $0x3d803520 // str q0, [x9,
-	WORD $0x3dc03940 // ldr q0, [x10,
-	WORD $0x3d803920 // str q0, [x9,
-	WORD $0x3dc03d40 // ldr q0, [x10,
-	WORD $0x3d803d20 // str q0, [x9,
-	WORD $0x3dc04140 // ldr q0, [x10,
-	WORD $0x3d804120 // str q0, [x9,
-	WORD $0x3dc04540 // ldr q0, [x10,
-	WORD $0x3d804520 // str q0, [x9,
-	WORD $0x3dc04940 // ldr q0, [x10,
-	WORD $0x3d804920 // str q0, [x9,
-	WORD $0x3dc04d40 // ldr q0, [x10,
-	WORD $0x3d804d20 // str q0, [x9,
-	WORD $0x3dc05140 // ldr q0, [x10,
-	WORD $0x3d805120 // str q0, [x9,
-	WORD $0x3dc05540 // ldr q0, [x10,
-	WORD $0x3d805520 // str q0, [x9,
-	WORD $0x3dc05940 // ldr q0, [x10,
-	WORD $0x3d805920 // str q0, [x9,
-	WORD $0x3dc05d40 // ldr q0, [x10,
-	WORD $0x3d805d20 // str q0, [x9,
-	WORD $0xf9400c0b // ldr x11, [x0,
-	WORD $0x8b0b094a // add x10, x10, x11, lsl
-	WORD $0x91060129 // add x9, x9,
+	WORD $0x5400094b // b.lt 0x130 <panels+0x130>
+	WORD $0xd10043ff // sub sp, sp,
+	WORD $0xd37be909 // lsl x9, x8,
+	WORD $0x5280008a // mov w10,
+	WORD $0x910003eb // mov x11, sp
+	WORD $0xa940300d // ldp x13, x12, [x0]
+	WORD $0x5280010e // mov w14,
+	WORD $0x528000af // mov w15,
+	WORD $0x14000008 // b 0x48 <panels+0x48>
+	WORD $0xd503201f // nop
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0xf1000508 // subs x8, x8,
+	WORD $0xf9401010 // ldr x16, [x0,
+	WORD $0x8b1009ad // add x13, x13, x16, lsl
+	WORD $0x9100818c // add x12, x12,
+	WORD $0x5400074d // b.le 0x12c <panels+0x12c>
+	WORD $0xf9400802 // ldr x2, [x0,
+	WORD $0xf100205f // cmp x2,
+	WORD $0x5400022b // b.lt 0x94 <panels+0x94>
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0xaa0d03f1 // mov x17, x13
+	WORD $0xd503201f // nop
+	WORD $0x3dc00220 // ldr q0, [x17]
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc00620 // ldr q0, [x17,
+	WORD $0xd1002041 // sub x1, x2,
+	WORD $0x91008231 // add x17, x17,
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x8b090210 // add x16, x16, x9
+	WORD $0xf1003c5f // cmp x2,
+	WORD $0xaa0103e2 // mov x2, x1
+	WORD $0x54fffee8 // b.hi 0x60 <panels+0x60>
+	WORD $0xf100043f // cmp x1,
+	WORD $0x540000ea // b.ge 0xa8 <panels+0xa8>
+	WORD $0x17ffffe9 // b 0x34 <panels+0x34>
+	WORD $0xaa0d03f1 // mov x17, x13
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0xaa0203e1 // mov x1, x2
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fffc8b // b.lt 0x34 <panels+0x34>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0xf100103f // cmp x1,
+	WORD $0x9a8a3023 // csel x3, x1, x10, lo
+	WORD $0xa9007fff // stp xzr, xzr, [sp]
+	WORD $0xd37ef463 // lsl x3, x3,
+	WORD $0xd503201f // nop
+	WORD $0xbc626a20 // ldr s0, [x17, x2]
+	WORD $0xbc226960 // str s0, [x11, x2]
+	WORD $0x91001042 // add x2, x2,
+	WORD $0xeb02007f // cmp x3, x2
+	WORD $0x54ffff81 // b.ne 0xc0 <panels+0xc0>
+	WORD $0x3dc003e1 // ldr q1, [sp]
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d800201 // str q1, [x16]
+	WORD $0x3d8003e0 // str q0, [sp]
+	WORD $0xf100143f // cmp x1,
+	WORD $0x54fffa4b // b.lt 0x30 <panels+0x30>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x91004231 // add x17, x17,
+	WORD $0xf100203f // cmp x1,
+	WORD $0x9a8eb021 // csel x1, x1, x14, lt
+	WORD $0xf100143f // cmp x1,
+	WORD $0x9a8fc021 // csel x1, x1, x15, gt
+	WORD $0xd37ef421 // lsl x1, x1,
+	WORD $0xd1004021 // sub x1, x1,
+	WORD $0xd503201f // nop
+	WORD $0xbc626a20 // ldr s0, [x17, x2]
+	WORD $0xbc226960 // str s0, [x11, x2]
+	WORD $0x91001042 // add x2, x2,
+	WORD $0xeb02003f // cmp x1, x2
+	WORD $0x54ffff81 // b.ne 0x110 <panels+0x110>
+	WORD $0x3dc003e0 // ldr q0, [sp]
+	WORD $0x17ffffc2 // b 0x30 <panels+0x30>
+	WORD $0x910043ff // add sp, sp,
+	WORD $0xd65f03c0 // ret
+	MOVD R19, RSP
+	RET
+
+TEXT ·stripNEON(SB), 0, $15808-8
+	NO_LOCAL_POINTERS
+	MOVD args+0(FP), R0
+	MOVD RSP, R19
+	ADD $15744, R19, R20
+	MOVD R20, RSP
+	CALL stripNEONbody<>(SB)
+	MOVD R19, RSP
+	RET
+
+TEXT stripNEONbody<>(SB), NOSPLIT|NOFRAME, $0-0
+	WORD $0x6db63bef // stp d15, d14, [sp,
+	WORD $0x6d0133ed // stp d13, d12, [sp,
+	WORD $0x6d022beb // stp d11, d10, [sp,
+	WORD $0x6d0323e9 // stp d9, d8, [sp,
+	WORD $0xa9047bfd // stp x29, x30, [sp,
+	WORD $0xf9002bfb // str x27, [sp,
+	WORD $0xa90667fa // stp x26, x25, [sp,
+	WORD $0xa9075ff8 // stp x24, x23, [sp,
+	WORD $0xa90857f6 // stp x22, x21, [sp,
+	WORD $0xa9094ff4 // stp x20, x19, [sp,
+	WORD $0x910103fd // add x29, sp,
+	WORD $0xd1400fe9 // sub x9, sp,
+	WORD $0xd1308129 // sub x9, x9,
+	WORD $0x927ae53f // and sp, x9,
+	WORD $0xaa0003f7 // mov x23, x0
+	WORD $0xa943a40a // ldp x10, x9, [x0,
+	WORD $0xf940181b // ldr x27, [x0,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x540002c1 // b.ne 0xa0 <strip+0xa0>
+	WORD $0xf94012e8 // ldr x8, [x23,
+	WORD $0xf100311f // cmp x8,
+	WORD $0x54000261 // b.ne 0xa0 <strip+0xa0>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540012eb // b.lt 0x2b8 <strip+0x2b8>
+	WORD $0xf94002e8 // ldr x8, [x23]
+	WORD $0x91008108 // add x8, x8,
+	WORD $0xd37ef529 // lsl x9, x9,
+	WORD $0x910803ea // add x10, sp,
+	WORD $0xaa1b03eb // mov x11, x27
+	WORD $0x3cde0100 // ldur q0, [x8,
+	WORD $0x3d800140 // str q0, [x10]
+	WORD $0x3cdf0100 // ldur q0, [x8,
+	WORD $0x3d800540 // str q0, [x10,
+	WORD $0x3dc00100 // ldr q0, [x8]
+	WORD $0x3d800940 // str q0, [x10,
+	WORD $0x9100c14a // add x10, x10,
+	WORD $0xf100056b // subs x11, x11,
+	WORD $0x8b090108 // add x8, x8, x9
+	WORD $0x54fffee1 // b.ne 0x74 <strip+0x74>
+	WORD $0x14000087 // b 0x2b8 <strip+0x2b8>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf94012e8 // ldr x8, [x23,
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54000d21 // b.ne 0x250 <strip+0x250>
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000ceb // b.lt 0x250 <strip+0x250>
+	WORD $0xf94002ec // ldr x12, [x23]
+	WORD $0xd37df14d // lsl x13, x10,
+	WORD $0x8b0a054b // add x11, x10, x10, lsl
+	WORD $0xd37ef56e // lsl x14, x11,
+	WORD $0xf100137f // cmp x27,
+	WORD $0x540003ea // b.ge 0x148 <strip+0x148>
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54000bcd // b.le 0x24c <strip+0x24c>
+	WORD $0xd37ced4f // lsl x15, x10,
+	WORD $0x910803eb // add x11, sp,
+	WORD $0xb27d0170 // orr x16, x11,
+	WORD $0x52800091 // mov w17,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1103eb // mov x11, x17
+	WORD $0xaa1003f1 // mov x17, x16
+	WORD $0xaa0c03e0 // mov x0, x12
+	WORD $0xaa1b03e1 // mov x1, x27
+	WORD $0xbd400000 // ldr s0, [x0]
+	WORD $0xbc1f8220 // stur s0, [x17,
+	WORD $0xbc6a7800 // ldr s0, [x0, x10, lsl
+	WORD $0xbc1fc220 // stur s0, [x17,
+	WORD $0xbc6d6800 // ldr s0, [x0, x13]
+	WORD $0xbd000220 // str s0, [x17]
+	WORD $0xbc6e6800 // ldr s0, [x0, x14]
+	WORD $0xf1000421 // subs x1, x1,
+	WORD $0xbd000620 // str s0, [x17,
+	WORD $0x91001000 // add x0, x0,
+	WORD $0x9100c231 // add x17, x17,
+	WORD $0x54fffea1 // b.ne 0x100 <strip+0x100>
+	WORD $0x91001171 // add x17, x11,
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x91004210 // add x16, x16,
+	WORD $0xeb08023f // cmp x17, x8
+	WORD $0x54fffd8d // b.le 0xf0 <strip+0xf0>
+	WORD $0x14000043 // b 0x250 <strip+0x250>
+	WORD $0xd37ced4f // lsl x15, x10,
+	WORD $0xd37ef550 // lsl x16, x10,
+	WORD $0x910803eb // add x11, sp,
+	WORD $0x91018171 // add x17, x11,
+	WORD $0x91032160 // add x0, x11,
+	WORD $0x52800081 // mov w1,
+	WORD $0x14000007 // b 0x17c <strip+0x17c>
+	WORD $0x91001161 // add x1, x11,
+	WORD $0x8b0f018c // add x12, x12, x15
+	WORD $0x91004231 // add x17, x17,
+	WORD $0x91004000 // add x0, x0,
+	WORD $0xeb08003f // cmp x1, x8
+	WORD $0x540006cc // b.gt 0x250 <strip+0x250>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xaa0103eb // mov x11, x1
+	WORD $0xaa0003e6 // mov x6, x0
+	WORD $0xaa1103e4 // mov x4, x17
+	WORD $0xaa0c03e1 // mov x1, x12
+	WORD $0x3cf06820 // ldr q0, [x1, x16]
+	WORD $0x3ced6821 // ldr q1, [x1, x13]
+	WORD $0x3cee6822 // ldr q2, [x1, x14]
+	WORD $0x3cc10423 // ldr q3, [x1],
+	WORD $0x4e803864 // zip1 v4.4s, v3.4s, v0.4s
+	WORD $0x4e823825 // zip1 v5.4s, v1.4s, v2.4s
+	WORD $0x4e807860 // zip2 v0.4s, v3.4s, v0.4s
+	WORD $0x4e827821 // zip2 v1.4s, v1.4s, v2.4s
+	WORD $0x4ec57882 // zip2 v2.2d, v4.2d, v5.2d
+	WORD $0x4ec17803 // zip2 v3.2d, v0.2d, v1.2d
+	WORD $0x6e1804a4 // mov v4.d[1], v5.d[0]
+	WORD $0x3c9d0082 // stur q2, [x4,
+	WORD $0x6e180420 // mov v0.d[1], v1.d[0]
+	WORD $0xaa0603e2 // mov x2, x6
+	WORD $0x3d800c83 // str q3, [x4,
+	WORD $0x910010a3 // add x3, x5,
+	WORD $0x910020a5 // add x5, x5,
+	WORD $0x3d800080 // str q0, [x4]
+	WORD $0x3c9a0084 // stur q4, [x4,
+	WORD $0x91030084 // add x4, x4,
+	WORD $0x910300c6 // add x6, x6,
+	WORD $0xeb1b00bf // cmp x5, x27
+	WORD $0xaa0303e5 // mov x5, x3
+	WORD $0x54fffd2d // b.le 0x190 <strip+0x190>
+	WORD $0xeb1b007f // cmp x3, x27
+	WORD $0x54fffb8a // b.ge 0x164 <strip+0x164>
+	WORD $0xaa1f03e4 // mov x4, xzr
+	WORD $0x8b0d0025 // add x5, x1, x13
+	WORD $0x8b0e0026 // add x6, x1, x14
+	WORD $0xaa1003e7 // mov x7, x16
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc647820 // ldr s0, [x1, x4, lsl
+	WORD $0xbc1f8040 // stur s0, [x2,
+	WORD $0xbc676820 // ldr s0, [x1, x7]
+	WORD $0xbc1fc040 // stur s0, [x2,
+	WORD $0xbc6478a0 // ldr s0, [x5, x4, lsl
+	WORD $0xbd000040 // str s0, [x2]
+	WORD $0xbc6478c0 // ldr s0, [x6, x4, lsl
+	WORD $0x91000484 // add x4, x4,
+	WORD $0x910010e7 // add x7, x7,
+	WORD $0xbd000440 // str s0, [x2,
+	WORD $0x9100c042 // add x2, x2,
+	WORD $0x8b040073 // add x19, x3, x4
+	WORD $0xeb1b027f // cmp x19, x27
+	WORD $0x54fffe6b // b.lt 0x210 <strip+0x210>
+	WORD $0x17ffffc7 // b 0x164 <strip+0x164>
+	WORD $0x927ef10b // and x11, x8,
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x5400032a // b.ge 0x2b8 <strip+0x2b8>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x540002eb // b.lt 0x2b8 <strip+0x2b8>
+	WORD $0xf94002ed // ldr x13, [x23]
+	WORD $0x910803ec // add x12, sp,
+	WORD $0x8b0b098c // add x12, x12, x11, lsl
+	WORD $0x9b0a7d6e // mul x14, x11, x10
+	WORD $0x8b0e09ad // add x13, x13, x14, lsl
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0xd37ef529 // lsl x9, x9,
+	WORD $0xd503201f // nop
+	WORD $0xaa0d03ee // mov x14, x13
+	WORD $0xaa0c03ef // mov x15, x12
+	WORD $0xaa1b03f0 // mov x16, x27
+	WORD $0xd503201f // nop
+	WORD $0xbd4001c0 // ldr s0, [x14]
+	WORD $0xbc0305e0 // str s0, [x15],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x8b0901ce // add x14, x14, x9
+	WORD $0x54ffff81 // b.ne 0x290 <strip+0x290>
+	WORD $0x9100056b // add x11, x11,
+	WORD $0x9100118c // add x12, x12,
+	WORD $0x8b0a01ad // add x13, x13, x10
+	WORD $0xeb08017f // cmp x11, x8
+	WORD $0x54fffe61 // b.ne 0x280 <strip+0x280>
+	WORD $0xf94016e9 // ldr x9, [x23,
+	WORD $0xb1001d28 // adds x8, x9,
+	WORD $0x9100392a // add x10, x9,
+	WORD $0x9a88b148 // csel x8, x10, x8, lt
+	WORD $0xb1003f6a // adds x10, x27,
+	WORD $0x91007b6b // add x11, x27,
+	WORD $0x9a8ab16a // csel x10, x11, x10, lt
+	WORD $0xf100053f // cmp x9,
+	WORD $0x54023aab // b.lt 0x4a2c <strip+0x4a2c>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0x9344fd4a // asr x10, x10,
+	WORD $0xf94026f9 // ldr x25, [x23,
+	WORD $0xd37beb6b // lsl x11, x27,
+	WORD $0xf9002feb // str x11, [sp,
+	WORD $0x52800090 // mov w16,
+	WORD $0xa94136f4 // ldp x20, x13, [x23,
+	WORD $0x5280002b // mov w11,
+	WORD $0x8b0a054a // add x10, x10, x10, lsl
+	WORD $0xd37ef54a // lsl x10, x10,
+	WORD $0xf10001bf // cmp x13,
+	WORD $0xcb880fee // neg x14, x8, asr
+	WORD $0xd37beb28 // lsl x8, x25,
+	WORD $0xf9004be8 // str x8, [sp,
+	WORD $0xd37cef28 // lsl x8, x25,
+	WORD $0xf90023e8 // str x8, [sp,
+	WORD $0x8b190728 // add x8, x25, x25, lsl
+	WORD $0xd37df32f // lsl x15, x25,
+	WORD $0xf9001fef // str x15, [sp,
+	WORD $0x8b0a01cf // add x15, x14, x10
+	WORD $0xf90027ef // str x15, [sp,
+	WORD $0x9a8a03ef // csel x15, xzr, x10, eq
+	WORD $0xd37ced08 // lsl x8, x8,
+	WORD $0xf90047e8 // str x8, [sp,
+	WORD $0xf94006e8 // ldr x8, [x23,
+	WORD $0xa909a3f7 // stp x23, x8, [sp,
+	WORD $0x52800188 // mov w8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xa90b2fe8 // stp x8, x11, [sp,
+	WORD $0x91400fe4 // add x4, sp,
+	WORD $0x91304084 // add x4, x4,
+	WORD $0xf90057fb // str x27, [sp,
+	WORD $0xf9000fb9 // str x25, [x29,
+	WORD $0xf9002bee // str x14, [sp,
+	WORD $0x1400000c // b 0x398 <strip+0x398>
+	WORD $0xd503201f // nop
+	WORD $0xf1002129 // subs x9, x9,
+	WORD $0xa94523ee // ldp x14, x8, [sp,
+	WORD $0xf94053ea // ldr x10, [sp,
+	WORD $0x8b08014a // add x10, x10, x8
+	WORD $0xf90053ea // str x10, [sp,
+	WORD $0x91008294 // add x20, x20,
+	WORD $0xa94733ed // ldp x13, x12, [sp,
+	WORD $0xf94033ef // ldr x15, [sp,
+	WORD $0x52800090 // mov w16,
+	WORD $0x540234cd // b.le 0x4a2c <strip+0x4a2c>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x5400028b // b.lt 0x3ec <strip+0x3ec>
+	WORD $0xf10005ff // cmp x15,
+	WORD $0xf94027e8 // ldr x8, [sp,
+	WORD $0xaa0f03ea // mov x10, x15
+	WORD $0x5400020b // b.lt 0x3ec <strip+0x3ec>
+	WORD $0x8b0c09ab // add x11, x13, x12, lsl
+	WORD $0xf9800162 // prfm pldl2keep, [x11]
+	WORD $0x9100418c // add x12, x12,
+	WORD $0xeb1b019f // cmp x12, x27
+	WORD $0x5400008b // b.lt 0x3d0 <strip+0x3d0>
+	WORD $0xaa1f03ec // mov x12, xzr
+	WORD $0xf9401eeb // ldr x11, [x23,
+	WORD $0x8b0b09ad // add x13, x13, x11, lsl
+	WORD $0xd100054f // sub x15, x10,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540000ab // b.lt 0x3ec <strip+0x3ec>
+	WORD $0x8b0e0108 // add x8, x8, x14
+	WORD $0xf100055f // cmp x10,
+	WORD $0xaa0f03ea // mov x10, x15
+	WORD $0x54fffe4c // b.gt 0x3b0 <strip+0x3b0>
+	WORD $0xf94012e1 // ldr x1, [x23,
+	WORD $0xf100303f // cmp x1,
+	WORD $0xa90733ed // stp x13, x12, [sp,
+	WORD $0xa90653ef // stp x15, x20, [sp,
+	WORD $0x5400f32b // b.lt 0x2260 <strip+0x2260>
+	WORD $0xf1001128 // subs x8, x9,
+	WORD $0xf100213f // cmp x9,
+	WORD $0x9a903102 // csel x2, x8, x16, lo
+	WORD $0x910803e6 // add x6, sp,
+	WORD $0xaa1403f8 // mov x24, x20
+	WORD $0xaa0103e8 // mov x8, x1
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5400014c // b.gt 0x444 <strip+0x444>
+	WORD $0x140004cf // b 0x175c <strip+0x175c>
+	WORD $0xa94823ea // ldp x10, x8, [sp,
+	WORD $0xd1003141 // sub x1, x10,
+	WORD $0x9100c0c6 // add x6, x6,
+	WORD $0x8b080318 // add x24, x24, x8
+	WORD $0xf1005d5f // cmp x10,
+	WORD $0xaa0103e8 // mov x8, x1
+	WORD $0xf94057fb // ldr x27, [sp,
+	WORD $0x5400f14d // b.le 0x2268 <strip+0x2268>
+	WORD $0xf90043e8 // str x8, [sp,
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54fffecd // b.le 0x424 <strip+0x424>
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0xf940290b // ldr x11, [x8,
+	WORD $0xaa0603e1 // mov x1, x6
+	WORD $0x910010c5 // add x5, x6,
+	WORD $0x910020ce // add x14, x6,
+	WORD $0x910030c7 // add x7, x6,
+	WORD $0x910040cc // add x12, x6,
+	WORD $0x910050c0 // add x0, x6,
+	WORD $0x910060ca // add x10, x6,
+	WORD $0x910070d3 // add x19, x6,
+	WORD $0x910080c8 // add x8, x6,
+	WORD $0x910090cf // add x15, x6,
+	WORD $0x9100a0c3 // add x3, x6,
+	WORD $0x9100b0da // add x26, x6,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17ed // cset w13, eq
+	WORD $0xa94aaff6 // ldp x22, x11, [sp,
+	WORD $0xd37ef57b // lsl x27, x11,
+	WORD $0xf94053fe // ldr x30, [sp,
+	WORD $0xaa1903eb // mov x11, x25
+	WORD $0xaa1803f1 // mov x17, x24
+	WORD $0x14000072 // b 0x66c <strip+0x66c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00220 // ldr q0, [x17]
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	WORD $0x3d8002e0 // str q0, [x23]
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0x3dc00620 // ldr q0, [x17,
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x3d8005a0 // str q0, [x13,
+	WORD $0x8b0b0a2d // add x13, x17, x11, lsl
+	WORD $0x8b140af0 // add x16, x23, x20, lsl
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e3dd400 // fadd v0.4s, v0.4s, v29.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x8b0b0e2d // add x13, x17, x11, lsl
+	WORD $0x8b140ef0 // add x16, x23, x20, lsl
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x8b0b122d // add x13, x17, x11, lsl
+	WORD $0x8b1412f0 // add x16, x23, x20, lsl
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e39d400 // fadd v0.4s, v0.4s, v25.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e37d400 // fadd v0.4s, v0.4s, v23.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x8b0b162d // add x13, x17, x11, lsl
+	WORD $0x8b1416f0 // add x16, x23, x20, lsl
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x9b105e90 // madd x16, x20, x16, x23
+	WORD $0x3dc001a0 // ldr q0, [x13]
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e31d400 // fadd v0.4s, v0.4s, v17.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x5280058d // mov w13,
+	WORD $0x9b0d456b // madd x11, x11, x13, x17
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3dc00160 // ldr q0, [x11]
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x3d8001a0 // str q0, [x13]
+	WORD $0x3dc00560 // ldr q0, [x11,
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x3d8005a0 // str q0, [x13,
+	WORD $0x2a1f03ed // mov w13, wzr
+	WORD $0xf10182d6 // subs x22, x22,
+	WORD $0x913003de // add x30, x30,
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91200231 // add x17, x17,
+	WORD $0x5280010b // mov w11,
+	WORD $0x54ffeded // b.le 0x424 <strip+0x424>
+	WORD $0xf10182df // cmp x22,
+	WORD $0x52800c10 // mov w16,
+	WORD $0x9a9032d7 // csel x23, x22, x16, lo
+	WORD $0xf9405ff0 // ldr x16, [sp,
+	WORD $0x6f00e41f // movi v31.2d,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x540007e1 // b.ne 0x780 <strip+0x780>
+	WORD $0x6f00e41e // movi v30.2d,
+	WORD $0x910006f0 // add x16, x23,
+	WORD $0x6f00e41d // movi v29.2d,
+	WORD $0x6f00e40c // movi v12.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d807fe0 // str q0, [sp,
+	WORD $0x6f00e40a // movi v10.2d,
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0x6f00e409 // movi v9.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e408 // movi v8.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xaa1e03f4 // mov x20, x30
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xad400420 // ldp q0, q1, [x1]
+	WORD $0xacc10e82 // ldp q2, q3, [x20],
+	WORD $0x4f80105f // fmla v31.4s, v2.4s, v0.s[0]
+	WORD $0x4fa0105d // fmla v29.4s, v2.4s, v0.s[1]
+	WORD $0x3dc07fe4 // ldr q4, [sp,
+	WORD $0x4f801844 // fmla v4.4s, v2.4s, v0.s[2]
+	WORD $0x3d807fe4 // str q4, [sp,
+	WORD $0x4fa0185c // fmla v28.4s, v2.4s, v0.s[3]
+	WORD $0x4f81105a // fmla v26.4s, v2.4s, v1.s[0]
+	WORD $0x3dc00824 // ldr q4, [x1,
+	WORD $0x4fa11058 // fmla v24.4s, v2.4s, v1.s[1]
+	WORD $0x4f811857 // fmla v23.4s, v2.4s, v1.s[2]
+	WORD $0x4fa11855 // fmla v21.4s, v2.4s, v1.s[3]
+	WORD $0x4f841053 // fmla v19.4s, v2.4s, v4.s[0]
+	WORD $0x4fa41050 // fmla v16.4s, v2.4s, v4.s[1]
+	WORD $0x4f841846 // fmla v6.4s, v2.4s, v4.s[2]
+	WORD $0x4fa41845 // fmla v5.4s, v2.4s, v4.s[3]
+	WORD $0x4f80107e // fmla v30.4s, v3.4s, v0.s[0]
+	WORD $0x4fa0106c // fmla v12.4s, v3.4s, v0.s[1]
+	WORD $0x4f80186a // fmla v10.4s, v3.4s, v0.s[2]
+	WORD $0x4fa01869 // fmla v9.4s, v3.4s, v0.s[3]
+	WORD $0x4f81107b // fmla v27.4s, v3.4s, v1.s[0]
+	WORD $0x4fa11079 // fmla v25.4s, v3.4s, v1.s[1]
+	WORD $0x4f811868 // fmla v8.4s, v3.4s, v1.s[2]
+	WORD $0x4fa11876 // fmla v22.4s, v3.4s, v1.s[3]
+	WORD $0x4f841074 // fmla v20.4s, v3.4s, v4.s[0]
+	WORD $0x4fa41072 // fmla v18.4s, v3.4s, v4.s[1]
+	WORD $0x4f841871 // fmla v17.4s, v3.4s, v4.s[2]
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b1b0021 // add x1, x1, x27
+	WORD $0xf100061f // cmp x16,
+	WORD $0x4fa41867 // fmla v7.4s, v3.4s, v4.s[3]
+	WORD $0x54fffc08 // b.hi 0x6f0 <strip+0x6f0>
+	WORD $0x14000120 // b 0xbf4 <strip+0xbf4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf9405bf0 // ldr x16, [sp,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x540028c1 // b.ne 0xca0 <strip+0xca0>
+	WORD $0xf10012df // cmp x22,
+	WORD $0x54002883 // b.lo 0xca0 <strip+0xca0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xad0d03e0 // stp q0, q0, [sp,
+	WORD $0x6f00e41d // movi v29.2d,
+	WORD $0xad0f03e0 // stp q0, q0, [sp,
+	WORD $0x6f00e40c // movi v12.2d,
+	WORD $0x6f00e40a // movi v10.2d,
+	WORD $0x6f00e409 // movi v9.2d,
+	WORD $0xad0c03e0 // stp q0, q0, [sp,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x3d8077e0 // str q0, [sp,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e408 // movi v8.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa1e03f4 // mov x20, x30
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3cf06820 // ldr q0, [x1, x16]
+	WORD $0xad401684 // ldp q4, q5, [x20]
+	WORD $0x3dc06fe1 // ldr q1, [sp,
+	WORD $0x4f801081 // fmla v1.4s, v4.4s, v0.s[0]
+	WORD $0x3d804be0 // str q0, [sp,
+	WORD $0x3cf068a3 // ldr q3, [x5, x16]
+	WORD $0x4f83109d // fmla v29.4s, v4.4s, v3.s[0]
+	WORD $0xad0df7e1 // stp q1, q29, [sp,
+	WORD $0x3d8043e3 // str q3, [sp,
+	WORD $0x3cf069c1 // ldr q1, [x14, x16]
+	WORD $0x3dc07fe2 // ldr q2, [sp,
+	WORD $0x4f811082 // fmla v2.4s, v4.4s, v1.s[0]
+	WORD $0x3d807fe2 // str q2, [sp,
+	WORD $0x4ea11c22 // mov v2.16b, v1.16b
+	WORD $0x3cf068ef // ldr q15, [x7, x16]
+	WORD $0x4f8f108a // fmla v10.4s, v4.4s, v15.s[0]
+	WORD $0x3cf0699c // ldr q28, [x12, x16]
+	WORD $0x4f9c1089 // fmla v9.4s, v4.4s, v28.s[0]
+	WORD $0xad0b27e1 // stp q1, q9, [sp,
+	WORD $0x3cf06809 // ldr q9, [x0, x16]
+	WORD $0x4f89109b // fmla v27.4s, v4.4s, v9.s[0]
+	WORD $0x3cf06941 // ldr q1, [x10, x16]
+	WORD $0x4f811099 // fmla v25.4s, v4.4s, v1.s[0]
+	WORD $0x4ea11c38 // mov v24.16b, v1.16b
+	WORD $0x3d8057e1 // str q1, [sp,
+	WORD $0x3cf06a61 // ldr q1, [x19, x16]
+	WORD $0x4f811088 // fmla v8.4s, v4.4s, v1.s[0]
+	WORD $0x4ea11c2e // mov v14.16b, v1.16b
+	WORD $0x3cf0690b // ldr q11, [x8, x16]
+	WORD $0x4f8b1095 // fmla v21.4s, v4.4s, v11.s[0]
+	WORD $0x3cf069fe // ldr q30, [x15, x16]
+	WORD $0x4f9e1093 // fmla v19.4s, v4.4s, v30.s[0]
+	WORD $0x3cf0687d // ldr q29, [x3, x16]
+	WORD $0x4f9d1090 // fmla v16.4s, v4.4s, v29.s[0]
+	WORD $0x3cf06b41 // ldr q1, [x26, x16]
+	WORD $0x4f811086 // fmla v6.4s, v4.4s, v1.s[0]
+	WORD $0x4ebf1ff7 // mov v23.16b, v31.16b
+	WORD $0x4f8010b7 // fmla v23.4s, v5.4s, v0.s[0]
+	WORD $0x3dc07be0 // ldr q0, [sp,
+	WORD $0x4f8310a0 // fmla v0.4s, v5.4s, v3.s[0]
+	WORD $0x3d807be0 // str q0, [sp,
+	WORD $0x4f8210ac // fmla v12.4s, v5.4s, v2.s[0]
+	WORD $0xad09afec // stp q12, q11, [sp,
+	WORD $0x3dc06be2 // ldr q2, [sp,
+	WORD $0x4f8f10a2 // fmla v2.4s, v5.4s, v15.s[0]
+	WORD $0x3d806be2 // str q2, [sp,
+	WORD $0x3dc067e2 // ldr q2, [sp,
+	WORD $0x4f9c10a2 // fmla v2.4s, v5.4s, v28.s[0]
+	WORD $0x4ea21c5a // mov v26.16b, v2.16b
+	WORD $0x3dc077e0 // ldr q0, [sp,
+	WORD $0x4f8910a0 // fmla v0.4s, v5.4s, v9.s[0]
+	WORD $0x3d8077e0 // str q0, [sp,
+	WORD $0x3dc063e0 // ldr q0, [sp,
+	WORD $0x4f9810a0 // fmla v0.4s, v5.4s, v24.s[0]
+	WORD $0x3d8063e0 // str q0, [sp,
+	WORD $0x4f8e10b6 // fmla v22.4s, v5.4s, v14.s[0]
+	WORD $0x4eae1dc0 // mov v0.16b, v14.16b
+	WORD $0x4eab1d6c // mov v12.16b, v11.16b
+	WORD $0x4f8b10b4 // fmla v20.4s, v5.4s, v11.s[0]
+	WORD $0x4ebe1fc3 // mov v3.16b, v30.16b
+	WORD $0x4f9e10b2 // fmla v18.4s, v5.4s, v30.s[0]
+	WORD $0x4ebd1fbf // mov v31.16b, v29.16b
+	WORD $0x4f9d10b1 // fmla v17.4s, v5.4s, v29.s[0]
+	WORD $0x4f8110a7 // fmla v7.4s, v5.4s, v1.s[0]
+	WORD $0x4eb91f38 // mov v24.16b, v25.16b
+	WORD $0x4ea11c39 // mov v25.16b, v1.16b
+	WORD $0xad411684 // ldp q4, q5, [x20,
+	WORD $0x3dc04be2 // ldr q2, [sp,
+	WORD $0xad4d87fe // ldp q30, q1, [sp,
+	WORD $0x4fa2109e // fmla v30.4s, v4.4s, v2.s[1]
+	WORD $0x3dc043fd // ldr q29, [sp,
+	WORD $0x4fbd1081 // fmla v1.4s, v4.4s, v29.s[1]
+	WORD $0x3d8073e1 // str q1, [sp,
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0xad4ab7ee // ldp q14, q13, [sp,
+	WORD $0x4fad1081 // fmla v1.4s, v4.4s, v13.s[1]
+	WORD $0x3d807fe1 // str q1, [sp,
+	WORD $0x3d8047ef // str q15, [sp,
+	WORD $0x4faf108a // fmla v10.4s, v4.4s, v15.s[1]
+	WORD $0x4ebc1f81 // mov v1.16b, v28.16b
+	WORD $0xad0773ff // stp q31, q28, [sp,
+	WORD $0x3dc05ffc // ldr q28, [sp,
+	WORD $0x4fa1109c // fmla v28.4s, v4.4s, v1.s[1]
+	WORD $0x3d805ffc // str q28, [sp,
+	WORD $0x4ea91d2b // mov v11.16b, v9.16b
+	WORD $0x4fab109b // fmla v27.4s, v4.4s, v11.s[1]
+	WORD $0x4fae1098 // fmla v24.4s, v4.4s, v14.s[1]
+	WORD $0x4fa01088 // fmla v8.4s, v4.4s, v0.s[1]
+	WORD $0x4fac1095 // fmla v21.4s, v4.4s, v12.s[1]
+	WORD $0x4fa31093 // fmla v19.4s, v4.4s, v3.s[1]
+	WORD $0x4fbf1090 // fmla v16.4s, v4.4s, v31.s[1]
+	WORD $0x4fb91086 // fmla v6.4s, v4.4s, v25.s[1]
+	WORD $0x4fa210b7 // fmla v23.4s, v5.4s, v2.s[1]
+	WORD $0x3dc07be4 // ldr q4, [sp,
+	WORD $0x4fbd10a4 // fmla v4.4s, v5.4s, v29.s[1]
+	WORD $0x3dc04fec // ldr q12, [sp,
+	WORD $0x4fad10ac // fmla v12.4s, v5.4s, v13.s[1]
+	WORD $0x3dc06bfc // ldr q28, [sp,
+	WORD $0x4faf10bc // fmla v28.4s, v5.4s, v15.s[1]
+	WORD $0x4fa110ba // fmla v26.4s, v5.4s, v1.s[1]
+	WORD $0x3dc077e1 // ldr q1, [sp,
+	WORD $0x4fab10a1 // fmla v1.4s, v5.4s, v11.s[1]
+	WORD $0xad0e93e1 // stp q1, q4, [sp,
+	WORD $0xad4b87e9 // ldp q9, q1, [sp,
+	WORD $0x4fae10a1 // fmla v1.4s, v5.4s, v14.s[1]
+	WORD $0xad0c6be1 // stp q1, q26, [sp,
+	WORD $0x4ea01c0e // mov v14.16b, v0.16b
+	WORD $0x4fa010b6 // fmla v22.4s, v5.4s, v0.s[1]
+	WORD $0x3dc053ef // ldr q15, [sp,
+	WORD $0x4faf10b4 // fmla v20.4s, v5.4s, v15.s[1]
+	WORD $0x4fa310b2 // fmla v18.4s, v5.4s, v3.s[1]
+	WORD $0x4ea31c7a // mov v26.16b, v3.16b
+	WORD $0x3d8037e3 // str q3, [sp,
+	WORD $0x4fbf10b1 // fmla v17.4s, v5.4s, v31.s[1]
+	WORD $0x4eb91f2d // mov v13.16b, v25.16b
+	WORD $0x4eb81f19 // mov v25.16b, v24.16b
+	WORD $0x4fad10a7 // fmla v7.4s, v5.4s, v13.s[1]
+	WORD $0xad421684 // ldp q4, q5, [x20,
+	WORD $0x4f82189e // fmla v30.4s, v4.4s, v2.s[2]
+	WORD $0x4ea21c43 // mov v3.16b, v2.16b
+	WORD $0x3dc073e1 // ldr q1, [sp,
+	WORD $0x4f9d1881 // fmla v1.4s, v4.4s, v29.s[2]
+	WORD $0xad0d87fe // stp q30, q1, [sp,
+	WORD $0x4ebd1fa2 // mov v2.16b, v29.16b
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0x3dc05bfe // ldr q30, [sp,
+	WORD $0x4f9e1881 // fmla v1.4s, v4.4s, v30.s[2]
+	WORD $0x3d807fe1 // str q1, [sp,
+	WORD $0x3dc047fd // ldr q29, [sp,
+	WORD $0x4f9d188a // fmla v10.4s, v4.4s, v29.s[2]
+	WORD $0x3d804fea // str q10, [sp,
+	WORD $0x4eb71ee0 // mov v0.16b, v23.16b
+	WORD $0x3dc03fff // ldr q31, [sp,
+	WORD $0x4f9f1889 // fmla v9.4s, v4.4s, v31.s[2]
+	WORD $0x4f8b189b // fmla v27.4s, v4.4s, v11.s[2]
+	WORD $0x3dc057f7 // ldr q23, [sp,
+	WORD $0x4f971899 // fmla v25.4s, v4.4s, v23.s[2]
+	WORD $0x4f8e1888 // fmla v8.4s, v4.4s, v14.s[2]
+	WORD $0x4f8f1895 // fmla v21.4s, v4.4s, v15.s[2]
+	WORD $0x4f9a1893 // fmla v19.4s, v4.4s, v26.s[2]
+	WORD $0x4eac1d8a // mov v10.16b, v12.16b
+	WORD $0x3dc03bec // ldr q12, [sp,
+	WORD $0x4f8c1890 // fmla v16.4s, v4.4s, v12.s[2]
+	WORD $0x4f8d1886 // fmla v6.4s, v4.4s, v13.s[2]
+	WORD $0x3d8033ed // str q13, [sp,
+	WORD $0x4ea31c61 // mov v1.16b, v3.16b
+	WORD $0x4f8318a0 // fmla v0.4s, v5.4s, v3.s[2]
+	WORD $0x3dc07be4 // ldr q4, [sp,
+	WORD $0x4f8218a4 // fmla v4.4s, v5.4s, v2.s[2]
+	WORD $0x4ea21c58 // mov v24.16b, v2.16b
+	WORD $0x4f9e18aa // fmla v10.4s, v5.4s, v30.s[2]
+	WORD $0x4f9d18bc // fmla v28.4s, v5.4s, v29.s[2]
+	WORD $0x4ebd1fa2 // mov v2.16b, v29.16b
+	WORD $0x3dc067e3 // ldr q3, [sp,
+	WORD $0x4f9f18a3 // fmla v3.4s, v5.4s, v31.s[2]
+	WORD $0xad0cf3e3 // stp q3, q28, [sp,
+	WORD $0x4ebf1ffc // mov v28.16b, v31.16b
+	WORD $0x4ea01c1f // mov v31.16b, v0.16b
+	WORD $0x3dc077e0 // ldr q0, [sp,
+	WORD $0x4f8b18a0 // fmla v0.4s, v5.4s, v11.s[2]
+	WORD $0xad0e93e0 // stp q0, q4, [sp,
+	WORD $0x4eb71ee0 // mov v0.16b, v23.16b
+	WORD $0x3dc063f7 // ldr q23, [sp,
+	WORD $0x4f8018b7 // fmla v23.4s, v5.4s, v0.s[2]
+	WORD $0x4f8e18b6 // fmla v22.4s, v5.4s, v14.s[2]
+	WORD $0x4f8f18b4 // fmla v20.4s, v5.4s, v15.s[2]
+	WORD $0x4f9a18b2 // fmla v18.4s, v5.4s, v26.s[2]
+	WORD $0x4f8c18b1 // fmla v17.4s, v5.4s, v12.s[2]
+	WORD $0x4eac1d8f // mov v15.16b, v12.16b
+	WORD $0x4eaa1d4c // mov v12.16b, v10.16b
+	WORD $0x3dc04fea // ldr q10, [sp,
+	WORD $0x4f8d18a7 // fmla v7.4s, v5.4s, v13.s[2]
+	WORD $0xad431684 // ldp q4, q5, [x20,
+	WORD $0x3dc06fe3 // ldr q3, [sp,
+	WORD $0x4fa11883 // fmla v3.4s, v4.4s, v1.s[3]
+	WORD $0x3d806fe3 // str q3, [sp,
+	WORD $0x4ea11c3d // mov v29.16b, v1.16b
+	WORD $0x3dc073e1 // ldr q1, [sp,
+	WORD $0x4eb81f03 // mov v3.16b, v24.16b
+	WORD $0x4fb81881 // fmla v1.4s, v4.4s, v24.s[3]
+	WORD $0x3d8073e1 // str q1, [sp,
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0x4ebe1fda // mov v26.16b, v30.16b
+	WORD $0x4fbe1881 // fmla v1.4s, v4.4s, v30.s[3]
+	WORD $0x3d807fe1 // str q1, [sp,
+	WORD $0x4fa2188a // fmla v10.4s, v4.4s, v2.s[3]
+	WORD $0x4fbc1889 // fmla v9.4s, v4.4s, v28.s[3]
+	WORD $0x4fab189b // fmla v27.4s, v4.4s, v11.s[3]
+	WORD $0x4fa01899 // fmla v25.4s, v4.4s, v0.s[3]
+	WORD $0x4ea01c1e // mov v30.16b, v0.16b
+	WORD $0x4fae1888 // fmla v8.4s, v4.4s, v14.s[3]
+	WORD $0x3dc053e1 // ldr q1, [sp,
+	WORD $0x4fa11895 // fmla v21.4s, v4.4s, v1.s[3]
+	WORD $0x4ebb1f6d // mov v13.16b, v27.16b
+	WORD $0xad466ff8 // ldp q24, q27, [sp,
+	WORD $0x4fbb1893 // fmla v19.4s, v4.4s, v27.s[3]
+	WORD $0x4faf1890 // fmla v16.4s, v4.4s, v15.s[3]
+	WORD $0x4fb81886 // fmla v6.4s, v4.4s, v24.s[3]
+	WORD $0x4fbd18bf // fmla v31.4s, v5.4s, v29.s[3]
+	WORD $0x3dc07be0 // ldr q0, [sp,
+	WORD $0x4fa318a0 // fmla v0.4s, v5.4s, v3.s[3]
+	WORD $0x3d807be0 // str q0, [sp,
+	WORD $0x4fba18ac // fmla v12.4s, v5.4s, v26.s[3]
+	WORD $0x3dc06be0 // ldr q0, [sp,
+	WORD $0x4fa218a0 // fmla v0.4s, v5.4s, v2.s[3]
+	WORD $0x3d806be0 // str q0, [sp,
+	WORD $0x3dc067e0 // ldr q0, [sp,
+	WORD $0x4fbc18a0 // fmla v0.4s, v5.4s, v28.s[3]
+	WORD $0x3d8067e0 // str q0, [sp,
+	WORD $0xad4e03fd // ldp q29, q0, [sp,
+	WORD $0x4fab18a0 // fmla v0.4s, v5.4s, v11.s[3]
+	WORD $0x3d8077e0 // str q0, [sp,
+	WORD $0x4eb71ee0 // mov v0.16b, v23.16b
+	WORD $0x4fbe18a0 // fmla v0.4s, v5.4s, v30.s[3]
+	WORD $0x3d8063e0 // str q0, [sp,
+	WORD $0x4fae18b6 // fmla v22.4s, v5.4s, v14.s[3]
+	WORD $0x4fa118b4 // fmla v20.4s, v5.4s, v1.s[3]
+	WORD $0x4fbb18b2 // fmla v18.4s, v5.4s, v27.s[3]
+	WORD $0x4ead1dbb // mov v27.16b, v13.16b
+	WORD $0x4faf18b1 // fmla v17.4s, v5.4s, v15.s[3]
+	WORD $0x4fb818a7 // fmla v7.4s, v5.4s, v24.s[3]
+	WORD $0x91020294 // add x20, x20,
+	WORD $0xf1001eff // cmp x23,
+	WORD $0xd10012f7 // sub x23, x23,
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x54ffe3e8 // b.hi 0x7f0 <strip+0x7f0>
+	WORD $0x910012f5 // add x21, x23,
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0x8b1000e7 // add x7, x7, x16
+	WORD $0x8b10018c // add x12, x12, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0x8b10014a // add x10, x10, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b100108 // add x8, x8, x16
+	WORD $0x8b1001ef // add x15, x15, x16
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b10035a // add x26, x26, x16
+	WORD $0xf10016bf // cmp x21,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x4ea61cc5 // mov v5.16b, v6.16b
+	WORD $0x4eb01e06 // mov v6.16b, v16.16b
+	WORD $0x4eb31e70 // mov v16.16b, v19.16b
+	WORD $0x4eb51eb3 // mov v19.16b, v21.16b
+	WORD $0x4ea81d15 // mov v21.16b, v8.16b
+	WORD $0x4eb91f37 // mov v23.16b, v25.16b
+	WORD $0x4ebb1f78 // mov v24.16b, v27.16b
+	WORD $0x4ea91d3a // mov v26.16b, v9.16b
+	WORD $0xad4c6fe8 // ldp q8, q27, [sp,
+	WORD $0x4eaa1d5c // mov v28.16b, v10.16b
+	WORD $0x4eac1d8a // mov v10.16b, v12.16b
+	WORD $0xad4eb3f9 // ldp q25, q12, [sp,
+	WORD $0x4ebf1ffe // mov v30.16b, v31.16b
+	WORD $0xad4d7fe9 // ldp q9, q31, [sp,
+	WORD $0x540008aa // b.ge 0xd04 <strip+0xd04>
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2b7 // csel x23, x21, x24, gt
+	WORD $0x52800110 // mov w16,
+	WORD $0x9a99c214 // csel x20, x16, x25, gt
+	WORD $0xf100105f // cmp x2,
+	WORD $0x54001021 // b.ne 0xe0c <strip+0xe0c>
+	WORD $0x3607c52d // tbz w13,
+	WORD $0x3d8002ff // str q31, [x23]
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2ab // csel x11, x21, x24, gt
+	WORD $0x3d80057e // str q30, [x11,
+	WORD $0x8b140aeb // add x11, x23, x20, lsl
+	WORD $0xad00317d // stp q29, q12, [x11]
+	WORD $0x8b140eeb // add x11, x23, x20, lsl
+	WORD $0x3dc07fe0 // ldr q0, [sp,
+	WORD $0xad002960 // stp q0, q10, [x11]
+	WORD $0x5280018b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad00257c // stp q28, q9, [x11]
+	WORD $0x8b1412eb // add x11, x23, x20, lsl
+	WORD $0xad006d7a // stp q26, q27, [x11]
+	WORD $0x5280028b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad006578 // stp q24, q25, [x11]
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad002177 // stp q23, q8, [x11]
+	WORD $0x5280038b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad005975 // stp q21, q22, [x11]
+	WORD $0x8b1416eb // add x11, x23, x20, lsl
+	WORD $0xad005173 // stp q19, q20, [x11]
+	WORD $0x5280048b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad004970 // stp q16, q18, [x11]
+	WORD $0x5280050b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad004566 // stp q6, q17, [x11]
+	WORD $0x5280058b // mov w11,
+	WORD $0x9b0b5e8b // madd x11, x20, x11, x23
+	WORD $0xad001d65 // stp q5, q7, [x11]
+	WORD $0x17fffe6e // b 0x650 <strip+0x650>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e41e // movi v30.2d,
+	WORD $0x6f00e41d // movi v29.2d,
+	WORD $0x6f00e40c // movi v12.2d,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x3d807fe0 // str q0, [sp,
+	WORD $0x6f00e40a // movi v10.2d,
+	WORD $0x6f00e41c // movi v28.2d,
+	WORD $0x6f00e409 // movi v9.2d,
+	WORD $0x6f00e41a // movi v26.2d,
+	WORD $0x6f00e41b // movi v27.2d,
+	WORD $0x6f00e418 // movi v24.2d,
+	WORD $0x6f00e419 // movi v25.2d,
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x6f00e408 // movi v8.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0xaa1e03f4 // mov x20, x30
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x910006f5 // add x21, x23,
+	WORD $0xd503201f // nop
+	WORD $0xacc10281 // ldp q1, q0, [x20],
+	WORD $0xbc706822 // ldr s2, [x1, x16]
+	WORD $0x4f82103f // fmla v31.4s, v1.4s, v2.s[0]
+	WORD $0x4f82101e // fmla v30.4s, v0.4s, v2.s[0]
+	WORD $0xbc7068a2 // ldr s2, [x5, x16]
+	WORD $0x4f82103d // fmla v29.4s, v1.4s, v2.s[0]
+	WORD $0x4f82100c // fmla v12.4s, v0.4s, v2.s[0]
+	WORD $0xbc7069c2 // ldr s2, [x14, x16]
+	WORD $0x3dc07fe3 // ldr q3, [sp,
+	WORD $0x4f821023 // fmla v3.4s, v1.4s, v2.s[0]
+	WORD $0x3d807fe3 // str q3, [sp,
+	WORD $0x4f82100a // fmla v10.4s, v0.4s, v2.s[0]
+	WORD $0xbc7068e2 // ldr s2, [x7, x16]
+	WORD $0x4f82103c // fmla v28.4s, v1.4s, v2.s[0]
+	WORD $0x4f821009 // fmla v9.4s, v0.4s, v2.s[0]
+	WORD $0xbc706982 // ldr s2, [x12, x16]
+	WORD $0x4f82103a // fmla v26.4s, v1.4s, v2.s[0]
+	WORD $0x4f82101b // fmla v27.4s, v0.4s, v2.s[0]
+	WORD $0xbc706802 // ldr s2, [x0, x16]
+	WORD $0x4f821038 // fmla v24.4s, v1.4s, v2.s[0]
+	WORD $0x4f821019 // fmla v25.4s, v0.4s, v2.s[0]
+	WORD $0xbc706942 // ldr s2, [x10, x16]
+	WORD $0x4f821037 // fmla v23.4s, v1.4s, v2.s[0]
+	WORD $0x4f821008 // fmla v8.4s, v0.4s, v2.s[0]
+	WORD $0xbc706a62 // ldr s2, [x19, x16]
+	WORD $0x4f821035 // fmla v21.4s, v1.4s, v2.s[0]
+	WORD $0x4f821016 // fmla v22.4s, v0.4s, v2.s[0]
+	WORD $0xbc706902 // ldr s2, [x8, x16]
+	WORD $0x4f821033 // fmla v19.4s, v1.4s, v2.s[0]
+	WORD $0x4f821014 // fmla v20.4s, v0.4s, v2.s[0]
+	WORD $0xbc7069e2 // ldr s2, [x15, x16]
+	WORD $0x4f821030 // fmla v16.4s, v1.4s, v2.s[0]
+	WORD $0x4f821012 // fmla v18.4s, v0.4s, v2.s[0]
+	WORD $0xbc706862 // ldr s2, [x3, x16]
+	WORD $0x4f821026 // fmla v6.4s, v1.4s, v2.s[0]
+	WORD $0x4f821011 // fmla v17.4s, v0.4s, v2.s[0]
+	WORD $0xbc706b42 // ldr s2, [x26, x16]
+	WORD $0x4f821025 // fmla v5.4s, v1.4s, v2.s[0]
+	WORD $0x8b1b0210 // add x16, x16, x27
+	WORD $0xd10006b5 // sub x21, x21,
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x4f821007 // fmla v7.4s, v0.4s, v2.s[0]
+	WORD $0x54fffac8 // b.hi 0xd10 <strip+0xd10>
+	WORD $0x8b100021 // add x1, x1, x16
+	WORD $0x8b1000a5 // add x5, x5, x16
+	WORD $0x8b1001ce // add x14, x14, x16
+	WORD $0x8b1000e7 // add x7, x7, x16
+	WORD $0x8b10018c // add x12, x12, x16
+	WORD $0x8b100000 // add x0, x0, x16
+	WORD $0x8b10014a // add x10, x10, x16
+	WORD $0x8b100273 // add x19, x19, x16
+	WORD $0x8b100108 // add x8, x8, x16
+	WORD $0x8b1001ef // add x15, x15, x16
+	WORD $0x8b100063 // add x3, x3, x16
+	WORD $0x8b10035a // add x26, x26, x16
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2b7 // csel x23, x21, x24, gt
+	WORD $0x52800110 // mov w16,
+	WORD $0x9a99c214 // csel x20, x16, x25, gt
+	WORD $0xf100105f // cmp x2,
+	WORD $0x54fff020 // b.eq 0xc0c <strip+0xc0c>
+	WORD $0x3600112d // tbz w13,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x3d8002ff // str q31, [x23]
+	WORD $0x5400452b // b.lt 0x16bc <strip+0x16bc>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0x910041ad // add x13, x13,
+	WORD $0x3d8f07fe // str q30, [sp,
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xe30 <strip+0xe30>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b140aed // add x13, x23, x20, lsl
+	WORD $0x3c8105bd // str q29, [x13],
+	WORD $0x3d8f07ec // str q12, [sp,
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xe54 <strip+0xe54>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b140eed // add x13, x23, x20, lsl
+	WORD $0x3dc07fe0 // ldr q0, [sp,
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0x3d8f07ea // str q10, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xe80 <strip+0xe80>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105bc // str q28, [x13],
+	WORD $0x3d8f07e9 // str q9, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xeb0 <strip+0xeb0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b1412ed // add x13, x23, x20, lsl
+	WORD $0x3c8105ba // str q26, [x13],
+	WORD $0x3d8f07fb // str q27, [sp,
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xed4 <strip+0xed4>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105b8 // str q24, [x13],
+	WORD $0x3d8f07f9 // str q25, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xf00 <strip+0xf00>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105b7 // str q23, [x13],
+	WORD $0x3d8f07e8 // str q8, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xf30 <strip+0xf30>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105b5 // str q21, [x13],
+	WORD $0x3d8f07f6 // str q22, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xf60 <strip+0xf60>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x8b1416ed // add x13, x23, x20, lsl
+	WORD $0x3c8105b3 // str q19, [x13],
+	WORD $0x3d8f07f4 // str q20, [sp,
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xf84 <strip+0xf84>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280048d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105b0 // str q16, [x13],
+	WORD $0x3d8f07f2 // str q18, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xfb0 <strip+0xfb0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280050d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105a6 // str q6, [x13],
+	WORD $0x3d8f07f1 // str q17, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0xfe0 <strip+0xfe0>
+	WORD $0xaa1f03eb // mov x11, xzr
+	WORD $0x5280058d // mov w13,
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x3c8105a5 // str q5, [x13],
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6b7880 // ldr s0, [x4, x11, lsl
+	WORD $0xbc2b79a0 // str s0, [x13, x11, lsl
+	WORD $0x9100056b // add x11, x11,
+	WORD $0xeb0b005f // cmp x2, x11
+	WORD $0x54ffff81 // b.ne 0x1010 <strip+0x1010>
+	WORD $0x17fffd8b // b 0x650 <strip+0x650>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1103f0 // mov x16, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x4e3fd400 // fadd v0.4s, v0.4s, v31.4s
+	WORD $0x3d8002e0 // str q0, [x23]
+	WORD $0xf10182df // cmp x22,
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54002b8b // b.lt 0x15c4 <strip+0x15c4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x910041ad // add x13, x13,
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1060 <strip+0x1060>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e3ed400 // fadd v0.4s, v0.4s, v30.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540029cb // b.lt 0x15c4 <strip+0x15c4>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1094 <strip+0x1094>
+	WORD $0x8b0b0a30 // add x16, x17, x11, lsl
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x4e3dd400 // fadd v0.4s, v0.4s, v29.4s
+	WORD $0x8b140aed // add x13, x23, x20, lsl
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400288b // b.lt 0x15d8 <strip+0x15d8>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x10d0 <strip+0x10d0>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e2cd400 // fadd v0.4s, v0.4s, v12.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540026eb // b.lt 0x15d8 <strip+0x15d8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1104 <strip+0x1104>
+	WORD $0x8b0b0e30 // add x16, x17, x11, lsl
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x8b140eed // add x13, x23, x20, lsl
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x540025ab // b.lt 0x15f0 <strip+0x15f0>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1144 <strip+0x1144>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e2ad400 // fadd v0.4s, v0.4s, v10.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x5400240b // b.lt 0x15f0 <strip+0x15f0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1180 <strip+0x1180>
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400228b // b.lt 0x1608 <strip+0x1608>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x11c0 <strip+0x11c0>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540020eb // b.lt 0x1608 <strip+0x1608>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x11f4 <strip+0x11f4>
+	WORD $0x8b0b1230 // add x16, x17, x11, lsl
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	WORD $0x8b1412ed // add x13, x23, x20, lsl
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54001f6b // b.lt 0x1614 <strip+0x1614>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1230 <strip+0x1230>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e3bd400 // fadd v0.4s, v0.4s, v27.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54001dcb // b.lt 0x1614 <strip+0x1614>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1264 <strip+0x1264>
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54001c8b // b.lt 0x162c <strip+0x162c>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x12a4 <strip+0x12a4>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e39d400 // fadd v0.4s, v0.4s, v25.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54001aeb // b.lt 0x162c <strip+0x162c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x12e0 <strip+0x12e0>
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e37d400 // fadd v0.4s, v0.4s, v23.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400196b // b.lt 0x1644 <strip+0x1644>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1320 <strip+0x1320>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540017cb // b.lt 0x1644 <strip+0x1644>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1354 <strip+0x1354>
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400168b // b.lt 0x165c <strip+0x165c>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1394 <strip+0x1394>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e36d400 // fadd v0.4s, v0.4s, v22.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540014eb // b.lt 0x165c <strip+0x165c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x13d0 <strip+0x13d0>
+	WORD $0x8b0b1630 // add x16, x17, x11, lsl
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
+	WORD $0x8b1416ed // add x13, x23, x20, lsl
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400136b // b.lt 0x1670 <strip+0x1670>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1410 <strip+0x1410>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e34d400 // fadd v0.4s, v0.4s, v20.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540011ab // b.lt 0x1670 <strip+0x1670>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1444 <strip+0x1444>
+	WORD $0x5280048d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x5400106b // b.lt 0x1688 <strip+0x1688>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1484 <strip+0x1484>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54000ecb // b.lt 0x1688 <strip+0x1688>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x14c0 <strip+0x14c0>
+	WORD $0x5280050d // mov w13,
+	WORD $0x9b0d4570 // madd x16, x11, x13, x17
+	WORD $0x3cc10600 // ldr q0, [x16],
+	WORD $0x9b0d5e8d // madd x13, x20, x13, x23
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54000d4b // b.lt 0x16a0 <strip+0x16a0>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a00 // ldr s0, [x16, x21, lsl
+	WORD $0xbc357880 // str s0, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15005f // cmp x2, x21
+	WORD $0x54ffff81 // b.ne 0x1500 <strip+0x1500>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e31d400 // fadd v0.4s, v0.4s, v17.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54000bab // b.lt 0x16a0 <strip+0x16a0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc3079a0 // str s0, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1534 <strip+0x1534>
+	WORD $0x52800590 // mov w16,
+	WORD $0x9b10456d // madd x13, x11, x16, x17
+	WORD $0x3cc105a0 // ldr q0, [x13],
+	WORD $0x9b105e8b // madd x11, x20, x16, x23
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x3c810560 // str q0, [x11],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54ff872b // b.lt 0x650 <strip+0x650>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc7079a0 // ldr s0, [x13, x16, lsl
+	WORD $0xbc307880 // str s0, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10005f // cmp x2, x16
+	WORD $0x54ffff81 // b.ne 0x1574 <strip+0x1574>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54ff85cb // b.lt 0x650 <strip+0x650>
+	WORD $0x91400fed // add x13, sp,
+	WORD $0x913041ad // add x13, x13,
+	WORD $0xaa0203f0 // mov x16, x2
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045a0 // ldr s0, [x13],
+	WORD $0xbc004560 // str s0, [x11],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x15b0 <strip+0x15b0>
+	WORD $0x17fffc24 // b 0x650 <strip+0x650>
+	WORD $0xd37ef56d // lsl x13, x11,
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0xd37ef68d // lsl x13, x20,
+	WORD $0x4e3dd400 // fadd v0.4s, v0.4s, v29.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0xd37df16d // lsl x13, x11,
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0xd37df28d // lsl x13, x20,
+	WORD $0x3dc07fe1 // ldr q1, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e3cd400 // fadd v0.4s, v0.4s, v28.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x3ceb7a20 // ldr q0, [x17, x11, lsl
+	WORD $0x4e3ad400 // fadd v0.4s, v0.4s, v26.4s
+	WORD $0x3cb47ae0 // str q0, [x23, x20, lsl
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e38d400 // fadd v0.4s, v0.4s, v24.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e37d400 // fadd v0.4s, v0.4s, v23.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e35d400 // fadd v0.4s, v0.4s, v21.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0xd37be96d // lsl x13, x11,
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0xd37bea8d // lsl x13, x20,
+	WORD $0x4e33d400 // fadd v0.4s, v0.4s, v19.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e30d400 // fadd v0.4s, v0.4s, v16.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b107d6d // mul x13, x11, x16
+	WORD $0x3ced6a20 // ldr q0, [x17, x13]
+	WORD $0x9b107e8d // mul x13, x20, x16
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x3cad6ae0 // str q0, [x23, x13]
+	WORD $0x5280058d // mov w13,
+	WORD $0x9b0d7d6b // mul x11, x11, x13
+	WORD $0x3ceb6a20 // ldr q0, [x17, x11]
+	WORD $0x9b0d7e8b // mul x11, x20, x13
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x3cab6ae0 // str q0, [x23, x11]
+	WORD $0x17fffbe6 // b 0x650 <strip+0x650>
+	WORD $0xd37ef68b // lsl x11, x20,
+	WORD $0x3cab6afd // str q29, [x23, x11]
+	WORD $0xd37df28b // lsl x11, x20,
+	WORD $0x3dc07fe0 // ldr q0, [sp,
+	WORD $0x3cab6ae0 // str q0, [x23, x11]
+	WORD $0x5280018b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6afc // str q28, [x23, x11]
+	WORD $0x3cb47afa // str q26, [x23, x20, lsl
+	WORD $0x5280028b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6af8 // str q24, [x23, x11]
+	WORD $0x5280030b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6af7 // str q23, [x23, x11]
+	WORD $0x5280038b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6af5 // str q21, [x23, x11]
+	WORD $0xd37bea8b // lsl x11, x20,
+	WORD $0x3cab6af3 // str q19, [x23, x11]
+	WORD $0x5280048b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6af0 // str q16, [x23, x11]
+	WORD $0x5280050b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6ae6 // str q6, [x23, x11]
+	WORD $0x5280058b // mov w11,
+	WORD $0x9b0b7e8b // mul x11, x20, x11
+	WORD $0x3cab6ae5 // str q5, [x23, x11]
+	WORD $0x17fffbc8 // b 0x650 <strip+0x650>
+	WORD $0xf940e3ea // ldr x10, [sp,
+	WORD $0xd1003141 // sub x1, x10,
+	WORD $0x9100c0c6 // add x6, x6,
+	WORD $0xf94047e8 // ldr x8, [sp,
+	WORD $0xf940fbf8 // ldr x24, [sp,
+	WORD $0x8b080318 // add x24, x24, x8
+	WORD $0xf1005d5f // cmp x10,
+	WORD $0xaa0103e8 // mov x8, x1
+	WORD $0xf94057fb // ldr x27, [sp,
+	WORD $0x5400588d // b.le 0x2268 <strip+0x2268>
+	WORD $0xf900e3e8 // str x8, [sp,
+	WORD $0xf900fbf8 // str x24, [sp,
+	WORD $0xf100077f // cmp x27,
+	WORD $0x52800098 // mov w24,
+	WORD $0x54fffe4b // b.lt 0x1734 <strip+0x1734>
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0xf9402908 // ldr x8, [x8,
+	WORD $0xaa0603ea // mov x10, x6
+	WORD $0x910010cb // add x11, x6,
+	WORD $0x910020cc // add x12, x6,
+	WORD $0x910030ce // add x14, x6,
+	WORD $0x910040cf // add x15, x6,
+	WORD $0x910050d1 // add x17, x6,
+	WORD $0x910060c0 // add x0, x6,
+	WORD $0x910070c1 // add x1, x6,
+	WORD $0x910080c2 // add x2, x6,
+	WORD $0x910090c3 // add x3, x6,
+	WORD $0x9100a0c5 // add x5, x6,
+	WORD $0x9100b0c7 // add x7, x6,
+	WORD $0x5280002d // mov w13,
+	WORD $0x52800190 // mov w16,
+	WORD $0xf100011f // cmp x8,
+	WORD $0x1a9f17f6 // cset w22, eq
+	WORD $0xf900ebf0 // str x16, [sp,
+	WORD $0xd37ef61a // lsl x26, x16,
+	WORD $0xa94a7bfb // ldp x27, x30, [sp,
+	WORD $0xf900f3ed // str x13, [sp,
+	WORD $0xaa1903f7 // mov x23, x25
+	WORD $0xf940fbed // ldr x13, [sp,
+	WORD $0x14000024 // b 0x1860 <strip+0x1860>
+	WORD $0x3d800293 // str q19, [x20]
+	WORD $0x3cb56a92 // str q18, [x20, x21]
+	WORD $0x3cb36a91 // str q17, [x20, x19]
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a90 // str q16, [x20, x13]
+	WORD $0x3ca87a87 // str q7, [x20, x8, lsl
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a86 // str q6, [x20, x13]
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a85 // str q5, [x20, x13]
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a84 // str q4, [x20, x13]
+	WORD $0x3cb06a83 // str q3, [x20, x16]
+	WORD $0x5280048d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a82 // str q2, [x20, x13]
+	WORD $0x5280050d // mov w13,
+	WORD $0x9b0d7d0d // mul x13, x8, x13
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0x52800593 // mov w19,
+	WORD $0x9b137d08 // mul x8, x8, x19
+	WORD $0x3ca86a80 // str q0, [x20, x8]
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x2a1f03f6 // mov w22, wzr
+	WORD $0xf10183de // subs x30, x30,
+	WORD $0x9130037b // add x27, x27,
+	WORD $0x91400fed // add x13, sp,
+	WORD $0x912001ad // add x13, x13,
+	WORD $0x52800097 // mov w23,
+	WORD $0x54fff6cd // b.le 0x1734 <strip+0x1734>
+	WORD $0xf10183df // cmp x30,
+	WORD $0x52800c08 // mov w8,
+	WORD $0x9a8833d0 // csel x16, x30, x8, lo
+	WORD $0xf940f3e8 // ldr x8, [sp,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000441 // b.ne 0x1900 <strip+0x1900>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x91000608 // add x8, x16,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1b03f0 // mov x16, x27
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xad405554 // ldp q20, q21, [x10]
+	WORD $0x3cc20616 // ldr q22, [x16],
+	WORD $0x4f9412d3 // fmla v19.4s, v22.4s, v20.s[0]
+	WORD $0x4fb412d2 // fmla v18.4s, v22.4s, v20.s[1]
+	WORD $0x3dc00957 // ldr q23, [x10,
+	WORD $0x4f941ad1 // fmla v17.4s, v22.4s, v20.s[2]
+	WORD $0x4fb41ad0 // fmla v16.4s, v22.4s, v20.s[3]
+	WORD $0x4f9512c7 // fmla v7.4s, v22.4s, v21.s[0]
+	WORD $0x4fb512c6 // fmla v6.4s, v22.4s, v21.s[1]
+	WORD $0x4f951ac5 // fmla v5.4s, v22.4s, v21.s[2]
+	WORD $0x4fb51ac4 // fmla v4.4s, v22.4s, v21.s[3]
+	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
+	WORD $0x4fb712c2 // fmla v2.4s, v22.4s, v23.s[1]
+	WORD $0x4f971ac1 // fmla v1.4s, v22.4s, v23.s[2]
 	WORD $0xd1000508 // sub x8, x8,
+	WORD $0x8b1a014a // add x10, x10, x26
 	WORD $0xf100051f // cmp x8,
-	WORD $0x54fff968 // b.hi 0x14 <gather+0x14>
+	WORD $0x4fb71ac0 // fmla v0.4s, v22.4s, v23.s[3]
+	WORD $0x54fffdc8 // b.hi 0x18b0 <strip+0x18b0>
+	WORD $0x14000069 // b 0x1aa0 <strip+0x1aa0>
+	WORD $0xf940ebe8 // ldr x8, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54001561 // b.ne 0x1bb4 <strip+0x1bb4>
+	WORD $0xf10013df // cmp x30,
+	WORD $0x54001523 // b.lo 0x1bb4 <strip+0x1bb4>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1b03e8 // mov x8, x27
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cf46954 // ldr q20, [x10, x20]
+	WORD $0x3dc00108 // ldr q8, [x8]
+	WORD $0x4f941113 // fmla v19.4s, v8.4s, v20.s[0]
+	WORD $0x3cf46976 // ldr q22, [x11, x20]
+	WORD $0x4f961112 // fmla v18.4s, v8.4s, v22.s[0]
+	WORD $0x3cf46997 // ldr q23, [x12, x20]
+	WORD $0x4f971111 // fmla v17.4s, v8.4s, v23.s[0]
+	WORD $0x3cf469d8 // ldr q24, [x14, x20]
+	WORD $0x4f981110 // fmla v16.4s, v8.4s, v24.s[0]
+	WORD $0x3cf469f9 // ldr q25, [x15, x20]
+	WORD $0x4f991107 // fmla v7.4s, v8.4s, v25.s[0]
+	WORD $0x3cf46a3a // ldr q26, [x17, x20]
+	WORD $0x4f9a1106 // fmla v6.4s, v8.4s, v26.s[0]
+	WORD $0x3cf4681b // ldr q27, [x0, x20]
+	WORD $0x4f9b1105 // fmla v5.4s, v8.4s, v27.s[0]
+	WORD $0x3cf4683d // ldr q29, [x1, x20]
+	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
+	WORD $0x3cf4685e // ldr q30, [x2, x20]
+	WORD $0x4f9e1103 // fmla v3.4s, v8.4s, v30.s[0]
+	WORD $0x3cf4687f // ldr q31, [x3, x20]
+	WORD $0x4f9f1102 // fmla v2.4s, v8.4s, v31.s[0]
+	WORD $0x3cf468bc // ldr q28, [x5, x20]
+	WORD $0x4f9c1101 // fmla v1.4s, v8.4s, v28.s[0]
+	WORD $0x3cf468f5 // ldr q21, [x7, x20]
+	WORD $0x4f951100 // fmla v0.4s, v8.4s, v21.s[0]
+	WORD $0x3dc00908 // ldr q8, [x8,
+	WORD $0x4fb41113 // fmla v19.4s, v8.4s, v20.s[1]
+	WORD $0x4fb61112 // fmla v18.4s, v8.4s, v22.s[1]
+	WORD $0x4fb71111 // fmla v17.4s, v8.4s, v23.s[1]
+	WORD $0x4fb81110 // fmla v16.4s, v8.4s, v24.s[1]
+	WORD $0x4fb91107 // fmla v7.4s, v8.4s, v25.s[1]
+	WORD $0x4fba1106 // fmla v6.4s, v8.4s, v26.s[1]
+	WORD $0x4fbb1105 // fmla v5.4s, v8.4s, v27.s[1]
+	WORD $0x4fbd1104 // fmla v4.4s, v8.4s, v29.s[1]
+	WORD $0x4fbe1103 // fmla v3.4s, v8.4s, v30.s[1]
+	WORD $0x4fbf1102 // fmla v2.4s, v8.4s, v31.s[1]
+	WORD $0x4fbc1101 // fmla v1.4s, v8.4s, v28.s[1]
+	WORD $0x4fb51100 // fmla v0.4s, v8.4s, v21.s[1]
+	WORD $0x3dc01108 // ldr q8, [x8,
+	WORD $0x4f941913 // fmla v19.4s, v8.4s, v20.s[2]
+	WORD $0x4f961912 // fmla v18.4s, v8.4s, v22.s[2]
+	WORD $0x4f971911 // fmla v17.4s, v8.4s, v23.s[2]
+	WORD $0x4f981910 // fmla v16.4s, v8.4s, v24.s[2]
+	WORD $0x4f991907 // fmla v7.4s, v8.4s, v25.s[2]
+	WORD $0x4f9a1906 // fmla v6.4s, v8.4s, v26.s[2]
+	WORD $0x4f9b1905 // fmla v5.4s, v8.4s, v27.s[2]
+	WORD $0x4f9d1904 // fmla v4.4s, v8.4s, v29.s[2]
+	WORD $0x4f9e1903 // fmla v3.4s, v8.4s, v30.s[2]
+	WORD $0x4f9f1902 // fmla v2.4s, v8.4s, v31.s[2]
+	WORD $0x4f9c1901 // fmla v1.4s, v8.4s, v28.s[2]
+	WORD $0x4f951900 // fmla v0.4s, v8.4s, v21.s[2]
+	WORD $0x3dc01908 // ldr q8, [x8,
+	WORD $0x4fb41913 // fmla v19.4s, v8.4s, v20.s[3]
+	WORD $0x4fb61912 // fmla v18.4s, v8.4s, v22.s[3]
+	WORD $0x4fb71911 // fmla v17.4s, v8.4s, v23.s[3]
+	WORD $0x4fb81910 // fmla v16.4s, v8.4s, v24.s[3]
+	WORD $0x4fb91907 // fmla v7.4s, v8.4s, v25.s[3]
+	WORD $0x4fba1906 // fmla v6.4s, v8.4s, v26.s[3]
+	WORD $0x4fbb1905 // fmla v5.4s, v8.4s, v27.s[3]
+	WORD $0x4fbd1904 // fmla v4.4s, v8.4s, v29.s[3]
+	WORD $0x4fbe1903 // fmla v3.4s, v8.4s, v30.s[3]
+	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
+	WORD $0x91020108 // add x8, x8,
+	WORD $0x4fbc1901 // fmla v1.4s, v8.4s, v28.s[3]
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x91004294 // add x20, x20,
+	WORD $0x4fb51900 // fmla v0.4s, v8.4s, v21.s[3]
+	WORD $0x54fff788 // b.hi 0x1950 <strip+0x1950>
+	WORD $0x91001213 // add x19, x16,
+	WORD $0x8b1400e7 // add x7, x7, x20
+	WORD $0x8b1400a5 // add x5, x5, x20
+	WORD $0x8b140063 // add x3, x3, x20
+	WORD $0x8b140042 // add x2, x2, x20
+	WORD $0x8b140021 // add x1, x1, x20
+	WORD $0x8b140000 // add x0, x0, x20
+	WORD $0x8b140231 // add x17, x17, x20
+	WORD $0x8b1401ef // add x15, x15, x20
+	WORD $0x8b1401ce // add x14, x14, x20
+	WORD $0x8b14018c // add x12, x12, x20
+	WORD $0x8b14016b // add x11, x11, x20
+	WORD $0x8b14014a // add x10, x10, x20
+	WORD $0xf100167f // cmp x19,
+	WORD $0x54000a4a // b.ge 0x1be4 <strip+0x1be4>
+	WORD $0xf10183df // cmp x30,
+	WORD $0xf940fbe8 // ldr x8, [sp,
+	WORD $0x9a88c2b4 // csel x20, x21, x8, gt
+	WORD $0x9a99c308 // csel x8, x24, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000fc1 // b.ne 0x1cac <strip+0x1cac>
+	WORD $0xd37ef515 // lsl x21, x8,
+	WORD $0xd37df113 // lsl x19, x8,
+	WORD $0xd37be910 // lsl x16, x8,
+	WORD $0x3707e896 // tbnz w22,
+	WORD $0x3dc001b4 // ldr q20, [x13]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800293 // str q19, [x20]
+	WORD $0xd37ef6f6 // lsl x22, x23,
+	WORD $0x3cf669b3 // ldr q19, [x13, x22]
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3cb56a92 // str q18, [x20, x21]
+	WORD $0xd37df2f5 // lsl x21, x23,
+	WORD $0x3cf569b2 // ldr q18, [x13, x21]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3cb36a91 // str q17, [x20, x19]
+	WORD $0x52800195 // mov w21,
+	WORD $0x9b157ef3 // mul x19, x23, x21
+	WORD $0x3cf369b1 // ldr q17, [x13, x19]
+	WORD $0x9b157d13 // mul x19, x8, x21
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3cb36a90 // str q16, [x20, x19]
+	WORD $0x3cf779b0 // ldr q16, [x13, x23, lsl
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3ca87a87 // str q7, [x20, x8, lsl
+	WORD $0x52800295 // mov w21,
+	WORD $0x9b157ef3 // mul x19, x23, x21
+	WORD $0x3cf369a7 // ldr q7, [x13, x19]
+	WORD $0x9b157d13 // mul x19, x8, x21
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3cb36a86 // str q6, [x20, x19]
+	WORD $0x52800315 // mov w21,
+	WORD $0x9b157ef3 // mul x19, x23, x21
+	WORD $0x3cf369a6 // ldr q6, [x13, x19]
+	WORD $0x9b157d13 // mul x19, x8, x21
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3cb36a85 // str q5, [x20, x19]
+	WORD $0x52800395 // mov w21,
+	WORD $0x9b157ef3 // mul x19, x23, x21
+	WORD $0x3cf369a5 // ldr q5, [x13, x19]
+	WORD $0x9b157d13 // mul x19, x8, x21
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3cb36a84 // str q4, [x20, x19]
+	WORD $0xd37beaf3 // lsl x19, x23,
+	WORD $0x3cf369a4 // ldr q4, [x13, x19]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3cb06a83 // str q3, [x20, x16]
+	WORD $0x52800493 // mov w19,
+	WORD $0x9b137ef0 // mul x16, x23, x19
+	WORD $0x3cf069a3 // ldr q3, [x13, x16]
+	WORD $0x9b137d10 // mul x16, x8, x19
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cb06a82 // str q2, [x20, x16]
+	WORD $0x52800513 // mov w19,
+	WORD $0x9b137ef0 // mul x16, x23, x19
+	WORD $0x3cf069a2 // ldr q2, [x13, x16]
+	WORD $0x9b137d10 // mul x16, x8, x19
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cb06a81 // str q1, [x20, x16]
+	WORD $0x52800593 // mov w19,
+	WORD $0x9b137ef0 // mul x16, x23, x19
+	WORD $0x3cf069a1 // ldr q1, [x13, x16]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffff21 // b 0x1834 <strip+0x1834>
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa1b03e8 // mov x8, x27
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xd503201f // nop
+	WORD $0x3cc20514 // ldr q20, [x8],
+	WORD $0xbc736955 // ldr s21, [x10, x19]
+	WORD $0x4f951293 // fmla v19.4s, v20.4s, v21.s[0]
+	WORD $0xbc736975 // ldr s21, [x11, x19]
+	WORD $0x4f951292 // fmla v18.4s, v20.4s, v21.s[0]
+	WORD $0xbc736995 // ldr s21, [x12, x19]
+	WORD $0x4f951291 // fmla v17.4s, v20.4s, v21.s[0]
+	WORD $0xbc7369d5 // ldr s21, [x14, x19]
+	WORD $0x4f951290 // fmla v16.4s, v20.4s, v21.s[0]
+	WORD $0xbc7369f5 // ldr s21, [x15, x19]
+	WORD $0x4f951287 // fmla v7.4s, v20.4s, v21.s[0]
+	WORD $0xbc736a35 // ldr s21, [x17, x19]
+	WORD $0x4f951286 // fmla v6.4s, v20.4s, v21.s[0]
+	WORD $0xbc736815 // ldr s21, [x0, x19]
+	WORD $0x4f951285 // fmla v5.4s, v20.4s, v21.s[0]
+	WORD $0xbc736835 // ldr s21, [x1, x19]
+	WORD $0x4f951284 // fmla v4.4s, v20.4s, v21.s[0]
+	WORD $0xbc736855 // ldr s21, [x2, x19]
+	WORD $0x4f951283 // fmla v3.4s, v20.4s, v21.s[0]
+	WORD $0xbc736875 // ldr s21, [x3, x19]
+	WORD $0x4f951282 // fmla v2.4s, v20.4s, v21.s[0]
+	WORD $0xbc7368b5 // ldr s21, [x5, x19]
+	WORD $0x4f951281 // fmla v1.4s, v20.4s, v21.s[0]
+	WORD $0xbc7368f5 // ldr s21, [x7, x19]
+	WORD $0x4f951280 // fmla v0.4s, v20.4s, v21.s[0]
+	WORD $0x8b1a0273 // add x19, x19, x26
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54fffc88 // b.hi 0x1bf0 <strip+0x1bf0>
+	WORD $0x8b1300e7 // add x7, x7, x19
+	WORD $0x8b1300a5 // add x5, x5, x19
+	WORD $0x8b130063 // add x3, x3, x19
+	WORD $0x8b130042 // add x2, x2, x19
+	WORD $0x8b130021 // add x1, x1, x19
+	WORD $0x8b130000 // add x0, x0, x19
+	WORD $0x8b130231 // add x17, x17, x19
+	WORD $0x8b1301ef // add x15, x15, x19
+	WORD $0x8b1301ce // add x14, x14, x19
+	WORD $0x8b13018c // add x12, x12, x19
+	WORD $0x8b13016b // add x11, x11, x19
+	WORD $0x8b13014a // add x10, x10, x19
+	WORD $0xf10183df // cmp x30,
+	WORD $0xf940fbe8 // ldr x8, [sp,
+	WORD $0x9a88c2b4 // csel x20, x21, x8, gt
+	WORD $0x9a99c308 // csel x8, x24, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54fff080 // b.eq 0x1ab8 <strip+0x1ab8>
+	WORD $0x8b080a99 // add x25, x20, x8, lsl
+	WORD $0x8b080e93 // add x19, x20, x8, lsl
+	WORD $0x8b081295 // add x21, x20, x8, lsl
+	WORD $0x8b081690 // add x16, x20, x8, lsl
+	WORD $0x36000e36 // tbz w22,
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07f3 // str q19, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7893 // ldr s19, [x4, x13, lsl
+	WORD $0xbc2d7a93 // str s19, [x20, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1cd0 <strip+0x1cd0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07f2 // str q18, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7892 // ldr s18, [x4, x13, lsl
+	WORD $0xbc2d7b32 // str s18, [x25, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1cf0 <strip+0x1cf0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07f1 // str q17, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7891 // ldr s17, [x4, x13, lsl
+	WORD $0xbc2d7a71 // str s17, [x19, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1d10 <strip+0x1d10>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800193 // mov w19,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0x3d8f07f0 // str q16, [sp,
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7890 // ldr s16, [x4, x13, lsl
+	WORD $0xbc2d7a70 // str s16, [x19, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1d40 <strip+0x1d40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7887 // ldr s7, [x4, x13, lsl
+	WORD $0xbc2d7aa7 // str s7, [x21, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1d60 <strip+0x1d60>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800293 // mov w19,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xbc6d7886 // ldr s6, [x4, x13, lsl
+	WORD $0xbc2d7a66 // str s6, [x19, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1d84 <strip+0x1d84>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800313 // mov w19,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0x3d8f07e5 // str q5, [sp,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xbc6d7885 // ldr s5, [x4, x13, lsl
+	WORD $0xbc2d7a65 // str s5, [x19, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1db0 <strip+0x1db0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800393 // mov w19,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xbc6d7884 // ldr s4, [x4, x13, lsl
+	WORD $0xbc2d7a64 // str s4, [x19, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1dd4 <strip+0x1dd4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xbc6d7883 // ldr s3, [x4, x13, lsl
+	WORD $0xbc2d7a03 // str s3, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1df0 <strip+0x1df0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b105110 // madd x16, x8, x16, x20
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xbc6d7882 // ldr s2, [x4, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1e14 <strip+0x1e14>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b105110 // madd x16, x8, x16, x20
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7881 // ldr s1, [x4, x13, lsl
+	WORD $0xbc2d7a01 // str s1, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1e40 <strip+0x1e40>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800590 // mov w16,
+	WORD $0x9b105108 // madd x8, x8, x16, x20
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc6d7880 // ldr s0, [x4, x13, lsl
+	WORD $0xbc2d7900 // str s0, [x8, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x1e64 <strip+0x1e64>
+	WORD $0x17fffe73 // b 0x1844 <strip+0x1844>
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc7679b4 // ldr s20, [x13, x22, lsl
+	WORD $0xbc367894 // str s20, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1e90 <strip+0x1e90>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07f4 // ldr q20, [sp,
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d8f07f3 // str q19, [sp,
+	WORD $0xbc767893 // ldr s19, [x4, x22, lsl
+	WORD $0xbc367a93 // str s19, [x20, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1eb4 <strip+0x1eb4>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b1709b8 // add x24, x13, x23, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767b13 // ldr s19, [x24, x22, lsl
+	WORD $0xbc367893 // str s19, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1ee0 <strip+0x1ee0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07f3 // ldr q19, [sp,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d8f07f2 // str q18, [sp,
+	WORD $0xbc767892 // ldr s18, [x4, x22, lsl
+	WORD $0xbc367b32 // str s18, [x25, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1f04 <strip+0x1f04>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b170db8 // add x24, x13, x23, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767b12 // ldr s18, [x24, x22, lsl
+	WORD $0xbc367892 // str s18, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1f30 <strip+0x1f30>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07f2 // ldr q18, [sp,
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d8f07f1 // str q17, [sp,
+	WORD $0xbc767891 // ldr s17, [x4, x22, lsl
+	WORD $0xbc367a71 // str s17, [x19, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1f54 <strip+0x1f54>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x52800193 // mov w19,
+	WORD $0x9b1336f9 // madd x25, x23, x19, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0x52800098 // mov w24,
+	WORD $0xbc767b31 // ldr s17, [x25, x22, lsl
+	WORD $0xbc367891 // str s17, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1f84 <strip+0x1f84>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07f1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8f07f0 // str q16, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767890 // ldr s16, [x4, x22, lsl
+	WORD $0xbc367a70 // str s16, [x19, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x1fb0 <strip+0x1fb0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x8b1711b6 // add x22, x13, x23, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737ad0 // ldr s16, [x22, x19, lsl
+	WORD $0xbc337890 // str s16, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x1fe0 <strip+0x1fe0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dcf07f0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0xbc737887 // ldr s7, [x4, x19, lsl
+	WORD $0xbc337aa7 // str s7, [x21, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x2004 <strip+0x2004>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x52800293 // mov w19,
+	WORD $0x9b1336f6 // madd x22, x23, x19, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc757ac7 // ldr s7, [x22, x21, lsl
+	WORD $0xbc357887 // str s7, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x2030 <strip+0x2030>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x3dcf07e7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xbc757886 // ldr s6, [x4, x21, lsl
+	WORD $0xbc357a66 // str s6, [x19, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x2054 <strip+0x2054>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x52800313 // mov w19,
+	WORD $0x9b1336f6 // madd x22, x23, x19, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc757ac6 // ldr s6, [x22, x21, lsl
+	WORD $0xbc357886 // str s6, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x2080 <strip+0x2080>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x3dcf07e6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d8f07e5 // str q5, [sp,
+	WORD $0xbc757885 // ldr s5, [x4, x21, lsl
+	WORD $0xbc357a65 // str s5, [x19, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x20a4 <strip+0x20a4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x52800393 // mov w19,
+	WORD $0x9b1336f6 // madd x22, x23, x19, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b135113 // madd x19, x8, x19, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc757ac5 // ldr s5, [x22, x21, lsl
+	WORD $0xbc357885 // str s5, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x20d0 <strip+0x20d0>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x3dcf07e5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xbc757884 // ldr s4, [x4, x21, lsl
+	WORD $0xbc357a64 // str s4, [x19, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x20f4 <strip+0x20f4>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x8b1715b5 // add x21, x13, x23, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737aa4 // ldr s4, [x21, x19, lsl
+	WORD $0xbc337884 // str s4, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x2120 <strip+0x2120>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dcf07e4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xbc737883 // ldr s3, [x4, x19, lsl
+	WORD $0xbc337a03 // str s3, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x2144 <strip+0x2144>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x52800490 // mov w16,
+	WORD $0x9b1036f5 // madd x21, x23, x16, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b105110 // madd x16, x8, x16, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc737aa3 // ldr s3, [x21, x19, lsl
+	WORD $0xbc337883 // str s3, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x2170 <strip+0x2170>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dcf07e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xbc737882 // ldr s2, [x4, x19, lsl
+	WORD $0xbc337a02 // str s2, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x2194 <strip+0x2194>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x52800510 // mov w16,
+	WORD $0x9b1036f5 // madd x21, x23, x16, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b105110 // madd x16, x8, x16, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc737aa2 // ldr s2, [x21, x19, lsl
+	WORD $0xbc337882 // str s2, [x4, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x21c0 <strip+0x21c0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dcf07e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xbc737881 // ldr s1, [x4, x19, lsl
+	WORD $0xbc337a01 // str s1, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x21e4 <strip+0x21e4>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x52800593 // mov w19,
+	WORD $0x9b1336ed // madd x13, x23, x19, x13
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b135108 // madd x8, x8, x19, x20
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc7079a1 // ldr s1, [x13, x16, lsl
+	WORD $0xbc307881 // str s1, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x2220 <strip+0x2220>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc6d7880 // ldr s0, [x4, x13, lsl
+	WORD $0xbc2d7900 // str s0, [x8, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x2244 <strip+0x2244>
+	WORD $0x17fffd7b // b 0x1844 <strip+0x1844>
+	WORD $0xd503201f // nop
+	WORD $0x910803e6 // add x6, sp,
+	WORD $0xaa1403f8 // mov x24, x20
+	WORD $0xf100203f // cmp x1,
+	WORD $0x54009e2b // b.lt 0x3630 <strip+0x3630>
+	WORD $0xf1001128 // subs x8, x9,
+	WORD $0xf100213f // cmp x9,
+	WORD $0x5280008a // mov w10,
+	WORD $0x9a8a3108 // csel x8, x8, x10, lo
+	WORD $0xf100113f // cmp x9,
+	WORD $0x5280019a // mov w26,
+	WORD $0x52800c1e // mov w30,
+	WORD $0x54005f8d // b.le 0x2e7c <strip+0x2e7c>
+	WORD $0x1400000b // b 0x22bc <strip+0x22bc>
+	WORD $0xd100202a // sub x10, x1,
+	WORD $0x910080c6 // add x6, x6,
+	WORD $0xf9404beb // ldr x11, [sp,
+	WORD $0x8b0b0318 // add x24, x24, x11
+	WORD $0xf1003c3f // cmp x1,
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0xf94057fb // ldr x27, [sp,
+	WORD $0x5280019a // mov w26,
+	WORD $0x52800c1e // mov w30,
+	WORD $0x54009c2d // b.le 0x363c <strip+0x363c>
+	WORD $0x5280019e // mov w30,
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54fffe8d // b.le 0x2294 <strip+0x2294>
+	WORD $0xf9404fea // ldr x10, [sp,
+	WORD $0xf940294d // ldr x13, [x10,
+	WORD $0xaa0603ea // mov x10, x6
+	WORD $0x910010cb // add x11, x6,
+	WORD $0x910020cc // add x12, x6,
+	WORD $0x910030ce // add x14, x6,
+	WORD $0x910040cf // add x15, x6,
+	WORD $0x910050d1 // add x17, x6,
+	WORD $0x910060c0 // add x0, x6,
+	WORD $0x910070c2 // add x2, x6,
+	WORD $0x52800023 // mov w3,
+	WORD $0x52800185 // mov w5,
+	WORD $0xf10001bf // cmp x13,
+	WORD $0x1a9f17ed // cset w13, eq
+	WORD $0xd37ef4a7 // lsl x7, x5,
+	WORD $0xa94a5bf3 // ldp x19, x22, [sp,
+	WORD $0xaa1903fb // mov x27, x25
+	WORD $0xaa1803fa // mov x26, x24
+	WORD $0x1400004d // b 0x2444 <strip+0x2444>
+	WORD $0x3dc00358 // ldr q24, [x26]
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x3d800297 // str q23, [x20]
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0x3dc00757 // ldr q23, [x26,
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d8005b6 // str q22, [x13,
+	WORD $0x8b1b0b4d // add x13, x26, x27, lsl
+	WORD $0x8b170a90 // add x16, x20, x23, lsl
+	WORD $0x3dc001b6 // ldr q22, [x13]
+	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
+	WORD $0x3d800215 // str q21, [x16]
+	WORD $0x3dc005b5 // ldr q21, [x13,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d800614 // str q20, [x16,
+	WORD $0x8b1b0f4d // add x13, x26, x27, lsl
+	WORD $0x8b170e90 // add x16, x20, x23, lsl
+	WORD $0x3dc001b4 // ldr q20, [x13]
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x3d800213 // str q19, [x16]
+	WORD $0x3dc005b3 // ldr q19, [x13,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d800612 // str q18, [x16,
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b106b6d // madd x13, x27, x16, x26
+	WORD $0x5280019e // mov w30,
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3dc001b2 // ldr q18, [x13]
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3d800211 // str q17, [x16]
+	WORD $0x3dc005b1 // ldr q17, [x13,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d800610 // str q16, [x16,
+	WORD $0x8b1b134d // add x13, x26, x27, lsl
+	WORD $0x8b171290 // add x16, x20, x23, lsl
+	WORD $0x3dc001b0 // ldr q16, [x13]
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x3d800206 // str q6, [x16]
+	WORD $0x3dc005a6 // ldr q6, [x13,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d800606 // str q6, [x16,
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b106b6d // madd x13, x27, x16, x26
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3dc001a6 // ldr q6, [x13]
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0x3d800204 // str q4, [x16]
+	WORD $0x3dc005a4 // ldr q4, [x13,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x3d800604 // str q4, [x16,
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b106b6d // madd x13, x27, x16, x26
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3dc001a4 // ldr q4, [x13]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3d800202 // str q2, [x16]
+	WORD $0x3dc005a2 // ldr q2, [x13,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d800602 // str q2, [x16,
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b106b6d // madd x13, x27, x16, x26
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3dc001a2 // ldr q2, [x13]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3d800200 // str q0, [x16]
+	WORD $0x3dc005a0 // ldr q0, [x13,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d800600 // str q0, [x16,
+	WORD $0x2a1f03ed // mov w13, wzr
+	WORD $0xf10182d6 // subs x22, x22,
+	WORD $0x91300273 // add x19, x19,
+	WORD $0x91400ffa // add x26, sp,
+	WORD $0x9120035a // add x26, x26,
+	WORD $0x5280011b // mov w27,
+	WORD $0x54fff2ad // b.le 0x2294 <strip+0x2294>
+	WORD $0xf10182df // cmp x22,
+	WORD $0x52800c10 // mov w16,
+	WORD $0x9a9032d4 // csel x20, x22, x16, lo
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54000541 // b.ne 0x2500 <strip+0x2500>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x91000690 // add x16, x20,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1303f4 // mov x20, x19
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xad406558 // ldp q24, q25, [x10]
+	WORD $0xacc16e9a // ldp q26, q27, [x20],
+	WORD $0x4f981357 // fmla v23.4s, v26.4s, v24.s[0]
+	WORD $0x4fb81355 // fmla v21.4s, v26.4s, v24.s[1]
+	WORD $0x4f981b53 // fmla v19.4s, v26.4s, v24.s[2]
+	WORD $0x4fb81b51 // fmla v17.4s, v26.4s, v24.s[3]
+	WORD $0x4f991346 // fmla v6.4s, v26.4s, v25.s[0]
+	WORD $0x4fb91344 // fmla v4.4s, v26.4s, v25.s[1]
+	WORD $0x4f991b42 // fmla v2.4s, v26.4s, v25.s[2]
+	WORD $0x4fb91b40 // fmla v0.4s, v26.4s, v25.s[3]
+	WORD $0x4f981376 // fmla v22.4s, v27.4s, v24.s[0]
+	WORD $0x4fb81374 // fmla v20.4s, v27.4s, v24.s[1]
+	WORD $0x4f981b72 // fmla v18.4s, v27.4s, v24.s[2]
+	WORD $0x4fb81b70 // fmla v16.4s, v27.4s, v24.s[3]
+	WORD $0x4f991367 // fmla v7.4s, v27.4s, v25.s[0]
+	WORD $0x4fb91365 // fmla v5.4s, v27.4s, v25.s[1]
+	WORD $0x4f991b63 // fmla v3.4s, v27.4s, v25.s[2]
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b07014a // add x10, x10, x7
+	WORD $0xf100061f // cmp x16,
+	WORD $0x4fb91b61 // fmla v1.4s, v27.4s, v25.s[3]
+	WORD $0x54fffd68 // b.hi 0x24a0 <strip+0x24a0>
+	WORD $0x14000076 // b 0x26d0 <strip+0x26d0>
+	WORD $0xd503201f // nop
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54001201 // b.ne 0x2744 <strip+0x2744>
+	WORD $0xf10012df // cmp x22,
+	WORD $0x540011c3 // b.lo 0x2744 <strip+0x2744>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1303f0 // mov x16, x19
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0x3cf56959 // ldr q25, [x10, x21]
+	WORD $0x3cf56978 // ldr q24, [x11, x21]
+	WORD $0xad402608 // ldp q8, q9, [x16]
+	WORD $0x4f991117 // fmla v23.4s, v8.4s, v25.s[0]
+	WORD $0x3cf5699c // ldr q28, [x12, x21]
+	WORD $0x4f981115 // fmla v21.4s, v8.4s, v24.s[0]
+	WORD $0x3cf569dd // ldr q29, [x14, x21]
+	WORD $0x4f9c1113 // fmla v19.4s, v8.4s, v28.s[0]
+	WORD $0x3cf569fe // ldr q30, [x15, x21]
+	WORD $0x4f9d1111 // fmla v17.4s, v8.4s, v29.s[0]
+	WORD $0x3cf56a3f // ldr q31, [x17, x21]
+	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
+	WORD $0x3cf5681b // ldr q27, [x0, x21]
+	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
+	WORD $0x3cf5685a // ldr q26, [x2, x21]
+	WORD $0x4f9b1102 // fmla v2.4s, v8.4s, v27.s[0]
+	WORD $0x4f9a1100 // fmla v0.4s, v8.4s, v26.s[0]
+	WORD $0x4f991136 // fmla v22.4s, v9.4s, v25.s[0]
+	WORD $0x4f981134 // fmla v20.4s, v9.4s, v24.s[0]
+	WORD $0x4f9c1132 // fmla v18.4s, v9.4s, v28.s[0]
+	WORD $0x4f9d1130 // fmla v16.4s, v9.4s, v29.s[0]
+	WORD $0x4f9e1127 // fmla v7.4s, v9.4s, v30.s[0]
+	WORD $0x4f9f1125 // fmla v5.4s, v9.4s, v31.s[0]
+	WORD $0x4f9b1123 // fmla v3.4s, v9.4s, v27.s[0]
+	WORD $0x4f9a1121 // fmla v1.4s, v9.4s, v26.s[0]
+	WORD $0xad412608 // ldp q8, q9, [x16,
+	WORD $0x4fb91117 // fmla v23.4s, v8.4s, v25.s[1]
+	WORD $0x4fb81115 // fmla v21.4s, v8.4s, v24.s[1]
+	WORD $0x4fbc1113 // fmla v19.4s, v8.4s, v28.s[1]
+	WORD $0x4fbd1111 // fmla v17.4s, v8.4s, v29.s[1]
+	WORD $0x4fbe1106 // fmla v6.4s, v8.4s, v30.s[1]
+	WORD $0x4fbf1104 // fmla v4.4s, v8.4s, v31.s[1]
+	WORD $0x4fbb1102 // fmla v2.4s, v8.4s, v27.s[1]
+	WORD $0x4fba1100 // fmla v0.4s, v8.4s, v26.s[1]
+	WORD $0x4fb91136 // fmla v22.4s, v9.4s, v25.s[1]
+	WORD $0x4fb81134 // fmla v20.4s, v9.4s, v24.s[1]
+	WORD $0x4fbc1132 // fmla v18.4s, v9.4s, v28.s[1]
+	WORD $0x4fbd1130 // fmla v16.4s, v9.4s, v29.s[1]
+	WORD $0x4fbe1127 // fmla v7.4s, v9.4s, v30.s[1]
+	WORD $0x4fbf1125 // fmla v5.4s, v9.4s, v31.s[1]
+	WORD $0x4fbb1123 // fmla v3.4s, v9.4s, v27.s[1]
+	WORD $0x4fba1121 // fmla v1.4s, v9.4s, v26.s[1]
+	WORD $0xad422608 // ldp q8, q9, [x16,
+	WORD $0x4f991917 // fmla v23.4s, v8.4s, v25.s[2]
+	WORD $0x4f981915 // fmla v21.4s, v8.4s, v24.s[2]
+	WORD $0x4f9c1913 // fmla v19.4s, v8.4s, v28.s[2]
+	WORD $0x4f9d1911 // fmla v17.4s, v8.4s, v29.s[2]
+	WORD $0x4f9e1906 // fmla v6.4s, v8.4s, v30.s[2]
+	WORD $0x4f9f1904 // fmla v4.4s, v8.4s, v31.s[2]
+	WORD $0x4f9b1902 // fmla v2.4s, v8.4s, v27.s[2]
+	WORD $0x4f9a1900 // fmla v0.4s, v8.4s, v26.s[2]
+	WORD $0x4f991936 // fmla v22.4s, v9.4s, v25.s[2]
+	WORD $0x4f981934 // fmla v20.4s, v9.4s, v24.s[2]
+	WORD $0x4f9c1932 // fmla v18.4s, v9.4s, v28.s[2]
+	WORD $0x4f9d1930 // fmla v16.4s, v9.4s, v29.s[2]
+	WORD $0x4f9e1927 // fmla v7.4s, v9.4s, v30.s[2]
+	WORD $0x4f9f1925 // fmla v5.4s, v9.4s, v31.s[2]
+	WORD $0x4f9b1923 // fmla v3.4s, v9.4s, v27.s[2]
+	WORD $0x4f9a1921 // fmla v1.4s, v9.4s, v26.s[2]
+	WORD $0xad432608 // ldp q8, q9, [x16,
+	WORD $0x4fb91917 // fmla v23.4s, v8.4s, v25.s[3]
+	WORD $0x4fb81915 // fmla v21.4s, v8.4s, v24.s[3]
+	WORD $0x4fbc1913 // fmla v19.4s, v8.4s, v28.s[3]
+	WORD $0x4fbd1911 // fmla v17.4s, v8.4s, v29.s[3]
+	WORD $0x4fbe1906 // fmla v6.4s, v8.4s, v30.s[3]
+	WORD $0x4fbf1904 // fmla v4.4s, v8.4s, v31.s[3]
+	WORD $0x4fbb1902 // fmla v2.4s, v8.4s, v27.s[3]
+	WORD $0x4fba1900 // fmla v0.4s, v8.4s, v26.s[3]
+	WORD $0x4fb91936 // fmla v22.4s, v9.4s, v25.s[3]
+	WORD $0x4fb81934 // fmla v20.4s, v9.4s, v24.s[3]
+	WORD $0x4fbc1932 // fmla v18.4s, v9.4s, v28.s[3]
+	WORD $0x4fbd1930 // fmla v16.4s, v9.4s, v29.s[3]
+	WORD $0x4fbe1927 // fmla v7.4s, v9.4s, v30.s[3]
+	WORD $0x4fbf1925 // fmla v5.4s, v9.4s, v31.s[3]
+	WORD $0x91020210 // add x16, x16,
+	WORD $0x4fbb1923 // fmla v3.4s, v9.4s, v27.s[3]
+	WORD $0xf1001e9f // cmp x20,
+	WORD $0xd1001294 // sub x20, x20,
+	WORD $0x910042b5 // add x21, x21,
+	WORD $0x4fba1921 // fmla v1.4s, v9.4s, v26.s[3]
+	WORD $0x54fff608 // b.hi 0x2554 <strip+0x2554>
+	WORD $0x91001297 // add x23, x20,
+	WORD $0x8b150042 // add x2, x2, x21
+	WORD $0x8b150000 // add x0, x0, x21
+	WORD $0x8b150231 // add x17, x17, x21
+	WORD $0x8b1501ef // add x15, x15, x21
+	WORD $0x8b1501ce // add x14, x14, x21
+	WORD $0x8b15018c // add x12, x12, x21
+	WORD $0x8b15016b // add x11, x11, x21
+	WORD $0x8b15014a // add x10, x10, x21
+	WORD $0xf10016ff // cmp x23,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540005ea // b.ge 0x2784 <strip+0x2784>
+	WORD $0xd503201f // nop
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2b4 // csel x20, x21, x24, gt
+	WORD $0x52800110 // mov w16,
+	WORD $0x9a99c217 // csel x23, x16, x25, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000b01 // b.ne 0x2844 <strip+0x2844>
+	WORD $0x3607e16d // tbz w13,
+	WORD $0x3d800297 // str q23, [x20]
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0x3d8005b6 // str q22, [x13,
+	WORD $0x8b170a8d // add x13, x20, x23, lsl
+	WORD $0xad0051b5 // stp q21, q20, [x13]
+	WORD $0x8b170e8d // add x13, x20, x23, lsl
+	WORD $0xad0049b3 // stp q19, q18, [x13]
+	WORD $0x9b1e52ed // madd x13, x23, x30, x20
+	WORD $0xad0041b1 // stp q17, q16, [x13]
+	WORD $0x8b17128d // add x13, x20, x23, lsl
+	WORD $0xad001da6 // stp q6, q7, [x13]
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0xad0015a4 // stp q4, q5, [x13]
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0xad000da2 // stp q2, q3, [x13]
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0xad0005a0 // stp q0, q1, [x13]
+	WORD $0x17ffff3a // b 0x2428 <strip+0x2428>
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0x6f00e410 // movi v16.2d,
+	WORD $0x6f00e411 // movi v17.2d,
+	WORD $0x6f00e412 // movi v18.2d,
+	WORD $0x6f00e413 // movi v19.2d,
+	WORD $0x6f00e414 // movi v20.2d,
+	WORD $0x6f00e415 // movi v21.2d,
+	WORD $0x6f00e416 // movi v22.2d,
+	WORD $0xaa1303f0 // mov x16, x19
+	WORD $0x6f00e417 // movi v23.2d,
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xd503201f // nop
+	WORD $0xacc16618 // ldp q24, q25, [x16],
+	WORD $0xbc75695a // ldr s26, [x10, x21]
+	WORD $0x4f9a1317 // fmla v23.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1336 // fmla v22.4s, v25.4s, v26.s[0]
+	WORD $0xbc75697a // ldr s26, [x11, x21]
+	WORD $0x4f9a1315 // fmla v21.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1334 // fmla v20.4s, v25.4s, v26.s[0]
+	WORD $0xbc75699a // ldr s26, [x12, x21]
+	WORD $0x4f9a1313 // fmla v19.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1332 // fmla v18.4s, v25.4s, v26.s[0]
+	WORD $0xbc7569da // ldr s26, [x14, x21]
+	WORD $0x4f9a1311 // fmla v17.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1330 // fmla v16.4s, v25.4s, v26.s[0]
+	WORD $0xbc7569fa // ldr s26, [x15, x21]
+	WORD $0x4f9a1306 // fmla v6.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1327 // fmla v7.4s, v25.4s, v26.s[0]
+	WORD $0xbc756a3a // ldr s26, [x17, x21]
+	WORD $0x4f9a1304 // fmla v4.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1325 // fmla v5.4s, v25.4s, v26.s[0]
+	WORD $0xbc75681a // ldr s26, [x0, x21]
+	WORD $0x4f9a1302 // fmla v2.4s, v24.4s, v26.s[0]
+	WORD $0x4f9a1323 // fmla v3.4s, v25.4s, v26.s[0]
+	WORD $0xbc75685a // ldr s26, [x2, x21]
+	WORD $0x4f9a1300 // fmla v0.4s, v24.4s, v26.s[0]
+	WORD $0x8b0702b5 // add x21, x21, x7
+	WORD $0xd1000694 // sub x20, x20,
+	WORD $0xf100069f // cmp x20,
+	WORD $0x4f9a1321 // fmla v1.4s, v25.4s, v26.s[0]
+	WORD $0x54fffc88 // b.hi 0x2790 <strip+0x2790>
+	WORD $0x8b150042 // add x2, x2, x21
+	WORD $0x8b150000 // add x0, x0, x21
+	WORD $0x8b150231 // add x17, x17, x21
+	WORD $0x8b1501ef // add x15, x15, x21
+	WORD $0x8b1501ce // add x14, x14, x21
+	WORD $0x8b15018c // add x12, x12, x21
+	WORD $0x8b15016b // add x11, x11, x21
+	WORD $0x8b15014a // add x10, x10, x21
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2b4 // csel x20, x21, x24, gt
+	WORD $0x52800110 // mov w16,
+	WORD $0x9a99c217 // csel x23, x16, x25, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54fff540 // b.eq 0x26e8 <strip+0x26e8>
+	WORD $0x36000bed // tbz w13,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d800297 // str q23, [x20]
+	WORD $0x54002deb // b.lt 0x2e0c <strip+0x2e0c>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0xf10182df // cmp x22,
+	WORD $0x9a98c2b0 // csel x16, x21, x24, gt
+	WORD $0x91004210 // add x16, x16,
+	WORD $0x3d8f07f6 // str q22, [sp,
+	WORD $0x52800195 // mov w21,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7896 // ldr s22, [x4, x13, lsl
+	WORD $0xbc2d7a16 // str s22, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x2870 <strip+0x2870>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b170a90 // add x16, x20, x23, lsl
+	WORD $0x3c810615 // str q21, [x16],
+	WORD $0x3d8f07f4 // str q20, [sp,
+	WORD $0xbc6d7894 // ldr s20, [x4, x13, lsl
+	WORD $0xbc2d7a14 // str s20, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x2894 <strip+0x2894>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b170e90 // add x16, x20, x23, lsl
+	WORD $0x3c810613 // str q19, [x16],
+	WORD $0x3d8f07f2 // str q18, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7892 // ldr s18, [x4, x13, lsl
+	WORD $0xbc2d7a12 // str s18, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x28c0 <strip+0x28c0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x9b1552f0 // madd x16, x23, x21, x20
+	WORD $0x3c810611 // str q17, [x16],
+	WORD $0x3d8f07f0 // str q16, [sp,
+	WORD $0xbc6d7890 // ldr s16, [x4, x13, lsl
+	WORD $0xbc2d7a10 // str s16, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x28e4 <strip+0x28e4>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x8b171290 // add x16, x20, x23, lsl
+	WORD $0x3c810606 // str q6, [x16],
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xbc6d7886 // ldr s6, [x4, x13, lsl
+	WORD $0xbc2d7a06 // str s6, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x2910 <strip+0x2910>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3c810604 // str q4, [x16],
+	WORD $0x3d8f07e5 // str q5, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7884 // ldr s4, [x4, x13, lsl
+	WORD $0xbc2d7a04 // str s4, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x2940 <strip+0x2940>
+	WORD $0x5280019e // mov w30,
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3c810602 // str q2, [x16],
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7882 // ldr s2, [x4, x13, lsl
+	WORD $0xbc2d7a02 // str s2, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x2970 <strip+0x2970>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b1052f0 // madd x16, x23, x16, x20
+	WORD $0x3c810600 // str q0, [x16],
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7880 // ldr s0, [x4, x13, lsl
+	WORD $0xbc2d7a00 // str s0, [x16, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d011f // cmp x8, x13
+	WORD $0x54ffff81 // b.ne 0x29a0 <strip+0x29a0>
+	WORD $0x17fffe9d // b 0x2428 <strip+0x2428>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1a03f0 // mov x16, x26
+	WORD $0x3cc10618 // ldr q24, [x16],
+	WORD $0x4e37d717 // fadd v23.4s, v24.4s, v23.4s
+	WORD $0x3d800297 // str q23, [x20]
+	WORD $0xf10182df // cmp x22,
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9a98c2ad // csel x13, x21, x24, gt
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54001c8b // b.lt 0x2d74 <strip+0x2d74>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x910041ad // add x13, x13,
+	WORD $0xbc757a17 // ldr s23, [x16, x21, lsl
+	WORD $0xbc357897 // str s23, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x29f0 <strip+0x29f0>
+	WORD $0x3dcf07f7 // ldr q23, [sp,
+	WORD $0x4e36d6f6 // fadd v22.4s, v23.4s, v22.4s
+	WORD $0x3d8f07f6 // str q22, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54001acb // b.lt 0x2d74 <strip+0x2d74>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707896 // ldr s22, [x4, x16, lsl
+	WORD $0xbc3079b6 // str s22, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2a24 <strip+0x2a24>
+	WORD $0x8b1b0b50 // add x16, x26, x27, lsl
+	WORD $0x3cc10616 // ldr q22, [x16],
+	WORD $0x4e35d6d5 // fadd v21.4s, v22.4s, v21.4s
+	WORD $0x8b170a8d // add x13, x20, x23, lsl
+	WORD $0x3c8105b5 // str q21, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400198b // b.lt 0x2d88 <strip+0x2d88>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a15 // ldr s21, [x16, x21, lsl
+	WORD $0xbc357895 // str s21, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2a60 <strip+0x2a60>
+	WORD $0x3dcf07f5 // ldr q21, [sp,
+	WORD $0x4e34d6b4 // fadd v20.4s, v21.4s, v20.4s
+	WORD $0x3d8f07f4 // str q20, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540017eb // b.lt 0x2d88 <strip+0x2d88>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707894 // ldr s20, [x4, x16, lsl
+	WORD $0xbc3079b4 // str s20, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2a94 <strip+0x2a94>
+	WORD $0x8b1b0f50 // add x16, x26, x27, lsl
+	WORD $0x3cc10614 // ldr q20, [x16],
+	WORD $0x4e33d693 // fadd v19.4s, v20.4s, v19.4s
+	WORD $0x8b170e8d // add x13, x20, x23, lsl
+	WORD $0x3c8105b3 // str q19, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540016ab // b.lt 0x2d9c <strip+0x2d9c>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a13 // ldr s19, [x16, x21, lsl
+	WORD $0xbc357893 // str s19, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2ad0 <strip+0x2ad0>
+	WORD $0x3dcf07f3 // ldr q19, [sp,
+	WORD $0x4e32d672 // fadd v18.4s, v19.4s, v18.4s
+	WORD $0x3d8f07f2 // str q18, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x5400150b // b.lt 0x2d9c <strip+0x2d9c>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707892 // ldr s18, [x4, x16, lsl
+	WORD $0xbc3079b2 // str s18, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2b04 <strip+0x2b04>
+	WORD $0x5280018d // mov w13,
+	WORD $0x9b0d6b70 // madd x16, x27, x13, x26
+	WORD $0x3cc10612 // ldr q18, [x16],
+	WORD $0x5280019e // mov w30,
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0x4e31d651 // fadd v17.4s, v18.4s, v17.4s
+	WORD $0x3c8105b1 // str q17, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540013cb // b.lt 0x2db8 <strip+0x2db8>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc757a11 // ldr s17, [x16, x21, lsl
+	WORD $0xbc357891 // str s17, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2b50 <strip+0x2b50>
+	WORD $0x3dcf07f1 // ldr q17, [sp,
+	WORD $0x4e30d630 // fadd v16.4s, v17.4s, v16.4s
+	WORD $0x3d8f07f0 // str q16, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540011eb // b.lt 0x2db8 <strip+0x2db8>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707890 // ldr s16, [x4, x16, lsl
+	WORD $0xbc3079b0 // str s16, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2b84 <strip+0x2b84>
+	WORD $0x8b1b1350 // add x16, x26, x27, lsl
+	WORD $0x3cc10610 // ldr q16, [x16],
+	WORD $0x4e26d606 // fadd v6.4s, v16.4s, v6.4s
+	WORD $0x8b17128d // add x13, x20, x23, lsl
+	WORD $0x3c8105a6 // str q6, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400106b // b.lt 0x2dc4 <strip+0x2dc4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a06 // ldr s6, [x16, x21, lsl
+	WORD $0xbc357886 // str s6, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2bc0 <strip+0x2bc0>
+	WORD $0x3dcf07e6 // ldr q6, [sp,
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54000ecb // b.lt 0x2dc4 <strip+0x2dc4>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707886 // ldr s6, [x4, x16, lsl
+	WORD $0xbc3079a6 // str s6, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2bf4 <strip+0x2bf4>
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d6b70 // madd x16, x27, x13, x26
+	WORD $0x3cc10606 // ldr q6, [x16],
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0x3c8105a4 // str q4, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000d8b // b.lt 0x2ddc <strip+0x2ddc>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a04 // ldr s4, [x16, x21, lsl
+	WORD $0xbc357884 // str s4, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2c34 <strip+0x2c34>
+	WORD $0x3dcf07e4 // ldr q4, [sp,
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54000beb // b.lt 0x2ddc <strip+0x2ddc>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707884 // ldr s4, [x4, x16, lsl
+	WORD $0xbc3079a4 // str s4, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2c70 <strip+0x2c70>
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d6b70 // madd x16, x27, x13, x26
+	WORD $0x3cc10604 // ldr q4, [x16],
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	WORD $0x3c8105a2 // str q2, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000a6b // b.lt 0x2df4 <strip+0x2df4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a02 // ldr s2, [x16, x21, lsl
+	WORD $0xbc357882 // str s2, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x2cb0 <strip+0x2cb0>
+	WORD $0x3dcf07e2 // ldr q2, [sp,
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540008cb // b.lt 0x2df4 <strip+0x2df4>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xbc707882 // ldr s2, [x4, x16, lsl
+	WORD $0xbc3079a2 // str s2, [x13, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x2ce4 <strip+0x2ce4>
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d6b70 // madd x16, x27, x13, x26
+	WORD $0x3cc10602 // ldr q2, [x16],
+	WORD $0x9b0d52ed // madd x13, x23, x13, x20
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x3c8105a0 // str q0, [x13],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb86b // b.lt 0x2428 <strip+0x2428>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xbc747a00 // ldr s0, [x16, x20, lsl
+	WORD $0xbc347880 // str s0, [x4, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14011f // cmp x8, x20
+	WORD $0x54ffff81 // b.ne 0x2d24 <strip+0x2d24>
+	WORD $0x3dcf07e0 // ldr q0, [sp,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffb70b // b.lt 0x2428 <strip+0x2428>
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91304210 // add x16, x16,
+	WORD $0xaa0803f4 // mov x20, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc404600 // ldr s0, [x16],
+	WORD $0xbc0045a0 // str s0, [x13],
+	WORD $0xf1000694 // subs x20, x20,
+	WORD $0x54ffffa1 // b.ne 0x2d60 <strip+0x2d60>
+	WORD $0x17fffdae // b 0x2428 <strip+0x2428>
+	WORD $0xd37ef76d // lsl x13, x27,
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0xd37ef6ed // lsl x13, x23,
+	WORD $0x4e35d421 // fadd v1.4s, v1.4s, v21.4s
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0xd37df36d // lsl x13, x27,
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0xd37df2ed // lsl x13, x23,
+	WORD $0x4e33d421 // fadd v1.4s, v1.4s, v19.4s
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0x52800190 // mov w16,
+	WORD $0x9b107f6d // mul x13, x27, x16
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0x5280019e // mov w30,
+	WORD $0x9b107eed // mul x13, x23, x16
+	WORD $0x4e31d421 // fadd v1.4s, v1.4s, v17.4s
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0x3cfb7b41 // ldr q1, [x26, x27, lsl
+	WORD $0x4e26d421 // fadd v1.4s, v1.4s, v6.4s
+	WORD $0x3cb77a81 // str q1, [x20, x23, lsl
+	WORD $0x52800290 // mov w16,
+	WORD $0x9b107f6d // mul x13, x27, x16
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0x9b107eed // mul x13, x23, x16
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0x52800310 // mov w16,
+	WORD $0x9b107f6d // mul x13, x27, x16
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0x9b107eed // mul x13, x23, x16
+	WORD $0x4e22d421 // fadd v1.4s, v1.4s, v2.4s
+	WORD $0x3cad6a81 // str q1, [x20, x13]
+	WORD $0x52800390 // mov w16,
+	WORD $0x9b107f6d // mul x13, x27, x16
+	WORD $0x3ced6b41 // ldr q1, [x26, x13]
+	WORD $0x9b107eed // mul x13, x23, x16
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x14000010 // b 0x2e48 <strip+0x2e48>
+	WORD $0xd37ef6ed // lsl x13, x23,
+	WORD $0x3cad6a95 // str q21, [x20, x13]
+	WORD $0xd37df2ed // lsl x13, x23,
+	WORD $0x9b1e7ef0 // mul x16, x23, x30
+	WORD $0x3cad6a93 // str q19, [x20, x13]
+	WORD $0x3cb06a91 // str q17, [x20, x16]
+	WORD $0x3cb77a86 // str q6, [x20, x23, lsl
+	WORD $0x5280028d // mov w13,
+	WORD $0x9b0d7eed // mul x13, x23, x13
+	WORD $0x3cad6a84 // str q4, [x20, x13]
+	WORD $0x5280030d // mov w13,
+	WORD $0x9b0d7eed // mul x13, x23, x13
+	WORD $0x3cad6a82 // str q2, [x20, x13]
+	WORD $0x5280038d // mov w13,
+	WORD $0x9b0d7eed // mul x13, x23, x13
+	WORD $0x3cad6a80 // str q0, [x20, x13]
+	WORD $0x17fffd77 // b 0x2428 <strip+0x2428>
+	WORD $0xf940fbeb // ldr x11, [sp,
+	WORD $0xd100216a // sub x10, x11,
+	WORD $0x910080c6 // add x6, x6,
+	WORD $0xf9404be8 // ldr x8, [sp,
+	WORD $0x8b080038 // add x24, x1, x8
+	WORD $0xf1003d7f // cmp x11,
+	WORD $0xaa0a03e1 // mov x1, x10
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xf94057fb // ldr x27, [sp,
+	WORD $0x54003e2d // b.le 0x363c <strip+0x363c>
+	WORD $0xf900fbe1 // str x1, [sp,
+	WORD $0xaa1803e1 // mov x1, x24
+	WORD $0xaa1b03e8 // mov x8, x27
+	WORD $0x91400ffb // add x27, sp,
+	WORD $0x9120037b // add x27, x27,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x52800098 // mov w24,
+	WORD $0x54fffdcb // b.lt 0x2e50 <strip+0x2e50>
+	WORD $0xf9404fe8 // ldr x8, [sp,
+	WORD $0xf9402910 // ldr x16, [x8,
+	WORD $0xaa0603e8 // mov x8, x6
+	WORD $0x910010ca // add x10, x6,
+	WORD $0x910020cb // add x11, x6,
+	WORD $0x910030cc // add x12, x6,
+	WORD $0x910040cd // add x13, x6,
+	WORD $0x910050ce // add x14, x6,
+	WORD $0x910060cf // add x15, x6,
+	WORD $0x910070d1 // add x17, x6,
+	WORD $0x52800020 // mov w0,
+	WORD $0x52800182 // mov w2,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17f6 // cset w22, eq
+	WORD $0xd37ef443 // lsl x3, x2,
+	WORD $0xa94a1fe5 // ldp x5, x7, [sp,
+	WORD $0xaa1903f4 // mov x20, x25
+	WORD $0xaa0103f3 // mov x19, x1
+	WORD $0x1400001a // b 0x2f4c <strip+0x2f4c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3d800207 // str q7, [x16]
+	WORD $0x3cb86a06 // str q6, [x16, x24]
+	WORD $0x3cb56a05 // str q5, [x16, x21]
+	WORD $0x9b1a7ef3 // mul x19, x23, x26
+	WORD $0x3cb36a04 // str q4, [x16, x19]
+	WORD $0x3cb77a03 // str q3, [x16, x23, lsl
+	WORD $0x52800293 // mov w19,
+	WORD $0x9b137ef3 // mul x19, x23, x19
+	WORD $0x3cb36a02 // str q2, [x16, x19]
+	WORD $0x52800313 // mov w19,
+	WORD $0x9b137ef3 // mul x19, x23, x19
+	WORD $0x3cb36a01 // str q1, [x16, x19]
+	WORD $0x52800395 // mov w21,
+	WORD $0x9b157ef3 // mul x19, x23, x21
+	WORD $0x3cb36a00 // str q0, [x16, x19]
+	WORD $0x52800098 // mov w24,
+	WORD $0x2a1f03f6 // mov w22, wzr
+	WORD $0xf10180e7 // subs x7, x7,
+	WORD $0x913000a5 // add x5, x5,
+	WORD $0x91400ff3 // add x19, sp,
+	WORD $0x91200273 // add x19, x19,
+	WORD $0x52800094 // mov w20,
+	WORD $0x54fff84d // b.le 0x2e50 <strip+0x2e50>
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a9e30f5 // csel x21, x7, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100041f // cmp x0,
+	WORD $0x54000321 // b.ne 0x2fc0 <strip+0x2fc0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x910006b0 // add x16, x21,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0503f5 // mov x21, x5
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3cc206b0 // ldr q16, [x21],
+	WORD $0xad404911 // ldp q17, q18, [x8]
+	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
+	WORD $0x4fb11206 // fmla v6.4s, v16.4s, v17.s[1]
+	WORD $0x4f911a05 // fmla v5.4s, v16.4s, v17.s[2]
+	WORD $0x4fb11a04 // fmla v4.4s, v16.4s, v17.s[3]
+	WORD $0x4f921203 // fmla v3.4s, v16.4s, v18.s[0]
+	WORD $0x4fb21202 // fmla v2.4s, v16.4s, v18.s[1]
+	WORD $0x4f921a01 // fmla v1.4s, v16.4s, v18.s[2]
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b030108 // add x8, x8, x3
+	WORD $0xf100061f // cmp x16,
+	WORD $0x4fb21a00 // fmla v0.4s, v16.4s, v18.s[3]
+	WORD $0x54fffe68 // b.hi 0x2f84 <strip+0x2f84>
+	WORD $0x1400004d // b 0x30f0 <strip+0x30f0>
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54000ee1 // b.ne 0x31a0 <strip+0x31a0>
+	WORD $0xf10010ff // cmp x7,
+	WORD $0x54000ea3 // b.lo 0x31a0 <strip+0x31a0>
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0503f0 // mov x16, x5
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3cf76913 // ldr q19, [x8, x23]
+	WORD $0x3cf76952 // ldr q18, [x10, x23]
+	WORD $0x3cf76971 // ldr q17, [x11, x23]
+	WORD $0x3cf76990 // ldr q16, [x12, x23]
+	WORD $0x3dc00216 // ldr q22, [x16]
+	WORD $0x4f9312c7 // fmla v7.4s, v22.4s, v19.s[0]
+	WORD $0x3cf769b7 // ldr q23, [x13, x23]
+	WORD $0x4f9212c6 // fmla v6.4s, v22.4s, v18.s[0]
+	WORD $0x3cf769d8 // ldr q24, [x14, x23]
+	WORD $0x4f9112c5 // fmla v5.4s, v22.4s, v17.s[0]
+	WORD $0x3cf769f4 // ldr q20, [x15, x23]
+	WORD $0x4f9012c4 // fmla v4.4s, v22.4s, v16.s[0]
+	WORD $0x4f9712c3 // fmla v3.4s, v22.4s, v23.s[0]
+	WORD $0x4f9812c2 // fmla v2.4s, v22.4s, v24.s[0]
+	WORD $0x4f9412c1 // fmla v1.4s, v22.4s, v20.s[0]
+	WORD $0x3cf76a35 // ldr q21, [x17, x23]
+	WORD $0x4f9512c0 // fmla v0.4s, v22.4s, v21.s[0]
+	WORD $0x3dc00a16 // ldr q22, [x16,
+	WORD $0x4fb312c7 // fmla v7.4s, v22.4s, v19.s[1]
+	WORD $0x4fb212c6 // fmla v6.4s, v22.4s, v18.s[1]
+	WORD $0x4fb112c5 // fmla v5.4s, v22.4s, v17.s[1]
+	WORD $0x4fb012c4 // fmla v4.4s, v22.4s, v16.s[1]
+	WORD $0x4fb712c3 // fmla v3.4s, v22.4s, v23.s[1]
+	WORD $0x4fb812c2 // fmla v2.4s, v22.4s, v24.s[1]
+	WORD $0x4fb412c1 // fmla v1.4s, v22.4s, v20.s[1]
+	WORD $0x4fb512c0 // fmla v0.4s, v22.4s, v21.s[1]
+	WORD $0x3dc01216 // ldr q22, [x16,
+	WORD $0x4f931ac7 // fmla v7.4s, v22.4s, v19.s[2]
+	WORD $0x4f921ac6 // fmla v6.4s, v22.4s, v18.s[2]
+	WORD $0x4f911ac5 // fmla v5.4s, v22.4s, v17.s[2]
+	WORD $0x4f901ac4 // fmla v4.4s, v22.4s, v16.s[2]
+	WORD $0x4f971ac3 // fmla v3.4s, v22.4s, v23.s[2]
+	WORD $0x4f981ac2 // fmla v2.4s, v22.4s, v24.s[2]
+	WORD $0x4f941ac1 // fmla v1.4s, v22.4s, v20.s[2]
+	WORD $0x4f951ac0 // fmla v0.4s, v22.4s, v21.s[2]
+	WORD $0x3dc01a16 // ldr q22, [x16,
+	WORD $0x4fb31ac7 // fmla v7.4s, v22.4s, v19.s[3]
+	WORD $0x4fb21ac6 // fmla v6.4s, v22.4s, v18.s[3]
+	WORD $0x4fb11ac5 // fmla v5.4s, v22.4s, v17.s[3]
+	WORD $0x4fb01ac4 // fmla v4.4s, v22.4s, v16.s[3]
+	WORD $0x4fb71ac3 // fmla v3.4s, v22.4s, v23.s[3]
+	WORD $0x4fb81ac2 // fmla v2.4s, v22.4s, v24.s[3]
+	WORD $0x91020210 // add x16, x16,
+	WORD $0x4fb41ac1 // fmla v1.4s, v22.4s, v20.s[3]
+	WORD $0xf1001ebf // cmp x21,
+	WORD $0xd10012b5 // sub x21, x21,
+	WORD $0x910042f7 // add x23, x23,
+	WORD $0x4fb51ac0 // fmla v0.4s, v22.4s, v21.s[3]
+	WORD $0x54fffa08 // b.hi 0x2ff4 <strip+0x2ff4>
+	WORD $0x910012b8 // add x24, x21,
+	WORD $0x8b170231 // add x17, x17, x23
+	WORD $0x8b1701ef // add x15, x15, x23
+	WORD $0x8b1701ce // add x14, x14, x23
+	WORD $0x8b1701ad // add x13, x13, x23
+	WORD $0x8b17018c // add x12, x12, x23
+	WORD $0x8b17016b // add x11, x11, x23
+	WORD $0x8b17014a // add x10, x10, x23
+	WORD $0x8b170108 // add x8, x8, x23
+	WORD $0xf100171f // cmp x24,
+	WORD $0x52800098 // mov w24,
+	WORD $0x540006ea // b.ge 0x31c0 <strip+0x31c0>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a81c370 // csel x16, x27, x1, gt
+	WORD $0x9a99c317 // csel x23, x24, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000ac1 // b.ne 0x3258 <strip+0x3258>
+	WORD $0xd37ef6f8 // lsl x24, x23,
+	WORD $0xd37df2f5 // lsl x21, x23,
+	WORD $0x3707ef36 // tbnz w22,
+	WORD $0x3dc00270 // ldr q16, [x19]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d800207 // str q7, [x16]
+	WORD $0xd37ef696 // lsl x22, x20,
+	WORD $0x3cf66a67 // ldr q7, [x19, x22]
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3cb86a06 // str q6, [x16, x24]
+	WORD $0xd37df296 // lsl x22, x20,
+	WORD $0x3cf66a66 // ldr q6, [x19, x22]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3cb56a05 // str q5, [x16, x21]
+	WORD $0x9b1a7e95 // mul x21, x20, x26
+	WORD $0x3cf56a65 // ldr q5, [x19, x21]
+	WORD $0x9b1a7ef5 // mul x21, x23, x26
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3cb56a04 // str q4, [x16, x21]
+	WORD $0x3cf47a64 // ldr q4, [x19, x20, lsl
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3cb77a03 // str q3, [x16, x23, lsl
+	WORD $0x52800296 // mov w22,
+	WORD $0x9b167e95 // mul x21, x20, x22
+	WORD $0x3cf56a63 // ldr q3, [x19, x21]
+	WORD $0x9b167ef5 // mul x21, x23, x22
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cb56a02 // str q2, [x16, x21]
+	WORD $0x52800316 // mov w22,
+	WORD $0x9b167e95 // mul x21, x20, x22
+	WORD $0x3cf56a62 // ldr q2, [x19, x21]
+	WORD $0x9b167ef5 // mul x21, x23, x22
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cb56a01 // str q1, [x16, x21]
+	WORD $0x52800395 // mov w21,
+	WORD $0x9b157e94 // mul x20, x20, x21
+	WORD $0x3cf46a61 // ldr q1, [x19, x20]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffff62 // b 0x2f24 <strip+0x2f24>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0503f0 // mov x16, x5
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa1f03f7 // mov x23, xzr
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc20610 // ldr q16, [x16],
+	WORD $0xbc776911 // ldr s17, [x8, x23]
+	WORD $0x4f911207 // fmla v7.4s, v16.4s, v17.s[0]
+	WORD $0xbc776951 // ldr s17, [x10, x23]
+	WORD $0x4f911206 // fmla v6.4s, v16.4s, v17.s[0]
+	WORD $0xbc776971 // ldr s17, [x11, x23]
+	WORD $0x4f911205 // fmla v5.4s, v16.4s, v17.s[0]
+	WORD $0xbc776991 // ldr s17, [x12, x23]
+	WORD $0x4f911204 // fmla v4.4s, v16.4s, v17.s[0]
+	WORD $0xbc7769b1 // ldr s17, [x13, x23]
+	WORD $0x4f911203 // fmla v3.4s, v16.4s, v17.s[0]
+	WORD $0xbc7769d1 // ldr s17, [x14, x23]
+	WORD $0x4f911202 // fmla v2.4s, v16.4s, v17.s[0]
+	WORD $0xbc7769f1 // ldr s17, [x15, x23]
+	WORD $0x4f911201 // fmla v1.4s, v16.4s, v17.s[0]
+	WORD $0xbc776a31 // ldr s17, [x17, x23]
+	WORD $0x4f911200 // fmla v0.4s, v16.4s, v17.s[0]
+	WORD $0x8b0302f7 // add x23, x23, x3
+	WORD $0xd10006b5 // sub x21, x21,
+	WORD $0xf10006bf // cmp x21,
+	WORD $0x54fffd88 // b.hi 0x31d0 <strip+0x31d0>
+	WORD $0x8b170231 // add x17, x17, x23
+	WORD $0x8b1701ef // add x15, x15, x23
+	WORD $0x8b1701ce // add x14, x14, x23
+	WORD $0x8b1701ad // add x13, x13, x23
+	WORD $0x8b17018c // add x12, x12, x23
+	WORD $0x8b17016b // add x11, x11, x23
+	WORD $0x8b17014a // add x10, x10, x23
+	WORD $0x8b170108 // add x8, x8, x23
+	WORD $0xf10180ff // cmp x7,
+	WORD $0x9a81c370 // csel x16, x27, x1, gt
+	WORD $0x9a99c317 // csel x23, x24, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54fff580 // b.eq 0x3104 <strip+0x3104>
+	WORD $0x8b170a19 // add x25, x16, x23, lsl
+	WORD $0x8b170e1a // add x26, x16, x23, lsl
+	WORD $0x8b171215 // add x21, x16, x23, lsl
+	WORD $0x36000976 // tbz w22,
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0xbc737887 // ldr s7, [x4, x19, lsl
+	WORD $0xbc337a07 // str s7, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3270 <strip+0x3270>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc737886 // ldr s6, [x4, x19, lsl
+	WORD $0xbc337b26 // str s6, [x25, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3290 <strip+0x3290>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3d8f07e5 // str q5, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc737885 // ldr s5, [x4, x19, lsl
+	WORD $0xbc337b45 // str s5, [x26, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x32b0 <strip+0x32b0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x5280019a // mov w26,
+	WORD $0x9b1a42f4 // madd x20, x23, x26, x16
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737884 // ldr s4, [x4, x19, lsl
+	WORD $0xbc337a84 // str s4, [x20, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x32e0 <strip+0x32e0>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc737883 // ldr s3, [x4, x19, lsl
+	WORD $0xbc337aa3 // str s3, [x21, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3300 <strip+0x3300>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x52800294 // mov w20,
+	WORD $0x9b1442f4 // madd x20, x23, x20, x16
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xbc737882 // ldr s2, [x4, x19, lsl
+	WORD $0xbc337a82 // str s2, [x20, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3324 <strip+0x3324>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x52800314 // mov w20,
+	WORD $0x9b1442f4 // madd x20, x23, x20, x16
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0x52800395 // mov w21,
+	WORD $0xd503201f // nop
+	WORD $0xbc737881 // ldr s1, [x4, x19, lsl
+	WORD $0xbc337a81 // str s1, [x20, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3350 <strip+0x3350>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x9b1542f0 // madd x16, x23, x21, x16
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc737880 // ldr s0, [x4, x19, lsl
+	WORD $0xbc337a00 // str s0, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3370 <strip+0x3370>
+	WORD $0x17fffeeb // b 0x2f30 <strip+0x2f30>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc767a70 // ldr s16, [x19, x22, lsl
+	WORD $0xbc367890 // str s16, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x33a0 <strip+0x33a0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07f0 // ldr q16, [sp,
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8f07e7 // str q7, [sp,
+	WORD $0xbc767887 // ldr s7, [x4, x22, lsl
+	WORD $0xbc367a07 // str s7, [x16, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x33c4 <strip+0x33c4>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b140a78 // add x24, x19, x20, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767b07 // ldr s7, [x24, x22, lsl
+	WORD $0xbc367887 // str s7, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x33f0 <strip+0x33f0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07e7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xbc767886 // ldr s6, [x4, x22, lsl
+	WORD $0xbc367b26 // str s6, [x25, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3414 <strip+0x3414>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b140e78 // add x24, x19, x20, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767b06 // ldr s6, [x24, x22, lsl
+	WORD $0xbc367886 // str s6, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3440 <strip+0x3440>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07e6 // ldr q6, [sp,
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d8f07e5 // str q5, [sp,
+	WORD $0xbc767885 // ldr s5, [x4, x22, lsl
+	WORD $0xbc367b45 // str s5, [x26, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3464 <strip+0x3464>
+	WORD $0xaa1f03f9 // mov x25, xzr
+	WORD $0x52800196 // mov w22,
+	WORD $0x9b164e9a // madd x26, x20, x22, x19
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b1642f6 // madd x22, x23, x22, x16
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xbc797b45 // ldr s5, [x26, x25, lsl
+	WORD $0xbc397885 // str s5, [x4, x25, lsl
+	WORD $0x91000739 // add x25, x25,
+	WORD $0xeb19013f // cmp x9, x25
+	WORD $0x54ffff81 // b.ne 0x3490 <strip+0x3490>
+	WORD $0xaa1f03f8 // mov x24, xzr
+	WORD $0x3dcf07e5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xbc787884 // ldr s4, [x4, x24, lsl
+	WORD $0xbc387ac4 // str s4, [x22, x24, lsl
+	WORD $0x91000718 // add x24, x24,
+	WORD $0xeb18013f // cmp x9, x24
+	WORD $0x54ffff81 // b.ne 0x34b4 <strip+0x34b4>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x8b141278 // add x24, x19, x20, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0x5280019a // mov w26,
+	WORD $0xd503201f // nop
+	WORD $0xbc767b04 // ldr s4, [x24, x22, lsl
+	WORD $0xbc367884 // str s4, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x34e0 <strip+0x34e0>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07e4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xbc767883 // ldr s3, [x4, x22, lsl
+	WORD $0xbc367aa3 // str s3, [x21, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3504 <strip+0x3504>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x52800295 // mov w21,
+	WORD $0x9b154e99 // madd x25, x20, x21, x19
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b1542f5 // madd x21, x23, x21, x16
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0x52800098 // mov w24,
+	WORD $0xbc767b23 // ldr s3, [x25, x22, lsl
+	WORD $0xbc367883 // str s3, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3534 <strip+0x3534>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc767882 // ldr s2, [x4, x22, lsl
+	WORD $0xbc367aa2 // str s2, [x21, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3560 <strip+0x3560>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x52800315 // mov w21,
+	WORD $0x9b154e99 // madd x25, x20, x21, x19
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b1542f5 // madd x21, x23, x21, x16
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc767b22 // ldr s2, [x25, x22, lsl
+	WORD $0xbc367882 // str s2, [x4, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x3590 <strip+0x3590>
+	WORD $0xaa1f03f6 // mov x22, xzr
+	WORD $0x3dcf07e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xbc767881 // ldr s1, [x4, x22, lsl
+	WORD $0xbc367aa1 // str s1, [x21, x22, lsl
+	WORD $0x910006d6 // add x22, x22,
+	WORD $0xeb16013f // cmp x9, x22
+	WORD $0x54ffff81 // b.ne 0x35b4 <strip+0x35b4>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x52800396 // mov w22,
+	WORD $0x9b164e93 // madd x19, x20, x22, x19
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b1642f0 // madd x16, x23, x22, x16
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf9400fb9 // ldr x25, [x29,
+	WORD $0xbc757a61 // ldr s1, [x19, x21, lsl
+	WORD $0xbc357881 // str s1, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15013f // cmp x9, x21
+	WORD $0x54ffff81 // b.ne 0x35e4 <strip+0x35e4>
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc737880 // ldr s0, [x4, x19, lsl
+	WORD $0xbc337a00 // str s0, [x16, x19, lsl
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xeb13013f // cmp x9, x19
+	WORD $0x54ffff81 // b.ne 0x3610 <strip+0x3610>
+	WORD $0x17fffe43 // b 0x2f30 <strip+0x2f30>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa0103ea // mov x10, x1
+	WORD $0x5280019a // mov w26,
+	WORD $0x52800c1e // mov w30,
+	WORD $0xf100115f // cmp x10,
+	WORD $0x540032ab // b.lt 0x3c94 <strip+0x3c94>
+	WORD $0xf1001128 // subs x8, x9,
+	WORD $0xf100213f // cmp x9,
+	WORD $0x5280008b // mov w11,
+	WORD $0x9a8b3108 // csel x8, x8, x11, lo
+	WORD $0xf100113f // cmp x9,
+	WORD $0xf94023f6 // ldr x22, [sp,
+	WORD $0x54007c2d // b.le 0x45e0 <strip+0x45e0>
+	WORD $0xf9404ff7 // ldr x23, [sp,
+	WORD $0x14000009 // b 0x3688 <strip+0x3688>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xd100114b // sub x11, x10,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0x8b160318 // add x24, x24, x22
+	WORD $0xf1001d5f // cmp x10,
+	WORD $0xaa0b03ea // mov x10, x11
+	WORD $0x540030cd // b.le 0x3c9c <strip+0x3c9c>
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54ffff2d // b.le 0x3670 <strip+0x3670>
+	WORD $0xf9402af0 // ldr x16, [x23,
+	WORD $0xaa0603eb // mov x11, x6
+	WORD $0x910010cc // add x12, x6,
+	WORD $0x910020cd // add x13, x6,
+	WORD $0x910030ce // add x14, x6,
+	WORD $0x5280002f // mov w15,
+	WORD $0x52800191 // mov w17,
+	WORD $0xf94053e0 // ldr x0, [sp,
+	WORD $0xaa1b03e1 // mov x1, x27
+	WORD $0xd37ef622 // lsl x2, x17,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17f0 // cset w16, eq
+	WORD $0xaa1903e5 // mov x5, x25
+	WORD $0xaa1803e3 // mov x3, x24
+	WORD $0x14000029 // b 0x376c <strip+0x376c>
+	WORD $0xd503201f // nop
+	WORD $0x3dc00070 // ldr q16, [x3]
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8000e7 // str q7, [x7]
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a98c2b0 // csel x16, x21, x24, gt
+	WORD $0x3dc00467 // ldr q7, [x3,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d800606 // str q6, [x16,
+	WORD $0x8b050870 // add x16, x3, x5, lsl
+	WORD $0x8b1308f4 // add x20, x7, x19, lsl
+	WORD $0x3dc00206 // ldr q6, [x16]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x3d800285 // str q5, [x20]
+	WORD $0x3dc00605 // ldr q5, [x16,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d800684 // str q4, [x20,
+	WORD $0x8b050c70 // add x16, x3, x5, lsl
+	WORD $0x8b130cf4 // add x20, x7, x19, lsl
+	WORD $0x3dc00204 // ldr q4, [x16]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800283 // str q3, [x20]
+	WORD $0x3dc00603 // ldr q3, [x16,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800682 // str q2, [x20,
+	WORD $0x9b1a0cb0 // madd x16, x5, x26, x3
+	WORD $0x9b1a1e63 // madd x3, x19, x26, x7
+	WORD $0x3dc00202 // ldr q2, [x16]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800061 // str q1, [x3]
+	WORD $0x3dc00601 // ldr q1, [x16,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800460 // str q0, [x3,
+	WORD $0x2a1f03f0 // mov w16, wzr
+	WORD $0xf1018021 // subs x1, x1,
+	WORD $0x91300000 // add x0, x0,
+	WORD $0x91400fe3 // add x3, sp,
+	WORD $0x91200063 // add x3, x3,
+	WORD $0x52800105 // mov w5,
+	WORD $0x54fff84d // b.le 0x3670 <strip+0x3670>
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a9e3033 // csel x19, x1, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x54000321 // b.ne 0x37e0 <strip+0x37e0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x91000667 // add x7, x19,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0003f3 // mov x19, x0
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3dc00170 // ldr q16, [x11]
+	WORD $0xacc14a71 // ldp q17, q18, [x19],
+	WORD $0x4f901227 // fmla v7.4s, v17.4s, v16.s[0]
+	WORD $0x4fb01225 // fmla v5.4s, v17.4s, v16.s[1]
+	WORD $0x4f901a23 // fmla v3.4s, v17.4s, v16.s[2]
+	WORD $0x4fb01a21 // fmla v1.4s, v17.4s, v16.s[3]
+	WORD $0x4f901246 // fmla v6.4s, v18.4s, v16.s[0]
+	WORD $0x4fb01244 // fmla v4.4s, v18.4s, v16.s[1]
+	WORD $0x4f901a42 // fmla v2.4s, v18.4s, v16.s[2]
+	WORD $0xd10004e7 // sub x7, x7,
+	WORD $0x8b02016b // add x11, x11, x2
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x4fb01a40 // fmla v0.4s, v18.4s, v16.s[3]
+	WORD $0x54fffe68 // b.hi 0x37a4 <strip+0x37a4>
+	WORD $0x1400003d // b 0x38d0 <strip+0x38d0>
+	WORD $0xf100063f // cmp x17,
+	WORD $0x540009e1 // b.ne 0x3920 <strip+0x3920>
+	WORD $0xf100103f // cmp x1,
+	WORD $0x540009a3 // b.lo 0x3920 <strip+0x3920>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0003e7 // mov x7, x0
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0x3cc10570 // ldr q16, [x11],
+	WORD $0xad4054f4 // ldp q20, q21, [x7]
+	WORD $0x4f901287 // fmla v7.4s, v20.4s, v16.s[0]
+	WORD $0x3cc10592 // ldr q18, [x12],
+	WORD $0x4f921285 // fmla v5.4s, v20.4s, v18.s[0]
+	WORD $0x3cc105b3 // ldr q19, [x13],
+	WORD $0x4f931283 // fmla v3.4s, v20.4s, v19.s[0]
+	WORD $0x3cc105d1 // ldr q17, [x14],
+	WORD $0x4f911281 // fmla v1.4s, v20.4s, v17.s[0]
+	WORD $0x4f9012a6 // fmla v6.4s, v21.4s, v16.s[0]
+	WORD $0x4f9212a4 // fmla v4.4s, v21.4s, v18.s[0]
+	WORD $0x4f9312a2 // fmla v2.4s, v21.4s, v19.s[0]
+	WORD $0x4f9112a0 // fmla v0.4s, v21.4s, v17.s[0]
+	WORD $0xad4154f4 // ldp q20, q21, [x7,
+	WORD $0x4fb01287 // fmla v7.4s, v20.4s, v16.s[1]
+	WORD $0x4fb21285 // fmla v5.4s, v20.4s, v18.s[1]
+	WORD $0x4fb31283 // fmla v3.4s, v20.4s, v19.s[1]
+	WORD $0x4fb11281 // fmla v1.4s, v20.4s, v17.s[1]
+	WORD $0x4fb012a6 // fmla v6.4s, v21.4s, v16.s[1]
+	WORD $0x4fb212a4 // fmla v4.4s, v21.4s, v18.s[1]
+	WORD $0x4fb312a2 // fmla v2.4s, v21.4s, v19.s[1]
+	WORD $0x4fb112a0 // fmla v0.4s, v21.4s, v17.s[1]
+	WORD $0xad4254f4 // ldp q20, q21, [x7,
+	WORD $0x4f901a87 // fmla v7.4s, v20.4s, v16.s[2]
+	WORD $0x4f921a85 // fmla v5.4s, v20.4s, v18.s[2]
+	WORD $0x4f931a83 // fmla v3.4s, v20.4s, v19.s[2]
+	WORD $0x4f911a81 // fmla v1.4s, v20.4s, v17.s[2]
+	WORD $0x4f901aa6 // fmla v6.4s, v21.4s, v16.s[2]
+	WORD $0x4f921aa4 // fmla v4.4s, v21.4s, v18.s[2]
+	WORD $0x4f931aa2 // fmla v2.4s, v21.4s, v19.s[2]
+	WORD $0x4f911aa0 // fmla v0.4s, v21.4s, v17.s[2]
+	WORD $0xad4354f4 // ldp q20, q21, [x7,
+	WORD $0x4fb01a87 // fmla v7.4s, v20.4s, v16.s[3]
+	WORD $0x4fb21a85 // fmla v5.4s, v20.4s, v18.s[3]
+	WORD $0x4fb31a83 // fmla v3.4s, v20.4s, v19.s[3]
+	WORD $0x4fb11a81 // fmla v1.4s, v20.4s, v17.s[3]
+	WORD $0x4fb01aa6 // fmla v6.4s, v21.4s, v16.s[3]
+	WORD $0x4fb21aa4 // fmla v4.4s, v21.4s, v18.s[3]
+	WORD $0x4fb31aa2 // fmla v2.4s, v21.4s, v19.s[3]
+	WORD $0x910200e7 // add x7, x7,
+	WORD $0xf1001e7f // cmp x19,
+	WORD $0xd1001273 // sub x19, x19,
+	WORD $0x4fb11aa0 // fmla v0.4s, v21.4s, v17.s[3]
+	WORD $0x54fffaa8 // b.hi 0x3810 <strip+0x3810>
+	WORD $0x91001274 // add x20, x19,
+	WORD $0xf100169f // cmp x20,
+	WORD $0x540003ca // b.ge 0x3940 <strip+0x3940>
+	WORD $0xd503201f // nop
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a98c2a7 // csel x7, x21, x24, gt
+	WORD $0x52800113 // mov w19,
+	WORD $0x9a99c273 // csel x19, x19, x25, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540006c1 // b.ne 0x39bc <strip+0x39bc>
+	WORD $0x3607ef50 // tbz w16,
+	WORD $0x3d8000e7 // str q7, [x7]
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a98c2b0 // csel x16, x21, x24, gt
+	WORD $0x3d800606 // str q6, [x16,
+	WORD $0x8b1308f0 // add x16, x7, x19, lsl
+	WORD $0xad001205 // stp q5, q4, [x16]
+	WORD $0x8b130cf0 // add x16, x7, x19, lsl
+	WORD $0xad000a03 // stp q3, q2, [x16]
+	WORD $0x9b1a1e70 // madd x16, x19, x26, x7
+	WORD $0xad000201 // stp q1, q0, [x16]
+	WORD $0x17ffff8f // b 0x3750 <strip+0x3750>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x6f00e404 // movi v4.2d,
+	WORD $0x6f00e405 // movi v5.2d,
+	WORD $0x6f00e406 // movi v6.2d,
+	WORD $0xaa0003e7 // mov x7, x0
+	WORD $0x6f00e407 // movi v7.2d,
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0x91000673 // add x19, x19,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xacc144f0 // ldp q16, q17, [x7],
+	WORD $0xbc746972 // ldr s18, [x11, x20]
+	WORD $0x4f921207 // fmla v7.4s, v16.4s, v18.s[0]
+	WORD $0x4f921226 // fmla v6.4s, v17.4s, v18.s[0]
+	WORD $0xbc746992 // ldr s18, [x12, x20]
+	WORD $0x4f921205 // fmla v5.4s, v16.4s, v18.s[0]
+	WORD $0x4f921224 // fmla v4.4s, v17.4s, v18.s[0]
+	WORD $0xbc7469b2 // ldr s18, [x13, x20]
+	WORD $0x4f921203 // fmla v3.4s, v16.4s, v18.s[0]
+	WORD $0x4f921222 // fmla v2.4s, v17.4s, v18.s[0]
+	WORD $0xbc7469d2 // ldr s18, [x14, x20]
+	WORD $0x4f921201 // fmla v1.4s, v16.4s, v18.s[0]
+	WORD $0x8b020294 // add x20, x20, x2
+	WORD $0xd1000673 // sub x19, x19,
+	WORD $0xf100067f // cmp x19,
+	WORD $0x4f921220 // fmla v0.4s, v17.4s, v18.s[0]
+	WORD $0x54fffe08 // b.hi 0x3950 <strip+0x3950>
+	WORD $0x8b1401ce // add x14, x14, x20
+	WORD $0x8b1401ad // add x13, x13, x20
+	WORD $0x8b14018c // add x12, x12, x20
+	WORD $0x8b14016b // add x11, x11, x20
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a98c2a7 // csel x7, x21, x24, gt
+	WORD $0x52800113 // mov w19,
+	WORD $0x9a99c273 // csel x19, x19, x25, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54fff980 // b.eq 0x38e8 <strip+0x38e8>
+	WORD $0x360005b0 // tbz w16,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8000e7 // str q7, [x7]
+	WORD $0x5400158b // b.lt 0x3c78 <strip+0x3c78>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xf101803f // cmp x1,
+	WORD $0x9a98c2a3 // csel x3, x21, x24, gt
+	WORD $0x91004063 // add x3, x3,
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xbc707886 // ldr s6, [x4, x16, lsl
+	WORD $0xbc307866 // str s6, [x3, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x39e0 <strip+0x39e0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b1308e3 // add x3, x7, x19, lsl
+	WORD $0x3c810465 // str q5, [x3],
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xbc707884 // ldr s4, [x4, x16, lsl
+	WORD $0xbc307864 // str s4, [x3, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x3a04 <strip+0x3a04>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x8b130ce3 // add x3, x7, x19, lsl
+	WORD $0x3c810463 // str q3, [x3],
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc707882 // ldr s2, [x4, x16, lsl
+	WORD $0xbc307862 // str s2, [x3, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x3a30 <strip+0x3a30>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x9b1a1e63 // madd x3, x19, x26, x7
+	WORD $0x3c810461 // str q1, [x3],
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc307860 // str s0, [x3, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x3a54 <strip+0x3a54>
+	WORD $0x17ffff3a // b 0x3750 <strip+0x3750>
+	WORD $0xd503201f // nop
+	WORD $0xaa0303f4 // mov x20, x3
+	WORD $0x3cc10690 // ldr q16, [x20],
+	WORD $0x4e27d607 // fadd v7.4s, v16.4s, v7.4s
+	WORD $0x3d8000e7 // str q7, [x7]
+	WORD $0xf101803f // cmp x1,
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9a98c2b0 // csel x16, x21, x24, gt
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000d2b // b.lt 0x3c38 <strip+0x3c38>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0x91004210 // add x16, x16,
+	WORD $0xbc757a87 // ldr s7, [x20, x21, lsl
+	WORD $0xbc357887 // str s7, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x3aa0 <strip+0x3aa0>
+	WORD $0x3dcf07e7 // ldr q7, [sp,
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	WORD $0x3d8f07e6 // str q6, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x54000b6b // b.lt 0x3c38 <strip+0x3c38>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xbc747886 // ldr s6, [x4, x20, lsl
+	WORD $0xbc347a06 // str s6, [x16, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14011f // cmp x8, x20
+	WORD $0x54ffff81 // b.ne 0x3ad4 <strip+0x3ad4>
+	WORD $0x8b050874 // add x20, x3, x5, lsl
+	WORD $0x3cc10686 // ldr q6, [x20],
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x8b1308f0 // add x16, x7, x19, lsl
+	WORD $0x3c810605 // str q5, [x16],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000a2b // b.lt 0x3c4c <strip+0x3c4c>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a85 // ldr s5, [x20, x21, lsl
+	WORD $0xbc357885 // str s5, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x3b10 <strip+0x3b10>
+	WORD $0x3dcf07e5 // ldr q5, [sp,
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	WORD $0x3d8f07e4 // str q4, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x5400088b // b.lt 0x3c4c <strip+0x3c4c>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xbc747884 // ldr s4, [x4, x20, lsl
+	WORD $0xbc347a04 // str s4, [x16, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14011f // cmp x8, x20
+	WORD $0x54ffff81 // b.ne 0x3b44 <strip+0x3b44>
+	WORD $0x8b050c74 // add x20, x3, x5, lsl
+	WORD $0x3cc10684 // ldr q4, [x20],
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x8b130cf0 // add x16, x7, x19, lsl
+	WORD $0x3c810603 // str q3, [x16],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400074b // b.lt 0x3c60 <strip+0x3c60>
+	WORD $0xaa1f03f5 // mov x21, xzr
+	WORD $0xbc757a83 // ldr s3, [x20, x21, lsl
+	WORD $0xbc357883 // str s3, [x4, x21, lsl
+	WORD $0x910006b5 // add x21, x21,
+	WORD $0xeb15011f // cmp x8, x21
+	WORD $0x54ffff81 // b.ne 0x3b80 <strip+0x3b80>
+	WORD $0x3dcf07e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0x540005ab // b.lt 0x3c60 <strip+0x3c60>
+	WORD $0xaa1f03f4 // mov x20, xzr
+	WORD $0xbc747882 // ldr s2, [x4, x20, lsl
+	WORD $0xbc347a02 // str s2, [x16, x20, lsl
+	WORD $0x91000694 // add x20, x20,
+	WORD $0xeb14011f // cmp x8, x20
+	WORD $0x54ffff81 // b.ne 0x3bb4 <strip+0x3bb4>
+	WORD $0x9b1a0ca3 // madd x3, x5, x26, x3
+	WORD $0x3cc10462 // ldr q2, [x3],
+	WORD $0x9b1a1e70 // madd x16, x19, x26, x7
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3c810601 // str q1, [x16],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffdb4b // b.lt 0x3750 <strip+0x3750>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xbc657861 // ldr s1, [x3, x5, lsl
+	WORD $0xbc257881 // str s1, [x4, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05011f // cmp x8, x5
+	WORD $0x54ffff81 // b.ne 0x3bf0 <strip+0x3bf0>
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffd9eb // b.lt 0x3750 <strip+0x3750>
+	WORD $0x91400fe3 // add x3, sp,
+	WORD $0x91304063 // add x3, x3,
+	WORD $0xaa0803e5 // mov x5, x8
+	WORD $0xbc404460 // ldr s0, [x3],
+	WORD $0xbc004600 // str s0, [x16],
+	WORD $0xf10004a5 // subs x5, x5,
+	WORD $0x54ffffa1 // b.ne 0x3c24 <strip+0x3c24>
+	WORD $0x17fffec7 // b 0x3750 <strip+0x3750>
+	WORD $0xd37ef4b0 // lsl x16, x5,
+	WORD $0x3cf06860 // ldr q0, [x3, x16]
+	WORD $0xd37ef670 // lsl x16, x19,
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x3cb068e0 // str q0, [x7, x16]
+	WORD $0xd37df0b0 // lsl x16, x5,
+	WORD $0x3cf06860 // ldr q0, [x3, x16]
+	WORD $0xd37df270 // lsl x16, x19,
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x3cb068e0 // str q0, [x7, x16]
+	WORD $0x9b1a7cb0 // mul x16, x5, x26
+	WORD $0x3cf06860 // ldr q0, [x3, x16]
+	WORD $0x9b1a7e70 // mul x16, x19, x26
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cb068e0 // str q0, [x7, x16]
+	WORD $0x17fffeb7 // b 0x3750 <strip+0x3750>
+	WORD $0xd37ef670 // lsl x16, x19,
+	WORD $0x3cb068e5 // str q5, [x7, x16]
+	WORD $0xd37df270 // lsl x16, x19,
+	WORD $0x3cb068e3 // str q3, [x7, x16]
+	WORD $0x9b1a7e70 // mul x16, x19, x26
+	WORD $0x3cb068e1 // str q1, [x7, x16]
+	WORD $0x17fffeb0 // b 0x3750 <strip+0x3750>
+	WORD $0xaa0a03eb // mov x11, x10
+	WORD $0xf9404ff7 // ldr x23, [sp,
+	WORD $0xf100057f // cmp x11,
+	WORD $0x54002f0d // b.le 0x4280 <strip+0x4280>
+	WORD $0xf1001128 // subs x8, x9,
+	WORD $0xf100213f // cmp x9,
+	WORD $0x5280008a // mov w10,
+	WORD $0x9a8a3108 // csel x8, x8, x10, lo
+	WORD $0xf100113f // cmp x9,
+	WORD $0xf9401ff3 // ldr x19, [sp,
+	WORD $0xf94037f4 // ldr x20, [sp,
+	WORD $0x54001bcd // b.le 0x4038 <strip+0x4038>
+	WORD $0x14000009 // b 0x3ce8 <strip+0x3ce8>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xd100096a // sub x10, x11,
+	WORD $0x910020c6 // add x6, x6,
+	WORD $0x8b130318 // add x24, x24, x19
+	WORD $0xf1000d7f // cmp x11,
+	WORD $0xaa0a03eb // mov x11, x10
+	WORD $0x54002d2d // b.le 0x4288 <strip+0x4288>
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54ffff2d // b.le 0x3cd0 <strip+0x3cd0>
+	WORD $0xaa0603ea // mov x10, x6
+	WORD $0x910010cc // add x12, x6,
+	WORD $0xf9402af1 // ldr x17, [x23,
+	WORD $0x5280018d // mov w13,
+	WORD $0xf94053ee // ldr x14, [sp,
+	WORD $0xaa1b03ef // mov x15, x27
+	WORD $0xd37ef5b0 // lsl x16, x13,
+	WORD $0xf100023f // cmp x17,
+	WORD $0x1a9f17e1 // cset w1, eq
+	WORD $0xaa1903e0 // mov x0, x25
+	WORD $0xaa1803f1 // mov x17, x24
+	WORD $0x14000018 // b 0x3d7c <strip+0x3d7c>
+	WORD $0x3dc00224 // ldr q4, [x17]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800043 // str q3, [x2]
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x9a98c2a1 // csel x1, x21, x24, gt
+	WORD $0x3dc00623 // ldr q3, [x17,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d800422 // str q2, [x1,
+	WORD $0x8b000a31 // add x17, x17, x0, lsl
+	WORD $0x8b030840 // add x0, x2, x3, lsl
+	WORD $0x3dc00222 // ldr q2, [x17]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800001 // str q1, [x0]
+	WORD $0x3dc00621 // ldr q1, [x17,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d800400 // str q0, [x0,
+	WORD $0x2a1f03e1 // mov w1, wzr
+	WORD $0xf10181ef // subs x15, x15,
+	WORD $0x913001ce // add x14, x14,
+	WORD $0x91400ff1 // add x17, sp,
+	WORD $0x91200231 // add x17, x17,
+	WORD $0x52800100 // mov w0,
+	WORD $0x54fffacd // b.le 0x3cd0 <strip+0x3cd0>
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x9a9e31e3 // csel x3, x15, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005bf // cmp x13,
+	WORD $0x54000521 // b.ne 0x3e30 <strip+0x3e30>
+	WORD $0xf10011ff // cmp x15,
+	WORD $0x540004e3 // b.lo 0x3e30 <strip+0x3e30>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0e03e2 // mov x2, x14
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc10544 // ldr q4, [x10],
+	WORD $0x3cc10585 // ldr q5, [x12],
+	WORD $0xad401c46 // ldp q6, q7, [x2]
+	WORD $0x4f8410c3 // fmla v3.4s, v6.4s, v4.s[0]
+	WORD $0x4f8510c1 // fmla v1.4s, v6.4s, v5.s[0]
+	WORD $0x4f8410e2 // fmla v2.4s, v7.4s, v4.s[0]
+	WORD $0x4f8510e0 // fmla v0.4s, v7.4s, v5.s[0]
+	WORD $0xad411c46 // ldp q6, q7, [x2,
+	WORD $0x4fa410c3 // fmla v3.4s, v6.4s, v4.s[1]
+	WORD $0x4fa510c1 // fmla v1.4s, v6.4s, v5.s[1]
+	WORD $0x4fa410e2 // fmla v2.4s, v7.4s, v4.s[1]
+	WORD $0x4fa510e0 // fmla v0.4s, v7.4s, v5.s[1]
+	WORD $0xad421c46 // ldp q6, q7, [x2,
+	WORD $0x4f8418c3 // fmla v3.4s, v6.4s, v4.s[2]
+	WORD $0x4f8518c1 // fmla v1.4s, v6.4s, v5.s[2]
+	WORD $0x4f8418e2 // fmla v2.4s, v7.4s, v4.s[2]
+	WORD $0x4f8518e0 // fmla v0.4s, v7.4s, v5.s[2]
+	WORD $0xad431c46 // ldp q6, q7, [x2,
+	WORD $0x4fa418c3 // fmla v3.4s, v6.4s, v4.s[3]
+	WORD $0x4fa518c1 // fmla v1.4s, v6.4s, v5.s[3]
+	WORD $0x4fa418e2 // fmla v2.4s, v7.4s, v4.s[3]
+	WORD $0x4fa518e0 // fmla v0.4s, v7.4s, v5.s[3]
+	WORD $0x91020042 // add x2, x2,
+	WORD $0xf1001c7f // cmp x3,
+	WORD $0xd1001063 // sub x3, x3,
+	WORD $0x54fffce8 // b.hi 0x3db0 <strip+0x3db0>
+	WORD $0x91001065 // add x5, x3,
+	WORD $0xf10014bf // cmp x5,
+	WORD $0x5400010a // b.ge 0x3e40 <strip+0x3e40>
+	WORD $0x14000012 // b 0x3e6c <strip+0x3e6c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa0e03e2 // mov x2, x14
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xacc11444 // ldp q4, q5, [x2],
+	WORD $0x4dd0c946 // ld1r { v6.4s }, [x10], x16
+	WORD $0x4e26cc83 // fmla v3.4s, v4.4s, v6.4s
+	WORD $0x4dd0c987 // ld1r { v7.4s }, [x12], x16
+	WORD $0x4e26cca2 // fmla v2.4s, v5.4s, v6.4s
+	WORD $0x4e27cc81 // fmla v1.4s, v4.4s, v7.4s
+	WORD $0x4e27cca0 // fmla v0.4s, v5.4s, v7.4s
+	WORD $0xd1000463 // sub x3, x3,
+	WORD $0xf100047f // cmp x3,
+	WORD $0x54fffee8 // b.hi 0x3e44 <strip+0x3e44>
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x9a98c2a2 // csel x2, x21, x24, gt
+	WORD $0x52800103 // mov w3,
+	WORD $0x9a99c063 // csel x3, x3, x25, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x54000121 // b.ne 0x3ea4 <strip+0x3ea4>
+	WORD $0x3607f4e1 // tbz w1,
+	WORD $0x3d800043 // str q3, [x2]
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x9a98c2b1 // csel x17, x21, x24, gt
+	WORD $0x3d800622 // str q2, [x17,
+	WORD $0x8b030851 // add x17, x2, x3, lsl
+	WORD $0xad000221 // stp q1, q0, [x17]
+	WORD $0x17ffffb0 // b 0x3d60 <strip+0x3d60>
+	WORD $0x36000361 // tbz w1,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d800043 // str q3, [x2]
+	WORD $0x54000b0b // b.lt 0x4010 <strip+0x4010>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0xf10181ff // cmp x15,
+	WORD $0x9a98c2a0 // csel x0, x21, x24, gt
+	WORD $0x91004000 // add x0, x0,
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc717882 // ldr s2, [x4, x17, lsl
+	WORD $0xbc317802 // str s2, [x0, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11011f // cmp x8, x17
+	WORD $0x54ffff81 // b.ne 0x3ed0 <strip+0x3ed0>
+	WORD $0xaa1f03f1 // mov x17, xzr
+	WORD $0x8b030840 // add x0, x2, x3, lsl
+	WORD $0x3c810401 // str q1, [x0],
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc717880 // ldr s0, [x4, x17, lsl
+	WORD $0xbc317800 // str s0, [x0, x17, lsl
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xeb11011f // cmp x8, x17
+	WORD $0x54ffff81 // b.ne 0x3ef4 <strip+0x3ef4>
+	WORD $0x17ffff96 // b 0x3d60 <strip+0x3d60>
+	WORD $0xd503201f // nop
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x3cc104a4 // ldr q4, [x5],
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d800043 // str q3, [x2]
+	WORD $0xf10181ff // cmp x15,
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9a98c2a1 // csel x1, x21, x24, gt
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400062b // b.lt 0x3ff8 <strip+0x3ff8>
+	WORD $0xaa1f03e7 // mov x7, xzr
+	WORD $0x91004021 // add x1, x1,
+	WORD $0xbc6778a3 // ldr s3, [x5, x7, lsl
+	WORD $0xbc277883 // str s3, [x4, x7, lsl
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xeb07011f // cmp x8, x7
+	WORD $0x54ffff81 // b.ne 0x3f40 <strip+0x3f40>
+	WORD $0x3dcf07e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x540004ab // b.lt 0x3ff8 <strip+0x3ff8>
+	WORD $0xaa1f03e5 // mov x5, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc657882 // ldr s2, [x4, x5, lsl
+	WORD $0xbc257822 // str s2, [x1, x5, lsl
+	WORD $0x910004a5 // add x5, x5,
+	WORD $0xeb05011f // cmp x8, x5
+	WORD $0x54ffff81 // b.ne 0x3f70 <strip+0x3f70>
+	WORD $0x8b000a20 // add x0, x17, x0, lsl
+	WORD $0x3cc10402 // ldr q2, [x0],
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x8b030851 // add x17, x2, x3, lsl
+	WORD $0x3c810621 // str q1, [x17],
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffedeb // b.lt 0x3d60 <strip+0x3d60>
+	WORD $0xaa1f03e1 // mov x1, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc617801 // ldr s1, [x0, x1, lsl
+	WORD $0xbc217881 // str s1, [x4, x1, lsl
+	WORD $0x91000421 // add x1, x1,
+	WORD $0xeb01011f // cmp x8, x1
+	WORD $0x54ffff81 // b.ne 0x3fb0 <strip+0x3fb0>
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54ffec6b // b.lt 0x3d60 <strip+0x3d60>
+	WORD $0x91400fe0 // add x0, sp,
+	WORD $0x91304000 // add x0, x0,
+	WORD $0xaa0803e1 // mov x1, x8
+	WORD $0xbc404400 // ldr s0, [x0],
+	WORD $0xbc004620 // str s0, [x17],
+	WORD $0xf1000421 // subs x1, x1,
+	WORD $0x54ffffa1 // b.ne 0x3fe4 <strip+0x3fe4>
+	WORD $0x17ffff5b // b 0x3d60 <strip+0x3d60>
+	WORD $0xd37ef400 // lsl x0, x0,
+	WORD $0x3ce06a20 // ldr q0, [x17, x0]
+	WORD $0xd37ef471 // lsl x17, x3,
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x3cb16840 // str q0, [x2, x17]
+	WORD $0x17ffff55 // b 0x3d60 <strip+0x3d60>
+	WORD $0xd37ef471 // lsl x17, x3,
+	WORD $0x3cb16841 // str q1, [x2, x17]
+	WORD $0x17ffff52 // b 0x3d60 <strip+0x3d60>
+	WORD $0xd503201f // nop
+	WORD $0xd100096a // sub x10, x11,
+	WORD $0x910020c6 // add x6, x6,
+	WORD $0x8b130318 // add x24, x24, x19
+	WORD $0xf1000d7f // cmp x11,
+	WORD $0xaa0a03eb // mov x11, x10
+	WORD $0x540012ad // b.le 0x4288 <strip+0x4288>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54ffff2b // b.lt 0x4020 <strip+0x4020>
+	WORD $0xaa0603e8 // mov x8, x6
+	WORD $0x910010ca // add x10, x6,
+	WORD $0xf9402af0 // ldr x16, [x23,
+	WORD $0x5280018c // mov w12,
+	WORD $0xf94053ed // ldr x13, [sp,
+	WORD $0xaa1b03ee // mov x14, x27
+	WORD $0xd37ef58f // lsl x15, x12,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17e0 // cset w0, eq
+	WORD $0xaa1903f1 // mov x17, x25
+	WORD $0xaa1803f0 // mov x16, x24
+	WORD $0x1400000b // b 0x4098 <strip+0x4098>
+	WORD $0x3d800041 // str q1, [x2]
+	WORD $0xd37ef430 // lsl x16, x1,
+	WORD $0x3cb06840 // str q0, [x2, x16]
+	WORD $0x2a1f03e0 // mov w0, wzr
+	WORD $0xf10181ce // subs x14, x14,
+	WORD $0x913001ad // add x13, x13,
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91200210 // add x16, x16,
+	WORD $0x52800091 // mov w17,
+	WORD $0x54fffc6d // b.le 0x4020 <strip+0x4020>
+	WORD $0xf10181df // cmp x14,
+	WORD $0x9a9e31c2 // csel x2, x14, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100059f // cmp x12,
+	WORD $0x540003c1 // b.ne 0x4120 <strip+0x4120>
+	WORD $0xf10011df // cmp x14,
+	WORD $0x54000383 // b.lo 0x4120 <strip+0x4120>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0d03e1 // mov x1, x13
+	WORD $0xd503201f // nop
+	WORD $0x3cc10502 // ldr q2, [x8],
+	WORD $0x3cc10543 // ldr q3, [x10],
+	WORD $0x3dc00024 // ldr q4, [x1]
+	WORD $0x4f821081 // fmla v1.4s, v4.4s, v2.s[0]
+	WORD $0x4f831080 // fmla v0.4s, v4.4s, v3.s[0]
+	WORD $0x3dc00824 // ldr q4, [x1,
+	WORD $0x4fa21081 // fmla v1.4s, v4.4s, v2.s[1]
+	WORD $0x4fa31080 // fmla v0.4s, v4.4s, v3.s[1]
+	WORD $0x3dc01024 // ldr q4, [x1,
+	WORD $0x4f821881 // fmla v1.4s, v4.4s, v2.s[2]
+	WORD $0x4f831880 // fmla v0.4s, v4.4s, v3.s[2]
+	WORD $0x3dc01824 // ldr q4, [x1,
+	WORD $0x4fa21881 // fmla v1.4s, v4.4s, v2.s[3]
+	WORD $0x4fa31880 // fmla v0.4s, v4.4s, v3.s[3]
+	WORD $0x91020021 // add x1, x1,
+	WORD $0xf1001c5f // cmp x2,
+	WORD $0xd1001042 // sub x2, x2,
+	WORD $0x54fffde8 // b.hi 0x40c0 <strip+0x40c0>
+	WORD $0x91001043 // add x3, x2,
+	WORD $0xf100147f // cmp x3,
+	WORD $0x540000ca // b.ge 0x4128 <strip+0x4128>
+	WORD $0x14000011 // b 0x4158 <strip+0x4158>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0d03e1 // mov x1, x13
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xd503201f // nop
+	WORD $0x3cc20422 // ldr q2, [x1],
+	WORD $0xbd400103 // ldr s3, [x8]
+	WORD $0x4f831041 // fmla v1.4s, v2.4s, v3.s[0]
+	WORD $0xbd400143 // ldr s3, [x10]
+	WORD $0x4f831040 // fmla v0.4s, v2.4s, v3.s[0]
+	WORD $0x8b0f014a // add x10, x10, x15
+	WORD $0x8b0f0108 // add x8, x8, x15
+	WORD $0xd1000442 // sub x2, x2,
+	WORD $0xf100045f // cmp x2,
+	WORD $0x54fffee8 // b.hi 0x4130 <strip+0x4130>
+	WORD $0xf10181df // cmp x14,
+	WORD $0x9a98c2a2 // csel x2, x21, x24, gt
+	WORD $0x52800081 // mov w1,
+	WORD $0x9a99c021 // csel x1, x1, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000121 // b.ne 0x4190 <strip+0x4190>
+	WORD $0x3707f800 // tbnz w0,
+	WORD $0x3dc00202 // ldr q2, [x16]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800041 // str q1, [x2]
+	WORD $0xd37ef631 // lsl x17, x17,
+	WORD $0x3cf16a01 // ldr q1, [x16, x17]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffba // b 0x4074 <strip+0x4074>
+	WORD $0x8b010841 // add x1, x2, x1, lsl
+	WORD $0x36000260 // tbz w0,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xbc707881 // ldr s1, [x4, x16, lsl
+	WORD $0xbc307841 // str s1, [x2, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x41a0 <strip+0x41a0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc307820 // str s0, [x1, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x41c0 <strip+0x41c0>
+	WORD $0x17ffffaa // b 0x407c <strip+0x407c>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc607a02 // ldr s2, [x16, x0, lsl
+	WORD $0xbc207882 // str s2, [x4, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff81 // b.ne 0x41f0 <strip+0x41f0>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x3dcf07e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xbc607881 // ldr s1, [x4, x0, lsl
+	WORD $0xbc207841 // str s1, [x2, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff81 // b.ne 0x4214 <strip+0x4214>
+	WORD $0xaa1f03e0 // mov x0, xzr
+	WORD $0x8b110a10 // add x16, x16, x17, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc607a01 // ldr s1, [x16, x0, lsl
+	WORD $0xbc207881 // str s1, [x4, x0, lsl
+	WORD $0x91000400 // add x0, x0,
+	WORD $0xeb00013f // cmp x9, x0
+	WORD $0x54ffff81 // b.ne 0x4240 <strip+0x4240>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc307820 // str s0, [x1, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x4264 <strip+0x4264>
+	WORD $0x17ffff81 // b 0x407c <strip+0x407c>
+	WORD $0xd503201f // nop
+	WORD $0xaa0b03ea // mov x10, x11
+	WORD $0xf94037f4 // ldr x20, [sp,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54fe072b // b.lt 0x370 <strip+0x370>
+	WORD $0xd1001128 // sub x8, x9,
+	WORD $0xf100213f // cmp x9,
+	WORD $0x5280008a // mov w10,
+	WORD $0x9a8a3108 // csel x8, x8, x10, lo
+	WORD $0xf9402aeb // ldr x11, [x23,
+	WORD $0xf100153f // cmp x9,
+	WORD $0x54000e6b // b.lt 0x4474 <strip+0x4474>
+	WORD $0xf100037f // cmp x27,
+	WORD $0x54fe060d // b.le 0x370 <strip+0x370>
+	WORD $0x5280018a // mov w10,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17ef // cset w15, eq
+	WORD $0xd37ef54b // lsl x11, x10,
+	WORD $0xf94053ec // ldr x12, [sp,
+	WORD $0xaa1b03ed // mov x13, x27
+	WORD $0xaa1803ee // mov x14, x24
+	WORD $0x1400000f // b 0x430c <strip+0x430c>
+	WORD $0x3dc001c2 // ldr q2, [x14]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d800201 // str q1, [x16]
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a98c2af // csel x15, x21, x24, gt
+	WORD $0x3dc005c1 // ldr q1, [x14,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8005e0 // str q0, [x15,
+	WORD $0x2a1f03ef // mov w15, wzr
+	WORD $0xf10181ad // subs x13, x13,
+	WORD $0x9130018c // add x12, x12,
+	WORD $0x91400fee // add x14, sp,
+	WORD $0x912001ce // add x14, x14,
+	WORD $0x54fe034d // b.le 0x370 <strip+0x370>
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a9e31b1 // csel x17, x13, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf100055f // cmp x10,
+	WORD $0x54000341 // b.ne 0x4384 <strip+0x4384>
+	WORD $0xf10011bf // cmp x13,
+	WORD $0x54000303 // b.lo 0x4384 <strip+0x4384>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0x3cc104c2 // ldr q2, [x6],
+	WORD $0xad401203 // ldp q3, q4, [x16]
+	WORD $0x4f821061 // fmla v1.4s, v3.4s, v2.s[0]
+	WORD $0x4f821080 // fmla v0.4s, v4.4s, v2.s[0]
+	WORD $0xad411203 // ldp q3, q4, [x16,
+	WORD $0x4fa21061 // fmla v1.4s, v3.4s, v2.s[1]
+	WORD $0x4fa21080 // fmla v0.4s, v4.4s, v2.s[1]
+	WORD $0xad421203 // ldp q3, q4, [x16,
+	WORD $0x4f821861 // fmla v1.4s, v3.4s, v2.s[2]
+	WORD $0x4f821880 // fmla v0.4s, v4.4s, v2.s[2]
+	WORD $0xad431203 // ldp q3, q4, [x16,
+	WORD $0x4fa21861 // fmla v1.4s, v3.4s, v2.s[3]
+	WORD $0x4fa21880 // fmla v0.4s, v4.4s, v2.s[3]
+	WORD $0x91020210 // add x16, x16,
+	WORD $0xf1001e3f // cmp x17,
+	WORD $0xd1001231 // sub x17, x17,
+	WORD $0x54fffe08 // b.hi 0x4330 <strip+0x4330>
+	WORD $0x91001220 // add x0, x17,
+	WORD $0xf100141f // cmp x0,
+	WORD $0x5400008a // b.ge 0x438c <strip+0x438c>
+	WORD $0x1400000b // b 0x43ac <strip+0x43ac>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0xaa0c03f0 // mov x16, x12
+	WORD $0x91000631 // add x17, x17,
+	WORD $0xacc10e02 // ldp q2, q3, [x16],
+	WORD $0x4dcbc8c4 // ld1r { v4.4s }, [x6], x11
+	WORD $0x4e24cc41 // fmla v1.4s, v2.4s, v4.4s
+	WORD $0x4e24cc60 // fmla v0.4s, v3.4s, v4.4s
+	WORD $0xd1000631 // sub x17, x17,
+	WORD $0xf100063f // cmp x17,
+	WORD $0x54ffff48 // b.hi 0x4390 <strip+0x4390>
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a98c2b0 // csel x16, x21, x24, gt
+	WORD $0xf100111f // cmp x8,
+	WORD $0x540000e1 // b.ne 0x43d4 <strip+0x43d4>
+	WORD $0x3607f8cf // tbz w15,
+	WORD $0x3d800201 // str q1, [x16]
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a98c2ae // csel x14, x21, x24, gt
+	WORD $0x3d8005c0 // str q0, [x14,
+	WORD $0x17ffffc9 // b 0x42f4 <strip+0x42f4>
+	WORD $0x3600010f // tbz w15,
+	WORD $0x3d800201 // str q1, [x16]
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a98c2af // csel x15, x21, x24, gt
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0x540002ea // b.ge 0x4448 <strip+0x4448>
+	WORD $0x17ffffc1 // b 0x42f4 <strip+0x42f4>
+	WORD $0x3cc105c2 // ldr q2, [x14],
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x3d800202 // str q2, [x16]
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xf10181bf // cmp x13,
+	WORD $0x9a98c2af // csel x15, x21, x24, gt
+	WORD $0xf100051f // cmp x8,
+	WORD $0x5400012b // b.lt 0x4438 <strip+0x4438>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0xd503201f // nop
+	WORD $0xbc7079c1 // ldr s1, [x14, x16, lsl
+	WORD $0xbc307881 // str s1, [x4, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10011f // cmp x8, x16
+	WORD $0x54ffff81 // b.ne 0x4420 <strip+0x4420>
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0xf100051f // cmp x8,
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0x54fff58b // b.lt 0x42f4 <strip+0x42f4>
+	WORD $0x910041ee // add x14, x15,
+	WORD $0x91400fef // add x15, sp,
+	WORD $0x913041ef // add x15, x15,
+	WORD $0xaa0803f0 // mov x16, x8
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc4045e0 // ldr s0, [x15],
+	WORD $0xbc0045c0 // str s0, [x14],
+	WORD $0xf1000610 // subs x16, x16,
+	WORD $0x54ffffa1 // b.ne 0x4460 <strip+0x4460>
+	WORD $0x17ffffa1 // b 0x42f4 <strip+0x42f4>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54fdf7cb // b.lt 0x370 <strip+0x370>
+	WORD $0x52800188 // mov w8,
+	WORD $0xf100017f // cmp x11,
+	WORD $0x1a9f17ee // cset w14, eq
+	WORD $0xd37ef50a // lsl x10, x8,
+	WORD $0xf94053eb // ldr x11, [sp,
+	WORD $0xaa1b03ec // mov x12, x27
+	WORD $0xaa1803ed // mov x13, x24
+	WORD $0x14000009 // b 0x44bc <strip+0x44bc>
+	WORD $0xd503201f // nop
+	WORD $0x3d8001e0 // str q0, [x15]
+	WORD $0x2a1f03ee // mov w14, wzr
+	WORD $0xf101818c // subs x12, x12,
+	WORD $0x9130016b // add x11, x11,
+	WORD $0x91400fed // add x13, sp,
+	WORD $0x912001ad // add x13, x13,
+	WORD $0x54fdf5cd // b.le 0x370 <strip+0x370>
+	WORD $0xf101819f // cmp x12,
+	WORD $0x9a9e3190 // csel x16, x12, x30, lo
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xaa0b03ef // mov x15, x11
+	WORD $0xf100051f // cmp x8,
+	WORD $0x54000281 // b.ne 0x4520 <strip+0x4520>
+	WORD $0xf100119f // cmp x12,
+	WORD $0x54000243 // b.lo 0x4520 <strip+0x4520>
+	WORD $0xd503201f // nop
+	WORD $0x3cc104c1 // ldr q1, [x6],
+	WORD $0x3dc001e2 // ldr q2, [x15]
+	WORD $0x4f811040 // fmla v0.4s, v2.4s, v1.s[0]
+	WORD $0x3dc009e2 // ldr q2, [x15,
+	WORD $0x4fa11040 // fmla v0.4s, v2.4s, v1.s[1]
+	WORD $0x3dc011e2 // ldr q2, [x15,
+	WORD $0x4f811840 // fmla v0.4s, v2.4s, v1.s[2]
+	WORD $0x3dc019e2 // ldr q2, [x15,
+	WORD $0x4fa11840 // fmla v0.4s, v2.4s, v1.s[3]
+	WORD $0x910201ef // add x15, x15,
+	WORD $0xf1001e1f // cmp x16,
+	WORD $0xd1001210 // sub x16, x16,
+	WORD $0x54fffe88 // b.hi 0x44e0 <strip+0x44e0>
+	WORD $0x91001211 // add x17, x16,
+	WORD $0xf100163f // cmp x17,
+	WORD $0x5400012b // b.lt 0x4540 <strip+0x4540>
+	WORD $0x91000610 // add x16, x16,
+	WORD $0x3cc205e1 // ldr q1, [x15],
+	WORD $0xbd4000c2 // ldr s2, [x6]
+	WORD $0x4f821020 // fmla v0.4s, v1.4s, v2.s[0]
+	WORD $0xd1000610 // sub x16, x16,
+	WORD $0x8b0a00c6 // add x6, x6, x10
+	WORD $0xf100061f // cmp x16,
+	WORD $0x54ffff48 // b.hi 0x4524 <strip+0x4524>
+	WORD $0xf101819f // cmp x12,
+	WORD $0x9a98c2af // csel x15, x21, x24, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x540000a1 // b.ne 0x4560 <strip+0x4560>
+	WORD $0x3707fa8e // tbnz w14,
+	WORD $0x3dc001a1 // ldr q1, [x13]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffd1 // b 0x44a0 <strip+0x44a0>
+	WORD $0x3600018e // tbz w14,
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6d7880 // ldr s0, [x4, x13, lsl
+	WORD $0xbc2d79e0 // str s0, [x15, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x4570 <strip+0x4570>
+	WORD $0x17ffffc8 // b 0x44a4 <strip+0x44a4>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03ee // mov x14, xzr
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc6e79a1 // ldr s1, [x13, x14, lsl
+	WORD $0xbc2e7881 // str s1, [x4, x14, lsl
+	WORD $0x910005ce // add x14, x14,
+	WORD $0xeb0e013f // cmp x9, x14
+	WORD $0x54ffff81 // b.ne 0x45a0 <strip+0x45a0>
+	WORD $0xaa1f03ed // mov x13, xzr
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc6d7880 // ldr s0, [x4, x13, lsl
+	WORD $0xbc2d79e0 // str s0, [x15, x13, lsl
+	WORD $0x910005ad // add x13, x13,
+	WORD $0xeb0d013f // cmp x9, x13
+	WORD $0x54ffff81 // b.ne 0x45c4 <strip+0x45c4>
+	WORD $0x17ffffb3 // b 0x44a4 <strip+0x44a4>
+	WORD $0xd503201f // nop
+	WORD $0xf9404ff7 // ldr x23, [sp,
+	WORD $0x14000009 // b 0x4608 <strip+0x4608>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xd100114b // sub x11, x10,
+	WORD $0x910040c6 // add x6, x6,
+	WORD $0x8b160318 // add x24, x24, x22
+	WORD $0xf1001d5f // cmp x10,
+	WORD $0xaa0b03ea // mov x10, x11
+	WORD $0x54ffb4cd // b.le 0x3c9c <strip+0x3c9c>
+	WORD $0xf100077f // cmp x27,
+	WORD $0x54ffff2b // b.lt 0x45f0 <strip+0x45f0>
+	WORD $0xf9402af0 // ldr x16, [x23,
+	WORD $0xaa0603e8 // mov x8, x6
+	WORD $0x910010cb // add x11, x6,
+	WORD $0x910020cc // add x12, x6,
+	WORD $0x910030cd // add x13, x6,
+	WORD $0x5280002e // mov w14,
+	WORD $0x5280018f // mov w15,
+	WORD $0xf94053f1 // ldr x17, [sp,
+	WORD $0xaa1b03e0 // mov x0, x27
+	WORD $0xd37ef5e1 // lsl x1, x15,
+	WORD $0xf100021f // cmp x16,
+	WORD $0x1a9f17e3 // cset w3, eq
+	WORD $0xaa1903e2 // mov x2, x25
+	WORD $0xaa1803f0 // mov x16, x24
+	WORD $0x1400000e // b 0x4680 <strip+0x4680>
+	WORD $0xd503201f // nop
+	WORD $0x3d8000a3 // str q3, [x5]
+	WORD $0x3cb468a2 // str q2, [x5, x20]
+	WORD $0x3cb368a1 // str q1, [x5, x19]
+	WORD $0x9b1a7cf0 // mul x16, x7, x26
+	WORD $0x3cb068a0 // str q0, [x5, x16]
+	WORD $0x2a1f03e3 // mov w3, wzr
+	WORD $0xf1018000 // subs x0, x0,
+	WORD $0x91300231 // add x17, x17,
+	WORD $0x91400ff0 // add x16, sp,
+	WORD $0x91200210 // add x16, x16,
+	WORD $0x52800082 // mov w2,
+	WORD $0x54fffbad // b.le 0x45f0 <strip+0x45f0>
+	WORD $0xf101801f // cmp x0,
+	WORD $0x9a9e3007 // csel x7, x0, x30, lo
+	WORD $0xf10005df // cmp x14,
+	WORD $0x540002a1 // b.ne 0x46e0 <strip+0x46e0>
+	WORD $0x910004e5 // add x5, x7,
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1103e7 // mov x7, x17
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3dc00104 // ldr q4, [x8]
+	WORD $0x3cc204e5 // ldr q5, [x7],
+	WORD $0x4f8410a3 // fmla v3.4s, v5.4s, v4.s[0]
+	WORD $0x4fa410a2 // fmla v2.4s, v5.4s, v4.s[1]
+	WORD $0x4f8418a1 // fmla v1.4s, v5.4s, v4.s[2]
+	WORD $0x4fa418a0 // fmla v0.4s, v5.4s, v4.s[3]
+	WORD $0xd10004a5 // sub x5, x5,
+	WORD $0x8b010108 // add x8, x8, x1
+	WORD $0xf10004bf // cmp x5,
+	WORD $0x54fffee8 // b.hi 0x46b0 <strip+0x46b0>
+	WORD $0x1400002a // b 0x4780 <strip+0x4780>
+	WORD $0xd503201f // nop
+	WORD $0x6f00e400 // movi v0.2d,
+	WORD $0xf10005ff // cmp x15,
+	WORD $0x540007c1 // b.ne 0x47e0 <strip+0x47e0>
+	WORD $0xf100101f // cmp x0,
+	WORD $0x54000783 // b.lo 0x47e0 <strip+0x47e0>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0x3cc10504 // ldr q4, [x8],
+	WORD $0x3cc10565 // ldr q5, [x11],
+	WORD $0x3cc10586 // ldr q6, [x12],
+	WORD $0x3cc105a7 // ldr q7, [x13],
+	WORD $0x3dc000b0 // ldr q16, [x5]
+	WORD $0x4f841203 // fmla v3.4s, v16.4s, v4.s[0]
+	WORD $0x4f851202 // fmla v2.4s, v16.4s, v5.s[0]
+	WORD $0x4f861201 // fmla v1.4s, v16.4s, v6.s[0]
+	WORD $0x4f871200 // fmla v0.4s, v16.4s, v7.s[0]
+	WORD $0x3dc008b0 // ldr q16, [x5,
+	WORD $0x4fa41203 // fmla v3.4s, v16.4s, v4.s[1]
+	WORD $0x4fa51202 // fmla v2.4s, v16.4s, v5.s[1]
+	WORD $0x4fa61201 // fmla v1.4s, v16.4s, v6.s[1]
+	WORD $0x4fa71200 // fmla v0.4s, v16.4s, v7.s[1]
+	WORD $0x3dc010b0 // ldr q16, [x5,
+	WORD $0x4f841a03 // fmla v3.4s, v16.4s, v4.s[2]
+	WORD $0x4f851a02 // fmla v2.4s, v16.4s, v5.s[2]
+	WORD $0x4f861a01 // fmla v1.4s, v16.4s, v6.s[2]
+	WORD $0x4f871a00 // fmla v0.4s, v16.4s, v7.s[2]
+	WORD $0x3dc018b0 // ldr q16, [x5,
+	WORD $0x4fa41a03 // fmla v3.4s, v16.4s, v4.s[3]
+	WORD $0x4fa51a02 // fmla v2.4s, v16.4s, v5.s[3]
+	WORD $0x4fa61a01 // fmla v1.4s, v16.4s, v6.s[3]
+	WORD $0x4fa71a00 // fmla v0.4s, v16.4s, v7.s[3]
+	WORD $0x910200a5 // add x5, x5,
+	WORD $0xf1001cff // cmp x7,
+	WORD $0xd10010e7 // sub x7, x7,
+	WORD $0x54fffca8 // b.hi 0x4704 <strip+0x4704>
+	WORD $0x910010f3 // add x19, x7,
+	WORD $0xf100167f // cmp x19,
+	WORD $0x540003aa // b.ge 0x47f0 <strip+0x47f0>
+	WORD $0xf101801f // cmp x0,
+	WORD $0x9a98c2a5 // csel x5, x21, x24, gt
+	WORD $0x52800087 // mov w7,
+	WORD $0x9a99c0e7 // csel x7, x7, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54000641 // b.ne 0x485c <strip+0x485c>
+	WORD $0xd37ef4f4 // lsl x20, x7,
+	WORD $0xd37df0f3 // lsl x19, x7,
+	WORD $0x3707f583 // tbnz w3,
+	WORD $0x3dc00204 // ldr q4, [x16]
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8000a3 // str q3, [x5]
+	WORD $0xd37ef443 // lsl x3, x2,
+	WORD $0x3ce36a03 // ldr q3, [x16, x3]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3cb468a2 // str q2, [x5, x20]
+	WORD $0xd37df043 // lsl x3, x2,
+	WORD $0x3ce36a02 // ldr q2, [x16, x3]
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3cb368a1 // str q1, [x5, x19]
+	WORD $0x9b1a7c42 // mul x2, x2, x26
+	WORD $0x3ce26a01 // ldr q1, [x16, x2]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x17ffffa0 // b 0x465c <strip+0x465c>
+	WORD $0x6f00e401 // movi v1.2d,
+	WORD $0x6f00e402 // movi v2.2d,
+	WORD $0xaa1103e5 // mov x5, x17
+	WORD $0x6f00e403 // movi v3.2d,
+	WORD $0xaa1f03f3 // mov x19, xzr
+	WORD $0x910004e7 // add x7, x7,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0x3cc204a4 // ldr q4, [x5],
+	WORD $0xbc736905 // ldr s5, [x8, x19]
+	WORD $0x4f851083 // fmla v3.4s, v4.4s, v5.s[0]
+	WORD $0xbc736965 // ldr s5, [x11, x19]
+	WORD $0x4f851082 // fmla v2.4s, v4.4s, v5.s[0]
+	WORD $0xbc736985 // ldr s5, [x12, x19]
+	WORD $0x4f851081 // fmla v1.4s, v4.4s, v5.s[0]
+	WORD $0xbc7369a5 // ldr s5, [x13, x19]
+	WORD $0x4f851080 // fmla v0.4s, v4.4s, v5.s[0]
+	WORD $0x8b010273 // add x19, x19, x1
+	WORD $0xd10004e7 // sub x7, x7,
+	WORD $0xf10004ff // cmp x7,
+	WORD $0x54fffe88 // b.hi 0x4800 <strip+0x4800>
+	WORD $0x8b1301ad // add x13, x13, x19
+	WORD $0x8b13018c // add x12, x12, x19
+	WORD $0x8b13016b // add x11, x11, x19
+	WORD $0x8b130108 // add x8, x8, x19
+	WORD $0xf101801f // cmp x0,
+	WORD $0x9a98c2a5 // csel x5, x21, x24, gt
+	WORD $0x52800087 // mov w7,
+	WORD $0x9a99c0e7 // csel x7, x7, x25, gt
+	WORD $0xf100113f // cmp x9,
+	WORD $0x54fffa00 // b.eq 0x4798 <strip+0x4798>
+	WORD $0x8b0708b4 // add x20, x5, x7, lsl
+	WORD $0x8b070cb3 // add x19, x5, x7, lsl
+	WORD $0x36000463 // tbz w3,
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xbc707883 // ldr s3, [x4, x16, lsl
+	WORD $0xbc3078a3 // str s3, [x5, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x4870 <strip+0x4870>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc707882 // ldr s2, [x4, x16, lsl
+	WORD $0xbc307a82 // str s2, [x20, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x4890 <strip+0x4890>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc707881 // ldr s1, [x4, x16, lsl
+	WORD $0xbc307a61 // str s1, [x19, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x48b0 <strip+0x48b0>
+	WORD $0xaa1f03f0 // mov x16, xzr
+	WORD $0x9b1a14e2 // madd x2, x7, x26, x5
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc707880 // ldr s0, [x4, x16, lsl
+	WORD $0xbc307840 // str s0, [x2, x16, lsl
+	WORD $0x91000610 // add x16, x16,
+	WORD $0xeb10013f // cmp x9, x16
+	WORD $0x54ffff81 // b.ne 0x48d0 <strip+0x48d0>
+	WORD $0x17ffff60 // b 0x4664 <strip+0x4664>
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc637a04 // ldr s4, [x16, x3, lsl
+	WORD $0xbc237884 // str s4, [x4, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x4900 <strip+0x4900>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dcf07e4 // ldr q4, [sp,
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	WORD $0x3d8f07e3 // str q3, [sp,
+	WORD $0xbc637883 // ldr s3, [x4, x3, lsl
+	WORD $0xbc2378a3 // str s3, [x5, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x4924 <strip+0x4924>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b020a15 // add x21, x16, x2, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xd503201f // nop
+	WORD $0xbc637aa3 // ldr s3, [x21, x3, lsl
+	WORD $0xbc237883 // str s3, [x4, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x4950 <strip+0x4950>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dcf07e3 // ldr q3, [sp,
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x3d8f07e2 // str q2, [sp,
+	WORD $0xbc637882 // ldr s2, [x4, x3, lsl
+	WORD $0xbc237a82 // str s2, [x20, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x4974 <strip+0x4974>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x8b020e14 // add x20, x16, x2, lsl
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0x91400ff5 // add x21, sp,
+	WORD $0x912002b5 // add x21, x21,
+	WORD $0xbc637a82 // ldr s2, [x20, x3, lsl
+	WORD $0xbc237882 // str s2, [x4, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x49a0 <strip+0x49a0>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x3dcf07e2 // ldr q2, [sp,
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	WORD $0x3d8f07e1 // str q1, [sp,
+	WORD $0xbc637881 // ldr s1, [x4, x3, lsl
+	WORD $0xbc237a61 // str s1, [x19, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x49c4 <strip+0x49c4>
+	WORD $0xaa1f03e3 // mov x3, xzr
+	WORD $0x9b1a4042 // madd x2, x2, x26, x16
+	WORD $0xf91e0fff // str xzr, [sp,
+	WORD $0x9b1a14f0 // madd x16, x7, x26, x5
+	WORD $0xf91e0bff // str xzr, [sp,
+	WORD $0xd503201f // nop
+	WORD $0xbc637841 // ldr s1, [x2, x3, lsl
+	WORD $0xbc237881 // str s1, [x4, x3, lsl
+	WORD $0x91000463 // add x3, x3,
+	WORD $0xeb03013f // cmp x9, x3
+	WORD $0x54ffff81 // b.ne 0x49f0 <strip+0x49f0>
+	WORD $0xaa1f03e2 // mov x2, xzr
+	WORD $0x3dcf07e1 // ldr q1, [sp,
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	WORD $0x3d8f07e0 // str q0, [sp,
+	WORD $0xbc627880 // ldr s0, [x4, x2, lsl
+	WORD $0xbc227a00 // str s0, [x16, x2, lsl
+	WORD $0x91000442 // add x2, x2,
+	WORD $0xeb02013f // cmp x9, x2
+	WORD $0x54ffff81 // b.ne 0x4a14 <strip+0x4a14>
+	WORD $0x17ffff0f // b 0x4664 <strip+0x4664>
+	WORD $0xd10103bf // sub sp, x29,
+	WORD $0xa9494ff4 // ldp x20, x19, [sp,
+	WORD $0xa94857f6 // ldp x22, x21, [sp,
+	WORD $0xa9475ff8 // ldp x24, x23, [sp,
+	WORD $0xa94667fa // ldp x26, x25, [sp,
+	WORD $0xf9402bfb // ldr x27, [sp,
+	WORD $0xa9447bfd // ldp x29, x30, [sp,
+	WORD $0x6d4323e9 // ldp d9, d8, [sp,
+	WORD $0x6d422beb // ldp d11, d10, [sp,
+	WORD $0x6d4133ed // ldp d13, d12, [sp,
+	WORD $0x6cca3bef // ldp d15, d14, [sp],
 	WORD $0xd65f03c0 // ret
 	MOVD R19, RSP
 	RET

@@ -76,17 +76,34 @@ func (s set) gemm(args *gemmArgs) {
 }
 
 //go:noescape
-func gatherAVX512(args *gatherArgs)
+func panelsAVX512(args *panelsArgs)
 
 //go:noescape
-func gatherAVX2(args *gatherArgs)
+func panelsAVX2(args *panelsArgs)
 
-func (s set) gather(args *gatherArgs) {
+func (s set) panels(args *panelsArgs) {
 	switch s {
 	case avx512:
-		gatherAVX512(args)
+		panelsAVX512(args)
 	case avx2:
-		gatherAVX2(args)
+		panelsAVX2(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func stripAVX512(args *stripArgs)
+
+//go:noescape
+func stripAVX2(args *stripArgs)
+
+func (s set) strip(args *stripArgs) {
+	switch s {
+	case avx512:
+		stripAVX512(args)
+	case avx2:
+		stripAVX2(args)
 	default:
 		panic(noVectors)
 	}

@@ -56,12 +56,24 @@ func (s set) gemm(args *gemmArgs) {
 }
 
 //go:noescape
-func gatherNEON(args *gatherArgs)
+func panelsNEON(args *panelsArgs)
 
-func (s set) gather(args *gatherArgs) {
+func (s set) panels(args *panelsArgs) {
 	switch s {
 	case neon:
-		gatherNEON(args)
+		panelsNEON(args)
+	default:
+		panic(noVectors)
+	}
+}
+
+//go:noescape
+func stripNEON(args *stripArgs)
+
+func (s set) strip(args *stripArgs) {
+	switch s {
+	case neon:
+		stripNEON(args)
 	default:
 		panic(noVectors)
 	}

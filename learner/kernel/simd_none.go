@@ -15,7 +15,9 @@ func (s set) depthwiseDW(*depthwiseDWArgs) { panic(noVectors) }
 
 func (s set) gemm(*gemmArgs) { panic(noVectors) }
 
-func (s set) gather(*gatherArgs) { panic(noVectors) }
+func (s set) panels(*panelsArgs) { panic(noVectors) }
+
+func (s set) strip(*stripArgs) { panic(noVectors) }
 
 func (s set) normalize(*normalizeArgs) { panic(noVectors) }
 

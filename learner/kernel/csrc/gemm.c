@@ -3,20 +3,15 @@
 // seen in the result.
 #include "simd.h"
 
-#define CHAIN 48
-#define DEEP 240
+#define CHAIN 96
+#define DEEP 288
 #define NVMAX (VL == 8 ? 2 : 4)
 
 struct gemm {
 	const float *a, *b;
 	float *c;
 	word m, n, k, arow, acol, brow, crow, add;
-	// What a later call reads is fetched into the second cache meanwhile: soons rows of SOON floats, and its panel of b.
-	const float *soon, *right;
-	word soonrow, soons;
 };
-
-#define SOON 96
 
 // STEP is how many rows of a share a pointer; the others are reached by a stride.
 #if VL == 4
@@ -76,35 +71,28 @@ INLINE void products(vec acc[16][4], const float *at[POINTERS], const float *b, 
 }
 
 // tile is mr rows of nv vectors, the last of which has edge columns. b is packed, or has whole vectors and is packed into
-// keep, if there is one.
-INLINE void tile(const struct gemm *g, const float *a, const float *b, float *c, const int mr, const int nv, word brow, word edge, float *keep) {
+// keep, if there is one. Between the chains the sums lie on the stack: the rows of c may be pages apart.
+INLINE void tile(const float *a, word arow, word acol, const float *b, word brow, float *c, const word crow, const int mr, const int nv, word edge, word k, word add, float *keep) {
 	vec acc[16][4];
-	const float *at[POINTERS];
-	word arow = g->arow, acol = g->acol, add = g->add;
-	const word crow = g->crow;
+	float sums[16 * NVMAX * VL] __attribute__((aligned(64)));
+	const float *at[POINTERS], *from = c;
+	word fromrow = crow;
 	EACH(i, (mr + STEP - 1) / STEP) {
 		at[i] = a + i * STEP * arow;
 		HIDE(at[i]);
 	}
 	HIDE(arow);
 	HIDE(acol);
-	ROLLED for (word k = g->k; k > 0; k -= CHAIN, b += CHAIN * brow, add = 1) {
+	ROLLED for (; k > 0; k -= CHAIN, b += CHAIN * brow, add = 1, from = sums, fromrow = nv * VL) {
 		products(acc, at, b, mr, nv, arow, acol, brow, k < CHAIN ? k : CHAIN, keep);
 		if (keep) keep += CHAIN * nv * VL;
-		EACH(i, mr) {
-			float *row = c + i * crow;
-			EACH(j, nv) {
-				float *to = row + j * VL;
-				const word n = j < nv - 1 ? VL : edge;
-				vec x = acc[i][j];
-				if (n == VL) {
-					if (add) x = LOAD(vec, to) + x;
-					STORE(vec, to, x);
-				} else {
-					if (add) x = load_some(to, n) + x;
-					store_some(to, x, n);
-				}
-			}
+		float *to = k > CHAIN ? sums : c;
+		const word torow = k > CHAIN ? nv * VL : crow;
+		EACH(i, mr) EACH(j, nv) {
+			const float *x = from + i * fromrow + j * VL;
+			float *y = to + i * torow + j * VL;
+			if (j < nv - 1 || edge == VL) STORE(vec, y, add ? LOAD(vec, x) + acc[i][j] : acc[i][j]);
+			else store_some(y, add ? load_some(x, edge) + acc[i][j] : acc[i][j], edge);
 		}
 	}
 }
@@ -119,11 +107,6 @@ INLINE void pack(float *to, const struct gemm *g, const int nv, word edge) {
 	}
 }
 
-// fetch asks for one row of so many bytes.
-INLINE void fetch(const float *row, const int bytes) {
-	EACH(i, bytes / 64) __builtin_prefetch((const char *)row + 64 * i, 0, 2);
-}
-
 // panel is the whole of it: tiles of mr rows, then of 4, 2 and 1. A few rows do not pay for packing.
 INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 	float packed[DEEP * NVMAX * VL] __attribute__((aligned(64)));
@@ -135,7 +118,7 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 		if (VL == 4 || edge < VL || m < mr) {
 			pack(packed, g, nv, edge);
 		} else { // while the first tile is computed
-			tile(g, a, b, c, mr, nv, brow, edge, packed);
+			tile(a, g->arow, g->acol, b, brow, c, g->crow, mr, nv, edge, g->k, g->add, packed);
 			m -= mr;
 			a += mr * g->arow;
 			c += mr * g->crow;
@@ -143,18 +126,9 @@ INLINE void panel(const struct gemm *g, const int nv, const int mr) {
 		b = packed;
 		brow = nv * VL;
 	}
-	// With every tile a share of what comes next is fetched.
-	const float *soon = g->soon, *right = g->right;
-	const word tiles = m / mr + 1;
-	word soons = g->soons, rights = right ? g->k : 0;
 #define TILES(rows) \
-	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) { \
-		if (VL >= 8 && nv == NVMAX) { \
-			for (word i = g->soons; i > 0 && soons > 0; i -= tiles, soons--, soon += g->soonrow) fetch(soon, 4 * SOON); \
-			for (word i = g->k; i > 0 && rights > 0; i -= tiles, rights--, right += g->brow) fetch(right, 4 * nv * VL); \
-		} \
-		tile(g, a, b, c, rows, nv, brow, edge, 0); \
-	}
+	for (; m >= rows; m -= rows, a += rows * g->arow, c += rows * g->crow) \
+		tile(a, g->arow, g->acol, b, brow, c, g->crow, rows, nv, edge, g->k, g->add, 0);
 	TILES(mr)
 	if (mr > 8) { TILES(8) }
 	if (mr > 4) { TILES(4) }
@@ -181,17 +155,87 @@ void gemm(const struct gemm *g) {
 	}
 }
 
-struct gather {
-	const float *from;
-	float *to;
-	word n, stride;
+// Large products are cut the other way: b is packed as a whole, into panels of WIDE vectors, which lie in the second cache,
+// and STRIP rows of a at a time, which lie in the first one, pass over it. So c is written along its rows.
+#define WIDE 2
+#define STRIP 12
+#define STRIPMR (VL == 8 ? 6 : 12)
+
+struct panels {
+	const float *b;
+	float *panels;
+	word n, k, brow;
 };
 
-// n rows of SOON floats, stride apart, are copied to lie side by side.
-void gather(const struct gather *g) {
-	const float *from = g->from;
-	float *to = g->to;
-	ROLLED for (word i = g->n; i > 0; i--, from += g->stride, to += SOON) {
-		EACH(j, SOON / VL) STORE(vec, to + j * VL, LOAD(vec, from + j * VL));
+// panels packs k rows of n columns: panel after panel, with zeros for the columns that the last one lacks.
+void panels(const struct panels *g) {
+	const float *row = g->b;
+	float *to = g->panels;
+	const word panel = g->k * WIDE * VL;
+	ROLLED for (word p = g->k; p > 0; p--, row += g->brow, to += WIDE * VL) {
+		const float *b = row;
+		float *at = to;
+		word n = g->n;
+		ROLLED for (; n >= WIDE * VL; n -= WIDE * VL, b += WIDE * VL, at += panel) EACH(j, WIDE) STORE(vec, at + j * VL, LOAD(vec, b + j * VL));
+		if (n > 0) EACH(j, WIDE) {
+			const word left = n - j * VL;
+			STORE(vec, at + j * VL, load_some(b + j * VL, left < 0 ? 0 : left < VL ? left : VL));
+		}
+	}
+}
+
+struct strip {
+	const float *a, *panels;
+	float *c;
+	const float *next; // the rows that a later call turns are fetched meanwhile, if there are some
+	word m, n, k, arow, acol, crow, add;
+};
+
+// turn copies m rows of a so that the elements of a column lie side by side.
+INLINE void turn(float *to, const struct strip *g) {
+	const word arow = g->arow, acol = g->acol, k = g->k;
+	word i = 0;
+	if (arow == 1 && g->m == STRIP) { // they do already
+		const float *a = g->a;
+		ROLLED for (word p = 0; p < k; p++, a += acol, to += STRIP) EACH(j, STRIP / 4) STORE(quad, to + 4 * j, LOAD(quad, a + 4 * j));
+		return;
+	}
+	if (acol == 1) ROLLED for (; i + 4 <= g->m; i += 4) {
+		const float *a = g->a + i * arow;
+		word p = 0;
+		ROLLED for (; p + 4 <= k; p += 4) square(to + p * STRIP + i, STRIP, a + p, arow);
+		ROLLED for (; p < k; p++) EACH(r, 4) to[p * STRIP + i + r] = a[r * arow + p];
+	}
+	ROLLED for (; i < g->m; i++) ROLLED for (word p = 0; p < k; p++) to[p * STRIP + i] = g->a[i * arow + p * acol];
+}
+
+// strip is at most STRIP rows of c.
+void strip(const struct strip *g) {
+	float turned[STRIP * DEEP] __attribute__((aligned(64)));
+	turn(turned, g);
+	const float *b = g->panels, *next = g->next;
+	float *c = g->c;
+	const word crow = g->crow, k = g->k, shares = (g->n + WIDE * VL - 1) / (WIDE * VL);
+	const word line = 16, lines = STRIP * ((k + line - 1) / line);
+	word at = 0, left = next ? lines : 0;
+	ROLLED for (word n = g->n; n > 0; n -= WIDE * VL, b += k * WIDE * VL, c += WIDE * VL) {
+		for (word i = lines; i > 0 && left > 0; i -= shares, left--) { // with every panel a share of them
+			__builtin_prefetch(next + at, 0, 2);
+			at += line;
+			if (at >= k) at = 0, next += g->arow;
+		}
+		word m = g->m;
+		const float *a = turned;
+		float *row = c;
+#define STRIPS(rows) \
+	ROLLED for (; m >= rows; m -= rows, a += rows, row += rows * crow) { \
+		if (n > VL) tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, WIDE, n < WIDE * VL ? n - VL : VL, k, g->add, 0); \
+		else tile(a, 1, STRIP, b, WIDE * VL, row, crow, rows, 1, n, k, g->add, 0); \
+	}
+		STRIPS(STRIPMR)
+		if (VL != 8) { STRIPS(8) }
+		STRIPS(4)
+		STRIPS(2)
+		STRIPS(1)
 	}
 }

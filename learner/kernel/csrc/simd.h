@@ -81,3 +81,18 @@ INLINE vec limited(vec x, vec lo, vec hi) {
 	return x > hi ? hi : x;
 }
 INLINE vec passed(vec d, vec z, vec top) { return ((z > (vec)0) & (z <= top)) ? d : (vec)0; }
+
+typedef float quad VECTOR(4);
+
+#define SHUFFLE __builtin_shufflevector
+
+// square writes the transpose of 4 rows of 4 floats that begin from floats apart, as rows that begin to floats apart.
+INLINE void square(float *dst, word to, const float *src, word from) {
+	const quad a = LOAD(quad, src), b = LOAD(quad, src + from), c = LOAD(quad, src + 2 * from), d = LOAD(quad, src + 3 * from);
+	const quad p = SHUFFLE(a, b, 0, 4, 1, 5), q = SHUFFLE(c, d, 0, 4, 1, 5);
+	const quad r = SHUFFLE(a, b, 2, 6, 3, 7), s = SHUFFLE(c, d, 2, 6, 3, 7);
+	STORE(quad, dst, SHUFFLE(p, q, 0, 1, 4, 5));
+	STORE(quad, dst + to, SHUFFLE(p, q, 2, 3, 6, 7));
+	STORE(quad, dst + 2 * to, SHUFFLE(r, s, 0, 1, 4, 5));
+	STORE(quad, dst + 3 * to, SHUFFLE(r, s, 2, 3, 6, 7));
+}
