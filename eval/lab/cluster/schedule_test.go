@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"shoal/eval/lab/row"
@@ -177,32 +179,47 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// A lane keeps order and content, whatever the sizes on both ends; after an abort everybody returns.
+// A lane keeps order and content, whatever the sizes on both ends and however late; after an abort everybody returns.
 func TestCable(t *testing.T) {
 	cable := newCable(2)
 	a, b := plug{cable, 0}, plug{cable, 1}
-	soon := time.Now().Add(10 * time.Second)
+	past := time.Now().Add(-time.Second)
 	go func() {
-		_ = a.Send(1, []byte("abcde"), soon)
-		_ = a.Send(1, []byte("fg"), soon)
+		_ = a.Send(1, []byte("abcde"), past)
+		_ = a.Send(1, []byte("fg"), past)
 	}()
 	got := make([]byte, 7)
 	for _, cut := range [][2]int{{0, 2}, {2, 6}, {6, 7}} {
-		if err := b.Recv(0, got[cut[0]:cut[1]], soon); err != nil {
+		if err := b.Recv(0, got[cut[0]:cut[1]], past); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if string(got) != "abcdefg" {
 		t.Errorf("got %q", got)
 	}
-	if err := b.Recv(0, got, time.Now().Add(time.Millisecond)); err == nil || !strings.Contains(err.Error(), "deadline") {
-		t.Errorf("after the deadline: %v", err)
-	}
 	ended := make(chan error)
-	go func() { ended <- a.Send(1, got, soon) }()
+	go func() { ended <- a.Send(1, got, past) }()
 	b.Abort()
 	if err := <-ended; err == nil {
 		t.Error("a segment was sent over a broken cable")
+	}
+}
+
+// An exchange that does not move ends all the same.
+func TestCableStuck(t *testing.T) {
+	for name, move := range map[string]func(cable *cable) error{
+		"send": func(cable *cable) error { return plug{cable, 0}.Send(1, []byte("a"), time.Time{}) },
+		"recv": func(cable *cable) error { return plug{cable, 1}.Recv(0, make([]byte, 1), time.Time{}) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			if err := move(newCable(2)); !errors.Is(err, errStuck) {
+				t.Errorf("%s: %v, want that nothing moved", name, err)
+			}
+			if took := time.Since(began); took != patience*tick {
+				t.Errorf("%s took %v, want %v", name, took, patience*tick)
+			}
+		})
 	}
 }
 
