@@ -49,10 +49,10 @@ const (
 	// warmShare is the share of the run in which the rate rises, plainWarm that of models without batch norm.
 	warmShare, plainWarm = 0.2, 0.1
 	// calmRate is the rate for batches of calmBatch of a model with batch norm, whatever the number of agents: what the
-	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, with gradients no longer
-	// than plainClip: unclipped, 48 agents learnt less by such a rate. The noise of a batch falls as the root of its size, so
-	// the rate grows as that.
-	calmRate, plainRate, plainClip, calmBatch = 0.02, 0.08, 1, 12
+	// classifier stands in a step of one agent's small batch. plainRate is that of a model without, for plainAgents, with
+	// gradients no longer than plainClip: unclipped, 48 agents learnt less by such a rate. The noise of a batch falls as the
+	// root of its size, so the rate grows as that.
+	calmRate, plainRate, plainAgents, plainClip, calmBatch = 0.02, 0.08, 48, 1, 12
 	// calmAgents is how many agents want filters at the scale that they are drawn with; each doubling halves their square,
 	// until the rate turns them as one of maxTurn would turn those of scale 1.
 	calmAgents, maxTurn = 0.5, 2
@@ -68,7 +68,8 @@ const (
 //   - Rate and InitScale: n agents average n batches, whose mean is less noisy, so the filters may turn n times as far in a
 //     step (linear scaling, Goyal et al. 2017, arXiv 1706.02677). The classifier may not: between averages it feels the
 //     noise of one agent's batch. With filters drawn smaller by √n the same rate turns them n times as far (see
-//     learner.init_scale), so the rate stays and the filters shrink.
+//     learner.init_scale), so the rate stays and the filters shrink. Without batch norm nothing shrinks, and the rate falls
+//     with the fourth root of the agents below 48: what they stand, two do not, whose mean is noisier.
 //   - InitBranch: with batch norm, residual branches begin at 0. Over one small batch, statistics of deep layers are of few
 //     values, and the noise of seventeen blocks on top of each other drowns what the first epoch could teach.
 //   - Clip: without batch norm, gradients no longer than 1, so that the rate that gets a model off the plateau where all
@@ -88,7 +89,7 @@ func (t Task) Choose() (Choice, error) {
 	c.Warmup = round3(plainWarm * float64(c.Rounds))
 	c.Score = max(1, ceilDiv(perEpoch, steps))
 	noise := math.Sqrt(float64(t.Batch) / calmBatch)
-	c.Rate, c.Clip = round3(plainRate*noise), plainClip
+	c.Rate, c.Clip = round3(plainRate*noise*math.Sqrt(math.Sqrt(min(1, float64(t.Agents)/plainAgents)))), plainClip
 	if t.BatchNorm {
 		c.Rate, c.Clip = round3(calmRate*noise), 0
 		c.Warmup = round3(warmShare * float64(c.Rounds))

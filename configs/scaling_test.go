@@ -17,6 +17,7 @@ func TestChoose(t *testing.T) {
 		{2, 12, true, Choice{Steps: 20, Rounds: 1042, Warmup: 208, Rate: 0.02, InitScale: 0.5, Reestimate: 200, Score: 105}},
 		{24, 12, true, Choice{Steps: 20, Rounds: 87, Warmup: 17.4, Rate: 0.02, InitScale: 0.144, Reestimate: 200, Score: 9}},
 		{48, 12, true, Choice{Steps: 5, Rounds: 174, Warmup: 34.8, Rate: 0.02, InitScale: 0.102, Reestimate: 200, Score: 18}},
+		{2, 12, false, Choice{Steps: 20, Rounds: 1042, Warmup: 104, Rate: 0.0361, Clip: 1, InitScale: 1, InitBranch: 1, Score: 105}},
 		{48, 12, false, Choice{Steps: 3, Rounds: 290, Warmup: 29, Rate: 0.08, Clip: 1, InitScale: 1, InitBranch: 1, Score: 29}},
 	} {
 		got, err := Task{Agents: c.agents, Images: 50_000, Batch: c.batch, Epochs: 10, BatchNorm: c.batchNorm}.Choose()

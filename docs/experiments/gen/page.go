@@ -68,7 +68,7 @@ func ofAgents() []page {
 		},
 		{
 			name: "federated-participation", Title: "A part of the agents in each round", Images: builtin, pins: map[string]string{"schedule.participation": "1"},
-			Question: "What is lost when only half or a fifth of ten agents train in a round (McMahan et al. 2017, arXiv 1602.05629), with as many images seen in all, on equal and on skewed shards?",
+			Question: "What is lost when only half or a fifth of ten agents train in a round (McMahan et al. 2017, arXiv 1602.05629), on equal and on skewed shards? As many images are seen in all, so that fewer agents in a round are more rounds.",
 			figures:  []string{"test-accuracy-reestimated", "test-accuracy", "curve-test-accuracy-reestimated", "total-time"},
 		},
 		{

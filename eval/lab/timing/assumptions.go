@@ -20,7 +20,7 @@ func (m *Model) Assumptions() []string {
 	if !m.work.Durable {
 		all = append(all, "Nobody waits for a disk.")
 	}
-	return append(all, m.cfg.Stragglers.assumption(), "Members divide an evaluation evenly, and what they send each other for it holds nobody up. Nobody fails.")
+	return append(all, m.cfg.Stragglers.assumption(), "Members divide an evaluation evenly, and what they send each other for it holds nobody up. Nobody fails, but for those that the schedule takes away.")
 }
 
 func (m *Model) stepSeconds() float64 { return float64(m.work.Batch)*m.pace.image + m.pace.step }
@@ -55,5 +55,5 @@ func (s Stragglers) assumption() string {
 	case "lognormal":
 		return fmt.Sprintf("Training times vary by member and round as a lognormal (seed %d): %.3g %% take more than %g times the median.", s.Seed, 100*s.Share, s.Factor)
 	}
-	return "All members train at the same speed."
+	return "All members train at the same speed, but for those that the schedule makes slow."
 }
