@@ -133,11 +133,11 @@ func (a *Agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.trainer = newTrainer(a.cfg, l, set)
-	a.shared = a.cfg.Agreement()
-	a.shared["data"] = set.Hash
 	if err = a.resume(); err != nil {
 		return err
 	}
+	a.shared = a.cfg.Agreement()
+	a.shared["data"], a.shared["untrained state"] = set.Hash, a.round.initial
 	a.start(func() { a.trainer.run(ctx) })
 	if err = a.connect(ctx); err != nil {
 		return err

@@ -52,10 +52,7 @@ type greeting struct {
 }
 
 func (a *Agent) hello() hello {
-	shared := a.cfg.Agreement()
-	shared["data"] = a.trainer.set.Hash
-	shared["untrained state"] = a.round.initial
-	return hello{Protocol: protocol, Version: a.version, Shared: shared, Formed: a.machine.Last().Hash != "", Started: a.started.UnixNano(), Node: a.node}
+	return hello{Protocol: protocol, Version: a.version, Shared: a.shared, Formed: a.machine.Last().Hash != "", Started: a.started.UnixNano(), Node: a.node}
 }
 
 // see takes a view: members that appear are greeted, those that are gone are told to the machine.

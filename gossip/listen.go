@@ -37,6 +37,7 @@ func settings(tune tuning, ring *memberlist.Keyring, logger *log.Logger) *member
 	conf.GossipInterval, conf.PushPullInterval = tune.gossipInterval, tune.pushPullInterval
 	conf.SuspicionMult, conf.SuspicionMaxTimeoutMult = suspicionMult(1), 1
 	conf.RetransmitMult = retransmitMult
+	conf.EnableCompression = false // records are keys and addresses: they shrink little, and each packet cost a new table
 	conf.TCPTimeout = 5 * time.Second
 	conf.GossipToTheDeadTime = 5 * time.Minute // a cable that is put back within it heals without the rejoin loop
 	conf.DeadNodeReclaimTime = time.Second     // a node that died may come back at another address
