@@ -114,6 +114,8 @@ func (s study) Findings() []string {
 	said := []string{fmt.Sprintf("Most accurate is `%s`, with %s of the test images (%s statistics).", best.Name, best.Of(of).Text(percent), worded(name))}
 	if len(s.Groups) == 1 {
 		said[0] = fmt.Sprintf("`%s` gets %s of the test images right (%s statistics).", best.Name, best.Of(of).Text(percent), worded(name))
+	} else if best.Of(of).Mean <= 1./classes+asGuessing {
+		said[0] = fmt.Sprintf("By %s statistics none is more accurate than guessing: none gets more than %s of the test images right.", worded(name), best.Of(of).Text(percent))
 	}
 	for _, base := range s.Groups {
 		said = append(said, s.against(base, of)...)
